@@ -1,0 +1,231 @@
+// Package model holds what mybr remembers: networks, endpoints, port bindings,
+// address pools and leases, as plain values.
+//
+// A record is at once what the store keeps, what the reconciler renders and what
+// tests write by hand, so every field is exported, comparable with
+// reflect.DeepEqual, and survives a round trip through encoding/json.
+//
+// Be aware: nothing here talks to the kernel, to Docker or to the disk, and the
+// package imports the standard library only. Whether a record fits beside the
+// others (a taken bridge name, an overlapping subnet) is the driver's question.
+package model
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// The kinds of failure that callers tell apart. Wrap them with %w; what a user
+// reads is the text around them.
+var (
+	// ErrInvalid marks a request that can never succeed as it was asked.
+	ErrInvalid = errors.New("invalid")
+	// ErrNotFound marks a network, endpoint, pool or lease that has no record.
+	ErrNotFound = errors.New("not found")
+	// ErrExists marks an ID that has a record with other contents.
+	ErrExists = errors.New("already exists")
+	// ErrConflict marks a request that another record, link or socket stands in the way of.
+	ErrConflict = errors.New("conflict")
+)
+
+// MAC is an Ethernet address of 48 bits. The zero value means "none".
+type MAC [6]byte
+
+// ParseMAC reads a 48-bit address in any form that net.ParseMAC takes.
+func ParseMAC(s string) (MAC, error) {
+	hw, err := net.ParseMAC(s)
+	if err != nil || len(hw) != 6 {
+		return MAC{}, fmt.Errorf("%w MAC address %q", ErrInvalid, s)
+	}
+	return MAC(hw), nil
+}
+
+// IsZero reports whether no address is set.
+func (m MAC) IsZero() bool { return m == MAC{} }
+
+// HardwareAddr returns the address as the net package has it.
+func (m MAC) HardwareAddr() net.HardwareAddr { return net.HardwareAddr(m[:]) }
+
+// String returns the address as six hexadecimal pairs, or "" for none.
+func (m MAC) String() string {
+	if m.IsZero() {
+		return ""
+	}
+	return m.HardwareAddr().String()
+}
+
+// MarshalText makes the address a JSON string.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (m *MAC) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*m = MAC{}
+		return nil
+	}
+	v, err := ParseMAC(string(b))
+	if err == nil {
+		*m = v
+	}
+	return err
+}
+
+// Network is one Docker network of this driver.
+type Network struct {
+	ID     string // Docker's network ID
+	Bridge string // the bridge's name, at most 15 bytes (IFNAMSIZ-1)
+	Owned  bool   // mybr made the bridge, so it may delete it
+
+	BridgeMAC   MAC        // the bridge's own address, kept over reboots; zero when not Owned
+	MTU         int        // of the bridge and both veth ends, in bytes; 0: the kernel's default
+	Internal    bool       // no way out, no way in but from the host
+	ICC         bool       // containers of the network may talk to each other
+	IfacePrefix string     // the container's interface is this and a number; Docker's default is "eth"
+	HostBinding netip.Addr // where ports are published that name no address; zero: everywhere, both families
+	Routes      []Route    // static routes given to each container
+
+	V4 Subnet
+}
+
+// Route is a static route inside the containers of a network.
+type Route struct {
+	Destination netip.Prefix
+	NextHop     netip.Addr // zero: the destination is on the link
+}
+
+// Subnet is one address family of a network.
+type Subnet struct {
+	Prefix      netip.Prefix // zero: the family is off
+	Gateway     netip.Addr   // the containers' default route; zero: none
+	Address     netip.Prefix // on the bridge, with the subnet's length; zero: none (inhibit_ipv4)
+	AddressKept bool         // Address was on the bridge before mybr used it, so it stays when the network goes
+	Masquerade  bool         // what leaves the network takes the host's address
+	SNAT        netip.Addr   // that address, where it is fixed; zero: that of the interface it leaves by
+	Space       string       // the address space that IPAM took Prefix from; "" if Docker did not say
+}
+
+// Endpoint is one attachment of a container to a network.
+type Endpoint struct {
+	ID        string // Docker's endpoint ID
+	NetworkID string
+	MAC       MAC          // the container's end of the veth pair
+	MACGiven  bool         // Docker named the MAC, so it isn't told it
+	V4        netip.Prefix // address with the subnet's length; zero: none
+	Sandbox   string       // Docker's sandbox key; "" until Join and after Leave
+	Ports     []PortBinding
+}
+
+// HostIface is the name of the host's end of the endpoint's veth pair: a function
+// of the endpoint's ID, so that nothing has to be remembered to find it.
+func (e Endpoint) HostIface() string { return "veth" + short(e.ID) }
+
+// PeerIface is the name that the container's end has until Docker moves it into
+// the sandbox, and again after Docker has moved it back.
+func (e Endpoint) PeerIface() string { return "veth" + short(e.ID) + "c" }
+
+// short returns the first ten characters of an ID (40 bits of Docker's random hex).
+func short(id string) string {
+	if len(id) < 10 {
+		id += hex.EncodeToString([]byte("mybr-short"))
+	}
+	return id[:10]
+}
+
+// Proto is an IP protocol number, as Docker sends it (IANA protocol numbers).
+type Proto uint8
+
+// The protocols whose ports can be published.
+const (
+	TCP  Proto = 6
+	UDP  Proto = 17
+	SCTP Proto = 132
+)
+
+// String returns the protocol's lower-case name.
+func (p Proto) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case SCTP:
+		return "sctp"
+	}
+	return fmt.Sprintf("protocol %d", uint8(p))
+}
+
+// PortBinding publishes Count consecutive ports of a container on as many
+// consecutive host ports: host port Host.Port()+i leads to Container.Port()+i.
+type PortBinding struct {
+	Proto     Proto
+	Host      netip.AddrPort // 0.0.0.0 or ::, or one address of the host; the first port
+	Container netip.AddrPort // the first port
+	Count     uint16         // at least 1
+}
+
+// Last returns the last host port of the binding.
+func (b PortBinding) Last() uint16 { return b.Host.Port() + b.Count - 1 }
+
+// String returns the binding as `tcp 0.0.0.0:8000-8009 -> 172.18.0.2:80-89`.
+func (b PortBinding) String() string {
+	span := func(ap netip.AddrPort) string {
+		if b.Count <= 1 {
+			return ap.String()
+		}
+		return fmt.Sprintf("%s-%d", ap, int(ap.Port())+int(b.Count)-1)
+	}
+	return b.Proto.String() + " " + span(b.Host) + " -> " + span(b.Container)
+}
+
+// PortRequest is one port of a container that is to be published.
+type PortRequest struct {
+	Proto     Proto
+	HostIP    netip.Addr // zero: on every address, of IPv6 too where the host has it, with one number for both
+	First     uint16     // the host ports to choose from, of which the first that is free is taken;
+	Last      uint16     // both 0: any of net.ipv4.ip_local_port_range
+	Container netip.AddrPort
+}
+
+// Link is one network interface of the host.
+type Link struct {
+	Name      string
+	Kind      string // as ip-link(8) has it: "bridge", "veth", …; "" for hardware
+	Alias     string
+	Addresses []netip.Prefix // address and prefix length, of both families
+}
+
+// Snapshot is everything the host must be made to match, sorted by ID.
+type Snapshot struct {
+	Networks  []Network
+	Endpoints []Endpoint
+}
+
+// Pool is a range of addresses that the IPAM driver hands out one by one.
+type Pool struct {
+	ID     string       // unique among the pools that are held
+	Space  string       // address space
+	Prefix netip.Prefix // the whole subnet
+	Sub    netip.Prefix // addresses are chosen from this part of it; zero: from all of it
+	Last   netip.Addr   // the address chosen last, so that the next search starts behind it
+}
+
+// LeaseKind says what an address was leased for.
+type LeaseKind string
+
+// The kinds of lease: Docker marks gateways; it gives a MAC for endpoints; what
+// has neither is an auxiliary address.
+const (
+	LeaseGateway  LeaseKind = "gateway"
+	LeaseAux      LeaseKind = "aux"
+	LeaseEndpoint LeaseKind = "endpoint"
+)
+
+// Lease is one address of a pool that is in use.
+type Lease struct {
+	Addr netip.Addr
+	Kind LeaseKind
+	MAC  MAC // of the endpoint that holds it; zero: none was given
+}
