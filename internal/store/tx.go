@@ -1,0 +1,200 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// Tx is one transaction, good until the closure that got it returns. A Put replaces
+// a record or makes it; deleting what has no record is no error. What is read can be
+// changed freely: it is a copy.
+type Tx struct {
+	b     *bolt.Tx
+	snap  model.Snapshot // as this transaction sees it
+	undo  Undo
+	dirty bool  // there is something to commit
+	err   error // a record that could not be read where no error is returned; View and Update fail with it
+
+	ownNetworks, ownEndpoints bool // snap's slice is this transaction's own and may be changed in place
+}
+
+func newTx(b *bolt.Tx, snap model.Snapshot) *Tx { return &Tx{b: b, snap: snap} }
+
+// Networks returns all networks, sorted by ID.
+func (tx *Tx) Networks() []model.Network {
+	return cloneAll(tx.snap.Networks, cloneNetwork)
+}
+
+// Network returns the network with that ID, or an error that wraps model.ErrNotFound.
+func (tx *Tx) Network(id string) (model.Network, error) {
+	i, found := slices.BinarySearchFunc(tx.snap.Networks, id, compareNetwork)
+	if !found {
+		return model.Network{}, fmt.Errorf("network %s: %w", id, model.ErrNotFound)
+	}
+	return cloneNetwork(tx.snap.Networks[i]), nil
+}
+
+// PutNetwork records a network under its ID.
+func (tx *Tx) PutNetwork(n model.Network) error {
+	before, err := tx.Network(n.ID)
+	stored, changed, putErr := put(tx, bucketNetworks, n.ID, n)
+	if putErr != nil || !changed {
+		return putErr
+	}
+	remember(&tx.undo.networks, n.ID, before, err)
+	tx.own()
+	tx.snap.Networks = insert(tx.snap.Networks, stored, n.ID, compareNetwork)
+	return nil
+}
+
+// DeleteNetwork deletes the network's record; its endpoints' stay.
+func (tx *Tx) DeleteNetwork(id string) error {
+	before, err := tx.Network(id)
+	if err != nil {
+		return nil
+	}
+	if err := del(tx, bucketNetworks, id); err != nil {
+		return err
+	}
+	remember(&tx.undo.networks, id, before, nil)
+	tx.own()
+	tx.snap.Networks = remove(tx.snap.Networks, id, compareNetwork)
+	return nil
+}
+
+// Endpoints returns all endpoints, sorted by ID.
+func (tx *Tx) Endpoints() []model.Endpoint {
+	return cloneAll(tx.snap.Endpoints, cloneEndpoint)
+}
+
+// Endpoint returns the endpoint with that ID, or an error that wraps model.ErrNotFound.
+func (tx *Tx) Endpoint(id string) (model.Endpoint, error) {
+	i, found := slices.BinarySearchFunc(tx.snap.Endpoints, id, compareEndpoint)
+	if !found {
+		return model.Endpoint{}, fmt.Errorf("endpoint %s: %w", id, model.ErrNotFound)
+	}
+	return cloneEndpoint(tx.snap.Endpoints[i]), nil
+}
+
+// PutEndpoint records an endpoint under its ID.
+func (tx *Tx) PutEndpoint(e model.Endpoint) error {
+	before, err := tx.Endpoint(e.ID)
+	stored, changed, putErr := put(tx, bucketEndpoints, e.ID, e)
+	if putErr != nil || !changed {
+		return putErr
+	}
+	remember(&tx.undo.endpoints, e.ID, before, err)
+	tx.own()
+	tx.snap.Endpoints = insert(tx.snap.Endpoints, stored, e.ID, compareEndpoint)
+	return nil
+}
+
+// DeleteEndpoint deletes the endpoint's record.
+func (tx *Tx) DeleteEndpoint(id string) error {
+	before, err := tx.Endpoint(id)
+	if err != nil {
+		return nil
+	}
+	if err := del(tx, bucketEndpoints, id); err != nil {
+		return err
+	}
+	remember(&tx.undo.endpoints, id, before, nil)
+	tx.own()
+	tx.snap.Endpoints = remove(tx.snap.Endpoints, id, compareEndpoint)
+	return nil
+}
+
+// own makes the slices of snap this transaction's own, which until then are those
+// of the snapshot that everybody reads.
+func (tx *Tx) own() {
+	if !tx.ownNetworks {
+		tx.snap.Networks, tx.ownNetworks = slices.Clone(tx.snap.Networks), true
+	}
+	if !tx.ownEndpoints {
+		tx.snap.Endpoints, tx.ownEndpoints = slices.Clone(tx.snap.Endpoints), true
+	}
+}
+
+// put writes a record unless it is there already, byte for byte. It returns the
+// record as it will be read back: a deep copy, and proof that it can be read.
+func put[V any](tx *Tx, bucket keyText, id string, v V) (stored V, changed bool, err error) {
+	if id == "" {
+		return stored, false, fmt.Errorf("%w: a record of %s without an ID", model.ErrInvalid, bucket)
+	}
+	return putIn(tx, tx.b.Bucket(bucket.bytes()), []byte(id), v)
+}
+
+func putIn[V any](tx *Tx, bucket *bolt.Bucket, key []byte, v V) (stored V, changed bool, err error) {
+	raw, err := json.Marshal(v)
+	if err == nil {
+		err = json.Unmarshal(raw, &stored)
+	}
+	if err != nil {
+		return stored, false, fmt.Errorf("record %q: %w", key, err)
+	}
+	if bytes.Equal(bucket.Get(key), raw) {
+		return stored, false, nil
+	}
+	if err := bucket.Put(key, raw); err != nil {
+		return stored, false, fmt.Errorf("record %q: %w", key, err)
+	}
+	tx.dirty = true
+	return stored, true, nil
+}
+
+func del(tx *Tx, bucket keyText, id string) error {
+	if err := tx.b.Bucket(bucket.bytes()).Delete([]byte(id)); err != nil {
+		return fmt.Errorf("delete from %s: %s: %w", bucket, id, err)
+	}
+	tx.dirty = true
+	return nil
+}
+
+// fail keeps an error for View or Update to return.
+func (tx *Tx) fail(err error) { tx.err = errors.Join(tx.err, err) }
+
+func compareNetwork(n model.Network, id string) int   { return cmp.Compare(n.ID, id) }
+func compareEndpoint(e model.Endpoint, id string) int { return cmp.Compare(e.ID, id) }
+
+func cloneNetwork(n model.Network) model.Network {
+	n.Routes = slices.Clone(n.Routes)
+	return n
+}
+
+func cloneEndpoint(e model.Endpoint) model.Endpoint {
+	e.Ports = slices.Clone(e.Ports)
+	return e
+}
+
+func cloneAll[V any](list []V, clone func(V) V) []V {
+	out := make([]V, len(list))
+	for i, v := range list {
+		out[i] = clone(v)
+	}
+	return out
+}
+
+// insert puts v into the sorted list, in place of the one with the same ID.
+func insert[V any](list []V, v V, id string, compare func(V, string) int) []V {
+	i, found := slices.BinarySearchFunc(list, id, compare)
+	if found {
+		list[i] = v
+		return list
+	}
+	return slices.Insert(list, i, v)
+}
+
+func remove[V any](list []V, id string, compare func(V, string) int) []V {
+	if i, found := slices.BinarySearchFunc(list, id, compare); found {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
+}
