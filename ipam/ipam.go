@@ -1,0 +1,249 @@
+// Package ipam answers Docker's IpamDriver protocol: it hands out subnets (pools)
+// and the addresses in them.
+//
+// Every call is one transaction of the store and nothing else: no kernel work, so
+// nothing has to be undone when a later step of Docker's fails. Docker's retry of a
+// call finds the answer recorded and gets it again.
+//
+// Docker names no network in these calls, so a pool is known by its address space
+// and subnet, a gateway by its pool, an endpoint's address by its pool and MAC: that
+// is why the driver asks Docker for a MAC with each endpoint (RequiresMACAddress).
+//
+// Be aware: IPv4 only. Whether a subnet that the user gave collides with the host's
+// interfaces is not asked here but where the bridge is made; only a subnet that is
+// chosen here avoids the host's routes. When a pool is exhausted, the next subnet of
+// the same network is not tried: the errors of a remote IPAM driver reach Docker as
+// mere text, so it can't tell an exhausted pool from any other failure.
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	helper "github.com/docker/go-plugins-helpers/ipam"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/store"
+)
+
+// The address spaces that Docker is told: one for networks of this host, one for
+// networks of a swarm. Pools of different spaces may overlap.
+const (
+	SpaceLocal  = "mybr-local"
+	SpaceGlobal = "mybr-global"
+)
+
+// Records is the part of the store that this package needs.
+type Records interface {
+	View(func(*store.Tx) error) error
+	Update(func(*store.Tx) error) (store.Undo, error)
+}
+
+// Routes tells where the host has routes and addresses, of both families.
+type Routes interface {
+	Routes() ([]netip.Prefix, error)
+}
+
+// Config is what New needs.
+type Config struct {
+	Store  Records
+	Routes Routes
+	Pools  []AddressPool // where subnets are chosen from, in this order; nil: DefaultAddressPools
+}
+
+// Driver answers the calls of the IpamDriver protocol. Its methods may be called at
+// the same time.
+type Driver struct {
+	store  Records
+	routes Routes
+	pools  []AddressPool
+
+	mu     sync.Mutex // held for a whole call, so that replay and the store agree
+	replay replay
+}
+
+// New returns a Driver for the records in c.Store.
+func New(c Config) *Driver {
+	if c.Pools == nil {
+		c.Pools = DefaultAddressPools()
+	}
+	return &Driver{store: c.Store, routes: c.Routes, pools: c.Pools}
+}
+
+// CapabilitiesResponse says what the driver asks of Docker; the helper's type lacks
+// RequiresRequestReplay.
+type CapabilitiesResponse struct {
+	RequiresMACAddress    bool
+	RequiresRequestReplay bool
+}
+
+// GetCapabilities asks Docker for a MAC with each endpoint's address, and to repeat
+// its requests when it starts.
+//
+// Docker calls this when it begins to use the plugin. After a start it then repeats,
+// for each network that it has on record, RequestPool with the stored subnet and
+// sub-pool, RequestAddress for the gateway and the auxiliary addresses, and
+// RequestAddress for each endpoint. So from here on every pool that is held may be
+// asked for once more; see RequestPool.
+func (d *Driver) GetCapabilities(context.Context) (*CapabilitiesResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := d.store.View(func(tx *store.Tx) error {
+		d.replay.expect(tx.Pools())
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("get IPAM capabilities: %w", err)
+	}
+	return &CapabilitiesResponse{RequiresMACAddress: true, RequiresRequestReplay: true}, nil
+}
+
+// GetDefaultAddressSpaces names the two address spaces.
+func (d *Driver) GetDefaultAddressSpaces(context.Context) (*helper.AddressSpacesResponse, error) {
+	return &helper.AddressSpacesResponse{LocalDefaultAddressSpace: SpaceLocal, GlobalDefaultAddressSpace: SpaceGlobal}, nil
+}
+
+// RequestPool takes the subnet that is asked for, host bits dropped as Docker's own
+// IPAM does, or else the next of the default subnets that overlaps neither a held
+// pool of the address space nor a route or address of the host. Docker asks again
+// and again for such a subnet, and holds those that it doesn't like, until it likes
+// one: so each request gets another.
+//
+// Nothing in the request tells a repetition from a second network with the same
+// subnet. It is a repetition, and gets the same answer, if Docker has asked for the
+// capabilities since the pool was taken, and has neither asked for this pool nor
+// used its addresses since. Otherwise it is a second network, and refused because
+// the pools overlap.
+//
+// Be aware: a managed plugin that is disabled and enabled is asked for its
+// capabilities, but nothing is repeated; then the first second network with a
+// held subnet passes here, and it is the network driver that refuses it.
+func (d *Driver) RequestPool(_ context.Context, r *helper.RequestPoolRequest) (resp *helper.RequestPoolResponse, err error) {
+	defer func() { err = wrap(err, "request pool", r.Pool) }()
+	want, err := parsePool(r)
+	if err != nil {
+		return nil, err
+	}
+	var routes []netip.Prefix
+	if !want.prefix.IsValid() {
+		if routes, err = d.routes.Routes(); err != nil {
+			return nil, fmt.Errorf("read the routes of the host: %w", err)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var p model.Pool
+	_, err = d.store.Update(func(tx *store.Tx) error {
+		p, err = d.takePool(tx, want, routes)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.replay.pool(p.ID)
+	return &helper.RequestPoolResponse{PoolID: p.ID, Pool: p.Prefix.String()}, nil
+}
+
+// takePool records the pool that is wanted, unless this is the repetition of an
+// earlier request.
+func (d *Driver) takePool(tx *store.Tx, want poolWish, routes []netip.Prefix) (model.Pool, error) {
+	var held []model.Pool
+	for _, p := range tx.Pools() {
+		if p.Space == want.space {
+			held = append(held, p)
+		}
+	}
+	if !want.prefix.IsValid() {
+		prefix, ok := nextSubnet(d.pools, obstacles(held, routes))
+		if !ok {
+			return model.Pool{}, conflict("every default subnet is in use by another network or by a route of the host: give a subnet (--subnet), or mybr more of them (--address-pool)")
+		}
+		want.prefix = prefix
+	}
+	p := model.Pool{ID: want.id(), Space: want.space, Prefix: want.prefix, Sub: want.sub}
+	for _, other := range held {
+		if d.replay.expects(other.ID) && other.ID == p.ID {
+			return other, nil
+		}
+		if other.Prefix.Overlaps(p.Prefix) {
+			return model.Pool{}, conflict("overlaps %s, which another network has in address space %s", other.Prefix, p.Space)
+		}
+	}
+	return p, tx.PutPool(p)
+}
+
+// ReleasePool gives the pool back, with all its addresses. A pool that is not held
+// is no error.
+func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.replay.end(r.PoolID)
+	_, err := d.store.Update(func(tx *store.Tx) error { return tx.DeletePool(r.PoolID) })
+	return wrap(err, "release pool", r.PoolID)
+}
+
+// RequestAddress takes one address of a pool: for its gateway, for an endpoint (the
+// request has a MAC), or as an auxiliary address (it has neither mark), which is
+// one that Docker keeps from being used.
+//
+// An address that is wished may be any of the pool but its network and broadcast
+// address, in the sub-pool or not. Without a wish, a gateway gets the lowest free
+// address of the sub-pool (of the pool, if there is none), and everybody else the
+// next free one behind the one that was chosen last, so that an address that was
+// released rests as long as it can.
+//
+// The same request again gets the same address: that of the pool's gateway, of the
+// endpoint with this MAC, or the one wished, if it was granted to the same. While
+// Docker repeats its requests after a start, it sends endpoints' addresses without
+// their MACs, so then what is held is granted whatever for.
+func (d *Driver) RequestAddress(_ context.Context, r *helper.RequestAddressRequest) (resp *helper.RequestAddressResponse, err error) {
+	defer func() { err = wrap(err, "request address", r.Address) }()
+	want, err := parseAddress(r)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	want.repeated = d.replay.address(r.PoolID, want)
+	var got netip.Prefix
+	_, err = d.store.Update(func(tx *store.Tx) error {
+		p, err := tx.Pool(r.PoolID)
+		if err != nil {
+			return err
+		}
+		a, err := takeAddress(tx, p, want)
+		got = netip.PrefixFrom(a, p.Prefix.Bits())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &helper.RequestAddressResponse{Address: got.String()}, nil
+}
+
+// ReleaseAddress gives an address back. A pool or an address that is not held is no
+// error.
+func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressRequest) (err error) {
+	defer func() { err = wrap(err, "release address", r.Address) }()
+	a, err := parseAddr(r.Address)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.replay.end(r.PoolID)
+	_, err = d.store.Update(func(tx *store.Tx) error {
+		p, err := tx.Pool(r.PoolID)
+		if errors.Is(err, model.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return giveAddress(tx, p, a)
+	})
+	return err
+}

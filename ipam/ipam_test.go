@@ -1,0 +1,332 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+
+	helper "github.com/docker/go-plugins-helpers/ipam"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/store"
+)
+
+// hostRoutes are the routes that the host is said to have.
+type hostRoutes []netip.Prefix
+
+func (r hostRoutes) Routes() ([]netip.Prefix, error) { return r, nil }
+
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+type tester interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+func openStore(t tester, path string) *store.Store {
+	t.Helper()
+	s, err := store.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// newDriver returns a driver on a fresh store.
+func newDriver(t *testing.T, routes ...string) (*Driver, *store.Store) {
+	t.Helper()
+	s := openStore(t, filepath.Join(t.TempDir(), "mybr.db"))
+	t.Cleanup(func() { _ = s.Close() })
+	return New(Config{Store: s, Routes: hostRoutes(prefixes(routes...))}), s
+}
+
+type world struct {
+	Pools  []model.Pool
+	Leases map[string][]model.Lease
+}
+
+// dump is everything that the store holds of this package's.
+func dump(t tester, s *store.Store) world {
+	t.Helper()
+	w := world{Leases: map[string][]model.Lease{}}
+	err := s.View(func(tx *store.Tx) error {
+		w.Pools = tx.Pools()
+		for _, p := range w.Pools {
+			w.Leases[p.ID] = slices.Collect(tx.Leases(p.ID, netip.Addr{}))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func pool(t tester, d *Driver, subnet, sub string) string {
+	t.Helper()
+	r, err := d.RequestPool(context.Background(), &helper.RequestPoolRequest{AddressSpace: SpaceLocal, Pool: subnet, SubPool: sub})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.PoolID
+}
+
+// ask requests an address: what is "gateway", "aux" or a MAC.
+func ask(d *Driver, poolID, what, wish string) (string, error) {
+	r := &helper.RequestAddressRequest{PoolID: poolID, Address: wish}
+	switch what {
+	case "gateway":
+		r.Options = map[string]string{keyType: typeGateway}
+	case "aux":
+	default:
+		r.Options = map[string]string{keyMAC: what, "com.docker.network.endpoint.name": "web"}
+	}
+	resp, err := d.RequestAddress(context.Background(), r)
+	if err != nil {
+		return "", err
+	}
+	return resp.Address, nil
+}
+
+func want(t tester, d *Driver, poolID, what, wish, want string) {
+	t.Helper()
+	if have, err := ask(d, poolID, what, wish); err != nil || have != want {
+		t.Fatalf("%s %q of %s: have %s %v, want %s", what, wish, poolID, have, err, want)
+	}
+}
+
+func refused(t tester, d *Driver, poolID, what, wish, want string) {
+	t.Helper()
+	if have, err := ask(d, poolID, what, wish); err == nil || err.Error() != want {
+		t.Fatalf("%s %q of %s: have %s %v, want %s", what, wish, poolID, have, err, want)
+	}
+}
+
+func release(t tester, d *Driver, poolID, a string) {
+	t.Helper()
+	if err := d.ReleaseAddress(context.Background(), &helper.ReleaseAddressRequest{PoolID: poolID, Address: a}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func releasePool(t tester, d *Driver, id string) {
+	t.Helper()
+	if err := d.ReleasePool(context.Background(), &helper.ReleasePoolRequest{PoolID: id}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const (
+	mac1 = "02:42:00:00:00:01"
+	mac2 = "02:42:00:00:00:02"
+	mac3 = "02:42:00:00:00:03"
+)
+
+func TestCapabilitiesAndSpaces(t *testing.T) {
+	d, _ := newDriver(t)
+	c, err := d.GetCapabilities(context.Background())
+	if err != nil || *c != (CapabilitiesResponse{RequiresMACAddress: true, RequiresRequestReplay: true}) {
+		t.Errorf("have %+v %v", c, err)
+	}
+	a, err := d.GetDefaultAddressSpaces(context.Background())
+	if err != nil || *a != (helper.AddressSpacesResponse{LocalDefaultAddressSpace: "mybr-local", GlobalDefaultAddressSpace: "mybr-global"}) {
+		t.Errorf("have %+v %v", a, err)
+	}
+}
+
+// The life of one network, call by call as Docker makes them.
+func TestOneNetwork(t *testing.T) {
+	d, s := newDriver(t)
+	id := pool(t, d, "10.198.7.9/24", "10.198.7.64/26") // host bits are dropped
+	if id != "mybr-local/10.198.7.0/24/10.198.7.64/26" {
+		t.Fatalf("have %s", id)
+	}
+	want(t, d, id, "gateway", "10.198.7.1", "10.198.7.1/24") // outside the sub-pool
+	want(t, d, id, "aux", "10.198.7.200", "10.198.7.200/24") // too
+	want(t, d, id, mac1, "", "10.198.7.64/24")               // the ends of a sub-pool are addresses like any other
+	want(t, d, id, mac2, "", "10.198.7.65/24")
+	want(t, d, id, mac3, "10.198.7.250", "10.198.7.250/24") // --ip outside the sub-pool
+	for range 2 {
+		want(t, d, id, "gateway", "10.198.7.1", "10.198.7.1/24")
+		want(t, d, id, "gateway", "", "10.198.7.1/24")
+		want(t, d, id, "aux", "10.198.7.200", "10.198.7.200/24")
+		want(t, d, id, mac2, "", "10.198.7.65/24")
+		want(t, d, id, mac2, "10.198.7.65", "10.198.7.65/24")
+		want(t, d, id, mac3, "", "10.198.7.250/24")
+	}
+	if n := len(dump(t, s).Leases[id]); n != 5 {
+		t.Errorf("have %d leases, want 5", n)
+	}
+	for range 2 {
+		for _, a := range []string{"10.198.7.64", "10.198.7.65", "10.198.7.250", "10.198.7.1", "10.198.7.200"} {
+			release(t, d, id, a)
+		}
+	}
+	if n := len(dump(t, s).Leases[id]); n != 0 {
+		t.Errorf("have %d leases, want none", n)
+	}
+	for range 2 {
+		releasePool(t, d, id)
+		release(t, d, id, "10.198.7.1")
+	}
+	if w := dump(t, s); len(w.Pools) != 0 {
+		t.Errorf("have %+v, want nothing", w)
+	}
+}
+
+func TestGatewayWithoutWish(t *testing.T) {
+	d, _ := newDriver(t)
+	for _, c := range []struct{ subnet, sub, want string }{
+		{"10.0.0.0/24", "", "10.0.0.1/24"},
+		{"10.1.0.0/16", "10.1.5.0/24", "10.1.5.0/16"},
+		{"10.2.0.0/24", "10.2.0.0/25", "10.2.0.1/24"},
+		{"10.3.0.6/31", "", "10.3.0.6/31"},
+		{"10.4.0.6/32", "", "10.4.0.6/32"},
+	} {
+		id := pool(t, d, c.subnet, c.sub)
+		want(t, d, id, "gateway", "", c.want)
+		want(t, d, id, "gateway", "", c.want)
+	}
+}
+
+// Releasing a pool takes its addresses along: the next network begins anew.
+func TestReleasePoolReleasesItsAddresses(t *testing.T) {
+	d, _ := newDriver(t)
+	id := pool(t, d, "10.0.0.0/24", "")
+	want(t, d, id, "gateway", "", "10.0.0.1/24")
+	want(t, d, id, mac1, "", "10.0.0.2/24")
+	releasePool(t, d, id)
+	id = pool(t, d, "10.0.0.0/24", "")
+	want(t, d, id, "gateway", "", "10.0.0.1/24")
+	want(t, d, id, mac2, "", "10.0.0.2/24")
+}
+
+func TestSmallSubnets(t *testing.T) {
+	d, _ := newDriver(t)
+	two := pool(t, d, "10.0.0.0/31", "") // RFC 3021
+	want(t, d, two, "gateway", "10.0.0.1", "10.0.0.1/31")
+	want(t, d, two, mac1, "", "10.0.0.0/31")
+	refused(t, d, two, mac2, "", "request address: pool mybr-local/10.0.0.0/31 is exhausted: all 2 addresses of 10.0.0.0/31 are in use")
+	one := pool(t, d, "10.0.0.9/32", "")
+	want(t, d, one, mac1, "10.0.0.9", "10.0.0.9/32")
+	refused(t, d, one, mac2, "", "request address: pool mybr-local/10.0.0.9/32 is exhausted: all 1 addresses of 10.0.0.9/32 are in use")
+	last := pool(t, d, "255.255.254.0/31", "")
+	want(t, d, last, mac1, "", "255.255.254.0/31")
+	four := pool(t, d, "10.0.1.0/30", "")
+	want(t, d, four, mac1, "", "10.0.1.1/30")
+	want(t, d, four, mac2, "", "10.0.1.2/30")
+	refused(t, d, four, mac3, "", "request address: pool mybr-local/10.0.1.0/30 is exhausted: all 2 addresses of 10.0.1.0/30 are in use")
+}
+
+// An address that was released rests until all others were used.
+func TestRoundRobin(t *testing.T) {
+	d, _ := newDriver(t)
+	id := pool(t, d, "10.0.0.0/29", "")
+	want(t, d, id, "gateway", "", "10.0.0.1/29")
+	want(t, d, id, mac1, "", "10.0.0.2/29")
+	for _, next := range []string{"10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.3"} {
+		want(t, d, id, mac2, "", next+"/29")
+		release(t, d, id, next)
+	}
+	// Not even when it was wished, and would have been the next.
+	want(t, d, id, mac2, "10.0.0.4", "10.0.0.4/29")
+	release(t, d, id, "10.0.0.4")
+	want(t, d, id, mac3, "", "10.0.0.5/29")
+	// But rather than none, it is.
+	want(t, d, id, "aux", "10.0.0.3", "10.0.0.3/29")
+	want(t, d, id, "aux", "10.0.0.4", "10.0.0.4/29")
+	want(t, d, id, mac2, "", "10.0.0.6/29")
+	release(t, d, id, "10.0.0.6")
+	want(t, d, id, mac2, "", "10.0.0.6/29")
+}
+
+// A gateway is no turn in the round.
+func TestGatewayLeavesTheRoundAlone(t *testing.T) {
+	d, _ := newDriver(t)
+	id := pool(t, d, "10.0.0.0/24", "")
+	want(t, d, id, mac1, "", "10.0.0.1/24")
+	want(t, d, id, mac2, "", "10.0.0.2/24")
+	release(t, d, id, "10.0.0.1")
+	release(t, d, id, "10.0.0.2")
+	want(t, d, id, "gateway", "", "10.0.0.1/24")
+	want(t, d, id, mac3, "", "10.0.0.3/24")
+}
+
+// Docker's retries and its daemon's restarts outlive the process.
+func TestAnswersOutliveTheProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mybr.db")
+	s := openStore(t, path)
+	d := New(Config{Store: s, Routes: hostRoutes(nil)})
+	id := pool(t, d, "10.0.0.0/24", "")
+	want(t, d, id, "gateway", "", "10.0.0.1/24")
+	want(t, d, id, mac1, "", "10.0.0.2/24")
+	want(t, d, id, mac2, "", "10.0.0.3/24")
+	release(t, d, id, "10.0.0.3")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, path)
+	defer s.Close()
+	d = New(Config{Store: s, Routes: hostRoutes(nil)})
+	want(t, d, id, mac1, "", "10.0.0.2/24")
+	want(t, d, id, mac3, "", "10.0.0.4/24")
+}
+
+// Many at once get different addresses, equal requests the same one.
+func TestConcurrentRequests(t *testing.T) {
+	d, s := newDriver(t)
+	id := pool(t, d, "10.0.0.0/24", "")
+	var mu sync.Mutex
+	got := map[string][]string{}
+	var wg sync.WaitGroup
+	for i := range 120 {
+		wg.Go(func() {
+			mac := model.MAC{2, 0, 0, 0, 0, byte(1 + i/2)}.String()
+			a, err := ask(d, id, mac, "")
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			got[a] = append(got[a], mac)
+		})
+	}
+	wg.Wait()
+	if len(got) != 60 || len(dump(t, s).Leases[id]) != 60 {
+		t.Errorf("have %d addresses and %d leases, want 60", len(got), len(dump(t, s).Leases[id]))
+	}
+	for a, macs := range got {
+		if len(macs) != 2 || macs[0] != macs[1] {
+			t.Errorf("%s went to %v", a, macs)
+		}
+	}
+}
+
+type brokenRoutes struct{}
+
+func (brokenRoutes) Routes() ([]netip.Prefix, error) { return nil, errors.New("netlink is gone") }
+
+func TestRoutesThatCannotBeRead(t *testing.T) {
+	_, s := newDriver(t)
+	d := New(Config{Store: s, Routes: brokenRoutes{}})
+	before := dump(t, s)
+	_, err := d.RequestPool(context.Background(), &helper.RequestPoolRequest{AddressSpace: SpaceLocal})
+	if err == nil || err.Error() != "request pool: read the routes of the host: netlink is gone" {
+		t.Errorf("have %v", err)
+	}
+	if after := dump(t, s); !reflect.DeepEqual(before, after) {
+		t.Errorf("have %+v, want %+v", after, before)
+	}
+	pool(t, d, "10.0.0.0/24", "") // a given subnet doesn't ask for them
+}

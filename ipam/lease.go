@@ -1,0 +1,110 @@
+package ipam
+
+import (
+	"errors"
+	"iter"
+	"net/netip"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/store"
+)
+
+// takeAddress finds and records the address that is wanted, or finds it recorded.
+func takeAddress(tx *store.Tx, p model.Pool, want addrWish) (netip.Addr, error) {
+	if want.addr.IsValid() {
+		return want.addr, takeWished(tx, p, want)
+	}
+	have, err := repeated(tx, p, want)
+	if !errors.Is(err, model.ErrNotFound) {
+		return have, err
+	}
+	s := rangeOf(p)
+	behind := p.Last
+	if want.kind == model.LeaseGateway {
+		behind = netip.Addr{}
+	}
+	a, ok := nextAddr(s, behind, leased(tx, p))
+	if !ok {
+		return a, conflict("pool %s is exhausted: all %d addresses of %s are in use", p.ID, s.size(), chosenFrom(p))
+	}
+	if want.kind != model.LeaseGateway {
+		p.Last = a
+		if err := tx.PutPool(p); err != nil {
+			return a, err
+		}
+	}
+	return a, tx.PutLease(p.ID, model.Lease{Addr: a, Kind: want.kind, MAC: want.mac})
+}
+
+// repeated returns the address that the same request without a wish got before, or
+// an error that wraps model.ErrNotFound.
+func repeated(tx *store.Tx, p model.Pool, want addrWish) (netip.Addr, error) {
+	switch want.kind {
+	case model.LeaseEndpoint:
+		l, err := tx.LeaseByMAC(p.ID, want.mac)
+		return l.Addr, err
+	case model.LeaseGateway:
+		for l := range tx.Leases(p.ID, netip.Addr{}) {
+			if l.Kind == model.LeaseGateway {
+				return l.Addr, nil
+			}
+		}
+	}
+	return netip.Addr{}, model.ErrNotFound
+}
+
+// takeWished records the one address that is wished, if it is free.
+func takeWished(tx *store.Tx, p model.Pool, want addrWish) error {
+	hosts := hostsOf(p.Prefix)
+	switch {
+	case !p.Prefix.Contains(want.addr):
+		return invalid("not an address of pool %s", p.ID)
+	case number(want.addr) < hosts.first:
+		return invalid("the network address of pool %s", p.ID)
+	case number(want.addr) > hosts.last:
+		return invalid("the broadcast address of pool %s", p.ID)
+	}
+	l := model.Lease{Addr: want.addr, Kind: want.kind, MAC: want.mac}
+	have, err := tx.Lease(p.ID, want.addr)
+	switch {
+	case errors.Is(err, model.ErrNotFound):
+		return tx.PutLease(p.ID, l)
+	case err != nil:
+		return err
+	case have == l || want.repeated:
+		return nil
+	}
+	return conflict("in use in pool %s %s", p.ID, use(have))
+}
+
+// use says what an address is in use for.
+func use(l model.Lease) string {
+	switch l.Kind {
+	case model.LeaseGateway:
+		return "as its gateway"
+	case model.LeaseEndpoint:
+		return "by the endpoint with MAC address " + l.MAC.String()
+	}
+	return "as an auxiliary address"
+}
+
+// giveAddress deletes a lease. If the address would be the very next to be chosen,
+// the search is moved past it, so that the next endpoint gets another one as long as
+// there is one: neighbours may have the old MAC in their ARP caches.
+func giveAddress(tx *store.Tx, p model.Pool, a netip.Addr) error {
+	if _, err := tx.Lease(p.ID, a); errors.Is(err, model.ErrNotFound) {
+		return nil
+	}
+	if err := tx.DeleteLease(p.ID, a); err != nil {
+		return err
+	}
+	if next, ok := nextAddr(rangeOf(p), p.Last, leased(tx, p)); !ok || next != a {
+		return nil
+	}
+	p.Last = a
+	return tx.PutPool(p)
+}
+
+func leased(tx *store.Tx, p model.Pool) func(from netip.Addr) iter.Seq[netip.Addr] {
+	return func(from netip.Addr) iter.Seq[netip.Addr] { return tx.Leased(p.ID, from) }
+}

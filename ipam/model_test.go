@@ -1,0 +1,318 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	helper "github.com/docker/go-plugins-helpers/ipam"
+	"pgregory.net/rapid"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/store"
+)
+
+// machine drives a Driver with random calls and compares it with a map.
+type machine struct {
+	d    *Driver
+	s    *store.Store
+	path string
+
+	prefix, sub netip.Prefix
+	id          string // "" while the pool is not held
+	leases      map[netip.Addr]model.Lease
+	rested      netip.Addr // released since an address was chosen last
+	fresh       bool       // the capabilities were asked for, and the pool not used since
+}
+
+// addrs are the addresses of a subnet that may be granted when wished, or chosen.
+func (m *machine) addrs(part netip.Prefix) (out []netip.Addr) {
+	for a := part.Addr(); part.Contains(a); a = a.Next() {
+		network := a == m.prefix.Addr()
+		broadcast := !m.prefix.Contains(a.Next())
+		if m.prefix.Bits() >= 31 || !network && !broadcast {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func (m *machine) free() (out []netip.Addr) {
+	part := m.prefix
+	if m.sub.IsValid() {
+		part = m.sub
+	}
+	for _, a := range m.addrs(part) {
+		if _, held := m.leases[a]; !held {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func (m *machine) request(space, subnet, sub string) (string, error) {
+	r, err := m.d.RequestPool(context.Background(), &helper.RequestPoolRequest{AddressSpace: space, Pool: subnet, SubPool: sub})
+	if err != nil {
+		return "", err
+	}
+	return r.PoolID, nil
+}
+
+func (m *machine) RequestPool(t *rapid.T) {
+	sub := ""
+	if m.sub.IsValid() {
+		sub = m.sub.String()
+	}
+	id, err := m.request(SpaceLocal, m.prefix.String(), sub)
+	switch {
+	case m.id == "" || m.fresh:
+		if err != nil || m.id != "" && id != m.id {
+			t.Fatalf("have %s %v, want a pool", id, err)
+		}
+		m.id = id
+	case !errors.Is(err, model.ErrConflict):
+		t.Fatalf("have %s %v, want a conflict", id, err)
+	}
+	m.fresh = false
+}
+
+func (m *machine) GetCapabilities(t *rapid.T) {
+	if _, err := m.d.GetCapabilities(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	m.fresh = true
+}
+
+// Choose asks for some address: for one of a few MACs, or as an auxiliary one.
+func (m *machine) Choose(t *rapid.T) {
+	mac := model.MAC{2, 0, 0, 0, 0, byte(rapid.IntRange(0, 12).Draw(t, "mac"))}
+	kind, what := model.LeaseEndpoint, mac.String()
+	if mac[5] == 0 {
+		mac, kind, what = model.MAC{}, model.LeaseAux, "aux"
+	}
+	text, err := ask(m.d, m.id, what, "")
+	m.fresh = false
+	if m.id == "" {
+		if !errors.Is(err, model.ErrNotFound) {
+			t.Fatalf("no pool: have %s %v", text, err)
+		}
+		return
+	}
+	for a := m.prefix.Addr(); kind == model.LeaseEndpoint && m.prefix.Contains(a); a = a.Next() {
+		if m.leases[a].MAC == mac {
+			m.same(t, text, err, a)
+			return
+		}
+	}
+	free := m.free()
+	if len(free) == 0 {
+		if !errors.Is(err, model.ErrConflict) || !strings.Contains(err.Error(), "exhausted") {
+			t.Fatalf("have %s %v, want exhaustion", text, err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatalf("%v, but %v are free", err, free)
+	}
+	m.granted(t, text, kind, mac, free)
+}
+
+// granted checks an address that was chosen freely, and records it.
+func (m *machine) granted(t *rapid.T, text string, kind model.LeaseKind, mac model.MAC, free []netip.Addr) {
+	got := netip.MustParsePrefix(text)
+	ok := false
+	for _, a := range free {
+		ok = ok || a == got.Addr()
+	}
+	if !ok || got.Bits() != m.prefix.Bits() {
+		t.Fatalf("have %s, want one of %v with /%d", text, free, m.prefix.Bits())
+	}
+	if got.Addr() == m.rested && len(free) > 1 {
+		t.Fatalf("%s was only just released, and %v are free", text, free)
+	}
+	m.rested = netip.Addr{}
+	m.leases[got.Addr()] = model.Lease{Addr: got.Addr(), Kind: kind, MAC: mac}
+}
+
+func (m *machine) same(t *rapid.T, text string, err error, a netip.Addr) {
+	if want := netip.PrefixFrom(a, m.prefix.Bits()).String(); err != nil || text != want {
+		t.Fatalf("have %s %v, want %s again", text, err, want)
+	}
+}
+
+// Gateway asks for a gateway without a wish.
+func (m *machine) Gateway(t *rapid.T) {
+	if m.id == "" {
+		t.Skip("no pool")
+	}
+	text, err := ask(m.d, m.id, "gateway", "")
+	m.fresh = false
+	for a := m.prefix.Addr(); m.prefix.Contains(a); a = a.Next() {
+		if m.leases[a].Kind == model.LeaseGateway {
+			m.same(t, text, err, a)
+			return
+		}
+	}
+	free := m.free()
+	if len(free) == 0 {
+		if !errors.Is(err, model.ErrConflict) {
+			t.Fatalf("have %s %v, want exhaustion", text, err)
+		}
+		return
+	}
+	m.same(t, text, err, free[0])
+	m.leases[free[0]] = model.Lease{Addr: free[0], Kind: model.LeaseGateway}
+}
+
+// Wish asks for one address, in the pool or just beside it.
+func (m *machine) Wish(t *rapid.T) {
+	if m.id == "" {
+		t.Skip("no pool")
+	}
+	s := spanOf(m.prefix)
+	a := addr(rapid.Uint64Range(s.first-1, s.last+1).Draw(t, "address"))
+	l := model.Lease{Addr: a, Kind: rapid.SampledFrom([]model.LeaseKind{model.LeaseGateway, model.LeaseEndpoint}).Draw(t, "kind")}
+	what := string(l.Kind)
+	if l.Kind == model.LeaseEndpoint {
+		l.MAC = model.MAC{2, 0, 0, 0, 0, byte(rapid.IntRange(1, 12).Draw(t, "mac"))}
+		what = l.MAC.String()
+	}
+	text, err := ask(m.d, m.id, what, a.String())
+	m.fresh = false
+	have, held := m.leases[a]
+	usable := false
+	for _, u := range m.addrs(m.prefix) {
+		usable = usable || u == a
+	}
+	switch {
+	case !usable:
+		if !errors.Is(err, model.ErrInvalid) {
+			t.Fatalf("%s: have %s %v, want it refused", a, text, err)
+		}
+	case held && have != l:
+		if !errors.Is(err, model.ErrConflict) {
+			t.Fatalf("%s: have %s %v, want a conflict with %v", a, text, err, have)
+		}
+	default:
+		m.same(t, text, err, a)
+		m.leases[a] = l
+	}
+}
+
+func (m *machine) ReleaseAddress(t *rapid.T) {
+	s := spanOf(m.prefix)
+	a := addr(rapid.Uint64Range(s.first-1, s.last+1).Draw(t, "address"))
+	release(t, m.d, m.id, a.String())
+	m.fresh = false
+	if _, held := m.leases[a]; held {
+		delete(m.leases, a)
+		m.rested = a
+	}
+}
+
+func (m *machine) ReleasePool(t *rapid.T) {
+	if rapid.IntRange(0, 4).Draw(t, "seldom") > 0 {
+		t.Skip("seldom")
+	}
+	releasePool(t, m.d, m.id)
+	m.id, m.leases, m.rested, m.fresh = "", map[netip.Addr]model.Lease{}, netip.Addr{}, false
+}
+
+// Restart ends the process and starts it again.
+func (m *machine) Restart(t *rapid.T) {
+	if err := m.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m.s = openStore(t, m.path)
+	m.d = New(Config{Store: m.s, Routes: hostRoutes(nil)})
+	m.fresh = false
+}
+
+// Check compares the records with the model after every call.
+func (m *machine) Check(t *rapid.T) {
+	w := dump(t, m.s)
+	if m.id == "" {
+		if len(w.Pools) != 0 {
+			t.Fatalf("have %v, want no pool", w.Pools)
+		}
+		return
+	}
+	if len(w.Pools) != 1 || len(w.Leases[m.id]) != len(m.leases) {
+		t.Fatalf("have %+v, want %v", w, m.leases)
+	}
+	for _, l := range w.Leases[m.id] {
+		if m.leases[l.Addr] != l {
+			t.Fatalf("have %v, want %v", l, m.leases[l.Addr])
+		}
+	}
+}
+
+func TestAgainstAModel(t *testing.T) {
+	dir, round := t.TempDir(), 0
+	rapid.Check(t, func(t *rapid.T) {
+		round++
+		m := &machine{path: filepath.Join(dir, fmt.Sprint(round)), leases: map[netip.Addr]model.Lease{}}
+		m.prefix = drawPrefix(t, netip.MustParsePrefix("10.0.0.0/28"), 32, "prefix")
+		if rapid.Bool().Draw(t, "sub-pool") {
+			m.sub = drawPrefix(t, m.prefix, 32, "sub")
+			if len(m.addrs(m.sub)) == 0 {
+				m.sub = netip.Prefix{}
+			}
+		}
+		m.s = openStore(t, m.path)
+		defer func() { _ = m.s.Close() }()
+		m.d = New(Config{Store: m.s, Routes: hostRoutes(nil)})
+		t.Repeat(rapid.StateMachineActions(m))
+	})
+}
+
+// Pools that are held at the same time never overlap in one address space, whoever
+// chose them, and no chosen one overlaps a route.
+func TestPoolsNeverOverlap(t *testing.T) {
+	dir, round := t.TempDir(), 0
+	rapid.Check(t, func(t *rapid.T) {
+		round++
+		s := openStore(t, filepath.Join(dir, fmt.Sprint(round)))
+		defer s.Close()
+		near := netip.MustParsePrefix("10.0.0.0/24")
+		route := drawPrefix(t, near, 32, "route")
+		d := New(Config{Store: s, Routes: hostRoutes{route}, Pools: []AddressPool{{Base: near, Size: rapid.IntRange(24, 30).Draw(t, "size")}}})
+		for range rapid.IntRange(1, 25).Draw(t, "calls") {
+			r := &helper.RequestPoolRequest{AddressSpace: rapid.SampledFrom([]string{SpaceLocal, SpaceGlobal}).Draw(t, "space")}
+			switch rapid.IntRange(0, 3).Draw(t, "call") {
+			case 0:
+				if held := dump(t, s).Pools; len(held) > 0 {
+					releasePool(t, d, rapid.SampledFrom(held).Draw(t, "pool").ID)
+				}
+				continue
+			case 1:
+				r.Pool = drawPrefix(t, near, 30, "subnet").String()
+			}
+			before := dump(t, s).Pools
+			resp, err := d.RequestPool(context.Background(), r)
+			after := dump(t, s).Pools
+			if err != nil {
+				if len(after) != len(before) {
+					t.Fatalf("%v, but there are %d pools now", err, len(after))
+				}
+				continue
+			}
+			got := netip.MustParsePrefix(resp.Pool)
+			if r.Pool == "" && got.Overlaps(route) {
+				t.Fatalf("%s overlaps the route %s", got, route)
+			}
+			for _, p := range before {
+				if p.Space == r.AddressSpace && p.Prefix.Overlaps(got) || p.ID == resp.PoolID {
+					t.Fatalf("%s: %s overlaps %s", resp.PoolID, got, p.ID)
+				}
+			}
+			if len(after) != len(before)+1 {
+				t.Fatalf("have %d pools, want %d", len(after), len(before)+1)
+			}
+		}
+	})
+}

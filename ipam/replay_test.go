@@ -1,0 +1,145 @@
+package ipam
+
+import (
+	"context"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	helper "github.com/docker/go-plugins-helpers/ipam"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+func capabilities(t *testing.T, d *Driver) {
+	t.Helper()
+	if _, err := d.GetCapabilities(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func secondIsRefused(t *testing.T, d *Driver, subnet, sub, overlaps string) {
+	t.Helper()
+	_, err := d.RequestPool(context.Background(), &helper.RequestPoolRequest{AddressSpace: SpaceLocal, Pool: subnet, SubPool: sub})
+	want := "request pool " + subnet + ": overlaps " + overlaps + ", which another network has in address space mybr-local"
+	if err == nil || err.Error() != want {
+		t.Errorf("have %v, want %s", err, want)
+	}
+}
+
+// dockerd has started again and repeats what it has on record.
+func TestReplay(t *testing.T) {
+	d, s := newDriver(t)
+	id := pool(t, d, "10.0.0.0/16", "10.0.5.0/24")
+	other := pool(t, d, "10.1.0.0/16", "")
+	want(t, d, id, "gateway", "10.0.0.1", "10.0.0.1/16")
+	want(t, d, id, "aux", "10.0.0.7", "10.0.0.7/16")
+	want(t, d, id, mac1, "", "10.0.5.0/16")
+	want(t, d, id, mac2, "10.0.9.9", "10.0.9.9/16")
+	before := dump(t, s)
+	for range 2 {
+		capabilities(t, d)
+		if again := pool(t, d, "10.0.0.0/16", "10.0.5.0/24"); again != id {
+			t.Fatalf("have %s, want %s", again, id)
+		}
+		want(t, d, id, "gateway", "10.0.0.1", "10.0.0.1/16")
+		want(t, d, id, "aux", "10.0.0.7", "10.0.0.7/16")
+		want(t, d, id, "aux", "10.0.5.0", "10.0.5.0/16") // endpoints come without their MACs
+		want(t, d, id, "aux", "10.0.9.9", "10.0.9.9/16")
+		if again := pool(t, d, "10.1.0.0/16", ""); again != other {
+			t.Fatalf("have %s, want %s", again, other)
+		}
+		if after := dump(t, s); !reflect.DeepEqual(after, before) {
+			t.Fatalf("have %+v, want %+v", after, before)
+		}
+	}
+	secondIsRefused(t, d, "10.0.0.0/16", "10.0.5.0/24", "10.0.0.0/16")
+	// The first container that starts ends it, with an address of its own or without.
+	want(t, d, id, mac3, "", "10.0.5.1/16")
+	refused(t, d, id, "aux", "10.0.5.0", "request address 10.0.5.0: in use in pool "+id+" by the endpoint with MAC address "+mac1)
+	capabilities(t, d)
+	pool(t, d, "10.0.0.0/16", "10.0.5.0/24")
+	refused(t, d, id, mac3, "10.0.5.0", "request address 10.0.5.0: in use in pool "+id+" by the endpoint with MAC address "+mac1)
+	refused(t, d, id, "aux", "10.0.5.0", "request address 10.0.5.0: in use in pool "+id+" by the endpoint with MAC address "+mac1)
+}
+
+// mybr's records were lost: what Docker repeats is taken as new.
+func TestReplayOfWhatWasLost(t *testing.T) {
+	d, s := newDriver(t)
+	capabilities(t, d)
+	id := pool(t, d, "10.0.0.0/24", "")
+	want(t, d, id, "gateway", "10.0.0.1", "10.0.0.1/24")
+	want(t, d, id, "aux", "10.0.0.2", "10.0.0.2/24")
+	want(t, d, id, mac1, "", "10.0.0.3/24")
+	if n := len(dump(t, s).Leases[id]); n != 3 {
+		t.Errorf("have %d leases, want 3", n)
+	}
+	secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
+}
+
+// Only an exactly equal request is a repetition.
+func TestNoReplay(t *testing.T) {
+	d, _ := newDriver(t)
+	id := pool(t, d, "10.0.0.0/24", "10.0.0.64/26")
+	want(t, d, id, mac1, "", "10.0.0.64/24")
+	secondIsRefused(t, d, "10.0.0.0/24", "10.0.0.64/26", "10.0.0.0/24")
+	capabilities(t, d)
+	secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
+	secondIsRefused(t, d, "10.0.0.0/24", "10.0.0.64/27", "10.0.0.0/24")
+	secondIsRefused(t, d, "10.0.0.0/25", "10.0.0.64/26", "10.0.0.0/24")
+	secondIsRefused(t, d, "10.0.0.0/8", "", "10.0.0.0/24")
+	r := &helper.RequestPoolRequest{AddressSpace: SpaceGlobal, Pool: "10.0.0.0/24", SubPool: "10.0.0.64/26"}
+	if resp, err := d.RequestPool(context.Background(), r); err != nil || resp.PoolID == id {
+		t.Errorf("the other address space: %v %v", resp, err)
+	}
+	refused(t, d, id, "aux", "10.0.0.64", "request address 10.0.0.64: in use in pool "+id+" by the endpoint with MAC address "+mac1)
+}
+
+// What uses a pool shows that Docker is past repeating it.
+func TestUseEndsReplay(t *testing.T) {
+	for name, use := range map[string]func(d *Driver, id string){
+		"request":  func(d *Driver, id string) { want(t, d, id, mac1, "", "10.0.0.1/24") },
+		"repeated": func(d *Driver, id string) { want(t, d, id, "gateway", "10.0.0.9", "10.0.0.9/24") },
+		"release":  func(d *Driver, id string) { release(t, d, id, "10.0.0.9") },
+		"unknown":  func(d *Driver, id string) { release(t, d, id, "10.0.0.77") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, _ := newDriver(t)
+			id := pool(t, d, "10.0.0.0/24", "")
+			want(t, d, id, "gateway", "10.0.0.9", "10.0.0.9/24")
+			capabilities(t, d)
+			use(d, id)
+			secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
+		})
+	}
+	d, _ := newDriver(t)
+	id := pool(t, d, "10.0.0.0/24", "")
+	capabilities(t, d)
+	releasePool(t, d, id)
+	pool(t, d, "10.0.0.0/24", "")
+	secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
+}
+
+// The process ended while Docker was repeating: it was not asked for capabilities,
+// so it takes nothing for a repetition, and loses nothing.
+func TestRestartDuringReplay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mybr.db")
+	s := openStore(t, path)
+	d := New(Config{Store: s, Routes: hostRoutes(nil)})
+	id := pool(t, d, "10.0.0.0/24", "")
+	want(t, d, id, mac1, "", "10.0.0.1/24")
+	capabilities(t, d)
+	before := dump(t, s)
+	_ = s.Close()
+	s = openStore(t, path)
+	defer s.Close()
+	d = New(Config{Store: s, Routes: hostRoutes(nil)})
+	secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
+	if after := dump(t, s); !reflect.DeepEqual(after, before) {
+		t.Errorf("have %+v, want %+v", after, before)
+	}
+	want(t, d, id, mac1, "", "10.0.0.1/24")
+	if l := dump(t, s).Leases[id]; len(l) != 1 || l[0].Kind != model.LeaseEndpoint {
+		t.Errorf("have %+v", l)
+	}
+}

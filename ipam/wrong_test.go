@@ -1,0 +1,207 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"reflect"
+	"testing"
+
+	helper "github.com/docker/go-plugins-helpers/ipam"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// Each wrong input has its exact error, and leaves the records as they were. There
+// is a pool 10.0.0.0/24 with the sub-pool 10.0.0.0/29, in which .1 is the gateway's,
+// .9 auxiliary, and .2 to .7 are endpoints'; and a pool 10.9.0.0/16.
+func TestWrongInputs(t *testing.T) {
+	d, s := newDriver(t)
+	id := pool(t, d, "10.0.0.0/24", "10.0.0.0/29")
+	pool(t, d, "10.9.0.0/16", "")
+	want(t, d, id, "gateway", "", "10.0.0.1/24")
+	want(t, d, id, "aux", "10.0.0.9", "10.0.0.9/24")
+	for last := byte(2); last <= 7; last++ {
+		mac := model.MAC{2, 0x42, 0, 0, 0, last}
+		want(t, d, id, mac.String(), "", netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 24).String())
+	}
+	ctx := context.Background()
+	requestPool := func(space, subnet, sub string, v6 bool, options ...string) error {
+		_, err := d.RequestPool(ctx, &helper.RequestPoolRequest{AddressSpace: space, Pool: subnet, SubPool: sub, V6: v6, Options: pairs(options)})
+		return err
+	}
+	requestAddress := func(poolID, address string, options ...string) error {
+		_, err := d.RequestAddress(ctx, &helper.RequestAddressRequest{PoolID: poolID, Address: address, Options: pairs(options)})
+		return err
+	}
+	local, gateway := SpaceLocal, []string{keyType, typeGateway}
+	before := dump(t, s)
+	for _, c := range []struct {
+		call func() error
+		kind error
+		want string
+	}{
+		{func() error { return requestPool("", "10.1.0.0/24", "", false) }, model.ErrInvalid,
+			`request pool 10.1.0.0/24: address space "" is unknown: want mybr-local or mybr-global`},
+		{func() error { return requestPool("LocalDefault", "", "", false) }, model.ErrInvalid,
+			`request pool: address space "LocalDefault" is unknown: want mybr-local or mybr-global`},
+		{func() error { return requestPool(local, "", "", true) }, model.ErrInvalid,
+			`request pool: IPv6 is not supported yet`},
+		{func() error { return requestPool(local, "2001:db8::/64", "", true) }, model.ErrInvalid,
+			`request pool 2001:db8::/64: IPv6 is not supported yet`},
+		{func() error { return requestPool(local, "2001:db8::/64", "", false) }, model.ErrInvalid,
+			`request pool 2001:db8::/64: subnet 2001:db8::/64: IPv6 is not supported yet`},
+		{func() error { return requestPool(local, "::ffff:10.1.0.0/120", "", false) }, model.ErrInvalid,
+			`request pool ::ffff:10.1.0.0/120: subnet ::ffff:10.1.0.0/120: IPv6 is not supported yet`},
+		{func() error { return requestPool(local, "10.1.0.0", "", false) }, model.ErrInvalid,
+			`request pool 10.1.0.0: subnet "10.1.0.0" is not in CIDR notation, like 172.18.0.0/16`},
+		{func() error { return requestPool(local, "10.1.0.0/33", "", false) }, model.ErrInvalid,
+			`request pool 10.1.0.0/33: subnet "10.1.0.0/33" is not in CIDR notation, like 172.18.0.0/16`},
+		{func() error { return requestPool(local, "10.1.0.256/24", "", false) }, model.ErrInvalid,
+			`request pool 10.1.0.256/24: subnet "10.1.0.256/24" is not in CIDR notation, like 172.18.0.0/16`},
+		{func() error { return requestPool(local, "0.0.0.0/0", "", false) }, model.ErrInvalid,
+			`request pool 0.0.0.0/0: subnet 0.0.0.0/0 overlaps 0.0.0.0/8, which no host can have addresses of`},
+		{func() error { return requestPool(local, "127.1.0.0/16", "", false) }, model.ErrInvalid,
+			`request pool 127.1.0.0/16: subnet 127.1.0.0/16 overlaps 127.0.0.0/8, which no host can have addresses of`},
+		{func() error { return requestPool(local, "239.0.0.0/24", "", false) }, model.ErrInvalid,
+			`request pool 239.0.0.0/24: subnet 239.0.0.0/24 overlaps 224.0.0.0/4, which no host can have addresses of`},
+		{func() error { return requestPool(local, "255.255.255.0/24", "", false) }, model.ErrInvalid,
+			`request pool 255.255.255.0/24: subnet 255.255.255.0/24 overlaps 255.255.255.255/32, which no host can have addresses of`},
+		{func() error { return requestPool(local, "", "10.1.0.0/25", false) }, model.ErrInvalid,
+			`request pool: sub-pool 10.1.0.0/25 (--ip-range) needs a subnet (--subnet)`},
+		{func() error { return requestPool(local, "10.1.0.0/24", "10.1.1.0/25", false) }, model.ErrInvalid,
+			`request pool 10.1.0.0/24: sub-pool 10.1.1.0/25 (--ip-range) is not part of the subnet`},
+		{func() error { return requestPool(local, "10.1.0.0/24", "10.1.0.0/23", false) }, model.ErrInvalid,
+			`request pool 10.1.0.0/24: sub-pool 10.1.0.0/23 (--ip-range) is not part of the subnet`},
+		{func() error { return requestPool(local, "10.1.0.0/24", "10.1.0.0/32", false) }, model.ErrInvalid,
+			`request pool 10.1.0.0/24: sub-pool 10.1.0.0/32 (--ip-range) has no address that a container can have`},
+		{func() error { return requestPool(local, "10.1.0.0/24", "some", false) }, model.ErrInvalid,
+			`request pool 10.1.0.0/24: sub-pool "some" is not in CIDR notation, like 172.18.0.0/16`},
+		{func() error { return requestPool(local, "10.1.0.0/24", "2001:db8::/64", false) }, model.ErrInvalid,
+			`request pool 10.1.0.0/24: sub-pool 2001:db8::/64: IPv6 is not supported yet`},
+		{func() error { return requestPool(local, "10.1.0.0/24", "", false, "foo", "1", "bar", "2") }, model.ErrInvalid,
+			`request pool 10.1.0.0/24: option "bar" (--ipam-opt) is unknown`},
+		{func() error { return requestPool(local, "10.0.0.0/24", "10.0.0.0/29", false) }, model.ErrConflict,
+			`request pool 10.0.0.0/24: overlaps 10.0.0.0/24, which another network has in address space mybr-local`},
+		{func() error { return requestPool(local, "10.9.3.0/24", "", false) }, model.ErrConflict,
+			`request pool 10.9.3.0/24: overlaps 10.9.0.0/16, which another network has in address space mybr-local`},
+
+		{func() error { return requestAddress("nowhere", "") }, model.ErrNotFound,
+			`request address: pool nowhere: not found`},
+		{func() error { return requestAddress("", "10.0.0.1") }, model.ErrNotFound,
+			`request address 10.0.0.1: pool : not found`},
+		{func() error { return requestAddress(id, "10.0.0.1/24") }, model.ErrInvalid,
+			`request address 10.0.0.1/24: "10.0.0.1/24" is not an address like 172.18.0.2`},
+		{func() error { return requestAddress(id, "10.0.0") }, model.ErrInvalid,
+			`request address 10.0.0: "10.0.0" is not an address like 172.18.0.2`},
+		{func() error { return requestAddress(id, "2001:db8::1") }, model.ErrInvalid,
+			`request address 2001:db8::1: IPv6 is not supported yet`},
+		{func() error { return requestAddress(id, "10.0.1.1") }, model.ErrInvalid,
+			`request address 10.0.1.1: not an address of pool mybr-local/10.0.0.0/24/10.0.0.0/29`},
+		{func() error { return requestAddress(id, "10.0.0.0", gateway...) }, model.ErrInvalid,
+			`request address 10.0.0.0: the network address of pool mybr-local/10.0.0.0/24/10.0.0.0/29`},
+		{func() error { return requestAddress(id, "10.0.0.255", keyMAC, mac1) }, model.ErrInvalid,
+			`request address 10.0.0.255: the broadcast address of pool mybr-local/10.0.0.0/24/10.0.0.0/29`},
+		{func() error { return requestAddress(id, "10.0.0.1", keyMAC, mac1) }, model.ErrConflict,
+			`request address 10.0.0.1: in use in pool mybr-local/10.0.0.0/24/10.0.0.0/29 as its gateway`},
+		{func() error { return requestAddress(id, "10.0.0.9", keyMAC, mac1) }, model.ErrConflict,
+			`request address 10.0.0.9: in use in pool mybr-local/10.0.0.0/24/10.0.0.0/29 as an auxiliary address`},
+		{func() error { return requestAddress(id, "10.0.0.9", gateway...) }, model.ErrConflict,
+			`request address 10.0.0.9: in use in pool mybr-local/10.0.0.0/24/10.0.0.0/29 as an auxiliary address`},
+		{func() error { return requestAddress(id, "10.0.0.3", keyMAC, mac2) }, model.ErrConflict,
+			`request address 10.0.0.3: in use in pool mybr-local/10.0.0.0/24/10.0.0.0/29 by the endpoint with MAC address 02:42:00:00:00:03`},
+		{func() error { return requestAddress(id, "10.0.0.3") }, model.ErrConflict,
+			`request address 10.0.0.3: in use in pool mybr-local/10.0.0.0/24/10.0.0.0/29 by the endpoint with MAC address 02:42:00:00:00:03`},
+		{func() error { return requestAddress(id, "", keyMAC, mac1) }, model.ErrConflict,
+			`request address: pool mybr-local/10.0.0.0/24/10.0.0.0/29 is exhausted: all 7 addresses of 10.0.0.0/29 are in use`},
+		{func() error { return requestAddress(id, "", keyMAC, "02:42:00:00:00") }, model.ErrInvalid,
+			`request address: option com.docker.network.endpoint.macaddress: "02:42:00:00:00" is not the MAC address of an endpoint`},
+		{func() error { return requestAddress(id, "", keyMAC, "00:00:00:00:00:00") }, model.ErrInvalid,
+			`request address: option com.docker.network.endpoint.macaddress: "00:00:00:00:00:00" is not the MAC address of an endpoint`},
+		{func() error { return requestAddress(id, "", keyMAC, "") }, model.ErrInvalid,
+			`request address: option com.docker.network.endpoint.macaddress: "" is not the MAC address of an endpoint`},
+		{func() error { return requestAddress(id, "", keyType, "router") }, model.ErrInvalid,
+			`request address: option RequestAddressType: "router" is unknown: want com.docker.network.gateway`},
+		{func() error { return requestAddress(id, "10.0.0.20", "colour", "blue") }, model.ErrInvalid,
+			`request address 10.0.0.20: option "colour" is unknown`},
+
+		{func() error {
+			return d.ReleaseAddress(ctx, &helper.ReleaseAddressRequest{PoolID: id, Address: "10.0.0.2/24"})
+		}, model.ErrInvalid, `release address 10.0.0.2/24: "10.0.0.2/24" is not an address like 172.18.0.2`},
+		{func() error { return d.ReleaseAddress(ctx, &helper.ReleaseAddressRequest{PoolID: id}) }, model.ErrInvalid,
+			`release address: "" is not an address like 172.18.0.2`},
+	} {
+		err := c.call()
+		if err == nil || err.Error() != c.want {
+			t.Errorf("have %v\nwant %s", err, c.want)
+		} else if !errors.Is(err, c.kind) {
+			t.Errorf("%v: want it to be of kind %q", err, c.kind)
+		}
+		if after := dump(t, s); !reflect.DeepEqual(after, before) {
+			t.Fatalf("%s: have %+v, want %+v", c.want, after, before)
+		}
+	}
+}
+
+func pairs(list []string) map[string]string {
+	if len(list) == 0 {
+		return nil
+	}
+	m := map[string]string{}
+	for i := 0; i < len(list); i += 2 {
+		m[list[i]] = list[i+1]
+	}
+	return m
+}
+
+// Keys that Docker adds by itself are no reason to refuse.
+func TestDockersOwnKeysAreIgnored(t *testing.T) {
+	d, _ := newDriver(t)
+	p, err := d.RequestPool(context.Background(), &helper.RequestPoolRequest{AddressSpace: SpaceGlobal, Pool: "10.0.0.0/24",
+		Options: map[string]string{"com.docker.network.ipam.serial": "true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := d.RequestAddress(context.Background(), &helper.RequestAddressRequest{PoolID: p.PoolID,
+		Options: map[string]string{"com.docker.network.ipam.serial": "true", "com.docker.network.new": "1", keyMAC: mac1}})
+	if err != nil || a.Address != "10.0.0.1/24" {
+		t.Errorf("have %+v %v", a, err)
+	}
+}
+
+func TestParseAddressPools(t *testing.T) {
+	for _, none := range [][]string{nil, {}} {
+		have, err := ParseAddressPools(none)
+		if err != nil || !reflect.DeepEqual(have, DefaultAddressPools()) || len(have) != 16 {
+			t.Errorf("have %v %v, want the defaults", have, err)
+		}
+	}
+	have, err := ParseAddressPools([]string{"base=172.17.0.0/12,size=16", "size=31,base=10.0.0.0/8"})
+	want := []AddressPool{{netip.MustParsePrefix("172.16.0.0/12"), 16}, {netip.MustParsePrefix("10.0.0.0/8"), 31}}
+	if err != nil || !reflect.DeepEqual(have, want) {
+		t.Errorf("have %v %v, want %v", have, err, want)
+	}
+	for value, want := range map[string]string{
+		"":                              `field "" is unknown: want base=SUBNET,size=BITS`,
+		"10.0.0.0/8":                    `field "10.0.0.0/8" is unknown: want base=SUBNET,size=BITS`,
+		"base=10.0.0.0/8":               `size is missing: want base=SUBNET,size=BITS`,
+		"size=24":                       `base is missing: want base=SUBNET,size=BITS`,
+		"base=10.0.0.0/8,size=24,x=1":   `field "x=1" is unknown: want base=SUBNET,size=BITS`,
+		"base=10.0.0.0/8,size=24,":      `field "" is unknown: want base=SUBNET,size=BITS`,
+		"base=10.0.0.0,size=24":         `base "10.0.0.0" is not in CIDR notation, like 172.18.0.0/16`,
+		"base=,size=24":                 `base "" is not in CIDR notation, like 172.18.0.0/16`,
+		"base=2001:db8::/32,size=64":    `base 2001:db8::/32: IPv6 is not supported yet`,
+		"base=224.0.0.0/8,size=24":      `base 224.0.0.0/8 overlaps 224.0.0.0/4, which no host can have addresses of`,
+		"base=10.0.0.0/16,size=8":       `size "8" is not a prefix length from 16, that of base, to 31`,
+		"base=10.0.0.0/16,size=32":      `size "32" is not a prefix length from 16, that of base, to 31`,
+		"base=10.0.0.0/16,size=big":     `size "big" is not a prefix length from 16, that of base, to 31`,
+		"base=10.0.0.0/16,size=":        `size: empty`,
+		"base=10.0.0.0/8,base=11.0.0/8": `base is there twice`,
+		"size=24,size=24":               `size is there twice`,
+	} {
+		_, err := ParseAddressPools([]string{"base=10.0.0.0/8,size=24", value})
+		if want = `address pool "` + value + `": ` + want; err == nil || err.Error() != want || !errors.Is(err, model.ErrInvalid) {
+			t.Errorf("have %v, want %s", err, want)
+		}
+	}
+}
