@@ -1,0 +1,197 @@
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// The kinds of link made here, as IFLA_INFO_KIND has them.
+const (
+	kindBridge = "bridge"
+	kindVeth   = "veth"
+)
+
+// defaultMTU is what the kernel gives a new bridge or veth, in bytes (ETH_DATA_LEN of
+// linux/if_ether.h).
+const defaultMTU = 1500
+
+// change is what one RTM_NEWLINK message alters of a link; zero fields stay as they are.
+type change struct {
+	name   string
+	alias  string
+	mac    model.MAC
+	mtu    int
+	master int
+	up     bool
+}
+
+// empty reports whether nothing is to be altered.
+func (c change) empty() bool { return c == change{} }
+
+// attributes adds the change to a message, behind its header.
+func (c change) attributes(req *nl.NetlinkRequest) {
+	if c.name != "" {
+		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(c.name)))
+	}
+	if c.alias != "" {
+		req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(c.alias)))
+	}
+	if !c.mac.IsZero() {
+		req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, c.mac[:]))
+	}
+	if c.mtu != 0 {
+		req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(c.mtu))))
+	}
+	if c.master != 0 {
+		req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(c.master))))
+	}
+}
+
+// header begins a message about a link; index 0 leaves it to IFLA_IFNAME.
+func (c change) header(index int) *nl.IfInfomsg {
+	h := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	h.Index = int32(index)
+	if c.up {
+		h.Flags, h.Change = unix.IFF_UP, unix.IFF_UP
+	}
+	return h
+}
+
+// setLink alters the link with an index, in one message.
+func setLink(index int, c change) error {
+	if c.empty() {
+		return nil
+	}
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	req.AddData(c.header(index))
+	c.attributes(req)
+	return execute(req)
+}
+
+// makeBridge makes a bridge, down. The MAC belongs into this message: an address that
+// is set keeps the bridge from taking over those of its ports. The MTU does not: only
+// one that is changed later keeps the bridge from following the MTU of its ports.
+func makeBridge(b Bridge) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	c := change{name: b.Name, mac: b.MAC}
+	req.AddData(c.header(0))
+	c.attributes(req)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, []byte(kindBridge))
+	req.AddData(info)
+	return execute(req)
+}
+
+// makeVeth makes a pair with its host end a port of the bridge, and up, in one message.
+// The kernel takes neither alias nor port flags for a link that it is making: the
+// second message is setPort.
+func makeVeth(v Veth, bridge int) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	c := change{name: v.Host, mac: v.hostMAC(), mtu: v.MTU, master: bridge, up: true}
+	req.AddData(c.header(0))
+	c.attributes(req)
+
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, []byte(kindVeth))
+	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
+	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(v.Peer))
+	if !v.MAC.IsZero() {
+		peer.AddRtAttr(unix.IFLA_ADDRESS, v.MAC[:])
+	}
+	if v.MTU != 0 {
+		peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(v.MTU)))
+	}
+	req.AddData(info)
+	return execute(req)
+}
+
+// setPort gives a pair's host end its alias and bridge port flags. The kernel reads the
+// flags (IFLA_INFO_SLAVE_DATA) before it looks at the rest of a message, so the link
+// must be a port already.
+func setPort(v Veth) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	c := change{name: v.Host, alias: v.Alias}
+	req.AddData(c.header(0))
+	c.attributes(req)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, []byte(kindBridge))
+	port := info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil)
+	port.AddRtAttr(nl.IFLA_BRPORT_MODE, onOff(v.Hairpin))
+	port.AddRtAttr(nl.IFLA_BRPORT_ISOLATED, onOff(v.Isolated))
+	req.AddData(info)
+	return execute(req)
+}
+
+// deleteLink deletes a link, and with a veth its other end. One that is gone is fine.
+func deleteLink(index int) error {
+	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+	req.AddData(change{}.header(index))
+	if err := execute(req); err != nil && !errors.Is(err, unix.ENODEV) {
+		return err
+	}
+	return nil
+}
+
+// addAddress adds an address with its prefix length to a link. One that is there is fine.
+func addAddress(index int, p netip.Prefix) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	address(req, index, p)
+	if p.Addr().Is4() && p.Bits() < 31 { // RFC 3021: /31 and /32 have no broadcast address
+		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(p)))
+	}
+	if err := execute(req); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
+}
+
+// deleteAddress takes an address off a link. One that is gone is fine.
+func deleteAddress(index int, p netip.Prefix) error {
+	req := nl.NewNetlinkRequest(unix.RTM_DELADDR, unix.NLM_F_ACK)
+	address(req, index, p)
+	if err := execute(req); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
+		return err
+	}
+	return nil
+}
+
+func address(req *nl.NetlinkRequest, index int, p netip.Prefix) {
+	family := unix.AF_INET
+	if p.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	header := nl.NewIfAddrmsg(family)
+	header.Index, header.Prefixlen = uint32(index), uint8(p.Bits())
+	req.AddData(header)
+	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, p.Addr().AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, p.Addr().AsSlice()))
+}
+
+// broadcast returns the last address of an IPv4 subnet.
+func broadcast(p netip.Prefix) []byte {
+	a := p.Addr().As4()
+	last := binary.BigEndian.Uint32(a[:]) | uint32(uint64(1)<<(32-p.Bits())-1)
+	return binary.BigEndian.AppendUint32(nil, last)
+}
+
+// onOff is the value of a bridge port flag.
+func onOff(on bool) []byte {
+	if on {
+		return nl.Uint8Attr(1)
+	}
+	return nl.Uint8Attr(0)
+}
+
+// execute sends a request on a socket of its own, in the namespace of the calling
+// thread, and waits for the kernel's answer.
+func execute(req *nl.NetlinkRequest) error {
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}

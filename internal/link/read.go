@@ -1,0 +1,276 @@
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// dumpTries is how often an interrupted dump is asked for again. Each try takes about
+// a millisecond for a thousand links, so that only unceasing changes use them all up.
+const dumpTries = 50
+
+// found is one link as the kernel has it.
+type found struct {
+	name, kind, alias  string
+	index, master, mtu int
+	mac                model.MAC
+	up                 bool
+	peer               int  // a veth's other end, if that is in this namespace; else 0
+	hairpin, isolated  bool // bridge port flags
+}
+
+// Links returns every link of the namespace with its addresses, by index.
+func (a *Applier) Links() ([]model.Link, error) {
+	all, err := dumpLinks()
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := dumpAddresses()
+	if err != nil {
+		return nil, err
+	}
+	links := make([]model.Link, 0, len(all))
+	for _, l := range all {
+		links = append(links, model.Link{Name: l.name, Kind: l.kind, Alias: l.alias, Addresses: addresses[l.index]})
+	}
+	return links, nil
+}
+
+// Routes returns where unicast routes of all tables lead and the subnets of all
+// addresses, of both families, sorted, each once. Default routes are left out.
+func (a *Applier) Routes() ([]netip.Prefix, error) {
+	var routes []netip.Prefix
+	msgs, err := dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, &nl.RtMsg{})
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	for _, m := range msgs {
+		r, err := parseRoute(m)
+		if err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		if r.IsValid() && r.Bits() > 0 {
+			routes = append(routes, r.Masked())
+		}
+	}
+	addresses, err := dumpAddresses()
+	if err != nil {
+		return nil, err
+	}
+	for _, of := range addresses {
+		for _, a := range of {
+			routes = append(routes, a.Masked())
+		}
+	}
+	slices.SortFunc(routes, func(a, b netip.Prefix) int {
+		if c := a.Addr().Compare(b.Addr()); c != 0 {
+			return c
+		}
+		return a.Bits() - b.Bits()
+	})
+	return slices.Compact(routes), nil
+}
+
+// dump asks for every object of a sort and returns the messages of the answer.
+//
+// The kernel sends a dump in several parts, and when something changes between two of
+// them it says so (NLM_F_DUMP_INTR, which the library turns into ErrDumpInterrupted):
+// an object may then be missing or doubled. Hosts that start and stop containers see
+// this daily, and the only remedy is to ask again.
+func dump(ask int, answer uint16, header nl.NetlinkRequestData) ([][]byte, error) {
+	var err error
+	for range dumpTries {
+		req := nl.NewNetlinkRequest(ask, unix.NLM_F_DUMP)
+		req.AddData(header)
+		var msgs [][]byte
+		if msgs, err = req.Execute(unix.NETLINK_ROUTE, answer); err == nil {
+			return msgs, nil
+		}
+		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("interrupted %d times by changes: %w", dumpTries, err)
+}
+
+func dumpLinks() ([]found, error) {
+	msgs, err := dump(unix.RTM_GETLINK, unix.RTM_NEWLINK, nl.NewIfInfomsg(unix.AF_UNSPEC))
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	links := make([]found, 0, len(msgs))
+	for _, m := range msgs {
+		l, err := parseLink(m)
+		if err != nil {
+			return nil, fmt.Errorf("list links: %w", err)
+		}
+		links = append(links, l)
+	}
+	return links, nil
+}
+
+// dumpAddresses returns the addresses with their prefix lengths by link index.
+func dumpAddresses() (map[int][]netip.Prefix, error) {
+	msgs, err := dump(unix.RTM_GETADDR, unix.RTM_NEWADDR, nl.NewIfAddrmsg(unix.AF_UNSPEC))
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	addresses := map[int][]netip.Prefix{}
+	for _, m := range msgs {
+		index, p, err := parseAddress(m)
+		if err != nil {
+			return nil, fmt.Errorf("list addresses: %w", err)
+		}
+		if p.IsValid() {
+			addresses[index] = append(addresses[index], p)
+		}
+	}
+	return addresses, nil
+}
+
+// getLink reads one link by its name, or by its index where that is not 0. No such
+// link is ErrNotFound.
+func getLink(name string, index int) (found, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_ACK)
+	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	header.Index = int32(index)
+	req.AddData(header)
+	if index == 0 {
+		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	}
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return found{}, fmt.Errorf("link %s: %w", name, model.ErrNotFound)
+	case err != nil:
+		return found{}, fmt.Errorf("read link %s: %w", name, err)
+	case len(msgs) != 1:
+		return found{}, fmt.Errorf("read link %s: %d answers", name, len(msgs))
+	}
+	return parseLink(msgs[0])
+}
+
+// parseLink reads an RTM_NEWLINK message; rtnetlink(7) and linux/if_link.h have the fields.
+func parseLink(m []byte) (found, error) {
+	header := nl.DeserializeIfInfomsg(m)
+	l := found{index: int(header.Index), up: header.Flags&unix.IFF_UP != 0}
+	attrs, err := nl.ParseRouteAttr(m[header.Len():])
+	if err != nil {
+		return l, err
+	}
+	elsewhere := false // the other end is in another namespace, where the index means another link
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.IFLA_IFNAME:
+			l.name = nl.BytesToString(a.Value)
+		case unix.IFLA_IFALIAS:
+			l.alias = nl.BytesToString(a.Value)
+		case unix.IFLA_ADDRESS:
+			if len(a.Value) == len(l.mac) {
+				l.mac = model.MAC(a.Value)
+			}
+		case unix.IFLA_MTU:
+			l.mtu = int(binary.NativeEndian.Uint32(a.Value))
+		case unix.IFLA_MASTER:
+			l.master = int(binary.NativeEndian.Uint32(a.Value))
+		case unix.IFLA_LINK:
+			l.peer = int(binary.NativeEndian.Uint32(a.Value))
+		case unix.IFLA_LINK_NETNSID:
+			elsewhere = true
+		case unix.IFLA_LINKINFO:
+			if err := l.parseInfo(a.Value); err != nil {
+				return l, err
+			}
+		}
+	}
+	if elsewhere || l.kind != kindVeth {
+		l.peer = 0
+	}
+	return l, nil
+}
+
+func (l *found) parseInfo(info []byte) error {
+	attrs, err := nl.ParseRouteAttr(info)
+	if err != nil {
+		return err
+	}
+	var master string
+	var port []syscall.NetlinkRouteAttr
+	for _, a := range attrs {
+		switch a.Attr.Type &^ unix.NLA_F_NESTED {
+		case nl.IFLA_INFO_KIND:
+			l.kind = nl.BytesToString(a.Value)
+		case nl.IFLA_INFO_SLAVE_KIND:
+			master = nl.BytesToString(a.Value)
+		case nl.IFLA_INFO_SLAVE_DATA:
+			if port, err = nl.ParseRouteAttr(a.Value); err != nil {
+				return err
+			}
+		}
+	}
+	if master != kindBridge {
+		return nil
+	}
+	for _, a := range port {
+		switch a.Attr.Type {
+		case nl.IFLA_BRPORT_MODE:
+			l.hairpin = a.Value[0] != 0
+		case nl.IFLA_BRPORT_ISOLATED:
+			l.isolated = a.Value[0] != 0
+		}
+	}
+	return nil
+}
+
+// parseAddress reads an RTM_NEWADDR message. The local address is IFA_LOCAL; IPv6
+// addresses without a peer have only IFA_ADDRESS.
+func parseAddress(m []byte) (index int, p netip.Prefix, err error) {
+	header := nl.DeserializeIfAddrmsg(m)
+	attrs, err := nl.ParseRouteAttr(m[header.Len():])
+	if err != nil {
+		return 0, p, err
+	}
+	var local, address netip.Addr
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(a.Value)
+		case unix.IFA_ADDRESS:
+			address, _ = netip.AddrFromSlice(a.Value)
+		}
+	}
+	if !local.IsValid() {
+		local = address
+	}
+	return int(header.Index), netip.PrefixFrom(local, int(header.Prefixlen)), nil
+}
+
+// parseRoute returns the destination of a unicast IP route, or the zero value for
+// any other route and for one without a destination.
+func parseRoute(m []byte) (netip.Prefix, error) {
+	header := nl.DeserializeRtMsg(m)
+	ip := header.Family == unix.AF_INET || header.Family == unix.AF_INET6
+	if !ip || header.Type != unix.RTN_UNICAST || header.Flags&unix.RTM_F_CLONED != 0 {
+		return netip.Prefix{}, nil
+	}
+	attrs, err := nl.ParseRouteAttr(m[header.Len():])
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	for _, a := range attrs {
+		if a.Attr.Type == unix.RTA_DST {
+			dst, _ := netip.AddrFromSlice(a.Value)
+			return netip.PrefixFrom(dst, int(header.Dst_len)), nil
+		}
+	}
+	return netip.Prefix{}, nil
+}
