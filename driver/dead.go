@@ -1,0 +1,156 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/store"
+)
+
+// bury forgets an endpoint if dead says so, and reports whether it is gone. Docker
+// does not tell of every endpoint that it forgets: not after it was killed, not while
+// mybr was away. An endpoint that a call is about is left alone: its veth pair may be
+// just about to be made.
+func (d *Driver) bury(ctx context.Context, id string, dead func(e model.Endpoint, links map[string]bool) bool) bool {
+	unlock, ok := d.endpoints.tryLock(id)
+	if !ok {
+		return false
+	}
+	defer unlock()
+	var e model.Endpoint
+	err := d.store.View(func(tx *store.Tx) (err error) {
+		e, err = tx.Endpoint(id)
+		return err
+	})
+	if err != nil {
+		return errors.Is(err, model.ErrNotFound)
+	}
+	links, err := d.linkNames()
+	if err != nil {
+		d.warn("see whether endpoint %s is still there: %v", short(id), err)
+		return false
+	}
+	if !dead(e, links) {
+		return false
+	}
+	d.warn("endpoint %s has no container any more: it is removed", short(id))
+	if err := d.forget(ctx, e); err != nil {
+		d.warn("remove endpoint %s: %v", short(id), err)
+		return false
+	}
+	return true
+}
+
+// buryRivals forgets the networks that Docker must have removed while mybr was away:
+// an address space has no two networks with one subnet, so the older of two is gone. One
+// that has an endpoint whose veth pair is there is left alone, and so is one that a call
+// is about.
+func (d *Driver) buryRivals(ctx context.Context, want model.Network) {
+	var rivals []string
+	err := d.store.View(func(tx *store.Tx) error {
+		for _, o := range tx.Networks() {
+			if o.ID != want.ID && want.V4.Space != "" && o.V4.Space == want.V4.Space && o.V4.Prefix.Overlaps(want.V4.Prefix) {
+				rivals = append(rivals, o.ID)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		d.warn("look for networks that have the subnet: %v", err)
+	}
+	for _, id := range rivals {
+		d.buryNetwork(ctx, id)
+	}
+}
+
+func (d *Driver) buryNetwork(ctx context.Context, id string) {
+	unlock, ok := d.networks.tryLock(id)
+	if !ok {
+		return
+	}
+	defer unlock()
+	n, err := d.network(id)
+	if errors.Is(err, model.ErrNotFound) {
+		return
+	}
+	var links map[string]bool
+	if err == nil {
+		links, err = d.linkNames()
+	}
+	alive := false
+	if err == nil {
+		err = d.store.View(func(tx *store.Tx) error {
+			for _, e := range tx.Endpoints() {
+				alive = alive || e.NetworkID == id && !vethGone(e, links)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		d.warn("see whether network %s is still there: %v", short(id), err)
+		return
+	}
+	if alive {
+		return
+	}
+	d.warn("Docker has given subnet %s of network %s to another one: the network is removed", n.V4.Prefix, short(id))
+	if err := d.forgetNetwork(ctx, n); err != nil {
+		d.warn("remove network %s: %v", short(id), err)
+	}
+}
+
+func (d *Driver) linkNames() (map[string]bool, error) {
+	links, err := d.links.Links()
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]bool, len(links))
+	for _, l := range links {
+		names[l.Name] = true
+	}
+	return names, nil
+}
+
+// vethGone says that an endpoint is dead if the host's end of its veth pair is gone:
+// it goes together with the container's end, and that goes with the sandbox.
+func vethGone(e model.Endpoint, links map[string]bool) bool { return !links[e.HostIface()] }
+
+// lostAddress says that an endpoint is dead whose address Docker has given to another
+// one, if its veth pair is gone or if it is an orphan.
+func (d *Driver) lostAddress(e model.Endpoint, links map[string]bool) bool {
+	return vethGone(e, links) || d.orphans.has(e.ID)
+}
+
+// orphans are the endpoints that had not joined a sandbox when this process began,
+// and have not since. Most are left over from a call that the process before did not
+// live to answer: Docker gives such an endpoint up without saying so.
+type orphans struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+func (o *orphans) collect(tx *store.Tx) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ids = make(map[string]bool)
+	for _, e := range tx.Endpoints() {
+		if e.Sandbox == "" {
+			o.ids[e.ID] = true
+		}
+	}
+	return nil
+}
+
+func (o *orphans) has(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ids[id]
+}
+
+func (o *orphans) forget(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.ids, id)
+}

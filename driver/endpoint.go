@@ -1,0 +1,165 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/docker/go-plugins-helpers/network"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/store"
+)
+
+// CreateEndpoint records an endpoint and makes its veth pair. The answer has the MAC
+// address if none was asked for, and nothing else: Docker takes what it is told
+// although it knew it for an attempt to change it.
+func (d *Driver) CreateEndpoint(ctx context.Context, r *network.CreateEndpointRequest) (res *network.CreateEndpointResponse, err error) {
+	defer wrap(&err, "create endpoint", r.EndpointID)
+	if err := checkID("endpoint", r.EndpointID); err != nil {
+		return nil, err
+	}
+	ctx, end := d.beginEndpoint(ctx, r.NetworkID, r.EndpointID)
+	defer end()
+	n, err := d.network(r.NetworkID)
+	if err != nil {
+		return nil, err
+	}
+	want, err := parseEndpoint(n, r)
+	if err != nil {
+		return nil, err
+	}
+	create := func() error {
+		return d.commit(ctx, want.HostIface(), func(tx *store.Tx) error { return putEndpoint(tx, &want) })
+	}
+	err = create()
+	if held := (*addressHeld)(nil); errors.As(err, &held) && d.bury(ctx, held.by, d.lostAddress) {
+		err = create()
+	}
+	if err != nil {
+		return nil, err
+	}
+	res = &network.CreateEndpointResponse{}
+	if !want.MACGiven {
+		res.Interface = &network.EndpointInterface{MacAddress: want.MAC.String()}
+	}
+	return res, nil
+}
+
+// DeleteEndpoint forgets an endpoint with all it has: whether Docker revoked its
+// ports and left before does not matter.
+func (d *Driver) DeleteEndpoint(ctx context.Context, r *network.DeleteEndpointRequest) (err error) {
+	defer wrap(&err, "delete endpoint", r.EndpointID)
+	ctx, end := d.beginEndpoint(ctx, r.NetworkID, r.EndpointID)
+	defer end()
+	_, e, err := d.endpoint(r.NetworkID, r.EndpointID)
+	if errors.Is(err, model.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return d.forget(ctx, e)
+}
+
+// forget removes an endpoint's record. The caller holds its lock.
+func (d *Driver) forget(ctx context.Context, e model.Endpoint) error {
+	d.orphans.forget(e.ID)
+	return d.remove(ctx, e.HostIface(), func(tx *store.Tx) error { return tx.DeleteEndpoint(e.ID) })
+}
+
+// InfoResponse is what is known of an endpoint: the helper's type has strings only.
+type InfoResponse struct {
+	Value map[string]any
+}
+
+// EndpointOperInfo tells what is known of an endpoint.
+//
+// Be aware: Docker shows none of it, for it expects Go types of its own here.
+func (d *Driver) EndpointOperInfo(_ context.Context, r *network.InfoRequest) (*InfoResponse, error) {
+	_, e, err := d.endpoint(r.NetworkID, r.EndpointID)
+	if errors.Is(err, model.ErrNotFound) {
+		return &InfoResponse{Value: map[string]any{}}, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return &InfoResponse{Value: endpointInfo(e)}, nil
+}
+
+// parseEndpoint reads an endpoint of network n.
+func parseEndpoint(n model.Network, r *network.CreateEndpointRequest) (e model.Endpoint, err error) {
+	if err := checkEndpointOptions(r.Options); err != nil {
+		return e, err
+	}
+	i := r.Interface
+	if i == nil {
+		i = &network.EndpointInterface{}
+	}
+	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID}
+	if e.V4, err = parseAddress(n, i.Address); err != nil {
+		return e, err
+	}
+	if i.AddressIPv6 != "" {
+		return e, invalid("address %s: IPv6 is not supported yet", i.AddressIPv6)
+	}
+	if i.MacAddress == "" {
+		e.MAC = randomMAC()
+		return e, nil
+	}
+	e.MACGiven = true
+	if e.MAC, err = model.ParseMAC(i.MacAddress); err != nil || e.MAC.IsZero() || e.MAC[0]&1 != 0 {
+		return e, invalid("%q is not the MAC address of an interface", i.MacAddress)
+	}
+	return e, nil
+}
+
+// parseAddress reads an endpoint's address, which has the subnet's prefix length.
+func parseAddress(n model.Network, text string) (netip.Prefix, error) {
+	if text == "" {
+		return netip.Prefix{}, invalid("there is no address for it: mybr needs an IPAM driver that gives one")
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil || !p.Addr().Is4() {
+		return netip.Prefix{}, invalid("%q is not an IPv4 address with a prefix length", text)
+	}
+	a := p.Addr()
+	if err := checkHost("address", a, n.V4.Prefix); err != nil {
+		return netip.Prefix{}, err
+	}
+	if a == n.V4.Address.Addr() {
+		return netip.Prefix{}, conflict("address %s is that of bridge %s", a, n.Bridge)
+	}
+	if a == n.V4.Gateway {
+		return netip.Prefix{}, conflict("address %s is that of the default gateway of network %s", a, short(n.ID))
+	}
+	return netip.PrefixFrom(a, n.V4.Prefix.Bits()), nil
+}
+
+// addressHeld says whose the address is that another endpoint was to get.
+type addressHeld struct {
+	fault
+	by string // endpoint ID
+}
+
+// putEndpoint records want, unless it is there: then want becomes the record.
+func putEndpoint(tx *store.Tx, want *model.Endpoint) error {
+	have, err := tx.Endpoint(want.ID)
+	if err == nil {
+		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC {
+			return exists("there is an endpoint of this ID with other settings")
+		}
+		*want = have
+		return nil
+	} else if !errors.Is(err, model.ErrNotFound) {
+		return err
+	}
+	for _, o := range tx.Endpoints() {
+		if o.NetworkID == want.NetworkID && o.V4.Addr() == want.V4.Addr() {
+			err := conflict("address %s is that of endpoint %s", o.V4.Addr(), short(o.ID)).(*fault)
+			return &addressHeld{*err, o.ID}
+		}
+		if o.HostIface() == want.HostIface() {
+			return conflict("interface %s is that of endpoint %s, whose ID begins alike", o.HostIface(), short(o.ID))
+		}
+	}
+	return tx.PutEndpoint(*want)
+}

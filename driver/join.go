@@ -1,0 +1,86 @@
+package driver
+
+import (
+	"context"
+	"errors"
+
+	"github.com/docker/go-plugins-helpers/network"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/store"
+)
+
+// Types of static routes in Join's answer (libnetwork's types package).
+const (
+	routeNextHop   = 0
+	routeConnected = 1
+)
+
+// Join records the sandbox of an endpoint and tells Docker which interface to move
+// there and what routes to give it.
+//
+// An endpoint that has joined a sandbox can join another one only while its interface
+// is on the host, where Docker has put it back or from where it never took it.
+func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network.JoinResponse, err error) {
+	defer wrap(&err, "join endpoint", r.EndpointID)
+	if r.SandboxKey == "" {
+		return nil, invalid("the sandbox key is missing")
+	}
+	ctx, end := d.beginEndpoint(ctx, r.NetworkID, r.EndpointID)
+	defer end()
+	n, e, err := d.endpoint(r.NetworkID, r.EndpointID)
+	if err != nil {
+		return nil, err
+	}
+	if e.Sandbox != "" && e.Sandbox != r.SandboxKey {
+		if links, err := d.linkNames(); err != nil {
+			return nil, err
+		} else if !links[e.PeerIface()] {
+			return nil, conflict("it has joined sandbox %s already", e.Sandbox)
+		}
+	}
+	e.Sandbox = r.SandboxKey
+	if err := d.commit(ctx, e.HostIface(), func(tx *store.Tx) error { return tx.PutEndpoint(e) }); err != nil {
+		return nil, err
+	}
+	d.orphans.forget(e.ID)
+	return joinResponse(n, e), nil
+}
+
+// joinResponse says how the endpoint looks from inside the sandbox. Where there is no
+// default gateway, Docker is told not to look for one: it would attach the container
+// to a network of its own, and publish its ports there.
+func joinResponse(n model.Network, e model.Endpoint) *network.JoinResponse {
+	res := &network.JoinResponse{
+		InterfaceName: network.InterfaceName{SrcName: e.PeerIface(), DstPrefix: n.IfacePrefix},
+	}
+	if n.V4.Gateway.IsValid() && !n.Internal {
+		res.Gateway = n.V4.Gateway.String()
+	} else {
+		res.DisableGatewayService = true
+	}
+	for _, r := range n.Routes {
+		route := &network.StaticRoute{Destination: r.Destination.String(), RouteType: routeConnected}
+		if r.NextHop.IsValid() {
+			route.RouteType, route.NextHop = routeNextHop, r.NextHop.String()
+		}
+		res.StaticRoutes = append(res.StaticRoutes, route)
+	}
+	return res
+}
+
+// Leave forgets the sandbox of an endpoint, and its ports: Docker does not always
+// revoke them.
+func (d *Driver) Leave(ctx context.Context, r *network.LeaveRequest) (err error) {
+	defer wrap(&err, "leave endpoint", r.EndpointID)
+	ctx, end := d.beginEndpoint(ctx, r.NetworkID, r.EndpointID)
+	defer end()
+	_, e, err := d.endpoint(r.NetworkID, r.EndpointID)
+	if errors.Is(err, model.ErrNotFound) || err == nil && e.Sandbox == "" && len(e.Ports) == 0 {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	e.Sandbox, e.Ports = "", nil
+	return d.remove(ctx, e.HostIface(), func(tx *store.Tx) error { return tx.PutEndpoint(e) })
+}

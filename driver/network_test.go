@@ -1,0 +1,242 @@
+package driver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/docker/go-plugins-helpers/network"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// oneNetwork is a request with everything left to vary.
+func oneNetwork(id, options, ipv4 string) string {
+	return fmt.Sprintf(`{"NetworkID":%q,"Options":%s,"IPv4Data":%s,"IPv6Data":[]}`, id, options, ipv4)
+}
+
+const pool2 = `[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24"}]`
+
+func TestWrongNetworks(t *testing.T) {
+	option := func(key, value string) string { return oneNetwork(netB, user(key, value), pool2) }
+	pool := func(text string) string { return oneNetwork(netB, "{}", text) }
+	const internal = `{"com.docker.network.internal":true}`
+	for _, c := range []struct{ request, text string }{
+		// options
+		{option("foo", "bar"), `option foo is not known`},
+		{option("com.docker.network.bridge.gateway_mode_ipv4", "nat"), `option com.docker.network.bridge.gateway_mode_ipv4 is not supported`},
+		{option(optMTU, "abc"), `option com.docker.network.driver.mtu: "abc" is not a number of bytes from 68 to 65535`},
+		{option(optMTU, "67"), `option com.docker.network.driver.mtu: "67" is not a number of bytes from 68 to 65535`},
+		{option(optMTU, "65536"), `option com.docker.network.driver.mtu: "65536" is not a number of bytes from 68 to 65535`},
+		{option(optMTU, "-1"), `option com.docker.network.driver.mtu: "-1" is not a number of bytes from 68 to 65535`},
+		{option(optICC, "maybe"), `option com.docker.network.bridge.enable_icc: "maybe" is neither true nor false`},
+		{option(optMasquerade, ""), `option com.docker.network.bridge.enable_ip_masquerade: "" is neither true nor false`},
+		{option(optInhibit, "yes"), `option com.docker.network.bridge.inhibit_ipv4: "yes" is neither true nor false`},
+		{option(optHostBinding, "localhost"), `option com.docker.network.bridge.host_binding_ipv4: "localhost" is not an IP address`},
+		{option(optHostBinding, "224.0.0.1"), `option com.docker.network.bridge.host_binding_ipv4: "224.0.0.1" is not an address that a host can have`},
+		{option(optSNAT, "::1"), `option com.docker.network.host_ipv4: "::1" is not an IPv4 address that can be a source address`},
+		{option(optBridge, "a/b"), `option com.docker.network.bridge.name: "a/b" has other characters than letters, digits, _, . and (not at the beginning) -`},
+		{option(optBridge, "br+"), `option com.docker.network.bridge.name: "br+" has other characters than letters, digits, _, . and (not at the beginning) -`},
+		{option(optBridge, "-br"), `option com.docker.network.bridge.name: "-br" has other characters than letters, digits, _, . and (not at the beginning) -`},
+		{option(optBridge, ""), `option com.docker.network.bridge.name: "" is not 1 to 15 bytes long`},
+		{option(optBridge, "sixteen-bytes-ab"), `option com.docker.network.bridge.name: "sixteen-bytes-ab" is not 1 to 15 bytes long`},
+		{option(optBridge, "all"), `option com.docker.network.bridge.name: "all" can't be the name of a bridge`},
+		{option(optBridge, ".."), `option com.docker.network.bridge.name: ".." can't be the name of a bridge`},
+		{option(optIfacePrefix, "fourteen-bytes"), `option com.docker.network.container_iface_prefix: "fourteen-bytes" is not 1 to 13 bytes long`},
+		{option(optRoutes, "10.9.0.0"), `option mybr.routes: "10.9.0.0" does not begin with an IPv4 prefix such as 10.9.0.0/16`},
+		{option(optRoutes, "10.9.0.1/16"), `option mybr.routes: "10.9.0.1/16" has bits behind the prefix length: did you mean 10.9.0.0/16?`},
+		{option(optRoutes, "10.9.0.0/16 dev eth0"), `option mybr.routes: "10.9.0.0/16 dev eth0" is not of the form PREFIX or PREFIX via ADDRESS`},
+		{option(optRoutes, "10.9.0.0/16 via eth0"), `option mybr.routes: "10.9.0.0/16 via eth0" has no IPv4 address behind via`},
+		{option(optRoutes, "10.9.0.0/16 via 10.3.0.1"), `option mybr.routes: next hop 10.3.0.1 is not in subnet 10.2.0.0/24`},
+		{option(optRoutes, "10.9.0.0/16,10.9.0.0/16"), `option mybr.routes: there are two routes to 10.9.0.0/16`},
+		{option(optRoutes, "10.2.0.0/24"), `option mybr.routes: 10.2.0.0/24 is the subnet of the network`},
+		{option(optRoutes, "0.0.0.0/0 via 10.2.0.9"), `option mybr.routes: "0.0.0.0/0 via 10.2.0.9" is a default route: give the gateway with --gateway or --aux-address DefaultGatewayIPv4=ADDRESS`},
+		// JSON types
+		{oneNetwork(netB, `{"com.docker.network.generic":{"com.docker.network.driver.mtu":1500}}`, pool2), `option com.docker.network.driver.mtu: have a number, want a string`},
+		{oneNetwork(netB, `{"com.docker.network.generic":"x"}`, pool2), `option com.docker.network.generic: have a string, want an object`},
+		{oneNetwork(netB, `{"com.docker.network.internal":"true"}`, pool2), `option com.docker.network.internal: have a string, want a boolean`},
+		// families
+		{oneNetwork(netB, `{"com.docker.network.enable_ipv6":true}`, pool2), `IPv6 is not supported yet`},
+		{oneNetwork(netB, `{"com.docker.network.enable_ipv4":false}`, `[]`), `a network without IPv4 is not supported yet`},
+		{strings.Replace(pool(pool2), `"IPv6Data":[]`, `"IPv6Data":[{"Pool":"fd00::/64"}]`, 1), `IPv6 is not supported yet`},
+		// subnets
+		{pool(`[]`), `there is no IPv4 subnet`},
+		{pool(`[null]`), `there is no IPv4 subnet`},
+		{pool(`[{"Pool":"10.2.0.0/24"},{"Pool":"10.3.0.0/24"}]`), `there are 2 IPv4 subnets: a bridge has one`},
+		{pool(`[{"Pool":"10.2.0/24"}]`), `"10.2.0/24" is not an IPv4 subnet`},
+		{pool(`[{"Pool":"fd00::/64"}]`), `"fd00::/64" is not an IPv4 subnet`},
+		{pool(`[{"AddressSpace":"null","Pool":"0.0.0.0/0"}]`), `subnet 0.0.0.0/0: mybr needs a subnet; the IPAM driver null has none`},
+		{pool(`[{"Pool":"127.5.0.0/16","Gateway":"127.5.0.1/16"}]`), `subnet 127.5.0.0/16 is not of unicast addresses`},
+		{pool(`[{"Pool":"10.2.0.0/24"}]`), `there is no address for the bridge: name one with --gateway, or have a bridge without an address with -o com.docker.network.bridge.inhibit_ipv4=true`},
+		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.3.0.1/24"}]`), `gateway 10.3.0.1 is not in subnet 10.2.0.0/24`},
+		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.0/24"}]`), `gateway 10.2.0.0 is the address of subnet 10.2.0.0/24 itself`},
+		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.255/24"}]`), `gateway 10.2.0.255 is the broadcast address of subnet 10.2.0.0/24`},
+		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"first"}]`), `gateway "first" is not an IPv4 address with a prefix length`},
+		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24","AuxAddresses":{"DefaultGatewayIPv4":"10.3.0.9/24"}}]`), `auxiliary address DefaultGatewayIPv4 10.3.0.9 is not in subnet 10.2.0.0/24`},
+		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24","AuxAddresses":{"DefaultGatewayIPv4":"x"}}]`), `auxiliary address DefaultGatewayIPv4: "x" is not an IPv4 address`},
+		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24","AuxAddresses":{"DefaultGatewayIPv4":9}}]`), `option DefaultGatewayIPv4: have a number, want a string`},
+		{oneNetwork(netB, internal, `[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24","AuxAddresses":{"DefaultGatewayIPv4":"10.2.0.9/24"}}]`), `auxiliary address DefaultGatewayIPv4: an internal network has no default gateway`},
+	} {
+		w := newWorld(t)
+		w.unchanged(func() {
+			err := w.CreateNetwork(ctx, decode[network.CreateNetworkRequest](t, c.request))
+			wantErr(t, err, model.ErrInvalid, "create network b2b2b2b2b2b2: "+c.text)
+		})
+		if w.sync.n != 0 {
+			t.Errorf("%s: synced", c.text)
+		}
+		w.store.Close()
+	}
+}
+
+func TestWrongNetworkIDs(t *testing.T) {
+	w := newWorld(t)
+	for id, text := range map[string]string{
+		"":                       `create network "": the network ID is missing`,
+		"../../etc":              `create network "../../etc": the network ID "../../etc" has other characters than letters, digits, _ and -`,
+		strings.Repeat("a", 129): `create network aaaaaaaaaaaa: the network ID is longer than 128 characters`,
+	} {
+		wantErr(t, w.createNetwork(id, "10.2.0.0/24", ""), model.ErrInvalid, text)
+	}
+}
+
+func TestNetworkConflicts(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.createNetwork(netA, "10.1.0.0/16", user(optBridge, "br0")))
+	_, err := w.createEndpoint(netA, ep1, "10.1.0.9/16") // so that it is in use
+	must(t, err)
+	w.host.foreign = []model.Link{
+		{Name: "eth0", Addresses: prefixes("192.0.2.7/24", "fe80::1/64")},
+		{Name: "dummy0", Kind: "dummy", Addresses: prefixes("10.2.0.77/32")},
+		{Name: "brx", Kind: "bridge", Addresses: prefixes("10.4.0.1/24", "10.4.0.2/24")},
+	}
+	for _, c := range []struct{ subnet, bridge, text string }{
+		{"10.9.0.0/24", "br0", "bridge br0 is used by network a1a1a1a1a1a1"},
+		{"10.1.7.0/24", "br1", "subnet 10.1.7.0/24 overlaps subnet 10.1.0.0/16 of network a1a1a1a1a1a1"},
+		{"10.0.0.0/8", "br1", "subnet 10.0.0.0/8 overlaps subnet 10.1.0.0/16 of network a1a1a1a1a1a1"},
+		{"10.2.0.0/16", "br1", "subnet 10.2.0.0/16 contains 10.2.0.77, an address of interface dummy0"},
+		{"192.0.2.0/24", "br1", "subnet 192.0.2.0/24 contains 192.0.2.7, an address of interface eth0"},
+		{"10.9.0.0/24", "eth0", "interface eth0 is there already and is no bridge"},
+		{"10.4.0.0/24", "br1", "subnet 10.4.0.0/24 contains 10.4.0.1, an address of interface brx"},
+	} {
+		w.unchanged(func() {
+			wantErr(t, w.createNetwork(netB, c.subnet, user(optBridge, c.bridge)), model.ErrConflict, "create network b2b2b2b2b2b2: "+c.text)
+		})
+	}
+	w.unchanged(func() {
+		err := w.createNetwork(netA, "10.1.0.0/16", user(optBridge, "br0", optMTU, "1400"))
+		wantErr(t, err, model.ErrExists, "create network a1a1a1a1a1a1: there is a network of this ID with other settings")
+		w.host.err = errors.New("netlink is tired")
+		if err := w.createNetwork(netB, "10.9.0.0/24", ""); !errors.Is(err, w.host.err) {
+			t.Errorf("have error %v", err)
+		}
+	})
+}
+
+func prefixes(texts ...string) (ps []netip.Prefix) {
+	for _, s := range texts {
+		ps = append(ps, netip.MustParsePrefix(s))
+	}
+	return ps
+}
+
+func TestBridgeThatIsThere(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		link        model.Link
+		owned, kept bool
+	}{
+		{"somebody's", model.Link{Name: "brx", Kind: "bridge"}, false, false},
+		{"somebody's with the address", model.Link{Name: "brx", Kind: "bridge", Addresses: prefixes("10.2.0.1/24", "10.2.0.9/24")}, false, true},
+		{"somebody's with the address in another subnet", model.Link{Name: "brx", Kind: "bridge", Addresses: prefixes("10.2.0.1/16")}, false, false},
+		{"a leftover", model.Link{Name: "brx", Kind: "bridge", Alias: "mybr network " + netA, Addresses: prefixes("10.2.0.1/24")}, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.host.foreign = []model.Link{c.link}
+			must(t, w.createNetwork(netB, "10.2.0.0/24", user(optBridge, "brx")))
+			n := w.networkRecord(netB)
+			if n.Owned != c.owned || n.V4.AddressKept != c.kept || n.BridgeMAC.IsZero() == c.owned {
+				t.Errorf("have owned %v, address kept %v, MAC %s", n.Owned, n.V4.AddressKept, n.BridgeMAC)
+			}
+			if !reflect.DeepEqual(w.sync.about, []string{"brx"}) {
+				t.Errorf("synced about %v", w.sync.about)
+			}
+			w.unchanged(func() { must(t, w.createNetwork(netB, "10.2.0.0/24", user(optBridge, "brx"))) })
+		})
+	}
+}
+
+func TestGateways(t *testing.T) {
+	const internal, inhibit = `"com.docker.network.internal":true`, `"com.docker.network.generic":{"com.docker.network.bridge.inhibit_ipv4":"true"}`
+	for _, c := range []struct{ name, options, ipv4, address, gateway string }{
+		{"plain", `{}`, pool2, "10.2.0.1/24", "10.2.0.1"},
+		{"host bits in the pool", `{}`, `[{"Pool":"10.2.0.9/24","Gateway":"10.2.0.1/32"}]`, "10.2.0.1/24", "10.2.0.1"},
+		{"internal", `{` + internal + `}`, pool2, "10.2.0.1/24", ""},
+		{"inhibited", `{` + inhibit + `}`, pool2, "", "10.2.0.1"},
+		{"inhibited without gateway", `{` + inhibit + `}`, `[{"Pool":"10.2.0.0/24"}]`, "", ""},
+		{"inhibited, auxiliary", `{` + inhibit + `}`, `[{"Pool":"10.2.0.0/24","AuxAddresses":{"DefaultGatewayIPv4":"10.2.0.9/24"}}]`, "", "10.2.0.9"},
+		{"internal and inhibited", `{` + internal + `,` + inhibit + `}`, pool2, "", ""},
+		{"/31", `{}`, `[{"Pool":"10.2.0.0/31","Gateway":"10.2.0.0/31"}]`, "10.2.0.0/31", "10.2.0.0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			must(t, w.CreateNetwork(ctx, decode[network.CreateNetworkRequest](t, oneNetwork(netB, c.options, c.ipv4))))
+			v4 := w.networkRecord(netB).V4
+			if text(v4.Address) != c.address || text(v4.Gateway) != c.gateway {
+				t.Errorf("have address %s, gateway %s", v4.Address, v4.Gateway)
+			}
+			if v4.Prefix.Bits() == 31 {
+				return
+			}
+			_, err := w.createEndpoint(netB, ep1, "10.2.0.2/24")
+			must(t, err)
+			res, err := w.Join(ctx, &network.JoinRequest{NetworkID: netB, EndpointID: ep1, SandboxKey: sandbox})
+			must(t, err)
+			if res.Gateway != c.gateway || res.DisableGatewayService != (c.gateway == "") {
+				t.Errorf("joined with %+v", res)
+			}
+		})
+	}
+}
+
+// text is "" for the zero value of an address or a prefix.
+func text(v interface{ MarshalText() ([]byte, error) }) string {
+	b, _ := v.MarshalText()
+	return string(b)
+}
+
+func TestGwAllocCheck(t *testing.T) {
+	w := newWorld(t)
+	for options, want := range map[string]string{
+		`{}`:                                   `{"SkipIPv4":false,"SkipIPv6":false}`,
+		`{"com.docker.network.internal":true}`: `{"SkipIPv4":false,"SkipIPv6":false}`,
+		`{"com.docker.network.generic":{"com.docker.network.bridge.inhibit_ipv4":"1"}}`:                                    `{"SkipIPv4":false,"SkipIPv6":false}`,
+		`{"com.docker.network.internal":true,"com.docker.network.generic":{"com.docker.network.bridge.inhibit_ipv4":"1"}}`: `{"SkipIPv4":true,"SkipIPv6":false}`,
+	} {
+		res, err := w.GwAllocCheck(ctx, decode[GwAllocCheckRequest](t, `{"Options":`+options+`}`))
+		must(t, err)
+		if have, _ := json.Marshal(res); string(have) != want {
+			t.Errorf("%s: have %s, want %s", options, have, want)
+		}
+	}
+	_, err := w.GwAllocCheck(ctx, decode[GwAllocCheckRequest](t, `{"Options":`+user("foo", "")+`}`))
+	wantErr(t, err, model.ErrInvalid, "create network: option foo is not known")
+}
+
+func TestDeleteNetworkTakesItsEndpoints(t *testing.T) {
+	w := newWorld(t)
+	w.running()
+	must(t, w.createNetwork(netB, "10.2.0.0/24", ""))
+	_, err := w.createEndpoint(netB, ep2, "10.2.0.2/24")
+	must(t, err)
+	must(t, w.DeleteNetwork(ctx, &network.DeleteNetworkRequest{NetworkID: netA}))
+	s := w.store.Snapshot()
+	if len(s.Networks) != 1 || s.Networks[0].ID != netB || len(s.Endpoints) != 1 || s.Endpoints[0].ID != ep2 {
+		t.Errorf("left: %+v", s)
+	}
+}

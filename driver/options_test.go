@@ -1,0 +1,176 @@
+package driver
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// options writes o as Docker would send it.
+func (o netOptions) options() map[string]any {
+	user := map[string]any{
+		optICC:         strconv.FormatBool(o.ICC),
+		optMasquerade:  strconv.FormatBool(o.Masquerade),
+		optInhibit:     strconv.FormatBool(o.Inhibit),
+		optMTU:         strconv.Itoa(o.MTU),
+		optIfacePrefix: o.IfacePrefix,
+	}
+	if o.Bridge != "" {
+		user[optBridge] = o.Bridge
+	}
+	if o.HostBinding.IsValid() {
+		user[optHostBinding] = o.HostBinding.String()
+	}
+	if o.SNAT.IsValid() {
+		user[optSNAT] = o.SNAT.String()
+	}
+	var routes []string
+	for _, r := range o.Routes {
+		text := r.Destination.String()
+		if r.NextHop.IsValid() {
+			text += " via " + r.NextHop.String()
+		}
+		routes = append(routes, text)
+	}
+	if routes != nil {
+		user[optRoutes] = strings.Join(routes, ", ")
+	}
+	return map[string]any{optInternal: o.Internal, optEnableIPv6: false, optGeneric: user}
+}
+
+func addr4(t *rapid.T) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, rapid.Byte().Draw(t, "b"), rapid.Byte().Draw(t, "c"), rapid.Byte().Draw(t, "d")})
+}
+
+func randomOptions(t *rapid.T) netOptions {
+	name := rapid.StringMatching(`[a-z0-9_][a-zA-Z0-9_.-]{2,12}`).Filter(func(s string) bool { return s != "all" && s != "default" })
+	o := netOptions{
+		Internal: rapid.Bool().Draw(t, "internal"), Inhibit: rapid.Bool().Draw(t, "inhibit"),
+		ICC: rapid.Bool().Draw(t, "icc"), Masquerade: rapid.Bool().Draw(t, "masquerade"),
+		MTU:         rapid.OneOf(rapid.Just(0), rapid.IntRange(minMTU, maxMTU)).Draw(t, "mtu"),
+		IfacePrefix: name.Draw(t, "prefix"),
+	}
+	if rapid.Bool().Draw(t, "named") {
+		o.Bridge = name.Draw(t, "bridge")
+	}
+	switch rapid.IntRange(0, 2).Draw(t, "binding") {
+	case 1:
+		o.HostBinding = addr4(t)
+	case 2:
+		o.HostBinding = netip.IPv6Unspecified()
+	}
+	if rapid.Bool().Draw(t, "snat") {
+		o.SNAT = addr4(t)
+	}
+	seen := map[netip.Prefix]bool{}
+	for range rapid.IntRange(0, 4).Draw(t, "routes") {
+		r := model.Route{Destination: netip.PrefixFrom(addr4(t), rapid.IntRange(1, 32).Draw(t, "bits")).Masked()}
+		if seen[r.Destination] {
+			continue
+		}
+		seen[r.Destination] = true
+		if rapid.Bool().Draw(t, "via") {
+			r.NextHop = addr4(t)
+		}
+		o.Routes = append(o.Routes, r)
+	}
+	return o
+}
+
+func TestOptionsRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := randomOptions(t)
+		text, err := json.Marshal(want.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sent map[string]any
+		if err := json.Unmarshal(text, &sent); err != nil {
+			t.Fatal(err)
+		}
+		have, err := parseNetOptions(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(have, want) {
+			t.Fatalf("have %+v\nwant %+v", have, want)
+		}
+	})
+}
+
+// Whatever a value is, what is accepted can be named in rules and paths, and what is
+// refused is refused in words that name the option.
+func TestAnyStringIsReadOrRefused(t *testing.T) {
+	keys := []string{optBridge, optICC, optMasquerade, optHostBinding, optInhibit, optMTU, optIfacePrefix, optSNAT, optRoutes, "x"}
+	rapid.Check(t, func(t *rapid.T) {
+		key := rapid.SampledFrom(keys).Draw(t, "key")
+		value := rapid.OneOf(rapid.String(), rapid.StringMatching(`[-.0-9a-z:/ ,+]{0,20}`)).Draw(t, "value")
+		o, err := parseNetOptions(map[string]any{optGeneric: map[string]any{key: value}})
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "option "+key+":") && err.Error() != "option x is not known" {
+				t.Fatalf("%v", err)
+			}
+			return
+		}
+		for _, name := range []string{o.Bridge, o.IfacePrefix} {
+			if len(name) > 15 || strings.ContainsAny(name, "/+ \"'\\%:!\t\n") || strings.HasPrefix(name, "-") {
+				t.Fatalf("accepted %q", name)
+			}
+		}
+		if o.MTU != 0 && (o.MTU < 68 || o.MTU > 65535) {
+			t.Fatalf("accepted MTU %d", o.MTU)
+		}
+	})
+}
+
+func TestDefaults(t *testing.T) {
+	want := netOptions{ICC: true, Masquerade: true, IfacePrefix: "eth"}
+	for _, text := range []string{
+		`null`, `{}`, `{"com.docker.network.generic":null}`, `{"com.docker.network.generic":{}}`,
+		`{"com.docker.network.enable_ipv4":true,"com.docker.network.enable_ipv6":false,"com.docker.network.internal":false,"com.docker.network.generic":{}}`,
+		`{"com.docker.network.something.new":[1],"com.docker.network.internal":null}`,
+		`{"com.docker.network.generic":{"com.docker.network.driver.mtu":null}}`,
+	} {
+		var opts map[string]any
+		must(t, json.Unmarshal([]byte(text), &opts))
+		have, err := parseNetOptions(opts)
+		must(t, err)
+		if !reflect.DeepEqual(have, want) {
+			t.Errorf("%s: have %+v, want %+v", text, have, want)
+		}
+	}
+}
+
+func TestOneOfSeveralFaults(t *testing.T) {
+	for range 20 {
+		_, err := parseNetOptions(map[string]any{optGeneric: map[string]any{"c": "", "a": "", "b": ""}})
+		wantErr(t, err, model.ErrInvalid, "option a is not known")
+		err = checkEndpointOptions(map[string]any{"c": 1, "a": 1, optIfname: ""})
+		wantErr(t, err, model.ErrInvalid, "option a is not known")
+	}
+}
+
+func TestPortMapFromAnyDecoder(t *testing.T) {
+	want := []portEntry{{Proto: 6, Port: 80, HostPort: 8080, HostPortEnd: 8080}}
+	for _, use := range []bool{false, true} {
+		dec := json.NewDecoder(strings.NewReader(fmt.Sprintf(`{%q:%s}`, optPortMap, port8080)))
+		if use {
+			dec.UseNumber()
+		}
+		var opts map[string]any
+		must(t, dec.Decode(&opts))
+		have, err := parsePortMap(opts)
+		must(t, err)
+		if !reflect.DeepEqual(have, want) {
+			t.Errorf("have %+v, want %+v", have, want)
+		}
+	}
+}
