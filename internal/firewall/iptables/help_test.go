@@ -1,0 +1,200 @@
+package iptables
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/nettest"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// Each example makes a namespace and runs dozens of commands.
+	for name, value := range map[string]string{"rapid.checks": "20", "rapid.nofailfile": "true"} {
+		if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, name) }) {
+			if err := flag.Set(name, value); err != nil {
+				panic(err)
+			}
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// kind is one variant of iptables, as the command `iptables` of a host.
+type kind struct {
+	name string // "nft" or "legacy"
+	dir  string // a directory with iptables, iptables-save and iptables-restore
+}
+
+// eachKind runs a test on a host of its own for each variant.
+func eachKind(t *testing.T, test func(t *testing.T, h *nettest.Host, k kind)) {
+	for _, name := range []string{"nft", "legacy"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := nettest.New(t)
+			test(t, h, kindOf(t, name))
+		})
+	}
+}
+
+func kindOf(t *testing.T, name string) kind {
+	t.Helper()
+	k := kind{name, t.TempDir()}
+	for _, suffix := range []string{"", "-save", "-restore"} {
+		path, err := lookPath("", "iptables-"+name+suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(k.dir, "iptables"+suffix)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return k
+}
+
+func (k kind) backend(t *testing.T) *Backend {
+	t.Helper()
+	b, err := New(Config{Dir: k.dir, Warn: func(f string, a ...any) { t.Errorf("warning: "+f, a...) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// do runs one iptables command for each line.
+func (k kind) do(h *nettest.Host, lines string) {
+	for line := range strings.Lines(lines) {
+		if line = strings.TrimSpace(line); line != "" {
+			h.Run(filepath.Join(k.dir, "iptables"), strings.Fields(line)...)
+		}
+	}
+}
+
+// save is iptables-save of all tables without its comments.
+func (k kind) save(h *nettest.Host) string {
+	var out strings.Builder
+	for line := range strings.Lines(h.Run(filepath.Join(k.dir, "iptables-save"))) {
+		if !strings.HasPrefix(line, "#") {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// rules returns one chain as iptables -S prints it, without the -A CHAIN.
+func (k kind) rules(h *nettest.Host, table, chain string) []string {
+	s := parseSave(k.save(h))
+	rules, _ := s.chain(table, chain)
+	return rules
+}
+
+func apply(t *testing.T, b *Backend, have *firewall.Policy, want firewall.Policy) {
+	t.Helper()
+	if err := b.Apply(context.Background(), have, want); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// foreign is what iptables-save printed but for mybr's chains and jumps.
+func foreign(save string) string {
+	var out strings.Builder
+	for line := range strings.Lines(save) {
+		if !strings.Contains(line, ownPrefix) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// normal is what iptables-save printed with the rules that commute in one order, and
+// without the empty built-in chains that the nf_tables variant makes and leaves.
+func normal(save string) string {
+	s := parseSave(save)
+	var out strings.Builder
+	for _, t := range s.tables {
+		slices.SortFunc(t.chains, func(a, b savedChain) int { return strings.Compare(a.name, b.name) })
+		for _, c := range t.chains {
+			if len(c.rules) > 0 || strings.Contains(c.name, "-") {
+				fmt.Fprintf(&out, "%s %s\n", t.name, c.name)
+			}
+			switch c.name {
+			case chainForward: // networks commute, the rules of one don't
+				slices.SortStableFunc(c.rules, func(a, b string) int { return strings.Compare(bridgeOf(a), bridgeOf(b)) })
+			case chainIsolate, chainPorts, chainPostrouting:
+				slices.Sort(c.rules)
+			}
+			for _, r := range c.rules {
+				fmt.Fprintf(&out, "-A %s %s\n", c.name, r)
+			}
+		}
+	}
+	return out.String()
+}
+
+// bridgeOf returns the one interface that a rule names, or "".
+func bridgeOf(rule string) string {
+	f := strings.Fields(rule)
+	if i := slices.IndexFunc(f, func(s string) bool { return s == "-i" || s == "-o" }); i >= 0 {
+		return f[i+1]
+	}
+	return ""
+}
+
+// network is an ordinary network: bridge, subnet, everything as Docker has it by default.
+func network(bridge, subnet string) firewall.Network {
+	return firewall.Network{ID: "id-" + bridge, Bridge: bridge, ICC: true,
+		V4: firewall.Family{Prefix: netip.MustParsePrefix(subnet), Masquerade: true, Hairpin: true}}
+}
+
+// port is a binding of count ports, as "tcp 0.0.0.0:8080 172.18.0.2:80".
+func port(n firewall.Network, spec string, count uint16) firewall.Port {
+	var proto, host, to string
+	if _, err := fmt.Sscan(spec, &proto, &host, &to); err != nil {
+		panic(err)
+	}
+	protos := map[string]model.Proto{"tcp": model.TCP, "udp": model.UDP, "sctp": model.SCTP}
+	return firewall.Port{Bridge: n.Bridge, ICC: n.ICC, PortBinding: model.PortBinding{
+		Proto: protos[proto], Host: netip.MustParseAddrPort(host), Container: netip.MustParseAddrPort(to), Count: count}}
+}
+
+// docker2010 makes the chains and rules that Docker 20.10 has for its default bridge
+// with one container that publishes host port 8017 as 172.17.0.2:80.
+func (k kind) docker2010(h *nettest.Host) {
+	k.do(h, `
+		-P FORWARD DROP
+		-N DOCKER
+		-N DOCKER-ISOLATION-STAGE-1
+		-N DOCKER-ISOLATION-STAGE-2
+		-N DOCKER-USER
+		-A FORWARD -j DOCKER-USER
+		-A FORWARD -j DOCKER-ISOLATION-STAGE-1
+		-A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+		-A FORWARD -o docker0 -j DOCKER
+		-A FORWARD -i docker0 ! -o docker0 -j ACCEPT
+		-A FORWARD -i docker0 -o docker0 -j ACCEPT
+		-A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp --dport 80 -j ACCEPT
+		-A DOCKER-ISOLATION-STAGE-1 -i docker0 ! -o docker0 -j DOCKER-ISOLATION-STAGE-2
+		-A DOCKER-ISOLATION-STAGE-1 -j RETURN
+		-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP
+		-A DOCKER-ISOLATION-STAGE-2 -j RETURN
+		-A DOCKER-USER -j RETURN
+		-t nat -N DOCKER
+		-t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+		-t nat -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+		-t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+		-t nat -A POSTROUTING -s 172.17.0.2/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j MASQUERADE
+		-t nat -A DOCKER -i docker0 -j RETURN
+		-t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8017 -j DNAT --to-destination 172.17.0.2:80
+	`)
+}

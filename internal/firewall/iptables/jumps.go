@@ -1,0 +1,139 @@
+package iptables
+
+import (
+	"regexp"
+	"strings"
+)
+
+// jump is a rule in a chain that mybr doesn't own.
+type jump struct {
+	table, chain string
+	text         string // as iptables-save(8) prints it behind "-A CHAIN "
+	why          string
+	// place says before which of the chain's other rules, counted from 0, the jump is
+	// put in, and whether one that is there but elsewhere must be moved.
+	place func(others []string) (at int, strict bool)
+}
+
+func jumps(fam family) []jump {
+	local := "-m addrtype --dst-type LOCAL -j " + chainPorts
+	return []jump{
+		{"filter", dockerUser, "-j " + chainIsolate,
+			"Behind the administrator's rules and before everything of Docker's: Docker itself would accept what its own containers send to mybr's.", behindAdministrator},
+		{"filter", "FORWARD", "-j " + chainForward,
+			"Behind Docker's jumps to DOCKER-USER and to its isolation, and before any later DROP.", behindDocker},
+		{"nat", "PREROUTING", local,
+			"What is sent to an address of the host may be meant for a published port.", last},
+		{"nat", "OUTPUT", "! -d " + fam.loopback.String() + " " + local,
+			"So may what the host sends to itself, but for its loopback addresses, where the process listens.", last},
+		{"nat", "POSTROUTING", "-j " + chainPostrouting,
+			"What leaves a network, or comes back to it through a published port, may need an address of the host.", first},
+	}
+}
+
+// behindDocker: directly behind the last jump that Docker puts on top of FORWARD at
+// each of its starts. Docker's rules for single bridges come later; among them are
+// those that accept what its containers send anywhere.
+func behindDocker(others []string) (at int, strict bool) {
+	for i, r := range others {
+		if target, ok := unconditional(r); ok && strings.HasPrefix(target, dockerPrefix+"-") {
+			at, strict = i+1, true
+		}
+	}
+	return at, strict
+}
+
+// behindAdministrator: behind every rule that has an effect. What follows an
+// unconditional RETURN, which Docker up to 27 keeps at the end, has none.
+func behindAdministrator(others []string) (at int, strict bool) {
+	for i, r := range others {
+		if target, ok := unconditional(r); ok && target == "RETURN" {
+			return i, true
+		}
+	}
+	return len(others), true
+}
+
+// In the nat table a jump is left where it is: what stands before it is the
+// administrator's, and Docker's rules are about Docker's own subnets and ports.
+
+func last(others []string) (at int, strict bool) { return len(others), false }
+
+func first([]string) (at int, strict bool) { return 0, false }
+
+// unconditional returns the target of a rule that matches every packet.
+func unconditional(rule string) (target string, ok bool) {
+	m := regexp.MustCompile(`^(?:-m comment --comment (?:"(?:[^"\\]|\\.)*"|\S+) )?-[jg] (\S+)$`).FindStringSubmatch(rule)
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
+
+// ownTarget reports whether a rule leads into a chain of mybr's.
+func ownTarget(rule string) bool {
+	f := strings.Fields(rule)
+	return len(f) >= 2 && (f[len(f)-2] == "-j" || f[len(f)-2] == "-g") && strings.HasPrefix(f[len(f)-1], ownPrefix)
+}
+
+// edit is what it takes to have one jump in a chain, once and in its place.
+type edit struct {
+	table, chain string
+	text         string   // "": nothing is to be put in
+	at           int      // where to put it in, counted from 1, once gone is gone
+	gone         []string // rules to delete first
+}
+
+// to names the chain that the jump leads to.
+func (e edit) to() string {
+	rule := e.text
+	if rule == "" {
+		rule = e.gone[0]
+	}
+	return rule[strings.LastIndexByte(rule, ' ')+1:]
+}
+
+// edits returns, for every chain that mybr doesn't own, what must change in it so that
+// of all rules that lead into mybr's chains only the wanted jumps remain.
+func (s saved) edits(want []jump) []edit {
+	var out []edit
+	for _, t := range s.tables {
+		for _, c := range t.chains {
+			if strings.HasPrefix(c.name, ownPrefix) {
+				continue
+			}
+			e := edit{table: t.name, chain: c.name}
+			var others, mine []string
+			before := 0 // others before the first of mine
+			for _, r := range c.rules {
+				if ownTarget(r) {
+					if mine = append(mine, r); len(mine) == 1 {
+						before = len(others)
+					}
+					continue
+				}
+				others = append(others, r)
+			}
+			if j, ok := find(want, t.name, c.name); ok {
+				at, strict := j.place(others)
+				if len(mine) == 1 && mine[0] == j.text && (before == at || !strict) {
+					continue
+				}
+				e.text, e.at = j.text, at+1
+			}
+			if e.gone = mine; e.text != "" || len(e.gone) > 0 {
+				out = append(out, e)
+			}
+		}
+	}
+	return out
+}
+
+func find(jumps []jump, table, chain string) (jump, bool) {
+	for _, j := range jumps {
+		if j.table == table && j.chain == chain {
+			return j, true
+		}
+	}
+	return jump{}, false
+}

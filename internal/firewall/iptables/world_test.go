@@ -1,0 +1,154 @@
+package iptables
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/nettest"
+)
+
+// world is a Docker host in a LAN, with links but without mybr's rules:
+//
+//	lan 192.0.2.2 ── eth0 192.0.2.1 [host] br0     172.18.0.1 ── a .2, b .3
+//	    (routes to the containers)         br1     172.19.0.1 ── c .2
+//	                                       br2     172.20.0.1 ── i .2 (for an internal network)
+//	                                       docker0 172.17.0.1 ── d .2
+//
+// Everyone runs echo servers at tcp 80 to 89 and udp 80 and 81; the policy of FORWARD is DROP.
+type world struct {
+	t     *testing.T
+	k     kind
+	host  *nettest.Host
+	hosts map[string]*nettest.Host
+	b     *Backend
+}
+
+const lanHost = "192.0.2.1" // the host's address in the LAN
+
+var addresses = map[string]string{"lan": "192.0.2.2", "a": "172.18.0.2", "b": "172.18.0.3", "c": "172.19.0.2", "i": "172.20.0.2", "d": "172.17.0.2"}
+
+func newWorld(t *testing.T, h *nettest.Host, k kind) *world {
+	t.Helper()
+	w := &world{t: t, k: k, host: h, hosts: map[string]*nettest.Host{"host": h}, b: k.backend(t)}
+	lan := w.peer("lan")
+	h.Connect(nettest.End{Name: "eth0", Addresses: []string{lanHost + "/24"}}, lan, nettest.End{Name: "eth0", Addresses: []string{"192.0.2.2/24"}})
+	lan.Route("172.16.0.0/12", lanHost)
+	for i, name := range []string{"docker0", "br0", "br1", "br2"} {
+		h.Run("ip", "link", "add", name, "type", "bridge")
+		h.Address(name, fmt.Sprintf("172.%d.0.1/16", 17+i))
+		h.Run("ip", "link", "set", name, "up")
+	}
+	for _, c := range [][2]string{{"a", "br0"}, {"b", "br0"}, {"c", "br1"}, {"i", "br2"}, {"d", "docker0"}} {
+		box := w.peer(c[0])
+		h.Connect(nettest.End{Name: "v" + c[0], Master: c[1]}, box, nettest.End{Name: "eth0", Addresses: []string{addresses[c[0]] + "/16"}})
+		box.Route("0.0.0.0/0", netip.MustParsePrefix(addresses[c[0]]+"/16").Masked().Addr().Next().String())
+	}
+	for _, name := range []string{"lan", "a", "b", "c", "i", "d"} {
+		for p := 80; p < 90; p++ {
+			w.hosts[name].Echo("tcp4", fmt.Sprintf("0.0.0.0:%d", p))
+		}
+		w.hosts[name].Echo("udp4", "0.0.0.0:80")
+		w.hosts[name].Echo("udp4", "0.0.0.0:81")
+	}
+	h.Sysctl("net/ipv4/ip_forward", "1")
+	k.do(h, "-P FORWARD DROP")
+	return w
+}
+
+func (w *world) peer(name string) *nettest.Host {
+	w.hosts[name] = w.host.Peer(name)
+	return w.hosts[name]
+}
+
+// apply makes the rules of a policy, from whatever is there.
+func (w *world) apply(p firewall.Policy) {
+	w.t.Helper()
+	apply(w.t, w.b, nil, p)
+}
+
+// policy is that of the world's three networks.
+func (w *world) policy(change func(br0 *firewall.Network)) firewall.Policy {
+	br0, br1, br2 := network("br0", "172.18.0.0/16"), network("br1", "172.19.0.0/16"), network("br2", "172.20.0.0/16")
+	br2.Internal = true
+	if change != nil {
+		change(&br0)
+	}
+	return firewall.Policy{Networks: []firewall.Network{br0, br1, br2}, Ports: []firewall.Port{
+		port(br0, "tcp 0.0.0.0:8080 172.18.0.2:80", 1),
+		port(br0, "tcp 0.0.0.0:8090 172.18.0.3:80", 1),
+		port(br1, "tcp 0.0.0.0:8180 172.19.0.2:80", 1),
+		port(br0, "udp 0.0.0.0:8080 172.18.0.2:80", 1),
+	}}
+}
+
+// try is one line of expect: "from network address -> server client", or "-> nothing".
+// The address may be a host's name and a port. Client "*" is any.
+type try struct {
+	line                      string
+	from, network, to         string
+	server, client, got, gotC string
+}
+
+func (w *world) parse(line string) *try {
+	w.t.Helper()
+	t := &try{line: line, client: "*"}
+	f := strings.Fields(strings.Replace(line, "->", " ", 1))
+	if len(f) < 4 {
+		w.t.Fatalf("not a line: %q", line)
+	}
+	t.from, t.network, t.to, t.server = f[0], f[1], f[2], f[3]
+	if len(f) > 4 {
+		t.client = f[4]
+	}
+	if name, port, _ := strings.Cut(t.to, ":"); addresses[name] != "" {
+		t.to = addresses[name] + ":" + port
+	}
+	if addresses[t.client] != "" {
+		t.client = addresses[t.client]
+	}
+	return t
+}
+
+// expect asks everything at once and compares who answered, and whom it saw. Nobody
+// answers what is dropped, so lines that end in "nothing" take a while; a test that
+// has them also has a line, or a moment, in which the same way is open.
+func (w *world) expect(lines string) {
+	w.t.Helper()
+	var tries []*try
+	for line := range strings.Lines(lines) {
+		if line = strings.TrimSpace(line); line != "" {
+			tries = append(tries, w.parse(line))
+		}
+	}
+	var all sync.WaitGroup
+	for _, t := range tries {
+		all.Go(func() { w.ask(t) })
+	}
+	all.Wait()
+	for _, t := range tries {
+		if t.got != t.server || t.client != "*" && t.gotC != t.client && t.got != "nothing" {
+			w.t.Errorf("%s: %s %s", t.line, t.got, t.gotC)
+		}
+	}
+}
+
+func (w *world) ask(t *try) {
+	timeout := 5 * time.Second
+	if t.server == "nothing" {
+		timeout = 300 * time.Millisecond
+	}
+	a, err := w.hosts[t.from].Ask(t.network+"4", t.to, timeout)
+	if err != nil {
+		t.got = "nothing"
+		if t.server != "nothing" {
+			t.gotC = err.Error()
+		}
+		return
+	}
+	t.got, t.gotC = a.Server, a.Client.Addr().String()
+}

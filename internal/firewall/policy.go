@@ -1,0 +1,57 @@
+// Package firewall says what the packet filter must achieve for the networks and
+// published ports of mybr, as values. The folders below it are the backends, each
+// of which renders a Policy in its own idiom.
+//
+// The seam is here, at the meaning, and not at single rules, because iptables and
+// nftables reach the same end in different ways.
+//
+// Be aware: a Policy says nothing of Docker. That Docker's own bridges are kept
+// apart from mybr's, and that the administrator's DOCKER-USER rules come first, is
+// for each backend to bring about.
+package firewall
+
+import (
+	"net/netip"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// Policy is everything that the packet filter must do. Networks are sorted by
+// bridge, Ports by protocol, host address and host port, so that equal policies
+// are deeply equal.
+type Policy struct {
+	Networks []Network
+	Ports    []Port
+}
+
+// Network is what one bridge needs.
+//
+// Always: nothing reaches the bridge's containers from another interface but
+// replies and what a published port leads there; the host itself is free to.
+type Network struct {
+	ID       string // for messages only
+	Bridge   string
+	Internal bool // nothing passes between this bridge and another interface, in either direction
+	ICC      bool // what passes from the bridge back into it is accepted; otherwise dropped
+	V4       Family
+}
+
+// Family is one address family of a network. A zero Prefix: the family is off.
+type Family struct {
+	Prefix     netip.Prefix
+	Masquerade bool       // what leaves by another interface takes the host's address
+	SNAT       netip.Addr // that address, where it is fixed
+	Hairpin    bool       // the bridge has an address, so what is sent back to the bridge it came from can be masqueraded with it
+}
+
+// Port leads host ports to a container on Bridge. Only bindings whose host and
+// container addresses are of one family, and whose host address is not a loopback
+// address, are here: the process carries the others itself.
+//
+// With ICC false a port is not translated for what comes from Bridge itself: the
+// bridge ports are isolated from each other, and the process carries that traffic.
+type Port struct {
+	Bridge string
+	ICC    bool
+	model.PortBinding
+}
