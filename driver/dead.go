@@ -43,6 +43,29 @@ func (d *Driver) bury(ctx context.Context, id string, dead func(e model.Endpoint
 	return true
 }
 
+// ForgetDead forgets the endpoints that had joined a sandbox and whose veth pairs are
+// gone: they ended while mybr was away. It is for the start of a process, before the
+// first pass, and does not sync.
+func (d *Driver) ForgetDead() error {
+	links, err := d.linkNames()
+	if err != nil {
+		return err
+	}
+	_, err = d.store.Update(func(tx *store.Tx) error {
+		for _, e := range tx.Endpoints() {
+			if e.Sandbox == "" || !vethGone(e, links) {
+				continue
+			}
+			d.warn("endpoint %s has no container any more: it is removed", short(e.ID))
+			if err := tx.DeleteEndpoint(e.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
+
 // buryRivals forgets the networks that Docker must have removed while mybr was away:
 // an address space has no two networks with one subnet, so the older of two is gone. One
 // that has an endpoint whose veth pair is there is left alone, and so is one that a call

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/docker/go-plugins-helpers/network"
@@ -59,4 +60,28 @@ func TestNetworkThatDockerRemovedWhileMybrWasAway(t *testing.T) {
 			wantErr(t, create(w, netB, "LocalDefault", "10.2.0.0/24", "10.2.0.1/24"), model.ErrConflict, text)
 		})
 	})
+}
+
+func TestEndpointsThatEndedWhileMybrWasAway(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.createNetwork(netA, "10.1.0.0/16", ""))
+	for id, address := range map[string]string{ep1: "10.1.0.2/16", ep2: "10.1.0.3/16", ep3: "10.1.0.4/16"} {
+		_, err := w.createEndpoint(netA, id, address)
+		must(t, err)
+	}
+	for _, id := range []string{ep1, ep2} {
+		_, err := w.Join(ctx, &network.JoinRequest{NetworkID: netA, EndpointID: id, SandboxKey: sandbox + id[:2]})
+		must(t, err)
+	}
+	gone := func(id string) string { return model.Endpoint{ID: id}.HostIface() }
+	w.host.gone = map[string]bool{gone(ep1): true, gone(ep3): true} // ep3 never joined: its pair is made again
+	w.restart()
+	must(t, w.ForgetDead())
+	var left []string
+	for _, e := range w.store.Snapshot().Endpoints {
+		left = append(left, e.ID)
+	}
+	if want := []string{ep2, ep3}; !slices.Equal(left, want) {
+		t.Errorf("left are %v, want %v", left, want)
+	}
 }

@@ -14,7 +14,8 @@ import (
 // Applier makes links match a Set, in the network namespace of the calling thread.
 // It holds no state.
 type Applier struct {
-	// Warn is told about leftovers that were deleted. It may be nil.
+	// Warn is told about leftovers that were deleted, and about addresses that could not
+	// be announced. It may be nil.
 	Warn func(format string, args ...any)
 }
 

@@ -46,12 +46,13 @@ type Bridge struct {
 type Veth struct {
 	Host, Peer string
 	Bridge     string
-	Alias      string    // of the host end
-	MAC        model.MAC // of the peer
-	MTU        int       // of both ends; 0: the kernel's default
-	Hairpin    bool      // bridge port flag: frames may leave by the port they came in (own published port, with br_netfilter)
-	Isolated   bool      // bridge port flag: no frames to or from other isolated ports
-	Joined     bool      // Docker has the peer: a pair that is gone is not made again
+	Alias      string     // of the host end
+	MAC        model.MAC  // of the peer
+	Address    netip.Addr // of the container: who knows it by another MAC is told when the pair is made; zero: nobody is
+	MTU        int        // of both ends; 0: the kernel's default
+	Hairpin    bool       // bridge port flag: frames may leave by the port they came in (own published port, with br_netfilter)
+	Isolated   bool       // bridge port flag: no frames to or from other isolated ports
+	Joined     bool       // Docker has the peer: a pair that is gone is not made again
 }
 
 // Error is one link that could not be made to match. Apply joins one for each.

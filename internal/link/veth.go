@@ -27,7 +27,7 @@ func (p *pass) matchVeth(v, had Veth) error {
 	}
 	l, known := p.links[v.Host]
 	if !known && had.Host == "" && !v.Joined {
-		if err := newVeth(v, bridge); !errors.Is(err, unix.EEXIST) {
+		if err := p.newVeth(v, bridge); !errors.Is(err, unix.EEXIST) {
 			return err
 		}
 	}
@@ -42,14 +42,15 @@ func (p *pass) matchVeth(v, had Veth) error {
 	case v.Joined:
 		return nil // Docker has lost it with the container
 	}
-	if err := newVeth(v, bridge); !errors.Is(err, unix.EEXIST) {
+	if err := p.newVeth(v, bridge); !errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	return fmt.Errorf("the name of its peer, %s, is taken: %w", v.Peer, model.ErrConflict)
 }
 
-// newVeth makes a pair. What fails half-way is found again by its peer's MAC.
-func newVeth(v Veth, bridge int) error {
+// newVeth makes a pair and tells who may know its address by another MAC. What fails
+// half-way is found again by its peer's MAC.
+func (p *pass) newVeth(v Veth, bridge int) error {
 	err := makeVeth(v, bridge)
 	if errors.Is(err, unix.EXFULL) {
 		return fmt.Errorf("bridge %s has all the ports that the kernel allows (1023): %w", v.Bridge, err)
@@ -59,6 +60,9 @@ func newVeth(v Veth, bridge int) error {
 	}
 	if err := setPort(v); err != nil {
 		return fmt.Errorf("set alias and bridge port flags: %w", err)
+	}
+	if err := announce(v, bridge); err != nil && p.warn != nil { // neighbours find out by themselves, later
+		p.warn("veth %s: announce %s at %s: %v", v.Host, v.Address, v.MAC, err)
 	}
 	return nil
 }
@@ -79,7 +83,7 @@ func (p *pass) mendVeth(l found, v Veth, bridge int) error {
 		if v.Joined {
 			return nil // its own is gone, and is not made again
 		}
-		return newVeth(v, bridge)
+		return p.newVeth(v, bridge)
 	default:
 		return l.foreign()
 	}
