@@ -1,0 +1,114 @@
+package hostport
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// ConflictError says that this Manager itself holds a socket in the way of Addr.
+// It is model.ErrConflict to errors.Is; the text is Docker's own.
+type ConflictError struct {
+	Addr  netip.AddrPort
+	Proto model.Proto
+	Owner string // who holds it: an endpoint's ID
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("Bind for %s failed: port is already allocated", e.Addr)
+}
+
+// Unwrap makes the error a conflict.
+func (e *ConflictError) Unwrap() error { return model.ErrConflict }
+
+// BindError is the kernel's refusal of one host port. It is model.ErrConflict to
+// errors.Is if the address is in use; the text is Docker's own.
+type BindError struct {
+	Addr  netip.AddrPort
+	Proto model.Proto
+	Err   error // nearly always a syscall.Errno
+}
+
+func (e *BindError) Error() string {
+	return fmt.Sprintf("failed to bind host port %s/%s: %s", e.Addr, e.Proto, e.Err)
+}
+
+// Unwrap gives the kernel's reason and, where that is so, model.ErrConflict.
+func (e *BindError) Unwrap() []error {
+	if errors.Is(e.Err, syscall.EADDRINUSE) {
+		return []error{e.Err, model.ErrConflict}
+	}
+	return []error{e.Err}
+}
+
+// RangeError says that not one port of a range is free on all the addresses it was
+// asked for. It is model.ErrConflict to errors.Is.
+type RangeError struct {
+	Addr   netip.AddrPort // the first address asked for, with the first port
+	Last   uint16
+	Proto  model.Proto
+	Owners []string // the endpoints that hold ports of it, sorted, each once
+}
+
+func (e *RangeError) Error() string {
+	return fmt.Sprintf("failed to bind a host port of %s-%d/%s: all ports are allocated", e.Addr, e.Last, e.Proto)
+}
+
+// Unwrap makes the error a conflict.
+func (e *RangeError) Unwrap() error { return model.ErrConflict }
+
+// Owners returns the endpoints whose ports stand in the way, if err says that a
+// port is taken: a caller that knows one of them to be dead can free it and try
+// again. Nil: no endpoint does.
+func Owners(err error) []string {
+	var conflict *ConflictError
+	if errors.As(err, &conflict) {
+		return []string{conflict.Owner}
+	}
+	var full *RangeError
+	if errors.As(err, &full) {
+		return full.Owners
+	}
+	return nil
+}
+
+// Error is one binding of the wanted set that Apply could not hold, or not whole.
+type Error struct {
+	Binding Binding
+	Err     error // the first refusal
+	Missing int   // how many of the binding's ports are not held, at least 1
+}
+
+func (e *Error) Error() string {
+	text := fmt.Sprintf("publish %s for endpoint %s: %s", e.Binding.PortBinding, e.Binding.Owner, e.Err)
+	if e.Missing > 1 {
+		text += fmt.Sprintf(" (and %d more of its ports)", e.Missing-1)
+	}
+	return text
+}
+
+// Unwrap gives the first refusal.
+func (e *Error) Unwrap() error { return e.Err }
+
+// reason strips the net package's words from the kernel's: "address already in use".
+func reason(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+// addOwner puts the owner that err names, if any, into the sorted list.
+func addOwner(owners []string, err error) []string {
+	for _, o := range Owners(err) {
+		if i, found := slices.BinarySearch(owners, o); !found {
+			owners = slices.Insert(owners, i, o)
+		}
+	}
+	return owners
+}

@@ -1,0 +1,171 @@
+// Package hostport reserves host ports with sockets that it holds, so that nobody
+// else can take them, and carries on those sockets the traffic that NAT can't: from
+// the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from IPv6 to
+// IPv4 containers. There is no process for each port: a port costs one socket and,
+// once it is carried, one goroutine.
+//
+// Be aware: a port that is reserved drops what arrives (a socket filter) until Apply
+// adopts it. Connections that were being carried end with the process; translated
+// ones don't pass through here. SCTP is reserved, never carried, and where the
+// kernel has no SCTP sockets only this package's own table guards its ports.
+// Sockets belong to the network namespace of the thread that makes them, and carried
+// connections are made by any thread: the whole process must be in one namespace.
+package hostport
+
+import (
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// Set is every binding that must be held, sorted by owner, then as in the record.
+type Set []Binding
+
+// Binding is what one endpoint has published.
+type Binding struct {
+	Owner string // the endpoint's ID
+	model.PortBinding
+}
+
+// Config is how a Manager behaves. The zero value is ready for use.
+type Config struct {
+	// Warn says what is no error, but worth knowing: that the kernel has no SCTP
+	// sockets. Nil: nobody is told.
+	Warn func(format string, args ...any)
+	// UDPTimeout is how long a UDP client is remembered after its last datagram in
+	// either direction. 0: 90 s, as docker-proxy has it.
+	UDPTimeout time.Duration
+	// DialTimeout is how long the connection to a container may take to be made
+	// before the client's is reset. 0: 10 s, beyond which three SYNs have gone
+	// unanswered (RFC 6298, 1 s doubled each time).
+	DialTimeout time.Duration
+	// Root is where net/ipv4/ip_local_port_range, net/ipv4/ip_local_reserved_ports
+	// and net/ipv6/conf/all/disable_ipv6 are read. "": /proc/sys.
+	Root string
+}
+
+// Manager holds host ports for their owners. Its methods may be called from any
+// goroutine.
+type Manager struct {
+	cfg      Config
+	buffers  datagrams
+	sctpOnce sync.Once // the warning that SCTP is guarded by the table alone
+
+	mu     sync.Mutex
+	held   map[slot][]*socket
+	last   map[model.Proto]uint16 // the ephemeral port chosen last
+	closed bool
+}
+
+// New returns a Manager that holds nothing.
+func New(cfg Config) *Manager {
+	if cfg.Warn == nil {
+		cfg.Warn = func(string, ...any) {}
+	}
+	if cfg.UDPTimeout == 0 {
+		cfg.UDPTimeout = 90 * time.Second
+	}
+	if cfg.DialTimeout == 0 {
+		cfg.DialTimeout = 10 * time.Second
+	}
+	if cfg.Root == "" {
+		cfg.Root = "/proc/sys"
+	}
+	return &Manager{cfg: cfg, held: map[slot][]*socket{}, last: map[model.Proto]uint16{}}
+}
+
+// Close gives every port back and ends every carried connection. When it returns
+// no socket and no goroutine of the Manager is left; Reserve and Apply fail from
+// then on with net.ErrClosed.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	for _, s := range m.sockets() {
+		m.drop(s)
+	}
+}
+
+// sockets lists what is held, in no order. The caller holds m.mu.
+func (m *Manager) sockets() []*socket {
+	var all []*socket
+	for _, list := range m.held {
+		all = append(all, list...)
+	}
+	return all
+}
+
+// overlapping returns what is held and stands in the way of k: the same protocol,
+// family and port, with the same address or with either one unspecified. The
+// caller holds m.mu.
+func (m *Manager) overlapping(k key) []*socket {
+	var in []*socket
+	for _, s := range m.held[k.slot()] {
+		if s.host.Addr() == k.host.Addr() || s.host.Addr().IsUnspecified() || k.host.Addr().IsUnspecified() {
+			in = append(in, s)
+		}
+	}
+	return in
+}
+
+// find returns the socket that holds k, or nil. The caller holds m.mu.
+func (m *Manager) find(k key) *socket {
+	for _, s := range m.held[k.slot()] {
+		if s.key == k {
+			return s
+		}
+	}
+	return nil
+}
+
+// open binds k for owner, filtered, and remembers the socket. The caller holds m.mu.
+//
+// Errors: *ConflictError if the Manager itself holds what stands in the way,
+// *BindError with the kernel's reason.
+func (m *Manager) open(k key, owner string) (*socket, error) {
+	if in := m.overlapping(k); len(in) > 0 {
+		return nil, &ConflictError{Addr: k.host, Proto: k.proto, Owner: in[0].owner}
+	}
+	s := &socket{key: k, owner: owner, pending: map[*reservation]struct{}{}}
+	if err := m.bind(s); err != nil {
+		return nil, &BindError{Addr: k.host, Proto: k.proto, Err: reason(err)}
+	}
+	m.held[k.slot()] = append(m.held[k.slot()], s)
+	return s, nil
+}
+
+// drop gives s back to the kernel: when it returns the port is free. The caller
+// holds m.mu.
+func (m *Manager) drop(s *socket) {
+	s.close()
+	list := m.held[s.slot()]
+	for i, other := range list {
+		if other == s {
+			list = append(list[:i], list[i+1:]...)
+			break
+		}
+	}
+	if len(list) == 0 {
+		delete(m.held, s.slot())
+		return
+	}
+	m.held[s.slot()] = list
+}
+
+// hasIPv6 reports whether ports without an address are published on [::] too: not
+// where IPv6 is switched off, missing, or can't be bound.
+func (m *Manager) hasIPv6() bool {
+	off, err := os.ReadFile(m.cfg.Root + "/net/ipv6/conf/all/disable_ipv6")
+	if err != nil || len(off) == 0 || off[0] != '0' {
+		return false
+	}
+	conn, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6unspecified})
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}

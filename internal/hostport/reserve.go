@@ -1,0 +1,289 @@
+package hostport
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// reservation is what one call of Reserve has claimed and is not recorded yet.
+type reservation struct {
+	m       *Manager
+	owner   string
+	hasIPv6 bool
+	ports   *span // for ephemeral requests; nil if there is none
+
+	claimed map[*socket]netip.AddrPort // with the container's port each is for
+	mine    map[destination][]uint16   // the numbers that the owner held before
+	chosen  []model.PortBinding        // one port each
+}
+
+// destination is what a chosen number is remembered by.
+type destination struct {
+	proto     model.Proto
+	host      netip.Addr
+	container netip.AddrPort
+}
+
+// Reserve chooses a host port for every request and binds it, dropping what arrives
+// until Apply adopts it. The requests may come in any order and the result does not
+// depend on it: the fewest bindings, sorted by protocol and host address. What owner
+// holds already is free for it, and a request whose number was left open keeps the
+// number that owner holds for it, so that a repeated call gives the same answer.
+//
+// No Apply closes what is reserved, until release or adoption ends that: an Apply
+// that wants a port for the same owner and container port ends every reservation of
+// it. release gives back what no Apply has adopted; it may be called always and more
+// than once.
+//
+// Errors: nothing stays bound that this call has bound, and release does nothing.
+// model.ErrInvalid; *ConflictError and *RangeError for which Owners tells who holds
+// the port; *BindError with the kernel's reason.
+func (m *Manager) Reserve(owner string, reqs []model.PortRequest) ([]model.PortBinding, func(), error) {
+	nothing := func() {}
+	ordered := slices.Clone(reqs)
+	for i := range ordered {
+		if err := check(ordered[i]); err != nil {
+			return nil, nothing, err
+		}
+		ordered[i].HostIP = ordered[i].HostIP.Unmap()
+	}
+	slices.SortFunc(ordered, byDeadline)
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, nothing, net.ErrClosed
+	}
+	r, err := m.newReservation(owner, ordered)
+	if err != nil {
+		return nil, nothing, err
+	}
+	for _, req := range ordered {
+		if err := r.take(req); err != nil {
+			r.giveBack()
+			return nil, nothing, err
+		}
+	}
+	return coalesce(r.chosen), r.release, nil
+}
+
+// check refuses what could never be published. A container must be one: dialling
+// an unspecified or loopback address would reach the host itself.
+func check(req model.PortRequest) error {
+	c := req.Container
+	switch {
+	case req.Proto != model.TCP && req.Proto != model.UDP && req.Proto != model.SCTP:
+		return fmt.Errorf("publish %s port %d: %w: only tcp, udp and sctp have ports", req.Proto, c.Port(), model.ErrInvalid)
+	case !isContainer(c):
+		return fmt.Errorf("publish %s of a container: %w container address", c, model.ErrInvalid)
+	case req.Last < req.First || req.First == 0 && req.Last != 0:
+		return fmt.Errorf("publish %s/%s: %w host ports %d-%d", c, req.Proto, model.ErrInvalid, req.First, req.Last)
+	case req.HostIP.IsMulticast():
+		return fmt.Errorf("publish %s/%s: %w host address %s", c, req.Proto, model.ErrInvalid, req.HostIP)
+	}
+	return nil
+}
+
+// isContainer reports whether ap can be the port of a container.
+func isContainer(ap netip.AddrPort) bool {
+	a := ap.Addr().Unmap()
+	return ap.IsValid() && ap.Port() != 0 && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
+}
+
+// byDeadline orders requests by the last port that would do, then the narrower
+// first; ephemeral ones come last, in the order of the container's ports, so that
+// they get consecutive numbers. If each then takes the lowest port that is free,
+// as many are served as can be (matching of intervals to points, Glover 1967).
+func byDeadline(a, b model.PortRequest) int {
+	return cmp.Or(
+		cmp.Compare(deadline(a), deadline(b)),
+		-cmp.Compare(a.First, b.First),
+		cmp.Compare(a.Proto, b.Proto),
+		a.HostIP.Compare(b.HostIP),
+		a.Container.Compare(b.Container),
+	)
+}
+
+// deadline is the last port that would do.
+func deadline(req model.PortRequest) int {
+	if req.First == 0 {
+		return 1 << 16
+	}
+	return int(req.Last)
+}
+
+// fixed reports whether one number only would do.
+func fixed(req model.PortRequest) bool { return req.First != 0 && req.First == req.Last }
+
+// newReservation prepares what the requests need. The caller holds m.mu.
+func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (*reservation, error) {
+	r := &reservation{m: m, owner: owner, claimed: map[*socket]netip.AddrPort{}, mine: map[destination][]uint16{}}
+	if slices.ContainsFunc(reqs, func(req model.PortRequest) bool { return !req.HostIP.IsValid() }) {
+		r.hasIPv6 = m.hasIPv6()
+	}
+	if slices.ContainsFunc(reqs, func(req model.PortRequest) bool { return req.First == 0 }) {
+		var err error
+		if r.ports, err = ephemeral(m.cfg.Root); err != nil {
+			return nil, fmt.Errorf("choose a host port: %w", err)
+		}
+	}
+	for _, s := range m.sockets() {
+		if s.owner != owner {
+			continue
+		}
+		for _, container := range s.containers() {
+			d := destination{proto: s.proto, host: s.host.Addr(), container: container}
+			r.mine[d] = append(r.mine[d], s.host.Port())
+		}
+	}
+	return r, nil
+}
+
+// take finds the first number that is free on every address of the request.
+func (r *reservation) take(req model.PortRequest) error {
+	addrs := r.addresses(req)
+	var owners []string
+	for port := range r.numbers(req, addrs) {
+		err := r.takeNumber(req, addrs, port)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, model.ErrConflict) || fixed(req) {
+			return err
+		}
+		owners = addOwner(owners, err)
+	}
+	full := &RangeError{Addr: netip.AddrPortFrom(addrs[0], req.First), Last: req.Last, Proto: req.Proto, Owners: owners}
+	if req.First == 0 {
+		full.Addr, full.Last = netip.AddrPortFrom(addrs[0], r.ports.first), r.ports.last
+	}
+	return full
+}
+
+// addresses are those that get the same number.
+func (r *reservation) addresses(req model.PortRequest) []netip.Addr {
+	switch {
+	case req.HostIP.IsValid():
+		return []netip.Addr{req.HostIP}
+	case r.hasIPv6:
+		return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	}
+	return []netip.Addr{netip.IPv4Unspecified()}
+}
+
+// numbers yields the host ports that would do, best first: what the owner holds for
+// the same container port, then the range upwards, or for an ephemeral request the
+// host's range from the port chosen last.
+func (r *reservation) numbers(req model.PortRequest, addrs []netip.Addr) iter.Seq[uint16] {
+	return func(yield func(uint16) bool) {
+		for _, port := range r.before(req, addrs) {
+			if !yield(port) {
+				return
+			}
+		}
+		if req.First == 0 {
+			for port := range r.ports.after(r.m.last[req.Proto]) {
+				r.m.last[req.Proto] = port
+				if !yield(port) {
+					return
+				}
+			}
+			return
+		}
+		for port := int(req.First); port <= int(req.Last); port++ {
+			if !yield(uint16(port)) {
+				return
+			}
+		}
+	}
+}
+
+// before lists the numbers that the owner holds for the request on one of the
+// addresses: those it holds on all of them first, then the lower first.
+func (r *reservation) before(req model.PortRequest, addrs []netip.Addr) []uint16 {
+	count := map[uint16]int{}
+	for _, addr := range addrs {
+		for _, port := range r.mine[destination{proto: req.Proto, host: addr, container: req.Container}] {
+			if req.First == 0 || req.First <= port && port <= req.Last {
+				count[port]++
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(count), func(a, b uint16) int {
+		return cmp.Or(-cmp.Compare(count[a], count[b]), cmp.Compare(a, b))
+	})
+}
+
+// takeNumber claims one number on all the addresses, or on none.
+func (r *reservation) takeNumber(req model.PortRequest, addrs []netip.Addr, port uint16) error {
+	var fresh []*socket
+	for _, addr := range addrs {
+		s, err := r.claimable(key{proto: req.Proto, host: netip.AddrPortFrom(addr, port)}, req)
+		if err != nil {
+			for _, s := range fresh {
+				r.unclaim(s)
+			}
+			return err
+		}
+		if _, again := r.claimed[s]; !again {
+			fresh = append(fresh, s)
+			r.claimed[s] = req.Container
+			s.pending[r] = struct{}{}
+		}
+	}
+	for _, addr := range addrs {
+		r.chosen = append(r.chosen, model.PortBinding{
+			Proto: req.Proto, Host: netip.AddrPortFrom(addr, port), Container: req.Container, Count: 1,
+		})
+	}
+	return nil
+}
+
+// claimable returns the socket for k: the owner's, if this call has not given it to
+// another request, or a new one. A request for one number that was made twice is
+// one request.
+func (r *reservation) claimable(k key, req model.PortRequest) (*socket, error) {
+	s := r.m.find(k)
+	if s == nil {
+		return r.m.open(k, r.owner)
+	}
+	container, again := r.claimed[s]
+	if s.owner == r.owner && (!again || fixed(req) && container == req.Container) {
+		return s, nil
+	}
+	return nil, &ConflictError{Addr: k.host, Proto: k.proto, Owner: s.owner}
+}
+
+// unclaim takes the claim back and closes the socket if nobody else wants it.
+func (r *reservation) unclaim(s *socket) {
+	delete(r.claimed, s)
+	delete(s.pending, r)
+	if len(s.pending) == 0 && !s.adopted {
+		r.m.drop(s)
+	}
+}
+
+// giveBack takes back every claim that no Apply has adopted. The caller holds m.mu.
+func (r *reservation) giveBack() {
+	for s := range r.claimed {
+		if _, waits := s.pending[r]; waits {
+			r.unclaim(s)
+		}
+	}
+	clear(r.claimed)
+}
+
+// release is giveBack for the caller of Reserve.
+func (r *reservation) release() {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	r.giveBack()
+}

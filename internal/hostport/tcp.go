@@ -1,0 +1,158 @@
+package hostport
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// tcpCarrier takes the connections of one listening socket to one container port.
+type tcpCarrier struct {
+	listener *net.TCPListener
+	target   netip.AddrPort
+	timeout  time.Duration // of the connection to the container
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	open   closers
+}
+
+// carryTCP accepts and carries until stop. timeout is what the connection to the
+// container may take.
+func carryTCP(l *net.TCPListener, target netip.AddrPort, timeout time.Duration) *tcpCarrier {
+	c := &tcpCarrier{listener: l, target: target, timeout: timeout}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.wg.Go(c.accept)
+	return c
+}
+
+// stop closes every connection and waits until none is left.
+func (c *tcpCarrier) stop() {
+	c.cancel()
+	_ = c.listener.SetDeadline(time.Unix(1, 0)) // wakes accept
+	c.open.closeAll()
+	c.wg.Wait()
+}
+
+// accept hands on what arrives. A failure of accept(2) that isn't stop's doing (no
+// descriptors or memory left) passes.
+func (c *tcpCarrier) accept() {
+	var again backoff
+	for {
+		client, err := c.listener.AcceptTCP()
+		if err != nil {
+			if !again.wait(c.ctx) {
+				return
+			}
+			continue
+		}
+		again.reset()
+		c.wg.Go(func() { c.carry(client) })
+	}
+}
+
+// carry connects client with the container and copies both ways until both have
+// said that they are done. A client whose container can't be reached is reset, as
+// it would be without anyone between.
+func (c *tcpCarrier) carry(client *net.TCPConn) {
+	defer client.Close()
+	if !c.open.add(client) {
+		return
+	}
+	defer c.open.remove(client)
+
+	dialer := net.Dialer{Timeout: c.timeout}
+	conn, err := dialer.DialContext(c.ctx, "tcp", c.target.String())
+	if err != nil {
+		_ = client.SetLinger(0)
+		return
+	}
+	server := conn.(*net.TCPConn)
+	defer server.Close()
+	if !c.open.add(server) {
+		return
+	}
+	defer c.open.remove(server)
+
+	var back sync.WaitGroup
+	back.Go(func() { pipe(client, server) })
+	pipe(server, client)
+	back.Wait()
+}
+
+// pipe copies src to dst inside the kernel (io.Copy between TCP connections is
+// splice(2)) and passes the end of the stream on. If either end breaks, both are
+// reset, so that neither takes a part for the whole.
+func pipe(dst, src *net.TCPConn) {
+	if _, err := io.Copy(dst, src); err == nil {
+		_ = dst.CloseWrite()
+		return
+	}
+	_ = dst.SetLinger(0)
+	_ = src.SetLinger(0)
+	_ = dst.Close()
+	_ = src.Close()
+}
+
+// closers is a set of what is to be closed at the end. The zero value is empty.
+type closers struct {
+	mu     sync.Mutex
+	set    map[io.Closer]struct{}
+	closed bool
+}
+
+// add reports false if the end has come already; c is not in the set then.
+func (s *closers) add(c io.Closer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.set == nil {
+		s.set = map[io.Closer]struct{}{}
+	}
+	s.set[c] = struct{}{}
+	return true
+}
+
+func (s *closers) remove(c io.Closer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.set, c)
+}
+
+// closeAll closes what is in the set and lets nothing in any more.
+func (s *closers) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for c := range s.set {
+		_ = c.Close()
+	}
+}
+
+// backoff is the pause before something is tried again: 5 ms, then twice as long
+// each time, at most 1 s. The zero value is ready for use.
+type backoff struct{ next time.Duration }
+
+// wait pauses and reports true, or false as soon as ctx has ended.
+func (b *backoff) wait(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	b.next = min(max(2*b.next, 5*time.Millisecond), time.Second)
+	timer := time.NewTimer(b.next)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+func (b *backoff) reset() { b.next = 0 }

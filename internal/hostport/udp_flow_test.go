@@ -1,0 +1,63 @@
+package hostport
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/nettest"
+)
+
+func TestUDPDatagramAfterARefusalIsSent(t *testing.T) {
+	nettest.Process(t)
+	server, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := server.LocalAddr().(*net.UDPAddr)
+	server.Close()
+	conn, err := net.DialUDP("udp4", nil, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("refused")); err != nil { // over lo, the ICMP error is there on return
+		t.Fatal(err)
+	}
+	if server, err = net.ListenPacket("udp4", address.String()); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	(&flow{conn: conn}).send([]byte("sent"))
+	_ = server.SetReadDeadline(time.Now().Add(patience))
+	buf := make([]byte, 10)
+	n, _, err := server.ReadFrom(buf)
+	if err != nil || string(buf[:n]) != "sent" {
+		t.Errorf("%q %v", buf[:n], err)
+	}
+}
+
+// A client whose datagrams are never answered is not idle.
+func TestUDPRemembersClientsThatOnlySend(t *testing.T) {
+	host, container := withContainer(t)
+	server := container.ListenPacket("udp4", "0.0.0.0:53")
+	m := start(t, Config{UDPTimeout: 300 * time.Millisecond})
+	publish(t, m, request(model.UDP, "127.0.0.1", 5353, 5353, 53))
+	c := client(t, host, "127.0.0.1:5353")
+	_ = server.SetReadDeadline(time.Now().Add(patience))
+	seen := map[string]bool{}
+	for until := time.Now().Add(time.Second); time.Now().Before(until); {
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		_, from, err := server.ReadFrom(make([]byte, 10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[from.String()] = true
+	}
+	if len(seen) != 1 {
+		t.Errorf("the container saw the client as %v", seen)
+	}
+}
