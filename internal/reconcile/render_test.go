@@ -1,0 +1,163 @@
+package reconcile
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/hostport"
+	"github.com/mybr/mybr/internal/link"
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/sysctl"
+)
+
+var (
+	tcp = binding(model.TCP, "0.0.0.0:8080", "172.18.0.2:80", 1)
+	udp = binding(model.UDP, "0.0.0.0:5353", "172.18.0.2:53", 10)
+)
+
+func binding(p model.Proto, host, container string, n uint16) model.PortBinding {
+	return model.PortBinding{Proto: p, Host: netip.MustParseAddrPort(host), Container: netip.MustParseAddrPort(container), Count: n}
+}
+
+// snapshot is one network with one endpoint and two published ports, made anew for
+// each call.
+func snapshot() model.Snapshot {
+	return model.Snapshot{
+		Networks: []model.Network{{
+			ID: "4f2a1b3c4d5e6f708192a3b4c5d6e7f8", Bridge: "br-4f2a1b3c4d5e", Owned: true,
+			BridgeMAC: model.MAC{2, 0, 0, 0, 0, 1}, MTU: 1400, ICC: true, IfacePrefix: "eth",
+			V4: model.Subnet{
+				Prefix:     netip.MustParsePrefix("172.18.0.0/16"),
+				Gateway:    netip.MustParseAddr("172.18.0.1"),
+				Address:    netip.MustParsePrefix("172.18.0.1/16"),
+				Masquerade: true,
+			},
+		}},
+		Endpoints: []model.Endpoint{{
+			ID: "0123456789abcdef0123456789abcdef", NetworkID: "4f2a1b3c4d5e6f708192a3b4c5d6e7f8",
+			MAC: model.MAC{2, 0, 0, 0, 0, 2}, V4: netip.MustParsePrefix("172.18.0.2/16"),
+			Sandbox: "/var/run/docker/netns/5f4f711ce5c2",
+			Ports:   []model.PortBinding{tcp, udp},
+		}},
+	}
+}
+
+func TestRender(t *testing.T) {
+	want := Host{
+		Firewall: firewall.Policy{
+			Networks: []firewall.Network{{
+				ID: "4f2a1b3c4d5e6f708192a3b4c5d6e7f8", Bridge: "br-4f2a1b3c4d5e", ICC: true,
+				V4: firewall.Family{Prefix: netip.MustParsePrefix("172.18.0.0/16"), Masquerade: true, Hairpin: true},
+			}},
+			Ports: []firewall.Port{
+				{Bridge: "br-4f2a1b3c4d5e", ICC: true, PortBinding: tcp},
+				{Bridge: "br-4f2a1b3c4d5e", ICC: true, PortBinding: udp},
+			},
+		},
+		Links: link.Set{
+			Bridges: []link.Bridge{{
+				Name: "br-4f2a1b3c4d5e", Owned: true, Alias: "mybr network 4f2a1b3c4d5e6f708192a3b4c5d6e7f8",
+				MAC: model.MAC{2, 0, 0, 0, 0, 1}, MTU: 1400, Address: netip.MustParsePrefix("172.18.0.1/16"),
+			}},
+			Veths: []link.Veth{{
+				Host: "veth0123456789", Peer: "veth0123456789c", Bridge: "br-4f2a1b3c4d5e",
+				Alias: "mybr endpoint 0123456789abcdef0123456789abcdef",
+				MAC:   model.MAC{2, 0, 0, 0, 0, 2}, Address: netip.MustParseAddr("172.18.0.2"), MTU: 1400, Hairpin: true, Joined: true,
+			}},
+		},
+		Sysctls: sysctl.Set{
+			"net/ipv4/ip_forward":                       "1",
+			"net/ipv6/conf/br-4f2a1b3c4d5e/accept_ra":   "0",
+			"net/ipv6/conf/veth0123456789/disable_ipv6": "1",
+		},
+		Ports: hostport.Set{
+			{Owner: "0123456789abcdef0123456789abcdef", PortBinding: tcp},
+			{Owner: "0123456789abcdef0123456789abcdef", PortBinding: udp},
+		},
+	}
+	if got := Render(snapshot()); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestRenderVariants(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*model.Network)
+		check  func(Host) bool
+	}{
+		{"internal networks leave nothing to translate, masquerade or forward",
+			func(n *model.Network) { n.Internal = true },
+			func(h Host) bool {
+				n := h.Firewall.Networks[0]
+				_, forward := h.Sysctls["net/ipv4/ip_forward"]
+				return n.Internal && !n.V4.Masquerade && !n.V4.Hairpin && len(h.Firewall.Ports) == 0 && !forward
+			}},
+		{"without icc the ports are isolated and nothing turns back by NAT",
+			func(n *model.Network) { n.ICC = false },
+			func(h Host) bool {
+				v := h.Links.Veths[0]
+				return v.Isolated && !v.Hairpin && !h.Firewall.Networks[0].V4.Hairpin && !h.Firewall.Ports[0].ICC
+			}},
+		{"a bridge without an address can't masquerade what turns back",
+			func(n *model.Network) { n.V4.Address = netip.Prefix{} },
+			func(h Host) bool { return !h.Firewall.Networks[0].V4.Hairpin && !h.Links.Bridges[0].Address.IsValid() }},
+		{"a bridge that was there keeps its MAC, MTU, alias and accept_ra",
+			func(n *model.Network) { n.Owned = false },
+			func(h Host) bool {
+				b := h.Links.Bridges[0]
+				return !b.Owned && b.Alias == "" && b.MAC.IsZero() && b.MTU == 0 && b.Address.IsValid() && len(h.Sysctls) == 2
+			}},
+		{"an address that was there is nobody's to remove",
+			func(n *model.Network) { n.Owned, n.V4.AddressKept = false, true },
+			func(h Host) bool { return !h.Links.Bridges[0].Address.IsValid() && h.Firewall.Networks[0].V4.Hairpin }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := snapshot()
+			c.change(&s.Networks[0])
+			if h := Render(s); !c.check(h) {
+				t.Errorf("got %+v", h)
+			}
+		})
+	}
+}
+
+func TestRenderTranslatesOnlyWhatNATCanCarry(t *testing.T) {
+	for host, want := range map[string]int{
+		"0.0.0.0:80": 1, "192.0.2.2:80": 1, "127.0.0.1:80": 0, "127.9.9.9:80": 0, "[::]:80": 0, "[::1]:80": 0, "[2001:db8::1]:80": 0,
+	} {
+		s := snapshot()
+		s.Endpoints[0].Ports = []model.PortBinding{binding(model.TCP, host, "172.18.0.2:80", 1)}
+		h := Render(s)
+		if len(h.Firewall.Ports) != want || len(h.Ports) != 1 {
+			t.Errorf("%s: %d translated, %d held; want %d and 1", host, len(h.Firewall.Ports), len(h.Ports), want)
+		}
+	}
+}
+
+func TestRenderDoesNotDependOnOrder(t *testing.T) {
+	s := snapshot()
+	n, e := s.Networks[0], s.Endpoints[0]
+	n.ID, n.Bridge = "aa"+n.ID[2:], "zz0"
+	e.ID, e.NetworkID = "ff"+e.ID[2:], n.ID
+	e.Ports = []model.PortBinding{binding(model.TCP, "0.0.0.0:81", "172.19.0.2:81", 1), binding(model.TCP, "0.0.0.0:7", "172.19.0.2:7", 1)}
+	s.Networks, s.Endpoints = append(s.Networks, n), append(s.Endpoints, e)
+	want := Render(s)
+	slices.Reverse(s.Networks)
+	slices.Reverse(s.Endpoints)
+	slices.Reverse(s.Endpoints[0].Ports)
+	if got := Render(s); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestRenderLeavesOutOrphans(t *testing.T) {
+	s := snapshot()
+	s.Networks = nil
+	if h := Render(s); len(h.Links.Veths)+len(h.Ports)+len(h.Firewall.Ports) != 0 {
+		t.Errorf("an endpoint without its network got %+v", h)
+	}
+}
