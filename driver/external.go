@@ -111,13 +111,25 @@ func parsePort(entry portEntry, defaultIP netip.Addr) (r model.PortRequest, err 
 	if r.First > r.Last || r.First == 0 && r.Last != 0 {
 		return r, invalid("%d-%d is not a range of host ports", r.First, r.Last)
 	}
-	if entry.HostIP == "" {
-		return r, nil
+	if entry.HostIP != "" {
+		if r.HostIP, err = parseHostIP(entry.HostIP); err != nil {
+			return r, invalid("host address: %w", err)
+		}
 	}
-	if r.HostIP, err = parseHostIP(entry.HostIP); err != nil {
-		return r, invalid("host address: %w", err)
+	return r, checkSCTP(&r)
+}
+
+// checkSCTP refuses what only the process could carry, which carries TCP and UDP: SCTP
+// goes where NAT leads it, from IPv4 to IPv4 and not from a loopback address.
+func checkSCTP(r *model.PortRequest) error {
+	switch {
+	case r.Proto != model.SCTP:
+	case !r.HostIP.IsValid():
+		r.HostIP = netip.IPv4Unspecified()
+	case !r.HostIP.Is4() || r.HostIP.IsLoopback():
+		return invalid("host address: sctp can't be published at %s: it takes NAT, from an IPv4 address that is no loopback address", r.HostIP)
 	}
-	return r, nil
+	return nil
 }
 
 // reserve reserves host ports. If that fails because of endpoints that are dead, they

@@ -27,6 +27,8 @@ func TestWrongPorts(t *testing.T) {
 		`[{"Proto":6,"Port":80,"HostPort":0,"HostPortEnd":8}]`: `0-8 is not a range of host ports`,
 		`[{"Proto":6,"Port":80,"HostIP":"localhost"}]`:         `host address: "localhost" is not an IP address`,
 		`[{"Proto":6,"Port":80,"HostIP":"fe80::1%eth0"}]`:      `host address: "fe80::1%eth0" is not an IP address`,
+		`[{"Proto":132,"Port":80,"HostIP":"127.0.0.1"}]`:       `host address: sctp can't be published at 127.0.0.1: it takes NAT, from an IPv4 address that is no loopback address`,
+		`[{"Proto":132,"Port":80,"HostIP":"::"}]`:              `host address: sctp can't be published at ::: it takes NAT, from an IPv4 address that is no loopback address`,
 		`[{"Proto":6,"Port":80,"HostIP":"255.255.255.255"}]`:   `host address: "255.255.255.255" is not an address that a host can have`,
 	} {
 		w.unchanged(func() {
@@ -40,13 +42,14 @@ func TestWrongPorts(t *testing.T) {
 
 func TestPortRequests(t *testing.T) {
 	c := netip.MustParseAddr("10.1.0.2")
-	lo, any6, def := netip.MustParseAddr("127.0.0.1"), netip.IPv6Unspecified(), netip.MustParseAddr("192.0.2.7")
+	lo, any4, def := netip.MustParseAddr("127.0.0.1"), netip.IPv4Unspecified(), netip.MustParseAddr("192.0.2.7")
 	req := func(proto model.Proto, ip netip.Addr, first, last, port uint16) model.PortRequest {
 		return model.PortRequest{Proto: proto, HostIP: ip, First: first, Last: last, Container: netip.AddrPortFrom(c, port)}
 	}
 	const ports = `[{"Proto":6,"Port":82},
 		{"Proto":6,"Port":90,"HostPort":9000,"HostPortEnd":9010},
-		{"Proto":132,"Port":85,"HostIP":"::","HostPort":8085},
+		{"Proto":132,"Port":85,"HostIP":"0.0.0.0","HostPort":8085},
+		{"Proto":132,"Port":86,"HostPort":8086},
 		{"Proto":17,"Port":80,"HostIP":"127.0.0.1","HostPort":8080,"HostPortEnd":8080},
 		{"Proto":6,"Port":80,"HostPort":9000,"HostPortEnd":9000}]`
 	for _, c := range []struct {
@@ -62,9 +65,13 @@ func TestPortRequests(t *testing.T) {
 			_, err := w.createEndpoint(netA, ep1, "10.1.0.2/24")
 			must(t, err)
 			must(t, w.pec(netA, ep1, ports))
+			sctp := any4 // NAT alone carries it
+			if c.standard.IsValid() {
+				sctp = c.standard
+			}
 			if want := []model.PortRequest{
 				req(model.TCP, c.standard, 0, 0, 82), req(model.TCP, c.standard, 9000, 9010, 90),
-				req(model.SCTP, any6, 8085, 8085, 85), req(model.UDP, lo, 8080, 8080, 80),
+				req(model.SCTP, any4, 8085, 8085, 85), req(model.SCTP, sctp, 8086, 8086, 86), req(model.UDP, lo, 8080, 8080, 80),
 				req(model.TCP, c.standard, 9000, 9000, 80),
 			}; !reflect.DeepEqual(w.ports.reqs, want) {
 				t.Errorf("have %+v\nwant %+v", w.ports.reqs, want)
