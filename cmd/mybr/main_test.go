@@ -1,0 +1,255 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mybr/mybr/plugin"
+)
+
+// binary is the program under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "mybr-cmd-")
+	if err != nil {
+		panic(err)
+	}
+	for _, entry := range os.Environ() { // the tests say what the environment is
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, envPrefix) {
+			os.Unsetenv(name)
+		}
+	}
+	binary = filepath.Join(dir, "mybr")
+	build := exec.Command("go", "build", "-o", binary, "-ldflags", "-X main.version=v1.2.3 -X main.commit=0123abc", ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s\n%v\n", out, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+const testWithin = 20 * time.Second
+
+// sandboxed returns a command that runs args where it can't touch this machine: with
+// /run and /var/lib of its own and, with `-n` among flags, a network namespace of its
+// own. It is killed with the test. environ is the whole environment beside PATH.
+func sandboxed(t *testing.T, flags, environ, args []string) *exec.Cmd {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	runtime.LockOSThread() // Pdeathsig is about the thread that forks
+	if !slices.Contains(flags, "-n") && namespace(t, "/proc/thread-self/ns/net") == namespace(t, "/proc/self/ns/net") {
+		t.Fatal("the program would run in this machine's own network namespace: call nettest.New first")
+	}
+	const private = `mount -t tmpfs none /run && mount -t tmpfs none /var/lib && exec "$@"`
+	full := append(append([]string{"-m"}, flags...), append([]string{"sh", "-c", private, "sh"}, args...)...)
+	ctx, cancel := context.WithTimeout(context.Background(), testWithin)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, "unshare", full...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, environ...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+func namespace(t *testing.T, path string) string {
+	t.Helper()
+	ns, err := os.Readlink(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ns
+}
+
+// execute runs the program to its end.
+func execute(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	cmd := sandboxed(t, []string{"-n"}, environ, append([]string{binary}, args...))
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+func TestMisuse(t *testing.T) {
+	const levels = "panic, fatal, error, warning, info, debug, trace"
+	for _, c := range []struct {
+		env  string
+		args string
+		want string
+	}{
+		{"", "sevre", `unknown command "sevre" for "mybr"`},
+		{"", "serve now", `unknown command "now" for "mybr serve"`},
+		{"", "help sevre", `unknown command "sevre" for "mybr"`},
+		{"", "help serve now", `unknown command "now" for "mybr serve"`},
+		{"", "serve --nmae x", `unknown flag: --nmae`},
+		{"", "--name x", `unknown flag: --name`},
+		{"", "serve --name", `flag needs an argument: --name`},
+		{"", "serve -x", `unknown shorthand flag: 'x' in -x`},
+		{"", "serve --name=", `invalid argument "" for "--name" flag: want a file name of 1 to 64 bytes without blanks`},
+		{"", "serve --name ..", `invalid argument ".." for "--name" flag: want a file name of 1 to 64 bytes without blanks`},
+		{"", "serve --name a/b", `invalid argument "a/b" for "--name" flag: want a file name of 1 to 64 bytes without blanks`},
+		{"", "serve --plugin-dir plugins", `invalid argument "plugins" for "--plugin-dir" flag: want an absolute path`},
+		{"", "serve --state-dir=", `invalid argument "" for "--state-dir" flag: want an absolute path`},
+		{"", "serve --run-dir .", `invalid argument "." for "--run-dir" flag: want an absolute path`},
+		{"", "serve --sysctl-root sys", `invalid argument "sys" for "--sysctl-root" flag: want an absolute path`},
+		{"", "serve --firewall nftables", `invalid argument "nftables" for "--firewall" flag: want one of auto, iptables`},
+		{"", "serve --log-level loud", `invalid argument "loud" for "--log-level" flag: want one of ` + levels},
+		{"", "serve --log-format xml", `invalid argument "xml" for "--log-format" flag: want one of text, json`},
+		{"", "serve --address-pool base=10.0.0.0/8", `invalid argument "base=10.0.0.0/8" for "--address-pool" flag: address pool "base=10.0.0.0/8": size is missing: want base=SUBNET,size=BITS`},
+		{"", "ports --name x", `unknown flag: --name`},
+		{"", "status all", `unknown command "all" for "mybr status"`},
+		{"", "version --long", `unknown flag: --long`},
+		{"MYBR_LOG_LEVEL=loud", "serve", `invalid argument "loud" in environment variable MYBR_LOG_LEVEL (--log-level): want one of ` + levels},
+		{"MYBR_FIREWALL=pf", "serve", `invalid argument "pf" in environment variable MYBR_FIREWALL (--firewall): want one of auto, iptables`},
+		{"MYBR_RUN_DIR=run", "ports", `invalid argument "run" in environment variable MYBR_RUN_DIR (--run-dir): want an absolute path`},
+		{"MYBR_ADDRESS_POOL=base=10.0.0.0/8,size=24 x", "serve", `invalid argument "x" in environment variable MYBR_ADDRESS_POOL (--address-pool): address pool "x": field "x" is unknown: want base=SUBNET,size=BITS`},
+		{"MYBR_STATEDIR=/x", "serve", `unknown environment variable MYBR_STATEDIR`},
+		{"MYBR_HELP=true", "status", `unknown environment variable MYBR_HELP`},
+		{"MYBR_LOG_LEVEL=loud", "serve --log-level louder", `invalid argument "louder" for "--log-level" flag: want one of ` + levels},
+	} {
+		t.Run(c.env+" "+c.args, func(t *testing.T) {
+			code, stdout, stderr := execute(t, []string{c.env}, strings.Fields(c.args)...)
+			if code != exitUsage || stdout != "" || stderr != "mybr: "+c.want+"\n" {
+				t.Errorf("exit %d, stdout %q, stderr\n%swant 2 and\nmybr: %s", code, stdout, stderr, c.want)
+			}
+		})
+	}
+}
+
+func TestFailuresAreOneLine(t *testing.T) {
+	dir := t.TempDir()
+	for _, command := range []string{"status", "ports"} {
+		code, stdout, stderr := execute(t, nil, command, "--run-dir", dir)
+		want := "mybr: mybr is not running: nobody listens on " + dir + "/mybr.sock\n"
+		if code != exitFailed || stdout != "" || stderr != want {
+			t.Errorf("%s: exit %d, stdout %q, stderr %q, want %q", command, code, stdout, stderr, want)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, stderr := execute(t, []string{"MYBR_WHATEVER=x"}, "version")
+	want := fmt.Sprintf("version: v1.2.3\ncommit: 0123abc\ngo: %s %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if code != 0 || stdout != want || stderr != "" {
+		t.Errorf("exit %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
+	}
+}
+
+// The environment gives way to flags, the default to the environment.
+func TestFlagBeforeVariableBeforeDefault(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		environ []string
+		args    []string
+		want    map[string]string
+	}{
+		{"defaults", nil, nil, map[string]string{
+			"name": "mybr", "plugin-dir": "/run/docker/plugins", "state-dir": "/var/lib/mybr", "run-dir": "/run/mybr",
+			"firewall": "auto", "sysctl-root": "/proc/sys", "log-level": "info", "log-format": "text",
+		}},
+		{"variables", []string{
+			"MYBR_NAME=n", "MYBR_PLUGIN_DIR=/p", "MYBR_STATE_DIR=/s", "MYBR_RUN_DIR=/r",
+			"MYBR_FIREWALL=iptables", "MYBR_SYSCTL_ROOT=/y", "MYBR_LOG_LEVEL=debug", "MYBR_LOG_FORMAT=json",
+		}, nil, map[string]string{
+			"name": "n", "plugin-dir": "/p", "state-dir": "/s", "run-dir": "/r",
+			"firewall": "iptables", "sysctl-root": "/y", "log-level": "debug", "log-format": "json",
+		}},
+		{"flags", []string{"MYBR_NAME=n", "MYBR_STATE_DIR=not checked"}, []string{"--name", "f", "--state-dir=/f"},
+			map[string]string{"name": "f", "state-dir": "/f"}},
+		{"a flag with the default's value", []string{"MYBR_NAME=n"}, []string{"--name=mybr"}, map[string]string{"name": "mybr"}},
+		{"empty variables", []string{"MYBR_NAME=", "MYBR_LOG_LEVEL="}, nil, map[string]string{"name": "mybr", "log-level": "info"}},
+		{"others' variables", []string{"MYBRIDGE=1", "XMYBR_NAME=x", "mybr_name=x"}, nil, map[string]string{"name": "mybr"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := serveCommand(t, c.args)
+			if err := fromEnvironment(cmd, c.environ); err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range c.want {
+				if have := cmd.Flags().Lookup(name).Value.String(); have != want {
+					t.Errorf("%s is %q, want %q", name, have, want)
+				}
+			}
+		})
+	}
+}
+
+func TestAddressPools(t *testing.T) {
+	for _, c := range []struct {
+		variable string
+		args     []string
+		want     string
+	}{
+		{"", nil, "[]"},
+		{"base=10.0.0.0/8,size=24", nil, "[{10.0.0.0/8 24}]"},
+		{" base=10.0.0.0/8,size=24\n\tbase=192.168.0.0/16,size=26 ", nil, "[{10.0.0.0/8 24} {192.168.0.0/16 26}]"},
+		{"base=10.0.0.0/8,size=24", []string{"--address-pool", "base=172.16.0.0/12,size=20", "--address-pool=base=10.9.0.0/16,size=30"},
+			"[{172.16.0.0/12 20} {10.9.0.0/16 30}]"},
+	} {
+		cmd := serveCommand(t, c.args)
+		if err := fromEnvironment(cmd, []string{"MYBR_ADDRESS_POOL=" + c.variable}); err != nil {
+			t.Fatal(err)
+		}
+		if have := fmt.Sprint(poolsOf(cmd)); have != c.want {
+			t.Errorf("variable %q, flags %q: %s, want %s", c.variable, c.args, have, c.want)
+		}
+	}
+}
+
+func serveCommand(t *testing.T, args []string) *cobra.Command {
+	t.Helper()
+	cmd, _, err := newRoot().Find([]string{"serve"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// Every flag's help names its variable.
+func TestHelpNamesVariables(t *testing.T) {
+	for _, command := range []string{"serve", "status", "ports"} {
+		code, stdout, stderr := execute(t, nil, command, "--help")
+		if code != 0 || stderr != "" {
+			t.Fatalf("%s: exit %d, stderr %q", command, code, stderr)
+		}
+		for line := range strings.Lines(stdout) {
+			flag, is := strings.CutPrefix(strings.TrimSpace(line), "--")
+			if !is {
+				continue
+			}
+			name, _, _ := strings.Cut(flag, " ")
+			if want := "[" + variable(name) + "]"; !strings.Contains(line, want) {
+				t.Errorf("%s --%s: no %s in %q", command, name, want, line)
+			}
+		}
+	}
+}
+
+func poolsOf(cmd *cobra.Command) any {
+	return *cmd.Flags().Lookup("address-pool").Value.(list[plugin.AddressPool]).to
+}

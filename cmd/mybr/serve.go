@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"unicode"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/plugin"
+)
+
+// logFormats are the values of --log-format.
+const (
+	formatText = "text"
+	formatJSON = "json"
+)
+
+func newServe() *cobra.Command {
+	config := plugin.Config{Version: version}
+	var level logrus.Level
+	var format string
+	c := command(cobra.Command{
+		Use:   "serve [flags]",
+		Short: "Be Docker's network and IPAM driver",
+		Long: `serve answers Docker on <plugin-dir>/<name>.sock, or on the sockets that systemd
+passes to it (FileDescriptorName plugin and admin, or told by their paths). It
+needs root.
+
+SIGTERM and SIGINT finish the calls that are under way and end it; a second one
+ends it at once. Containers and their networks go on without it.
+
+Each flag can also be set by the variable in [ ]; a flag counts before its
+variable, a variable before the default; an empty variable counts as not set.`,
+		Example: `  mybr serve
+  mybr serve --address-pool base=10.64.0.0/10,size=24 --log-level debug
+  MYBR_ADDRESS_POOL="base=10.64.0.0/10,size=24 base=192.168.0.0/16,size=26" mybr serve`,
+	}, func(cmd *cobra.Command) error {
+		config.Log = newLog(cmd.ErrOrStderr(), level, format)
+		ctx, stop := untilSignal(cmd.Context(), config.Log)
+		defer stop()
+		return plugin.Run(ctx, config)
+	})
+	f := c.Flags()
+	text(f, &config.Name, "name", "name", "mybr", "what networks are created with: docker network create -d `name`", checkName)
+	text(f, &config.PluginDir, "plugin-dir", "dir", "/run/docker/plugins", "folder of the plugin socket, where Docker looks for plugins", absolute)
+	text(f, &config.StateDir, "state-dir", "dir", "/var/lib/mybr", "folder of the records, mybr.db", absolute)
+	runDirFlag(f, &config.RunDir)
+	text(f, &config.Firewall, "firewall", "backend", "auto", "auto or iptables; auto is iptables, in the variant (nft or legacy) that Docker uses", oneOf(plugin.Firewalls()...))
+	text(f, &config.SysctlRoot, "sysctl-root", "dir", "/proc/sys", "where sysctls are written, if that is mounted elsewhere", absolute)
+	level = logrus.InfoLevel
+	add(f, "log-level", "least level that is logged: "+levels(), value[logrus.Level]{
+		to: &level, kind: "level", parse: parseLevel, show: logrus.Level.String,
+	})
+	text(f, &format, "log-format", "format", formatText, "text or json", oneOf(formatText, formatJSON))
+	add(f, "address-pool", "where subnets come from that Docker leaves to mybr, base=SUBNET,size=BITS; repeatable, in the "+
+		"variable with blanks between (default 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in subnets of /20)",
+		list[plugin.AddressPool]{to: &config.AddressPools, kind: "pool", parse: plugin.ParseAddressPool})
+	f.SortFlags = false
+	return c
+}
+
+// checkName checks the name of the plugin, which becomes that of a file.
+func checkName(s string) error {
+	bad := func(r rune) bool { return r == '/' || unicode.IsSpace(r) || !unicode.IsPrint(r) }
+	if s == "" || s == "." || s == ".." || strings.ContainsFunc(s, bad) || len(s) > 64 {
+		return errors.New("want a file name of 1 to 64 bytes without blanks")
+	}
+	return nil
+}
+
+func parseLevel(s string) (logrus.Level, error) {
+	l, err := logrus.ParseLevel(s)
+	if err != nil {
+		return 0, fmt.Errorf("want one of %s", levels())
+	}
+	return l, nil
+}
+
+func levels() string {
+	var names []string
+	for _, l := range logrus.AllLevels {
+		names = append(names, l.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+func newLog(w io.Writer, level logrus.Level, format string) *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(w)
+	log.SetLevel(level)
+	log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+	if format == formatJSON {
+		log.SetFormatter(&logrus.JSONFormatter{})
+	}
+	return log
+}
+
+// untilSignal returns a context that SIGTERM or SIGINT ends. A second signal ends
+// the process, with the status that a shell gives for it. That isn't left to the
+// kernel, which keeps signals from the first process of a container.
+func untilSignal(ctx context.Context, log *logrus.Logger) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	// Otherwise a log that nobody reads any more would end the process (os/signal,
+	// "SIGPIPE"); and unlike an ignored signal, one that is caught isn't inherited.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				if ctx.Err() != nil {
+					log.Warnf("%s again: ending at once", s)
+					os.Exit(128 + int(s.(unix.Signal)))
+				}
+				log.Infof("received %s", s)
+				cancel()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
+}

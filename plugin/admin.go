@@ -1,0 +1,128 @@
+package plugin
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// Status is what GET /v1/status answers.
+type Status struct {
+	Version    string    `json:"version"`
+	PID        int       `json:"pid"`
+	Since      time.Time `json:"since"`
+	Ready      bool      `json:"ready"` // the first pass has ended
+	Networks   int       `json:"networks"`
+	Endpoints  int       `json:"endpoints"`
+	Firewall   string    `json:"firewall,omitempty"` // the variant of iptables in use; "": none yet
+	Goroutines int       `json:"goroutines"`
+	LastError  string    `json:"lastError,omitempty"` // of the last pass; "": the host matches the records
+}
+
+// Port is one published port or range of ports; GET /v1/ports answers a list of
+// them, sorted by host address, protocol and host port.
+type Port struct {
+	Proto     string         `json:"proto"`
+	Host      netip.AddrPort `json:"host"`      // the first port
+	Container netip.AddrPort `json:"container"` // the first port
+	Count     uint16         `json:"count"`     // of consecutive ports
+	Network   string         `json:"network"`   // Docker's network ID
+	Bridge    string         `json:"bridge"`
+	Endpoint  string         `json:"endpoint"` // Docker's endpoint ID
+}
+
+// adminPath is where the operator's commands find the process.
+func adminPath(runDir string) string { return filepath.Join(runDir, "mybr.sock") }
+
+// admin answers the operator's commands.
+//
+// Be aware: it only tells; nothing can be changed through it.
+type admin struct {
+	version   string
+	firewall  func() string
+	since     time.Time
+	ready     <-chan struct{}
+	snapshot  func() model.Snapshot
+	lastError func() error
+}
+
+// handler returns the table of what can be asked.
+func (a *admin) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/v1/status", tell(func() any { return a.status() }))
+	mux.HandleFunc("/v1/ports", tell(func() any { return ports(a.snapshot()) }))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, http.StatusNotFound, map[string]string{"error": "unknown path " + r.URL.Path})
+	})
+	return mux
+}
+
+func tell(what func() any) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			reply(w, http.StatusMethodNotAllowed, map[string]string{"error": fmt.Sprintf("method %s: want GET", r.Method)})
+			return
+		}
+		reply(w, http.StatusOK, what())
+	}
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // a client that is gone reads nothing
+}
+
+func (a *admin) status() Status {
+	snapshot := a.snapshot()
+	s := Status{
+		Version:    a.version,
+		PID:        os.Getpid(),
+		Since:      a.since,
+		Networks:   len(snapshot.Networks),
+		Endpoints:  len(snapshot.Endpoints),
+		Firewall:   a.firewall(),
+		Goroutines: runtime.NumGoroutine(),
+	}
+	select {
+	case <-a.ready:
+		s.Ready = true
+	default:
+	}
+	if err := a.lastError(); err != nil {
+		s.LastError = err.Error()
+	}
+	return s
+}
+
+// ports lists what every endpoint has published.
+func ports(s model.Snapshot) []Port {
+	bridges := make(map[string]string, len(s.Networks))
+	for _, n := range s.Networks {
+		bridges[n.ID] = n.Bridge
+	}
+	list := []Port{} // never null in JSON
+	for _, e := range s.Endpoints {
+		for _, b := range e.Ports {
+			list = append(list, Port{
+				Proto: b.Proto.String(), Host: b.Host, Container: b.Container, Count: b.Count,
+				Network: e.NetworkID, Bridge: bridges[e.NetworkID], Endpoint: e.ID,
+			})
+		}
+	}
+	slices.SortFunc(list, func(a, b Port) int {
+		return cmp.Or(a.Host.Addr().Compare(b.Host.Addr()), cmp.Compare(a.Proto, b.Proto),
+			cmp.Compare(a.Host.Port(), b.Host.Port()), cmp.Compare(a.Endpoint, b.Endpoint))
+	})
+	return list
+}

@@ -1,0 +1,67 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// askWithin bounds a question of the operator's: the answers are read from memory.
+const askWithin = 10 * time.Second
+
+// Client asks a running mybr through its admin socket.
+type Client struct {
+	RunDir string // as `mybr serve` has it
+}
+
+// Status asks how the process is.
+func (c Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	err := c.get(ctx, "/v1/status", &s)
+	return s, err
+}
+
+// Ports asks what is published.
+func (c Client) Ports(ctx context.Context) ([]Port, error) {
+	var p []Port
+	err := c.get(ctx, "/v1/ports", &p)
+	return p, err
+}
+
+func (c Client) get(ctx context.Context, path string, into any) error {
+	socket := adminPath(c.RunDir)
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mybr"+path, nil)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
+		return fmt.Errorf("mybr is not running: nobody listens on %s", socket)
+	case err != nil:
+		return fmt.Errorf("ask %s: %w", socket, errors.Unwrap(err)) // without the made-up URL
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask %s for %s: %s", socket, path, resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		return fmt.Errorf("ask %s for %s: %w", socket, path, err)
+	}
+	return nil
+}

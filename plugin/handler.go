@@ -1,0 +1,210 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+const (
+	// contentType is what Docker's client accepts (the docs' "Plugin API").
+	contentType = "application/vnd.docker.plugins.v1.2+json"
+
+	// largestBody is the size in bytes of the largest request that is read: some 100
+	// bytes for each of 65535 published ports.
+	largestBody = 8 << 20
+
+	// bodyWithin bounds how long a request may take to arrive.
+	bodyWithin = 30 * time.Second
+)
+
+var errStopping = errors.New("mybr is stopping")
+
+// handler answers the calls of both protocols.
+type handler struct {
+	calls    map[string]call // by path
+	ready    <-chan struct{} // closed when the first pass has ended
+	stopping <-chan struct{} // closed when no call may begin that still waits for it
+	log      logrus.FieldLogger
+	flights  flights
+}
+
+// answer is what one request came to.
+type answer struct {
+	status int
+	body   []byte
+	ids    ids
+	shared bool // an equal call's answer
+	err    error
+}
+
+// ServeHTTP answers one request and logs it. The Host header says nothing: it is
+// empty or made up, depending on the engine's version.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	begun := time.Now()
+	a := h.answer(w, r)
+	if a.err != nil {
+		if a.status == 0 {
+			a.status = statusOf(a.err)
+		}
+		a.body = failure(a.err)
+	} else {
+		a.status = http.StatusOK
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // a client that is gone reads nothing; the body may be shared
+	h.record(strings.TrimPrefix(r.URL.Path, "/"), a, time.Since(begun))
+}
+
+func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
+	c, ok := h.calls[r.URL.Path]
+	if !ok {
+		a.status, a.err = http.StatusNotFound, fmt.Errorf("unknown call %s", r.URL.Path)
+		return a
+	}
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		a.status, a.err = http.StatusMethodNotAllowed, fmt.Errorf("method %s: want POST", r.Method)
+		return a
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		a.err = err
+		return a
+	}
+	p, err := c.prepare(body)
+	if err != nil {
+		a.err = err
+		return a
+	}
+	a.ids = p.ids
+	if !c.early {
+		if a.err = h.wait(r.Context()); a.err != nil {
+			return a
+		}
+	}
+	// Once begun, a call is carried through: that Docker hung up says nothing about
+	// what it will believe afterwards.
+	ctx := context.WithoutCancel(r.Context())
+	run := func() ([]byte, error) { return guarded(ctx, p.do) }
+	if c.single {
+		a.body, a.shared, a.err = h.flights.do(r.Context(), r.URL.Path, body, run)
+	} else {
+		a.body, a.err = run()
+	}
+	return a
+}
+
+// readBody reads a request's body, with limits in size and time.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	// The deadline must not outlast the body: a connection that is read while its
+	// call runs would end the call's context when the deadline passes.
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(bodyWithin)) // not supported by test recorders
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestBody))
+	_ = conn.SetReadDeadline(time.Time{})
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, invalid("the request is larger than %d bytes", large.Limit)
+	case err != nil:
+		return nil, invalid("the request broke off: %v", err)
+	}
+	return body, nil
+}
+
+// wait returns when the first pass has ended.
+func (h *handler) wait(ctx context.Context) error {
+	select {
+	case <-h.ready:
+		return nil
+	default:
+	}
+	select {
+	case <-h.ready:
+		if ctx.Err() == nil {
+			return nil
+		}
+		return fmt.Errorf("wait for the first pass: %w", context.Cause(ctx))
+	case <-h.stopping:
+		return errStopping
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the first pass: %w", context.Cause(ctx))
+	}
+}
+
+// crash is a panic of a handler.
+type crash struct {
+	value any
+	stack []byte
+}
+
+func (c *crash) Error() string {
+	return fmt.Sprintf("mybr crashed in this call (see its log): %v", c.value)
+}
+
+// guarded runs fn and turns a panic into an error.
+func guarded(ctx context.Context, fn func(context.Context) ([]byte, error)) (resp []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			resp, err = nil, &crash{value: v, stack: debug.Stack()}
+		}
+	}()
+	return fn(ctx)
+}
+
+// statusOf returns the HTTP status for an error. Never 404, which Docker takes for
+// a call that the plugin does not know.
+func statusOf(err error) int {
+	if errors.Is(err, model.ErrInvalid) {
+		return http.StatusBadRequest
+	}
+	return http.StatusInternalServerError
+}
+
+// failure returns the body of an error: Docker reads Err in answers of network
+// drivers and Error in those of IPAM drivers.
+func failure(err error) []byte {
+	text, _ := json.Marshal(struct{ Err, Error string }{err.Error(), err.Error()}) // strings always encode
+	return append(text, '\n')
+}
+
+// record logs a request.
+func (h *handler) record(method string, a answer, took time.Duration) {
+	fields := logrus.Fields{"method": method, "took": took.Round(10 * time.Microsecond).String()}
+	for name, id := range map[string]string{"network": short(a.ids.network), "endpoint": short(a.ids.endpoint), "pool": a.ids.pool} {
+		if id != "" {
+			fields[name] = id
+		}
+	}
+	if a.shared {
+		fields["shared"] = true
+	}
+	log := h.log.WithFields(fields)
+	var c *crash
+	if errors.As(a.err, &c) && !a.shared {
+		log = log.WithField("stack", string(c.stack))
+	}
+	switch {
+	case a.err == nil:
+		log.Info("call")
+	case a.status < http.StatusInternalServerError:
+		log.WithError(a.err).Warn("call refused")
+	default:
+		log.WithError(a.err).Error("call failed")
+	}
+}
+
+// short returns the part of an ID that Docker shows.
+func short(id string) string { return id[:min(len(id), 12)] }

@@ -1,0 +1,106 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	stdlog "log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/sirupsen/logrus"
+)
+
+const (
+	// headerWithin bounds how long a client may take to say what it wants.
+	headerWithin = 10 * time.Second
+
+	// drainWithin is how long calls that are under way may take when mybr stops.
+	drainWithin = 10 * time.Second
+)
+
+// service is what answers on one socket.
+type service struct {
+	socket  *socket
+	handler http.Handler
+}
+
+// serveUntil answers on all sockets until ctx ends, and then until the calls that
+// are under way have ended or drainWithin is over.
+func serveUntil(ctx context.Context, log logrus.FieldLogger, services ...service) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	servers := make([]*http.Server, len(services))
+	var accepting sync.WaitGroup
+	for i, s := range services {
+		servers[i] = newServer(s.handler, log)
+		accepting.Go(func() {
+			err := servers[i].Serve(s.socket)
+			if !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("accept on %s: %w", s.socket.path, err))
+			}
+		})
+	}
+	notify(log, daemon.SdNotifyReady)
+
+	<-ctx.Done()
+	notify(log, daemon.SdNotifyStopping)
+	log.Info("stopping: finishing the calls that are under way")
+	for _, s := range services {
+		s.socket.retire()
+	}
+	accepting.Wait()
+	drain(log, servers)
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// drain waits for the calls that are under way, for drainWithin at most.
+func drain(log logrus.FieldLogger, servers []*http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
+	defer cancel()
+	for _, s := range servers {
+		if err := s.Shutdown(ctx); err != nil {
+			log.Warnf("calls did not end within %s; Docker is told nothing about them", drainWithin)
+			s.Close()
+		}
+	}
+}
+
+// newServer returns a server for Docker's and the operator's clients.
+//
+// Each connection carries one request. Docker's client repeats a call without its
+// body when a connection breaks, so it must not find itself on one that was idle
+// when mybr stopped. Answers have no deadline: a call takes as long as it takes.
+func newServer(h http.Handler, log logrus.FieldLogger) *http.Server {
+	s := &http.Server{
+		Handler:                      h,
+		ReadHeaderTimeout:            headerWithin,
+		MaxHeaderBytes:               64 << 10,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     stdlog.New(logWriter{log}, "", 0),
+	}
+	s.SetKeepAlivesEnabled(false)
+	return s
+}
+
+// logWriter makes log entries of what the http package has to say.
+type logWriter struct{ log logrus.FieldLogger }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	w.log.Warn(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// notify tells the service manager, if there is one (sd_notify(3)).
+func notify(log logrus.FieldLogger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.WithError(err).Warnf("tell the service manager %s", state)
+	}
+}
