@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// get asks a server once and prints its answer. UDP is asked again four times within
+// the timeout.
+func get(args []string) error {
+	flags := flag.NewFlagSet("get", flag.ContinueOnError)
+	timeout := flags.Duration("timeout", 5*time.Second, "for the whole request")
+	port := flags.Int("source-port", 0, "0: the kernel's choice")
+	if err := flags.Parse(args); err != nil || flags.NArg() != 2 {
+		return fmt.Errorf("%w: get [flags] tcp|udp ADDRESS:PORT", errUsage)
+	}
+	deadline := time.Now().Add(*timeout)
+	c, err := dial(flags.Arg(0), flags.Arg(1), *port, deadline)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var line string
+	if flags.Arg(0) == "udp" {
+		line, err = askUDP(c, deadline, *timeout/4)
+	} else {
+		c.SetDeadline(deadline)
+		line, err = bufio.NewReader(c).ReadString('\n')
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			// The connection ended before the server said a word: docker-proxy and its like
+			// accept first and find out later that nobody is behind.
+			err = fmt.Errorf("%w (%w)", syscall.ECONNREFUSED, err)
+		}
+	}
+	fmt.Print(line)
+	return err
+}
+
+func dial(network, addr string, sourcePort int, deadline time.Time) (net.Conn, error) {
+	d := net.Dialer{Deadline: deadline}
+	if sourcePort != 0 {
+		switch network {
+		case "tcp":
+			d.LocalAddr = &net.TCPAddr{Port: sourcePort}
+		case "udp":
+			d.LocalAddr = &net.UDPAddr{Port: sourcePort}
+		}
+	}
+	return d.Dial(network, addr)
+}
+
+func askUDP(c net.Conn, deadline time.Time, every time.Duration) (string, error) {
+	buf := make([]byte, 2048)
+	for {
+		if _, err := c.Write([]byte("?")); err != nil {
+			return "", err
+		}
+		next := time.Now().Add(every)
+		if next.After(deadline) {
+			next = deadline
+		}
+		c.SetReadDeadline(next)
+		n, err := c.Read(buf)
+		if err == nil {
+			return string(buf[:n]), nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Before(deadline) {
+			return "", err
+		}
+	}
+}
+
+// stream keeps one TCP connection busy: a line out and the same line back, every 20
+// ms, each printed once it is back, until the connection or the process ends. It
+// fails when a line takes longer than the timeout.
+func stream(args []string) error {
+	flags := flag.NewFlagSet("stream", flag.ContinueOnError)
+	timeout := flags.Duration("timeout", 5*time.Second, "for each line")
+	if err := flags.Parse(args); err != nil || flags.NArg() != 1 {
+		return fmt.Errorf("%w: stream [flags] ADDRESS:PORT", errUsage)
+	}
+	c, err := net.DialTimeout("tcp", flags.Arg(0), *timeout)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	c.SetDeadline(time.Now().Add(*timeout))
+	line, err := in.ReadString('\n')
+	for i := 0; err == nil; i++ {
+		fmt.Println(strings.TrimSpace(line))
+		time.Sleep(20 * time.Millisecond)
+		want := fmt.Sprintf("line %d\n", i)
+		c.SetDeadline(time.Now().Add(*timeout))
+		if _, err = c.Write([]byte(want)); err != nil {
+			return err
+		}
+		if line, err = in.ReadString('\n'); err == nil && line != want {
+			return fmt.Errorf("sent %q, got back %q", want, line)
+		}
+	}
+	return err
+}

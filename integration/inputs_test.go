@@ -1,0 +1,211 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/store"
+)
+
+// wrong is one input that must be refused. Either docker is a command line without the
+// word docker, or call and body are a request on mybr's socket.
+type wrong struct {
+	docker     string
+	call, body string
+	status     int    // of the call's answer
+	want       string // the last line that docker prints, or the answer's Err; IDs are <id>
+}
+
+const (
+	refusedCreate = "Error response from daemon: NetworkDriver.CreateNetwork: create network <id>: "
+	netNew        = "network create -d mybr --subnet 10.77.0.0/24 "
+	runNew        = "run -d --name victim --net net "
+	noBody        = "the request has no body: Docker lost its connection to mybr, and its retries are empty; try again"
+)
+
+// wrongInputs are sent one after the other to an engine that has the network "net"
+// (172.18.0.0/16, mybr0), its container "web" (172.18.0.2, host port 8080), and on
+// the host a TCP server at port 9999.
+var wrongInputs = []wrong{
+	// Options of a network.
+	{docker: netNew + "-o foo=bar x", want: refusedCreate + `option foo is not known`},
+	{docker: netNew + "-o com.docker.network.driver.mtu=abc x", want: refusedCreate + `option com.docker.network.driver.mtu: "abc" is not a number of bytes from 68 to 65535`},
+	{docker: netNew + "-o com.docker.network.driver.mtu=67 x", want: refusedCreate + `option com.docker.network.driver.mtu: "67" is not a number of bytes from 68 to 65535`},
+	{docker: netNew + "-o com.docker.network.driver.mtu=65536 x", want: refusedCreate + `option com.docker.network.driver.mtu: "65536" is not a number of bytes from 68 to 65535`},
+	{docker: netNew + "-o com.docker.network.bridge.enable_icc=maybe x", want: refusedCreate + `option com.docker.network.bridge.enable_icc: "maybe" is neither true nor false`},
+	{docker: netNew + "-o com.docker.network.bridge.enable_ip_masquerade=2 x", want: refusedCreate + `option com.docker.network.bridge.enable_ip_masquerade: "2" is neither true nor false`},
+	{docker: netNew + "-o com.docker.network.bridge.inhibit_ipv4=yes x", want: refusedCreate + `option com.docker.network.bridge.inhibit_ipv4: "yes" is neither true nor false`},
+	{docker: netNew + "-o com.docker.network.bridge.host_binding_ipv4=localhost x", want: refusedCreate + `option com.docker.network.bridge.host_binding_ipv4: "localhost" is not an IP address`},
+	{docker: netNew + "-o com.docker.network.host_ipv4=::1 x", want: refusedCreate + `option com.docker.network.host_ipv4: "::1" is not an IPv4 address that can be a source address`},
+	{docker: netNew + "-o com.docker.network.container_iface_prefix=fourteen-bytes x", want: refusedCreate + `option com.docker.network.container_iface_prefix: "fourteen-bytes" is not 1 to 13 bytes long`},
+	{docker: netNew + "-o com.docker.network.bridge.gateway_mode_ipv4=routed x", want: refusedCreate + `option com.docker.network.bridge.gateway_mode_ipv4 is not supported`},
+	{docker: netNew + "-o mybr.routes=10.9.0.0 x", want: refusedCreate + `option mybr.routes: "10.9.0.0" does not begin with an IPv4 prefix such as 10.9.0.0/16`},
+	// Names of bridges.
+	{docker: netNew + "-o com.docker.network.bridge.name=sixteen-bytes-ab x", want: refusedCreate + `option com.docker.network.bridge.name: "sixteen-bytes-ab" is not 1 to 15 bytes long`},
+	{docker: netNew + "-o com.docker.network.bridge.name=a/b x", want: refusedCreate + `option com.docker.network.bridge.name: "a/b" has other characters than letters, digits, _, . and (not at the beginning) -`},
+	{docker: netNew + "-o com.docker.network.bridge.name=mybr0 x", want: refusedCreate + `bridge mybr0 is used by network <id>`},
+	{docker: netNew + "-o com.docker.network.bridge.name=eth0 x", want: refusedCreate + `interface eth0 is there already and is no bridge`},
+	// Subnets and addresses of a network.
+	{docker: "network create -d mybr --ipam-driver null x", want: refusedCreate + `subnet 0.0.0.0/0: mybr needs a subnet; the IPAM driver null has none`},
+	{docker: "network create -d mybr --subnet 192.0.2.0/24 x", want: refusedCreate + `subnet 192.0.2.0/24 contains 192.0.2.2, an address of interface eth0`},
+	{docker: "network create -d mybr --ipam-driver mybr --subnet 172.18.5.0/24 x", want: refusedCreate + `subnet 172.18.5.0/24 overlaps subnet 172.18.0.0/16 of network <id>`},
+	{docker: "network create -d mybr --ipv6 --subnet 10.77.0.0/24 --subnet fd00:77::/64 x", want: refusedCreate + `IPv6 is not supported yet`},
+	{docker: "network create -d mybr --internal --subnet 10.77.0.0/24 --aux-address DefaultGatewayIPv4=10.77.0.9 x", want: refusedCreate + `auxiliary address DefaultGatewayIPv4: an internal network has no default gateway`},
+	{docker: "network create -d mybr --ipam-driver mybr --subnet 10.77.0.0/24 --gateway 10.77.0.255 x", want: `Error response from daemon: failed to allocate gateway (10.77.0.255): IpamDriver.RequestAddress: request address 10.77.0.255: the broadcast address of pool mybr-local/10.77.0.0/24`},
+	{docker: "network create -d mybr --internal --subnet 10.77.0.0/24 -o mybr.routes=10.77.0.0/24 x", want: refusedCreate + `option mybr.routes: 10.77.0.0/24 is the subnet of the network`},
+	// Address pools.
+	{docker: "network create -d mybr --ipam-driver mybr --ipam-opt foo=bar --subnet 10.77.0.0/24 x", want: `Error response from daemon: IpamDriver.RequestPool: request pool 10.77.0.0/24: option "foo" (--ipam-opt) is unknown`},
+	{docker: "network create -d mybr --ipam-driver mybr --subnet 10.77.0.0/24 --gateway 10.77.0.0 x", want: `Error response from daemon: failed to allocate gateway (10.77.0.0): IpamDriver.RequestAddress: request address 10.77.0.0: the network address of pool mybr-local/10.77.0.0/24`},
+	{call: "IpamDriver.RequestPool", body: `{"AddressSpace":"mars","Pool":"10.77.0.0/24"}`, status: 400, want: `request pool 10.77.0.0/24: address space "mars" is unknown: want mybr-local or mybr-global`},
+	{call: "IpamDriver.RequestPool", body: `{"AddressSpace":"mybr-local","Pool":"10.77.0/24"}`, status: 400, want: `request pool 10.77.0/24: subnet "10.77.0/24" is not in CIDR notation, like 172.18.0.0/16`},
+	{call: "IpamDriver.RequestPool", body: `{"AddressSpace":"mybr-local","Pool":"10.77.0.0/24","SubPool":"10.78.0.0/26"}`, status: 400, want: `request pool 10.77.0.0/24: sub-pool 10.78.0.0/26 (--ip-range) is not part of the subnet`},
+	{call: "IpamDriver.RequestAddress", body: `{"PoolID":"nowhere","Address":""}`, status: 500, want: `request address: pool nowhere: not found`},
+	// Endpoints.
+	{docker: runNew + "--ip 172.18.255.255 guest sleep", want: `docker: Error response from daemon: Address already in use.`},
+	{call: "NetworkDriver.CreateEndpoint", body: `{"NetworkID":"NET","EndpointID":"feedfacefeedface","Interface":{"Address":"172.18.0.2/16"}}`, status: 500, want: `create endpoint <id>: address 172.18.0.2 is that of endpoint <id>`},
+	{call: "NetworkDriver.CreateEndpoint", body: `{"NetworkID":"NET","EndpointID":"feedfacefeedface","Interface":{"Address":"172.19.0.2/16"}}`, status: 400, want: `create endpoint <id>: address 172.19.0.2 is not in subnet 172.18.0.0/16`},
+	{call: "NetworkDriver.CreateEndpoint", body: `{"NetworkID":"NET","EndpointID":"feedfacefeedface","Interface":{"Address":"172.18.0.9/16","MacAddress":"01:00:5e:00:00:01"}}`, status: 400, want: `create endpoint <id>: "01:00:5e:00:00:01" is not the MAC address of an interface`},
+	{call: "NetworkDriver.CreateEndpoint", body: `{"NetworkID":"NET","EndpointID":"feedfacefeedface","Interface":{"Address":"172.18.0.9/16"},"Options":{"color":"red"}}`, status: 400, want: `create endpoint <id>: option color is not known`},
+	{call: "NetworkDriver.CreateEndpoint", body: `{"NetworkID":"NET","EndpointID":"../feedface","Interface":{"Address":"172.18.0.9/16"}}`, status: 400, want: `create endpoint "../feedface": the endpoint ID "../feedface" has other characters than letters, digits, _ and -`},
+	{call: "NetworkDriver.CreateEndpoint", body: `{"NetworkID":"beefbeefbeefbeef","EndpointID":"feedfacefeedface","Interface":{"Address":"172.18.0.9/16"}}`, status: 500, want: `create endpoint <id>: network <id> is not known to mybr: if Docker has it, remove it and create it again`},
+	{call: "NetworkDriver.Join", body: `{"NetworkID":"NET","EndpointID":"feedfacefeedface","SandboxKey":"/var/run/docker/netns/x"}`, status: 500, want: `join endpoint <id>: the endpoint is not known to mybr on network <id>`},
+	// Ports.
+	{docker: runNew + "-p 8080:80 guest sleep", want: `docker: Error response from daemon: driver failed programming external connectivity on endpoint victim (<id>): NetworkDriver.ProgramExternalConnectivity: Bind for 0.0.0.0:8080 failed: port is already allocated.`},
+	{docker: runNew + "-p 192.0.2.2:8080:80 guest sleep", want: `docker: Error response from daemon: driver failed programming external connectivity on endpoint victim (<id>): NetworkDriver.ProgramExternalConnectivity: Bind for 192.0.2.2:8080 failed: port is already allocated.`},
+	{docker: runNew + "-p 8079-8081:79-81 guest sleep", want: `docker: Error response from daemon: driver failed programming external connectivity on endpoint victim (<id>): NetworkDriver.ProgramExternalConnectivity: Bind for 0.0.0.0:8080 failed: port is already allocated.`},
+	{docker: runNew + "-p 9999:80 guest sleep", want: `docker: Error response from daemon: driver failed programming external connectivity on endpoint victim (<id>): NetworkDriver.ProgramExternalConnectivity: failed to bind host port 0.0.0.0:9999/tcp: address already in use.`},
+	{docker: runNew + "-p 203.0.113.9:8088:80 guest sleep", want: `docker: Error response from daemon: driver failed programming external connectivity on endpoint victim (<id>): NetworkDriver.ProgramExternalConnectivity: failed to bind host port 203.0.113.9:8088/tcp: cannot assign requested address.`},
+	{call: "NetworkDriver.ProgramExternalConnectivity", body: `{"NetworkID":"NET","EndpointID":"WEB","Options":{"com.docker.network.portmap":[{"Proto":1,"Port":80,"HostPort":8081}]}}`, status: 400, want: `publish ports of endpoint <id>: protocol 1 has no ports that can be published: tcp, udp and sctp have`},
+	{call: "NetworkDriver.ProgramExternalConnectivity", body: `{"NetworkID":"NET","EndpointID":"WEB","Options":{"com.docker.network.portmap":[{"Proto":6,"Port":70000,"HostPort":8081}]}}`, status: 400, want: `publish ports of endpoint <id>: option com.docker.network.portmap: Port: have number 70000, want a number from 0 to 65535`},
+	{call: "NetworkDriver.ProgramExternalConnectivity", body: `{"NetworkID":"NET","EndpointID":"WEB","Options":{"com.docker.network.portmap":[{"Proto":6,"Port":80,"HostIP":"web","HostPort":8081}]}}`, status: 400, want: `publish ports of endpoint <id>: host address: "web" is not an IP address`},
+	// Bodies.
+	{call: "NetworkDriver.CreateNetwork", body: ``, status: 400, want: noBody},
+	{call: "NetworkDriver.CreateNetwork", body: `garbage`, status: 400, want: "the request is not JSON: invalid character 'g' looking for beginning of value (byte 1)"},
+	{call: "NetworkDriver.DeleteNetwork", body: `{"NetworkID":"NET"} x`, status: 400, want: `the request is not JSON: invalid character 'x' after top-level value (byte 82)`},
+	{call: "NetworkDriver.DeleteNetwork", body: `{"NetworkID":7}`, status: 400, want: "the request's NetworkID (byte 14) is 7: want a string"},
+	{call: "NetworkDriver.DeleteNetwork", body: `null`, status: 400, want: "the request is null: want an object"},
+	{call: "NetworkDriver.DeleteNetwork", body: `{"NetworkID":"` + strings.Repeat("a", 8<<20) + `"}`, status: 400, want: "the request is larger than 8388608 bytes"},
+	{call: "NetworkDriver.Teleport", body: `{}`, status: 404, want: "unknown call /NetworkDriver.Teleport"},
+}
+
+// TestWrongInputs sends every wrong input and compares the exact error, and that it
+// has changed neither the kernel nor the records.
+func TestWrongInputs(t *testing.T) {
+	if world.Driver() != "mybr" {
+		t.Skip("about mybr's own errors")
+	}
+	w := world.New(t, world.Config{})
+	w.Network("net", "--subnet", "172.18.0.0/16", "-o", bridgeName+"mybr0")
+	w.Idle("web", "--net", "net", "--ip", "172.18.0.2", "-p", "8080:80")
+	w.Host.Start("guest", "serve", "tcp:9999")
+	ids := strings.NewReplacer(
+		"NET", w.Docker("network", "inspect", "-f", "{{.Id}}", "net"),
+		"WEB", w.Docker("inspect", "-f", "{{.NetworkSettings.Networks.net.EndpointID}}", "web"))
+
+	before := everything(t, w)
+	for _, c := range wrongInputs {
+		var have string
+		if c.docker != "" {
+			r := w.DockerTry(strings.Fields(c.docker)...)
+			if r.Code == 0 {
+				t.Errorf("docker %s: accepted", c.docker)
+			}
+			have = lastLine(strings.ReplaceAll(r.Err, "\nSee 'docker run --help'.", ""))
+			if strings.HasPrefix(c.docker, "run ") {
+				w.Docker("rm", "-f", "victim")
+			}
+		} else {
+			var status int
+			if status, have = call(t, w, c.call, ids.Replace(c.body)); status != c.status {
+				t.Errorf("%s %.80s: status %d, want %d", c.call, c.body, status, c.status)
+			}
+		}
+		if have = anonymous(have); have != c.want {
+			t.Errorf("docker %s%s %.80s:\nhave %s\nwant %s", c.docker, c.call, c.body, have, c.want)
+		}
+		if after := everything(t, w); after != before {
+			t.Fatalf("docker %s%s %.80s: has changed something:\n%s\nwas\n%s", c.docker, c.call, c.body, after, before)
+		}
+	}
+}
+
+// call sends one request to mybr's socket and returns the status and Err.
+func call(t *testing.T, w *world.World, method, body string) (int, string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", w.Path("/run/docker/plugins/mybr.sock"))
+		}}}
+	resp, err := client.Post("http://plugin/"+method, "", bytes.NewBufferString(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct{ Err, Error string }
+	if err := json.Unmarshal(text, &answer); err != nil {
+		t.Fatalf("%s: %q: %v", method, text, err)
+	}
+	if answer.Err != answer.Error {
+		t.Errorf("%s: Err %q, Error %q", method, answer.Err, answer.Error)
+	}
+	return resp.StatusCode, answer.Err
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// anonymous replaces IDs, which differ from run to run.
+func anonymous(s string) string {
+	return regexp.MustCompile(`\b([0-9a-f]{64}|[0-9a-f]{12})\b`).ReplaceAllString(s, "<id>")
+}
+
+// everything is all that a refused input must leave alone: rules, links with their
+// addresses, routes, listening sockets, settings and records.
+func everything(t *testing.T, w *world.World) string {
+	t.Helper()
+	var b strings.Builder
+	fmt.Fprintln(&b, strings.Join(rules(w), "\n"))
+	for _, l := range w.Host.Links() {
+		fmt.Fprintln(&b, l.Name, l.Kind, l.Up, l.Master, l.MAC, l.MTU, slices.DeleteFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() }))
+	}
+	for _, r := range w.Host.Routes() {
+		if r.Dst.Addr().Is4() {
+			fmt.Fprintln(&b, r)
+		}
+	}
+	fmt.Fprintln(&b, w.Host.Run("ss", "-Hlntu"))
+	fmt.Fprintln(&b, w.Host.Run("sysctl", "net.ipv4.ip_forward", "net.ipv4.conf.all.route_localnet"))
+	s := records(t, w)
+	defer s.Close()
+	err := s.View(func(tx *store.Tx) error {
+		fmt.Fprintf(&b, "%+v\n%+v\n%+v\n", tx.Networks(), tx.Endpoints(), tx.Pools())
+		for _, p := range tx.Pools() {
+			for l := range tx.Leases(p.ID, p.Prefix.Addr()) {
+				fmt.Fprintf(&b, "%+v\n", l)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}

@@ -1,0 +1,106 @@
+package report
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Links is every link of the handle's namespace, in the kernel's order.
+func Links(h *netlink.Handle) ([]Link, error) {
+	list, err := h.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	var out []Link
+	for _, l := range list {
+		a := l.Attrs()
+		one := Link{Name: a.Name, Kind: l.Type(), MAC: a.HardwareAddr.String(), Alias: a.Alias,
+			Index: a.Index, MTU: a.MTU, Up: a.Flags&net.FlagUp != 0, Running: a.Flags&net.FlagRunning != 0,
+			Peer: a.ParentIndex, Master: a.MasterIndex}
+		addrs, err := h.AddrList(l, netlink.FAMILY_ALL)
+		if err != nil {
+			return nil, fmt.Errorf("list addresses of %s: %w", a.Name, err)
+		}
+		for _, addr := range addrs {
+			if p, ok := prefix(addr.IPNet); ok {
+				one.Addrs = append(one.Addrs, p)
+			}
+		}
+		if a.MasterIndex != 0 {
+			if p, err := h.LinkGetProtinfo(l); err == nil {
+				one.Port = &Port{Hairpin: p.Hairpin, Isolated: p.Isolated}
+			}
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// Routes is the main table of both families, unicast routes alone.
+func Routes(h *netlink.Handle) ([]Route, error) {
+	var out []Route
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		list, err := h.RouteList(nil, family)
+		if err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		for _, r := range list {
+			one := Route{Dst: everywhere(family)}
+			if p, ok := prefix(r.Dst); ok {
+				one.Dst = p
+			}
+			one.Via, _ = address(r.Gw)
+			one.Src, _ = address(r.Src)
+			if l, err := h.LinkByIndex(r.LinkIndex); err == nil {
+				one.Dev = l.Attrs().Name
+			}
+			out = append(out, one)
+		}
+	}
+	return out, nil
+}
+
+// Neighs is the neighbour table of both families.
+func Neighs(h *netlink.Handle) ([]Neigh, error) {
+	list, err := h.NeighList(0, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list neighbours: %w", err)
+	}
+	var out []Neigh
+	for _, n := range list {
+		one := Neigh{MAC: n.HardwareAddr.String(), State: n.State}
+		var ok bool
+		if one.Addr, ok = address(n.IP); !ok {
+			continue
+		}
+		if l, err := h.LinkByIndex(n.LinkIndex); err == nil {
+			one.Dev = l.Attrs().Name
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+func everywhere(family int) netip.Prefix {
+	if family == netlink.FAMILY_V6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
+
+func prefix(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	a, ok := address(n.IP)
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(a, ones), ok
+}
+
+func address(ip net.IP) (netip.Addr, bool) {
+	a, ok := netip.AddrFromSlice(ip)
+	return a.Unmap(), ok
+}

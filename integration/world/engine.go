@@ -1,0 +1,197 @@
+package world
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// How long a daemon may take before a test fails for it. They are limits, not waits.
+const (
+	startTimeout = 60 * time.Second
+	stopTimeout  = 60 * time.Second
+)
+
+// Image is the name of the guest's image. Its entrypoint is the guest program.
+const Image = "guest"
+
+func (w *World) startDocker() error {
+	args := append([]string{"dockerd",
+		"--data-root", filepath.Join(w.dir, "docker"),
+		"--storage-driver", "overlay2",
+		"--cgroup-parent", "/" + w.name,
+		"--log-level", "warn",
+	}, w.cfg.DockerArgs...)
+	var err error
+	if w.docker, err = w.daemon("dockerd", nil, args...); err != nil {
+		return err
+	}
+	return poll(startTimeout, func() error {
+		if err := w.docker.alive(); err != nil {
+			return err
+		}
+		return w.ping()
+	})
+}
+
+// ping asks the engine whether it serves (GET /_ping of Docker's API).
+func (w *World) ping() error {
+	client := http.Client{Timeout: time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", w.Path("/run/docker.sock"))
+		}}}
+	resp, err := client.Get("http://docker/_ping")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("docker ping: %s", resp.Status)
+	}
+	return nil
+}
+
+// loadGuest makes the image from the guest program alone.
+func (w *World) loadGuest() error {
+	program, err := os.ReadFile(w.lab.guest)
+	if err != nil {
+		return err
+	}
+	var image bytes.Buffer
+	t := tar.NewWriter(&image)
+	if err := t.WriteHeader(&tar.Header{Name: "guest", Mode: 0o755, Size: int64(len(program))}); err != nil {
+		return err
+	}
+	if _, err := t.Write(program); err != nil {
+		return err
+	}
+	if err := t.Close(); err != nil {
+		return err
+	}
+	r := w.Host.run(&image, "docker", "import", "--change", `ENTRYPOINT ["/guest"]`, "-", Image)
+	if r.Code != 0 {
+		return fmt.Errorf("docker import: %s", r.Err)
+	}
+	return nil
+}
+
+// StopDocker ends dockerd as its service would: SIGTERM, and its containers with it
+// unless it runs with --live-restore.
+func (w *World) StopDocker() { w.t.Helper(); w.must(w.docker.stop(syscall.SIGTERM)) }
+
+// KillDocker ends dockerd with SIGKILL.
+func (w *World) KillDocker() { w.t.Helper(); w.must(w.docker.stop(syscall.SIGKILL)) }
+
+// StartDocker starts dockerd again after it was stopped or killed.
+func (w *World) StartDocker() { w.t.Helper(); w.must(w.startDocker()) }
+
+// RestartDocker is StopDocker and StartDocker.
+func (w *World) RestartDocker() { w.t.Helper(); w.StopDocker(); w.StartDocker() }
+
+// startMybr starts mybr serve and waits until it listens. With Docker's own driver
+// there is nothing to start.
+func (w *World) startMybr() error {
+	if w.Driver != "mybr" {
+		return nil
+	}
+	path, err := w.lab.mybr()
+	if err != nil {
+		return err
+	}
+	env := []string{"MYBR_STATE_DIR=" + filepath.Join(w.dir, "mybr"), "MYBR_LOG_LEVEL=debug"}
+	args := append(append(unprivileged(), path, "serve"), w.cfg.MybrArgs...)
+	if w.mybr, err = w.daemon("mybr", env, args...); err != nil {
+		return err
+	}
+	return poll(startTimeout, func() error {
+		if err := w.mybr.alive(); err != nil {
+			return err
+		}
+		c, err := net.Dial("unix", w.Path("/run/docker/plugins/mybr.sock"))
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
+}
+
+// unprivileged begins a command line so that the command has no more of root's
+// privileges than the systemd unit leaves to mybr (setpriv(1)).
+func unprivileged() []string {
+	const caps = "-all,+net_admin,+net_raw,+net_bind_service"
+	return []string{"/usr/bin/setpriv", "--bounding-set", caps, "--inh-caps", "-all", "--no-new-privs"}
+}
+
+// StopMybr ends mybr as its service would; KillMybr with SIGKILL.
+func (w *World) StopMybr() { w.t.Helper(); w.must(w.mybr.stop(syscall.SIGTERM)) }
+
+// KillMybr ends mybr with SIGKILL.
+func (w *World) KillMybr() { w.t.Helper(); w.must(w.mybr.stop(syscall.SIGKILL)) }
+
+// StartMybr starts mybr again after it was stopped or killed.
+func (w *World) StartMybr() { w.t.Helper(); w.must(w.startMybr()) }
+
+// RestartMybr is StopMybr and StartMybr.
+func (w *World) RestartMybr() { w.t.Helper(); w.StopMybr(); w.StartMybr() }
+
+// MybrPID is mybr's process, as the test process sees it; 0: there is none.
+func (w *World) MybrPID() int {
+	if w.mybr == nil {
+		return 0
+	}
+	return w.mybr.cmd.Process.Pid
+}
+
+// StateDir is where mybr keeps its records.
+func (w *World) StateDir() string { return filepath.Join(w.dir, "mybr") }
+
+func (d *daemon) alive() error {
+	select {
+	case <-d.ended:
+		return fatal{fmt.Errorf("%s ended by itself: %v", d.name, d.cmd.ProcessState)}
+	default:
+		return nil
+	}
+}
+
+// fatal is an error that poll need not wait any longer for.
+type fatal struct{ error }
+
+// poll calls f until it succeeds, and gives its last error after the timeout.
+func poll(timeout time.Duration, f func() error) error {
+	deadline := time.Now().Add(timeout)
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		var f fatal
+		if errors.As(err, &f) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Eventually calls f until it succeeds, and fails the test with its last error after
+// the timeout.
+func (w *World) Eventually(timeout time.Duration, f func() error) {
+	w.t.Helper()
+	w.must(poll(timeout, f))
+}
+
+func (w *World) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatalf("%v", err)
+	}
+}

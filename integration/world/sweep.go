@@ -1,0 +1,100 @@
+package world
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const (
+	cgroupRoot = "/sys/fs/cgroup"
+	runPrefix  = "mybr-test-"
+)
+
+// runName names a test process so that no later process has the same name: by PID
+// and start time (field 22 of proc_pid_stat(5), in clock ticks after boot).
+func runName(pid int) (string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", err
+	}
+	after := string(b[strings.LastIndexByte(string(b), ')')+1:]) // the name may hold spaces
+	fields := strings.Fields(after)
+	if len(fields) < 20 {
+		return "", fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
+	}
+	return fmt.Sprintf("%s%d-%s", runPrefix, pid, fields[19]), nil
+}
+
+// sweepDead removes what test processes left that are no more.
+func sweepDead() error {
+	left := map[string]bool{}
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), runPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	groups, err := cgroups(runPrefix)
+	if err != nil {
+		return err
+	}
+	for _, path := range append(dirs, groups...) {
+		parts := strings.SplitN(strings.TrimPrefix(filepath.Base(path), runPrefix), "-", 3)
+		pid, err := strconv.Atoi(parts[0])
+		if err != nil || len(parts) < 2 {
+			continue
+		}
+		run := runPrefix + parts[0] + "-" + parts[1]
+		if alive, err := runName(pid); err != nil || alive != run {
+			left[run] = true
+		}
+	}
+	var errs []error
+	for run := range left {
+		errs = append(errs, sweepWorld(run, filepath.Join(os.TempDir(), run)))
+	}
+	return errors.Join(errs...)
+}
+
+// sweepWorld removes a directory and the control groups whose names begin with name.
+func sweepWorld(name, dir string) error {
+	groups, err := cgroups(name)
+	for _, g := range groups {
+		err = errors.Join(err, removeGroup(g))
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// cgroups lists the control groups at the top of each hierarchy, version 1 or 2,
+// whose names begin with prefix (cgroups(7)).
+func cgroups(prefix string) ([]string, error) {
+	v2, err := filepath.Glob(filepath.Join(cgroupRoot, prefix+"*"))
+	if err != nil {
+		return nil, err
+	}
+	v1, err := filepath.Glob(filepath.Join(cgroupRoot, "*", prefix+"*"))
+	return append(v2, v1...), err
+}
+
+// removeGroup removes a control group and those below it, the deepest first.
+func removeGroup(dir string) error {
+	var dirs []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if rm := os.Remove(dirs[i]); rm != nil && !errors.Is(rm, fs.ErrNotExist) {
+			err = errors.Join(err, rm)
+		}
+	}
+	return err
+}

@@ -1,0 +1,149 @@
+// Package house tests how the project is built: which way imports go, where each
+// dependency may be used, and that every package says what it is for.
+package house
+
+import (
+	"encoding/json"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/mybr/mybr/"
+
+type pkg struct {
+	ImportPath string
+	Dir        string
+	GoFiles    []string
+	Imports    []string
+}
+
+// packages lists the project's packages without their tests.
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports", module+"...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		p.ImportPath = strings.TrimPrefix(p.ImportPath, module)
+		if len(p.GoFiles) > 0 {
+			all = append(all, p)
+		}
+	}
+	if len(all) < 10 {
+		t.Fatalf("found %d packages only", len(all))
+	}
+	return all
+}
+
+// leaves may know the model, and nothing else of the project.
+var leaves = []string{
+	"internal/link", "internal/firewall", "internal/firewall/iptables", "internal/hostport",
+	"internal/conntrack", "internal/sysctl",
+}
+
+// rooms says which rooms of the house each room may enter.
+var rooms = map[string][]string{
+	"cmd/mybr":           {"plugin"},
+	"plugin":             append([]string{"driver", "ipam", "internal/store", "internal/reconcile", "internal/model"}, leaves...),
+	"driver":             {"internal/store", "internal/model"},
+	"ipam":               {"internal/store", "internal/model"},
+	"plugin/pack":        nil,
+	"internal/store":     {"internal/model"},
+	"internal/reconcile": append([]string{"internal/store", "internal/model"}, leaves...),
+	"internal/model":     nil,
+
+	"internal/firewall/iptables": {"internal/firewall", "internal/model"},
+	"internal/conntrack":         {"internal/firewall", "internal/model"},
+}
+
+func TestImportsGoOneWay(t *testing.T) {
+	for _, p := range packages(t) {
+		if strings.HasPrefix(p.ImportPath, "integration") || p.ImportPath == "internal/nettest" {
+			continue
+		}
+		may, known := rooms[p.ImportPath]
+		if !known && slices.Contains(leaves, p.ImportPath) {
+			may, known = []string{"internal/model"}, true
+		}
+		if !known {
+			t.Errorf("%s is a room without rules: add it to rooms", p.ImportPath)
+		}
+		for _, i := range p.Imports {
+			if name, ours := strings.CutPrefix(i, module); ours && !slices.Contains(may, name) {
+				t.Errorf("%s imports %s", p.ImportPath, name)
+			}
+		}
+	}
+}
+
+// homes says where a dependency may be used: one dependency, one room.
+var homes = map[string][]string{
+	"github.com/docker/go-plugins-helpers": {"plugin", "driver", "ipam"},
+	"go.etcd.io/bbolt":                     {"internal/store"},
+	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/nettest", "integration"},
+	"github.com/coreos/go-iptables":        {"internal/firewall"},
+	"github.com/sirupsen/logrus":           {"cmd", "plugin", "internal/reconcile"},
+	"github.com/spf13/cobra":               {"cmd"},
+	"github.com/coreos/go-systemd/v22":     {"plugin"},
+}
+
+func TestOneDependencyOneRoom(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, i := range p.Imports {
+			for dep, may := range homes {
+				if i != dep && !strings.HasPrefix(i, dep+"/") {
+					continue
+				}
+				if !slices.ContainsFunc(may, func(room string) bool { return p.ImportPath == room || strings.HasPrefix(p.ImportPath, room+"/") }) {
+					t.Errorf("%s imports %s", p.ImportPath, i)
+				}
+			}
+		}
+	}
+}
+
+func TestModelImportsTheStandardLibraryOnly(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, i := range p.Imports {
+			if p.ImportPath == "internal/model" && strings.Contains(strings.Split(i, "/")[0], ".") {
+				t.Errorf("internal/model imports %s", i)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	for _, p := range packages(t) {
+		var doc string
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Doc != nil {
+				doc += f.Doc.Text()
+			}
+		}
+		if doc == "" {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+		if strings.HasPrefix(p.ImportPath, "internal/") && !strings.Contains(doc, "Be aware") && p.ImportPath != "internal/nettest" {
+			t.Errorf("%s's package comment does not say what to be aware of", p.ImportPath)
+		}
+	}
+}
