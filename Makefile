@@ -1,0 +1,98 @@
+# `make` or `make help` says what there is.
+
+PREFIX  ?= /usr/local
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+DESTDIR ?=
+PLUGIN  ?= mybr:latest
+# Given to every `go test`: GOTESTFLAGS='-v -run TestSeed'.
+GOTESTFLAGS ?=
+
+VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+COMMIT  := $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Root's own programs, where a login without them calls make.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+UNIT_PACKAGES = $$(go list ./... | grep -v '/integration')
+# The packages whose golden files `go test -update` writes.
+GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
+	demo test test-unit test-integration lint generate clean need-root need-test need-engine
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/mybr, a static binary
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/mybr ./cmd/mybr
+
+install: build ## Install the binary and the systemd units (PREFIX, UNITDIR, DESTDIR)
+	install -D -m 0755 bin/mybr '$(DESTDIR)$(PREFIX)/bin/mybr'
+	install -d '$(DESTDIR)$(UNITDIR)'
+	sed 's|/usr/local/bin/mybr|$(PREFIX)/bin/mybr|' contrib/systemd/mybr.service > '$(DESTDIR)$(UNITDIR)/mybr.service'
+	install -m 0644 contrib/systemd/mybr.socket '$(DESTDIR)$(UNITDIR)/mybr.socket'
+	chmod 0644 '$(DESTDIR)$(UNITDIR)/mybr.service'
+	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	@echo 'To start it now and at each boot: systemctl enable --now mybr.socket mybr.service'
+
+uninstall: ## Stop and remove what install put there; the state in /var/lib/mybr stays
+	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --now mybr.socket mybr.service || true; fi
+	rm -f '$(DESTDIR)$(PREFIX)/bin/mybr' '$(DESTDIR)$(UNITDIR)/mybr.service' '$(DESTDIR)$(UNITDIR)/mybr.socket'
+	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+
+plugin: build ## Build the managed plugin in build/plugin, from Debian packages: no image registry
+	go run ./plugin/pack -out build/plugin
+
+plugin-docker: ## Build the managed plugin in build/plugin with the Dockerfile instead: needs a registry
+	VERSION='$(VERSION)' COMMIT='$(COMMIT)' scripts/plugin-docker build/plugin
+
+plugin-install: ## Put build/plugin into the local Docker as mybr:latest and enable it; also upgrades it
+	@[ -d build/plugin/rootfs ] || { echo 'build/plugin is not there: run make plugin (or plugin-docker) first' >&2; exit 1; }
+	scripts/plugin-install '$(PLUGIN)' build/plugin
+
+plugin-uninstall: ## Disable and remove the managed plugin; the state in /var/lib/mybr stays
+	docker plugin disable '$(PLUGIN)'
+	docker plugin rm '$(PLUGIN)'
+
+demo: need-engine build ## Show it at work: an isolated engine, two containers, a LAN (installs what is missing)
+	go build -o build/demo ./integration/demo
+	build/demo -mybr bin/mybr
+
+test: test-unit test-integration lint ## Run everything: unit tests, integration tests, lint (installs what is missing)
+
+test-unit: need-test ## Run the tests that need no Docker, with the race detector
+	CGO_ENABLED=1 go test -race -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
+
+test-integration: need-engine ## Run the tests with a real Docker Engine and real packets, in namespaces of their own
+	go test -count=1 -timeout 25m $(GOTESTFLAGS) ./integration/...
+
+lint: ## gofmt, go vet, staticcheck, go.mod and the generated documents
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go mod tidy -diff
+	@rm -rf build/docs && mkdir -p build && cp -R docs build/docs
+	go generate ./...
+	@diff -ru build/docs docs || { echo 'generated documents were out of date; they are fresh now, look at them and commit them' >&2; exit 1; }
+
+generate: need-test ## Write the generated documents and golden files anew
+	go generate ./...
+	for dir in $(GOLDEN_PACKAGES); do go test "$$dir" -count=1 -update || exit 1; done
+
+clean: ## Remove bin and build
+	rm -rf bin build
+
+need-root:
+	@[ "$$(id -u)" = 0 ] || { echo 'This makes network namespaces and needs root: try sudo -E env "PATH=$$PATH" make ...' >&2; exit 1; }
+
+need-test: need-root
+	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack
+
+need-engine: need-root
+	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need dockerd=docker.io 'docker=docker-cli|docker.io' iptables=iptables iptables-legacy=iptables \
+		ip=iproute2 conntrack=conntrack tar=tar
+	@[ "$$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || scripts/need apparmor_parser=apparmor
