@@ -192,7 +192,7 @@ func everything(t *testing.T, w *world.World) string {
 		}
 	}
 	fmt.Fprintln(&b, w.Host.Run("ss", "-Hlntu"))
-	fmt.Fprintln(&b, w.Host.Run("sysctl", "net.ipv4.ip_forward", "net.ipv4.conf.all.route_localnet"))
+	fmt.Fprintln(&b, w.Host.Run("cat", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv4/conf/all/route_localnet"))
 	s := records(t, w)
 	defer s.Close()
 	err := s.View(func(tx *store.Tx) error {

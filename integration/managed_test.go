@@ -55,7 +55,7 @@ func TestManagedPlugin(t *testing.T) {
 		}
 	}
 	check("at first")
-	if got := w.Host.Run("sysctl", "-n", "net.ipv4.ip_forward"); got != "1" {
+	if got := w.Host.Run("cat", "/proc/sys/net/ipv4/ip_forward"); got != "1" {
 		t.Errorf("ip_forward is %s, want 1", got)
 	}
 
