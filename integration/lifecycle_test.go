@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +183,10 @@ func reboot(t *testing.T, w *world.World) {
 	}
 	reached(w, 10*time.Second, w.LAN, world.HostAddr+":8088")
 	open(t, w, w.Container("ben"))
+	// Docker closes FORWARD only if it is the one who turns forwarding on.
+	if policy := rules(w); !slices.Contains(policy, ":FORWARD DROP") {
+		t.Errorf("after the reboot the policy of FORWARD is not DROP: %q", policy)
+	}
 	if got := len(ports(t, w, "mybr0")); got != 2 {
 		t.Errorf("mybr0 has %d ports, want 2", got)
 	}

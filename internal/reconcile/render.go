@@ -37,8 +37,7 @@ func Render(s model.Snapshot) Host {
 			continue
 		}
 		h.Links.Veths = append(h.Links.Veths, renderVeth(n, e))
-		// Addresses live on the bridge: a port needs none, not even a link-local one.
-		h.Sysctls["net/ipv6/conf/"+e.HostIface()+"/disable_ipv6"] = "1"
+		renderEndpointSysctls(h.Sysctls, n, e)
 		for _, b := range e.Ports {
 			h.Ports = append(h.Ports, hostport.Binding{Owner: e.ID, PortBinding: b})
 			if translated(n, b) {
@@ -100,15 +99,25 @@ func translated(n model.Network, b model.PortBinding) bool {
 	return !n.Internal && !host.IsLoopback() && host.Is4() == b.Container.Addr().Is4()
 }
 
-// renderSysctls adds what the network needs: forwarding (ip-sysctl, ip_forward)
-// unless nothing is to leave it, and a bridge that takes no router advertisements,
-// which any container could send (CVE-2020-13401).
+// renderSysctls adds what the network needs: a bridge that takes no router
+// advertisements, which any container could send (CVE-2020-13401).
 func renderSysctls(set sysctl.Set, n model.Network) {
-	if !n.Internal {
-		set["net/ipv4/ip_forward"] = "1"
-	}
 	if n.Owned {
 		set["net/ipv6/conf/"+n.Bridge+"/accept_ra"] = "0"
+	}
+}
+
+// renderEndpointSysctls adds what an endpoint needs. A bridge port needs no address, not
+// even a link-local one: addresses live on the bridge.
+//
+// Forwarding (ip_forward in ip-sysctl) is wanted by endpoints and not by networks: after
+// a reboot the networks are back before dockerd starts, and dockerd sets the policy of
+// FORWARD to DROP only if it is the one who turns forwarding on. Turning it on earlier
+// would make the host a router for everybody.
+func renderEndpointSysctls(set sysctl.Set, n model.Network, e model.Endpoint) {
+	set["net/ipv6/conf/"+e.HostIface()+"/disable_ipv6"] = "1"
+	if !n.Internal {
+		set["net/ipv4/ip_forward"] = "1"
 	}
 }
 

@@ -125,6 +125,15 @@ func TestRenderVariants(t *testing.T) {
 	}
 }
 
+// dockerd must be the one who turns forwarding on, unless there are containers already.
+func TestRenderForwardsForEndpointsOnly(t *testing.T) {
+	s := snapshot()
+	s.Endpoints = nil
+	if h := Render(s); h.Sysctls["net/ipv4/ip_forward"] != "" {
+		t.Errorf("without endpoints: %v", h.Sysctls)
+	}
+}
+
 func TestRenderTranslatesOnlyWhatNATCanCarry(t *testing.T) {
 	for host, want := range map[string]int{
 		"0.0.0.0:80": 1, "192.0.2.2:80": 1, "127.0.0.1:80": 0, "127.9.9.9:80": 0, "[::]:80": 0, "[::1]:80": 0, "[2001:db8::1]:80": 0,
