@@ -66,10 +66,30 @@ func (d *Driver) ForgetDead() error {
 	return err
 }
 
+// ForgetUnanswered removes the networks that the process before was making when it
+// ended: Docker has given them up. It is for the start of a process, behind the first
+// pass: that finds a bridge that was half made by its record alone.
+func (d *Driver) ForgetUnanswered(ctx context.Context) error {
+	var pending []string
+	err := d.store.View(func(tx *store.Tx) error {
+		pending = tx.Pending()
+		return nil
+	})
+	for _, id := range pending {
+		ctx, end := d.beginNetwork(ctx, id)
+		if n, errNetwork := d.network(id); errNetwork == nil {
+			d.warn("network %s was being made when mybr ended, and Docker does not have it: it is removed", short(id))
+			err = errors.Join(err, d.forgetNetwork(ctx, n))
+		}
+		end()
+	}
+	return err
+}
+
 // buryRivals forgets the networks that Docker must have removed while mybr was away:
 // an address space has no two networks with one subnet, so the older of two is gone. One
-// that has an endpoint whose veth pair is there is left alone, and so is one that a call
-// is about.
+// that has an endpoint whose veth pair is there, other than an orphan, is left alone, and
+// so is one that a call is about.
 func (d *Driver) buryRivals(ctx context.Context, want model.Network) {
 	var rivals []string
 	err := d.store.View(func(tx *store.Tx) error {
@@ -106,7 +126,7 @@ func (d *Driver) buryNetwork(ctx context.Context, id string) {
 	if err == nil {
 		err = d.store.View(func(tx *store.Tx) error {
 			for _, e := range tx.Endpoints() {
-				alive = alive || e.NetworkID == id && !vethGone(e, links)
+				alive = alive || e.NetworkID == id && !d.lostAddress(e, links)
 			}
 			return nil
 		})
@@ -122,6 +142,25 @@ func (d *Driver) buryNetwork(ctx context.Context, id string) {
 	if err := d.forgetNetwork(ctx, n); err != nil {
 		d.warn("remove network %s: %v", short(id), err)
 	}
+}
+
+// forgetNetwork removes a network's record and those of its endpoints. The caller
+// holds its lock.
+func (d *Driver) forgetNetwork(ctx context.Context, n model.Network) error {
+	return d.remove(ctx, n.Bridge, func(tx *store.Tx) error { return d.deleteNetwork(tx, n.ID) })
+}
+
+func (d *Driver) deleteNetwork(tx *store.Tx, id string) error {
+	for _, e := range tx.Endpoints() {
+		if e.NetworkID != id {
+			continue
+		}
+		d.orphans.forget(e.ID)
+		if err := tx.DeleteEndpoint(e.ID); err != nil {
+			return err
+		}
+	}
+	return tx.DeleteNetwork(id)
 }
 
 func (d *Driver) linkNames() (map[string]bool, error) {
@@ -140,10 +179,12 @@ func (d *Driver) linkNames() (map[string]bool, error) {
 // it goes together with the container's end, and that goes with the sandbox.
 func vethGone(e model.Endpoint, links map[string]bool) bool { return !links[e.HostIface()] }
 
-// lostAddress says that an endpoint is dead whose address Docker has given to another
-// one, if its veth pair is gone or if it is an orphan.
+// lostAddress says that an endpoint is dead whose address, or whose network's subnet,
+// Docker has given to another one, if its veth pair is gone or if it is an orphan, or if
+// Docker has put the container's end back on the host.
 func (d *Driver) lostAddress(e model.Endpoint, links map[string]bool) bool {
-	return vethGone(e, links) || d.orphans.has(e.ID)
+	putBack := e.Sandbox != "" && links[e.PeerIface()]
+	return vethGone(e, links) || d.orphans.has(e.ID) || putBack
 }
 
 // orphans are the endpoints that had not joined a sandbox when this process began,

@@ -39,15 +39,11 @@ func (d *Driver) publish(ctx context.Context, e model.Endpoint, reqs []model.Por
 	if err != nil {
 		return err
 	}
-	published := false
-	defer func() {
-		if !published {
-			release()
-		}
-	}()
+	// Also if all went well: what the pass adopted stays, but where nothing had changed it
+	// adopted nothing, and what is reserved stays bound for ever.
+	defer release()
 	e.Ports = bindings
 	err = d.commit(ctx, e.HostIface(), func(tx *store.Tx) error { return tx.PutEndpoint(e) })
-	published = err == nil
 	wrap(&err, publishing, e.ID)
 	return err
 }

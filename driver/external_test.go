@@ -107,6 +107,7 @@ func TestNothingToPublish(t *testing.T) {
 func TestReservationIsReleasedWhenItFails(t *testing.T) {
 	w := newWorld(t)
 	w.running()
+	w.ports.released = 0 // what was published well is released too, to no effect
 	base, broken := w.sync.n, errors.New("iptables said no")
 	w.sync.fail = func(n int) error {
 		if n == base+1 {

@@ -53,7 +53,10 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 		if !sameNetwork(have, want) {
 			return exists("there is a network of this ID with other settings")
 		}
-		return d.sync.Sync(ctx, have.Bridge)
+		if err := d.sync.Sync(ctx, have.Bridge); err != nil {
+			return err
+		}
+		return d.answerable(ctx, have)
 	} else if !errors.Is(err, model.ErrNotFound) {
 		return err
 	}
@@ -62,15 +65,30 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 	if err != nil {
 		return err
 	}
-	return d.commit(ctx, want.Bridge, func(tx *store.Tx) error {
+	err = d.commit(ctx, want.Bridge, func(tx *store.Tx) error {
 		if err := checkNetworks(want, tx.Networks()); err != nil {
 			return err
 		}
 		if err := settle(&want, links); err != nil {
 			return err
 		}
-		return tx.PutNetwork(want)
+		return errors.Join(tx.PutNetwork(want), tx.SetPending(want.ID, true))
 	})
+	if err != nil {
+		return err
+	}
+	return d.answerable(ctx, want)
+}
+
+// answerable takes the mark off a network that is there now. Should the process end
+// before that, then Docker gives the network up without a word: it repeats the call, but
+// with an empty body.
+func (d *Driver) answerable(ctx context.Context, n model.Network) error {
+	_, err := d.store.Update(func(tx *store.Tx) error { return tx.SetPending(n.ID, false) })
+	if err != nil {
+		return errors.Join(err, d.forgetNetwork(ctx, n))
+	}
+	return nil
 }
 
 // DeleteNetwork forgets a network and whatever endpoints it still has. Docker does
@@ -86,23 +104,6 @@ func (d *Driver) DeleteNetwork(ctx context.Context, r *network.DeleteNetworkRequ
 		return err
 	}
 	return d.forgetNetwork(ctx, n)
-}
-
-// forgetNetwork removes a network's record and those of its endpoints. The caller
-// holds its lock.
-func (d *Driver) forgetNetwork(ctx context.Context, n model.Network) error {
-	return d.remove(ctx, n.Bridge, func(tx *store.Tx) error {
-		for _, e := range tx.Endpoints() {
-			if e.NetworkID != n.ID {
-				continue
-			}
-			d.orphans.forget(e.ID)
-			if err := tx.DeleteEndpoint(e.ID); err != nil {
-				return err
-			}
-		}
-		return tx.DeleteNetwork(n.ID)
-	})
 }
 
 // parseNetwork reads all of a network that depends on nothing but the request.
@@ -236,16 +237,17 @@ func sameNetwork(have, want model.Network) bool {
 	return reflect.DeepEqual(have, want)
 }
 
-// checkNetworks refuses what another network has already.
+// checkNetworks refuses what another network has already, and gives its whole ID: Docker
+// may not know it any more.
 func checkNetworks(want model.Network, others []model.Network) error {
 	for _, o := range others {
 		if o.Bridge == want.Bridge {
-			return conflict("bridge %s is used by network %s", want.Bridge, short(o.ID))
+			return conflict("bridge %s is used by network %s", want.Bridge, o.ID)
 		}
 	}
 	for _, o := range others {
 		if o.V4.Prefix.Overlaps(want.V4.Prefix) {
-			return conflict("subnet %s overlaps subnet %s of network %s", want.V4.Prefix, o.V4.Prefix, short(o.ID))
+			return conflict("subnet %s overlaps subnet %s of network %s", want.V4.Prefix, o.V4.Prefix, o.ID)
 		}
 	}
 	return nil

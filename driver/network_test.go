@@ -115,9 +115,9 @@ func TestNetworkConflicts(t *testing.T) {
 		{Name: "brx", Kind: "bridge", Addresses: prefixes("10.4.0.1/24", "10.4.0.2/24")},
 	}
 	for _, c := range []struct{ subnet, bridge, text string }{
-		{"10.9.0.0/24", "br0", "bridge br0 is used by network a1a1a1a1a1a1"},
-		{"10.1.7.0/24", "br1", "subnet 10.1.7.0/24 overlaps subnet 10.1.0.0/16 of network a1a1a1a1a1a1"},
-		{"10.0.0.0/8", "br1", "subnet 10.0.0.0/8 overlaps subnet 10.1.0.0/16 of network a1a1a1a1a1a1"},
+		{"10.9.0.0/24", "br0", "bridge br0 is used by network " + netA},
+		{"10.1.7.0/24", "br1", "subnet 10.1.7.0/24 overlaps subnet 10.1.0.0/16 of network " + netA},
+		{"10.0.0.0/8", "br1", "subnet 10.0.0.0/8 overlaps subnet 10.1.0.0/16 of network " + netA},
 		{"10.2.0.0/16", "br1", "subnet 10.2.0.0/16 contains 10.2.0.77, an address of interface dummy0"},
 		{"192.0.2.0/24", "br1", "subnet 192.0.2.0/24 contains 192.0.2.7, an address of interface eth0"},
 		{"10.9.0.0/24", "eth0", "interface eth0 is there already and is no bridge"},

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,7 +55,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	w := &world{t: t, store: s, ports: &fakePorts{owner: map[uint16]string{}}, host: &fakeLinks{}}
+	w := &world{t: t, store: s, ports: &fakePorts{store: s, owner: map[uint16]string{}}, host: &fakeLinks{}}
 	w.sync = &fakeSync{store: s, links: w.host}
 	w.restart()
 	return w
@@ -132,6 +133,7 @@ func (l *fakeLinks) Links() ([]model.Link, error) {
 // fakePorts gives each request its first port, or one from 32768 on.
 type fakePorts struct {
 	mu       sync.Mutex
+	store    *store.Store // what is recorded there is not given back
 	owner    map[uint16]string
 	released int
 	reqs     []model.PortRequest // of the last call
@@ -169,6 +171,13 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.released++
+		for _, e := range p.store.Snapshot().Endpoints {
+			if e.ID == owner {
+				for _, b := range e.Ports {
+					mine = slices.DeleteFunc(mine, func(m uint16) bool { return m == b.Host.Port() })
+				}
+			}
+		}
 		for _, m := range mine {
 			delete(p.owner, m)
 		}

@@ -40,7 +40,7 @@ const bootID = "/proc/sys/kernel/random/boot_id"
 // Run is the plugin from its start until ctx ends and the calls that are under way
 // have been answered.
 func Run(ctx context.Context, c Config) error {
-	held, err := lockNamespace(ctx)
+	held, err := lockNamespace(ctx, c.Log.Warnf)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,11 @@ func Run(ctx context.Context, c Config) error {
 	if err := networks.ForgetDead(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
 	}
-	stop := host.start(ctx)
+	stop, ready := host.start(ctx, func(ctx context.Context) {
+		if err := networks.ForgetUnanswered(ctx); err != nil {
+			c.Log.WithError(err).Warn("networks that Docker does not have may still be there")
+		}
+	})
 	defer stop()
 	calls := &handler{
 		calls: routes(
@@ -76,13 +80,13 @@ func Run(ctx context.Context, c Config) error {
 			ipam.New(ipam.Config{Store: records, Routes: host.links, Pools: c.AddressPools}),
 			host.doubt,
 		),
-		ready:    host.reconciler.Ready(),
+		ready:    ready,
 		stopping: ctx.Done(),
 		log:      c.Log,
 	}
 	answers := &admin{
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
-		ready: host.reconciler.Ready(), snapshot: records.Snapshot, lastError: host.reconciler.LastError,
+		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError,
 	}
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})
 }
@@ -167,12 +171,21 @@ func newHost(c Config, records *store.Store) (*host, error) {
 }
 
 // start makes the first pass and then every pass that is asked for, until stop is
-// called. ctx's end does not stop it: the last calls still need it.
-func (h *host) start(ctx context.Context) (stop func()) {
+// called. ctx's end does not stop it: the last calls still need it. ready is closed
+// once the first pass and what is to be done behind it have ended.
+func (h *host) start(ctx context.Context, behind func(context.Context)) (stop func(), ready <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	begun := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() { h.reconciler.Run(ctx) })
 	running.Go(func() {
+		select {
+		case <-h.reconciler.Ready():
+		case <-ctx.Done():
+			return
+		}
+		behind(ctx)
+		close(begun)
 		for {
 			select {
 			case <-h.doubts:
@@ -185,7 +198,7 @@ func (h *host) start(ctx context.Context) (stop func()) {
 	return func() {
 		cancel()
 		running.Wait()
-	}
+	}, begun
 }
 
 // doubt asks for a pass from scratch, without waiting for it: Docker has just

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -36,7 +37,7 @@ import (
 // schema is the version of the file's layout that this package writes: five
 // top-level buckets, of which
 //
-//	meta       schema → decimal version, boot → boot id
+//	meta       schema → decimal version, boot → boot id, pending/ID → nothing
 //	networks   ID → JSON of model.Network
 //	endpoints  ID → JSON of model.Endpoint
 //	pools      ID → JSON of model.Pool
@@ -66,8 +67,9 @@ const (
 	bucketAddr      keyText = "addr"
 	bucketMAC       keyText = "mac"
 
-	keySchema keyText = "schema"
-	keyBoot   keyText = "boot"
+	keySchema  keyText = "schema"
+	keyBoot    keyText = "boot"
+	keyPending keyText = "pending/" // a network's ID follows
 )
 
 // Store is an open file of records. Its methods may be called from any goroutine.
@@ -88,18 +90,35 @@ func Open(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open state file %s: %w", path, err)
 	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait})
+	s := &Store{}
+	err := undamaged(func() (err error) {
+		if s.db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait}); err != nil {
+			return err
+		}
+		if err := s.load(); err != nil {
+			return errors.Join(err, s.db.Close())
+		}
+		return nil
+	})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, &inUse{path: path, by: holder(path)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open state file %s: %w", path, err)
 	}
-	s := &Store{db: db}
-	if err := s.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open state file %s: %w", path, err), db.Close())
-	}
 	return s, nil
+}
+
+// undamaged makes an error of what bbolt says by a panic or a fault about a file that a
+// power cut or a disk has damaged. After that the file can't be closed.
+func undamaged(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // the file may be shorter than its pages say
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("the file is damaged (%v): put back a copy of it, or move it away and create the networks again", v)
+		}
+	}()
+	return fn()
 }
 
 // Close closes the file. Updates that are under way end first.

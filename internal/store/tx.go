@@ -61,7 +61,7 @@ func (tx *Tx) DeleteNetwork(id string) error {
 	if err != nil {
 		return nil
 	}
-	if err := del(tx, bucketNetworks, id); err != nil {
+	if err := errors.Join(del(tx, bucketNetworks, id), tx.SetPending(id, false)); err != nil {
 		return err
 	}
 	remember(&tx.undo.networks, id, before, nil)

@@ -1,0 +1,77 @@
+package driver
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// FuzzOptions reads any options. They are refused as the user's fault, or mean something
+// that the kernel and the rule files can take.
+func FuzzOptions(f *testing.F) {
+	for _, text := range []string{
+		`{}`, `{"com.docker.network.generic":{}}`, `{"com.docker.network.generic":null}`, `{"com.docker.network.enable_ipv4":"true"}`,
+		user(optBridge, "br0", optMTU, "1400", optICC, "false", optMasquerade, "0", optInhibit, "T"),
+		user(optHostBinding, "127.0.0.1", optSNAT, "192.0.2.2", optIfacePrefix, "net", optRoutes, "10.9.0.0/16 via 10.1.0.7, 10.8.0.0/16"),
+		user(optHostBinding, "::ffff:127.0.0.1", optSNAT, "::ffff:192.0.2.2", optRoutes, ",", optBridge, "../x"),
+		user(optRoutes, "::ffff:10.0.0.0/112 via 10.1.0.1", optMTU, "+1400"),
+		`{"com.docker.network.portmap":` + port8080 + `}`,
+		`{"com.docker.network.portmap":[{"Proto":132,"Port":80,"HostIP":"::"},{"Proto":17,"Port":1,"HostPort":65535,"HostPortEnd":1}]}`,
+		`{"com.docker.network.portmap":[null,{"Port":-1},{"HostIP":"fe80::1%eth0"}]}`, `{"com.docker.network.endpoint.ifname":"x"}`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var opts map[string]any
+		if json.Unmarshal([]byte(text), &opts) != nil {
+			t.Skip()
+		}
+		users := func(err error) {
+			if err != nil && !errors.Is(err, model.ErrInvalid) {
+				t.Errorf("error %v is of no kind", err)
+			}
+		}
+		users(checkEndpointOptions(opts))
+		o, err := parseNetOptions(opts)
+		if users(err); err == nil {
+			checkNetOptions(t, o)
+		}
+		entries, err := parsePortMap(opts)
+		users(err)
+		reqs, err := parsePorts(entries, model.Network{HostBinding: o.HostBinding}, model.Endpoint{V4: netip.MustParsePrefix("10.1.0.2/24")})
+		users(err)
+		for _, r := range reqs {
+			if r.Last < r.First || (r.First == 0) != (r.Last == 0) || r.Container.Port() == 0 || r.HostIP.Zone() != "" || r.HostIP.Is4In6() {
+				t.Errorf("request %+v", r)
+			}
+		}
+	})
+}
+
+func checkNetOptions(t *testing.T, o netOptions) {
+	t.Helper()
+	for _, name := range []string{o.Bridge, o.IfacePrefix} {
+		if len(name) > maxName || strings.ContainsAny(name, "/ \t\n\"'+%:*?!\x00") || strings.HasPrefix(name, "-") {
+			t.Errorf("name %q", name)
+		}
+	}
+	if o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU) {
+		t.Errorf("MTU %d", o.MTU)
+	}
+	if a := o.SNAT; a.IsValid() && (!a.Is4() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast()) {
+		t.Errorf("SNAT to %s", a)
+	}
+	if a := o.HostBinding; a.IsValid() && (a.Is4In6() || a.Zone() != "" || a.IsMulticast()) {
+		t.Errorf("host binding %s", a)
+	}
+	for _, r := range o.Routes {
+		if !r.Destination.IsValid() || !r.Destination.Addr().Is4() || r.Destination != r.Destination.Masked() ||
+			r.NextHop.IsValid() && !r.NextHop.Is4() {
+			t.Errorf("route %+v", r)
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package driver
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/store"
+)
+
+// failing is a store whose nth update from now on fails, and all later ones.
+type failing struct {
+	*store.Store
+	n int
+}
+
+var errDisk = errors.New("no space left on device")
+
+func (f *failing) Update(fn func(*store.Tx) error) (store.Undo, error) {
+	if f.n--; f.n < 0 {
+		return store.Undo{}, errDisk
+	}
+	return f.Store.Update(fn)
+}
+
+// Docker repeats a call whose connection broke without its body, and then gives up
+// without a word.
+func TestNetworkThatWasBeingMadeWhenTheProcessEnded(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.createNetwork(netB, "10.2.0.0/24", ""))
+	k := newGate()
+	w.Driver.sync = k
+	done := start(func() error { return w.createNetwork(netA, "10.1.0.0/24", "") })
+	await(t, k.entered)
+	w.networkRecord(netA)
+
+	w.restart() // the old driver still waits
+	must(t, w.ForgetUnanswered(ctx))
+	if s := w.store.Snapshot(); len(s.Networks) != 1 || s.Networks[0].ID != netB {
+		t.Errorf("have %+v", s.Networks)
+	}
+	k.open <- nil
+	await(t, done)
+}
+
+func TestNetworkThatIsThereSurvivesARestart(t *testing.T) {
+	w := newWorld(t)
+	for range 2 { // Docker's repetition finds it made
+		must(t, w.createNetwork(netA, "10.1.0.0/24", ""))
+	}
+	w.restart()
+	must(t, w.ForgetUnanswered(ctx))
+	w.networkRecord(netA)
+}
+
+// Whatever update the disk refuses, a call that fails leaves no network that a restart
+// would bring back or take away.
+func TestDiskIsFullWhileANetworkIsMade(t *testing.T) {
+	for n := range 3 {
+		w := newWorld(t)
+		w.Driver.store = &failing{w.store, n}
+		err := w.createNetwork(netA, "10.1.0.0/24", "")
+		w.restart()
+		must(t, w.ForgetUnanswered(ctx))
+		if have := len(w.store.Snapshot().Networks); err == nil && have != 1 || err != nil && have != 0 {
+			t.Errorf("update %d fails: error %v, and after a restart %d networks", n, err, have)
+		}
+	}
+}
+
+// An endpoint that nobody joined keeps no subnet from the network that Docker has given
+// it to.
+func TestNetworkWithAnOrphanThatDockerRemoved(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.createNetwork(netA, "10.1.0.0/24", ""))
+	_, err := w.createEndpoint(netA, ep1, "10.1.0.2/24")
+	must(t, err)
+	w.restart()
+	must(t, w.createNetwork(netB, "10.1.0.0/24", ""))
+	if s := w.store.Snapshot(); len(s.Networks) != 1 || s.Networks[0].ID != netB || len(s.Endpoints) != 0 {
+		t.Errorf("have %+v", s)
+	}
+}
+
+// Docker put the interface back, but mybr was away when it said so.
+func TestEndpointThatLeftWhileMybrWasAway(t *testing.T) {
+	w := newWorld(t)
+	w.running()
+	w.host.foreign = []model.Link{{Name: model.Endpoint{ID: ep1}.PeerIface(), Kind: "veth"}}
+	_, err := w.createEndpoint(netA, ep2, "10.1.0.2/24")
+	must(t, err)
+	if s := w.store.Snapshot(); len(s.Endpoints) != 1 || s.Endpoints[0].ID != ep2 {
+		t.Errorf("have %+v", s.Endpoints)
+	}
+}
