@@ -1,13 +1,16 @@
-// Package conntrack forgets tracked UDP flows that would go on leading a published
-// port to where it no longer leads.
+// Package conntrack forgets tracked flows that would go on leading to where they may no
+// longer lead.
 //
-// The nat table is asked about the first packet of a flow only (iptables(8)). UDP has
-// no end of a flow that the kernel could see, so one that a client keeps busy would
-// follow the rules of its first packet for ever. TCP and SCTP connections are left
-// alone: they end by themselves, or with the container.
+// The nat table is asked about the first packet of a flow only (iptables(8)), and a
+// flow that has been answered passes the filter. UDP has no end of a flow that the
+// kernel could see, so one that a client keeps busy would follow the rules of its first
+// packet for ever. TCP has one, but the kernel remembers a connection whose container is
+// gone for up to five days (nf_conntrack_tcp_timeout_established) and lets a new SYN
+// within it pass, to whoever has the address by then. And one that nobody has answered
+// yet, because the port was reserved and not yet translated, would never be translated.
 //
 // Be aware: flows are looked for in the namespace of the calling thread, IPv4 only,
-// and by reading all of them once, whatever the number of ports.
+// and by reading all of them once, whatever the number of ports and addresses.
 package conntrack
 
 import (
@@ -16,6 +19,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -27,19 +31,28 @@ import (
 // so when what it was listing has changed meanwhile (NLM_F_DUMP_INTR).
 const attempts = 5
 
-// Change is what has happened to published ports. Only UDP bindings with two IPv4
-// addresses count; others are left out.
+// Change is what has happened to published ports and to containers' addresses. Only
+// bindings with two IPv4 addresses count, and of those that went only UDP.
 type Change struct {
 	Gone, Came []model.PortBinding
+	Left       []netip.Addr // addresses whose containers are gone, whoever has them next
 }
 
 // Forget deletes the flows that a change has made wrong: those to a port that came
-// which lead elsewhere than it does, and those to a port that went, or translated to
-// the container's side of it. Flows through the host to the same port of somebody else
-// stay. With nothing to look for, nothing is read.
+// which lead elsewhere than it does (of TCP only connections to the host itself that are
+// not answered yet, of SCTP those to the host itself), and those to a port that went, or
+// translated to the container's side of it; and those of every protocol that a container
+// which left had at its end. To be called when the rules lead to the ports that came, and
+// before their sockets answer. Flows through the host to the same port of somebody else stay. With
+// nothing to look for, nothing is read.
 func Forget(ctx context.Context, c Change) error {
-	f := filter{gone: relevant(c.Gone), came: relevant(c.Came)}
-	if len(f.gone)+len(f.came) == 0 {
+	f := filter{gone: relevant(c.Gone, model.UDP), came: relevant(c.Came, model.TCP, model.UDP, model.SCTP), left: map[netip.Addr]bool{}}
+	for _, a := range c.Left {
+		if a.Is4() {
+			f.left[a] = true
+		}
+	}
+	if len(f.gone)+len(f.came)+len(f.left) == 0 {
 		return nil
 	}
 	var err error
@@ -51,7 +64,7 @@ func Forget(ctx context.Context, c Change) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("conntrack: forget UDP flows: %w", err)
+		return fmt.Errorf("conntrack: forget flows: %w", err)
 	}
 	return nil
 }
@@ -71,10 +84,10 @@ func retry(ctx context.Context, fn func() error) (err error) {
 	return err
 }
 
-// relevant returns the bindings that can have UDP flows in the IPv4 table.
-func relevant(all []model.PortBinding) (out []model.PortBinding) {
+// relevant returns the bindings of some protocols that can have flows in the IPv4 table.
+func relevant(all []model.PortBinding, protos ...model.Proto) (out []model.PortBinding) {
 	for _, b := range all {
-		if b.Proto == model.UDP && b.Host.Addr().Is4() && b.Container.Addr().Is4() && b.Count > 0 {
+		if slices.Contains(protos, b.Proto) && b.Host.Addr().Is4() && b.Container.Addr().Is4() && b.Count > 0 {
 			out = append(out, b)
 		}
 	}
@@ -98,21 +111,49 @@ func localAddresses(ctx context.Context) (map[netip.Addr]bool, error) {
 // filter matches the flows to forget.
 type filter struct {
 	gone, came []model.PortBinding
+	left       map[netip.Addr]bool
 	local      map[netip.Addr]bool // the addresses of the host
 }
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
 func (f *filter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if flow.Forward.Protocol != unix.IPPROTO_UDP {
-		return false
+	// A container is who asks, whatever its address is made into, or who answers.
+	if f.left[addr(flow.Forward.SrcIP)] || f.left[addr(flow.Reverse.SrcIP)] {
+		return true
 	}
 	asked := netip.AddrPortFrom(addr(flow.Forward.DstIP), flow.Forward.DstPort)
 	// Who answers: the container if the flow is translated, else who was asked.
 	answers := netip.AddrPortFrom(addr(flow.Reverse.SrcIP), flow.Reverse.SrcPort)
-	return f.wrong(asked, answers)
+	switch flow.Forward.Protocol {
+	case unix.IPPROTO_UDP:
+		return f.wrong(asked, answers)
+	case unix.IPPROTO_TCP:
+		tcp, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP)
+		return ok && tcp.State == synSent && asked == answers && f.early(model.TCP, asked)
+	case unix.IPPROTO_SCTP:
+		return asked == answers && f.early(model.SCTP, asked)
+	}
+	return false
 }
 
-// wrong reports whether a flow should be forgotten that asks for one address and is
+// synSent is TCP_CONNTRACK_SYN_SENT (linux/netfilter/nf_conntrack_tcp.h).
+const synSent = 1
+
+// early reports whether a flow to the host itself is one to a port that came: it began
+// before the rules led it to the container.
+func (f *filter) early(proto model.Proto, asked netip.AddrPort) bool {
+	if !f.local[asked.Addr()] {
+		return false
+	}
+	for _, b := range f.came {
+		if _, ok := index(b.Host, b.Count, asked); ok && b.Proto == proto {
+			return true
+		}
+	}
+	return false
+}
+
+// wrong reports whether a UDP flow should be forgotten that asks for one address and is
 // answered from another, or from the same.
 func (f *filter) wrong(asked, answers netip.AddrPort) bool {
 	// A flow that was never translated, to an address that is not the host's, has
@@ -122,7 +163,7 @@ func (f *filter) wrong(asked, answers netip.AddrPort) bool {
 		return false
 	}
 	for _, b := range f.came {
-		if i, ok := index(b.Host, b.Count, asked); ok {
+		if i, ok := index(b.Host, b.Count, asked); ok && b.Proto == model.UDP {
 			return answers != netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
 		}
 	}

@@ -58,7 +58,7 @@ func TestWrong(t *testing.T) {
 		{"moved: follows already", Change{Gone: ports(udp("0.0.0.0:53 "+a+":53", 1)), Came: ports(udp("0.0.0.0:53 "+b+":53", 1))}, host + ":53", b + ":53", false},
 		{"moved: doesn't follow", Change{Gone: ports(udp("0.0.0.0:53 "+a+":53", 1)), Came: ports(udp("0.0.0.0:53 "+b+":53", 1))}, host + ":53", a + ":53", true},
 	} {
-		f := filter{gone: relevant(c.change.Gone), came: relevant(c.change.Came),
+		f := filter{gone: relevant(c.change.Gone, model.UDP), came: relevant(c.change.Came, model.UDP),
 			local: map[netip.Addr]bool{netip.MustParseAddr(host): true}}
 		if got := f.wrong(netip.MustParseAddrPort(c.asked), netip.MustParseAddrPort(c.answers)); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
@@ -80,7 +80,7 @@ func TestCameIsExact(t *testing.T) {
 		}
 		to := netip.MustParseAddr("172.18.0.2")
 		f := filter{came: relevant(ports(model.PortBinding{Proto: model.UDP, Count: uint16(count),
-			Host: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(first)), Container: netip.AddrPortFrom(to, uint16(base))}))}
+			Host: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(first)), Container: netip.AddrPortFrom(to, uint16(base))}), model.UDP)}
 		want := i >= 0 && i < count && shift != 0
 		if got := f.wrong(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(asked)), netip.AddrPortFrom(to, uint16(answers))); got != want {
 			r.Errorf("%d of %d: %v", i, count, got)
@@ -94,7 +94,7 @@ func TestNothingToDo(t *testing.T) {
 	tcp := udp("0.0.0.0:53 172.18.0.2:53", 1)
 	tcp.Proto = model.TCP
 	v6 := udp("[::]:53 172.18.0.2:53", 1)
-	if err := Forget(ctx, Change{Gone: ports(tcp, v6), Came: ports(v6, tcp)}); err != nil {
+	if err := Forget(ctx, Change{Gone: ports(tcp, v6), Came: ports(v6), Left: []netip.Addr{netip.MustParseAddr("fd00::2")}}); err != nil {
 		t.Error(err)
 	}
 	if err := Forget(ctx, Change{Gone: ports(udp("0.0.0.0:53 172.18.0.2:53", 1))}); !errors.Is(err, context.Canceled) {
@@ -226,6 +226,96 @@ func TestPortChangesHands(t *testing.T) {
 		if left := flows(t); len(left) != 2 {
 			t.Fatalf("a flow is gone that leads to the right place: %q", left)
 		}
+	}
+}
+
+// Of a container that left, every flow is forgotten, of any protocol, whoever began it;
+// those of others stay.
+func TestContainerLeaves(t *testing.T) {
+	h := nettest.New(t)
+	lan, a, b := h.Peer("lan"), h.Peer("a"), h.Peer("b")
+	h.Connect(nettest.End{Name: "eth0", Addresses: []string{"192.0.2.1/24"}}, lan, nettest.End{Name: "eth0", Addresses: []string{"192.0.2.2/24"}})
+	for i, c := range []*nettest.Host{a, b} {
+		h.Connect(nettest.End{Name: "v" + c.Name, Addresses: []string{fmt.Sprintf("172.18.%d.1/24", i)}}, c,
+			nettest.End{Name: "eth0", Addresses: []string{fmt.Sprintf("172.18.%d.2/24", i)}})
+		c.Route("0.0.0.0/0", fmt.Sprintf("172.18.%d.1", i))
+	}
+	lan.Route("172.18.0.0/16", "192.0.2.1")
+	h.Sysctl("net/ipv4/ip_forward", "1")
+	h.Run("iptables", "-t", "nat", "-A", "POSTROUTING", "-s", "172.18.0.0/16", "-o", "eth0", "-j", "MASQUERADE")
+	h.Run("iptables", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "-d", "192.0.2.1", "--dport", "54", "-j", "DNAT", "--to-destination", "172.18.0.2:53")
+	for _, network := range []string{"tcp4", "udp4"} {
+		for _, server := range []*nettest.Host{lan, a, b} {
+			server.Echo(network, "0.0.0.0:53")
+		}
+		ask := func(from *nettest.Host, to string) {
+			nettest.Eventually(t, 5*time.Second, func() error { _, err := from.Ask(network, to, time.Second); return err })
+		}
+		ask(a, "192.0.2.2:53")    // out, masqueraded
+		ask(b, "192.0.2.2:53")    // not a's
+		ask(h, "172.18.0.2:53")   // in from the host
+		ask(b, "172.18.0.2:53")   // in from elsewhere
+		ask(lan, "172.18.1.2:53") // not a's
+		if network == "tcp4" {
+			ask(lan, "192.0.2.1:54") // in, translated
+		}
+	}
+	if err := Forget(context.Background(), Change{Left: []netip.Addr{netip.MustParseAddr("172.18.0.2")}}); err != nil {
+		t.Fatal(err)
+	}
+	all, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		if text := f.String(); strings.Contains(text, "172.18.0.2") {
+			t.Errorf("left: %s", text)
+		}
+	}
+	if len(all) != 4 {
+		t.Errorf("%d flows are left, want the 4 of the others: %v", len(all), all)
+	}
+}
+
+// A connection begun while its port was reserved, and dropped what arrives, would go past
+// the rules that have come since, for as long as its client tries.
+func TestConnectionBegunEarly(t *testing.T) {
+	h := nettest.New(t)
+	lan := h.Peer("lan")
+	h.Connect(nettest.End{Name: "eth0", Addresses: []string{"192.0.2.1/24"}}, lan, nettest.End{Name: "eth0", Addresses: []string{"192.0.2.2/24"}})
+	h.Run("iptables", "-A", "INPUT", "-p", "tcp", "--dport", "8080:8081", "-m", "conntrack", "--ctstate", "NEW") // turns tracking on
+	h.Echo("tcp4", "0.0.0.0:8082")
+	if _, err := lan.Ask("tcp4", "192.0.2.1:8082", 5*time.Second); err != nil { // an answered one
+		t.Fatal(err)
+	}
+	// Nobody answers: as a socket does that drops what arrives, behind conntrack.
+	for _, port := range []int{8080, 8081} {
+		h.Run("iptables", "-t", "raw", "-A", "OUTPUT", "-p", "tcp", "--sport", fmt.Sprint(port), "-j", "DROP") // no reset
+		if _, err := lan.Dial("tcp4", fmt.Sprintf("192.0.2.1:%d", port), 100*time.Millisecond); err == nil {
+			t.Fatal("somebody has answered")
+		}
+	}
+	tracked := func() (seen []uint16) {
+		all, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range all {
+			seen = append(seen, f.Forward.DstPort)
+		}
+		slices.Sort(seen)
+		return seen
+	}
+	if got := tracked(); !slices.Equal(got, []uint16{8080, 8081, 8082}) {
+		t.Fatalf("tracked are %v", got)
+	}
+	came := udp("0.0.0.0:8081 172.18.0.2:80", 2)
+	came.Proto = model.TCP
+	if err := Forget(context.Background(), Change{Came: ports(came)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := tracked(); !slices.Equal(got, []uint16{8080, 8082}) {
+		t.Errorf("tracked are %v, want 8080, of somebody else, and 8082, which is answered", got)
 	}
 }
 

@@ -1,17 +1,19 @@
 package reconcile
 
 import (
+	"net/netip"
 	"reflect"
 
 	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/hostport"
+	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
 )
 
-// flows says whose tracked UDP flows are stale: those of bindings that went, and
-// those that stand in the way of bindings that came. With have unknown every wanted
-// binding counts as new.
-func flows(have *hostport.Set, want hostport.Set) conntrack.Change {
+// flows says whose tracked flows are stale: UDP's of bindings that went, and those
+// that stand in the way of bindings that came. With have unknown, and where it is
+// in doubt whether rules led to it all the time, every wanted binding counts as new.
+func flows(have *hostport.Set, want hostport.Set, doubt bool) conntrack.Change {
 	var c conntrack.Change
 	known := make(map[hostport.Binding]bool)
 	if have != nil {
@@ -20,7 +22,7 @@ func flows(have *hostport.Set, want hostport.Set) conntrack.Change {
 		}
 	}
 	for _, b := range want {
-		if b.Proto == model.UDP && !known[b] {
+		if doubt || !known[b] {
 			c.Came = append(c.Came, b.PortBinding)
 		}
 		delete(known, b)
@@ -34,6 +36,25 @@ func flows(have *hostport.Set, want hostport.Set) conntrack.Change {
 		}
 	}
 	return c
+}
+
+// left returns the addresses of endpoints that are gone. Another endpoint may have one
+// already; it has no flows yet, for Docker still waits for this pass.
+func left(had, want []link.Veth) (gone []netip.Addr) {
+	type lodger struct {
+		endpoint string
+		address  netip.Addr
+	}
+	here := make(map[lodger]bool, len(want))
+	for _, v := range want {
+		here[lodger{v.Alias, v.Address}] = true
+	}
+	for _, v := range had {
+		if v.Address.IsValid() && !here[lodger{v.Alias, v.Address}] {
+			gone = append(gone, v.Address)
+		}
+	}
+	return gone
 }
 
 func equal[T any](a, b T) bool { return reflect.DeepEqual(a, b) }

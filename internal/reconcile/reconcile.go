@@ -33,6 +33,14 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
+// Docker waits for an answer for ever, and iptables-restore for the xtables lock too,
+// which any program can hold (flock(1) on /run/xtables.lock). So a step of a pass gives
+// up after applyWithin, and one that is still at it after slowAfter is told of.
+const (
+	applyWithin = 20 * time.Second
+	slowAfter   = 5 * time.Second
+)
+
 var errStopped = errors.New("mybr is stopping")
 
 // Applier makes one aspect of the host match want. have is what the host was last
@@ -64,6 +72,8 @@ type Reconciler struct {
 	links    step[link.Set]
 	sysctls  step[sysctl.Set]
 	ports    step[hostport.Set]
+	led      *hostport.Set // what the packet filter was last known to lead to; nil: unknown
+	lodged   []link.Veth   // the endpoints there were when flows of the gone were last forgotten
 
 	wake  chan struct{} // a pass is wanted; holds one
 	ready chan struct{} // closed when the first pass has ended
@@ -72,6 +82,7 @@ type Reconciler struct {
 	next    *pass // the pass that has not begun; nil: nobody waits
 	doubt   bool  // the next pass starts from have == nil
 	stopped bool  // Run has returned
+	passing bool  // a pass has begun and not ended
 	lastErr error
 }
 
@@ -86,10 +97,10 @@ type pass struct {
 func New(c Config) *Reconciler {
 	return &Reconciler{
 		snapshot: c.Snapshot, forget: c.Forget, log: c.Log,
-		firewall: step[firewall.Policy]{name: "firewall", applier: c.Firewall, log: c.Log},
-		links:    step[link.Set]{name: "links", applier: c.Links, log: c.Log},
-		sysctls:  step[sysctl.Set]{name: "sysctls", applier: c.Sysctls, log: c.Log},
-		ports:    step[hostport.Set]{name: "host ports", applier: c.Ports, log: c.Log},
+		firewall: step[firewall.Policy]{name: "firewall", applier: c.Firewall, hint: " (does another program hold /run/xtables.lock?)"},
+		links:    step[link.Set]{name: "links", applier: c.Links},
+		sysctls:  step[sysctl.Set]{name: "sysctls", applier: c.Sysctls},
+		ports:    step[hostport.Set]{name: "host ports", applier: c.Ports},
 		wake:     make(chan struct{}, 1),
 		ready:    make(chan struct{}),
 	}
@@ -109,8 +120,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 		case <-r.wake:
 		case <-retry.C:
 		}
-		// Cancelling would leave a firewall half made; a pass is bounded by the
-		// kernel and by the xtables lock.
+		// Cancelling would leave a firewall half made, and each step has an end.
 		failed := r.pass(context.WithoutCancel(ctx))
 		if first {
 			close(r.ready)
@@ -146,7 +156,8 @@ func stoppedPass() *pass {
 // Ready is closed once the first pass has ended, well or not.
 func (r *Reconciler) Ready() <-chan struct{} { return r.ready }
 
-// LastError returns what the last pass failed with; nil if the host matches.
+// LastError returns what the last pass failed with, or why the present one takes long;
+// nil if the host matches.
 func (r *Reconciler) LastError() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -203,41 +214,65 @@ func (r *Reconciler) request(doubt bool) *pass {
 func (r *Reconciler) pass(ctx context.Context) (failed bool) {
 	r.mu.Lock()
 	p, doubt := r.next, r.doubt
-	r.next, r.doubt = nil, false
+	r.next, r.doubt, r.passing = nil, false, true
 	r.mu.Unlock()
 	if p == nil { // a retry: nobody waits
 		p = &pass{done: make(chan struct{})}
 	}
 
-	had := r.ports.have
-	if doubt {
-		r.firewall.have, r.links.have, r.sysctls.have, r.ports.have = nil, nil, nil, nil
-	}
-	want := Render(r.snapshot())
-
-	// Rules come before the links they guard. Addresses and ports come last: a port
-	// is served when what leads to it is there.
-	errFirewall := r.firewall.run(ctx, want.Firewall)
-	errLinks := r.links.run(ctx, want.Links)
-	errSysctls := r.sysctls.run(ctx, want.Sysctls)
-	errPorts := r.ports.run(ctx, want.Ports)
-	errForget := r.forget(ctx, flows(had, want.Ports))
-
+	var errs failures
+	err := r.guarded("render the records", func() error {
+		errs = r.apply(ctx, Render(r.snapshot()), doubt)
+		return nil
+	})
 	var other error
-	p.links, other = split(errLinks)
-	p.err = errors.Join(errFirewall, other, errSysctls)
-	err := errors.Join(errFirewall, errLinks, errSysctls, errPorts)
+	p.links, other = split(errs.links)
+	p.err = errors.Join(err, errs.firewall, other, errs.sysctls)
+	err = errors.Join(err, errs.firewall, errs.links, errs.sysctls, errs.ports)
 	if err != nil {
 		r.log.WithError(err).Warn("the host does not match what is recorded; trying again")
 	}
-	if errForget != nil { // stale flows end by themselves, so this is not tried again
-		r.log.WithError(errForget).Warn("stale UDP flows may go on for a while")
-	}
 	r.mu.Lock()
-	r.lastErr = err
+	r.lastErr, r.passing = err, false
 	r.mu.Unlock()
 	close(p.done)
 	return err != nil
+}
+
+// failures is what the steps of one pass failed with.
+type failures struct{ firewall, links, sysctls, ports error }
+
+// apply makes the host match want, all of it if there is doubt about what it matched.
+//
+// Rules come before the links they guard. Addresses and ports come last: a port is
+// served when what leads to it is there, and when flows are forgotten that began before:
+// those would go past the rules to the process, from wherever they come.
+func (r *Reconciler) apply(ctx context.Context, want Host, doubt bool) (errs failures) {
+	if doubt {
+		r.firewall.have, r.links.have, r.sysctls.have, r.ports.have = nil, nil, nil, nil
+	}
+	errs.firewall = run(ctx, r, &r.firewall, want.Firewall)
+	errs.links = run(ctx, r, &r.links, want.Links)
+	if r.links.full { // a link that was made anew has the kernel's settings
+		r.sysctls.have = nil
+	}
+	errs.sysctls = run(ctx, r, &r.sysctls, want.Sysctls)
+
+	change := flows(r.led, want.Ports, doubt)
+	change.Left = left(r.lodged, want.Links.Veths)
+	err := r.guarded("forget flows", func() error { return r.forget(ctx, change) })
+	if err != nil {
+		// They end by themselves; those of the gone are looked for again in the next pass.
+		r.log.WithError(err).Warn("stale flows may go on for a while")
+	}
+	if errs.firewall == nil {
+		r.led = &want.Ports
+	}
+	if errs.firewall == nil && err == nil { // else rules may have led to the gone until now
+		r.lodged = want.Links.Veths
+	}
+	errs.ports = run(ctx, r, &r.ports, want.Ports)
+	return errs
 }
 
 // errFor returns what of the pass's trouble concerns the links in about.
@@ -270,31 +305,4 @@ func split(err error) (links []*link.Error, other error) {
 		rest = append(rest, o)
 	}
 	return links, errors.Join(rest...)
-}
-
-// step is one aspect of the host, with what it was last known to match.
-type step[T any] struct {
-	name    string
-	applier Applier[T]
-	log     logrus.FieldLogger
-	have    *T
-}
-
-// run applies want. What fails as a difference is tried once more in full, so that
-// a difference can't stay wrong.
-func (s *step[T]) run(ctx context.Context, want T) error {
-	if s.have != nil && equal(*s.have, want) {
-		return nil
-	}
-	err := s.applier.Apply(ctx, s.have, want)
-	if err != nil && s.have != nil {
-		s.log.WithError(err).WithField("step", s.name).Debug("the difference failed; applying everything")
-		err = s.applier.Apply(ctx, nil, want)
-	}
-	if err != nil {
-		s.have = nil
-		return err
-	}
-	s.have = &want
-	return nil
 }

@@ -307,7 +307,7 @@ func TestCallersContextEndsItsWait(t *testing.T) {
 	})
 }
 
-func TestOnlyChangedUDPBindingsAreForgotten(t *testing.T) {
+func TestOnlyFlowsOfChangedBindingsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		<-h.r.Ready()
@@ -321,8 +321,8 @@ func TestOnlyChangedUDPBindingsAreForgotten(t *testing.T) {
 		if err := h.r.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		udp := snapshot().Endpoints[0].Ports[1]
-		want := []conntrack.Change{{Came: []model.PortBinding{udp}}, {Gone: []model.PortBinding{udp}}}
+		all := snapshot().Endpoints[0].Ports
+		want := []conntrack.Change{{Came: all}, {Gone: all[1:]}}
 		if got := fmt.Sprint(h.changes); got != fmt.Sprint(want) {
 			t.Errorf("got %v, want %v", got, want)
 		}

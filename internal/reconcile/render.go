@@ -100,10 +100,16 @@ func translated(n model.Network, b model.PortBinding) bool {
 }
 
 // renderSysctls adds what the network needs: a bridge that takes no router
-// advertisements, which any container could send (CVE-2020-13401).
+// advertisements, which any container could send (CVE-2020-13401); and, for an internal
+// network, none that speaks IPv6: a container that gives itself an address would get out
+// by the ports that the process carries from IPv6, or where the host routes IPv6.
 func renderSysctls(set sysctl.Set, n model.Network) {
-	if n.Owned {
-		set["net/ipv6/conf/"+n.Bridge+"/accept_ra"] = "0"
+	if !n.Owned {
+		return
+	}
+	set["net/ipv6/conf/"+n.Bridge+"/accept_ra"] = "0"
+	if n.Internal {
+		set["net/ipv6/conf/"+n.Bridge+"/disable_ipv6"] = "1"
 	}
 }
 

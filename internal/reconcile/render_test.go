@@ -96,6 +96,12 @@ func TestRenderVariants(t *testing.T) {
 				_, forward := h.Sysctls["net/ipv4/ip_forward"]
 				return n.Internal && !n.V4.Masquerade && !n.V4.Hairpin && len(h.Firewall.Ports) == 0 && !forward
 			}},
+		{"internal networks have no way out by IPv6",
+			func(n *model.Network) { n.Internal = true },
+			func(h Host) bool { return h.Sysctls["net/ipv6/conf/br-4f2a1b3c4d5e/disable_ipv6"] == "1" }},
+		{"other networks have, to ports that the process carries",
+			func(n *model.Network) {},
+			func(h Host) bool { return h.Sysctls["net/ipv6/conf/br-4f2a1b3c4d5e/disable_ipv6"] == "" }},
 		{"without icc the ports are isolated and nothing turns back by NAT",
 			func(n *model.Network) { n.ICC = false },
 			func(h Host) bool {
