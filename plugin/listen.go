@@ -85,7 +85,8 @@ func clearStale(ctx context.Context, path string) error {
 	switch {
 	case err == nil:
 		defer conn.Close()
-		return fmt.Errorf("in use by %s", holder(conn.(*net.UnixConn)))
+		who, _ := holder(conn.(*net.UnixConn))
+		return fmt.Errorf("in use by %s", who)
 	case errors.Is(err, unix.ECONNREFUSED):
 		return os.Remove(path)
 	default:

@@ -132,40 +132,77 @@ func TestRetireLeavesAnothersFile(t *testing.T) {
 
 func TestOneInstancePerNamespace(t *testing.T) {
 	nettest.New(t) // abstract sockets belong to it
-	l, err := lockNamespace(t.Context())
+	l, err := lockNamespace(t.Context(), t.Errorf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := "mybr runs in this network namespace already: " + process(os.Getpid())
 	for range 200 { // more than the backlog
-		if _, err := lockNamespace(t.Context()); err == nil || err.Error() != want {
+		if _, err := lockNamespace(t.Context(), t.Errorf); err == nil || err.Error() != want {
 			t.Fatalf("have %v\nwant %s", err, want)
 		}
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l, err = lockNamespace(t.Context())
+	l, err = lockNamespace(t.Context(), t.Errorf)
 	if err != nil {
 		t.Fatalf("after the first has ended: %v", err)
 	}
 	l.Close()
 }
 
-func TestLockTakenByWhatDoesNotListen(t *testing.T) {
-	nettest.New(t)
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
+// Any user can bind the name. That must not keep mybr from starting.
+func TestLockTakenByWhatIsNoInstance(t *testing.T) {
+	take := func(t *testing.T) (fd int) {
+		t.Helper()
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			t.Cleanup(func() { unix.Close(fd) })
+			err = unix.Bind(fd, &unix.SockaddrUnix{Name: lockName})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fd
 	}
-	defer unix.Close(fd)
-	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: lockName}); err != nil {
-		t.Fatal(err)
+	start := func(t *testing.T) (warning string) {
+		t.Helper()
+		l, err := lockNamespace(t.Context(), func(format string, args ...any) { warning = fmt.Sprintf(format, args...) })
+		if err == nil {
+			err = l.Close()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return warning
 	}
-	_, err = lockNamespace(t.Context())
-	if !errors.Is(err, unix.ECONNREFUSED) || !strings.Contains(err.Error(), "the abstract socket @mybr is taken") {
-		t.Error(err)
-	}
+	t.Run("it does not listen", func(t *testing.T) {
+		nettest.New(t)
+		take(t)
+		if w := start(t); !strings.Contains(w, "@mybr is taken by a process that does not listen there") {
+			t.Errorf("warning %q", w)
+		}
+	})
+	t.Run("it is not root's", func(t *testing.T) {
+		if os.Getuid() != 0 {
+			t.Skip("needs root, to be somebody else")
+		}
+		nettest.New(t)
+		fd := take(t)
+		// The kernel notes the user of who listens (SO_PEERCRED in unix(7)). Only this
+		// thread becomes another user: nettest throws it away.
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), 65534, ^uintptr(0)); errno != 0 {
+			t.Fatal(errno)
+		}
+		err := unix.Listen(fd, 1)
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), 0, ^uintptr(0)); errno != 0 || err != nil {
+			t.Fatal(errno, err)
+		}
+		if w := start(t); !strings.Contains(w, "which is not root's") {
+			t.Errorf("warning %q", w)
+		}
+	})
 }
 
 // Who has connected when the socket retires is served; who comes later finds no

@@ -16,12 +16,14 @@ const lockName = "@mybr"
 
 // lock keeps other instances out of this network namespace.
 type lock struct {
-	ln   *net.UnixListener
+	ln   *net.UnixListener // nil: somebody who is no instance has the name
 	done chan struct{}
 }
 
-// lockNamespace takes the lock or says who has it.
-func lockNamespace(ctx context.Context) (*lock, error) {
+// lockNamespace takes the lock or says who has it. Any user can bind the name, but only
+// root can be an instance, and an instance listens: anybody else who has it is told of
+// through warn, and does not keep mybr from starting.
+func lockNamespace(ctx context.Context, warn func(format string, args ...any)) (*lock, error) {
 	addr := &net.UnixAddr{Net: "unix", Name: lockName}
 	for attempt := 0; ; attempt++ {
 		ln, err := net.ListenUnix("unix", addr)
@@ -36,11 +38,17 @@ func lockNamespace(ctx context.Context) (*lock, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", lockName)
 		if err == nil {
 			defer conn.Close()
-			return nil, fmt.Errorf("mybr runs in this network namespace already: %s", holder(conn.(*net.UnixConn)))
+			who, root := holder(conn.(*net.UnixConn))
+			if root {
+				return nil, fmt.Errorf("mybr runs in this network namespace already: %s", who)
+			}
+			warn("the abstract socket %s is taken by %s, which is not root's: a second mybr would not be noticed", lockName, who)
+			return &lock{}, nil
 		}
 		// Refused: the holder has just ended, or something else has bound the name.
 		if attempt == 2 {
-			return nil, fmt.Errorf("lock this network namespace: the abstract socket %s is taken: %w", lockName, err)
+			warn("the abstract socket %s is taken by a process that does not listen there (%v): a second mybr would not be noticed", lockName, err)
+			return &lock{}, nil
 		}
 	}
 }
@@ -62,6 +70,9 @@ func (l *lock) answer() {
 
 // Close gives the lock back.
 func (l *lock) Close() error {
+	if l.ln == nil {
+		return nil
+	}
 	err := l.ln.Close()
 	<-l.done
 	return err

@@ -9,13 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holder says which process listens behind conn: `pid 123 (mybr serve)`. The kernel
+// holder says which process listens behind conn: `pid 123 (mybr serve)`, and whether it
+// is root's. The kernel
 // keeps the process that called listen (unix(7), SO_PEERCRED). A process of
 // another PID namespace has no number here.
-func holder(conn *net.UnixConn) string {
+func holder(conn *net.UnixConn) (who string, root bool) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return "an unknown process"
+		return "an unknown process", true
 	}
 	var cred *unix.Ucred
 	var errCred error
@@ -24,11 +25,11 @@ func holder(conn *net.UnixConn) string {
 	})
 	switch {
 	case err != nil || errCred != nil:
-		return "an unknown process"
+		return "an unknown process", true
 	case cred.Pid == 0:
-		return "a process of another PID namespace"
+		return "a process of another PID namespace", cred.Uid == 0
 	}
-	return process(int(cred.Pid))
+	return process(int(cred.Pid)), cred.Uid == 0
 }
 
 // process names a process by its number and, if that can be read, its command.
