@@ -8,6 +8,8 @@
 // adopts it. Connections that were being carried end with the process; translated
 // ones don't pass through here. SCTP is reserved, never carried, and where the
 // kernel has no SCTP sockets only this package's own table guards its ports.
+// Clients that would take more descriptors than carried traffic may are reset; a UDP
+// port then forgets the client that has been silent longest.
 // Sockets belong to the network namespace of the thread that makes them, and carried
 // connections are made by any thread: the whole process must be in one namespace.
 package hostport
@@ -42,6 +44,9 @@ type Config struct {
 	// before the client's is reset. 0: 10 s, beyond which three SYNs have gone
 	// unanswered (RFC 6298, 1 s doubled each time).
 	DialTimeout time.Duration
+	// Descriptors is how many all carried traffic may take. 0: half of what the process
+	// may have (RLIMIT_NOFILE), at most 196,608, which is 32,768 TCP connections.
+	Descriptors int
 	// Root is where net/ipv4/ip_local_port_range, net/ipv4/ip_local_reserved_ports
 	// and net/ipv6/conf/all/disable_ipv6 are read. "": /proc/sys.
 	Root string
@@ -52,6 +57,7 @@ type Config struct {
 type Manager struct {
 	cfg      Config
 	buffers  datagrams
+	budget   *budget
 	sctpOnce sync.Once // the warning that SCTP is guarded by the table alone
 
 	mu     sync.Mutex
@@ -74,7 +80,7 @@ func New(cfg Config) *Manager {
 	if cfg.Root == "" {
 		cfg.Root = "/proc/sys"
 	}
-	return &Manager{cfg: cfg, held: map[slot][]*socket{}, last: map[model.Proto]uint16{}}
+	return &Manager{cfg: cfg, budget: newBudget(cfg.Descriptors, cfg.Warn), held: map[slot][]*socket{}, last: map[model.Proto]uint16{}}
 }
 
 // Close gives every port back and ends every carried connection. When it returns

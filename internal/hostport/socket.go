@@ -1,6 +1,7 @@
 package hostport
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -79,11 +80,12 @@ func (m *Manager) adopt(s *socket, target netip.AddrPort) error {
 		return nil
 	}
 	s.park()
+	account := &account{budget: m.budget, port: fmt.Sprintf("%s/%s", s.host, s.proto)}
 	switch c := s.conn.(type) {
 	case *net.TCPListener:
-		s.carrier = carryTCP(c, target, m.cfg.DialTimeout)
+		s.carrier = carryTCP(c, target, m.cfg.DialTimeout, account)
 	case *net.UDPConn:
-		carrier, err := carryUDP(c, target, m.cfg.UDPTimeout, &m.buffers)
+		carrier, err := carryUDP(c, target, m.cfg.UDPTimeout, &m.buffers, account)
 		if err != nil {
 			return err
 		}

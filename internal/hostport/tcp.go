@@ -14,6 +14,7 @@ type tcpCarrier struct {
 	listener *net.TCPListener
 	target   netip.AddrPort
 	timeout  time.Duration // of the connection to the container
+	account  *account
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -23,8 +24,8 @@ type tcpCarrier struct {
 
 // carryTCP accepts and carries until stop. timeout is what the connection to the
 // container may take.
-func carryTCP(l *net.TCPListener, target netip.AddrPort, timeout time.Duration) *tcpCarrier {
-	c := &tcpCarrier{listener: l, target: target, timeout: timeout}
+func carryTCP(l *net.TCPListener, target netip.AddrPort, timeout time.Duration, account *account) *tcpCarrier {
+	c := &tcpCarrier{listener: l, target: target, timeout: timeout, account: account}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wg.Go(c.accept)
 	return c
@@ -51,7 +52,15 @@ func (c *tcpCarrier) accept() {
 			continue
 		}
 		again.reset()
-		c.wg.Go(func() { c.carry(client) })
+		if !c.account.take(perConnection) {
+			_ = client.SetLinger(0)
+			_ = client.Close()
+			continue
+		}
+		c.wg.Go(func() {
+			defer c.account.give(perConnection)
+			c.carry(client)
+		})
 	}
 }
 

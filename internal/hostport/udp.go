@@ -27,6 +27,7 @@ type udpCarrier struct {
 	target  netip.AddrPort
 	idle    time.Duration
 	buffers *datagrams
+	account *account
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -52,12 +53,12 @@ type flow struct {
 }
 
 // carryUDP carries until stop. idle is how long a client is remembered.
-func carryUDP(conn *net.UDPConn, target netip.AddrPort, idle time.Duration, buffers *datagrams) (*udpCarrier, error) {
+func carryUDP(conn *net.UDPConn, target netip.AddrPort, idle time.Duration, buffers *datagrams, account *account) (*udpCarrier, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	c := &udpCarrier{conn: conn, raw: raw, target: target, idle: idle, buffers: buffers, flows: map[flowKey]*flow{}}
+	c := &udpCarrier{conn: conn, raw: raw, target: target, idle: idle, buffers: buffers, account: account, flows: map[flowKey]*flow{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wg.Go(c.forward)
 	return c, nil
@@ -70,6 +71,7 @@ func (c *udpCarrier) stop() {
 	c.mu.Lock()
 	for _, f := range c.flows {
 		_ = f.conn.Close()
+		c.account.give(perFlow)
 	}
 	clear(c.flows)
 	c.mu.Unlock()
@@ -112,17 +114,16 @@ func (c *udpCarrier) flow(d *datagram) *flow {
 	if c.ctx.Err() != nil {
 		return nil // stop has closed what it saw
 	}
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(c.target))
-	if err != nil {
-		return nil
-	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		_ = conn.Close()
-		return nil
-	}
-	if len(c.flows) >= maxFlows {
+	if len(c.flows) >= maxFlows || !c.account.take(perFlow) {
 		c.evict()
+		if !c.account.take(perFlow) {
+			return nil
+		}
+	}
+	conn, raw, err := c.dial()
+	if err != nil {
+		c.account.give(perFlow)
+		return nil
 	}
 	f := &flow{key: k, client: d.from, conn: conn, raw: raw}
 	f.touch()
@@ -131,7 +132,27 @@ func (c *udpCarrier) flow(d *datagram) *flow {
 	return f
 }
 
-// evict forgets the client that has been silent longest. The caller holds c.mu.
+// dial makes a socket that is connected to the container.
+func (c *udpCarrier) dial() (*net.UDPConn, syscall.RawConn, error) {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(c.target))
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		_ = conn.Close()
+	}
+	return conn, raw, err
+}
+
+// remove takes a flow out of the table. The caller holds c.mu and closes it.
+func (c *udpCarrier) remove(f *flow) {
+	delete(c.flows, f.key)
+	c.account.give(perFlow)
+}
+
+// evict forgets the client that has been silent longest, if there is one. The caller
+// holds c.mu.
 func (c *udpCarrier) evict() {
 	var longest *flow
 	for _, f := range c.flows {
@@ -139,7 +160,10 @@ func (c *udpCarrier) evict() {
 			longest = f
 		}
 	}
-	delete(c.flows, longest.key)
+	if longest == nil {
+		return
+	}
+	c.remove(longest)
 	_ = longest.conn.Close()
 }
 
@@ -173,7 +197,7 @@ func (c *udpCarrier) forget(f *flow, idle bool) bool {
 	if idle && time.Since(f.lastActive()) < c.idle {
 		return false
 	}
-	delete(c.flows, f.key)
+	c.remove(f)
 	return true
 }
 

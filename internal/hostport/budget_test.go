@@ -1,0 +1,84 @@
+package hostport
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/nettest"
+)
+
+// Clients that do nothing but stay can't use up what the process needs: one port gets
+// half, the next half of the rest, and what is given back can be had again.
+func TestTCPClientsAreBounded(t *testing.T) {
+	host, container := withContainer(t)
+	container.Echo("tcp4", "0.0.0.0:80")
+	var warnings atomic.Int32
+	m := start(t, Config{Descriptors: 10 * perConnection, Warn: func(format string, args ...any) {
+		if !strings.HasPrefix(format, "SCTP") {
+			warnings.Add(1)
+		}
+	}})
+	publish(t, m, request(model.TCP, "127.0.0.1", 8080, 8080, 80), request(model.TCP, "127.0.0.1", 8081, 8081, 80))
+	crowd := func(port int) (served []net.Conn) {
+		for range 20 {
+			c, err := host.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port), patience)
+			if err != nil {
+				continue // reset
+			}
+			t.Cleanup(func() { c.Close() })
+			_ = c.SetDeadline(time.Now().Add(patience))
+			if _, err := bufio.NewReader(c).ReadString('\n'); err == nil {
+				served = append(served, c)
+			}
+		}
+		return served
+	}
+	first := crowd(8080)
+	if len(first) != 5 {
+		t.Errorf("the first port carries %d connections, want 5", len(first))
+	}
+	if n := len(crowd(8081)); n != 3 {
+		t.Errorf("the second port carries %d connections, want 3", n)
+	}
+	if n := warnings.Load(); n != 1 {
+		t.Errorf("%d warnings, want 1", n)
+	}
+	for _, c := range first {
+		c.Close()
+	}
+	nettest.Eventually(t, patience, func() error {
+		_, err := host.Ask("tcp", "127.0.0.1:8080", time.Second)
+		return err
+	})
+}
+
+// However many clients there are, or somebody makes up, each is answered, and the
+// memory of the others gives way.
+func TestUDPClientsAreBounded(t *testing.T) {
+	host, container := withContainer(t)
+	container.Echo("udp4", "0.0.0.0:53")
+	m := start(t, Config{Descriptors: 10})
+	publish(t, m, request(model.UDP, "127.0.0.1", 5353, 5353, 53), request(model.UDP, "127.0.0.1", 5354, 5354, 53))
+	before := openSockets(t)
+	for _, port := range []int{5353, 5354} {
+		for i := range 50 {
+			c := client(t, host, fmt.Sprintf("127.0.0.1:%d", port))
+			if _, echo, err := say(c, "hello"); err != nil || echo != "hello" {
+				t.Fatalf("client %d of port %d: %q, %v", i, port, echo, err)
+			}
+			c.Close()
+		}
+	}
+	nettest.Eventually(t, patience, func() error {
+		if n := openSockets(t) - before; n > 10 {
+			return fmt.Errorf("100 clients have left %d sockets, want at most 10", n)
+		}
+		return nil
+	})
+}
