@@ -10,9 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-iptables/iptables"
@@ -133,9 +135,14 @@ func offender(err error, input string) string {
 	return fmt.Sprintf(" (line %d: %s)", n, lines[n-1])
 }
 
-// run executes a command and returns what it printed. Its complaint is in the error.
+// run executes a command and returns what it printed. Its complaint is in the error. The
+// command ends with this process: one that still waited for the lock would apply an old
+// difference after the next process has read the rules.
 func run(ctx context.Context, input, command string, args ...string) (string, error) {
+	runtime.LockOSThread() // Pdeathsig is about the thread that started the command (prctl(2))
+	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, command, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = time.Second
 	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
