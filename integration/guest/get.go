@@ -83,10 +83,11 @@ func askUDP(c net.Conn, deadline time.Time, every time.Duration) (string, error)
 func stream(args []string) error {
 	flags := flag.NewFlagSet("stream", flag.ContinueOnError)
 	timeout := flags.Duration("timeout", 5*time.Second, "for each line")
+	port := flags.Int("source-port", 0, "0: the kernel's choice")
 	if err := flags.Parse(args); err != nil || flags.NArg() != 1 {
 		return fmt.Errorf("%w: stream [flags] ADDRESS:PORT", errUsage)
 	}
-	c, err := net.DialTimeout("tcp", flags.Arg(0), *timeout)
+	c, err := dial("tcp", flags.Arg(0), *port, time.Now().Add(*timeout))
 	if err != nil {
 		return err
 	}

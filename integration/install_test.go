@@ -1,0 +1,234 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mybr/mybr/integration/world"
+)
+
+// TestInstall looks at what make install makes, and that make uninstall leaves nothing.
+func TestInstall(t *testing.T) {
+	for name, c := range map[string]struct{ vars, binary, units string }{
+		"usual":    {"", "usr/local/bin/mybr", "usr/local/lib/systemd/system/"},
+		"packaged": {"PREFIX=/usr UNITDIR=/lib/systemd/system", "usr/bin/mybr", "lib/systemd/system/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dest := filepath.Join(t.TempDir(), "root")
+			vars := append(strings.Fields(c.vars), "DESTDIR="+dest)
+			makes(t, os.Getenv("PATH"), append(vars, "build", "install")...)
+			want := map[string]fs.FileMode{c.binary: 0o755, c.units + "mybr.service": 0o644, c.units + "mybr.socket": 0o644}
+			have := map[string]fs.FileMode{}
+			for _, path := range files(t, dest) {
+				info, err := os.Stat(filepath.Join(dest, path))
+				if err != nil {
+					t.Fatal(err)
+				}
+				have[path] = info.Mode()
+			}
+			if fmt.Sprint(have) != fmt.Sprint(want) {
+				t.Errorf("installed are %v, want %v", have, want)
+			}
+			unit, err := os.ReadFile(filepath.Join(dest, c.units, "mybr.service"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m := regexp.MustCompile(`(?m)^ExecStart=/(\S+) serve$`).FindSubmatch(unit); m == nil || string(m[1]) != c.binary {
+				t.Errorf("the unit starts %q, want /%s", m, c.binary)
+			}
+			said, err := exec.Command(filepath.Join(dest, c.binary), "version").CombinedOutput()
+			form := regexp.MustCompile(`^version: \S+\ncommit: ([0-9a-f]{12}|unknown)\ngo: ` + regexp.QuoteMeta(runtime.Version()) + ` \S+\n$`)
+			if err != nil || !form.Match(said) {
+				t.Errorf("mybr version: %v, %q", err, said)
+			}
+			makes(t, os.Getenv("PATH"), append(vars, "uninstall")...)
+			if left := files(t, dest); len(left) > 0 {
+				t.Errorf("left are %v", left)
+			}
+		})
+	}
+}
+
+// TestInstallWithoutGo installs what was built before where Go is not to be found, as
+// with sudo.
+func TestInstallWithoutGo(t *testing.T) {
+	dest := t.TempDir()
+	makes(t, os.Getenv("PATH"), "build")
+	dir := t.TempDir() // a PATH with what the recipes need, and no Go
+	for _, name := range []string{"sh", "make", "install", "sed", "chmod", "find", "echo", "git"} {
+		if path, err := exec.LookPath(name); err == nil {
+			if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	makes(t, dir, "install", "DESTDIR="+dest)
+	if got := files(t, dest); len(got) != 3 {
+		t.Errorf("installed are %v", got)
+	}
+}
+
+// makes runs make in the project's directory.
+func makes(t *testing.T, path string, args ...string) {
+	t.Helper()
+	program, err := exec.LookPath("make")
+	if err != nil {
+		t.Skip(err)
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Dir = ".."
+	for _, entry := range os.Environ() {
+		// A make that runs the tests would hand its variables down.
+		if name, _, _ := strings.Cut(entry, "="); name != "PATH" && !strings.HasPrefix(name, "MAKE") && name != "MFLAGS" {
+			cmd.Env = append(cmd.Env, entry)
+		}
+	}
+	cmd.Env = append(cmd.Env, "PATH="+path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// files lists the files below dir.
+func files(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestPluginInstall installs the managed plugin as make plugin-install does, and
+// upgrades it under a running container.
+func TestPluginInstall(t *testing.T) {
+	if world.Driver() != "mybr" {
+		t.Skip("about the plugin")
+	}
+	dir := packPlugin(t)
+	script, err := filepath.Abs("../scripts/plugin-install")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := world.New(t, world.Config{Driver: "bridge"}) // no process of mybr's on the host
+	w.Driver = managed
+	w.Host.Run("mount", "-t", "tmpfs", "tmpfs", "/var/lib") // the machine's own stays as it is
+	w.Host.Run(script, managed, dir)
+	w.Docker("plugin", "disable", managed)
+	w.Docker("plugin", "set", managed, "MYBR_LOG_LEVEL=debug", "MYBR_ADDRESS_POOL=base=10.64.0.0/10,size=24")
+	w.Docker("plugin", "enable", managed)
+	w.Network("n0", "--ipam-driver", managed)
+	w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80")
+	if got := w.Addr("web", "n0"); got != "10.64.0.2" {
+		t.Errorf("web has %s: the setting is not heeded", got)
+	}
+	stream := w.LAN.Start("guest", "stream", world.HostAddr+":8088")
+
+	w.Host.Run(script, managed, dir)
+	reached(w, 10*time.Second, w.Host, "127.0.0.1:8088")
+	flowing(t, w, "upgraded", stream)
+	settings := w.Docker("plugin", "inspect", "-f", "{{json .Settings.Env}}", managed)
+	for _, want := range []string{"MYBR_LOG_LEVEL=debug", "MYBR_ADDRESS_POOL=base=10.64.0.0/10,size=24"} {
+		if !strings.Contains(settings, want) {
+			t.Errorf("after the upgrade %s is not among the settings %s", want, settings)
+		}
+	}
+	w.Docker("rm", "-f", "web")
+	w.Docker("network", "rm", "n0")
+	w.Docker("plugin", "disable", managed)
+	w.Docker("plugin", "rm", managed)
+	if _, err := os.Stat(w.Path("/var/lib/mybr/mybr.db")); err != nil {
+		t.Errorf("the state has gone with the plugin: %v", err)
+	}
+}
+
+// TestForgottenNetwork removes a network while mybr is down, so that nobody tells it,
+// and then does what the README says.
+func TestForgottenNetwork(t *testing.T) {
+	if world.Driver() != "mybr" {
+		t.Skip("about mybr's records")
+	}
+	t.Parallel() // Docker tries for 15 s to tell mybr
+	w := world.New(t, world.Config{})
+	before := footprint(w)
+	id := w.Network("n0", "--subnet", "172.18.0.0/16", "-o", bridgeName+"mybr0")
+	w.Network("n1", "--subnet", "172.20.0.0/16", "-o", bridgeName+"mybr1")
+	w.StopMybr()
+	together(
+		func() { w.DockerTry("network", "rm", "n0") },
+		func() { w.DockerTry("network", "rm", "n1") },
+	)
+	w.StartMybr()
+	if left := w.Docker("network", "ls", "-q", "-f", "driver=mybr"); left != "" {
+		t.Fatalf("Docker still has %s", left)
+	}
+
+	again := []string{"network", "create", "-d", "mybr", "--subnet", "172.19.0.0/16", "-o", bridgeName + "mybr0", "n0"}
+	if r := w.DockerTry(again...); r.Code == 0 || !strings.Contains(r.Err, "bridge mybr0 is used by network "+id[:12]) {
+		t.Errorf("the bridge is there: exit code %d, %s", r.Code, r.Err)
+	}
+	if said := w.Host.Run("ip", "-d", "link", "show", "mybr0"); !strings.Contains(said, "alias mybr network "+id) {
+		t.Errorf("the bridge does not bear the network's ID: %s", said)
+	}
+	tell(t, w, "NetworkDriver.DeleteNetwork", `{"NetworkID":"`+id+`"}`)
+	w.Docker(again...)
+	// The same subnet again needs no help.
+	w.Network("n1", "--subnet", "172.20.0.0/16", "-o", bridgeName+"mybr1")
+	w.Docker("network", "rm", "n0", "n1")
+	same(t, w, "removed", before)
+}
+
+// TestForgottenPool is about the addresses of such a network.
+func TestForgottenPool(t *testing.T) {
+	if world.Driver() != "mybr" {
+		t.Skip("about mybr's records")
+	}
+	w := world.New(t, world.Config{})
+	ipam := []string{"network", "create", "-d", "mybr", "--ipam-driver", "mybr"}
+	w.Docker(append(ipam, "--subnet", "172.20.0.0/16", "other")...) // Docker has begun to use mybr
+	tell(t, w, "IpamDriver.RequestPool", `{"AddressSpace":"mybr-local","Pool":"172.18.0.0/16","V6":false}`)
+	again := append(ipam, "--subnet", "172.18.0.0/16", "n0")
+	if r := w.DockerTry(again...); r.Code == 0 || !strings.Contains(r.Err, "overlaps 172.18.0.0/16, which another network has in address space mybr-local") {
+		t.Errorf("the subnet is there: exit code %d, %s", r.Code, r.Err)
+	}
+	tell(t, w, "IpamDriver.ReleasePool", `{"PoolID":"mybr-local/172.18.0.0/16"}`)
+	w.Docker(again...)
+	w.Docker("network", "rm", "n0", "other")
+	nothingRecorded(t, w)
+}
+
+// tell is `curl --unix-socket /run/docker/plugins/mybr.sock -d BODY http://mybr/CALL`.
+func tell(t *testing.T, w *world.World, call, body string) {
+	t.Helper()
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", w.Path("/run/docker/plugins/mybr.sock"))
+		}}}
+	resp, err := client.Post("http://mybr/"+call, "application/x-www-form-urlencoded", bytes.NewReader([]byte(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if said, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s: %s", call, resp.Status, said)
+	}
+}
