@@ -15,6 +15,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Root's own programs, where a login without them calls make.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
+BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/mybr ./cmd/mybr
+SOURCES = go.mod go.sum $(shell find cmd driver internal ipam plugin -name '*.go' ! -name '*_test.go')
 UNIT_PACKAGES = $$(go list ./... | grep -v '/integration')
 # The packages whose golden files `go test -update` writes.
 GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u)
@@ -22,15 +24,20 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo test test-unit test-integration lint generate clean need-root need-test need-engine
+	demo test test-unit test-integration bench lint generate clean need-root need-test need-engine need-compose
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/mybr, a static binary
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/mybr ./cmd/mybr
+	$(BUILD)
 
-install: build ## Install the binary and the systemd units (PREFIX, UNITDIR, DESTDIR)
+# Made only where it is missing or out of date: `sudo make install` after `make build`
+# needs no Go, which sudo doesn't find in /usr/local/go/bin.
+bin/mybr: $(SOURCES)
+	$(BUILD)
+
+install: bin/mybr ## Install the binary and the systemd units (PREFIX, UNITDIR, DESTDIR)
 	install -D -m 0755 bin/mybr '$(DESTDIR)$(PREFIX)/bin/mybr'
 	install -d '$(DESTDIR)$(UNITDIR)'
 	sed 's|/usr/local/bin/mybr|$(PREFIX)/bin/mybr|' contrib/systemd/mybr.service > '$(DESTDIR)$(UNITDIR)/mybr.service'
@@ -44,7 +51,7 @@ uninstall: ## Stop and remove what install put there; the state in /var/lib/mybr
 	rm -f '$(DESTDIR)$(PREFIX)/bin/mybr' '$(DESTDIR)$(UNITDIR)/mybr.service' '$(DESTDIR)$(UNITDIR)/mybr.socket'
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 
-plugin: build ## Build the managed plugin in build/plugin, from Debian packages: no image registry
+plugin: bin/mybr ## Build the managed plugin in build/plugin, from Debian packages: no image registry
 	go run ./plugin/pack -out build/plugin
 
 plugin-docker: ## Build the managed plugin in build/plugin with the Dockerfile instead: needs a registry
@@ -67,8 +74,11 @@ test: test-unit test-integration lint ## Run everything: unit tests, integration
 test-unit: need-test ## Run the tests that need no Docker, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
 
-test-integration: need-engine ## Run the tests with a real Docker Engine and real packets, in namespaces of their own
+test-integration: need-engine need-compose ## Run the tests with a real Docker Engine and real packets, in namespaces of their own
 	go test -count=1 -timeout 25m $(GOTESTFLAGS) ./integration/...
+
+bench: need-engine ## Compare the speed of published ports with Docker's own driver, on one engine
+	go test ./integration -run '^$$' -bench . -benchtime 5x
 
 lint: ## gofmt, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
@@ -93,3 +103,6 @@ need-engine: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need dockerd=docker.io 'docker=docker-cli|docker.io' iptables=iptables iptables-legacy=iptables \
 		ip=iproute2 conntrack=conntrack tar=tar
 	@[ "$$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || scripts/need apparmor_parser=apparmor
+
+need-compose: need-root
+	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need docker-compose=docker-compose
