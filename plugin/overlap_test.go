@@ -79,13 +79,13 @@ func TestEqualCallsThatOverlapRunOnce(t *testing.T) {
 		return c
 	}
 	first := ask("/once", `{"EndpointID":"a"}`)
-	<-began
+	arrived(t, began)
 	second := ask("/once", `{"EndpointID":"a"}`)
 	other := ask("/once", `{"EndpointID":"b"}`)
-	<-began // the other's; the second must not begin
+	arrived(t, began) // the other's; the second must not begin
 	each1, each2 := ask("/each", `{"EndpointID":"a"}`), ask("/each", `{"EndpointID":"a"}`)
-	<-began
-	<-began
+	arrived(t, began)
+	arrived(t, began)
 	waitFor(t, func() bool { return waiting(h) >= 1 })
 	close(finish)
 	if a, b := <-first, <-second; a != b {
@@ -136,7 +136,7 @@ func TestCallOutlivesItsClient(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	req, _ := http.NewRequestWithContext(ctx, "POST", url+"/x", strings.NewReader("{}"))
 	go func() {
-		<-began
+		arrived(t, began)
 		cancel()
 	}()
 	if _, err := http.DefaultClient.Do(req); !errors.Is(err, context.Canceled) {
@@ -145,5 +145,15 @@ func TestCallOutlivesItsClient(t *testing.T) {
 	close(gone)
 	if err := <-result; err != nil {
 		t.Errorf("the call was cancelled: %v", err)
+	}
+}
+
+// arrived waits until a call has begun.
+func arrived(t *testing.T, began <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-began:
+	case <-time.After(testWithin):
+		t.Fatal("the call has not begun")
 	}
 }
