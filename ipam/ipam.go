@@ -13,7 +13,9 @@
 // interfaces is not asked here but where the bridge is made; only a subnet that is
 // chosen here avoids the host's routes. When a pool is exhausted, the next subnet of
 // the same network is not tried: the errors of a remote IPAM driver reach Docker as
-// mere text, so it can't tell an exhausted pool from any other failure.
+// mere text, so it can't tell an exhausted pool from any other failure. On networks of
+// other drivers nothing tells a container with the MAC of another one from a repeated
+// request, and what is released while mybr is away stays in use until the network goes.
 package ipam
 
 import (
@@ -115,12 +117,12 @@ func (d *Driver) GetDefaultAddressSpaces(context.Context) (*helper.AddressSpaces
 // Nothing in the request tells a repetition from a second network with the same
 // subnet. It is a repetition, and gets the same answer, if Docker has asked for the
 // capabilities since the pool was taken, and has neither asked for this pool nor
-// used its addresses since. Otherwise it is a second network, and refused because
-// the pools overlap.
+// used its addresses since, nor those of any other pool in a way that it can't repeat.
+// Otherwise it is a second network, and refused because the pools overlap.
 //
-// Be aware: a managed plugin that is disabled and enabled is asked for its
-// capabilities, but nothing is repeated; then the first second network with a
-// held subnet passes here, and it is the network driver that refuses it.
+// Be aware: Docker asks for the capabilities and repeats nothing if mybr was away when
+// it started, and if a managed plugin is disabled and enabled. Then a second network
+// passes here; its request for a gateway shows what it is, and is refused.
 func (d *Driver) RequestPool(_ context.Context, r *helper.RequestPoolRequest) (resp *helper.RequestPoolResponse, err error) {
 	defer func() { err = wrap(err, "request pool", r.Pool) }()
 	want, err := parsePool(r)
@@ -135,6 +137,9 @@ func (d *Driver) RequestPool(_ context.Context, r *helper.RequestPoolRequest) (r
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !want.prefix.IsValid() {
+		d.replay.over() // what is repeated has a subnet
+	}
 	var p model.Pool
 	_, err = d.store.Update(func(tx *store.Tx) error {
 		p, err = d.takePool(tx, want, routes)
@@ -169,18 +174,25 @@ func (d *Driver) takePool(tx *store.Tx, want poolWish, routes []netip.Prefix) (m
 			return other, nil
 		}
 		if other.Prefix.Overlaps(p.Prefix) {
-			return model.Pool{}, conflict("overlaps %s, which another network has in address space %s", other.Prefix, p.Space)
+			return model.Pool{}, overlap(other)
 		}
 	}
 	return p, tx.PutPool(p)
 }
 
+func overlap(p model.Pool) error {
+	return conflict("overlaps %s, which another network has in address space %s", p.Prefix, p.Space)
+}
+
 // ReleasePool gives the pool back, with all its addresses. A pool that is not held
-// is no error.
+// is no error. What a second network releases, which was refused when it asked for its
+// gateway, is the first one's, and stays.
 func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.replay.end(r.PoolID)
+	if d.replay.released(r.PoolID) {
+		return nil
+	}
 	_, err := d.store.Update(func(tx *store.Tx) error { return tx.DeletePool(r.PoolID) })
 	return wrap(err, "release pool", r.PoolID)
 }
@@ -196,7 +208,10 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 // released rests as long as it can.
 //
 // The same request again gets the same address: that of the pool's gateway, of the
-// endpoint with this MAC, or the one wished, if it was granted to the same. While
+// endpoint with this MAC, or the one wished, if it was granted to the same; but not
+// once mybr's driver has made an endpoint with it: then it is another container that
+// has this MAC. An address that no endpoint of mybr's driver has, although one was to,
+// is free if it is wished or if no other is: its release was lost. While
 // Docker repeats its requests after a start, it sends endpoints' addresses without
 // their MACs, so then what is held is granted whatever for.
 func (d *Driver) RequestAddress(_ context.Context, r *helper.RequestAddressRequest) (resp *helper.RequestAddressResponse, err error) {
@@ -207,6 +222,9 @@ func (d *Driver) RequestAddress(_ context.Context, r *helper.RequestAddressReque
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.checkSecond(r.PoolID, want); err != nil {
+		return nil, err
+	}
 	want.repeated = d.replay.address(r.PoolID, want)
 	var got netip.Prefix
 	_, err = d.store.Update(func(tx *store.Tx) error {
@@ -222,6 +240,27 @@ func (d *Driver) RequestAddress(_ context.Context, r *helper.RequestAddressReque
 		return nil, err
 	}
 	return &helper.RequestAddressResponse{Address: got.String()}, nil
+}
+
+// checkSecond refuses the gateway of a second network whose pool was taken for a
+// repetition.
+func (d *Driver) checkSecond(poolID string, want addrWish) error {
+	if !d.replay.runs(poolID) || want.kind != model.LeaseGateway {
+		return nil
+	}
+	return d.store.View(func(tx *store.Tx) error {
+		p, err := tx.Pool(poolID)
+		if err != nil {
+			return err
+		}
+		if have, err := tx.Lease(poolID, want.addr); err == nil && have.Kind == model.LeaseGateway {
+			return nil
+		} else if err != nil && !errors.Is(err, model.ErrNotFound) {
+			return err
+		}
+		d.replay.unmask(poolID)
+		return overlap(p)
+	})
 }
 
 // ReleaseAddress gives an address back. A pool or an address that is not held is no

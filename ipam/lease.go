@@ -25,6 +25,12 @@ func takeAddress(tx *store.Tx, p model.Pool, want addrWish) (netip.Addr, error) 
 	}
 	a, ok := nextAddr(s, behind, leased(tx, p))
 	if !ok {
+		if err := reclaim(tx, p); err != nil {
+			return a, err
+		}
+		a, ok = nextAddr(s, behind, leased(tx, p))
+	}
+	if !ok {
 		return a, conflict("pool %s is exhausted: all %d addresses of %s are in use", p.ID, s.size(), chosenFrom(p))
 	}
 	if want.kind != model.LeaseGateway {
@@ -37,11 +43,15 @@ func takeAddress(tx *store.Tx, p model.Pool, want addrWish) (netip.Addr, error) 
 }
 
 // repeated returns the address that the same request without a wish got before, or
-// an error that wraps model.ErrNotFound.
+// an error that wraps model.ErrNotFound. Once the address is an endpoint's of mybr's
+// driver, the request is of another container, which was given the same MAC.
 func repeated(tx *store.Tx, p model.Pool, want addrWish) (netip.Addr, error) {
 	switch want.kind {
 	case model.LeaseEndpoint:
 		l, err := tx.LeaseByMAC(p.ID, want.mac)
+		if err == nil && holderOf(tx, p, l.Addr) == held {
+			return netip.Addr{}, model.ErrNotFound
+		}
 		return l.Addr, err
 	case model.LeaseGateway:
 		for l := range tx.Leases(p.ID, netip.Addr{}) {
@@ -71,8 +81,18 @@ func takeWished(tx *store.Tx, p model.Pool, want addrWish) error {
 		return tx.PutLease(p.ID, l)
 	case err != nil:
 		return err
-	case have == l || want.repeated:
+	case want.repeated:
 		return nil
+	}
+	holder := unknown
+	if have.Kind == model.LeaseEndpoint {
+		holder = holderOf(tx, p, want.addr)
+	}
+	switch {
+	case have == l && holder != held:
+		return nil
+	case holder == stale:
+		return tx.PutLease(p.ID, l)
 	}
 	return conflict("in use in pool %s %s", p.ID, use(have))
 }
@@ -86,6 +106,67 @@ func use(l model.Lease) string {
 		return "by the endpoint with MAC address " + l.MAC.String()
 	}
 	return "as an auxiliary address"
+}
+
+// holder is what mybr's own driver knows of an endpoint's lease.
+type holder int
+
+const (
+	unknown holder = iota // the pool is of a network of another driver
+	held                  // an endpoint has the address
+	stale                 // none has: its container was removed while mybr was away
+)
+
+// holderOf looks for the endpoint that has an address. Docker makes the endpoints of a
+// network one after the other, so while it asks for an address it is not about to make
+// an endpoint with another one.
+func holderOf(tx *store.Tx, p model.Pool, a netip.Addr) holder {
+	of := holders(tx, p)
+	switch {
+	case of == nil:
+		return unknown
+	case of[a]:
+		return held
+	}
+	return stale
+}
+
+// holders returns the addresses of the endpoints of mybr's own driver in a pool; nil if
+// the pool is not one of a network of that driver.
+func holders(tx *store.Tx, p model.Pool) map[netip.Addr]bool {
+	for _, n := range tx.Networks() {
+		if n.V4.Prefix != p.Prefix || n.V4.Space != p.Space {
+			continue
+		}
+		of := map[netip.Addr]bool{}
+		for _, e := range tx.Endpoints() {
+			if e.NetworkID == n.ID {
+				of[e.V4.Addr()] = true
+			}
+		}
+		return of
+	}
+	return nil
+}
+
+// reclaim deletes the stale leases of a pool.
+func reclaim(tx *store.Tx, p model.Pool) error {
+	of := holders(tx, p)
+	if of == nil {
+		return nil
+	}
+	var stale []netip.Addr
+	for l := range tx.Leases(p.ID, netip.Addr{}) {
+		if l.Kind == model.LeaseEndpoint && !of[l.Addr] {
+			stale = append(stale, l.Addr)
+		}
+	}
+	for _, a := range stale {
+		if err := tx.DeleteLease(p.ID, a); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // giveAddress deletes a lease. If the address would be the very next to be chosen,

@@ -27,6 +27,8 @@ type machine struct {
 	leases      map[netip.Addr]model.Lease
 	rested      netip.Addr // released since an address was chosen last
 	fresh       bool       // the capabilities were asked for, and the pool not used since
+	again       bool       // it was then asked for again, and not used since
+	second      bool       // for a second network, as the request for its gateway has shown
 }
 
 // addrs are the addresses of a subnet that may be granted when wished, or chosen.
@@ -77,14 +79,18 @@ func (m *machine) RequestPool(t *rapid.T) {
 	case !errors.Is(err, model.ErrConflict):
 		t.Fatalf("have %s %v, want a conflict", id, err)
 	}
+	m.again = m.again || m.fresh
 	m.fresh = false
 }
+
+// used notes that the pool was used in a way that Docker can't repeat.
+func (m *machine) used() { m.fresh, m.again, m.second = false, false, false }
 
 func (m *machine) GetCapabilities(t *rapid.T) {
 	if _, err := m.d.GetCapabilities(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	m.fresh = true
+	m.fresh, m.again, m.second = m.id != "", false, false
 }
 
 // Choose asks for some address: for one of a few MACs, or as an auxiliary one.
@@ -95,7 +101,7 @@ func (m *machine) Choose(t *rapid.T) {
 		mac, kind, what = model.MAC{}, model.LeaseAux, "aux"
 	}
 	text, err := ask(m.d, m.id, what, "")
-	m.fresh = false
+	m.used()
 	if m.id == "" {
 		if !errors.Is(err, model.ErrNotFound) {
 			t.Fatalf("no pool: have %s %v", text, err)
@@ -138,6 +144,15 @@ func (m *machine) granted(t *rapid.T, text string, kind model.LeaseKind, mac mod
 	m.leases[got.Addr()] = model.Lease{Addr: got.Addr(), Kind: kind, MAC: mac}
 }
 
+// unmasked checks the refusal of a second network's gateway.
+func (m *machine) unmasked(t *rapid.T, text string, err error) {
+	if !errors.Is(err, model.ErrConflict) || !strings.Contains(err.Error(), "overlaps") {
+		t.Fatalf("have %s %v, want it refused as a second network's", text, err)
+	}
+	m.used()
+	m.second = true
+}
+
 func (m *machine) same(t *rapid.T, text string, err error, a netip.Addr) {
 	if want := netip.PrefixFrom(a, m.prefix.Bits()).String(); err != nil || text != want {
 		t.Fatalf("have %s %v, want %s again", text, err, want)
@@ -150,7 +165,11 @@ func (m *machine) Gateway(t *rapid.T) {
 		t.Skip("no pool")
 	}
 	text, err := ask(m.d, m.id, "gateway", "")
-	m.fresh = false
+	if m.again {
+		m.unmasked(t, text, err)
+		return
+	}
+	m.used()
 	for a := m.prefix.Addr(); m.prefix.Contains(a); a = a.Next() {
 		if m.leases[a].Kind == model.LeaseGateway {
 			m.same(t, text, err, a)
@@ -182,8 +201,16 @@ func (m *machine) Wish(t *rapid.T) {
 		what = l.MAC.String()
 	}
 	text, err := ask(m.d, m.id, what, a.String())
-	m.fresh = false
 	have, held := m.leases[a]
+	if l.Kind == model.LeaseGateway && m.again {
+		if have.Kind == model.LeaseGateway {
+			m.same(t, text, err, a)
+		} else {
+			m.unmasked(t, text, err)
+		}
+		return
+	}
+	m.used()
 	usable := false
 	for _, u := range m.addrs(m.prefix) {
 		usable = usable || u == a
@@ -207,7 +234,7 @@ func (m *machine) ReleaseAddress(t *rapid.T) {
 	s := spanOf(m.prefix)
 	a := addr(rapid.Uint64Range(s.first-1, s.last+1).Draw(t, "address"))
 	release(t, m.d, m.id, a.String())
-	m.fresh = false
+	m.used()
 	if _, held := m.leases[a]; held {
 		delete(m.leases, a)
 		m.rested = a
@@ -219,7 +246,10 @@ func (m *machine) ReleasePool(t *rapid.T) {
 		t.Skip("seldom")
 	}
 	releasePool(t, m.d, m.id)
-	m.id, m.leases, m.rested, m.fresh = "", map[netip.Addr]model.Lease{}, netip.Addr{}, false
+	if !m.second {
+		m.id, m.leases, m.rested = "", map[netip.Addr]model.Lease{}, netip.Addr{}
+	}
+	m.used()
 }
 
 // Restart ends the process and starts it again.
@@ -229,7 +259,7 @@ func (m *machine) Restart(t *rapid.T) {
 	}
 	m.s = openStore(t, m.path)
 	m.d = New(Config{Store: m.s, Routes: hostRoutes(nil)})
-	m.fresh = false
+	m.used()
 }
 
 // Check compares the records with the model after every call.

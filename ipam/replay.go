@@ -13,6 +13,7 @@ type stage int
 const (
 	expected stage = iota + 1 // the capabilities were asked for, and nothing of this pool since
 	running                   // the pool was asked for again, and addresses may be
+	second                    // it was for a second network, whose pool Docker is about to release
 )
 
 // expect begins anew: each of the pools may be asked for once more.
@@ -26,6 +27,9 @@ func (r *replay) expect(pools []model.Pool) {
 // expects reports whether a request for this pool is a repetition.
 func (r *replay) expects(poolID string) bool { return r.stages[poolID] == expected }
 
+// runs reports whether a pool was asked for again, and not yet used.
+func (r *replay) runs(poolID string) bool { return r.stages[poolID] == running }
+
 // pool notes that a pool was granted.
 func (r *replay) pool(poolID string) {
 	if r.expects(poolID) {
@@ -35,16 +39,37 @@ func (r *replay) pool(poolID string) {
 
 // address notes that an address is asked for, and reports whether this can be a
 // repetition: Docker then sends the address that it has on record, and no MAC, since
-// it doesn't record the options of endpoints. Any other request ends the stage.
+// it doesn't record the options of endpoints. Docker repeats everything before it does
+// anything else, so any other request ends the stage of all pools.
 func (r *replay) address(poolID string, want addrWish) bool {
-	if r.stages[poolID] == running && want.addr.IsValid() && want.kind == model.LeaseAux {
-		return true
+	if !want.addr.IsValid() || want.kind == model.LeaseEndpoint {
+		r.over()
+		return false
 	}
-	if r.expects(poolID) || !want.addr.IsValid() || want.kind == model.LeaseEndpoint {
+	if r.stages[poolID] != running {
 		r.end(poolID)
+		return false
 	}
-	return false
+	return want.kind == model.LeaseAux
 }
+
+// unmask notes that the pool was not asked for again but for a second network with its
+// subnet: Docker repeats a gateway with its address, and nobody else has it.
+func (r *replay) unmask(poolID string) {
+	r.over()
+	r.stages[poolID] = second
+}
+
+// released notes that a pool is released, and reports whether this is only the second
+// network's.
+func (r *replay) released(poolID string) bool {
+	is := r.stages[poolID] == second
+	r.end(poolID)
+	return is
+}
+
+// over notes that Docker is past repeating.
+func (r *replay) over() { r.stages = map[string]stage{} }
 
 // end notes that Docker uses the pool for something else than repeating.
 func (r *replay) end(poolID string) { delete(r.stages, poolID) }

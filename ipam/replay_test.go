@@ -143,3 +143,58 @@ func TestRestartDuringReplay(t *testing.T) {
 		t.Errorf("have %+v", l)
 	}
 }
+
+// Docker asks for the capabilities and repeats nothing: mybr was away when it started.
+// A second network with the subnet is then told from a repetition by its gateway, and
+// what Docker releases of it is not released of the first.
+func TestSecondNetworkInsteadOfReplay(t *testing.T) {
+	for name, gateway := range map[string]string{"chosen": "", "wished": "10.0.0.254"} {
+		t.Run(name, func(t *testing.T) {
+			d, s := newDriver(t)
+			id := pool(t, d, "10.0.0.0/24", "")
+			want(t, d, id, "gateway", "", "10.0.0.1/24")
+			other := pool(t, d, "10.1.0.0/24", "")
+			want(t, d, other, "gateway", "", "10.1.0.1/24")
+			before := dump(t, s)
+			capabilities(t, d)
+			pool(t, d, "10.0.0.0/24", "")
+			refusal := "request address: overlaps"
+			if gateway != "" {
+				refusal = "request address " + gateway + ": overlaps"
+			}
+			refused(t, d, id, "gateway", gateway, refusal+" 10.0.0.0/24, which another network has in address space mybr-local")
+			releasePool(t, d, id)
+			if after := dump(t, s); !reflect.DeepEqual(after, before) {
+				t.Errorf("have %+v, want %+v", after, before)
+			}
+			// Nothing of this will be repeated any more.
+			secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
+			secondIsRefused(t, d, "10.1.0.0/24", "", "10.1.0.0/24")
+			// The first network goes as it would have.
+			release(t, d, id, "10.0.0.1")
+			releasePool(t, d, id)
+			releasePool(t, d, other)
+			if after := dump(t, s); len(after.Pools) != 0 {
+				t.Errorf("have %+v, want nothing", after)
+			}
+		})
+	}
+}
+
+// What Docker can't have repeated ends the repetition of every pool.
+func TestOtherUseEndsReplay(t *testing.T) {
+	for name, use := range map[string]func(d *Driver, other string){
+		"endpoint": func(d *Driver, other string) { want(t, d, other, mac1, "", "10.1.0.1/24") },
+		"wished":   func(d *Driver, other string) { want(t, d, other, mac1, "10.1.0.9", "10.1.0.9/24") },
+		"subnet":   func(d *Driver, _ string) { pool(t, d, "", "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, _ := newDriver(t)
+			pool(t, d, "10.0.0.0/24", "")
+			other := pool(t, d, "10.1.0.0/24", "")
+			capabilities(t, d)
+			use(d, other)
+			secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
+		})
+	}
+}

@@ -26,14 +26,14 @@ type boot struct {
 	handle     *netlink.Handle
 }
 
-func newBoot(dir string) (*boot, error) {
+func newBoot(dir, root string) (*boot, error) {
 	log, err := os.OpenFile(filepath.Join(dir, "init.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), roleEnv+"="+roleInit, roleArg+"="+dir)
+	cmd.Env = append(os.Environ(), roleEnv+"="+roleInit, roleArg+"="+dir, roleRoot+"="+root)
 	cmd.Dir = "/"
 	cmd.Stderr = log
 	cmd.SysProcAttr = dieWithParent(unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS)

@@ -18,8 +18,9 @@ type lab struct {
 	Name string // mybr-test-PID-STARTTIME: begins the names of its worlds' control groups
 	Dir  string
 
-	skip    string // why there can be no world here
-	guest   string // the guest program
+	skip    string   // why there can be no world here
+	engines sync.Map // version → func() debian
+	guest   string   // the guest program
 	mybr    func() (string, error)
 	janitor io.Closer
 	worlds  atomic.Int64
@@ -31,9 +32,6 @@ var theLab = sync.OnceValues(newLab)
 func newLab() (*lab, error) {
 	if os.Getuid() != 0 {
 		return &lab{skip: "needs root"}, nil
-	}
-	if _, err := lookPath("dockerd", ""); err != nil {
-		return &lab{skip: err.Error()}, nil
 	}
 	if err := sweepDead(); err != nil {
 		return nil, err
@@ -58,12 +56,16 @@ func newLab() (*lab, error) {
 }
 
 // buildMybr builds what is tested; with MYBR_TEST_RACE=1, with the race detector;
-// with MYBR_TEST_BINARY, takes that.
+// with MYBR_TEST_BINARY, takes a copy of that.
 func (l *lab) buildMybr() (string, error) {
-	if have := os.Getenv("MYBR_TEST_BINARY"); have != "" {
-		return have, nil
-	}
 	path := filepath.Join(l.Dir, "mybr")
+	if have := os.Getenv("MYBR_TEST_BINARY"); have != "" {
+		program, err := os.ReadFile(have)
+		if err != nil {
+			return "", err
+		}
+		return path, os.WriteFile(path, program, 0o755)
+	}
 	var flags []string
 	if os.Getenv("MYBR_TEST_RACE") == "1" {
 		flags = []string{"-race"}
@@ -73,12 +75,12 @@ func (l *lab) buildMybr() (string, error) {
 
 // goBuild builds a package of this module, statically unless the flags need cgo.
 func goBuild(path, pkg string, flags ...string) error {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	module, err := moduleDir()
 	if err != nil {
-		return fmt.Errorf("go list -m: %w", err)
+		return err
 	}
 	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), pkg)...)
-	cmd.Dir = strings.TrimSpace(string(out))
+	cmd.Dir = module
 	if len(flags) == 0 {
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	}
@@ -86,6 +88,15 @@ func goBuild(path, pkg string, flags ...string) error {
 		return fmt.Errorf("go build %s: %w\n%s", pkg, err, said)
 	}
 	return nil
+}
+
+// moduleDir is the top of this module's checkout.
+func moduleDir() (string, error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "", fmt.Errorf("go list -m: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 func (l *lab) startJanitor() error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -220,10 +221,12 @@ func (w *World) lookPath(name string) (string, error) {
 	if name == "guest" {
 		return w.lab.guest, nil
 	}
-	return lookPath(name, w.path())
+	return lookPath(name, w.path(), w.boot.root())
 }
 
-func lookPath(name, path string) (string, error) {
+// lookPath finds a program below a root directory, whose absolute symbolic links it
+// can't follow.
+func lookPath(name, path, root string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil
 	}
@@ -232,7 +235,7 @@ func lookPath(name, path string) (string, error) {
 	}
 	for _, dir := range filepath.SplitList(path) {
 		file := filepath.Join(dir, name)
-		if info, err := os.Stat(file); err == nil && info.Mode()&0o111 != 0 {
+		if info, err := os.Lstat(filepath.Join(root, file)); err == nil && info.Mode()&(0o111|fs.ModeSymlink) != 0 {
 			return file, nil
 		}
 	}
@@ -250,7 +253,7 @@ func (w *World) variant() error {
 	if err := os.MkdirAll(w.variantDir(), 0o755); err != nil {
 		return err
 	}
-	multi, err := lookPath("xtables-"+w.cfg.Variant+"-multi", "")
+	multi, err := lookPath("xtables-"+w.cfg.Variant+"-multi", "", filepath.Join("/", w.debian))
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,8 @@ import (
 const (
 	roleEnv = "MYBR_WORLD_ROLE"
 	roleArg = "MYBR_WORLD_ARG"
+	// Of process 1: the root directory of its engine; "" is the machine's.
+	roleRoot = "MYBR_WORLD_ROOT"
 
 	roleInit    = "init"
 	roleJanitor = "janitor"
@@ -30,7 +32,7 @@ func Main() {
 	case "":
 		return
 	case roleInit:
-		err = initRole(os.Getenv(roleArg))
+		err = initRole(os.Getenv(roleArg), os.Getenv(roleRoot))
 	case roleJanitor:
 		err = janitorRole(os.Getenv(roleArg))
 	default:
@@ -45,8 +47,8 @@ func Main() {
 
 // initRole is process 1 of a world: it prepares the mounts, says "ready", reaps
 // orphans, and ends, and with it its PID namespace, when its stdin does.
-func initRole(dir string) error {
-	if err := mounts(dir); err != nil {
+func initRole(dir, root string) error {
+	if err := mounts(dir, root); err != nil {
 		return err
 	}
 	if err := unix.Sethostname([]byte("world")); err != nil {
@@ -75,14 +77,20 @@ func initRole(dir string) error {
 
 // mounts gives the world a /proc of its PID namespace, a /sys of its network
 // namespace (with the machine's control groups), an empty /run, an /etc of which
-// changes are private, and the boot ID in dir.
-func mounts(dir string) error {
+// changes are private, and the boot ID in dir; with the root directory of an engine, all
+// that in there.
+func mounts(dir, root string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
 	groups, err := unix.OpenTree(unix.AT_FDCWD, cgroupRoot, unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", cgroupRoot, err)
+	}
+	if root != "" {
+		if err := enterDebian(root, dir); err != nil {
+			return err
+		}
 	}
 	etc := filepath.Join(dir, "etc")
 	for _, d := range []string{etc, filepath.Join(dir, "etc.work")} {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -15,8 +16,9 @@ const (
 	runPrefix  = "mybr-test-"
 )
 
-// runName names a test process so that no later process has the same name: by PID
-// and start time (field 22 of proc_pid_stat(5), in clock ticks after boot).
+// runName names a test process so that no other process has the same name: by PID,
+// start time (field 22 of proc_pid_stat(5), in clock ticks after boot) and PID
+// namespace, for control groups are shared with other namespaces.
 func runName(pid int) (string, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -27,11 +29,28 @@ func runName(pid int) (string, error) {
 	if len(fields) < 20 {
 		return "", fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
 	}
-	return fmt.Sprintf("%s%d-%s", runPrefix, pid, fields[19]), nil
+	suffix, err := pidNamespace()
+	return fmt.Sprintf("%s%d-%s%s", runPrefix, pid, fields[19], suffix), err
 }
 
-// sweepDead removes what test processes left that are no more.
+// pidNamespace is this process's as it stands at the end of run names: a dot and the
+// inode (namespaces(7)).
+func pidNamespace() (string, error) {
+	info, err := os.Stat("/proc/self/ns/pid")
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf(".%d", info.Sys().(*syscall.Stat_t).Ino), nil
+}
+
+// sweepDead removes what test processes of this PID namespace left that are no more. Of
+// what can't be removed it tells, and leaves it to the next one: the last process of a
+// killed run may be just about to end.
 func sweepDead() error {
+	here, err := pidNamespace()
+	if err != nil {
+		return err
+	}
 	left := map[string]bool{}
 	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), runPrefix+"*"))
 	if err != nil {
@@ -44,7 +63,7 @@ func sweepDead() error {
 	for _, path := range append(dirs, groups...) {
 		parts := strings.SplitN(strings.TrimPrefix(filepath.Base(path), runPrefix), "-", 3)
 		pid, err := strconv.Atoi(parts[0])
-		if err != nil || len(parts) < 2 {
+		if err != nil || len(parts) < 2 || !strings.HasSuffix(parts[1], here) {
 			continue
 		}
 		run := runPrefix + parts[0] + "-" + parts[1]
@@ -52,11 +71,12 @@ func sweepDead() error {
 			left[run] = true
 		}
 	}
-	var errs []error
 	for run := range left {
-		errs = append(errs, sweepWorld(run, filepath.Join(os.TempDir(), run)))
+		if err := sweepWorld(run, filepath.Join(os.TempDir(), run)); err != nil {
+			fmt.Fprintf(os.Stderr, "world: sweep after %s: %v\n", run, err)
+		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // sweepWorld removes a directory and the control groups whose names begin with name.

@@ -15,6 +15,9 @@
 // the test does, however that ends; files and control groups are then removed by a
 // janitor process. See roles.go.
 //
+// The engine is the machine's own, or that of another Debian release, with all of that
+// release's programs around it: Config.Engine and debian.go.
+//
 // Be aware: it needs root and the programs of Debian's docker.io and iptables. A test
 // binary must call Main first thing in TestMain, since the helper processes are the
 // test binary itself. Control groups belong to the machine, not to a namespace: those
@@ -54,6 +57,7 @@ type Config struct {
 	Variant    string   // of iptables, for dockerd and mybr: "nft" or "legacy"; "": $MYBR_TEST_IPTABLES, else the machine's own
 	Driver     string   // "mybr" or "bridge", Docker's own; "": $MYBR_TEST_DRIVER, else mybr
 	LANs       []string // addresses of more hosts of the LAN, in 192.0.2.0/24
+	Engine     string   // "28.5" or "26.1"; "": $MYBR_TEST_ENGINE, else the machine's own
 }
 
 // World is one engine with its LAN.
@@ -68,6 +72,7 @@ type World struct {
 	lab    *lab
 	name   string // also of its control group
 	dir    string // everything of it that a reboot keeps
+	debian string // its engine's root directory; "": the machine's
 	lan    *lan
 	boot   *boot
 	docker *daemon
@@ -95,7 +100,11 @@ func New(t T, cfg Config) *World {
 	if cfg.Variant == "" {
 		cfg.Variant = os.Getenv("MYBR_TEST_IPTABLES")
 	}
+	if cfg.Engine == "" {
+		cfg.Engine = os.Getenv("MYBR_TEST_ENGINE")
+	}
 	w := &World{t: t, cfg: cfg, lab: l, Driver: cfg.Driver}
+	w.engine()
 	w.name, w.dir, err = l.newWorld()
 	if err != nil {
 		t.Fatalf("world: %v", err)
@@ -105,6 +114,22 @@ func New(t T, cfg Config) *World {
 		t.Fatalf("world: %v", err)
 	}
 	return w
+}
+
+// engine skips the test if the wanted engine can't be had.
+func (w *World) engine() {
+	w.t.Helper()
+	d := w.lab.engine(w.cfg.Engine)
+	if d.err != nil {
+		w.t.Fatalf("world: %v", d.err)
+	}
+	if d.skip != "" {
+		w.t.Skipf("world: %s", d.skip)
+	}
+	w.debian = d.root
+	if _, err := lookPath("dockerd", "", filepath.Join("/", w.debian)); err != nil {
+		w.t.Skipf("world: %v", err)
+	}
 }
 
 // Driver is the driver that tests are about when they don't say: $MYBR_TEST_DRIVER,
@@ -160,7 +185,7 @@ func (w *World) powerOn() error {
 		return err
 	}
 	var err error
-	if w.boot, err = newBoot(w.dir); err != nil {
+	if w.boot, err = newBoot(w.dir, w.debian); err != nil {
 		return err
 	}
 	w.Host = &Place{w: w, Name: "host", netns: w.boot.net, handle: w.boot.handle}
