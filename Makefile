@@ -74,8 +74,8 @@ test: test-unit test-integration lint ## Run everything: unit tests, integration
 test-unit: need-test ## Run the tests that need no Docker, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
 
-test-integration: need-engine need-compose ## Run the tests with a real Docker Engine and real packets, in namespaces of their own
-	go test -count=1 -timeout 25m $(GOTESTFLAGS) ./integration/...
+test-integration: need-engine need-test need-compose ## Run the tests with a real Docker Engine and real packets, in namespaces of their own; mybr is built with the race detector
+	MYBR_TEST_RACE=1 go test -count=1 -timeout 25m $(GOTESTFLAGS) ./integration/...
 
 bench: need-engine ## Compare the speed of published ports with Docker's own driver, on one engine
 	go test ./integration -run '^$$' -bench . -benchtime 5x

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/store"
 )
+
+// Settle is how long the container's end of a veth pair may stay on the host after Join:
+// Docker moves it into the sandbox in well under a second, on a busy host in a few.
+const Settle = 30 * time.Second
 
 // bury forgets an endpoint if dead says so, and reports whether it is gone. Docker
 // does not tell of every endpoint that it forgets: not after it was killed, not while
@@ -63,6 +68,25 @@ func (d *Driver) ForgetDead() error {
 		}
 		return nil
 	})
+	return err
+}
+
+// ForgetPutBack removes the endpoints that Docker has left without saying so: it was told
+// that mybr was away, and has put the container's ends back on the host. It is for Settle
+// after the start of a process.
+func (d *Driver) ForgetPutBack(ctx context.Context) error {
+	var ids []string
+	err := d.store.View(func(tx *store.Tx) error {
+		for _, e := range tx.Endpoints() {
+			if e.Sandbox != "" {
+				ids = append(ids, e.ID)
+			}
+		}
+		return nil
+	})
+	for _, id := range ids {
+		d.bury(ctx, id, d.leftForGood)
+	}
 	return err
 }
 
@@ -156,6 +180,7 @@ func (d *Driver) deleteNetwork(tx *store.Tx, id string) error {
 			continue
 		}
 		d.orphans.forget(e.ID)
+		d.joins.forget(e.ID)
 		if err := tx.DeleteEndpoint(e.ID); err != nil {
 			return err
 		}
@@ -183,8 +208,48 @@ func vethGone(e model.Endpoint, links map[string]bool) bool { return !links[e.Ho
 // Docker has given to another one, if its veth pair is gone or if it is an orphan, or if
 // Docker has put the container's end back on the host.
 func (d *Driver) lostAddress(e model.Endpoint, links map[string]bool) bool {
-	putBack := e.Sandbox != "" && links[e.PeerIface()]
-	return vethGone(e, links) || d.orphans.has(e.ID) || putBack
+	return vethGone(e, links) || d.orphans.has(e.ID) || putBack(e, links)
+}
+
+// putBack says that the container's end of an endpoint that has joined is on the host:
+// Docker has not taken it yet, or has left without a word that reached mybr.
+func putBack(e model.Endpoint, links map[string]bool) bool {
+	return e.Sandbox != "" && links[e.PeerIface()]
+}
+
+// leftForGood says that an endpoint is dead whose container's end is on the host although
+// Docker has had all the time to take it.
+func (d *Driver) leftForGood(e model.Endpoint, links map[string]bool) bool {
+	return vethGone(e, links) || putBack(e, links) && d.joins.since(e.ID) > d.settle
+}
+
+// joins are the times at which endpoints joined; of those that joined before this process
+// began, its beginning.
+type joins struct {
+	begun time.Time
+	mu    sync.Mutex
+	at    map[string]time.Time
+}
+
+func (j *joins) note(id string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.at[id] = time.Now()
+}
+
+func (j *joins) since(id string) time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if at, ok := j.at[id]; ok {
+		return time.Since(at)
+	}
+	return time.Since(j.begun)
+}
+
+func (j *joins) forget(id string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.at, id)
 }
 
 // orphans are the endpoints that had not joined a sandbox when this process began,

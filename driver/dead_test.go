@@ -85,3 +85,49 @@ func TestEndpointsThatEndedWhileMybrWasAway(t *testing.T) {
 		t.Errorf("left are %v, want %v", left, want)
 	}
 }
+
+// Docker removes a container while mybr is away: it puts the container's end back on the
+// host, and nobody tells mybr. A container that is just being started looks the same.
+func TestEndpointsThatDockerLeftWhileMybrWasAway(t *testing.T) {
+	left := func(t *testing.T) *world {
+		w := newWorld(t)
+		w.running()
+		w.Driver.sync = portsFollow{w.sync, w.ports}
+		w.host.foreign = []model.Link{{Name: model.Endpoint{ID: ep1}.PeerIface(), Kind: "veth"}}
+		_, err := w.createEndpoint(netA, ep2, "10.1.0.9/24")
+		must(t, err)
+		return w
+	}
+	want := func(t *testing.T, w *world, ids ...string) {
+		t.Helper()
+		var have []string
+		for _, e := range w.store.Snapshot().Endpoints {
+			have = append(have, e.ID)
+		}
+		if !slices.Equal(have, ids) {
+			t.Errorf("have endpoints %v, want %v", have, ids)
+		}
+	}
+	t.Run("its port is wanted", func(t *testing.T) {
+		w := left(t)
+		w.settle = -1
+		must(t, w.pec(netA, ep2, port8080))
+		want(t, w, ep2)
+	})
+	t.Run("its port is wanted while it starts", func(t *testing.T) {
+		w := left(t)
+		if err := w.pec(netA, ep2, port8080); err == nil {
+			t.Error("the port of a container that is being started was taken")
+		}
+		want(t, w, ep1, ep2)
+	})
+	t.Run("some time after the start", func(t *testing.T) {
+		w := left(t)
+		w.restart()
+		must(t, w.ForgetPutBack(ctx))
+		want(t, w, ep1, ep2)
+		w.settle = -1
+		must(t, w.ForgetPutBack(ctx))
+		want(t, w, ep2)
+	})
+}

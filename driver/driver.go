@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/docker/go-plugins-helpers/network"
 
@@ -73,11 +74,14 @@ type Driver struct {
 	networks  locks // network calls write, endpoint calls read
 	endpoints locks
 	orphans   orphans
+	joins     joins
+	settle    time.Duration // Settle
 }
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
 	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, warn: c.Warn}
+	d.settle, d.joins = Settle, joins{begun: time.Now(), at: map[string]time.Time{}}
 	if d.warn == nil {
 		d.warn = func(string, ...any) {}
 	}

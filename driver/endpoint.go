@@ -64,6 +64,7 @@ func (d *Driver) DeleteEndpoint(ctx context.Context, r *network.DeleteEndpointRe
 // forget removes an endpoint's record. The caller holds its lock.
 func (d *Driver) forget(ctx context.Context, e model.Endpoint) error {
 	d.orphans.forget(e.ID)
+	d.joins.forget(e.ID)
 	return d.remove(ctx, e.HostIface(), func(tx *store.Tx) error { return tx.DeleteEndpoint(e.ID) })
 }
 

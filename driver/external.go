@@ -140,7 +140,7 @@ func (d *Driver) reserve(ctx context.Context, owner string, reqs []model.PortReq
 	}
 	buried := false
 	for _, id := range d.rivals(owner, reqs) {
-		buried = d.bury(ctx, id, vethGone) || buried
+		buried = d.bury(ctx, id, d.leftForGood) || buried
 	}
 	if !buried {
 		return nil, nil, err

@@ -44,6 +44,7 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 		return nil, err
 	}
 	d.orphans.forget(e.ID)
+	d.joins.note(e.ID)
 	return joinResponse(n, e), nil
 }
 

@@ -31,6 +31,7 @@ func TestLifecycle(t *testing.T) {
 		{name: "reboot", test: reboot},
 		{name: "same_address_again", test: sameAddress},
 		{name: "rounds", test: rounds},
+		{name: "containers_removed_without_mybr", driver: "mybr", test: removedWithoutMybr},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.driver != "" && test.driver != world.Driver() {

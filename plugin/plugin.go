@@ -72,6 +72,10 @@ func Run(ctx context.Context, c Config) error {
 		if err := networks.ForgetUnanswered(ctx); err != nil {
 			c.Log.WithError(err).Warn("networks that Docker does not have may still be there")
 		}
+	}, func(ctx context.Context) {
+		if err := networks.ForgetPutBack(ctx); err != nil {
+			c.Log.WithError(err).Warn("endpoints that Docker has left may still be there")
+		}
 	})
 	defer stop()
 	calls := &handler{
@@ -172,8 +176,9 @@ func newHost(c Config, records *store.Store) (*host, error) {
 
 // start makes the first pass and then every pass that is asked for, until stop is
 // called. ctx's end does not stop it: the last calls still need it. ready is closed
-// once the first pass and what is to be done behind it have ended.
-func (h *host) start(ctx context.Context, behind func(context.Context)) (stop func(), ready <-chan struct{}) {
+// once the first pass and what is to be done behind it have ended; later is done when
+// Docker has had the time to finish what it was at.
+func (h *host) start(ctx context.Context, behind, later func(context.Context)) (stop func(), ready <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	begun := make(chan struct{})
 	var running sync.WaitGroup
@@ -186,8 +191,12 @@ func (h *host) start(ctx context.Context, behind func(context.Context)) (stop fu
 		}
 		behind(ctx)
 		close(begun)
+		settled := time.NewTimer(driver.Settle)
+		defer settled.Stop()
 		for {
 			select {
+			case <-settled.C:
+				later(ctx)
 			case <-h.doubts:
 				_ = h.reconciler.Resync(ctx) // a pass logs what went wrong
 			case <-ctx.Done():
