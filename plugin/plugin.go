@@ -152,6 +152,11 @@ type host struct {
 }
 
 func newHost(c Config, records *store.Store) (*host, error) {
+	switch c.Firewall {
+	case firewallAuto, firewallIptables: // the only backend, so auto has no choice
+	default:
+		return nil, fmt.Errorf("firewall %q: want one of %s", c.Firewall, strings.Join(Firewalls(), ", "))
+	}
 	filter, err := iptables.New(iptables.Config{Said: c.Log.Infof, Warn: c.Log.Warnf})
 	if err != nil {
 		return nil, err
