@@ -46,7 +46,7 @@ func Render(s model.Snapshot, o Options) Host {
 		}
 		networks[n.ID] = n
 		h.Links.Bridges = append(h.Links.Bridges, renderBridge(n))
-		h.Firewall.Networks = append(h.Firewall.Networks, renderPolicy(n))
+		h.Firewall.Networks = append(h.Firewall.Networks, renderPolicy(n, o))
 		renderSysctls(h.Sysctls, n)
 	}
 	for _, e := range s.Endpoints {
