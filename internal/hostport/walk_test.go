@@ -160,9 +160,9 @@ func (w *walk) held() map[string]string {
 // firstFree is the lowest number of the request that is free for the owner on every
 // address; 0 if none is.
 func firstFree(held map[string]string, owner string, req model.PortRequest) int {
-	addrs := []string{"0.0.0.0", "::"}
-	if req.HostIP.IsValid() {
-		addrs = []string{req.HostIP.String()}
+	var addrs []string
+	for _, w := range ways(req) {
+		addrs = append(addrs, w.Host.String())
 	}
 	free := func(addr string, port int) bool {
 		rivals := []string{"0.0.0.0", "127.0.0.1"}

@@ -15,12 +15,12 @@ func TestAddressMovesToAnotherMAC(t *testing.T) {
 	br := bridge(1)
 	pair := func(n byte, address string) Veth {
 		v := veth(n, br)
-		v.Address = netip.MustParseAddr(address)
+		v.V4 = netip.MustParseAddr(address)
 		return v
 	}
 	box := func(v Veth) *nettest.Host {
 		b := h.Peer(v.Peer)
-		b.Adopt(h, v.Peer, nettest.End{Name: "eth0", Addresses: []string{v.Address.String() + "/16"}})
+		b.Adopt(h, v.Peer, nettest.End{Name: "eth0", Addresses: []string{v.V4.String() + "/16"}})
 		return b
 	}
 	before, neighbour, after := pair(1, "172.21.0.2"), pair(2, "172.21.0.3"), pair(3, "172.21.0.2")

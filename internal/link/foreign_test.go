@@ -92,7 +92,7 @@ func TestForeign(t *testing.T) {
 // goes again, even where the kernel takes others with it.
 func TestBridgeOfSomebodyElse(t *testing.T) {
 	h := nettest.New(t)
-	br := Bridge{Name: "br0", Address: netip.MustParsePrefix("172.30.0.1/16")}
+	br := Bridge{Name: "br0", V4: netip.MustParsePrefix("172.30.0.1/16")}
 	v := veth(1, br)
 	want, none := set([]Bridge{br}, v), set(nil)
 	errs := refused(t, nil, want)
@@ -110,7 +110,7 @@ func TestBridgeOfSomebodyElse(t *testing.T) {
 	h.Run("ip", "addr", "add", "172.30.0.7/16", "brd", "+", "dev", "br0")
 	other := want
 	other.Bridges = []Bridge{br}
-	other.Bridges[0].Address = netip.MustParsePrefix("172.30.0.9/16")
+	other.Bridges[0].V4 = netip.MustParsePrefix("172.30.0.9/16")
 	apply(t, &want, other)
 	for i, address := range []string{"172.30.0.1", "172.30.0.7", "172.30.0.9"} {
 		if has := strings.Contains(dumpText(t, h), address+"/16"); has != (i > 0) {

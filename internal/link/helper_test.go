@@ -107,7 +107,7 @@ func mac(n byte) model.MAC { return model.MAC{0x02, 0x42, 0, 0, 0, n} }
 func bridge(n byte) Bridge {
 	return Bridge{
 		Name: fmt.Sprintf("mybr%d", n), Owned: true, Alias: fmt.Sprintf("%s%04d", AliasNetwork, n),
-		MAC: mac(100 + n), Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 20 + n, 0, 1}), 16),
+		MAC: mac(100 + n), V4: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 20 + n, 0, 1}), 16),
 	}
 }
 

@@ -162,7 +162,7 @@ func TestMend(t *testing.T) {
 func TestNothingToDo(t *testing.T) {
 	h := nettest.New(t)
 	b1, b2 := bridge(1), bridge(2)
-	b2.MTU, b2.Address = 1400, netip.Prefix{}
+	b2.MTU, b2.V4 = 1400, netip.Prefix{}
 	v1, v2 := veth(1, b1), veth(2, b2)
 	v1.Hairpin, v2.Isolated = true, true
 	want := set([]Bridge{b1, b2}, v1, v2)
