@@ -183,12 +183,14 @@ func publish(t *testing.T, m *Manager, reqs ...model.PortRequest) Set {
 	return want
 }
 
+func set(bindings ...Binding) Set { return Set{Bindings: bindings} }
+
 func setOf(owner string, bindings []model.PortBinding) Set {
-	var s Set
+	var all []Binding
 	for _, b := range bindings {
-		s = append(s, Binding{Owner: owner, PortBinding: b})
+		all = append(all, Binding{Owner: owner, PortBinding: b})
 	}
-	return s
+	return set(all...)
 }
 
 func text(bindings []model.PortBinding) string {

@@ -285,7 +285,7 @@ func TestTwoThousandPortsTakeWellUnderASecond(t *testing.T) {
 	if g, s := runtime.NumGoroutine()-goroutines, openSockets(t)-sockets; g > 4000 || s != 4000 {
 		t.Errorf("%d goroutines and %d sockets for 4000 ports", g, s)
 	}
-	apply(t, m, nil)
+	apply(t, m, Set{})
 	t.Logf("reserved in %v, adopted in %v, closed in %v", reserved, applied, time.Since(began)-reserved-applied)
 	if len(got) != 4000 || time.Since(began) > 3*time.Second {
 		t.Errorf("%d bindings in %v", len(got), time.Since(began))

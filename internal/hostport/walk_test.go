@@ -115,7 +115,7 @@ func (w *walk) compare(rt *rapid.T) {
 func (w *walk) apply(rt *rapid.T) {
 	var want Set
 	for _, owner := range slices.Sorted(maps.Keys(w.records)) {
-		want = append(want, setOf(owner, w.records[owner])...)
+		want.Bindings = append(want.Bindings, setOf(owner, w.records[owner]).Bindings...)
 	}
 	if err := w.m.Apply(rt.Context(), nil, want); err != nil {
 		rt.Fatal(err)

@@ -48,6 +48,9 @@ func Render(s model.Snapshot, o Options) Host {
 		h.Links.Bridges = append(h.Links.Bridges, renderBridge(n))
 		h.Firewall.Networks = append(h.Firewall.Networks, renderPolicy(n))
 		renderSysctls(h.Sysctls, n)
+		if n.Internal {
+			h.Ports.Shun = append(h.Ports.Shun, n.Bridge)
+		}
 	}
 	for _, e := range s.Endpoints {
 		n, ok := networks[e.NetworkID]
@@ -61,7 +64,7 @@ func Render(s model.Snapshot, o Options) Host {
 		renderEndpointSysctls(h.Sysctls, n, e)
 		h.Firewall.Openings = append(h.Firewall.Openings, openings(n, e, o)...)
 		for _, b := range e.Ports {
-			h.Ports = append(h.Ports, hostport.Binding{Owner: e.ID, PortBinding: b})
+			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.ID, PortBinding: b})
 			if translated(n, b) {
 				h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, PortBinding: b})
 			}
@@ -163,11 +166,12 @@ func renderEndpointSysctls(set sysctl.Set, n model.Network, e model.Endpoint) {
 
 func (h *Host) sort() {
 	slices.SortFunc(h.Links.Bridges, func(a, b link.Bridge) int { return cmp.Compare(a.Name, b.Name) })
+	slices.Sort(h.Ports.Shun)
 	slices.SortFunc(h.Links.Veths, func(a, b link.Veth) int { return cmp.Compare(a.Host, b.Host) })
 	slices.SortFunc(h.Firewall.Networks, func(a, b firewall.Network) int { return cmp.Compare(a.Bridge, b.Bridge) })
 	slices.SortFunc(h.Firewall.Ports, func(a, b firewall.Port) int { return compareBindings(a.PortBinding, b.PortBinding) })
 	slices.SortFunc(h.Firewall.Openings, compareOpenings)
-	slices.SortStableFunc(h.Ports, func(a, b hostport.Binding) int {
+	slices.SortStableFunc(h.Ports.Bindings, func(a, b hostport.Binding) int {
 		return cmp.Or(cmp.Compare(a.Owner, b.Owner), compareBindings(a.PortBinding, b.PortBinding))
 	})
 }

@@ -73,10 +73,10 @@ func TestRender(t *testing.T) {
 			"net/ipv6/conf/br-4f2a1b3c4d5e/accept_ra":   "0",
 			"net/ipv6/conf/veth0123456789/disable_ipv6": "1",
 		},
-		Ports: hostport.Set{
+		Ports: hostport.Set{Bindings: []hostport.Binding{
 			{Owner: "0123456789abcdef0123456789abcdef", PortBinding: tcp},
 			{Owner: "0123456789abcdef0123456789abcdef", PortBinding: udp},
-		},
+		}},
 	}
 	if got := Render(snapshot(), Options{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -147,8 +147,8 @@ func TestRenderTranslatesOnlyWhatNATCanCarry(t *testing.T) {
 		s := snapshot()
 		s.Endpoints[0].Ports = []model.PortBinding{binding(model.TCP, host, "172.18.0.2:80", 1)}
 		h := Render(s, Options{})
-		if len(h.Firewall.Ports) != want || len(h.Ports) != 1 {
-			t.Errorf("%s: %d translated, %d held; want %d and 1", host, len(h.Firewall.Ports), len(h.Ports), want)
+		if len(h.Firewall.Ports) != want || len(h.Ports.Bindings) != 1 {
+			t.Errorf("%s: %d translated, %d held; want %d and 1", host, len(h.Firewall.Ports), len(h.Ports.Bindings), want)
 		}
 	}
 }
@@ -172,7 +172,7 @@ func TestRenderDoesNotDependOnOrder(t *testing.T) {
 func TestRenderLeavesOutOrphans(t *testing.T) {
 	s := snapshot()
 	s.Networks = nil
-	if h := Render(s, Options{}); len(h.Links.Veths)+len(h.Ports)+len(h.Firewall.Ports) != 0 {
+	if h := Render(s, Options{}); len(h.Links.Veths)+len(h.Ports.Bindings)+len(h.Firewall.Ports) != 0 {
 		t.Errorf("an endpoint without its network got %+v", h)
 	}
 }
