@@ -40,11 +40,15 @@ func sets(joined bool) *rapid.Generator[Set] {
 				if rapid.Bool().Draw(t, "inhibit_ipv4") {
 					b.Alias, b.V4 = b.Alias+"i", netip.Prefix{}
 				}
+				b.V6 = rapid.SampledFrom([]netip.Prefix{{}, b.V6, netip.MustParsePrefix("fd00:20::9/48"), netip.MustParsePrefix("fe80::1/64")}).Draw(t, "IPv6")
+				if b.V6 != bridge(n).V6 {
+					b.Alias += b.V6.String() // another network
+				}
 				s.Bridges = append(s.Bridges, b)
 			}
 		}
 		if rapid.Bool().Draw(t, "foreign bridge") {
-			s.Bridges = append(s.Bridges, Bridge{Name: "br0", V4: netip.MustParsePrefix("192.0.2.1/24")})
+			s.Bridges = append(s.Bridges, Bridge{Name: "br0", V4: netip.MustParsePrefix("192.0.2.1/24"), V6: netip.MustParsePrefix("2001:db8:2::1/64")})
 		}
 		for n := byte(1); n <= 3 && len(s.Bridges) > 0; n++ {
 			if !rapid.Bool().Draw(t, "veth") {
@@ -80,7 +84,7 @@ func after(t testing.TB, h *nettest.Host, applies ...func() error) (text string,
 			}
 		}
 		text = dumpText(t, h)
-		br0 := Set{Bridges: []Bridge{{Name: "br0", V4: netip.MustParsePrefix("192.0.2.1/24")}}}
+		br0 := Set{Bridges: []Bridge{{Name: "br0", V4: netip.MustParsePrefix("192.0.2.1/24"), V6: netip.MustParsePrefix("2001:db8:2::1/64")}}}
 		apply(t, nil, br0)
 		apply(t, &br0, Set{})
 		if left := dumpText(t, h); left != clean {
