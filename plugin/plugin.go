@@ -161,17 +161,21 @@ func newHost(c Config, records *store.Store) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	settings := &sysctl.Applier{Root: c.SysctlRoot, Said: c.Log.Infof}
 	h := &host{
 		filter: filter,
 		ports:  hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
-		links:  &link.Applier{Warn: c.Log.Warnf},
+		links: &link.Applier{Warn: c.Log.Warnf, Prepare: func(ctx context.Context, b link.Bridge) error {
+			return settings.Apply(ctx, nil, reconcile.BridgeSettings(b))
+		}},
 		doubts: make(chan struct{}, 1),
 	}
+	settings.Before = warnOfRouters(settings, h.links.Learned, c.Log.Warnf)
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: records.Snapshot,
 		Firewall: filter,
 		Links:    h.links,
-		Sysctls:  &sysctl.Applier{Root: c.SysctlRoot, Said: c.Log.Infof},
+		Sysctls:  settings,
 		Ports:    h.ports,
 		Forget:   conntrack.Forget,
 		Log:      c.Log,
