@@ -9,6 +9,11 @@ import (
 func scenarios() []scenario {
 	return slices.Concat(
 		networkScenarios(),
+		publishScenarios(),
+		accessScenarios(),
+		optionScenarios(),
+		errorScenarios(),
+		lifecycleScenarios(),
 	)
 }
 
