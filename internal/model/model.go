@@ -87,7 +87,7 @@ type Network struct {
 	HostBinding netip.Addr // where ports are published that name no address; zero: everywhere, both families
 	Routes      []Route    // static routes given to each container
 
-	V4 Subnet
+	V4, V6 Subnet
 }
 
 // Route is a static route inside the containers of a network.
@@ -113,7 +113,7 @@ type Endpoint struct {
 	NetworkID string
 	MAC       MAC          // the container's end of the veth pair
 	MACGiven  bool         // Docker named the MAC, so it isn't told it
-	V4        netip.Prefix // address with the subnet's length; zero: none
+	V4, V6    netip.Prefix // addresses with the subnets' lengths; zero: none
 	Sandbox   string       // Docker's sandbox key; "" until Join and after Leave
 	Ports     []PortBinding
 }
