@@ -229,7 +229,7 @@ func leasesOf(taken map[netip.Addr]bool, read *int) func(netip.Addr) iter.Seq[ne
 // until it is used; with 60,000 leases, choosing the next address reads one or two of
 // them.
 func TestBigPool(t *testing.T) {
-	for _, subnet := range prefixes("10.0.0.0/8", "2001:db8::/32", "fd12:3456::/64", "fd12:3456::/8") {
+	for _, subnet := range prefixes("10.0.0.0/8", "fd00::/8") {
 		t.Run(subnet.String(), func(t *testing.T) {
 			d, s := newDriver(t)
 			id := pool(t, d, subnet.String(), "")
