@@ -28,14 +28,16 @@ type settlement struct {
 func (p *publication) agree(id string, reqs []model.PortRequest, only4, pin bool) (s settlement) {
 	others := p.others(id)
 	numbers := slices.SortedFunc(maps.Keys(others), compareNumbers)
-	used := map[number]bool{}
+	used := map[held]bool{}
 	for _, r := range reqs {
-		k, ok := choose(numbers, used, r)
+		k, ok := choose(numbers, others, used, r)
 		if !ok {
 			s.ask = append(s.ask, r)
 			continue
 		}
-		used[k] = true
+		for _, h := range others[k] {
+			used[h] = used[h] || like(r, h)
+		}
 		rest := s.settle(r, others[k], only4)
 		if pin {
 			rest.First, rest.Last = k.host, k.host
@@ -49,23 +51,19 @@ func (p *publication) agree(id string, reqs []model.PortRequest, only4, pin bool
 
 // settle returns what is left of a request beside what others hold of its number.
 func (s *settlement) settle(r model.PortRequest, others []held, only4 bool) model.PortRequest {
-	leave := func(w *model.Way) { *w, s.left = model.Way{}, true }
 	rest := r
 	for _, f := range families() {
 		w := f.way(&rest)
-		i := slices.IndexFunc(others, func(h held) bool { return inTheWay(*w, h) })
-		if i < 0 {
+		rivals := slices.DeleteFunc(slices.Clone(others), func(h held) bool { return !inTheWay(*w, h) })
+		if slices.ContainsFunc(rivals, func(h held) bool { return !outdoes(*w, h, only4) }) {
+			*w, s.left = model.Way{}, true
 			continue
 		}
-		if outdoes(*w, others[i], only4) {
-			s.taken = append(s.taken, others[i])
-			continue
-		}
-		leave(w)
+		s.taken = append(s.taken, rivals...)
 	}
 	// What the process would carry to IPv4 goes along with what needs no carrying.
 	if r.V4.Wanted() && !rest.V4.Wanted() && rest.V6.Wanted() && !straight(rest.V6.Host, rest.V6.Container) {
-		leave(&rest.V6)
+		rest.V6 = model.Way{}
 	}
 	return rest
 }
@@ -100,21 +98,28 @@ func (p *publication) others(id string) map[number][]held {
 	return all
 }
 
-// choose picks the lowest number that others have for the same port of the container and
-// that would do for a request.
-func choose(numbers []number, used map[number]bool, r model.PortRequest) (number, bool) {
+// choose picks the lowest number that others have for the same port of the container, at
+// an address like one that is asked for, and that would do for a request.
+func choose(numbers []number, others map[number][]held, used map[held]bool, r model.PortRequest) (number, bool) {
 	w := r.V4
 	if !w.Wanted() {
 		w = r.V6
 	}
 	i := slices.IndexFunc(numbers, func(k number) bool {
-		return k.proto == r.Proto && k.container == w.Container.Port() && !used[k] &&
-			(r.First == 0 || r.First <= k.host && k.host <= r.Last)
+		return k.proto == r.Proto && k.container == w.Container.Port() && (r.First == 0 || r.First <= k.host && k.host <= r.Last) &&
+			slices.ContainsFunc(others[k], func(h held) bool { return like(r, h) && (leeway(r) == 0 || !used[h]) })
 	})
 	if i < 0 {
 		return number{}, false
 	}
 	return numbers[i], true
+}
+
+// like reports whether what another endpoint holds may come of the same request.
+func like(r model.PortRequest, h held) bool {
+	return slices.ContainsFunc([]model.Way{r.V4, r.V6}, func(w model.Way) bool {
+		return inTheWay(w, h) || w.Wanted() && w.Host.IsUnspecified() && h.Host.Addr().IsUnspecified()
+	})
 }
 
 func compareNumbers(a, b number) int {

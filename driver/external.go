@@ -47,6 +47,7 @@ func (d *Driver) publish(ctx context.Context, e model.Endpoint, reqs []model.Por
 	// Also if all went well: what the pass adopted stays, but where nothing had changed it
 	// adopted nothing, and what is reserved stays bound for ever.
 	defer release()
+	defer d.bequeath(p, e.ID)()
 	err = d.commit(ctx, e.HostIface(), func(tx *store.Tx) error { return p.put(tx, before) })
 	wrap(&err, publishing, e.ID)
 	return err
@@ -92,6 +93,12 @@ func (d *Driver) portRequests(r *network.ProgramExternalConnectivityRequest) (n 
 	}
 	if n, e, err = d.endpoint(r.NetworkID, r.EndpointID); err != nil {
 		return n, e, nil, false, err
+	}
+	for _, entry := range entries {
+		if host, err := entry.host(); err == nil && host.IsValid() && familyOf(host).subnet(&n).Mode == model.ModeRouted && !n.Internal {
+			d.warn("endpoint %s: host address %s of its port %d/%s does not matter: %s of its network is routed",
+				short(e.ID), host, entry.Port, model.Proto(entry.Proto), familyOf(host))
+		}
 	}
 	reqs, err = parsePorts(entries, n, e, !only4)
 	return n, e, reqs, only4, err

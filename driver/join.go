@@ -45,7 +45,12 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 	}
 	defer d.sandboxes.lock(r.SandboxKey)()
 	err = d.commit(ctx, e.HostIface(), func(tx *store.Tx) error {
-		return change(tx, e.ID, func(e *model.Endpoint) { e.Sandbox, e.Open = r.SandboxKey, open })
+		return change(tx, e.ID, func(e *model.Endpoint) {
+			if e.Sandbox != "" && e.Sandbox != r.SandboxKey {
+				e.Ports, e.Wanted = nil, nil
+			}
+			e.Sandbox, e.Open = r.SandboxKey, open
+		})
 	})
 	if err != nil {
 		return nil, err

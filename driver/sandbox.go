@@ -94,18 +94,18 @@ func (d *Driver) withdraw(ctx context.Context, e model.Endpoint, change func(*st
 	if own := p.part(e.ID); own != nil {
 		own.ports, own.all = nil, nil
 	}
-	defer d.bequeath(p)()
+	defer d.bequeath(p, e.ID)()
 	return d.remove(ctx, e.HostIface(), func(tx *store.Tx) error {
 		return errors.Join(p.put(tx, before), change(tx))
 	})
 }
 
-// bequeath gives the others what they wanted and an endpoint had that has it no longer.
-// What they can't have they go on wanting.
-func (d *Driver) bequeath(p *publication) (release func()) {
+// bequeath gives all but one endpoint what they want and that one does not have. What they
+// can't have they go on wanting.
+func (d *Driver) bequeath(p *publication, id string) (release func()) {
 	var all []func()
 	for _, o := range p.parts {
-		if o.all == nil {
+		if o.e.ID == id || o.all == nil {
 			continue
 		}
 		release, err := p.reserve(d.ports, o.e.ID, o.all, false)
@@ -130,7 +130,7 @@ func (d *Driver) inherit(ctx context.Context, sandbox string) {
 		return
 	}
 	before := p.clone()
-	defer d.bequeath(p)()
+	defer d.bequeath(p, "")()
 	if err := d.commit(ctx, p.parts[0].e.HostIface(), func(tx *store.Tx) error { return p.put(tx, before) }); err != nil {
 		d.warn("publish ports that another endpoint had: %v", err)
 	}

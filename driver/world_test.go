@@ -139,6 +139,7 @@ type fakePorts struct {
 	store    *store.Store // what is recorded there is not given back
 	owner    map[uint16]string
 	hasIPv6  bool // of the host
+	refuse   error
 	released int
 	reqs     []model.PortRequest // of the last call
 }
@@ -147,6 +148,9 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reqs = reqs
+	if p.refuse != nil {
+		return nil, nil, p.refuse
+	}
 	var got []model.PortBinding
 	var mine []uint16
 	for _, r := range slices.SortedStableFunc(slices.Values(reqs), func(a, b model.PortRequest) int { return cmp.Compare(leeway(a), leeway(b)) }) {
@@ -174,6 +178,9 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 			}
 		}
 	}
+	slices.SortFunc(got, func(a, b model.PortBinding) int {
+		return cmp.Or(cmp.Compare(a.Proto, b.Proto), a.Host.Compare(b.Host), a.Container.Compare(b.Container))
+	})
 	return got, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
