@@ -228,8 +228,9 @@ func TestForeignUntouched(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		rapid.Check(t, func(r *rapid.T) {
 			steps := rapid.SliceOfN(policies(), 1, 3).Draw(r, "steps")
+			layout := rapid.SampledFrom([]func(*nettest.Host){k.docker2010, k.docker285}).Draw(r, "docker")
 			h.Fresh(func(h *nettest.Host) {
-				k.docker2010(h)
+				layout(h)
 				k.do(h, `
 					-P INPUT DROP
 					-N MYBRIDGE
@@ -238,6 +239,7 @@ func TestForeignUntouched(t *testing.T) {
 					-A FORWARD -j DROP
 					-I DOCKER-USER -i eth0 -p tcp -m comment --comment x -j ACCEPT
 					-A DOCKER-USER -j LOG
+					-A DOCKER-ISOLATION-STAGE-2 -j LOG
 					-t nat -I POSTROUTING -s 172.18.0.0/16 -d 10.0.0.0/8 -j ACCEPT
 					-t nat -A PREROUTING -p tcp --dport 2222 -j DNAT --to-destination 172.18.0.9:22
 					-t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
