@@ -26,6 +26,7 @@ import (
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall/iptables"
+	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/reconcile"
@@ -148,6 +149,7 @@ type host struct {
 	filter     *iptables.Backend
 	ports      *hostport.Manager
 	links      *link.Applier
+	firewalld  *firewalld.Applier
 	doubts     chan struct{} // holds one
 }
 
@@ -162,19 +164,21 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		return nil, err
 	}
 	h := &host{
-		filter: filter,
-		ports:  hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
-		links:  &link.Applier{Warn: c.Log.Warnf},
-		doubts: make(chan struct{}, 1),
+		filter:    filter,
+		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
+		links:     &link.Applier{Warn: c.Log.Warnf},
+		firewalld: &firewalld.Applier{Said: c.Log.Infof},
+		doubts:    make(chan struct{}, 1),
 	}
 	h.reconciler = reconcile.New(reconcile.Config{
-		Snapshot: records.Snapshot,
-		Firewall: filter,
-		Links:    h.links,
-		Sysctls:  &sysctl.Applier{Root: c.SysctlRoot, Said: c.Log.Infof},
-		Ports:    h.ports,
-		Forget:   conntrack.Forget,
-		Log:      c.Log,
+		Snapshot:  records.Snapshot,
+		Firewalld: h.firewalld,
+		Firewall:  filter,
+		Links:     h.links,
+		Sysctls:   &sysctl.Applier{Root: c.SysctlRoot, Said: c.Log.Infof},
+		Ports:     h.ports,
+		Forget:    conntrack.Forget,
+		Log:       c.Log,
 	})
 	return h, nil
 }
@@ -188,6 +192,7 @@ func (h *host) start(ctx context.Context, behind, later func(context.Context)) (
 	begun := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() { h.reconciler.Run(ctx) })
+	running.Go(func() { h.besideFirewalld(ctx) })
 	running.Go(func() {
 		select {
 		case <-h.reconciler.Ready():
