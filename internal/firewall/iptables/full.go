@@ -93,7 +93,7 @@ func settled(f found) bool {
 // fill makes mybr's chains of a variant hold the ruleset, and the jumps lead there.
 // Chains that hold it already are left alone, and with them their counters.
 func (b *Backend) fill(ctx context.Context, f found, want ruleset) error {
-	edits := f.edits(jumps(ipv4()))
+	edits := f.edits(append(jumps(ipv4()), f.misplaced()...))
 	var input strings.Builder
 	for _, t := range want {
 		var lines strings.Builder
