@@ -3,6 +3,7 @@ package firewalld
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,12 +120,42 @@ func (f *fake) disown() {
 
 // enter begins a call: it writes it down, and waits if the fake hangs.
 func (f *fake) enter(call string) func() {
-	if f.hang != nil {
-		<-f.hang
-	}
 	f.mu.Lock()
+	if hang := f.hang; hang != nil {
+		f.mu.Unlock()
+		<-hang
+		f.mu.Lock()
+	}
 	f.calls = append(f.calls, call)
 	return f.mu.Unlock
+}
+
+// locked lets the test look at what the fake remembers, and change it.
+func (f *fake) locked(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+}
+
+// inZones is a copy of what is in which zone.
+func (f *fake) inZones() map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.in)
+}
+
+// reloaded is how often it was told to reload.
+func (f *fake) reloaded() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reloads
+}
+
+// knows reports whether it goes by a policy.
+func (f *fake) knows(policy string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Contains(f.policies, policy)
 }
 
 // took returns the calls since the last time.
@@ -146,10 +177,11 @@ func (f *fake) list(names *[]string) ([]string, *dbus.Error) {
 }
 
 func (f *fake) getPolicies() ([]string, *dbus.Error) {
+	defer f.enter("list")()
 	if f.policies == nil {
 		return nil, &dbus.ErrMsgUnknownMethod
 	}
-	return f.list(&f.policies)
+	return slices.Clone(f.policies), nil
 }
 
 func (f *fake) names(kind string) ([]string, *dbus.Error) {

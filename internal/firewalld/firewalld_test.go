@@ -40,7 +40,7 @@ func TestApply(t *testing.T) {
 	b := startBus(t, t.TempDir())
 	f := startFake(t, b)
 	a, said := applier(b)
-	f.in["theirs"], f.in["lan0"] = zone, "trusted"
+	f.locked(func() { f.in["theirs"], f.in["lan0"] = zone, "trusted" })
 
 	must(t, a.Apply(ctx(t), nil, Set{}))
 	if calls := f.took(); calls != nil {
@@ -49,15 +49,15 @@ func TestApply(t *testing.T) {
 
 	want := Set{Interfaces: []string{"br-a", "br-b", "lan0"}}
 	must(t, a.Apply(ctx(t), nil, want))
-	if got := f.took(); !slices.Contains(got, "add zone docker ACCEPT <nil> <nil>\n") || f.reloads != 1 {
-		t.Errorf("calls %q, %d reloads", got, f.reloads)
+	if got := f.took(); !slices.Contains(got, "add zone docker ACCEPT <nil> <nil>\n") || f.reloaded() != 1 {
+		t.Errorf("calls %q, %d reloads", got, f.reloaded())
 	}
 	if len(*said) != 2 || !strings.Contains((*said)[1], "lan0 stays in the zone trusted") {
 		t.Errorf("said %q", *said)
 	}
 	expect := map[string]string{"theirs": zone, "lan0": "trusted", "br-a": zone, "br-b": zone}
-	if !maps.Equal(f.in, expect) {
-		t.Errorf("zones %v, want %v", f.in, expect)
+	if !maps.Equal(f.inZones(), expect) {
+		t.Errorf("zones %v, want %v", f.inZones(), expect)
 	}
 
 	must(t, a.Apply(ctx(t), nil, want))
@@ -73,8 +73,8 @@ func TestApply(t *testing.T) {
 		t.Errorf("called %q, want %q", got, want)
 	}
 	must(t, a.Apply(ctx(t), &next, Set{}))
-	if expect := map[string]string{"theirs": zone, "lan0": "trusted"}; !maps.Equal(f.in, expect) {
-		t.Errorf("zones %v, want %v", f.in, expect)
+	if expect := map[string]string{"theirs": zone, "lan0": "trusted"}; !maps.Equal(f.inZones(), expect) {
+		t.Errorf("zones %v, want %v", f.inZones(), expect)
 	}
 }
 
@@ -84,21 +84,21 @@ func TestPolicy(t *testing.T) {
 	a, _ := applier(b)
 	plain := Set{Interfaces: []string{"br-a"}}
 	must(t, a.Apply(ctx(t), nil, plain))
-	if slices.Contains(f.policies, policy) {
+	if f.knows(policy) {
 		t.Error("a policy was made for nothing")
 	}
 	f.took()
 	direct := Set{Interfaces: []string{"br-a"}, Forward: true}
 	must(t, a.Apply(ctx(t), &plain, direct))
-	if got := f.took(); !slices.Contains(got, "add policy docker-forwarding ACCEPT [ANY] [docker]\n") || !slices.Contains(f.policies, policy) {
-		t.Errorf("called %q, policies %q", got, f.policies)
+	if got := f.took(); !slices.Contains(got, "add policy docker-forwarding ACCEPT [ANY] [docker]\n") || !f.knows(policy) {
+		t.Errorf("called %q, but there is no policy", got)
 	}
 	must(t, a.Apply(ctx(t), nil, direct))
-	if f.reloads != 2 {
-		t.Errorf("%d reloads, want one for the zone and one for the policy", f.reloads)
+	if f.reloaded() != 2 {
+		t.Errorf("%d reloads, want one for the zone and one for the policy", f.reloaded())
 	}
 
-	f.policies = nil // a firewalld that has no such thing
+	f.locked(func() { f.policies = nil }) // a firewalld that has no such thing
 	must(t, a.Apply(ctx(t), nil, direct))
 }
 
@@ -107,13 +107,13 @@ func TestZoneOfSomebodyFaster(t *testing.T) {
 	b := startBus(t, t.TempDir())
 	f := startFake(t, b)
 	a, _ := applier(b)
-	f.configured["zone"] = append(f.configured["zone"], zone) // made, and not reloaded yet
+	f.locked(func() { f.configured["zone"] = append(f.configured["zone"], zone) }) // made, and not reloaded yet
 	must(t, a.Apply(ctx(t), nil, Set{Interfaces: []string{"br-a"}}))
-	if f.reloads != 1 || f.in["br-a"] != zone {
-		t.Errorf("%d reloads, zones %v", f.reloads, f.in)
+	if f.reloaded() != 1 || f.inZones()["br-a"] != zone {
+		t.Errorf("%d reloads, zones %v", f.reloaded(), f.inZones())
 	}
 	// Somebody has deleted it since: a difference fails, the whole makes it.
-	f.zones, f.configured["zone"] = f.zones[:2], f.zones[:2]
+	f.locked(func() { f.zones, f.configured["zone"] = f.zones[:2], f.zones[:2] })
 	have, want := Set{Interfaces: []string{"br-a"}}, Set{Interfaces: []string{"br-a", "br-b"}}
 	if err := a.Apply(ctx(t), &have, want); err == nil || !strings.Contains(err.Error(), "firewalld: put br-b into the zone docker: INVALID_ZONE: docker") {
 		t.Error(err)
@@ -125,7 +125,7 @@ func TestErrors(t *testing.T) {
 	b := startBus(t, t.TempDir())
 	f := startFake(t, b)
 	a, _ := applier(b)
-	f.said = errors.New("RUNNING_BUT_FAILED")
+	f.locked(func() { f.said = errors.New("RUNNING_BUT_FAILED") })
 	err := a.Apply(ctx(t), &Set{Interfaces: []string{"br-a"}}, Set{Interfaces: []string{"br-b"}})
 	for _, part := range []string{"put br-b into the zone docker: RUNNING_BUT_FAILED", "take br-a out of the zone docker: RUNNING"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
@@ -159,8 +159,9 @@ func TestHanging(t *testing.T) {
 	dir := t.TempDir()
 	b := startBus(t, dir)
 	f := startFake(t, b)
-	f.hang = make(chan struct{})
-	defer close(f.hang)
+	hang := make(chan struct{})
+	defer close(hang)
+	f.locked(func() { f.hang = hang })
 	deaf, err := net.Listen("unix", filepath.Join(dir, "deaf"))
 	must(t, err)
 	defer deaf.Close()
