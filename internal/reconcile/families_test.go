@@ -53,7 +53,7 @@ func TestRenderBothFamilies(t *testing.T) {
 	}
 	want.Ports.Bindings = nil
 	for _, b := range []model.PortBinding{tcp, tcp6, across, udp} {
-		want.Ports.Bindings = append(want.Ports.Bindings, hostport.Binding{Owner: "0123456789abcdef0123456789abcdef", PortBinding: b})
+		want.Ports.Bindings = append(want.Ports.Bindings, hostport.Binding{Owner: dual().Endpoints[0].PortOwner(), PortBinding: b})
 	}
 	if got := Render(dual(), Options{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -106,7 +106,7 @@ func TestRenderModes(t *testing.T) {
 				got, other = n.V6, n.V4
 			}
 			c.want.Prefix = subnet.Prefix
-			if got != c.want || other.Direct != firewall.DirectOpenings || !other.Masquerade {
+			if got != c.want || other.Direct != firewall.DirectNone || !other.Masquerade {
 				t.Errorf("%q, IPv6 %v: got %+v, want %+v; the other %+v", c.mode, is6, got, c.want, other)
 			}
 			s.Networks[0].Internal = true

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"net/netip"
 	"reflect"
 	"testing"
 	"testing/synctest"
@@ -26,7 +27,9 @@ func TestRenderFirewalld(t *testing.T) {
 		{"nat", func(*model.Network) {}, Options{}, false},
 		{"routed", func(n *model.Network) { n.V4.Mode = model.ModeRouted }, Options{}, true},
 		{"routed IPv6", func(n *model.Network) { n.V6.Mode = model.ModeRouted }, Options{}, true},
-		{"routed IPv6 on a host without", func(n *model.Network) { n.V6.Mode = model.ModeRouted }, Options{NoIPv6: true}, false},
+		{"routed IPv6 on a host without", func(n *model.Network) {
+			n.V6.Prefix, n.V6.Mode = netip.MustParsePrefix("fd00::/64"), model.ModeRouted
+		}, Options{NoIPv6: true}, false},
 		{"unprotected", func(n *model.Network) { n.V4.Mode = model.ModeNATUnprotected }, Options{}, true},
 		{"trusted interfaces", func(n *model.Network) { n.Trusted = []string{"eth1"} }, Options{}, true},
 		{"direct routing", func(*model.Network) {}, Options{DirectRouting: true}, true},
