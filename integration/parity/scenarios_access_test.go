@@ -24,7 +24,7 @@ func accessScenarios() []scenario {
 			s.listen("host", "tcp:7001", "udp:7001")
 			publicly(s, "tcp:80")
 			s.reach(from("ben", "ping 192.0.2.9", "tcp 192.0.2.9:7000 from 5000", "udp 192.0.2.9:7000", "tcp 192.0.2.9:7009",
-				"ping 192.0.2.2", "tcp 192.0.2.2:7001 from 5000", "udp 192.0.2.2:7001", "tcp 172.18.0.1:7001", "ping 192.0.2.77"))
+				"ping 192.0.2.2", "tcp 192.0.2.2:7001 from 5001", "udp 192.0.2.2:7001", "tcp 172.18.0.1:7001", "ping 192.0.2.77"))
 		}},
 		{name: "access/LAN to container addresses", feature: access, play: func(s *stage) {
 			s.route("lan", "172.18.0.0/16")
