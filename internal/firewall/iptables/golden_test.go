@@ -63,10 +63,10 @@ func scenes() []scene {
 		{"no-masquerade", one(n(plain)), true},
 		{"snat", one(n(snat)), true},
 		{"no-bridge-address", one(n(bare)), true},
-		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", one(n(internal)), true},
-		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", one(n(internal, plain)), true},
-		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", one(n(internal, snat)), true},
-		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", one(n(internal, bare)), false},
+		{"internal,any-masquerade,any-snat,any-hairpin", one(n(internal)), true},
+		{"internal,any-masquerade,any-snat,any-hairpin", one(n(internal, plain)), true},
+		{"internal,any-masquerade,any-snat,any-hairpin", one(n(internal, snat)), true},
+		{"internal,any-masquerade,any-snat,any-hairpin", one(n(internal, bare)), true},
 		{"internal-no-icc", one(n(internal, apart)), true},
 		{"ports", publish(n()), true},
 		{"ports-no-icc", publish(n(apart)), true},
@@ -104,8 +104,8 @@ func modes() []scene {
 		}), true},
 		{"trusted", with(firewall.DirectOpenings, opening("tcp 172.18.0.2", 80, 1, "eth0"), opening("tcp 172.18.0.2", 80, 1, "eth1")), true},
 		{"direct-routing", with(firewall.DirectOpenings, ports...), true},
-		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", but(with(firewall.DirectRouted), internal), true},
-		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", but(open, internal), true},
+		{"internal,any-masquerade,any-snat,any-hairpin", but(with(firewall.DirectRouted), internal), true},
+		{"internal,any-masquerade,any-snat,any-hairpin", but(open, internal), true},
 		{"mark", but(plain, func(p *firewall.Policy, _ *firewall.Network) { p.Accept = firewall.Mark{Value: 1, Mask: 3} }), true},
 		{"mark-internal", but(with(firewall.DirectNone), func(p *firewall.Policy, n *firewall.Network) {
 			n.Internal, p.Accept = true, firewall.Mark{Value: 16, Mask: 1<<32 - 1}
@@ -138,7 +138,7 @@ func annotated(rules []ExplainedRule) string {
 func TestGolden(t *testing.T) {
 	written := map[string]bool{}
 	for _, s := range scenes() {
-		got := annotated(Explain(s.policy, s.docker))
+		got := annotated(Explain(s.policy, Docker{s.docker, s.docker}))
 		path := filepath.Join("testdata", s.golden+".rules")
 		if *update && !written[path] {
 			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
@@ -167,7 +167,7 @@ func TestGolden(t *testing.T) {
 func TestGoldenDiffer(t *testing.T) {
 	seen := map[string]string{}
 	for _, s := range scenes() {
-		text := annotated(Explain(s.policy, s.docker))
+		text := annotated(Explain(s.policy, Docker{s.docker, s.docker}))
 		if other, ok := seen[text]; ok && other != s.golden {
 			t.Errorf("%s and %s have the same rules", other, s.golden)
 		}
@@ -178,7 +178,7 @@ func TestGoldenDiffer(t *testing.T) {
 // Every rule says in whole sentences what it is for.
 func TestExplain(t *testing.T) {
 	for _, s := range scenes() {
-		for _, r := range Explain(s.policy, s.docker) {
+		for _, r := range Explain(s.policy, Docker{s.docker, s.docker}) {
 			if !strings.HasSuffix(r.Why, ".") || r.Table == "" || r.Chain == "" || r.Rule == "" {
 				t.Errorf("%s: %+v", s.golden, r)
 			}
