@@ -59,6 +59,8 @@ type Config struct {
 	Sync  Syncer
 	Ports Ports
 	Links Links
+	// IPv6 says why networks with IPv6 can't be had on this host; nil: they can.
+	IPv6 error
 	// Warn is told what went wrong without failing the call; nil: nobody is.
 	Warn func(format string, args ...any)
 }

@@ -81,18 +81,17 @@ func (d *Driver) portRequests(r *network.ProgramExternalConnectivityRequest) (n 
 func parsePorts(entries []portEntry, n model.Network, e model.Endpoint) ([]model.PortRequest, error) {
 	var reqs []model.PortRequest
 	for _, entry := range entries {
-		req, err := parsePort(entry, n.HostBinding)
+		req, err := parsePort(entry, n.HostBinding, e)
 		if err != nil {
 			return nil, err
 		}
-		req.Container = netip.AddrPortFrom(e.V4.Addr(), entry.Port)
 		reqs = append(reqs, req)
 	}
 	return reqs, nil
 }
 
-func parsePort(entry portEntry, defaultIP netip.Addr) (r model.PortRequest, err error) {
-	r = model.PortRequest{Proto: model.Proto(entry.Proto), HostIP: defaultIP, First: entry.HostPort, Last: entry.HostPortEnd}
+func parsePort(entry portEntry, hostIP netip.Addr, e model.Endpoint) (r model.PortRequest, err error) {
+	r = model.PortRequest{Proto: model.Proto(entry.Proto), First: entry.HostPort, Last: entry.HostPortEnd}
 	switch r.Proto {
 	case model.TCP, model.UDP, model.SCTP:
 	default:
@@ -108,22 +107,35 @@ func parsePort(entry portEntry, defaultIP netip.Addr) (r model.PortRequest, err 
 		return r, invalid("%d-%d is not a range of host ports", r.First, r.Last)
 	}
 	if entry.HostIP != "" {
-		if r.HostIP, err = parseHostIP(entry.HostIP); err != nil {
+		if hostIP, err = parseHostIP(entry.HostIP); err != nil {
 			return r, invalid("host address: %w", err)
 		}
 	}
-	return r, checkSCTP(&r)
+	container := netip.AddrPortFrom(e.V4.Addr(), entry.Port)
+	switch {
+	case hostIP.IsValid() && hostIP.Is4():
+		r.V4 = model.Way{Host: hostIP, Container: container}
+	case hostIP.IsValid():
+		r.V6 = model.Way{Host: hostIP, Container: container}
+	default:
+		r.V4 = model.Way{Host: netip.IPv4Unspecified(), Container: container}
+		if r.Proto != model.SCTP {
+			r.V6 = model.Way{Host: netip.IPv6Unspecified(), Container: container}
+		}
+	}
+	return r, checkSCTP(r)
 }
 
 // checkSCTP refuses what only the process could carry, which carries TCP and UDP: SCTP
-// goes where NAT leads it, from IPv4 to IPv4 and not from a loopback address.
-func checkSCTP(r *model.PortRequest) error {
-	switch {
-	case r.Proto != model.SCTP:
-	case !r.HostIP.IsValid():
-		r.HostIP = netip.IPv4Unspecified()
-	case !r.HostIP.Is4() || r.HostIP.IsLoopback():
-		return invalid("host address: sctp can't be published at %s: it takes NAT, from an IPv4 address that is no loopback address", r.HostIP)
+// goes where NAT leads it, within one family and not from a loopback address.
+func checkSCTP(r model.PortRequest) error {
+	if r.Proto != model.SCTP {
+		return nil
+	}
+	for _, w := range []model.Way{r.V4, r.V6} {
+		if w.Wanted() && (w.Host.IsLoopback() || w.Host.Is4() != w.Container.Addr().Is4()) {
+			return invalid("host address: sctp can't be published at %s: it takes NAT, within one address family and not from a loopback address", w.Host)
+		}
 	}
 	return nil
 }

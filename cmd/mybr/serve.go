@@ -55,6 +55,10 @@ variable, a variable before the default; an empty variable counts as not set.`,
 	runDirFlag(f, &config.RunDir)
 	text(f, &config.Firewall, "firewall", "backend", "auto", "auto or iptables; auto is iptables, in the variant (nft or legacy) that Docker uses", oneOf(plugin.Firewalls()...))
 	text(f, &config.SysctlRoot, "sysctl-root", "dir", "/proc/sys", "where sysctls are written, if that is mounted elsewhere", absolute)
+	toggle(f, &config.DirectRouting, "allow-direct-routing", "let whoever routes to a container's own address reach its published ports there")
+	add(f, "accept-fwmark", "firewall mark, VALUE or VALUE/MASK, of packets that pass to every network", value[plugin.Mark]{
+		to: &config.AcceptMark, kind: "mark", parse: plugin.ParseMark, show: plugin.FormatMark,
+	})
 	level = logrus.InfoLevel
 	add(f, "log-level", "least level that is logged: "+levels(), value[logrus.Level]{
 		to: &level, kind: "level", parse: parseLevel, show: logrus.Level.String,

@@ -17,23 +17,29 @@ import (
 )
 
 // Policy is everything that the packet filter must do. Networks are sorted by
-// bridge, Ports by protocol, host address and host port, so that equal policies
-// are deeply equal.
+// bridge, Ports by protocol, host address and host port, Openings by bridge, address,
+// protocol, port and interface, so that equal policies are deeply equal.
 type Policy struct {
 	Networks []Network
 	Ports    []Port
+	Openings []Opening
+	Accept   Mark // what bears this mark passes to every network, even an internal one; zero mask: nothing does
 }
+
+// Mark is a firewall mark and the bits of it that count (iptables-extensions(8), mark).
+type Mark struct{ Value, Mask uint32 }
 
 // Network is what one bridge needs.
 //
 // Always: nothing reaches the bridge's containers from another interface but
-// replies and what a published port leads there; the host itself is free to.
+// replies, what a published port leads there, and what an Opening lets in; the host
+// itself is free to. In a family that is off, nothing passes at all.
 type Network struct {
 	ID       string // for messages only
 	Bridge   string
 	Internal bool // nothing passes between this bridge and another interface, in either direction
 	ICC      bool // what passes from the bridge back into it is accepted; otherwise dropped
-	V4       Family
+	V4, V6   Family
 }
 
 // Family is one address family of a network. A zero Prefix: the family is off.
@@ -42,11 +48,26 @@ type Family struct {
 	Masquerade bool       // what leaves by another interface takes the host's address
 	SNAT       netip.Addr // that address, where it is fixed
 	Hairpin    bool       // the bridge has an address, so what is sent back to the bridge it came from can be masqueraded with it
+	Direct     Direct
 }
+
+// Direct is what reaches containers at their own addresses from other interfaces.
+type Direct string
+
+const (
+	// DirectOpenings: what an Opening lets in, and nothing else.
+	DirectOpenings Direct = ""
+	// DirectRouted: that, and ICMP.
+	DirectRouted Direct = "routed"
+	// DirectAll: everything, save what comes from bridges of other networks, Docker's
+	// included where Docker keeps a list of them.
+	DirectAll Direct = "all"
+)
 
 // Port leads host ports to a container on Bridge. Only bindings whose host and
 // container addresses are of one family, and whose host address is not a loopback
-// address, are here: the process carries the others itself.
+// address, are here: the process carries the others itself. It carries IPv6 clients
+// with link-local addresses (fe80::/10) too, which can't be masqueraded with another.
 //
 // With ICC false a port is not translated for what comes from Bridge itself: the
 // bridge ports are isolated from each other, and the process carries that traffic.
@@ -54,4 +75,13 @@ type Port struct {
 	Bridge string
 	ICC    bool
 	model.PortBinding
+}
+
+// Opening lets packets to ports of a container on Bridge in, at the container's own
+// address.
+type Opening struct {
+	Bridge string
+	Addr   netip.Addr
+	model.PortSpan
+	From string // the interface that they come from; "": any
 }

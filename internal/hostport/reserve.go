@@ -53,7 +53,7 @@ func (m *Manager) Reserve(owner string, reqs []model.PortRequest) ([]model.PortB
 		if err := check(ordered[i]); err != nil {
 			return nil, nothing, err
 		}
-		ordered[i].HostIP = ordered[i].HostIP.Unmap()
+		ordered[i] = unmapped(ordered[i])
 	}
 	slices.SortFunc(ordered, byDeadline)
 
@@ -75,19 +75,42 @@ func (m *Manager) Reserve(owner string, reqs []model.PortRequest) ([]model.PortB
 	return coalesce(r.chosen), r.release, nil
 }
 
+// ways lists the wanted ways of a request, IPv4 first.
+func ways(req model.PortRequest) []model.Way {
+	var all []model.Way
+	for _, w := range []model.Way{req.V4, req.V6} {
+		if w.Wanted() {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// unmapped is the request with IPv4 host addresses as such.
+func unmapped(req model.PortRequest) model.PortRequest {
+	req.V4.Host, req.V6.Host = req.V4.Host.Unmap(), req.V6.Host.Unmap()
+	return req
+}
+
 // check refuses what could never be published. A container must be one: dialling
 // an unspecified or loopback address would reach the host itself.
 func check(req model.PortRequest) error {
-	c := req.Container
-	switch {
-	case req.Proto != model.TCP && req.Proto != model.UDP && req.Proto != model.SCTP:
-		return fmt.Errorf("publish %s port %d: %w: only tcp, udp and sctp have ports", req.Proto, c.Port(), model.ErrInvalid)
-	case !isContainer(c):
-		return fmt.Errorf("publish %s of a container: %w container address", c, model.ErrInvalid)
-	case req.Last < req.First || req.First == 0 && req.Last != 0:
-		return fmt.Errorf("publish %s/%s: %w host ports %d-%d", c, req.Proto, model.ErrInvalid, req.First, req.Last)
-	case req.HostIP.IsMulticast():
-		return fmt.Errorf("publish %s/%s: %w host address %s", c, req.Proto, model.ErrInvalid, req.HostIP)
+	all := ways(req)
+	if len(all) == 0 {
+		return fmt.Errorf("publish a %s port: %w: no host address", req.Proto, model.ErrInvalid)
+	}
+	for _, w := range all {
+		c := w.Container
+		switch {
+		case req.Proto != model.TCP && req.Proto != model.UDP && req.Proto != model.SCTP:
+			return fmt.Errorf("publish %s port %d: %w: only tcp, udp and sctp have ports", req.Proto, c.Port(), model.ErrInvalid)
+		case !isContainer(c):
+			return fmt.Errorf("publish %s of a container: %w container address", c, model.ErrInvalid)
+		case req.Last < req.First || req.First == 0 && req.Last != 0:
+			return fmt.Errorf("publish %s/%s: %w host ports %d-%d", c, req.Proto, model.ErrInvalid, req.First, req.Last)
+		case w.Host.IsMulticast():
+			return fmt.Errorf("publish %s/%s: %w host address %s", c, req.Proto, model.ErrInvalid, w.Host)
+		}
 	}
 	return nil
 }
@@ -107,9 +130,13 @@ func byDeadline(a, b model.PortRequest) int {
 		cmp.Compare(deadline(a), deadline(b)),
 		-cmp.Compare(a.First, b.First),
 		cmp.Compare(a.Proto, b.Proto),
-		a.HostIP.Compare(b.HostIP),
-		a.Container.Compare(b.Container),
+		compareWays(a.V4, b.V4),
+		compareWays(a.V6, b.V6),
 	)
+}
+
+func compareWays(a, b model.Way) int {
+	return cmp.Or(a.Host.Compare(b.Host), a.Container.Compare(b.Container))
 }
 
 // deadline is the last port that would do.
@@ -126,7 +153,7 @@ func fixed(req model.PortRequest) bool { return req.First != 0 && req.First == r
 // newReservation prepares what the requests need. The caller holds m.mu.
 func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (*reservation, error) {
 	r := &reservation{m: m, owner: owner, claimed: map[*socket]netip.AddrPort{}, mine: map[destination][]uint16{}}
-	if slices.ContainsFunc(reqs, func(req model.PortRequest) bool { return !req.HostIP.IsValid() }) {
+	if slices.ContainsFunc(reqs, func(req model.PortRequest) bool { return bothEverywhere(req) }) {
 		r.hasIPv6 = m.hasIPv6()
 	}
 	if slices.ContainsFunc(reqs, func(req model.PortRequest) bool { return req.First == 0 }) {
@@ -149,10 +176,10 @@ func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (*reser
 
 // take finds the first number that is free on every address of the request.
 func (r *reservation) take(req model.PortRequest) error {
-	addrs := r.addresses(req)
+	ways := r.ways(req)
 	var owners []string
-	for port := range r.numbers(req, addrs) {
-		err := r.takeNumber(req, addrs, port)
+	for port := range r.numbers(req, ways) {
+		err := r.takeNumber(req, ways, port)
 		if err == nil {
 			return nil
 		}
@@ -161,30 +188,33 @@ func (r *reservation) take(req model.PortRequest) error {
 		}
 		owners = addOwner(owners, err)
 	}
-	full := &RangeError{Addr: netip.AddrPortFrom(addrs[0], req.First), Last: req.Last, Proto: req.Proto, Owners: owners}
+	full := &RangeError{Addr: netip.AddrPortFrom(ways[0].Host, req.First), Last: req.Last, Proto: req.Proto, Owners: owners}
 	if req.First == 0 {
-		full.Addr, full.Last = netip.AddrPortFrom(addrs[0], r.ports.first), r.ports.last
+		full.Addr, full.Last = netip.AddrPortFrom(ways[0].Host, r.ports.first), r.ports.last
 	}
 	return full
 }
 
-// addresses are those that get the same number.
-func (r *reservation) addresses(req model.PortRequest) []netip.Addr {
-	switch {
-	case req.HostIP.IsValid():
-		return []netip.Addr{req.HostIP}
-	case r.hasIPv6:
-		return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+// bothEverywhere reports whether the request names no address of the host, so that it
+// can do with IPv4 alone.
+func bothEverywhere(req model.PortRequest) bool {
+	return req.V4.Host == netip.IPv4Unspecified() && req.V6.Host == netip.IPv6Unspecified()
+}
+
+// ways are those that get the same number.
+func (r *reservation) ways(req model.PortRequest) []model.Way {
+	if bothEverywhere(req) && !r.hasIPv6 {
+		return []model.Way{req.V4}
 	}
-	return []netip.Addr{netip.IPv4Unspecified()}
+	return ways(req)
 }
 
 // numbers yields the host ports that would do, best first: what the owner holds for
 // the same container port, then the range upwards, or for an ephemeral request the
 // host's range from the port chosen last.
-func (r *reservation) numbers(req model.PortRequest, addrs []netip.Addr) iter.Seq[uint16] {
+func (r *reservation) numbers(req model.PortRequest, ways []model.Way) iter.Seq[uint16] {
 	return func(yield func(uint16) bool) {
-		for _, port := range r.before(req, addrs) {
+		for _, port := range r.before(req, ways) {
 			if !yield(port) {
 				return
 			}
@@ -208,10 +238,10 @@ func (r *reservation) numbers(req model.PortRequest, addrs []netip.Addr) iter.Se
 
 // before lists the numbers that the owner holds for the request on one of the
 // addresses: those it holds on all of them first, then the lower first.
-func (r *reservation) before(req model.PortRequest, addrs []netip.Addr) []uint16 {
+func (r *reservation) before(req model.PortRequest, ways []model.Way) []uint16 {
 	count := map[uint16]int{}
-	for _, addr := range addrs {
-		for _, port := range r.mine[destination{proto: req.Proto, host: addr, container: req.Container}] {
+	for _, w := range ways {
+		for _, port := range r.mine[destination{proto: req.Proto, host: w.Host, container: w.Container}] {
 			if req.First == 0 || req.First <= port && port <= req.Last {
 				count[port]++
 			}
@@ -223,10 +253,10 @@ func (r *reservation) before(req model.PortRequest, addrs []netip.Addr) []uint16
 }
 
 // takeNumber claims one number on all the addresses, or on none.
-func (r *reservation) takeNumber(req model.PortRequest, addrs []netip.Addr, port uint16) error {
+func (r *reservation) takeNumber(req model.PortRequest, ways []model.Way, port uint16) error {
 	var fresh []*socket
-	for _, addr := range addrs {
-		s, err := r.claimable(key{proto: req.Proto, host: netip.AddrPortFrom(addr, port)}, req)
+	for _, w := range ways {
+		s, err := r.claimable(key{proto: req.Proto, host: netip.AddrPortFrom(w.Host, port)}, req, w)
 		if err != nil {
 			for _, s := range fresh {
 				r.unclaim(s)
@@ -235,13 +265,13 @@ func (r *reservation) takeNumber(req model.PortRequest, addrs []netip.Addr, port
 		}
 		if _, again := r.claimed[s]; !again {
 			fresh = append(fresh, s)
-			r.claimed[s] = req.Container
+			r.claimed[s] = w.Container
 			s.pending[r] = struct{}{}
 		}
 	}
-	for _, addr := range addrs {
+	for _, w := range ways {
 		r.chosen = append(r.chosen, model.PortBinding{
-			Proto: req.Proto, Host: netip.AddrPortFrom(addr, port), Container: req.Container, Count: 1,
+			Proto: req.Proto, Host: netip.AddrPortFrom(w.Host, port), Container: w.Container, Count: 1,
 		})
 	}
 	return nil
@@ -250,13 +280,13 @@ func (r *reservation) takeNumber(req model.PortRequest, addrs []netip.Addr, port
 // claimable returns the socket for k: the owner's, if this call has not given it to
 // another request, or a new one. A request for one number that was made twice is
 // one request.
-func (r *reservation) claimable(k key, req model.PortRequest) (*socket, error) {
+func (r *reservation) claimable(k key, req model.PortRequest, w model.Way) (*socket, error) {
 	s := r.m.find(k)
 	if s == nil {
 		return r.m.open(k, r.owner)
 	}
 	container, again := r.claimed[s]
-	if s.owner == r.owner && (!again || fixed(req) && container == req.Container) {
+	if s.owner == r.owner && (!again || fixed(req) && container == w.Container) {
 		return s, nil
 	}
 	return nil, &ConflictError{Addr: k.host, Proto: k.proto, Owner: s.owner}

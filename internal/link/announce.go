@@ -15,7 +15,7 @@ import (
 // delay_first_probe_time in arp(7)). Docker announces it from 28.0 on, and earlier
 // derives the MAC from the address.
 func announce(v Veth, bridge int) error {
-	if !v.Address.Is4() || v.MAC.IsZero() {
+	if !v.V4.Is4() || v.MAC.IsZero() {
 		return nil
 	}
 	if err := forgetNeighbour(v, bridge); err != nil {
@@ -32,7 +32,7 @@ func announce(v Veth, bridge int) error {
 func forgetNeighbour(v Veth, bridge int) error {
 	req := nl.NewNetlinkRequest(unix.RTM_DELNEIGH, unix.NLM_F_ACK)
 	req.AddData(&neighbour{index: uint32(bridge)})
-	req.AddData(nl.NewRtAttr(unix.NDA_DST, v.Address.AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.NDA_DST, v.V4.AsSlice()))
 	if err := execute(req); !errors.Is(err, unix.ENOENT) {
 		return err
 	}
@@ -65,9 +65,9 @@ func sendARP(v Veth, bridge int) error {
 	frame = append(frame, 6, 4) // lengths of a MAC and of an address
 	frame = binary.BigEndian.AppendUint16(frame, opRequest)
 	frame = append(frame, v.MAC[:]...)
-	frame = append(frame, v.Address.AsSlice()...)
+	frame = append(frame, v.V4.AsSlice()...)
 	frame = append(frame, 0, 0, 0, 0, 0, 0)
-	frame = append(frame, v.Address.AsSlice()...)
+	frame = append(frame, v.V4.AsSlice()...)
 
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) // 0: receives nothing (packet(7))
 	if err != nil {

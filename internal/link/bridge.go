@@ -51,6 +51,16 @@ func (p *pass) matchBridge(b, had Bridge) (index int, err error) {
 	return l.index, p.mendBridge(l, b, had)
 }
 
+// addresses lists the addresses that the bridge is to have.
+func (b Bridge) addresses() (all []netip.Prefix) {
+	for _, a := range []netip.Prefix{b.V4, b.V6} {
+		if a.IsValid() {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
 // made reports whether mybr made the bridge that was found: one with an alias of mybr's,
 // be it another network's that is gone, or one without any but with the MAC that only
 // this record has: there mybr was interrupted.
@@ -99,7 +109,7 @@ func (p *pass) mendBridge(l found, b, had Bridge) error {
 			return err
 		}
 		for _, a := range slices.Clone(all) {
-			if a != b.Address && !a.Addr().IsLinkLocalUnicast() {
+			if a != b.V4 && a != b.V6 && !a.Addr().IsLinkLocalUnicast() {
 				if err := p.dropAddress(l.index, a); err != nil {
 					return err
 				}
@@ -113,13 +123,17 @@ func (p *pass) mendBridge(l found, b, had Bridge) error {
 // bridge up. An address that has changed goes before the next one comes: the next
 // might be in the same subnet, and then go with it.
 func (p *pass) settleBridge(l found, b, had Bridge, last change) error {
-	if had.Address.IsValid() && had.Address != b.Address {
-		if err := p.dropAddress(l.index, had.Address); err != nil {
-			return err
+	for _, a := range had.addresses() {
+		if a != b.V4 && a != b.V6 {
+			if err := p.dropAddress(l.index, a); err != nil {
+				return err
+			}
 		}
 	}
-	if err := p.needAddress(l.index, b.Address); err != nil {
-		return err
+	for _, a := range b.addresses() {
+		if err := p.needAddress(l.index, a); err != nil {
+			return err
+		}
 	}
 	if err := setLink(l.index, last); err != nil {
 		return fmt.Errorf("bring it up: %w", err)
@@ -128,9 +142,6 @@ func (p *pass) settleBridge(l found, b, had Bridge, last change) error {
 }
 
 func (p *pass) needAddress(index int, a netip.Prefix) error {
-	if !a.IsValid() {
-		return nil
-	}
 	all, err := p.addresses(index)
 	if err != nil || slices.Contains(all, a) {
 		return err
@@ -151,8 +162,10 @@ func (p *pass) dropBridge(had Bridge) error {
 	switch {
 	case had.Owned && had.made(l):
 		err = deleteLink(l.index)
-	case !had.Owned && l.kind == kindBridge && had.Address.IsValid():
-		err = p.dropAddress(l.index, had.Address)
+	case !had.Owned && l.kind == kindBridge:
+		for _, a := range had.addresses() {
+			err = errors.Join(err, p.dropAddress(l.index, a))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("bridge %s: delete: %w", had.Name, err)

@@ -5,7 +5,7 @@
 // that they are found again without any record.
 //
 // Be aware: a link without that alias is never changed or deleted, save that a bridge
-// that was there before is brought up and gets the address in Bridge.Address, which is
+// that was there before is brought up and gets the address in Bridge.V4 and V6, which are
 // taken off it again. An address left on such a bridge by a process that died can't be
 // told from its owner's, and stays. An alias is given right after a link is made: in
 // between, a MAC that only mybr's record has says whose the link is. The container's
@@ -34,12 +34,12 @@ type Set struct {
 
 // Bridge is one bridge, up.
 type Bridge struct {
-	Name    string
-	Owned   bool         // made and deleted here; otherwise it must be there
-	Alias   string       // of an owned bridge
-	MAC     model.MAC    // of an owned bridge
-	MTU     int          // of an owned bridge; 0: the kernel's default
-	Address netip.Prefix // added here and removed here; zero: none
+	Name   string
+	Owned  bool         // made and deleted here; otherwise it must be there
+	Alias  string       // of an owned bridge
+	MAC    model.MAC    // of an owned bridge
+	MTU    int          // of an owned bridge; 0: the kernel's default
+	V4, V6 netip.Prefix // addresses, added here and removed here; zero: none
 }
 
 // Veth is one veth pair, its host end up and a port of Bridge.
@@ -48,7 +48,7 @@ type Veth struct {
 	Bridge     string
 	Alias      string     // of the host end
 	MAC        model.MAC  // of the peer
-	Address    netip.Addr // of the container: who knows it by another MAC is told when the pair is made; zero: nobody is
+	V4, V6     netip.Addr // of the container: who knows one by another MAC is told when the pair is made; zero: none
 	MTU        int        // of both ends; 0: the kernel's default
 	Hairpin    bool       // bridge port flag: frames may leave by the port they came in (own published port, with br_netfilter)
 	Isolated   bool       // bridge port flag: no frames to or from other isolated ports

@@ -86,9 +86,29 @@ type Network struct {
 	IfacePrefix string     // the container's interface is this and a number; Docker's default is "eth"
 	HostBinding netip.Addr // where ports are published that name no address; zero: everywhere, both families
 	Routes      []Route    // static routes given to each container
+	Trusted     []string   // host interfaces from which published ports can be reached at the containers' own addresses
 
-	V4 Subnet
+	V4, V6 Subnet
 }
+
+// Mode says how the containers of one address family are reached from outside and go
+// there (Docker's gateway modes, docs.docker.com, "Bridge network driver").
+type Mode string
+
+// The modes. The zero value is Docker's "nat".
+const (
+	// ModeNAT: only replies and what a published port leads there come in; what leaves
+	// can take the host's address.
+	ModeNAT Mode = ""
+	// ModeNATUnprotected is ModeNAT, but every port can be reached at the container's own
+	// address, save from other bridge networks.
+	ModeNATUnprotected Mode = "nat-unprotected"
+	// ModeRouted: no translation; the published ports, and ICMP, can be reached at the
+	// container's own address.
+	ModeRouted Mode = "routed"
+	// ModeIsolated: the bridge has no address; for internal networks only.
+	ModeIsolated Mode = "isolated"
+)
 
 // Route is a static route inside the containers of a network.
 type Route struct {
@@ -105,6 +125,7 @@ type Subnet struct {
 	Masquerade  bool         // what leaves the network takes the host's address
 	SNAT        netip.Addr   // that address, where it is fixed; zero: that of the interface it leaves by
 	Space       string       // the address space that IPAM took Prefix from; "" if Docker did not say
+	Mode        Mode         // how its containers are reached
 }
 
 // Endpoint is one attachment of a container to a network.
@@ -113,9 +134,17 @@ type Endpoint struct {
 	NetworkID string
 	MAC       MAC          // the container's end of the veth pair
 	MACGiven  bool         // Docker named the MAC, so it isn't told it
-	V4        netip.Prefix // address with the subnet's length; zero: none
+	V4, V6    netip.Prefix // addresses with the subnets' lengths; zero: none
 	Sandbox   string       // Docker's sandbox key; "" until Join and after Leave
 	Ports     []PortBinding
+	Open      []PortSpan // published ports of a container that joined a network with a routed family
+}
+
+// PortSpan is Count consecutive ports of a container.
+type PortSpan struct {
+	Proto Proto
+	First uint16
+	Count uint16 // at least 1
 }
 
 // HostIface is the name of the host's end of the endpoint's veth pair: a function
@@ -180,14 +209,27 @@ func (b PortBinding) String() string {
 	return b.Proto.String() + " " + span(b.Host) + " -> " + span(b.Container)
 }
 
-// PortRequest is one port of a container that is to be published.
+// PortRequest is one port of a container that is to be published: with one number for
+// both of its ways.
 type PortRequest struct {
-	Proto     Proto
-	HostIP    netip.Addr // zero: on every address, of IPv6 too where the host has it, with one number for both
-	First     uint16     // the host ports to choose from, of which the first that is free is taken;
-	Last      uint16     // both 0: any of net.ipv4.ip_local_port_range
-	Container netip.AddrPort
+	Proto Proto
+	First uint16 // the host ports to choose from, of which the first that is free is taken;
+	Last  uint16 // both 0: any of net.ipv4.ip_local_port_range
+
+	// V4 and V6 are the ways at addresses of the host of either family. At least one is
+	// wanted. Where both are, V6 is given up on a host without IPv6.
+	V4, V6 Way
 }
+
+// Way is where at the host a port is published, and where that leads: the families of
+// the two addresses may differ.
+type Way struct {
+	Host      netip.Addr     // 0.0.0.0 or ::, or one address of the host; zero: this way is not wanted
+	Container netip.AddrPort // the container's address and port
+}
+
+// Wanted reports whether there is such a way.
+func (w Way) Wanted() bool { return w.Host.IsValid() }
 
 // Link is one network interface of the host.
 type Link struct {

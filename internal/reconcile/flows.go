@@ -47,11 +47,13 @@ func left(had, want []link.Veth) (gone []netip.Addr) {
 	}
 	here := make(map[lodger]bool, len(want))
 	for _, v := range want {
-		here[lodger{v.Alias, v.Address}] = true
+		here[lodger{v.Alias, v.V4}], here[lodger{v.Alias, v.V6}] = true, true
 	}
 	for _, v := range had {
-		if v.Address.IsValid() && !here[lodger{v.Alias, v.Address}] {
-			gone = append(gone, v.Address)
+		for _, a := range []netip.Addr{v.V4, v.V6} {
+			if a.IsValid() && !here[lodger{v.Alias, a}] {
+				gone = append(gone, a)
+			}
 		}
 	}
 	return gone

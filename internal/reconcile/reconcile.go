@@ -50,9 +50,10 @@ type Applier[T any] interface {
 	Apply(ctx context.Context, have *T, want T) error
 }
 
-// Config is what a Reconciler works with. Every field is needed.
+// Config is what a Reconciler works with. Every field is needed, save Options.
 type Config struct {
 	Snapshot func() model.Snapshot
+	Options  Options
 	Firewall Applier[firewall.Policy]
 	Links    Applier[link.Set]
 	Sysctls  Applier[sysctl.Set]
@@ -64,6 +65,7 @@ type Config struct {
 // Reconciler runs the passes, one at a time.
 type Reconciler struct {
 	snapshot func() model.Snapshot
+	options  Options
 	forget   func(ctx context.Context, c conntrack.Change) error
 	log      logrus.FieldLogger
 
@@ -96,7 +98,7 @@ type pass struct {
 // New returns a Reconciler. Nothing happens until Run.
 func New(c Config) *Reconciler {
 	return &Reconciler{
-		snapshot: c.Snapshot, forget: c.Forget, log: c.Log,
+		snapshot: c.Snapshot, options: c.Options, forget: c.Forget, log: c.Log,
 		firewall: step[firewall.Policy]{name: "firewall", applier: c.Firewall, hint: " (does another program hold /run/xtables.lock?)"},
 		links:    step[link.Set]{name: "links", applier: c.Links},
 		sysctls:  step[sysctl.Set]{name: "sysctls", applier: c.Sysctls},
@@ -222,7 +224,7 @@ func (r *Reconciler) pass(ctx context.Context) (failed bool) {
 
 	var errs failures
 	err := r.guarded("render the records", func() error {
-		errs = r.apply(ctx, Render(r.snapshot()), doubt)
+		errs = r.apply(ctx, Render(r.snapshot(), r.options), doubt)
 		return nil
 	})
 	var other error

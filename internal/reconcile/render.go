@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	"github.com/mybr/mybr/internal/firewall"
@@ -19,13 +20,30 @@ type Host struct {
 	Ports    hostport.Set
 }
 
+// Options is what Render goes by besides the records: how the process was started, and
+// what the host can do.
+type Options struct {
+	// NoIPv6 says that the host has no IPv6, or nothing that could filter it: of the
+	// records, only what is about IPv4 is brought about.
+	NoIPv6 bool
+	// DirectRouting lets whoever routes to a container's address reach its published
+	// ports there.
+	DirectRouting bool
+	// Accept is the mark of packets that pass to every network.
+	Accept firewall.Mark
+}
+
 // Render says what the host must be like for what is recorded. It is pure: equal
 // snapshots give deeply equal hosts. An endpoint whose network has no record wants
 // nothing.
-func Render(s model.Snapshot) Host {
+func Render(s model.Snapshot, o Options) Host {
 	h := Host{Sysctls: sysctl.Set{}}
+	h.Firewall.Accept = o.Accept
 	networks := make(map[string]model.Network, len(s.Networks))
 	for _, n := range s.Networks {
+		if o.NoIPv6 {
+			n.V6 = model.Subnet{}
+		}
 		networks[n.ID] = n
 		h.Links.Bridges = append(h.Links.Bridges, renderBridge(n))
 		h.Firewall.Networks = append(h.Firewall.Networks, renderPolicy(n))
@@ -36,8 +54,12 @@ func Render(s model.Snapshot) Host {
 		if !ok {
 			continue
 		}
+		if o.NoIPv6 {
+			e = withoutIPv6(e)
+		}
 		h.Links.Veths = append(h.Links.Veths, renderVeth(n, e))
 		renderEndpointSysctls(h.Sysctls, n, e)
+		h.Firewall.Openings = append(h.Firewall.Openings, openings(n, e, o)...)
 		for _, b := range e.Ports {
 			h.Ports = append(h.Ports, hostport.Binding{Owner: e.ID, PortBinding: b})
 			if translated(n, b) {
@@ -49,10 +71,23 @@ func Render(s model.Snapshot) Host {
 	return h
 }
 
+// withoutIPv6 is an endpoint with its IPv4 address alone, and the ports that lead there
+// from IPv4.
+func withoutIPv6(e model.Endpoint) model.Endpoint {
+	e.V6 = netip.Prefix{}
+	e.Ports = slices.DeleteFunc(slices.Clone(e.Ports), func(b model.PortBinding) bool {
+		return b.Host.Addr().Is6() || b.Container.Addr().Is6()
+	})
+	return e
+}
+
 func renderBridge(n model.Network) link.Bridge {
 	b := link.Bridge{Name: n.Bridge, Owned: n.Owned}
 	if !n.V4.AddressKept {
-		b.Address = n.V4.Address
+		b.V4 = n.V4.Address
+	}
+	if !n.V6.AddressKept {
+		b.V6 = n.V6.Address
 	}
 	if n.Owned {
 		b.Alias, b.MAC, b.MTU = link.AliasNetwork+n.ID, n.BridgeMAC, n.MTU
@@ -65,7 +100,7 @@ func renderVeth(n model.Network, e model.Endpoint) link.Veth {
 		Host: e.HostIface(), Peer: e.PeerIface(),
 		Bridge: n.Bridge,
 		Alias:  link.AliasEndpoint + e.ID,
-		MAC:    e.MAC, Address: e.V4.Addr(),
+		MAC:    e.MAC, V4: e.V4.Addr(), V6: e.V6.Addr(),
 		MTU: n.MTU,
 		// Translated traffic that turns back is switched inside the bridge when
 		// br_netfilter is on, and then leaves by the port it came in when a
@@ -73,20 +108,6 @@ func renderVeth(n model.Network, e model.Endpoint) link.Veth {
 		Hairpin:  n.ICC,
 		Isolated: !n.ICC,
 		Joined:   e.Sandbox != "",
-	}
-}
-
-func renderPolicy(n model.Network) firewall.Network {
-	return firewall.Network{
-		ID: n.ID, Bridge: n.Bridge,
-		Internal: n.Internal,
-		ICC:      n.ICC,
-		V4: firewall.Family{
-			Prefix:     n.V4.Prefix,
-			Masquerade: n.V4.Masquerade && !n.Internal,
-			SNAT:       n.V4.SNAT,
-			Hairpin:    n.V4.Address.IsValid() && n.ICC && !n.Internal,
-		},
 	}
 }
 
@@ -100,30 +121,43 @@ func translated(n model.Network, b model.PortBinding) bool {
 }
 
 // renderSysctls adds what the network needs: a bridge that takes no router
-// advertisements, which any container could send (CVE-2020-13401); and, for an internal
-// network, none that speaks IPv6: a container that gives itself an address would get out
-// by the ports that the process carries from IPv6, or where the host routes IPv6.
+// advertisements, which any container could send (CVE-2020-13401); one that speaks IPv6
+// where it has an address, whatever the host's default; and one that doesn't where it
+// must not: for an internal network without IPv6, a container that gives itself an
+// address would get out by the ports that the process carries from IPv6, and that of an
+// isolated one would have the host for a neighbour.
 func renderSysctls(set sysctl.Set, n model.Network) {
+	conf := "net/ipv6/conf/" + n.Bridge + "/"
+	if n.V6.Address.IsValid() {
+		set[conf+"disable_ipv6"] = "0"
+	}
 	if !n.Owned {
 		return
 	}
-	set["net/ipv6/conf/"+n.Bridge+"/accept_ra"] = "0"
-	if n.Internal {
-		set["net/ipv6/conf/"+n.Bridge+"/disable_ipv6"] = "1"
+	set[conf+"accept_ra"] = "0"
+	if n.V6.Mode == model.ModeIsolated || n.Internal && !n.V6.Prefix.IsValid() {
+		set[conf+"disable_ipv6"] = "1"
 	}
 }
 
 // renderEndpointSysctls adds what an endpoint needs. A bridge port needs no address, not
 // even a link-local one: addresses live on the bridge.
 //
-// Forwarding (ip_forward in ip-sysctl) is wanted by endpoints and not by networks: after
-// a reboot the networks are back before dockerd starts, and dockerd sets the policy of
-// FORWARD to DROP only if it is the one who turns forwarding on. Turning it on earlier
-// would make the host a router for everybody.
+// Forwarding (ip_forward and conf/all/forwarding in ip-sysctl) is wanted by endpoints and
+// not by networks: after a reboot the networks are back before dockerd starts, and dockerd
+// sets the policy of FORWARD to DROP only if it is the one who turns forwarding on. Turning
+// it on earlier would make the host a router for everybody.
 func renderEndpointSysctls(set sysctl.Set, n model.Network, e model.Endpoint) {
 	set["net/ipv6/conf/"+e.HostIface()+"/disable_ipv6"] = "1"
-	if !n.Internal {
+	if n.Internal {
+		return
+	}
+	if e.V4.IsValid() {
 		set["net/ipv4/ip_forward"] = "1"
+	}
+	if e.V6.IsValid() {
+		set["net/ipv6/conf/all/forwarding"] = "1"
+		set["net/ipv6/conf/default/forwarding"] = "1"
 	}
 }
 
@@ -132,6 +166,7 @@ func (h *Host) sort() {
 	slices.SortFunc(h.Links.Veths, func(a, b link.Veth) int { return cmp.Compare(a.Host, b.Host) })
 	slices.SortFunc(h.Firewall.Networks, func(a, b firewall.Network) int { return cmp.Compare(a.Bridge, b.Bridge) })
 	slices.SortFunc(h.Firewall.Ports, func(a, b firewall.Port) int { return compareBindings(a.PortBinding, b.PortBinding) })
+	slices.SortFunc(h.Firewall.Openings, compareOpenings)
 	slices.SortStableFunc(h.Ports, func(a, b hostport.Binding) int {
 		return cmp.Or(cmp.Compare(a.Owner, b.Owner), compareBindings(a.PortBinding, b.PortBinding))
 	})

@@ -73,6 +73,9 @@ func (b *Backend) Variant() string {
 	return "iptables (nf_tables)"
 }
 
+// IPv6 says why the host's IPv6 can't be filtered; nil: it can.
+func (b *Backend) IPv6() error { return nil }
+
 // hint is what the last full Apply saw. It tells a small Apply where mybr's chains are
 // and whether it is enough; a full Apply doesn't look at it.
 type hint struct {

@@ -1,0 +1,86 @@
+package reconcile
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
+)
+
+func renderPolicy(n model.Network) firewall.Network {
+	return firewall.Network{
+		ID: n.ID, Bridge: n.Bridge,
+		Internal: n.Internal,
+		ICC:      n.ICC,
+		V4:       renderFamily(n, n.V4),
+		V6:       renderFamily(n, n.V6),
+	}
+}
+
+// renderFamily says what one address family of a network needs of the packet filter.
+func renderFamily(n model.Network, s model.Subnet) firewall.Family {
+	f := firewall.Family{Prefix: s.Prefix}
+	if n.Internal || !s.Prefix.IsValid() {
+		return f
+	}
+	switch s.Mode {
+	case model.ModeRouted:
+		f.Direct = firewall.DirectRouted
+		return f
+	case model.ModeNATUnprotected:
+		f.Direct = firewall.DirectAll
+	}
+	f.Masquerade, f.SNAT = s.Masquerade, s.SNAT
+	f.Hairpin = s.Address.IsValid() && n.ICC
+	return f
+}
+
+// openings lists the ports of an endpoint that can be reached at its own addresses: in a
+// routed family those that were published when it joined, whether or not it is the
+// container's gateway; in a translated one those that are published, from trusted
+// interfaces or, with direct routing, from anywhere.
+func openings(n model.Network, e model.Endpoint, o Options) (all []firewall.Opening) {
+	if n.Internal {
+		return nil
+	}
+	for _, f := range []struct {
+		subnet  model.Subnet
+		address netip.Addr
+	}{{n.V4, e.V4.Addr()}, {n.V6, e.V6.Addr()}} {
+		spans, from := published(e, f.address), n.Trusted
+		switch {
+		case !f.address.IsValid() || !f.subnet.Prefix.IsValid() || f.subnet.Mode == model.ModeNATUnprotected:
+			continue
+		case f.subnet.Mode == model.ModeRouted:
+			spans, from = e.Open, []string{""}
+		case o.DirectRouting:
+			from = []string{""}
+		}
+		for _, iface := range from {
+			for _, span := range spans {
+				all = append(all, firewall.Opening{Bridge: n.Bridge, Addr: f.address, PortSpan: span, From: iface})
+			}
+		}
+	}
+	return all
+}
+
+// published lists what leads to one address of an endpoint, each once.
+func published(e model.Endpoint, address netip.Addr) (spans []model.PortSpan) {
+	for _, b := range e.Ports {
+		span := model.PortSpan{Proto: b.Proto, First: b.Container.Port(), Count: b.Count}
+		if b.Container.Addr() == address && !slices.Contains(spans, span) {
+			spans = append(spans, span)
+		}
+	}
+	return spans
+}
+
+func compareOpenings(a, b firewall.Opening) int {
+	return cmp.Or(
+		cmp.Compare(a.Bridge, b.Bridge), a.Addr.Compare(b.Addr), cmp.Compare(a.Proto, b.Proto),
+		cmp.Compare(a.First, b.First), cmp.Compare(a.Count, b.Count), cmp.Compare(a.From, b.From),
+	)
+}
