@@ -13,6 +13,10 @@ func scenarios() []scenario {
 		accessScenarios(),
 		optionScenarios(),
 		errorScenarios(),
+		ipv6Scenarios(),
+		ipv6AccessScenarios(),
+		ipv6PublishScenarios(),
+		ipv6RefusedScenarios(),
 		lifecycleScenarios(),
 	)
 }
