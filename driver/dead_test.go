@@ -15,7 +15,7 @@ func TestNetworkThatDockerRemovedWhileMybrWasAway(t *testing.T) {
 		return w.CreateNetwork(ctx, decode[network.CreateNetworkRequest](t, oneNetwork(id, user(optBridge, "br0"),
 			fmt.Sprintf(`[{"AddressSpace":%q,"Pool":%q,"Gateway":%q}]`, space, subnet, gateway))))
 	}
-	text := "create network b2b2b2b2b2b2: bridge br0 is used by network " + netA
+	text := "create network b2b2b2b2b2b2: cannot create network " + netB + " (br0): conflicts with network " + netA + " (br0): networks have same bridge name"
 
 	t.Run("its subnet is given away", func(t *testing.T) {
 		w := newWorld(t)
@@ -26,6 +26,14 @@ func TestNetworkThatDockerRemovedWhileMybrWasAway(t *testing.T) {
 		must(t, create(w, netB, "LocalDefault", "10.2.0.0/25", "10.2.0.1/25"))
 		s := w.store.Snapshot()
 		if len(s.Networks) != 1 || s.Networks[0].ID != netB || len(s.Endpoints) != 0 {
+			t.Errorf("have %+v", s)
+		}
+	})
+	t.Run("its IPv6 subnet is given away", func(t *testing.T) {
+		w := newWorld(t)
+		must(t, w.dualNetwork(netA, nil, "10.1.0.0/24", "fd00:1::/64"))
+		must(t, w.dualNetwork(netB, nil, "10.2.0.0/24", "fd00:1::/80"))
+		if s := w.store.Snapshot(); len(s.Networks) != 1 || s.Networks[0].ID != netB {
 			t.Errorf("have %+v", s)
 		}
 	})
