@@ -12,8 +12,8 @@ type ExplainedRule struct {
 
 // Explain lists the rules of a policy, IPv4's first, of each family the jumps in chains
 // of others first, then mybr's own chains in the order of their tables. dockerIsolation
-// says that Docker's chain DOCKER-ISOLATION-STAGE-2 exists (Docker 20.10 to 28), in both
-// families. A policy without networks has no rules.
+// says that Docker's chains DOCKER-ISOLATION-STAGE-1 and -2 exist (Docker 20.10 to 28),
+// in both families. A policy without networks has no rules.
 func Explain(p firewall.Policy, dockerIsolation bool) []ExplainedRule {
 	if len(p.Networks) == 0 {
 		return nil
@@ -25,7 +25,7 @@ func Explain(p firewall.Policy, dockerIsolation bool) []ExplainedRule {
 				out = append(out, ExplainedRule{fam.command, j.table, j.chain, j.text, j.why})
 			}
 		}
-		for _, t := range fam.render(p, facts{stage2: dockerIsolation}) {
+		for _, t := range fam.render(p, facts{stages: dockerIsolation}) {
 			for _, c := range t.chains {
 				for _, r := range c.rules {
 					out = append(out, ExplainedRule{fam.command, t.name, c.name, r.text, r.why})

@@ -70,8 +70,9 @@ func (s *side) applyFull(ctx context.Context, want firewall.Policy, lead lead) e
 	use := choose(all, lead.legacy)
 	var h hint
 	if len(want.Networks) > 0 {
-		_, stage2 := use.chain("filter", dockerStage2)
-		h = hint{use: use.variant, facts: facts{stage2}}
+		_, one := use.chain("filter", dockerStage1)
+		_, two := use.chain("filter", dockerStage2)
+		h = hint{use: use.variant, facts: facts{one && two}}
 		if err := s.fill(ctx, use, want, h.facts); err != nil {
 			return err
 		}
