@@ -42,8 +42,8 @@ func Render(s model.Snapshot, o Options) Host {
 	h.Firewall.Accept = o.Accept
 	networks := make(map[string]model.Network, len(s.Networks))
 	for _, n := range s.Networks {
-		if o.NoIPv6 {
-			n.V6 = model.Subnet{}
+		if o.NoIPv6 && n.V6.Prefix.IsValid() {
+			n.V6 = model.Subnet{Mode: model.ModeIsolated} // nothing could filter what containers still send
 		}
 		networks[n.ID] = n
 		h.Links.Bridges = append(h.Links.Bridges, renderBridge(n))
