@@ -17,7 +17,7 @@ func ipv6AccessScenarios() []scenario {
 			s.listen("host", "tcp:7001", "udp:7001")
 			dual(s, "tcp:80")
 			s.reach(from("ben", "ping 2001:db8::9", "tcp [2001:db8::9]:7000 from 5000", "udp [2001:db8::9]:7000", "tcp [2001:db8::9]:7009",
-				"ping 2001:db8::2", "tcp [2001:db8::2]:7001 from 5000", "udp [2001:db8::2]:7001", "tcp [fd00:18::1]:7001", "ping 2001:db8::77",
+				"ping 2001:db8::2", "tcp [2001:db8::2]:7001 from 5001", "udp [2001:db8::2]:7001", "tcp [fd00:18::1]:7001", "ping 2001:db8::77",
 				"tcp [{ll host n0}%eth0]:7001", "tcp 192.0.2.9:7000"))
 		}},
 		{name: "access6/out without IPv4", feature: headAccess6, since: fromSingle, needs: fromSingle, play: func(s *stage) {

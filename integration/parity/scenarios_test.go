@@ -17,6 +17,10 @@ func scenarios() []scenario {
 		ipv6AccessScenarios(),
 		ipv6PublishScenarios(),
 		ipv6RefusedScenarios(),
+		modeScenarios(),
+		modeRefusedScenarios(),
+		proxyScenarios(),
+		securityScenarios(),
 		lifecycleScenarios(),
 	)
 }

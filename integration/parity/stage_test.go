@@ -227,6 +227,8 @@ func (s *stage) placeholder(inside string) (string, error) {
 		return s.published(words[1], words[2])
 	case "ll":
 		return s.linkLocal(words[1], words[2])
+	case "mac":
+		return s.station(words[1], words[2])
 	}
 	container, network, _ := strings.Cut(inside, "@")
 	name, six := strings.CutSuffix(container, "6")
