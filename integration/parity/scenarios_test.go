@@ -13,6 +13,14 @@ func scenarios() []scenario {
 		accessScenarios(),
 		optionScenarios(),
 		errorScenarios(),
+		ipv6Scenarios(),
+		ipv6AccessScenarios(),
+		ipv6PublishScenarios(),
+		ipv6RefusedScenarios(),
+		modeScenarios(),
+		modeRefusedScenarios(),
+		proxyScenarios(),
+		securityScenarios(),
 		lifecycleScenarios(),
 	)
 }
