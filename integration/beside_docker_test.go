@@ -25,7 +25,7 @@ func TestBesideDocker(t *testing.T) {
 		{"daemons_start_again_live_restore", "nft", besideRestart, live},
 		{"daemons_start_again", "legacy", besideRestart, nil},
 	} {
-		for engine, version := range map[string]string{"usual": "", "28.5": "28.5"} {
+		for engine, version := range map[string]string{"usual": world.OwnEngine, "28.5": "28.5"} {
 			t.Run(engine+"/"+test.name, func(t *testing.T) {
 				t.Parallel()
 				test.test(t, world.New(t, world.Config{Engine: version, Variant: test.variant, DockerArgs: test.args}))

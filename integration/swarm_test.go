@@ -21,7 +21,7 @@ func TestSwarm(t *testing.T) {
 		t.Skip("about the plugin")
 	}
 	dir := packPlugin(t)
-	for name, engine := range map[string]string{"usual": "", "28.5": "28.5"} {
+	for name, engine := range map[string]string{"usual": world.OwnEngine, "28.5": "28.5"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := world.New(t, world.Config{Driver: "bridge", Engine: engine}) // no process of mybr's on the host

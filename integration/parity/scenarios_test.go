@@ -14,6 +14,8 @@ func scenarios() []scenario {
 		optionScenarios(),
 		errorScenarios(),
 		lifecycleScenarios(),
+		daemonScenarios(),
+		failureScenarios(),
 	)
 }
 
