@@ -112,7 +112,9 @@ func (b *bench) play(sc scenario, driver string, timeout time.Duration) (p playe
 	if s != nil {
 		p.facts, p.log = s.facts, s.log
 	}
-	if !whole || t.Failed() {
+	if t.skipped {
+		p.skipped = strings.Join(t.said, "\n")
+	} else if !whole || t.Failed() {
 		p.problem = "the play came to no end: " + strings.Join(t.said, "\n")
 	}
 	t.end()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -339,7 +340,7 @@ func outcome(p report.Probe, o report.Outcome) string {
 		if p.Network == "ping" {
 			return fmt.Sprintf("answered by %v, TTL %d", o.Pong.From, o.Pong.TTL)
 		}
-		text := fmt.Sprintf("answered by %s at %v, client seen as %v", o.Answer.Name, o.Answer.Server, o.Answer.Client.Addr())
+		text := fmt.Sprintf("answered by %s at %v, client seen as %v", serverName(o.Answer.Name), o.Answer.Server, o.Answer.Client.Addr())
 		if p.SourcePort != 0 {
 			text += ":" + normalPort(int(o.Answer.Client.Port()))
 		}
@@ -355,6 +356,15 @@ func outcome(p report.Probe, o report.Outcome) string {
 		return "unreachable"
 	}
 	return o.Err
+}
+
+// serverName is a container's name. A server of the host's or the LAN's bears the name
+// of the machine that the test runs on.
+func serverName(name string) string {
+	if machine, err := os.Hostname(); err == nil && name == machine {
+		return "no container"
+	}
+	return name
 }
 
 const timedOut = "timed out"

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // summary is what is kept of an engine's run: testdata/ENGINE.json.
@@ -26,6 +27,7 @@ type record struct {
 	Equal         int               `json:",omitempty"`
 	Differs       []differs         `json:",omitempty"`
 	Facts         map[string]string `json:",omitempty"` // the built-in driver's, of what older engines don't offer
+	Messages      map[string]string `json:",omitempty"` // the built-in driver's of the newest engine
 }
 
 // differs is a declared difference as it occurred.
@@ -38,13 +40,28 @@ type differs struct {
 func summarize(sc scenario, engine string, builtin, mybr map[string]string, v verdict) record {
 	r := record{Name: sc.name, Feature: sc.feature, NotOffered: !sc.offered(engine),
 		Bridge: len(builtin), Mybr: len(mybr), Equal: v.equal}
+	if n := v.explained[messageDifference]; n > 0 {
+		r.Differs = append(r.Differs, differs{Key: "messages", Why: messageWhy, Facts: n})
+	}
 	for i, d := range declared(sc) {
 		if n := v.explained[i]; n > 0 {
 			r.Differs = append(r.Differs, differs{d.key, d.want, d.why, n})
 		}
 	}
-	if sc.since != "" && engine == engines()[0] {
+	if engine != engines()[0] {
+		return r
+	}
+	if sc.since != "" {
 		r.Facts = builtin
+		return r
+	}
+	for key, value := range builtin {
+		if strings.HasPrefix(value, "exit code ") {
+			if r.Messages == nil {
+				r.Messages = map[string]string{}
+			}
+			r.Messages[key] = value
+		}
 	}
 	return r
 }

@@ -53,7 +53,7 @@ func Addrs(h *netlink.Handle) ([]Address, error) {
 		if !ok {
 			continue
 		}
-		one := Address{Prefix: p, Scope: netlink.Scope(a.Scope).String(), Dynamic: a.Flags&unix.IFA_F_PERMANENT == 0}
+		one := Address{Prefix: p, Scope: scope(a.Scope), Dynamic: a.Flags&unix.IFA_F_PERMANENT == 0}
 		for flag, name := range map[int]string{unix.IFA_F_NODAD: "nodad", unix.IFA_F_TENTATIVE: "tentative",
 			unix.IFA_F_DADFAILED: "dadfailed", unix.IFA_F_DEPRECATED: "deprecated", unix.IFA_F_SECONDARY: "secondary"} {
 			if a.Flags&flag != 0 && (p.Addr().Is6() || flag != unix.IFA_F_NODAD) {
@@ -67,6 +67,14 @@ func Addrs(h *netlink.Handle) ([]Address, error) {
 		out = append(out, one)
 	}
 	return out, nil
+}
+
+// scope is an address's as ip-address(8) writes it.
+func scope(n int) string {
+	if s := netlink.Scope(n); s != netlink.SCOPE_UNIVERSE {
+		return s.String()
+	}
+	return "global"
 }
 
 // Routes is the main table of both families, unicast routes alone.
