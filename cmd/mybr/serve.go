@@ -65,7 +65,8 @@ variable, a variable before the default; an empty variable counts as not set.`,
 	})
 	text(f, &format, "log-format", "format", formatText, "text or json", oneOf(formatText, formatJSON))
 	add(f, "address-pool", "where subnets come from that Docker leaves to mybr, base=SUBNET,size=BITS; repeatable, in the "+
-		"variable with blanks between (default 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in subnets of /20)",
+		"variable with blanks between (default of IPv4: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in subnets of /20; "+
+		"of IPv6: a random /48 of fd00::/8, in subnets of /64)",
 		list[plugin.AddressPool]{to: &config.AddressPools, kind: "pool", parse: plugin.ParseAddressPool})
 	f.SortFlags = false
 	return c
