@@ -1,10 +1,9 @@
 package parity
 
 import (
+	"fmt"
 	"strings"
 	"time"
-
-	"fmt"
 )
 
 // failureScenarios are commands that fail half-way: what they leave, and whether they
@@ -18,7 +17,7 @@ func failureScenarios() []scenario {
 	}
 	return []scenario{
 		{name: "failure/bridge name taken by another link", feature: failures, play: func(s *stage) {
-			s.on("host", "ip", "link", "add", "shop0", "type", "dummy")
+			s.on("host", "ip", "link", "add", "shop0", "type", "veth", "peer", "name", "shop1")
 			s.afterwards("host", "ip", "link", "del", "shop0")
 			n0 := append(option("bridge.name", "shop0"), "--subnet", "172.18.0.0/16")
 			s.network("n0", n0...)
@@ -35,7 +34,6 @@ func failureScenarios() []scenario {
 			create(s, "web", "-p", "8087:80", "-p", "8088:80", "-p", "8090:80")
 			s.docker("start", "web")
 			states(s, "web")
-			s.host("n0")
 			s.reach(from("lan", "tcp 192.0.2.2:8087", "tcp 192.0.2.2:8090"), from("host", "tcp 127.0.0.1:8087"))
 			s.idle("free", "--net", "n0", "-p", "8087:80", "-p", "8090:80")
 			s.docker("rm", "-f", "free")
@@ -49,7 +47,6 @@ func failureScenarios() []scenario {
 			shop(s)
 			create(s, "other", "-p", "8088:80")
 			s.docker("start", "other")
-			s.host("n0")
 			shopOpen(s)
 			s.docker("stop", "-t", "0", "web")
 			s.docker("start", "other")
@@ -61,7 +58,10 @@ func failureScenarios() []scenario {
 			running(s, "web")
 			shopOpen(s)
 		}},
-		{name: "failure/port taken on docker0", feature: failures, play: func(s *stage) {
+		{name: "failure/port taken on docker0", feature: failures, differs: []difference{
+			{key: "docker start web", want: "exit code 1: failed to bind host port 0.0.0.0:8088/tcp: address already in use",
+				why: "dockerd keeps the list of its own driver's ports to itself: to mybr, docker-proxy is a process that has the port"},
+		}, play: func(s *stage) {
 			s.serve("old", "tcp:80", "-p", "8088:80")
 			s.network("n0", "--subnet", "172.18.0.0/16")
 			create(s, "web", "-p", "8088:80")
@@ -79,7 +79,6 @@ func failureScenarios() []scenario {
 			shop(s)
 			create(s, "other", "--ip", "172.18.0.2")
 			s.docker("start", "other")
-			s.host("n0")
 			s.docker("rm", "-f", "web")
 			s.docker("start", "other")
 			running(s, "other")
@@ -90,7 +89,6 @@ func failureScenarios() []scenario {
 			s.docker("create", "--name", "web", "--net", "n0", "-p", "8088:80", "--entrypoint", "/nowhere", "guest")
 			s.fact("start", fmt.Sprint(s.w.DockerTry("start", "web").Code))
 			states(s, "web")
-			s.host("n0")
 			s.reach(from("lan", "tcp 192.0.2.2:8088"))
 			s.serve("other", "tcp:80", "--net", "n0", "-p", "8088:80")
 			s.inside("other")
@@ -106,7 +104,6 @@ func failureScenarios() []scenario {
 				}
 				return nil
 			})
-			s.host("n0")
 			s.serve("other", "tcp:80", "--net", "n0", "-p", "8088:80")
 			s.reach(from("lan", "tcp 192.0.2.2:8088"))
 		}},

@@ -16,6 +16,7 @@ func scenarios() []scenario {
 		lifecycleScenarios(),
 		daemonScenarios(),
 		failureScenarios(),
+		engineScenarios(),
 	)
 }
 
