@@ -3,6 +3,8 @@ package driver
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +42,11 @@ func (d *Driver) bury(ctx context.Context, id string, dead func(e model.Endpoint
 	if !dead(e, links) {
 		return false
 	}
+	unlockSandbox, ok := d.sandboxes.tryLock(e.PortOwner())
+	if !ok {
+		return false
+	}
+	defer unlockSandbox()
 	d.warn("endpoint %s has no container any more: it is removed", short(id))
 	if err := d.forget(ctx, e); err != nil {
 		d.warn("remove endpoint %s: %v", short(id), err)
@@ -76,16 +83,23 @@ func (d *Driver) ForgetDead() error {
 // after the start of a process.
 func (d *Driver) ForgetPutBack(ctx context.Context) error {
 	var ids []string
+	hopeful := map[string]bool{} // sandboxes with endpoints that want ports of others
 	err := d.store.View(func(tx *store.Tx) error {
 		for _, e := range tx.Endpoints() {
 			if e.Sandbox != "" {
 				ids = append(ids, e.ID)
+			}
+			if e.Wanted != nil {
+				hopeful[e.PortOwner()] = true
 			}
 		}
 		return nil
 	})
 	for _, id := range ids {
 		d.bury(ctx, id, d.leftForGood)
+	}
+	for _, sandbox := range slices.Sorted(maps.Keys(hopeful)) {
+		d.inherit(ctx, sandbox)
 	}
 	return err
 }
@@ -118,7 +132,7 @@ func (d *Driver) buryRivals(ctx context.Context, want model.Network) {
 	var rivals []string
 	err := d.store.View(func(tx *store.Tx) error {
 		for _, o := range tx.Networks() {
-			if o.ID != want.ID && want.V4.Space != "" && o.V4.Space == want.V4.Space && o.V4.Prefix.Overlaps(want.V4.Prefix) {
+			if o.ID != want.ID && slices.ContainsFunc(families(), func(f family) bool { return sameSubnet(*f.subnet(&o), *f.subnet(&want)) }) {
 				rivals = append(rivals, o.ID)
 			}
 		}
@@ -130,6 +144,11 @@ func (d *Driver) buryRivals(ctx context.Context, want model.Network) {
 	for _, id := range rivals {
 		d.buryNetwork(ctx, id)
 	}
+}
+
+// sameSubnet reports whether two subnets are of one address space and overlap.
+func sameSubnet(a, b model.Subnet) bool {
+	return a.Space != "" && a.Space == b.Space && a.Prefix.Overlaps(b.Prefix)
 }
 
 func (d *Driver) buryNetwork(ctx context.Context, id string) {
@@ -162,7 +181,7 @@ func (d *Driver) buryNetwork(ctx context.Context, id string) {
 	if alive {
 		return
 	}
-	d.warn("Docker has given subnet %s of network %s to another one: the network is removed", n.V4.Prefix, short(id))
+	d.warn("Docker has given a subnet of network %s to another one: the network is removed", short(id))
 	if err := d.forgetNetwork(ctx, n); err != nil {
 		d.warn("remove network %s: %v", short(id), err)
 	}
@@ -171,7 +190,19 @@ func (d *Driver) buryNetwork(ctx context.Context, id string) {
 // forgetNetwork removes a network's record and those of its endpoints. The caller
 // holds its lock.
 func (d *Driver) forgetNetwork(ctx context.Context, n model.Network) error {
-	return d.remove(ctx, n.Bridge, func(tx *store.Tx) error { return d.deleteNetwork(tx, n.ID) })
+	sandboxes := map[string]bool{}
+	err := d.remove(ctx, n.Bridge, func(tx *store.Tx) error {
+		for _, e := range tx.Endpoints() {
+			if e.NetworkID == n.ID && e.Sandbox != "" {
+				sandboxes[e.Sandbox] = true
+			}
+		}
+		return d.deleteNetwork(tx, n.ID)
+	})
+	for _, sandbox := range slices.Sorted(maps.Keys(sandboxes)) {
+		d.inherit(ctx, sandbox)
+	}
+	return err
 }
 
 func (d *Driver) deleteNetwork(tx *store.Tx, id string) error {

@@ -15,7 +15,7 @@ func TestNetworkThatDockerRemovedWhileMybrWasAway(t *testing.T) {
 		return w.CreateNetwork(ctx, decode[network.CreateNetworkRequest](t, oneNetwork(id, user(optBridge, "br0"),
 			fmt.Sprintf(`[{"AddressSpace":%q,"Pool":%q,"Gateway":%q}]`, space, subnet, gateway))))
 	}
-	text := "create network b2b2b2b2b2b2: bridge br0 is used by network " + netA
+	text := "create network b2b2b2b2b2b2: cannot create network " + netB + " (br0): conflicts with network " + netA + " (br0): networks have same bridge name"
 
 	t.Run("its subnet is given away", func(t *testing.T) {
 		w := newWorld(t)

@@ -72,9 +72,11 @@ type Driver struct {
 	sync      Syncer
 	ports     Ports
 	links     Links
+	noIPv6    error // Config.IPv6
 	warn      func(format string, args ...any)
 	networks  locks // network calls write, endpoint calls read
 	endpoints locks
+	sandboxes locks // of the ports of its endpoints; taken last
 	orphans   orphans
 	joins     joins
 	settle    time.Duration // Settle
@@ -82,7 +84,7 @@ type Driver struct {
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, warn: c.Warn}
+	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, warn: c.Warn}
 	d.settle, d.joins = Settle, joins{begun: time.Now(), at: map[string]time.Time{}}
 	if d.warn == nil {
 		d.warn = func(string, ...any) {}

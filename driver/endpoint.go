@@ -58,14 +58,15 @@ func (d *Driver) DeleteEndpoint(ctx context.Context, r *network.DeleteEndpointRe
 	} else if err != nil {
 		return err
 	}
+	defer d.sandboxes.lock(e.PortOwner())()
 	return d.forget(ctx, e)
 }
 
-// forget removes an endpoint's record. The caller holds its lock.
+// forget removes an endpoint's record. The caller holds its lock and its sandbox's.
 func (d *Driver) forget(ctx context.Context, e model.Endpoint) error {
 	d.orphans.forget(e.ID)
 	d.joins.forget(e.ID)
-	return d.remove(ctx, e.HostIface(), func(tx *store.Tx) error { return tx.DeleteEndpoint(e.ID) })
+	return d.withdraw(ctx, e, func(tx *store.Tx) error { return tx.DeleteEndpoint(e.ID) })
 }
 
 // InfoResponse is what is known of an endpoint: the helper's type has strings only.
@@ -96,11 +97,10 @@ func parseEndpoint(n model.Network, r *network.CreateEndpointRequest) (e model.E
 		i = &network.EndpointInterface{}
 	}
 	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID}
-	if e.V4, err = parseAddress(n, i.Address); err != nil {
-		return e, err
-	}
-	if i.AddressIPv6 != "" {
-		return e, invalid("address %s: IPv6 is not supported yet", i.AddressIPv6)
+	for _, f := range families() {
+		if *f.address(&e), err = f.parseAddress(n, f.sent(i)); err != nil {
+			return e, err
+		}
 	}
 	if i.MacAddress == "" {
 		e.MAC = randomMAC()
@@ -113,26 +113,33 @@ func parseEndpoint(n model.Network, r *network.CreateEndpointRequest) (e model.E
 	return e, nil
 }
 
-// parseAddress reads an endpoint's address, which has the subnet's prefix length.
-func parseAddress(n model.Network, text string) (netip.Prefix, error) {
-	if text == "" {
-		return netip.Prefix{}, invalid("there is no address for it: mybr needs an IPAM driver that gives one")
+// parseAddress reads an endpoint's address, which has the subnet's prefix length. There
+// is one if the network has the family.
+func (f family) parseAddress(n model.Network, text string) (netip.Prefix, error) {
+	subnet := *f.subnet(&n)
+	switch {
+	case text == "" && !subnet.Prefix.IsValid():
+		return netip.Prefix{}, nil
+	case text == "":
+		return netip.Prefix{}, invalid("there is no %s address for it: mybr needs an IPAM driver that gives one", f)
+	case !subnet.Prefix.IsValid():
+		return netip.Prefix{}, invalid("address %s: network %s has no %s", text, short(n.ID), f)
 	}
 	p, err := netip.ParsePrefix(text)
-	if err != nil || !p.Addr().Is4() {
-		return netip.Prefix{}, invalid("%q is not an IPv4 address with a prefix length", text)
+	if err != nil || !f.has(p.Addr()) {
+		return netip.Prefix{}, invalid("%q is not %s address with a prefix length", text, f.article())
 	}
 	a := p.Addr()
-	if err := checkHost("address", a, n.V4.Prefix); err != nil {
+	if err := checkHost("address", a, subnet.Prefix); err != nil {
 		return netip.Prefix{}, err
 	}
-	if a == n.V4.Address.Addr() {
+	if a == subnet.Address.Addr() {
 		return netip.Prefix{}, conflict("address %s is that of bridge %s", a, n.Bridge)
 	}
-	if a == n.V4.Gateway {
+	if a == subnet.Gateway {
 		return netip.Prefix{}, conflict("address %s is that of the default gateway of network %s", a, short(n.ID))
 	}
-	return netip.PrefixFrom(a, n.V4.Prefix.Bits()), nil
+	return netip.PrefixFrom(a, subnet.Prefix.Bits()), nil
 }
 
 // addressHeld says whose the address is that another endpoint was to get.
@@ -145,7 +152,7 @@ type addressHeld struct {
 func putEndpoint(tx *store.Tx, want *model.Endpoint) error {
 	have, err := tx.Endpoint(want.ID)
 	if err == nil {
-		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC {
+		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.V6 != want.V6 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC {
 			return exists("there is an endpoint of this ID with other settings")
 		}
 		*want = have
@@ -154,9 +161,12 @@ func putEndpoint(tx *store.Tx, want *model.Endpoint) error {
 		return err
 	}
 	for _, o := range tx.Endpoints() {
-		if o.NetworkID == want.NetworkID && o.V4.Addr() == want.V4.Addr() {
-			err := conflict("address %s is that of endpoint %s", o.V4.Addr(), short(o.ID)).(*fault)
-			return &addressHeld{*err, o.ID}
+		for _, f := range families() {
+			a := f.address(want).Addr()
+			if o.NetworkID == want.NetworkID && a.IsValid() && a == f.address(&o).Addr() {
+				err := conflict("address %s is that of endpoint %s", a, short(o.ID)).(*fault)
+				return &addressHeld{*err, o.ID}
+			}
 		}
 		if o.HostIface() == want.HostIface() {
 			return conflict("interface %s is that of endpoint %s, whose ID begins alike", o.HostIface(), short(o.ID))

@@ -29,8 +29,8 @@ func TestWrongEndpoints(t *testing.T) {
 		text    string
 	}{
 		{request(ep3, ep2, `{"Address":"10.1.0.9/24"}`, "{}"), model.ErrNotFound, "network e3e3e3e3e3e3 is not known to mybr: if Docker has it, remove it and create it again"},
-		{iface(`null`), model.ErrInvalid, "there is no address for it: mybr needs an IPAM driver that gives one"},
-		{address(""), model.ErrInvalid, "there is no address for it: mybr needs an IPAM driver that gives one"},
+		{iface(`null`), model.ErrInvalid, "there is no IPv4 address for it: mybr needs an IPAM driver that gives one"},
+		{address(""), model.ErrInvalid, "there is no IPv4 address for it: mybr needs an IPAM driver that gives one"},
 		{address("10.1.0.9"), model.ErrInvalid, `"10.1.0.9" is not an IPv4 address with a prefix length`},
 		{address("fd00::9/64"), model.ErrInvalid, `"fd00::9/64" is not an IPv4 address with a prefix length`},
 		{address("10.2.0.9/24"), model.ErrInvalid, "address 10.2.0.9 is not in subnet 10.1.0.0/24"},
@@ -39,7 +39,7 @@ func TestWrongEndpoints(t *testing.T) {
 		{address("10.1.0.1/24"), model.ErrConflict, "address 10.1.0.1 is that of bridge br-a1a1a1a1a1a1"},
 		{request(netB, ep2, `{"Address":"10.2.0.1/24"}`, "{}"), model.ErrConflict, "address 10.2.0.1 is that of the default gateway of network b2b2b2b2b2b2"},
 		{address("10.1.0.2/24"), model.ErrConflict, "address 10.1.0.2 is that of endpoint e1e1e1e1e1e1"},
-		{iface(`{"Address":"10.1.0.9/24","AddressIPv6":"fd00::9/64"}`), model.ErrInvalid, "address fd00::9/64: IPv6 is not supported yet"},
+		{iface(`{"Address":"10.1.0.9/24","AddressIPv6":"fd00::9/64"}`), model.ErrInvalid, "address fd00::9/64: network a1a1a1a1a1a1 has no IPv6"},
 		{iface(`{"Address":"10.1.0.9/24","MacAddress":"02:42"}`), model.ErrInvalid, `"02:42" is not the MAC address of an interface`},
 		{iface(`{"Address":"10.1.0.9/24","MacAddress":"03:42:00:00:00:01"}`), model.ErrInvalid, `"03:42:00:00:00:01" is not the MAC address of an interface`},
 		{iface(`{"Address":"10.1.0.9/24","MacAddress":"00:00:00:00:00:00"}`), model.ErrInvalid, `"00:00:00:00:00:00" is not the MAC address of an interface`},

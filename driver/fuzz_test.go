@@ -19,6 +19,8 @@ func FuzzOptions(f *testing.F) {
 		user(optHostBinding, "127.0.0.1", optSNAT, "192.0.2.2", optIfacePrefix, "net", optRoutes, "10.9.0.0/16 via 10.1.0.7, 10.8.0.0/16"),
 		user(optHostBinding, "::ffff:127.0.0.1", optSNAT, "::ffff:192.0.2.2", optRoutes, ",", optBridge, "../x"),
 		user(optRoutes, "::ffff:10.0.0.0/112 via 10.1.0.1", optMTU, "+1400"),
+		user(optMode+"ipv4", "routed", optMode+"ipv6", "isolated", optSNAT+"ipv6", "2001:db8::1", optTrusted, "eth0:wg0", optRoutes, "fd00:9::/64 via fd00:1::7"),
+		`{"com.docker.network.enable_ipv4":false,"com.docker.network.enable_ipv6":true,"com.docker.network.internal":true,"com.docker.network.generic":{"com.docker.network.bridge.gateway_mode_ipv6":"isolated","com.docker.network.advertise_addr_ms":"100"}}`,
 		`{"com.docker.network.portmap":` + port8080 + `}`,
 		`{"com.docker.network.portmap":[{"Proto":132,"Port":80,"HostIP":"::"},{"Proto":17,"Port":1,"HostPort":65535,"HostPortEnd":1}]}`,
 		`{"com.docker.network.portmap":[null,{"Port":-1},{"HostIP":"fe80::1%eth0"}]}`, `{"com.docker.network.endpoint.ifname":"x"}`,
@@ -42,14 +44,26 @@ func FuzzOptions(f *testing.F) {
 		}
 		entries, err := parsePortMap(opts)
 		users(err)
-		reqs, err := parsePorts(entries, model.Network{HostBinding: o.HostBinding}, model.Endpoint{V4: netip.MustParsePrefix("10.1.0.2/24")})
+		n, e := model.Network{HostBinding: o.HostBinding}, model.Endpoint{}
+		n.V4.Mode, n.V6.Mode = o.Families[ipv4].Mode, o.Families[ipv6].Mode
+		for f, address := range map[family]string{ipv4: "10.1.0.2/24", ipv6: "fd00:1::2/64"} {
+			if o.Families[f].On {
+				*f.address(&e) = netip.MustParsePrefix(address)
+			}
+		}
+		reqs, err := parsePorts(entries, n, e, o.ICC)
 		users(err)
 		for _, r := range reqs {
-			if r.Last < r.First || (r.First == 0) != (r.Last == 0) || r.Container.Port() == 0 || r.HostIP.Zone() != "" || r.HostIP.Is4In6() {
+			if r.Last < r.First || (r.First == 0) != (r.Last == 0) || !rightWay(ipv4, r.V4) || !rightWay(ipv6, r.V6) || !r.V4.Wanted() && !r.V6.Wanted() {
 				t.Errorf("request %+v", r)
 			}
 		}
 	})
+}
+
+// rightWay reports whether a way is not wanted, or of the family's addresses.
+func rightWay(f family, w model.Way) bool {
+	return w == model.Way{} || f.has(w.Host) && w.Container.IsValid() && w.Container.Port() != 0
 }
 
 func checkNetOptions(t *testing.T, o netOptions) {
@@ -62,15 +76,25 @@ func checkNetOptions(t *testing.T, o netOptions) {
 	if o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU) {
 		t.Errorf("MTU %d", o.MTU)
 	}
-	if a := o.SNAT; a.IsValid() && (!a.Is4() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast()) {
-		t.Errorf("SNAT to %s", a)
+	for _, f := range families() {
+		if a := o.Families[f].SNAT; a.IsValid() && (!f.has(a) || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast()) {
+			t.Errorf("SNAT to %s", a)
+		}
+		if o.Families[f].Mode == model.ModeIsolated && !o.Internal {
+			t.Errorf("%s is isolated, but the network isn't internal", f)
+		}
+	}
+	for _, name := range o.Trusted {
+		if checkName(name, maxName) != nil {
+			t.Errorf("trusted interface %q", name)
+		}
 	}
 	if a := o.HostBinding; a.IsValid() && (a.Is4In6() || a.Zone() != "" || a.IsMulticast()) {
 		t.Errorf("host binding %s", a)
 	}
 	for _, r := range o.Routes {
-		if !r.Destination.IsValid() || !r.Destination.Addr().Is4() || r.Destination != r.Destination.Masked() ||
-			r.NextHop.IsValid() && !r.NextHop.Is4() {
+		if f := familyOf(r.Destination.Addr()); !r.Destination.IsValid() || !f.has(r.Destination.Addr()) || r.Destination != r.Destination.Masked() ||
+			r.NextHop.IsValid() && !f.has(r.NextHop) {
 			t.Errorf("route %+v", r)
 		}
 	}

@@ -39,13 +39,40 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 			return nil, conflict("it has joined sandbox %s already", e.Sandbox)
 		}
 	}
-	e.Sandbox = r.SandboxKey
-	if err := d.commit(ctx, e.HostIface(), func(tx *store.Tx) error { return tx.PutEndpoint(e) }); err != nil {
+	open, err := openAtJoin(n, e, r.Options)
+	if err != nil {
+		return nil, err
+	}
+	defer d.sandboxes.lock(r.SandboxKey)()
+	err = d.commit(ctx, e.HostIface(), func(tx *store.Tx) error {
+		return change(tx, e.ID, func(e *model.Endpoint) {
+			if e.Sandbox != "" && e.Sandbox != r.SandboxKey {
+				e.Ports, e.Wanted = nil, nil
+			}
+			e.Sandbox, e.Open = r.SandboxKey, open
+		})
+	})
+	if err != nil {
 		return nil, err
 	}
 	d.orphans.forget(e.ID)
 	d.joins.note(e.ID)
 	return joinResponse(n, e), nil
+}
+
+// openAtJoin lists the ports that a routed family opens. Docker sends them to each endpoint
+// of a container; it asks only those that are the way out to publish them.
+func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) ([]model.PortSpan, error) {
+	entries, err := parsePortMap(opts)
+	if err != nil || n.Internal {
+		return nil, err
+	}
+	for _, f := range families() {
+		if f.address(&e).IsValid() && f.subnet(&n).Mode == model.ModeRouted {
+			return opened(entries), nil
+		}
+	}
+	return nil, nil
 }
 
 // joinResponse says how the endpoint looks from inside the sandbox. Where there is no
@@ -55,11 +82,12 @@ func joinResponse(n model.Network, e model.Endpoint) *network.JoinResponse {
 	res := &network.JoinResponse{
 		InterfaceName: network.InterfaceName{SrcName: e.PeerIface(), DstPrefix: n.IfacePrefix},
 	}
-	if n.V4.Gateway.IsValid() && !n.Internal {
-		res.Gateway = n.V4.Gateway.String()
-	} else {
-		res.DisableGatewayService = true
+	for f, gateway := range map[family]*string{ipv4: &res.Gateway, ipv6: &res.GatewayIPv6} {
+		if a := f.subnet(&n).Gateway; a.IsValid() && !n.Internal && f.address(&e).IsValid() {
+			*gateway = a.String()
+		}
 	}
+	res.DisableGatewayService = res.Gateway == "" && res.GatewayIPv6 == ""
 	for _, r := range n.Routes {
 		route := &network.StaticRoute{Destination: r.Destination.String(), RouteType: routeConnected}
 		if r.NextHop.IsValid() {
@@ -70,18 +98,20 @@ func joinResponse(n model.Network, e model.Endpoint) *network.JoinResponse {
 	return res
 }
 
-// Leave forgets the sandbox of an endpoint, and its ports: Docker does not always
+// Leave forgets the sandbox of an endpoint, and its ports, published and opened: Docker does not always
 // revoke them.
 func (d *Driver) Leave(ctx context.Context, r *network.LeaveRequest) (err error) {
 	defer wrap(&err, "leave endpoint", r.EndpointID)
 	ctx, end := d.beginEndpoint(ctx, r.NetworkID, r.EndpointID)
 	defer end()
 	_, e, err := d.endpoint(r.NetworkID, r.EndpointID)
-	if errors.Is(err, model.ErrNotFound) || err == nil && e.Sandbox == "" && len(e.Ports) == 0 {
+	if errors.Is(err, model.ErrNotFound) || err == nil && e.Sandbox == "" && len(e.Ports) == 0 && len(e.Wanted) == 0 {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	e.Sandbox, e.Ports = "", nil
-	return d.remove(ctx, e.HostIface(), func(tx *store.Tx) error { return tx.PutEndpoint(e) })
+	defer d.sandboxes.lock(e.PortOwner())()
+	return d.withdraw(ctx, e, func(tx *store.Tx) error {
+		return change(tx, e.ID, func(e *model.Endpoint) { e.Sandbox, e.Ports, e.Wanted, e.Open = "", nil, nil, nil })
+	})
 }

@@ -24,54 +24,77 @@ const pool2 = `[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24"}]`
 func TestWrongNetworks(t *testing.T) {
 	option := func(key, value string) string { return oneNetwork(netB, user(key, value), pool2) }
 	pool := func(text string) string { return oneNetwork(netB, "{}", text) }
+	pool6 := func(text string) string {
+		return `{"NetworkID":"` + netB + `","Options":{"com.docker.network.enable_ipv4":false,"com.docker.network.enable_ipv6":true},"IPv4Data":[],"IPv6Data":` + text + `}`
+	}
 	const internal = `{"com.docker.network.internal":true}`
 	for _, c := range []struct{ request, text string }{
 		// options
 		{option("foo", "bar"), `option foo is not known`},
-		{option("com.docker.network.bridge.gateway_mode_ipv4", "nat"), `option com.docker.network.bridge.gateway_mode_ipv4 is not supported`},
-		{option(optMTU, "abc"), `option com.docker.network.driver.mtu: "abc" is not a number of bytes from 68 to 65535`},
-		{option(optMTU, "67"), `option com.docker.network.driver.mtu: "67" is not a number of bytes from 68 to 65535`},
-		{option(optMTU, "65536"), `option com.docker.network.driver.mtu: "65536" is not a number of bytes from 68 to 65535`},
-		{option(optMTU, "-1"), `option com.docker.network.driver.mtu: "-1" is not a number of bytes from 68 to 65535`},
-		{option(optICC, "maybe"), `option com.docker.network.bridge.enable_icc: "maybe" is neither true nor false`},
-		{option(optMasquerade, ""), `option com.docker.network.bridge.enable_ip_masquerade: "" is neither true nor false`},
-		{option(optInhibit, "yes"), `option com.docker.network.bridge.inhibit_ipv4: "yes" is neither true nor false`},
-		{option(optHostBinding, "localhost"), `option com.docker.network.bridge.host_binding_ipv4: "localhost" is not an IP address`},
-		{option(optHostBinding, "224.0.0.1"), `option com.docker.network.bridge.host_binding_ipv4: "224.0.0.1" is not an address that a host can have`},
-		{option(optSNAT, "::1"), `option com.docker.network.host_ipv4: "::1" is not an IPv4 address that can be a source address`},
-		{option(optBridge, "a/b"), `option com.docker.network.bridge.name: "a/b" has other characters than letters, digits, _, . and (not at the beginning) -`},
-		{option(optBridge, "br+"), `option com.docker.network.bridge.name: "br+" has other characters than letters, digits, _, . and (not at the beginning) -`},
-		{option(optBridge, "-br"), `option com.docker.network.bridge.name: "-br" has other characters than letters, digits, _, . and (not at the beginning) -`},
-		{option(optBridge, ""), `option com.docker.network.bridge.name: "" is not 1 to 15 bytes long`},
-		{option(optBridge, "sixteen-bytes-ab"), `option com.docker.network.bridge.name: "sixteen-bytes-ab" is not 1 to 15 bytes long`},
-		{option(optBridge, "all"), `option com.docker.network.bridge.name: "all" can't be the name of a bridge`},
-		{option(optBridge, ".."), `option com.docker.network.bridge.name: ".." can't be the name of a bridge`},
-		{option(optIfacePrefix, "fourteen-bytes"), `option com.docker.network.container_iface_prefix: "fourteen-bytes" is not 1 to 13 bytes long`},
-		{option(optRoutes, "10.9.0.0"), `option mybr.routes: "10.9.0.0" does not begin with an IPv4 prefix such as 10.9.0.0/16`},
-		{option(optRoutes, "10.9.0.1/16"), `option mybr.routes: "10.9.0.1/16" has bits behind the prefix length: did you mean 10.9.0.0/16?`},
-		{option(optRoutes, "10.9.0.0/16 dev eth0"), `option mybr.routes: "10.9.0.0/16 dev eth0" is not of the form PREFIX or PREFIX via ADDRESS`},
-		{option(optRoutes, "10.9.0.0/16 via eth0"), `option mybr.routes: "10.9.0.0/16 via eth0" has no IPv4 address behind via`},
+		{option(optDefaultBridge, "true"), `option com.docker.network.bridge.default_bridge is about Docker's own default bridge: a plugin can't provide it`},
+		{option(optMTU, "abc"), `failed to parse com.docker.network.driver.mtu value: abc (strconv.Atoi: parsing "abc": invalid syntax): want a number of bytes from 68 to 65535`},
+		{option(optMTU, "a\nb"), `failed to parse com.docker.network.driver.mtu value: "a\nb" (strconv.Atoi: parsing "a\nb": invalid syntax): want a number of bytes from 68 to 65535`},
+		{option(optMTU, "67"), `failed to parse com.docker.network.driver.mtu value: 67 (invalid argument): want a number of bytes from 68 to 65535`},
+		{option(optMTU, "65536"), `failed to parse com.docker.network.driver.mtu value: 65536 (invalid argument): want a number of bytes from 68 to 65535`},
+		{option(optMTU, "-1"), `failed to parse com.docker.network.driver.mtu value: -1 (invalid MTU number: -1): want a number of bytes from 68 to 65535`},
+		{option(optICC, "maybe"), `failed to parse com.docker.network.bridge.enable_icc value: maybe (strconv.ParseBool: parsing "maybe": invalid syntax): want true or false`},
+		{option(optMasquerade, ""), `failed to parse com.docker.network.bridge.enable_ip_masquerade value:  (strconv.ParseBool: parsing "": invalid syntax): want true or false`},
+		{option(optInhibit, "yes"), `failed to parse com.docker.network.bridge.inhibit_ipv4 value: yes (strconv.ParseBool: parsing "yes": invalid syntax): want true or false`},
+		{option(optHostBinding, "localhost"), `failed to parse com.docker.network.bridge.host_binding_ipv4 value: localhost (nil ip): want an IP address`},
+		{option(optHostBinding, "224.0.0.1"), `failed to parse com.docker.network.bridge.host_binding_ipv4 value: 224.0.0.1 (invalid argument): want an address that a host can have`},
+		{option(ipv4.optSNAT(), "::1"), `failed to parse com.docker.network.host_ipv4 value: ::1 (invalid argument): want an IPv4 address that can be a source address`},
+		{option(ipv4.optSNAT(), "foo"), `failed to parse com.docker.network.host_ipv4 value: foo (nil ip): want an IPv4 address that can be a source address`},
+		{option(ipv6.optSNAT(), "192.0.2.7"), `failed to parse com.docker.network.host_ipv6 value: 192.0.2.7 (invalid argument): want an IPv6 address that can be a source address`},
+		{option(ipv6.optSNAT(), ""), `failed to parse com.docker.network.host_ipv6 value:  (nil ip): want an IPv6 address that can be a source address`},
+		{option(ipv4.optMode(), "foo"), `failed to parse com.docker.network.bridge.gateway_mode_ipv4 value: foo (unknown gateway mode foo): want nat, nat-unprotected, routed or isolated`},
+		{option(ipv6.optMode(), ""), `failed to parse com.docker.network.bridge.gateway_mode_ipv6 value:  (unknown gateway mode ): want nat, nat-unprotected, routed or isolated`},
+		{option(ipv4.optMode(), "isolated"), `option com.docker.network.bridge.gateway_mode_ipv4: gateway mode 'isolated' can only be used for an internal network`},
+		{option(ipv6.optMode(), "isolated"), `option com.docker.network.bridge.gateway_mode_ipv6: gateway mode 'isolated' can only be used for an internal network`},
+		{option(optTrusted, "eth0:a/b"), `failed to parse com.docker.network.bridge.trusted_host_interfaces value: eth0:a/b ("a/b" has other characters than letters, digits, _, . and (not at the beginning) -)`},
+		{option(optTrusted, "eth0::eth1"), `failed to parse com.docker.network.bridge.trusted_host_interfaces value: eth0::eth1 ("" is not 1 to 15 bytes long)`},
+		{option(optTrusted, "eth+"), `failed to parse com.docker.network.bridge.trusted_host_interfaces value: eth+ ("eth+" has other characters than letters, digits, _, . and (not at the beginning) -)`},
+		{option(optAdvertiseCount, "foo"), `value for option com.docker.network.advertise_addr_nmsgs "foo" must be an integer`},
+		{option(optAdvertiseCount, "4"), `com.docker.network.advertise_addr_nmsgs must be in the range 0 to 3: it is 4`},
+		{option(optAdvertiseCount, "3"), `option com.docker.network.advertise_addr_nmsgs: 3: Docker Engine announces no addresses before version 28`},
+		{option(optAdvertiseInterval, ""), `value for option com.docker.network.advertise_addr_ms "" must be integer milliseconds`},
+		{option(optAdvertiseInterval, "99"), `com.docker.network.advertise_addr_ms must be in the range 100 to 2000: it is 99`},
+		{option(optAdvertiseInterval, "2000"), `option com.docker.network.advertise_addr_ms: 2000: Docker Engine announces no addresses before version 28`},
+		{option(optBridge, "a/b"), `failed to parse com.docker.network.bridge.name value: a/b ("a/b" has other characters than letters, digits, _, . and (not at the beginning) -)`},
+		{option(optBridge, "br+"), `failed to parse com.docker.network.bridge.name value: br+ ("br+" has other characters than letters, digits, _, . and (not at the beginning) -)`},
+		{option(optBridge, "-br"), `failed to parse com.docker.network.bridge.name value: -br ("-br" has other characters than letters, digits, _, . and (not at the beginning) -)`},
+		{option(optBridge, "sixteen-bytes-ab"), `failed to parse com.docker.network.bridge.name value: sixteen-bytes-ab ("sixteen-bytes-ab" is not 1 to 15 bytes long)`},
+		{option(optBridge, "all"), `failed to parse com.docker.network.bridge.name value: all (it can't be the name of a bridge)`},
+		{option(optBridge, ".."), `failed to parse com.docker.network.bridge.name value: .. (it can't be the name of a bridge)`},
+		{option(optIfacePrefix, "fourteen-bytes"), `failed to parse com.docker.network.container_iface_prefix value: fourteen-bytes ("fourteen-bytes" is not 1 to 13 bytes long)`},
+		{option(optRoutes, "10.9.0.0"), `failed to parse mybr.routes value: 10.9.0.0 ("10.9.0.0" does not begin with a prefix such as 10.9.0.0/16 or fd00:9::/64)`},
+		{option(optRoutes, "10.9.0.1/16"), `failed to parse mybr.routes value: 10.9.0.1/16 ("10.9.0.1/16" has bits behind the prefix length: did you mean 10.9.0.0/16?)`},
+		{option(optRoutes, "10.9.0.0/16 dev eth0"), `failed to parse mybr.routes value: 10.9.0.0/16 dev eth0 ("10.9.0.0/16 dev eth0" is not of the form PREFIX or PREFIX via ADDRESS)`},
+		{option(optRoutes, "10.9.0.0/16 via eth0"), `failed to parse mybr.routes value: 10.9.0.0/16 via eth0 ("10.9.0.0/16 via eth0" has no IPv4 address behind via)`},
+		{option(optRoutes, "fd00:9::/64 via 10.2.0.9"), `failed to parse mybr.routes value: fd00:9::/64 via 10.2.0.9 ("fd00:9::/64 via 10.2.0.9" has no IPv6 address behind via)`},
 		{option(optRoutes, "10.9.0.0/16 via 10.3.0.1"), `option mybr.routes: next hop 10.3.0.1 is not in subnet 10.2.0.0/24`},
-		{option(optRoutes, "10.9.0.0/16,10.9.0.0/16"), `option mybr.routes: there are two routes to 10.9.0.0/16`},
+		{option(optRoutes, "fd00:9::/64"), `option mybr.routes: fd00:9::/64 is an IPv6 prefix, but IPv6 is off`},
+		{option(optRoutes, "10.9.0.0/16,10.9.0.0/16"), `failed to parse mybr.routes value: 10.9.0.0/16,10.9.0.0/16 (there are two routes to 10.9.0.0/16)`},
 		{option(optRoutes, "10.2.0.0/24"), `option mybr.routes: 10.2.0.0/24 is the subnet of the network`},
-		{option(optRoutes, "0.0.0.0/0 via 10.2.0.9"), `option mybr.routes: "0.0.0.0/0 via 10.2.0.9" is a default route: give the gateway with --gateway or --aux-address DefaultGatewayIPv4=ADDRESS`},
+		{option(optRoutes, "0.0.0.0/0 via 10.2.0.9"), `failed to parse mybr.routes value: 0.0.0.0/0 via 10.2.0.9 ("0.0.0.0/0 via 10.2.0.9" is a default route: give the gateway with --gateway or --aux-address DefaultGatewayIPv4=ADDRESS)`},
+		{option(optRoutes, "::/0"), `failed to parse mybr.routes value: ::/0 ("::/0" is a default route: give the gateway with --gateway or --aux-address DefaultGatewayIPv6=ADDRESS)`},
 		// JSON types
 		{oneNetwork(netB, `{"com.docker.network.generic":{"com.docker.network.driver.mtu":1500}}`, pool2), `option com.docker.network.driver.mtu: have a number, want a string`},
 		{oneNetwork(netB, `{"com.docker.network.generic":"x"}`, pool2), `option com.docker.network.generic: have a string, want an object`},
 		{oneNetwork(netB, `{"com.docker.network.internal":"true"}`, pool2), `option com.docker.network.internal: have a string, want a boolean`},
 		// families
-		{oneNetwork(netB, `{"com.docker.network.enable_ipv6":true}`, pool2), `IPv6 is not supported yet`},
-		{oneNetwork(netB, `{"com.docker.network.enable_ipv4":false}`, `[]`), `a network without IPv4 is not supported yet`},
-		{strings.Replace(pool(pool2), `"IPv6Data":[]`, `"IPv6Data":[{"Pool":"fd00::/64"}]`, 1), `IPv6 is not supported yet`},
+		{oneNetwork(netB, `{"com.docker.network.enable_ipv4":false}`, `[]`), `IPv4 or IPv6 must be enabled`},
+		{oneNetwork(netB, `{"com.docker.network.enable_ipv6":true}`, pool2), `ipv6 pool is empty: there is no IPv6 subnet`},
+		{oneNetwork(netB, `{"com.docker.network.enable_ipv4":false,"com.docker.network.enable_ipv6":true}`, pool2), `there is an IPv4 subnet, but IPv4 is off`},
+		{strings.Replace(pool(pool2), `"IPv6Data":[]`, `"IPv6Data":[{"Pool":"fd00::/64"}]`, 1), `there is an IPv6 subnet, but IPv6 is off`},
 		// subnets
-		{pool(`[]`), `there is no IPv4 subnet`},
-		{pool(`[null]`), `there is no IPv4 subnet`},
-		{pool(`[{"Pool":"10.2.0.0/24"},{"Pool":"10.3.0.0/24"}]`), `there are 2 IPv4 subnets: a bridge has one`},
+		{pool(`[]`), `ipv4 pool is empty: there is no IPv4 subnet`},
+		{pool(`[null]`), `ipv4 pool is empty: there is no IPv4 subnet`},
+		{pool(`[{"Pool":"10.2.0.0/24"},{"Pool":"10.3.0.0/24"}]`), `there are 2 IPv4 subnets: bridge driver doesn't support multiple subnets`},
 		{pool(`[{"Pool":"10.2.0/24"}]`), `"10.2.0/24" is not an IPv4 subnet`},
 		{pool(`[{"Pool":"fd00::/64"}]`), `"fd00::/64" is not an IPv4 subnet`},
-		{pool(`[{"AddressSpace":"null","Pool":"0.0.0.0/0"}]`), `subnet 0.0.0.0/0: mybr needs a subnet; the IPAM driver null has none`},
+		{pool(`[{"AddressSpace":"null","Pool":"0.0.0.0/0"}]`), `ipv4 pool is empty: subnet 0.0.0.0/0 is none, and the IPAM driver null has no other`},
 		{pool(`[{"Pool":"127.5.0.0/16","Gateway":"127.5.0.1/16"}]`), `subnet 127.5.0.0/16 is not of unicast addresses`},
-		{pool(`[{"Pool":"10.2.0.0/24"}]`), `there is no address for the bridge: name one with --gateway, or have a bridge without an address with -o com.docker.network.bridge.inhibit_ipv4=true`},
+		{pool(`[{"Pool":"10.2.0.0/24"}]`), `there is no IPv4 address for the bridge: name one with --gateway, or have a bridge without an address with -o com.docker.network.bridge.inhibit_ipv4=true or --internal -o com.docker.network.bridge.gateway_mode_ipv4=isolated`},
 		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.3.0.1/24"}]`), `gateway 10.3.0.1 is not in subnet 10.2.0.0/24`},
 		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.0/24"}]`), `gateway 10.2.0.0 is the address of subnet 10.2.0.0/24 itself`},
 		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.255/24"}]`), `gateway 10.2.0.255 is the broadcast address of subnet 10.2.0.0/24`},
@@ -79,7 +102,21 @@ func TestWrongNetworks(t *testing.T) {
 		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24","AuxAddresses":{"DefaultGatewayIPv4":"10.3.0.9/24"}}]`), `auxiliary address DefaultGatewayIPv4 10.3.0.9 is not in subnet 10.2.0.0/24`},
 		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24","AuxAddresses":{"DefaultGatewayIPv4":"x"}}]`), `auxiliary address DefaultGatewayIPv4: "x" is not an IPv4 address`},
 		{pool(`[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24","AuxAddresses":{"DefaultGatewayIPv4":9}}]`), `option DefaultGatewayIPv4: have a number, want a string`},
-		{oneNetwork(netB, internal, `[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24","AuxAddresses":{"DefaultGatewayIPv4":"10.2.0.9/24"}}]`), `auxiliary address DefaultGatewayIPv4: an internal network has no default gateway`},
+		{oneNetwork(netB, internal, `[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24","AuxAddresses":{"DefaultGatewayIPv4":"10.2.0.9/24"}}]`), `auxiliary address DefaultGatewayIPv4: no gateway can be set on an internal bridge network`},
+		{pool6(`[{"Pool":"fd00:2::/64"},{"Pool":"fd00:3::/64"}]`), `there are 2 IPv6 subnets: bridge driver doesn't support multiple subnets`},
+		{pool6(`[{"AddressSpace":"null","Pool":"::/0"}]`), `ipv6 pool is empty: subnet ::/0 is none, and the IPAM driver null has no other`},
+		{pool6(`[{"Pool":"10.2.0.0/24"}]`), `"10.2.0.0/24" is not an IPv6 subnet`},
+		{pool6(`[{"Pool":"::ffff:10.2.0.0/120"}]`), `"::ffff:10.2.0.0/120" is not an IPv6 subnet`},
+		{pool6(`[{"Pool":"ff02::/64","Gateway":"ff02::1/64"}]`), `multicast subnet 'ff02::1/64' is not allowed`},
+		{pool6(`[{"Pool":"::/64","Gateway":"::1/64"}]`), `subnet ::/64 is not of unicast addresses`},
+		{pool6(`[{"Pool":"fe80::/63","Gateway":"fe80::1/63"}]`), `'fe80::1/63' clashes with the Link-Local prefix 'fe80::/64'`},
+		{pool6(`[{"Pool":"fe80::/66","Gateway":"fe80::1/66"}]`), `'fe80::1/66' clashes with the Link-Local prefix 'fe80::/64'`},
+		{pool6(`[{"Pool":"fe80::/10"}]`), `'fe80::/10' clashes with the Link-Local prefix 'fe80::/64'`},
+		{pool6(`[{"Pool":"fd00:2::/64"}]`), `there is no IPv6 address for the bridge: name one with --gateway, or have a bridge without an address with --internal -o com.docker.network.bridge.gateway_mode_ipv6=isolated`},
+		{pool6(`[{"Pool":"fd00:2::/64","Gateway":"fd00:2::/64"}]`), `gateway fd00:2:: is the address of subnet fd00:2::/64 itself`},
+		{pool6(`[{"Pool":"fd00:2::/64","Gateway":"fd00:3::1/64"}]`), `gateway fd00:3::1 is not in subnet fd00:2::/64`},
+		{pool6(`[{"Pool":"fd00:2::/64","Gateway":"fd00:2::1/64","AuxAddresses":{"DefaultGatewayIPv6":"10.2.0.9"}}]`), `auxiliary address DefaultGatewayIPv6: "10.2.0.9" is not an IPv6 address`},
+		{strings.Replace(pool6(`[{"Pool":"fd00:2::/64","Gateway":"fd00:2::1/64","AuxAddresses":{"DefaultGatewayIPv6":"fd00:2::9/64"}}]`), `{"com`, `{"com.docker.network.internal":true,"com`, 1), `auxiliary address DefaultGatewayIPv6: no gateway can be set on an internal bridge network`},
 	} {
 		w := newWorld(t)
 		w.unchanged(func() {
@@ -106,29 +143,34 @@ func TestWrongNetworkIDs(t *testing.T) {
 
 func TestNetworkConflicts(t *testing.T) {
 	w := newWorld(t)
-	must(t, w.createNetwork(netA, "10.1.0.0/16", user(optBridge, "br0")))
-	_, err := w.createEndpoint(netA, ep1, "10.1.0.9/16") // so that it is in use
-	must(t, err)
+	br0 := userOptions(optBridge, "br0")
+	must(t, w.dualNetwork(netA, br0, "10.1.0.0/16", "fd00:1::/64"))
+	must(t, w.dualEndpoint(netA, ep1, "10.1.0.9/16", "fd00:1::9/64")) // so that it is in use
 	w.host.foreign = []model.Link{
-		{Name: "eth0", Addresses: prefixes("192.0.2.7/24", "fe80::1/64")},
+		{Name: "eth0", Addresses: prefixes("192.0.2.7/24", "2001:db8::7/64", "fe80::1/64")},
 		{Name: "dummy0", Kind: "dummy", Addresses: prefixes("10.2.0.77/32")},
 		{Name: "brx", Kind: "bridge", Addresses: prefixes("10.4.0.1/24", "10.4.0.2/24")},
 	}
+	clash := func(bridge, text string) string {
+		return "cannot create network " + netB + " (" + bridge + "): conflicts with network " + netA + " (br0): " + text
+	}
 	for _, c := range []struct{ subnet, bridge, text string }{
-		{"10.9.0.0/24", "br0", "bridge br0 is used by network " + netA},
-		{"10.1.7.0/24", "br1", "subnet 10.1.7.0/24 overlaps subnet 10.1.0.0/16 of network " + netA},
-		{"10.0.0.0/8", "br1", "subnet 10.0.0.0/8 overlaps subnet 10.1.0.0/16 of network " + netA},
+		{"10.9.0.0/24", "br0", clash("br0", "networks have same bridge name")},
+		{"10.1.7.0/24", "br1", clash("br1", "networks have overlapping IPv4: 10.1.7.0/24 and 10.1.0.0/16")},
+		{"10.0.0.0/8", "br1", clash("br1", "networks have overlapping IPv4: 10.0.0.0/8 and 10.1.0.0/16")},
+		{"fd00:1:0:0:1::/80", "br1", clash("br1", "networks have overlapping IPv6: fd00:1:0:0:1::/80 and fd00:1::/64")},
 		{"10.2.0.0/16", "br1", "subnet 10.2.0.0/16 contains 10.2.0.77, an address of interface dummy0"},
 		{"192.0.2.0/24", "br1", "subnet 192.0.2.0/24 contains 192.0.2.7, an address of interface eth0"},
-		{"10.9.0.0/24", "eth0", "interface eth0 is there already and is no bridge"},
+		{"2001:db8::/32", "br1", "subnet 2001:db8::/32 contains 2001:db8::7, an address of interface eth0"},
+		{"10.9.0.0/24", "eth0", "existing interface eth0 is not a bridge"},
 		{"10.4.0.0/24", "br1", "subnet 10.4.0.0/24 contains 10.4.0.1, an address of interface brx"},
 	} {
 		w.unchanged(func() {
-			wantErr(t, w.createNetwork(netB, c.subnet, user(optBridge, c.bridge)), model.ErrConflict, "create network b2b2b2b2b2b2: "+c.text)
+			wantErr(t, w.dualNetwork(netB, userOptions(optBridge, c.bridge), c.subnet), model.ErrConflict, "create network b2b2b2b2b2b2: "+c.text)
 		})
 	}
 	w.unchanged(func() {
-		err := w.createNetwork(netA, "10.1.0.0/16", user(optBridge, "br0", optMTU, "1400"))
+		err := w.dualNetwork(netA, userOptions(optBridge, "br0", optMTU, "1400"), "10.1.0.0/16", "fd00:1::/64")
 		wantErr(t, err, model.ErrExists, "create network a1a1a1a1a1a1: there is a network of this ID with other settings")
 		w.host.err = errors.New("netlink is tired")
 		if err := w.createNetwork(netB, "10.9.0.0/24", ""); !errors.Is(err, w.host.err) {

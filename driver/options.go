@@ -15,28 +15,42 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// Options that Docker adds by itself (libnetwork's netlabel package).
+// Options that Docker adds by itself (libnetwork's netlabel package). Those that end with
+// _ipv have a key for each family.
 const (
-	optGeneric    = "com.docker.network.generic" // what the user gave with -o, as strings
-	optInternal   = "com.docker.network.internal"
-	optEnableIPv4 = "com.docker.network.enable_ipv4"
-	optEnableIPv6 = "com.docker.network.enable_ipv6"
-	optPortMap    = "com.docker.network.portmap"
+	optGeneric   = "com.docker.network.generic" // what the user gave with -o, as strings
+	optInternal  = "com.docker.network.internal"
+	optEnable    = "com.docker.network.enable_"
+	optPortMap   = "com.docker.network.portmap"
+	optNoProxy64 = "com.docker.network.driver.private.no_proxy_6to4"
 )
 
 // Options of `docker network create -o`. All but the last have Docker's names and
-// meanings (docs.docker.com, "Bridge network driver").
+// meanings (docs.docker.com, "Bridge network driver"); those that end with _ have a key
+// for each family.
 const (
 	optBridge      = "com.docker.network.bridge.name"
 	optICC         = "com.docker.network.bridge.enable_icc"
 	optMasquerade  = "com.docker.network.bridge.enable_ip_masquerade"
-	optHostBinding = "com.docker.network.bridge.host_binding_ipv4"
+	optHostBinding = "com.docker.network.bridge.host_binding_ipv4" // takes IPv6 addresses too
 	optInhibit     = "com.docker.network.bridge.inhibit_ipv4"
+	optMode        = "com.docker.network.bridge.gateway_mode_"
+	optTrusted     = "com.docker.network.bridge.trusted_host_interfaces"
 	optMTU         = "com.docker.network.driver.mtu"
 	optIfacePrefix = "com.docker.network.container_iface_prefix"
-	optSNAT        = "com.docker.network.host_ipv4"
+	optSNAT        = "com.docker.network.host_"
 	optRoutes      = "mybr.routes" // comma-separated `PREFIX via ADDRESS` or `PREFIX`
 )
+
+// How often and how far apart an interface's address is announced. From Engine 28 on
+// Docker does it itself, for every driver.
+const (
+	optAdvertiseCount    = "com.docker.network.advertise_addr_nmsgs"
+	optAdvertiseInterval = "com.docker.network.advertise_addr_ms"
+)
+
+// optDefaultBridge marks docker0, which is no plugin's.
+const optDefaultBridge = "com.docker.network.bridge.default_bridge"
 
 // optIfname asks for the interface's exact name. Docker does not let a plugin choose
 // more of it than its beginning.
@@ -45,57 +59,56 @@ const optIfname = "com.docker.network.endpoint.ifname"
 // dockerPrefix begins the keys that Docker adds to an endpoint's options by itself.
 const dockerPrefix = "com.docker.network."
 
-// auxGateway is the name of the auxiliary address that becomes the containers'
-// default gateway instead of the bridge's address.
-const auxGateway = "DefaultGatewayIPv4"
-
-// notSupported lists options that Docker's bridge driver has and mybr lacks.
-func notSupported(key string) bool {
-	switch key {
-	case "com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6",
-		"com.docker.network.bridge.trusted_host_interfaces", "com.docker.network.bridge.default_bridge",
-		"com.docker.network.host_ipv6", "com.docker.network.advertise_addr_nmsgs", "com.docker.network.advertise_addr_ms":
-		return true
-	}
-	return false
-}
-
 // netOptions is what the options of a network say.
 type netOptions struct {
 	Internal    bool
-	Inhibit     bool // the bridge gets no address
+	Inhibit     bool // the bridge gets no IPv4 address
 	ICC         bool
 	Masquerade  bool
 	Bridge      string // "": named after the network
 	MTU         int    // bytes; 0: the kernel's default
 	IfacePrefix string
 	HostBinding netip.Addr
-	SNAT        netip.Addr
+	Trusted     []string // sorted
 	Routes      []model.Route
+	Families    [2]familyOptions // by family
+
+	announces bool // Docker announces addresses, as from Engine 28 on
+}
+
+// familyOptions is what the options say of one family. Of one that is off they must be
+// right too.
+type familyOptions struct {
+	On   bool
+	Mode model.Mode
+	SNAT netip.Addr
+}
+
+// bare reports whether the bridge has no address of the family.
+func (o netOptions) bare(f family) bool {
+	return f == ipv4 && o.Inhibit || o.Families[f].Mode == model.ModeIsolated
 }
 
 // needsGateway reports whether the network needs an address for its gateway: for the
 // bridge, or as the containers' default route.
-func (o netOptions) needsGateway() bool { return !o.Internal || !o.Inhibit }
+func (o netOptions) needsGateway(f family) bool { return !o.Internal || !o.bare(f) }
 
 // parseNetOptions reads the options of CreateNetwork and GwAllocCheck. Of several
 // faults it names the one whose key sorts first.
 func parseNetOptions(opts map[string]any) (netOptions, error) {
 	o := netOptions{ICC: true, Masquerade: true, IfacePrefix: "eth"}
-	v4, v6 := true, false
+	o.Families[ipv4].On = true // engines before 28 don't say so
+	_, o.announces = opts[ipv4.optEnable()]
 	for _, flag := range []struct {
 		key  string
 		into *bool
-	}{{optEnableIPv4, &v4}, {optEnableIPv6, &v6}, {optInternal, &o.Internal}} {
+	}{{ipv4.optEnable(), &o.Families[ipv4].On}, {ipv6.optEnable(), &o.Families[ipv6].On}, {optInternal, &o.Internal}} {
 		if err := get(opts, flag.key, flag.into); err != nil {
 			return o, err
 		}
 	}
-	if v6 {
-		return o, invalid("IPv6 is not supported yet")
-	}
-	if !v4 {
-		return o, invalid("a network without IPv4 is not supported yet")
+	if !o.Families[ipv4].On && !o.Families[ipv6].On {
+		return o, invalid("IPv4 or IPv6 must be enabled")
 	}
 	var user map[string]any
 	if err := get(opts, optGeneric, &user); err != nil {
@@ -106,10 +119,15 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 			return o, err
 		}
 	}
+	for _, f := range families() {
+		if o.Families[f].Mode == model.ModeIsolated && !o.Internal {
+			return o, invalid("option %s: gateway mode 'isolated' can only be used for an internal network", f.optMode())
+		}
+	}
 	return o, nil
 }
 
-// set reads one -o option.
+// set reads one -o option. A value that can't be read is named in Docker's words.
 func (o *netOptions) set(key string, user map[string]any) error {
 	var value string
 	if err := get(user, key, &value); err != nil {
@@ -118,49 +136,93 @@ func (o *netOptions) set(key string, user map[string]any) error {
 	if user[key] == nil {
 		return nil
 	}
-	var err error
-	switch key {
-	case optBridge:
-		o.Bridge, err = parseBridgeName(value)
-	case optICC:
-		o.ICC, err = parseBool(value)
-	case optMasquerade:
-		o.Masquerade, err = parseBool(value)
-	case optInhibit:
-		o.Inhibit, err = parseBool(value)
-	case optHostBinding:
-		o.HostBinding, err = parseHostIP(value)
-	case optMTU:
-		o.MTU, err = parseMTU(value)
-	case optIfacePrefix:
-		o.IfacePrefix, err = parseIfacePrefix(value)
-	case optSNAT:
-		o.SNAT, err = parseUnicast4(value)
-	case optRoutes:
-		o.Routes, err = parseRoutes(value)
-	default:
-		if notSupported(key) {
-			return invalid("option %s is not supported", key)
-		}
-		return invalid("option %s is not known", key)
-	}
+	read, err := o.option(key)
 	if err != nil {
-		return invalid("option %s: %w", key, err)
+		return err
+	}
+	err = read(value)
+	if is := (*fault)(nil); errors.As(err, &is) {
+		return err
+	} else if err != nil {
+		return invalid("failed to parse %s value: %s %w", key, shown(value), err)
 	}
 	return nil
 }
 
-// parseAuxGateway returns the address of auxGateway, zero if there is none. Docker
-// sends it with the pool's prefix length.
-func parseAuxGateway(data *network.IPAMData) (netip.Addr, error) {
+// option returns what reads the value of an -o option.
+func (o *netOptions) option(key string) (func(string) error, error) {
+	switch key {
+	case optBridge:
+		return into(&o.Bridge, parseBridgeName), nil
+	case optICC:
+		return into(&o.ICC, parseBool), nil
+	case optMasquerade:
+		return into(&o.Masquerade, parseBool), nil
+	case optInhibit:
+		return into(&o.Inhibit, parseBool), nil
+	case optHostBinding:
+		return into(&o.HostBinding, parseHostIP), nil
+	case optTrusted:
+		return into(&o.Trusted, parseTrusted), nil
+	case optMTU:
+		return into(&o.MTU, parseMTU), nil
+	case optIfacePrefix:
+		return into(&o.IfacePrefix, parseIfacePrefix), nil
+	case optRoutes:
+		return into(&o.Routes, parseRoutes), nil
+	case optAdvertiseCount:
+		return o.advertise(key, "an integer", 0, 3), nil
+	case optAdvertiseInterval:
+		return o.advertise(key, "integer milliseconds", 100, 2000), nil
+	case optDefaultBridge:
+		return nil, invalid("option %s is about Docker's own default bridge: a plugin can't provide it", key)
+	}
+	for _, f := range families() {
+		switch key {
+		case f.optMode():
+			return into(&o.Families[f].Mode, parseMode), nil
+		case f.optSNAT():
+			return into(&o.Families[f].SNAT, f.parseSource), nil
+		}
+	}
+	return nil, invalid("option %s is not known", key)
+}
+
+// into makes a function that reads a value and stores it.
+func into[T any](v *T, parse func(string) (T, error)) func(string) error {
+	return func(s string) (err error) {
+		*v, err = parse(s)
+		return err
+	}
+}
+
+// advertise reads a number that only Docker acts on, if it does.
+func (o *netOptions) advertise(key, noun string, least, most int) func(string) error {
+	return func(s string) error {
+		n, err := strconv.Atoi(s)
+		switch {
+		case err != nil:
+			return invalid("value for option %s %q must be %s", key, s, noun)
+		case n < least || n > most:
+			return invalid("%s must be in the range %d to %d: it is %d", key, least, most, n)
+		case !o.announces:
+			return invalid("option %s: %d: Docker Engine announces no addresses before version 28", key, n)
+		}
+		return nil
+	}
+}
+
+// parseAuxGateway returns the family's auxiliary default gateway, zero if there is none.
+// Docker sends it with the pool's prefix length.
+func (f family) parseAuxGateway(data *network.IPAMData) (netip.Addr, error) {
 	var text string
-	if err := get(data.AuxAddresses, auxGateway, &text); err != nil || text == "" {
+	if err := get(data.AuxAddresses, f.auxGateway(), &text); err != nil || text == "" {
 		return netip.Addr{}, err
 	}
 	addr, _, _ := strings.Cut(text, "/")
 	a, err := netip.ParseAddr(addr)
-	if err != nil || !a.Is4() {
-		return netip.Addr{}, invalid("auxiliary address %s: %q is not an IPv4 address", auxGateway, text)
+	if err != nil || !f.has(a) {
+		return netip.Addr{}, invalid("auxiliary address %s: %q is not %s address", f.auxGateway(), text, f.article())
 	}
 	return a, nil
 }
@@ -177,50 +239,8 @@ func checkEndpointOptions(opts map[string]any) error {
 			return invalid("option %s is not known", key)
 		}
 	}
-	return nil
-}
-
-// portEntry is one element of optPortMap, one for each port of the container.
-type portEntry struct {
-	Proto       uint8  // IP protocol number
-	Port        uint16 // the container's
-	HostIP      string // "": the network's default
-	HostPort    uint16 // the first to choose from; 0: any
-	HostPortEnd uint16 // the last; 0: only HostPort
-}
-
-// parsePortMap reads optPortMap; absent means that nothing is published.
-func parsePortMap(opts map[string]any) ([]portEntry, error) {
-	v := opts[optPortMap]
-	if v == nil {
-		return nil, nil
-	}
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, invalid("option %s: %w", optPortMap, err)
-	}
-	var entries []portEntry
-	err = json.Unmarshal(text, &entries)
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) && wrong.Field == "" {
-		return nil, invalid("option %s: have %s, want an array of objects", optPortMap, wrong.Value)
-	} else if errors.As(err, &wrong) {
-		return nil, invalid("option %s: %s: have %s, want %s", optPortMap, wrong.Field, wrong.Value, describe(wrong.Type.String()))
-	} else if err != nil {
-		return nil, invalid("option %s: %w", optPortMap, err)
-	}
-	return entries, nil
-}
-
-// describe says in words what a field of portEntry takes.
-func describe(goType string) string {
-	switch goType {
-	case "uint8":
-		return "a number from 0 to 255"
-	case "uint16":
-		return "a number from 0 to 65535"
-	}
-	return "a " + goType
+	_, err := parsePortMap(opts)
+	return err
 }
 
 // get reads the value of key, which must be of the JSON type of into; absent and null
@@ -255,12 +275,4 @@ func jsonType(v any) string {
 		return "an object"
 	}
 	return fmt.Sprintf("a %T", v)
-}
-
-func parseBool(s string) (bool, error) {
-	b, err := strconv.ParseBool(s)
-	if err != nil {
-		return false, fmt.Errorf("%q is neither true nor false", s)
-	}
-	return b, nil
 }

@@ -87,8 +87,8 @@ func TestWhatDockerSends(t *testing.T) {
 		ID: e.EndpointID, NetworkID: r.NetworkID, MAC: model.MAC{0x02, 0x42, 0x0a, 0xc6, 0x01, 0x4d}, MACGiven: true,
 		V4: netip.MustParsePrefix("10.198.1.77/24"), Sandbox: "/var/run/docker/netns/5f4f711ce5c2",
 		Ports: []model.PortBinding{
-			port(model.TCP, "0.0.0.0", 18080, 80), port(model.UDP, "127.0.0.1", 18081, 81),
-			port(model.TCP, "0.0.0.0", 32768, 82), port(model.TCP, "0.0.0.0", 19000, 90),
+			port(model.TCP, "0.0.0.0", 18080, 80), port(model.TCP, "0.0.0.0", 19000, 90), port(model.TCP, "0.0.0.0", 32768, 82),
+			port(model.UDP, "127.0.0.1", 18081, 81),
 		},
 	}); !reflect.DeepEqual(have, want) {
 		t.Errorf("have %+v\nwant %+v", have, want)
@@ -98,9 +98,9 @@ func TestWhatDockerSends(t *testing.T) {
 	text, _ = json.Marshal(info)
 	if want := `{"Value":{"MacAddress":"02:42:0a:c6:01:4d","com.docker.network.portmap":[` +
 		`{"Proto":6,"IP":"10.198.1.77","Port":80,"HostIP":"0.0.0.0","HostPort":18080,"HostPortEnd":18080},` +
-		`{"Proto":17,"IP":"10.198.1.77","Port":81,"HostIP":"127.0.0.1","HostPort":18081,"HostPortEnd":18081},` +
+		`{"Proto":6,"IP":"10.198.1.77","Port":90,"HostIP":"0.0.0.0","HostPort":19000,"HostPortEnd":19000},` +
 		`{"Proto":6,"IP":"10.198.1.77","Port":82,"HostIP":"0.0.0.0","HostPort":32768,"HostPortEnd":32768},` +
-		`{"Proto":6,"IP":"10.198.1.77","Port":90,"HostIP":"0.0.0.0","HostPort":19000,"HostPortEnd":19000}]}}`; string(text) != want {
+		`{"Proto":17,"IP":"10.198.1.77","Port":81,"HostIP":"127.0.0.1","HostPort":18081,"HostPortEnd":18081}]}}`; string(text) != want {
 		t.Errorf("have %s\nwant %s", text, want)
 	}
 

@@ -24,26 +24,87 @@ const (
 	maxMTU = 65535
 )
 
+// unfit says why a value can't be taken, in Docker's own words where it has some, and
+// what can.
+type unfit struct{ reason, want string }
+
+func (u *unfit) Error() string {
+	text := "(" + u.reason + ")"
+	if u.want != "" {
+		text += ": want " + u.want
+	}
+	return text
+}
+
+// shown is a value as Docker shows it, quoted if it isn't fit to be printed.
+func shown(s string) string {
+	if q := strconv.Quote(s); q[1:len(q)-1] != s {
+		return q
+	}
+	return s
+}
+
+func parseBool(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, &unfit{err.Error(), "true or false"}
+	}
+	return b, nil
+}
+
 // parseBridgeName reads the name of a bridge. The kernel takes more characters than
 // these, but rule files, glob patterns and sysctl paths read some of them otherwise.
 func parseBridgeName(s string) (string, error) {
 	switch s {
+	case "":
+		return "", nil
 	case ".", "..", "lo", "all", "default": // the last two stand for every link in /proc/sys/net/*/conf
-		return "", fmt.Errorf("%q can't be the name of a bridge", s)
+		return "", &unfit{"it can't be the name of a bridge", ""}
 	}
 	return s, checkName(s, maxName)
 }
 
 // parseIfacePrefix reads the beginning of an interface's name.
-func parseIfacePrefix(s string) (string, error) { return s, checkName(s, maxPrefix) }
+func parseIfacePrefix(s string) (string, error) {
+	if s == "" {
+		return "eth", nil
+	}
+	return s, checkName(s, maxPrefix)
+}
+
+// parseTrusted reads names of interfaces with colons between; nothing is none.
+func parseTrusted(s string) ([]string, error) {
+	if s == "" {
+		return nil, nil
+	}
+	names := strings.Split(s, ":")
+	for _, name := range names {
+		if err := checkName(name, maxName); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// parseMode reads a gateway mode.
+func parseMode(s string) (model.Mode, error) {
+	switch m := model.Mode(s); m {
+	case model.ModeNATUnprotected, model.ModeRouted, model.ModeIsolated:
+		return m, nil
+	case "nat":
+		return model.ModeNAT, nil
+	}
+	return "", &unfit{"unknown gateway mode " + shown(s), "nat, nat-unprotected, routed or isolated"}
+}
 
 func checkName(s string, most int) error {
 	if s == "" || len(s) > most {
-		return fmt.Errorf("%q is not 1 to %d bytes long", s, most)
+		return &unfit{fmt.Sprintf("%q is not 1 to %d bytes long", s, most), ""}
 	}
 	for i, c := range []byte(s) {
 		if !isAlnum(c) && c != '_' && c != '.' && (c != '-' || i == 0) {
-			return fmt.Errorf("%q has other characters than letters, digits, _, . and (not at the beginning) -", s)
+			return &unfit{fmt.Sprintf("%q has other characters than letters, digits, _, . and (not at the beginning) -", s), ""}
 		}
 	}
 	return nil
@@ -54,30 +115,41 @@ func isAlnum(c byte) bool {
 }
 
 func parseMTU(s string) (int, error) {
-	n, err := strconv.ParseUint(s, 10, 32)
-	if err != nil || n != 0 && (n < minMTU || n > maxMTU) {
-		return 0, fmt.Errorf("%q is not a number of bytes from %d to %d", s, minMTU, maxMTU)
+	n, err := strconv.Atoi(s)
+	want := fmt.Sprintf("a number of bytes from %d to %d", minMTU, maxMTU)
+	switch {
+	case err != nil:
+		return 0, &unfit{err.Error(), want}
+	case n < 0:
+		return 0, &unfit{fmt.Sprintf("invalid MTU number: %d", n), want}
+	case n != 0 && (n < minMTU || n > maxMTU):
+		return 0, &unfit{"invalid argument", want}
 	}
-	return int(n), nil
+	return n, nil
 }
 
 // parseHostIP reads an address of the host, of either family.
 func parseHostIP(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("%q is not an IP address", s)
+		return netip.Addr{}, &unfit{"nil ip", "an IP address"}
 	}
 	a = a.Unmap()
 	if a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return netip.Addr{}, fmt.Errorf("%q is not an address that a host can have", s)
+		return netip.Addr{}, &unfit{"invalid argument", "an address that a host can have"}
 	}
 	return a, nil
 }
 
-func parseUnicast4(s string) (netip.Addr, error) {
+// parseSource reads an address that what leaves a network can have.
+func (f family) parseSource(s string) (netip.Addr, error) {
+	want := fmt.Sprintf("%s address that can be a source address", f.article())
 	a, err := parseHostIP(s)
-	if err != nil || !a.Is4() || a.IsUnspecified() || a.IsLoopback() {
-		return netip.Addr{}, fmt.Errorf("%q is not an IPv4 address that can be a source address", s)
+	if err != nil {
+		return a, &unfit{"nil ip", want}
+	}
+	if !f.has(a) || a.IsUnspecified() || a.IsLoopback() {
+		return netip.Addr{}, &unfit{"invalid argument", want}
 	}
 	return a, nil
 }
@@ -88,10 +160,10 @@ func parseRoutes(s string) ([]model.Route, error) {
 	for text := range strings.SplitSeq(s, ",") {
 		r, err := parseRoute(strings.Fields(text))
 		if err != nil {
-			return nil, fmt.Errorf("%q %w", strings.TrimSpace(text), err)
+			return nil, &unfit{fmt.Sprintf("%q %s", strings.TrimSpace(text), err), ""}
 		}
 		if slices.ContainsFunc(routes, func(o model.Route) bool { return o.Destination == r.Destination }) {
-			return nil, fmt.Errorf("there are two routes to %s", r.Destination)
+			return nil, &unfit{fmt.Sprintf("there are two routes to %s", r.Destination), ""}
 		}
 		routes = append(routes, r)
 	}
@@ -103,18 +175,19 @@ func parseRoute(words []string) (r model.Route, err error) {
 		return r, fmt.Errorf("is not of the form PREFIX or PREFIX via ADDRESS")
 	}
 	r.Destination, err = netip.ParsePrefix(words[0])
-	if err != nil || !r.Destination.Addr().Is4() {
-		return r, fmt.Errorf("does not begin with an IPv4 prefix such as 10.9.0.0/16")
+	if err != nil || r.Destination.Addr().Is4In6() {
+		return r, fmt.Errorf("does not begin with a prefix such as 10.9.0.0/16 or fd00:9::/64")
 	}
 	if m := r.Destination.Masked(); m != r.Destination {
 		return r, fmt.Errorf("has bits behind the prefix length: did you mean %s?", m)
 	}
+	f := familyOf(r.Destination.Addr())
 	if r.Destination.Bits() == 0 {
-		return r, fmt.Errorf("is a default route: give the gateway with --gateway or --aux-address %s=ADDRESS", auxGateway)
+		return r, fmt.Errorf("is a default route: give the gateway with --gateway or --aux-address %s=ADDRESS", f.auxGateway())
 	}
 	if len(words) == 3 {
-		if r.NextHop, err = parseUnicast4(words[2]); err != nil {
-			return r, fmt.Errorf("has no IPv4 address behind via")
+		if r.NextHop, err = f.parseSource(words[2]); err != nil {
+			return r, fmt.Errorf("has no %s address behind via", f)
 		}
 	}
 	return r, nil

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,8 @@ type world struct {
 	ports *fakePorts
 	host  *fakeLinks
 	said  []string
+
+	noIPv6 error // for restart
 }
 
 func newWorld(t testing.TB) *world {
@@ -64,7 +67,7 @@ func newWorld(t testing.TB) *world {
 // restart replaces the driver as a new process would.
 func (w *world) restart() {
 	var mu sync.Mutex
-	w.Driver = New(Config{Store: w.store, Sync: w.sync, Ports: w.ports, Links: w.host, Warn: func(format string, args ...any) {
+	w.Driver = New(Config{Store: w.store, Sync: w.sync, Ports: w.ports, Links: w.host, IPv6: w.noIPv6, Warn: func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
 		w.said = append(w.said, fmt.Sprintf(format, args...))
@@ -95,7 +98,7 @@ func (s *fakeSync) Sync(_ context.Context, about ...string) error {
 	var made []model.Link
 	for _, n := range snap.Networks {
 		if n.Owned {
-			made = append(made, model.Link{Name: n.Bridge, Kind: "bridge", Alias: link.AliasNetwork + n.ID, Addresses: []netip.Prefix{n.V4.Address}})
+			made = append(made, model.Link{Name: n.Bridge, Kind: "bridge", Alias: link.AliasNetwork + n.ID, Addresses: []netip.Prefix{n.V4.Address, n.V6.Address}})
 		}
 	}
 	for _, e := range snap.Endpoints {
@@ -130,11 +133,13 @@ func (l *fakeLinks) Links() ([]model.Link, error) {
 	return links, l.err
 }
 
-// fakePorts gives each request its first port, or one from 32768 on.
+// fakePorts gives each request its first port, or one from 32768 on, to one owner alone.
 type fakePorts struct {
 	mu       sync.Mutex
 	store    *store.Store // what is recorded there is not given back
 	owner    map[uint16]string
+	hasIPv6  bool // of the host
+	refuse   error
 	released int
 	reqs     []model.PortRequest // of the last call
 }
@@ -143,36 +148,45 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reqs = reqs
+	if p.refuse != nil {
+		return nil, nil, p.refuse
+	}
 	var got []model.PortBinding
 	var mine []uint16
-	for _, r := range reqs {
+	for _, r := range slices.SortedStableFunc(slices.Values(reqs), func(a, b model.PortRequest) int { return cmp.Compare(leeway(a), leeway(b)) }) {
+		if r.V4.Host == netip.IPv4Unspecified() && r.V6.Host == netip.IPv6Unspecified() && !p.hasIPv6 {
+			r.V6 = model.Way{}
+		}
 		port := r.First
-		for port == 0 {
-			for c := uint16(32768); port == 0; c++ {
-				if p.owner[c] == "" || p.owner[c] == owner && !used(got, c) {
-					port = c
-				}
+		for ; port < r.Last && (p.owner[port] != "" && p.owner[port] != owner || used(got, r, port)); port++ {
+		}
+		for c := uint16(32768); port == 0; c++ {
+			if h := p.owner[c]; (h == "" || h == owner) && !used(got, r, c) {
+				port = c
 			}
 		}
-		if h := p.owner[port]; h != "" && h != owner {
+		if h := p.owner[port]; h != "" && h != owner || used(got, r, port) {
 			return nil, nil, conflict("Bind for 0.0.0.0:%d failed: port is already allocated", port)
 		}
 		if p.owner[port] == "" {
 			mine = append(mine, port)
 		}
 		p.owner[port] = owner
-		host := r.HostIP
-		if !host.IsValid() {
-			host = netip.IPv4Unspecified()
+		for _, w := range []model.Way{r.V4, r.V6} {
+			if w.Wanted() {
+				got = append(got, model.PortBinding{Proto: r.Proto, Host: netip.AddrPortFrom(w.Host, port), Container: w.Container, Count: 1})
+			}
 		}
-		got = append(got, model.PortBinding{Proto: r.Proto, Host: netip.AddrPortFrom(host, port), Container: r.Container, Count: 1})
 	}
+	slices.SortFunc(got, func(a, b model.PortBinding) int {
+		return cmp.Or(cmp.Compare(a.Proto, b.Proto), a.Host.Compare(b.Host), a.Container.Compare(b.Container))
+	})
 	return got, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.released++
 		for _, e := range p.store.Snapshot().Endpoints {
-			if e.ID == owner {
+			if e.PortOwner() == owner {
 				for _, b := range e.Ports {
 					mine = slices.DeleteFunc(mine, func(m uint16) bool { return m == b.Host.Port() })
 				}
@@ -184,10 +198,13 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 	}, nil
 }
 
-func used(got []model.PortBinding, port uint16) bool {
+// used reports whether a request could not have a number beside what was given before.
+func used(got []model.PortBinding, r model.PortRequest, port uint16) bool {
 	for _, b := range got {
-		if b.Host.Port() == port {
-			return true
+		for _, w := range []model.Way{r.V4, r.V6} {
+			if w.Wanted() && b.Proto == r.Proto && b.Host.Port() == port && b.Host.Addr().Is4() == w.Host.Is4() {
+				return true
+			}
 		}
 	}
 	return false
@@ -232,14 +249,79 @@ func user(keysAndValues ...string) string {
 	return string(text)
 }
 
+// userOptions are -o options.
+func userOptions(keysAndValues ...string) map[string]string {
+	m := map[string]string{}
+	for i := 0; i < len(keysAndValues); i += 2 {
+		m[keysAndValues[i]] = keysAndValues[i+1]
+	}
+	return m
+}
+
+// dualNetwork asks for a network with subnets of either family or both, as Engine 28 does.
+func (w *world) dualNetwork(id string, user map[string]string, subnets ...string) error {
+	generic := map[string]any{}
+	for k, v := range user {
+		generic[k] = v
+	}
+	r := &network.CreateNetworkRequest{NetworkID: id, Options: map[string]any{optGeneric: generic}}
+	for _, f := range families() {
+		r.Options[f.optEnable()] = false
+	}
+	for _, text := range subnets {
+		p := netip.MustParsePrefix(text)
+		data := &network.IPAMData{AddressSpace: "LocalDefault", Pool: text, Gateway: netip.PrefixFrom(p.Addr().Next(), p.Bits()).String()}
+		if f := familyOf(p.Addr()); f == ipv4 {
+			r.IPv4Data = append(r.IPv4Data, data)
+		} else {
+			r.IPv6Data = append(r.IPv6Data, data)
+		}
+		r.Options[familyOf(p.Addr()).optEnable()] = true
+	}
+	return w.CreateNetwork(ctx, r)
+}
+
+// dualEndpoint makes an endpoint with addresses of either family or both.
+func (w *world) dualEndpoint(netID, id string, addresses ...string) error {
+	i := &network.EndpointInterface{}
+	for _, a := range addresses {
+		if p := netip.MustParsePrefix(a); p.Addr().Is4() {
+			i.Address = a
+		} else {
+			i.AddressIPv6 = a
+		}
+	}
+	_, err := w.CreateEndpoint(ctx, &network.CreateEndpointRequest{NetworkID: netID, EndpointID: id, Interface: i})
+	return err
+}
+
+// publish is pec with the word that another network is the way out by IPv6.
+func (w *world) publish(netID, id, ports string, only4 bool) error {
+	r := decode[network.ProgramExternalConnectivityRequest](w.t, fmt.Sprintf(
+		`{"NetworkID":%q,"EndpointID":%q,"Options":{%q:%v,%q:%s}}`, netID, id, optNoProxy64, only4, optPortMap, ports))
+	return w.ProgramExternalConnectivity(ctx, r)
+}
+
 func (w *world) createEndpoint(netID, id, addr string) (*network.CreateEndpointResponse, error) {
 	return w.CreateEndpoint(ctx, &network.CreateEndpointRequest{NetworkID: netID, EndpointID: id,
 		Interface: &network.EndpointInterface{Address: addr}, Options: map[string]any{}})
 }
 
 func (w *world) join(netID, id string) error {
-	_, err := w.Join(ctx, &network.JoinRequest{NetworkID: netID, EndpointID: id, SandboxKey: sandbox})
+	return w.joinSandbox(netID, id, sandboxOf(id))
+}
+
+func (w *world) joinSandbox(netID, id, key string) error {
+	_, err := w.Join(ctx, &network.JoinRequest{NetworkID: netID, EndpointID: id, SandboxKey: key})
 	return err
+}
+
+// sandboxOf is that of a container with one endpoint.
+func sandboxOf(id string) string {
+	if id == ep1 {
+		return sandbox
+	}
+	return sandbox + "-" + short(id)
 }
 
 func (w *world) pec(netID, id, ports string) error {
@@ -305,6 +387,9 @@ func wantErr(t testing.TB, err, kind error, text string) {
 	}
 }
 
+// webServer owns a port, and is no endpoint.
+const webServer = "the web server"
+
 // portsFollow frees the ports of endpoints that have no record, as a real sync does.
 type portsFollow struct {
 	*fakeSync
@@ -314,11 +399,11 @@ type portsFollow struct {
 func (s portsFollow) Sync(ctx context.Context, about ...string) error {
 	known := map[string]bool{}
 	for _, e := range s.store.Snapshot().Endpoints {
-		known[e.ID] = true
+		known[e.PortOwner()] = true
 	}
 	s.ports.mu.Lock()
 	for port, owner := range s.ports.owner {
-		if !known[owner] && len(owner) == len(ep1) {
+		if !known[owner] && owner != webServer {
 			delete(s.ports.owner, port)
 		}
 	}

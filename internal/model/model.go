@@ -138,6 +138,20 @@ type Endpoint struct {
 	Sandbox   string       // Docker's sandbox key; "" until Join and after Leave
 	Ports     []PortBinding
 	Open      []PortSpan // published ports of a container that joined a network with a routed family
+
+	// Wanted is all that the endpoint would publish if its sandbox had no other endpoint,
+	// if that is more than Ports: another one that was asked to publish the same has the
+	// rest, until it goes.
+	Wanted []PortRequest
+}
+
+// PortOwner is who holds the endpoint's host ports: its sandbox, whose endpoints Docker
+// may ask to publish the same.
+func (e Endpoint) PortOwner() string {
+	if e.Sandbox != "" {
+		return e.Sandbox
+	}
+	return e.ID
 }
 
 // PortSpan is Count consecutive ports of a container.

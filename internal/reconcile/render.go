@@ -65,7 +65,7 @@ func Render(s model.Snapshot, o Options) Host {
 		renderEndpointSysctls(h.Sysctls, n, e)
 		h.Firewall.Openings = append(h.Firewall.Openings, openings(n, e, o)...)
 		for _, b := range e.Ports {
-			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.ID, PortBinding: b})
+			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), PortBinding: b})
 			if translated(n, b) {
 				h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, PortBinding: b})
 			}

@@ -74,8 +74,8 @@ func TestRender(t *testing.T) {
 			"net/ipv6/conf/veth0123456789/disable_ipv6": "1",
 		},
 		Ports: hostport.Set{Bindings: []hostport.Binding{
-			{Owner: "0123456789abcdef0123456789abcdef", PortBinding: tcp},
-			{Owner: "0123456789abcdef0123456789abcdef", PortBinding: udp},
+			{Owner: "/var/run/docker/netns/5f4f711ce5c2", PortBinding: tcp},
+			{Owner: "/var/run/docker/netns/5f4f711ce5c2", PortBinding: udp},
 		}},
 	}
 	if got := Render(snapshot(), Options{}); !reflect.DeepEqual(got, want) {

@@ -1,0 +1,209 @@
+package driver
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// portEntry is one element of optPortMap, one for each port of the container.
+type portEntry struct {
+	Proto       uint8  // IP protocol number
+	Port        uint16 // the container's
+	HostIP      string // "": the network's default
+	HostPort    uint16 // the first to choose from; 0: any
+	HostPortEnd uint16 // the last; 0: only HostPort
+}
+
+// parsePortMap reads optPortMap; absent means that nothing is published.
+func parsePortMap(opts map[string]any) ([]portEntry, error) {
+	v := opts[optPortMap]
+	if v == nil {
+		return nil, nil
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, invalid("option %s: %w", optPortMap, err)
+	}
+	var entries []portEntry
+	err = json.Unmarshal(text, &entries)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && wrong.Field == "" {
+		return nil, invalid("option %s: have %s, want an array of objects", optPortMap, wrong.Value)
+	} else if errors.As(err, &wrong) {
+		return nil, invalid("option %s: %s: have %s, want %s", optPortMap, wrong.Field, wrong.Value, describe(wrong.Type.String()))
+	} else if err != nil {
+		return nil, invalid("option %s: %w", optPortMap, err)
+	}
+	for _, entry := range entries {
+		if err := entry.check(); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+// check refuses what no network could publish.
+func (p portEntry) check() error {
+	switch proto := model.Proto(p.Proto); {
+	case proto != model.TCP && proto != model.UDP && proto != model.SCTP:
+		return invalid("%s has no ports that can be published: tcp, udp and sctp have", proto)
+	case p.Port == 0:
+		return invalid("the container's port is 0")
+	case p.HostPortEnd != 0 && (p.HostPort == 0 || p.HostPort > p.HostPortEnd):
+		return invalid("%d-%d is not a range of host ports", p.HostPort, p.HostPortEnd)
+	}
+	_, err := p.host()
+	return err
+}
+
+// host is the address of the host that was asked for, zero if none was.
+func (p portEntry) host() (netip.Addr, error) {
+	if p.HostIP == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := parseHostIP(p.HostIP)
+	if err != nil {
+		return a, invalid("host address: %s %w", shown(p.HostIP), err)
+	}
+	return a, nil
+}
+
+// describe says in words what a field of portEntry takes.
+func describe(goType string) string {
+	switch goType {
+	case "uint8":
+		return "a number from 0 to 255"
+	case "uint16":
+		return "a number from 0 to 65535"
+	}
+	return "a " + goType
+}
+
+// opened are the container's ports of the entries, each once, in the fewest spans.
+func opened(entries []portEntry) (spans []model.PortSpan) {
+	entries = slices.Clone(entries)
+	slices.SortFunc(entries, func(a, b portEntry) int {
+		return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Port, b.Port))
+	})
+	for _, entry := range entries {
+		one := model.PortSpan{Proto: model.Proto(entry.Proto), First: entry.Port, Count: 1}
+		if n := len(spans); n > 0 && spans[n-1].Proto == one.Proto {
+			last := &spans[n-1]
+			switch end := int(last.First) + int(last.Count); {
+			case int(one.First) < end:
+				continue
+			case int(one.First) == end:
+				last.Count++
+				continue
+			}
+		}
+		spans = append(spans, one)
+	}
+	return spans
+}
+
+// parsePorts turns Docker's entries, which come in any order, into requests for the
+// ports of endpoint e, sorted.
+func parsePorts(entries []portEntry, n model.Network, e model.Endpoint, carry bool) ([]model.PortRequest, error) {
+	var reqs []model.PortRequest
+	for _, entry := range entries {
+		req, err := parsePort(entry, n, e, carry)
+		if err != nil {
+			return nil, err
+		}
+		if req.V4.Wanted() || req.V6.Wanted() {
+			reqs = append(reqs, req)
+		}
+	}
+	slices.SortFunc(reqs, compareRequests)
+	return reqs, nil
+}
+
+// parsePort turns one entry into a request. Ports lead from each family of the host to
+// the container's address of the same family; where the container has none, to its other
+// one: the process carries them. carry says whether that is wanted from addresses that
+// the user has not named, and of IPv6. A family that is routed needs no host port, and
+// lends its container address to none.
+func parsePort(entry portEntry, n model.Network, e model.Endpoint, carry bool) (r model.PortRequest, err error) {
+	r = model.PortRequest{Proto: model.Proto(entry.Proto), First: entry.HostPort, Last: max(entry.HostPort, entry.HostPortEnd)}
+	host, err := entry.host()
+	if err != nil {
+		return r, err
+	}
+	if !host.IsValid() {
+		host = n.HostBinding
+	}
+	for _, f := range families() {
+		if host.IsValid() && !f.has(host) {
+			continue
+		}
+		way := model.Way{Host: host, Container: f.target(n, e, entry.Port)}
+		if !way.Host.IsValid() {
+			way.Host = f.anywhere()
+		}
+		if own := f.has(way.Container.Addr()); !way.Container.IsValid() ||
+			!own && f == ipv6 && !carry ||
+			!own && !host.IsValid() && (f == ipv4 || r.Proto == model.SCTP) {
+			continue
+		}
+		*f.way(&r) = way
+	}
+	return r, checkSCTP(r)
+}
+
+// target is where ports of the host's addresses of a family lead: zero if nowhere.
+func (f family) target(n model.Network, e model.Endpoint, port uint16) netip.AddrPort {
+	for _, to := range []family{f, 1 - f} {
+		a := to.address(&e).Addr()
+		switch {
+		case !a.IsValid():
+			continue
+		case to.subnet(&n).Mode == model.ModeRouted:
+			return netip.AddrPort{}
+		}
+		return netip.AddrPortFrom(a, port)
+	}
+	return netip.AddrPort{}
+}
+
+// checkSCTP refuses what only the process could carry, which carries TCP and UDP: SCTP
+// goes where NAT leads it, within one family and not from a loopback address.
+func checkSCTP(r model.PortRequest) error {
+	if r.Proto != model.SCTP {
+		return nil
+	}
+	for _, w := range []model.Way{r.V4, r.V6} {
+		if w.Wanted() && (w.Host.IsLoopback() || w.Host.Is4() != w.Container.Addr().Is4()) {
+			return invalid("host address: sctp can't be published at %s: it takes NAT, within one address family and not from a loopback address", w.Host)
+		}
+	}
+	return nil
+}
+
+// compareRequests orders requests: those for one number first, those for any last.
+func compareRequests(a, b model.PortRequest) int {
+	return cmp.Or(
+		cmp.Compare(leeway(a), leeway(b)),
+		cmp.Compare(a.Proto, b.Proto),
+		cmp.Compare(a.First, b.First),
+		compareWays(a.V4, b.V4),
+		compareWays(a.V6, b.V6),
+	)
+}
+
+func compareWays(a, b model.Way) int {
+	return cmp.Or(a.Host.Compare(b.Host), a.Container.Compare(b.Container))
+}
+
+// leeway is how many more than one number would do.
+func leeway(r model.PortRequest) int {
+	if r.First == 0 {
+		return 1 << 16
+	}
+	return int(r.Last) - int(r.First)
+}
