@@ -16,10 +16,10 @@ type verdict struct {
 }
 
 // messageDifference stands among the indexes of declared for what no scenario declares:
-// that mybr speaks like the newest engine.
+// that mybr refuses what the newest engine refuses, and says the same.
 const messageDifference = -1
 
-const messageWhy = "mybr's messages are those of the newest engine on every engine"
+const messageWhy = "mybr refuses on every engine what the newest one refuses, and in its words"
 
 // declared is the scenario's differences and the general ones.
 func declared(sc scenario) []difference { return slices.Concat(sc.differs, general()) }
@@ -36,7 +36,7 @@ func compare(sc scenario, engine string, builtin, mybr, messages map[string]stri
 			v.equal++
 			continue
 		}
-		if newest, ok := messages[key]; ok && strings.HasPrefix(b, "exit code ") && alike(newest, m) {
+		if newest, ok := messages[key]; ok && alike(newest, m) {
 			v.explained[messageDifference]++
 			continue
 		}

@@ -34,7 +34,7 @@ func (s *stage) footprint() footprint {
 			switch {
 			case strings.HasPrefix(line, "*"):
 				table = line[1:]
-			case strings.HasPrefix(line, ":") && strings.HasSuffix(line, " ACCEPT") && !strings.HasPrefix(line, ":FORWARD"):
+			case strings.HasPrefix(line, ":") && strings.HasSuffix(line, " ACCEPT") && (table != "filter" || !strings.HasPrefix(line, ":FORWARD")):
 				// Chains of the kernel's are listed once somebody has used their table.
 			case line != "" && line != "COMMIT" && !strings.HasPrefix(line, "#"):
 				add("rules", save[:strings.IndexByte(save, '-')]+" "+table+" "+line)

@@ -63,11 +63,11 @@ func normalMAC(mac string, addrs []netip.Prefix, given string) string {
 	return mac
 }
 
-// wrappings is what dockerd and its client put before a driver's own words, each at the
+// wrappings is what dockerd, its client and mybr put before the words that matter, each at the
 // beginning of what is left.
 func wrappings() *regexp.Regexp {
 	return regexp.MustCompile(`^(docker: |Error response from daemon: |remote: |plugin: |` +
-		`Network(Driver)?\.\w+: |IpamDriver\.\w+: |` +
+		`Network(Driver)?\.\w+: |IpamDriver\.\w+: |create network( ID)?: |` +
 		`failed to set up container networking: |failed to create endpoint \S+ on network \S+: |` +
 		`driver failed programming external connectivity on endpoint \S+ \(ID\): |` +
 		`Cannot (re)?start container \S+: |Error: failed to start containers: \S+$)`)

@@ -1,5 +1,10 @@
 package parity
 
+// noDirect is of the built-in driver's before 28.0.
+const noDirect = "safer on purpose, and as the built-in driver has it from 28.0 on: a published port is reached by the host's addresses alone"
+
+const noDefault = "as the built-in driver has it later on: containers of an internal network have no default route"
+
 const noLinkLocal = "safer on purpose: containers of an internal network don't reach the host by IPv6 link-local addresses"
 
 // accessScenarios ask who reaches whom.
@@ -25,6 +30,9 @@ func accessScenarios() []scenario {
 			s.route("lan", "172.18.0.0/16")
 			publicly(s, "tcp:80 udp:80 tcp:81", "-p", "8088:80", "-p", "8088:80/udp")
 			s.reach(from("lan", "ping {web}", "tcp {web}:80", "tcp {web}:81", "udp {web}:80", "tcp {web}:8088", "ping 172.18.0.1"))
+		}, differs: []difference{
+			{engines: "20.10 26.1", key: "reach lan → tcp {web}:80", want: timedOut, why: noDirect},
+			{engines: "20.10 26.1", key: "reach lan → udp {web}:80", want: timedOut, why: noDirect},
 		}},
 		{name: "access/another network of the driver", feature: access, play: func(s *stage) {
 			publicly(s, "tcp:80 udp:80 tcp:81", "-p", "8088:80", "-p", "8088:80/udp")
@@ -47,6 +55,8 @@ func accessScenarios() []scenario {
 		{name: "access/itself by its published port", feature: access, play: func(s *stage) {
 			publicly(s, "tcp:80 udp:80", "-p", "8088:80", "-p", "8088:80/udp")
 			s.reach(from("web", "tcp 192.0.2.2:8088", "udp 192.0.2.2:8088", "tcp 172.18.0.1:8088", "tcp 127.0.0.1:8088"))
+		}, differs: []difference{
+			{engines: "20.10", key: "reach web → udp 192.0.2.2:8088", want: hairpinUDP, why: proxyUDP},
 		}},
 		{name: "access/internal network", feature: access, play: func(s *stage) {
 			s.listen("lan", "tcp:7000")
@@ -65,6 +75,8 @@ func accessScenarios() []scenario {
 			{key: "host of n0: bridge addresses", want: "172.18.0.1/16 global", why: noLinkLocal},
 			{key: "host of n0: IPv6 routes", want: "", why: noLinkLocal},
 			{key: "host of n0: net/ipv6/conf/bridge/disable_ipv6", want: "1", why: noLinkLocal},
+			{engines: "20.10", key: "inside web: routes", want: "172.18.0.0/16 dev eth0 src 172.18.0.2", why: noDefault},
+			{engines: "20.10", key: "reach ben → * 192.0.2.*", want: "unreachable", why: noDefault},
 		}},
 		{name: "access/names and aliases", feature: access, play: func(s *stage) {
 			s.network("n0", "--subnet", "172.18.0.0/16")

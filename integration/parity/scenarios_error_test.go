@@ -1,5 +1,7 @@
 package parity
 
+const leavesBridge = "a bug of the engine: the bridge of a network that it refused stays"
+
 // errorScenarios are commands that can't be done, and what docker says of them.
 func errorScenarios() []scenario {
 	const refused = "What is refused"
@@ -17,7 +19,17 @@ func errorScenarios() []scenario {
 		wrong("inhibit_ipv4", "bridge.inhibit_ipv4", "yes"),
 		wrong("host_binding_ipv4", "bridge.host_binding_ipv4", "localhost", "bridge.host_binding_ipv4", "1.2.3"),
 		wrong("mtu", "driver.mtu", "abc", "driver.mtu", "-1"),
-		wrong("bridge.name", "bridge.name", "sixteen-bytes-ab", "bridge.name", "a/b"),
+		func() scenario {
+			sc := wrong("bridge.name", "bridge.name", "sixteen-bytes-ab", "bridge.name", "a/b")
+			const why = "mybr says which option is wrong, and what it may be"
+			sc.differs = []difference{
+				{key: "docker network create *sixteen*", why: why,
+					want: `exit code 1: option com.docker.network.bridge.name: "sixteen-bytes-ab" is not 1 to 15 bytes long`},
+				{key: "docker network create *a/b*", why: why,
+					want: `exit code 1: option com.docker.network.bridge.name: "a/b" has other characters than letters, digits, _, . and (not at the beginning) -`},
+			}
+			return sc
+		}(),
 		{name: "refused/bridge.name of another link", feature: refused, play: func(s *stage) {
 			s.network("x", append(option("bridge.name", "eth0"), "--subnet", "172.18.0.0/16")...)
 		}},
@@ -44,6 +56,10 @@ func errorScenarios() []scenario {
 		}},
 		{name: "refused/default gateway of an internal network", feature: refused, play: func(s *stage) {
 			s.network("n0", "--internal", "--subnet", "172.18.0.0/16", "--aux-address", "DefaultGatewayIPv4=172.18.0.9")
+		}, differs: []difference{
+			{engines: "20.10 26.1", key: "docker network rm n0", want: absent, why: messageWhy},
+			{engines: "28.5", key: "left: links", want: "nothing", why: leavesBridge},
+			{engines: "28.5", key: "left: addresses", want: "nothing", why: leavesBridge},
 		}},
 		{name: "refused/removal of a network in use", feature: refused, play: func(s *stage) {
 			s.network("n0", "--subnet", "172.18.0.0/16")

@@ -34,6 +34,7 @@ func optionScenarios() []scenario {
 				from("web", "tcp 192.0.2.2:8088"),
 				from("lan", "tcp 192.0.2.2:8088", "tcp {web}:80", "ping {web}"))
 		}, differs: []difference{
+			{engines: "20.10 26.1", key: "reach lan → tcp {web}:80", want: timedOut, why: noDirect},
 			{engines: "28.5", key: "reach ben → ping 192.0.2.9", want: "answered by 192.0.2.9, TTL 63", why: dropsReplies},
 			{engines: "28.5", key: "reach ben → tcp 192.0.2.9:7000", want: "answered by no container at 192.0.2.9:7000, client seen as 172.18.0.3", why: dropsReplies},
 			{engines: "28.5", key: "reach ben → udp 192.0.2.9:7000", want: "answered by no container at 192.0.2.9:7000, client seen as 172.18.0.3, TTL 63", why: dropsReplies},
