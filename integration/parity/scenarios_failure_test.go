@@ -59,7 +59,7 @@ func failureScenarios() []scenario {
 			shopOpen(s)
 		}},
 		{name: "failure/port taken on docker0", feature: failures, differs: []difference{
-			{key: "docker start web", want: "exit code 1: failed to bind host port 0.0.0.0:8088/tcp: address already in use",
+			{key: "docker start web", want: "exit code 1: failed to bind host port for 0.0.0.0:8088:172.18.0.2:80/tcp: address already in use",
 				why: "dockerd keeps the list of its own driver's ports to itself: to mybr, docker-proxy is a process that has the port"},
 		}, play: func(s *stage) {
 			s.serve("old", "tcp:80", "-p", "8088:80")

@@ -17,6 +17,7 @@ func scenarios() []scenario {
 		daemonScenarios(),
 		failureScenarios(),
 		engineScenarios(),
+		composeScenarios(),
 	)
 }
 
