@@ -22,7 +22,6 @@ func TestSecurity(t *testing.T) {
 		{name: "forged_packets", attack: attackForged},
 		{name: "flows_of_a_removed_container", attack: attackStale},
 		{name: "begun_before_the_port_was_there", attack: attackEarly},
-		{name: "rules_of_others", attack: attackOrder, cfg: world.Config{DockerArgs: []string{"--live-restore"}}},
 		{name: "IPv6_out_of_an_internal_network", attack: attackLinkLocal},
 		{name: "translated_by_others", attack: attackForeign},
 	} {

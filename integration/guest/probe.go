@@ -67,10 +67,14 @@ func pingOnce(probe report.Probe, id uint16) (report.Pong, error) {
 	return p.once(0, 56, probe.Timeout)
 }
 
-// lookup resolves names and prints a report.Lookup for each.
+// lookup resolves names, and addresses to names, and prints a report.Lookup for each.
 func lookup(names []string) error {
 	for _, name := range names {
-		found, err := net.LookupHost(name)
+		find := net.LookupHost
+		if _, err := netip.ParseAddr(name); err == nil {
+			find = net.LookupAddr
+		}
+		found, err := find(name)
 		slices.Sort(found)
 		one := report.Lookup{Name: name, Addrs: found}
 		if err != nil {

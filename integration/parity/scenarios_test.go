@@ -22,6 +22,10 @@ func scenarios() []scenario {
 		proxyScenarios(),
 		securityScenarios(),
 		lifecycleScenarios(),
+		daemonScenarios(),
+		failureScenarios(),
+		engineScenarios(),
+		composeScenarios(),
 	)
 }
 

@@ -126,7 +126,7 @@ func (m *Manager) holdOne(k key, w wish, wishes map[key]wish) error {
 	}
 	if s == nil {
 		var err error
-		if s, err = m.open(k, w.owner); err != nil {
+		if s, err = m.open(k, w); err != nil {
 			return err
 		}
 	}
@@ -136,7 +136,7 @@ func (m *Manager) holdOne(k key, w wish, wishes map[key]wish) error {
 		}
 	}
 	if err := m.adopt(s, w.container); err != nil {
-		return &BindError{Addr: k.host, Proto: k.proto, Err: reason(err)}
+		return &BindError{Addr: k.host, Container: w.container, Proto: k.proto, Err: reason(err)}
 	}
 	return nil
 }

@@ -28,13 +28,14 @@ func (e *ConflictError) Unwrap() error { return model.ErrConflict }
 // BindError is the kernel's refusal of one host port. It is model.ErrConflict to
 // errors.Is if the address is in use; the text is Docker's own.
 type BindError struct {
-	Addr  netip.AddrPort
-	Proto model.Proto
-	Err   error // nearly always a syscall.Errno
+	Addr      netip.AddrPort
+	Container netip.AddrPort // what it was to lead to
+	Proto     model.Proto
+	Err       error // nearly always a syscall.Errno
 }
 
 func (e *BindError) Error() string {
-	return fmt.Sprintf("failed to bind host port %s/%s: %s", e.Addr, e.Proto, e.Err)
+	return fmt.Sprintf("failed to bind host port for %s:%s/%s: %s", e.Addr, e.Container, e.Proto, e.Err)
 }
 
 // Unwrap gives the kernel's reason and, where that is so, model.ErrConflict.

@@ -136,17 +136,17 @@ func (m *Manager) find(k key) *socket {
 	return nil
 }
 
-// open binds k for owner, filtered, and remembers the socket. The caller holds m.mu.
+// open binds k for w's owner, filtered, and remembers the socket. The caller holds m.mu.
 //
 // Errors: *ConflictError if the Manager itself holds what stands in the way,
 // *BindError with the kernel's reason.
-func (m *Manager) open(k key, owner string) (*socket, error) {
+func (m *Manager) open(k key, w wish) (*socket, error) {
 	if in := m.overlapping(k); len(in) > 0 {
 		return nil, &ConflictError{Addr: k.host, Proto: k.proto, Owner: in[0].owner}
 	}
-	s := &socket{key: k, owner: owner, pending: map[*reservation]struct{}{}}
+	s := &socket{key: k, owner: w.owner, pending: map[*reservation]struct{}{}}
 	if err := m.bind(s); err != nil {
-		return nil, &BindError{Addr: k.host, Proto: k.proto, Err: reason(err)}
+		return nil, &BindError{Addr: k.host, Container: w.container, Proto: k.proto, Err: reason(err)}
 	}
 	m.held[k.slot()] = append(m.held[k.slot()], s)
 	return s, nil

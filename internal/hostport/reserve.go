@@ -284,7 +284,7 @@ func (r *reservation) takeNumber(req model.PortRequest, ways []model.Way, port u
 func (r *reservation) claimable(k key, req model.PortRequest, w model.Way) (*socket, error) {
 	s := r.m.find(k)
 	if s == nil {
-		return r.m.open(k, r.owner)
+		return r.m.open(k, wish{owner: r.owner, container: w.Container})
 	}
 	container, again := r.claimed[s]
 	if s.owner == r.owner && (!again || fixed(req) && container == w.Container) {
