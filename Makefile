@@ -24,7 +24,7 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo test test-unit test-integration bench lint generate clean need-root need-test need-engine need-compose
+	demo test test-unit test-integration test-engines bench lint generate clean need-root need-test need-engine need-engines need-compose
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,8 +74,12 @@ test: test-unit test-integration lint ## Run everything: unit tests, integration
 test-unit: need-test ## Run the tests that need no Docker, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
 
-test-integration: need-engine need-test need-compose ## Run the tests with a real Docker Engine and real packets, in namespaces of their own; mybr is built with the race detector
-	MYBR_TEST_RACE=1 go test -count=1 -timeout 25m $(GOTESTFLAGS) ./integration/...
+test-integration: need-engines need-test need-compose ## Run the tests with real Docker Engines and real packets, in namespaces of their own; mybr is built with the race detector
+	MYBR_TEST_RACE=1 go test -count=1 -p 1 -timeout 35m $(GOTESTFLAGS) ./integration/...
+
+test-engines: need-engines need-test need-compose ## Compare mybr with Docker's own driver on all of the engines 20.10, 26.1 and 28.5
+	MYBR_TEST_RACE=1 MYBR_TEST_ENGINES=26.1,28.5 MYBR_PARITY_ENGINES=20.10,26.1,28.5 go test -count=1 -p 1 -timeout 60m $(GOTESTFLAGS) \
+		-run 'TestEngines|TestParity|TestTable' ./integration ./integration/parity
 
 bench: need-engine ## Compare the speed of published ports with Docker's own driver, on one engine
 	go test ./integration -run '^$$' -bench . -benchtime 5x
@@ -103,6 +107,10 @@ need-engine: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need dockerd=docker.io 'docker=docker-cli|docker.io' iptables=iptables iptables-legacy=iptables \
 		ip=iproute2 conntrack=conntrack tar=tar
 	@[ "$$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || scripts/need apparmor_parser=apparmor
+
+# The newer engines are those of later Debian releases, made below build/engines.
+need-engines: need-engine
+	@scripts/need debootstrap=debootstrap /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 
 need-compose: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need docker-compose=docker-compose

@@ -24,7 +24,7 @@ func (s *portSync) Sync(ctx context.Context, about ...string) error {
 	var want hostport.Set
 	for _, e := range s.store.Snapshot().Endpoints {
 		for _, b := range e.Ports {
-			want = append(want, hostport.Binding{Owner: e.PortOwner(), PortBinding: b})
+			want.Bindings = append(want.Bindings, hostport.Binding{Owner: e.PortOwner(), PortBinding: b})
 		}
 	}
 	if !reflect.DeepEqual(s.have, want) {

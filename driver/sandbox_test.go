@@ -345,8 +345,8 @@ func TestSiblingsInAStorm(t *testing.T) {
 	for _, e := range w.store.Snapshot().Endpoints {
 		must(t, w.Leave(ctx, &network.LeaveRequest{NetworkID: e.NetworkID, EndpointID: e.ID}))
 	}
-	if have := w.Driver.sync.(*lockedSync).have; len(have) != 0 {
-		t.Errorf("ports are left: %v", have)
+	if have := w.Driver.sync.(*lockedSync).have; len(have.Bindings) != 0 {
+		t.Errorf("ports are left: %v", have.Bindings)
 	}
 	if n := len(w.sandboxes.byKey); n != 0 {
 		t.Errorf("%d locks are left", n)

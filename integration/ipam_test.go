@@ -141,7 +141,7 @@ func ipamPoolFlag(t *testing.T, w *world.World) {
 			t.Errorf("%s has %q, want %q", name, have, want)
 		}
 	}
-	denied(t, w, "RequestPool: request pool: every default subnet is in use by another network or by a route of the host: give a subnet (--subnet), or mybr more of them (--address-pool)",
+	denied(t, w, "RequestPool: request pool: every default IPv4 subnet is in use by another network or by a route of the host: give a subnet (--subnet), or mybr more of them (--address-pool)",
 		"network", "create", "-d", "mybr", "--ipam-driver", "mybr", "more")
 }
 

@@ -126,7 +126,7 @@ func (s scenario) observe(t *testing.T, w *world.World, withJumps bool) string {
 	have := ownRules(w)
 	golden(t, filepath.Join("testdata", "rules", s.name+".rules"), strings.Join(have, "\n")+"\n")
 
-	explained := iptables.Explain(reconcile.Render(snapshot(t, w)).Firewall, true)
+	explained := iptables.Explain(reconcile.Render(snapshot(t, w), reconcile.Options{}).Firewall, true)
 	var want []string
 	for _, e := range explained {
 		want = append(want, "*"+e.Table+" -A "+e.Chain+" "+e.Rule)

@@ -3,53 +3,66 @@ package ipam
 import (
 	"encoding/binary"
 	"iter"
+	"math"
+	"math/bits"
 	"net/netip"
 	"slices"
 
 	"github.com/mybr/mybr/internal/model"
 )
 
-// This file chooses: it is arithmetic on IPv4 addresses as numbers, and knows
-// neither the store nor Docker. Numbers are 64 bits wide, so that the one behind
-// 255.255.255.255 is one too.
+// This file chooses: it is arithmetic on addresses, and knows neither the store nor
+// Docker. Both families are alike to it but for their length: an address has a next
+// one, and a subnet a last one, whether it is of 32 or of 128 bits. All addresses of
+// IPv4 are less than those of IPv6, and no next address is in the other family.
 
-// span is a run of consecutive addresses, both ends included. It is empty if first
-// is greater than last.
-type span struct{ first, last uint64 }
+// span is a run of consecutive addresses of one family, both ends included. It is
+// empty if first is greater than last.
+type span struct{ first, last netip.Addr }
 
+func (s span) empty() bool { return s.last.Less(s.first) }
+
+// size returns how many addresses there are in a span; math.MaxUint64 if more.
 func (s span) size() uint64 {
-	if s.first > s.last {
+	if s.empty() {
 		return 0
 	}
-	return s.last - s.first + 1
-}
-
-// number returns an IPv4 address as a number.
-func number(a netip.Addr) uint64 {
-	b := a.As4()
-	return uint64(binary.BigEndian.Uint32(b[:]))
-}
-
-// addr is the inverse of number.
-func addr(n uint64) netip.Addr {
-	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(n))))
+	first, last := s.first.As16(), s.last.As16()
+	low, borrow := bits.Sub64(binary.BigEndian.Uint64(last[8:]), binary.BigEndian.Uint64(first[8:]), 0)
+	high, _ := bits.Sub64(binary.BigEndian.Uint64(last[:8]), binary.BigEndian.Uint64(first[:8]), borrow)
+	if high > 0 || low == math.MaxUint64 {
+		return math.MaxUint64
+	}
+	return low + 1
 }
 
 // spanOf returns all addresses of a subnet.
 func spanOf(p netip.Prefix) span {
-	first := number(p.Masked().Addr())
-	return span{first, first + 1<<(32-p.Bits()) - 1}
+	first := p.Masked().Addr()
+	last := first.AsSlice()
+	for bit := p.Bits(); bit < first.BitLen(); bit++ {
+		last[bit/8] |= 1 << (7 - bit%8)
+	}
+	a, _ := netip.AddrFromSlice(last) // as long as it was
+	return span{first, a}
 }
 
-// hostsOf returns the addresses of a subnet that a host can have. The first is the
-// network's and the last is for broadcasts (RFC 1122, 3.2.1.3, and RFC 3021 for the
-// first); a subnet of two addresses has no need of either (RFC 3021), and one of one
-// address has no room.
+// hostsOf returns the addresses of a subnet that a host can have. The first one of
+// IPv4 is the network's and the last is for broadcasts (RFC 1122, 3.2.1.3, and RFC
+// 3021 for the first); the first of IPv6 is that of the subnet's routers, whichever
+// hears it (RFC 4291, 2.6.1), and there are no broadcasts. A subnet of two addresses
+// has no need of any of these (RFC 3021, RFC 6164), and one of one address no room.
+//
+// Docker's own IPAM driver keeps the first address from everybody in these two IPv6
+// subnets as well, so that they have no room for a container beside its gateway.
 func hostsOf(p netip.Prefix) span {
 	s := spanOf(p)
-	if p.Bits() < 31 {
-		s.first++
-		s.last--
+	if p.Addr().BitLen()-p.Bits() < 2 {
+		return s
+	}
+	s.first = s.first.Next()
+	if p.Addr().Is4() {
+		s.last = s.last.Prev()
 	}
 	return s
 }
@@ -66,7 +79,13 @@ func chosenFrom(p model.Pool) netip.Prefix {
 // are addresses like any other.
 func rangeOf(p model.Pool) span {
 	hosts, part := hostsOf(p.Prefix), spanOf(chosenFrom(p))
-	return span{max(hosts.first, part.first), min(hosts.last, part.last)}
+	if part.first.Less(hosts.first) {
+		part.first = hosts.first
+	}
+	if hosts.last.Less(part.last) {
+		part.last = hosts.last
+	}
+	return part
 }
 
 // nextAddr returns the first address of s behind the given one that is not leased;
@@ -75,52 +94,62 @@ func rangeOf(p model.Pool) span {
 // leased yields the leased addresses from one on, in order; what is read of it is
 // the run of leases before the address that is found.
 func nextAddr(s span, behind netip.Addr, leased func(from netip.Addr) iter.Seq[netip.Addr]) (netip.Addr, bool) {
-	start := s.first
-	if behind.IsValid() {
-		if n := number(behind); s.first <= n && n < s.last {
-			start = n + 1
-		}
+	parts := []span{s}
+	if !behind.Less(s.first) && behind.Less(s.last) {
+		parts = []span{{behind.Next(), s.last}, {s.first, behind}}
 	}
-	for _, part := range []span{{start, s.last}, {s.first, start - 1}} {
-		if part.size() == 0 {
-			continue
-		}
-		if n := firstGap(part, leased(addr(part.first))); n <= part.last {
-			return addr(n), true
+	for _, part := range parts {
+		if a, ok := firstGap(part, leased(part.first)); ok {
+			return a, true
 		}
 	}
 	return netip.Addr{}, false
 }
 
-// firstGap returns the first number of s that is not among the leased ones, which
-// are in order and begin at s.first or later; if all are, one greater than s.last.
-func firstGap(s span, leased iter.Seq[netip.Addr]) uint64 {
+// firstGap returns the first address of s that is not among the leased ones, which
+// are in order and begin at s.first or later, if there is one.
+func firstGap(s span, leased iter.Seq[netip.Addr]) (netip.Addr, bool) {
+	if s.empty() {
+		return netip.Addr{}, false
+	}
 	next := s.first
 	for a := range leased {
-		if next > s.last || number(a) != next {
+		if a != next {
 			break
 		}
-		next++
+		if next == s.last {
+			return netip.Addr{}, false
+		}
+		next = next.Next()
 	}
-	return next
+	return next, true
 }
 
 // obstacles returns the subnets that a chosen one must not overlap: held pools, and
-// the host's IPv4 routes and addresses. A route to a sixteenth of all addresses or
-// more is not counted: VPNs split their default route into 0.0.0.0/1 and
-// 128.0.0.0/1, so that it wins over the other one.
+// the host's routes and addresses, save very wide ones.
 func obstacles(held []model.Pool, routes []netip.Prefix) []netip.Prefix {
-	const widest = 4 // bits
 	var all []netip.Prefix
 	for _, p := range held {
 		all = append(all, p.Prefix)
 	}
 	for _, r := range routes {
-		if r.Addr().Is4() && r.Bits() >= widest {
+		if !veryWide(r) {
 			all = append(all, r.Masked())
 		}
 	}
 	return all
+}
+
+// veryWide reports whether a route is to so many addresses that it says nothing about
+// any subnet among them. VPNs split their default route, so that it wins over the other
+// one: into 0.0.0.0/1 and 128.0.0.0/1, ::/1 and 8000::/1, or 2000::/3. A route to all
+// unique local addresses (fc00::/7, or the half that is in use, fd00::/8) is one as
+// well: it would leave none of them, which are random in order not to meet.
+func veryWide(r netip.Prefix) bool {
+	if r.Addr().Is4() {
+		return r.Bits() < 4
+	}
+	return r.Bits() <= 8
 }
 
 // nextSubnet returns the first subnet of the pools, in their order, that overlaps
@@ -131,21 +160,20 @@ func nextSubnet(pools []AddressPool, taken []netip.Prefix) (netip.Prefix, bool) 
 	for i, t := range taken {
 		spans[i] = spanOf(t)
 	}
-	slices.SortFunc(spans, func(a, b span) int { return int(a.first) - int(b.first) })
+	slices.SortFunc(spans, func(a, b span) int { return a.first.Compare(b.first) })
 	for _, pool := range pools {
-		size := uint64(1) << (32 - pool.Size)
-		base := spanOf(pool.Base)
-		next := base.first
+		next := netip.PrefixFrom(pool.Base.Masked().Addr(), pool.Size)
 		for _, s := range spans {
-			if s.first > next+size-1 {
+			if !next.IsValid() || spanOf(next).last.Less(s.first) {
 				break // so are all that follow: next is free
 			}
-			if s.last >= next {
-				next = base.first + (s.last-base.first)/size*size + size
+			if !s.last.Less(next.Addr()) {
+				behind := spanOf(netip.PrefixFrom(s.last, pool.Size)).last.Next() // zero behind the last of all
+				next = netip.PrefixFrom(behind, pool.Size)
 			}
 		}
-		if next <= base.last {
-			return netip.PrefixFrom(addr(next), pool.Size), true
+		if next.IsValid() && pool.Base.Contains(next.Addr()) {
+			return next, true
 		}
 	}
 	return netip.Prefix{}, false

@@ -9,7 +9,12 @@
 // and subnet, a gateway by its pool, an endpoint's address by its pool and MAC: that
 // is why the driver asks Docker for a MAC with each endpoint (RequiresMACAddress).
 //
-// Be aware: IPv4 only. Whether a subnet that the user gave collides with the host's
+// Both families go the same way, each in pools of its own: a network of both asks for
+// two. Where Docker leaves an IPv6 subnet to mybr, it is the next free /64 of a /48 of
+// unique local addresses (RFC 4193) that is this host's own: its 40 random bits are drawn
+// when they are first needed, and kept with the records.
+//
+// Be aware: whether a subnet that the user gave collides with the host's
 // interfaces is not asked here but where the bridge is made; only a subnet that is
 // chosen here avoids the host's routes. When a pool is exhausted, the next subnet of
 // the same network is not tried: the errors of a remote IPAM driver reach Docker as
@@ -53,7 +58,7 @@ type Routes interface {
 type Config struct {
 	Store  Records
 	Routes Routes
-	Pools  []AddressPool // where subnets are chosen from, in this order; nil: DefaultAddressPools
+	Pools  []AddressPool // where subnets are chosen from, in this order; none of a family: its default
 }
 
 // Driver answers the calls of the IpamDriver protocol. Its methods may be called at
@@ -69,9 +74,6 @@ type Driver struct {
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	if c.Pools == nil {
-		c.Pools = DefaultAddressPools()
-	}
 	return &Driver{store: c.Store, routes: c.Routes, pools: c.Pools}
 }
 
@@ -162,9 +164,13 @@ func (d *Driver) takePool(tx *store.Tx, want poolWish, routes []netip.Prefix) (m
 		}
 	}
 	if !want.prefix.IsValid() {
-		prefix, ok := nextSubnet(d.pools, obstacles(held, routes))
+		pools, err := d.poolsOf(tx, want.v6)
+		if err != nil {
+			return model.Pool{}, err
+		}
+		prefix, ok := nextSubnet(pools, obstacles(held, routes))
 		if !ok {
-			return model.Pool{}, conflict("every default subnet is in use by another network or by a route of the host: give a subnet (--subnet), or mybr more of them (--address-pool)")
+			return model.Pool{}, conflict("every default %s subnet is in use by another network or by a route of the host: give a subnet (--subnet), or mybr more of them (--address-pool)", family(want.v6))
 		}
 		want.prefix = prefix
 	}
@@ -201,8 +207,8 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 // request has a MAC), or as an auxiliary address (it has neither mark), which is
 // one that Docker keeps from being used.
 //
-// An address that is wished may be any of the pool but its network and broadcast
-// address, in the sub-pool or not. Without a wish, a gateway gets the lowest free
+// An address that is wished may be any of the pool that a host can have (see hostsOf),
+// in the sub-pool or not. Without a wish, a gateway gets the lowest free
 // address of the sub-pool (of the pool, if there is none), and everybody else the
 // next free one behind the one that was chosen last, so that an address that was
 // released rests as long as it can.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -73,9 +74,14 @@ func dump(t tester, s *store.Store) world {
 	return w
 }
 
+// poolRequest is as Docker makes it, which says the family of a subnet beside it.
+func poolRequest(space, subnet, sub string) *helper.RequestPoolRequest {
+	return &helper.RequestPoolRequest{AddressSpace: space, Pool: subnet, SubPool: sub, V6: strings.Contains(subnet, ":")}
+}
+
 func pool(t tester, d *Driver, subnet, sub string) string {
 	t.Helper()
-	r, err := d.RequestPool(context.Background(), &helper.RequestPoolRequest{AddressSpace: SpaceLocal, Pool: subnet, SubPool: sub})
+	r, err := d.RequestPool(context.Background(), poolRequest(SpaceLocal, subnet, sub))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,32 +151,48 @@ func TestCapabilitiesAndSpaces(t *testing.T) {
 	}
 }
 
-// The life of one network, call by call as Docker makes them.
+// The life of one network, call by call as Docker makes them. In each family the
+// addresses are those that follow one text.
 func TestOneNetwork(t *testing.T) {
+	for _, c := range []struct{ text, given, subnet, sub string }{
+		{"10.198.7.", "10.198.7.9/24", "10.198.7.0/24", "10.198.7.64/26"},
+		{"2001:db8:7::", "2001:db8:7::9/64", "2001:db8:7::/64", "2001:db8:7::64/126"},
+		{"fe80::", "fe80::1/64", "fe80::/64", "fe80::64/126"},
+		{"2001:db8::ffff:ffff:0:", "2001:db8::ffff:ffff:0:9/32", "2001:db8::/32", "2001:db8::ffff:ffff:0:64/126"},
+	} {
+		t.Run(c.subnet, func(t *testing.T) { oneNetwork(t, c.text, c.given, c.subnet, c.sub) })
+	}
+}
+
+func oneNetwork(t *testing.T, text, given, subnet, sub string) {
 	d, s := newDriver(t)
-	id := pool(t, d, "10.198.7.9/24", "10.198.7.64/26") // host bits are dropped
-	if id != "mybr-local/10.198.7.0/24/10.198.7.64/26" {
+	id := pool(t, d, given, sub) // host bits are dropped
+	if id != "mybr-local/"+subnet+"/"+sub {
 		t.Fatalf("have %s", id)
 	}
-	want(t, d, id, "gateway", "10.198.7.1", "10.198.7.1/24") // outside the sub-pool
-	want(t, d, id, "aux", "10.198.7.200", "10.198.7.200/24") // too
-	want(t, d, id, mac1, "", "10.198.7.64/24")               // the ends of a sub-pool are addresses like any other
-	want(t, d, id, mac2, "", "10.198.7.65/24")
-	want(t, d, id, mac3, "10.198.7.250", "10.198.7.250/24") // --ip outside the sub-pool
+	addr := func(last string) string { return text + last }
+	with := func(last string) string {
+		return netip.PrefixFrom(netip.MustParseAddr(addr(last)), netip.MustParsePrefix(subnet).Bits()).String()
+	}
+	want(t, d, id, "gateway", addr("1"), with("1")) // outside the sub-pool
+	want(t, d, id, "aux", addr("200"), with("200")) // too
+	want(t, d, id, mac1, "", with("64"))            // the ends of a sub-pool are addresses like any other
+	want(t, d, id, mac2, "", with("65"))
+	want(t, d, id, mac3, addr("250"), with("250")) // --ip outside the sub-pool
 	for range 2 {
-		want(t, d, id, "gateway", "10.198.7.1", "10.198.7.1/24")
-		want(t, d, id, "gateway", "", "10.198.7.1/24")
-		want(t, d, id, "aux", "10.198.7.200", "10.198.7.200/24")
-		want(t, d, id, mac2, "", "10.198.7.65/24")
-		want(t, d, id, mac2, "10.198.7.65", "10.198.7.65/24")
-		want(t, d, id, mac3, "", "10.198.7.250/24")
+		want(t, d, id, "gateway", addr("1"), with("1"))
+		want(t, d, id, "gateway", "", with("1"))
+		want(t, d, id, "aux", addr("200"), with("200"))
+		want(t, d, id, mac2, "", with("65"))
+		want(t, d, id, mac2, addr("65"), with("65"))
+		want(t, d, id, mac3, "", with("250"))
 	}
 	if n := len(dump(t, s).Leases[id]); n != 5 {
 		t.Errorf("have %d leases, want 5", n)
 	}
 	for range 2 {
-		for _, a := range []string{"10.198.7.64", "10.198.7.65", "10.198.7.250", "10.198.7.1", "10.198.7.200"} {
-			release(t, d, id, a)
+		for _, last := range []string{"64", "65", "250", "1", "200"} {
+			release(t, d, id, addr(last))
 		}
 	}
 	if n := len(dump(t, s).Leases[id]); n != 0 {
@@ -178,7 +200,7 @@ func TestOneNetwork(t *testing.T) {
 	}
 	for range 2 {
 		releasePool(t, d, id)
-		release(t, d, id, "10.198.7.1")
+		release(t, d, id, addr("1"))
 	}
 	if w := dump(t, s); len(w.Pools) != 0 {
 		t.Errorf("have %+v, want nothing", w)
@@ -193,6 +215,12 @@ func TestGatewayWithoutWish(t *testing.T) {
 		{"10.2.0.0/24", "10.2.0.0/25", "10.2.0.1/24"},
 		{"10.3.0.6/31", "", "10.3.0.6/31"},
 		{"10.4.0.6/32", "", "10.4.0.6/32"},
+		{"fd00:1::/64", "", "fd00:1::1/64"},
+		{"fd00:2::/48", "fd00:2:0:5::/64", "fd00:2:0:5::/48"},
+		{"fd00:3::/64", "fd00:3::/65", "fd00:3::1/64"},
+		{"fd00:4::6/127", "", "fd00:4::6/127"},
+		{"fd00:5::6/128", "", "fd00:5::6/128"},
+		{"fe80::/64", "fe80::8000/113", "fe80::8000/64"},
 	} {
 		id := pool(t, d, c.subnet, c.sub)
 		want(t, d, id, "gateway", "", c.want)
@@ -226,6 +254,16 @@ func TestSmallSubnets(t *testing.T) {
 	four := pool(t, d, "10.0.1.0/30", "")
 	want(t, d, four, mac1, "", "10.0.1.1/30")
 	want(t, d, four, mac2, "", "10.0.1.2/30")
+	two = pool(t, d, "fd00:1::/127", "") // RFC 6164
+	want(t, d, two, "gateway", "fd00:1::1", "fd00:1::1/127")
+	want(t, d, two, mac1, "", "fd00:1::/127")
+	refused(t, d, two, mac2, "", "request address: pool mybr-local/fd00:1::/127 is exhausted: all 2 addresses of fd00:1::/127 are in use")
+	last = pool(t, d, "fdff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126", "") // there are no broadcasts
+	for a, mac := range map[string]string{"fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff": mac3, "fdff:ffff:ffff:ffff:ffff:ffff:ffff:fffe": mac2} {
+		want(t, d, last, mac, a, a+"/126")
+	}
+	want(t, d, last, mac1, "", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:fffd/126")
+	refused(t, d, last, "aux", "", "request address: pool "+last+" is exhausted: all 3 addresses of fdff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126 are in use")
 	refused(t, d, four, mac3, "", "request address: pool mybr-local/10.0.1.0/30 is exhausted: all 2 addresses of 10.0.1.0/30 are in use")
 }
 

@@ -69,9 +69,11 @@ func takeWished(tx *store.Tx, p model.Pool, want addrWish) error {
 	switch {
 	case !p.Prefix.Contains(want.addr):
 		return invalid("not an address of pool %s", p.ID)
-	case number(want.addr) < hosts.first:
+	case want.addr.Less(hosts.first) && want.addr.Is4():
 		return invalid("the network address of pool %s", p.ID)
-	case number(want.addr) > hosts.last:
+	case want.addr.Less(hosts.first):
+		return invalid("the address of any router (subnet-router anycast) of pool %s", p.ID)
+	case hosts.last.Less(want.addr):
 		return invalid("the broadcast address of pool %s", p.ID)
 	}
 	l := model.Lease{Addr: want.addr, Kind: want.kind, MAC: want.mac}
@@ -131,17 +133,18 @@ func holderOf(tx *store.Tx, p model.Pool, a netip.Addr) holder {
 	return stale
 }
 
-// holders returns the addresses of the endpoints of mybr's own driver in a pool; nil if
-// the pool is not one of a network of that driver.
+// holders returns the addresses, of both families, of the endpoints that mybr's own
+// driver has in the network of a pool; nil if no network of that driver has the pool.
 func holders(tx *store.Tx, p model.Pool) map[netip.Addr]bool {
+	is := func(s model.Subnet) bool { return s.Prefix == p.Prefix && s.Space == p.Space }
 	for _, n := range tx.Networks() {
-		if n.V4.Prefix != p.Prefix || n.V4.Space != p.Space {
+		if !is(n.V4) && !is(n.V6) {
 			continue
 		}
 		of := map[netip.Addr]bool{}
 		for _, e := range tx.Endpoints() {
 			if e.NetworkID == n.ID {
-				of[e.V4.Addr()] = true
+				of[e.V4.Addr()], of[e.V6.Addr()] = true, true
 			}
 		}
 		return of
@@ -171,7 +174,7 @@ func reclaim(tx *store.Tx, p model.Pool) error {
 
 // giveAddress deletes a lease. If the address would be the very next to be chosen,
 // the search is moved past it, so that the next endpoint gets another one as long as
-// there is one: neighbours may have the old MAC in their ARP caches.
+// there is one: neighbours may still know it by the old MAC.
 func giveAddress(tx *store.Tx, p model.Pool, a netip.Addr) error {
 	if _, err := tx.Lease(p.ID, a); errors.Is(err, model.ErrNotFound) {
 		return nil

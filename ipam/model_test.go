@@ -34,9 +34,9 @@ type machine struct {
 // addrs are the addresses of a subnet that may be granted when wished, or chosen.
 func (m *machine) addrs(part netip.Prefix) (out []netip.Addr) {
 	for a := part.Addr(); part.Contains(a); a = a.Next() {
-		network := a == m.prefix.Addr()
-		broadcast := !m.prefix.Contains(a.Next())
-		if m.prefix.Bits() >= 31 || !network && !broadcast {
+		first := a == m.prefix.Addr()
+		broadcast := a.Is4() && !m.prefix.Contains(a.Next())
+		if a.BitLen()-m.prefix.Bits() <= 1 || !first && !broadcast {
 			out = append(out, a)
 		}
 	}
@@ -57,7 +57,7 @@ func (m *machine) free() (out []netip.Addr) {
 }
 
 func (m *machine) request(space, subnet, sub string) (string, error) {
-	r, err := m.d.RequestPool(context.Background(), &helper.RequestPoolRequest{AddressSpace: space, Pool: subnet, SubPool: sub})
+	r, err := m.d.RequestPool(context.Background(), poolRequest(space, subnet, sub))
 	if err != nil {
 		return "", err
 	}
@@ -187,13 +187,18 @@ func (m *machine) Gateway(t *rapid.T) {
 	m.leases[free[0]] = model.Lease{Addr: free[0], Kind: model.LeaseGateway}
 }
 
+// near draws an address of the pool, or one just beside it.
+func (m *machine) near(t *rapid.T) netip.Addr {
+	size := 1 << (m.prefix.Addr().BitLen() - m.prefix.Bits())
+	return plusInt(m.prefix.Addr(), rapid.IntRange(-1, size).Draw(t, "address"))
+}
+
 // Wish asks for one address, in the pool or just beside it.
 func (m *machine) Wish(t *rapid.T) {
 	if m.id == "" {
 		t.Skip("no pool")
 	}
-	s := spanOf(m.prefix)
-	a := addr(rapid.Uint64Range(s.first-1, s.last+1).Draw(t, "address"))
+	a := m.near(t)
 	l := model.Lease{Addr: a, Kind: rapid.SampledFrom([]model.LeaseKind{model.LeaseGateway, model.LeaseEndpoint}).Draw(t, "kind")}
 	what := string(l.Kind)
 	if l.Kind == model.LeaseEndpoint {
@@ -231,8 +236,7 @@ func (m *machine) Wish(t *rapid.T) {
 }
 
 func (m *machine) ReleaseAddress(t *rapid.T) {
-	s := spanOf(m.prefix)
-	a := addr(rapid.Uint64Range(s.first-1, s.last+1).Draw(t, "address"))
+	a := m.near(t)
 	release(t, m.d, m.id, a.String())
 	m.used()
 	if _, held := m.leases[a]; held {
@@ -286,9 +290,11 @@ func TestAgainstAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		round++
 		m := &machine{path: filepath.Join(dir, fmt.Sprint(round)), leases: map[netip.Addr]model.Lease{}}
-		m.prefix = drawPrefix(t, netip.MustParsePrefix("10.0.0.0/28"), 32, "prefix")
+		base := rapid.SampledFrom(prefixes("10.0.0.0/28", "2001:db8::/124", "2001:db8::ffff:ffff:ffff:fff0/124")).Draw(t, "base")
+		longest := base.Addr().BitLen()
+		m.prefix = drawPrefix(t, base, longest, "prefix")
 		if rapid.Bool().Draw(t, "sub-pool") {
-			m.sub = drawPrefix(t, m.prefix, 32, "sub")
+			m.sub = drawPrefix(t, m.prefix, longest, "sub")
 			if len(m.addrs(m.sub)) == 0 {
 				m.sub = netip.Prefix{}
 			}
@@ -308,11 +314,14 @@ func TestPoolsNeverOverlap(t *testing.T) {
 		round++
 		s := openStore(t, filepath.Join(dir, fmt.Sprint(round)))
 		defer s.Close()
-		near := netip.MustParsePrefix("10.0.0.0/24")
-		route := drawPrefix(t, near, 32, "route")
-		d := New(Config{Store: s, Routes: hostRoutes{route}, Pools: []AddressPool{{Base: near, Size: rapid.IntRange(24, 30).Draw(t, "size")}}})
+		near := prefixes("10.0.0.0/24", "2001:db8::/56") // in both, 8 bits count
+		routes := hostRoutes{drawPrefix(t, near[0], 32, "route"), drawPrefix(t, near[1], 64, "route")}
+		more := rapid.IntRange(0, 6).Draw(t, "size")
+		d := New(Config{Store: s, Routes: routes, Pools: []AddressPool{{near[0], 24 + more}, {near[1], 56 + more}}})
 		for range rapid.IntRange(1, 25).Draw(t, "calls") {
 			r := &helper.RequestPoolRequest{AddressSpace: rapid.SampledFrom([]string{SpaceLocal, SpaceGlobal}).Draw(t, "space")}
+			of := rapid.IntRange(0, 1).Draw(t, "family")
+			r.V6 = of == 1
 			switch rapid.IntRange(0, 3).Draw(t, "call") {
 			case 0:
 				if held := dump(t, s).Pools; len(held) > 0 {
@@ -320,7 +329,7 @@ func TestPoolsNeverOverlap(t *testing.T) {
 				}
 				continue
 			case 1:
-				r.Pool = drawPrefix(t, near, 30, "subnet").String()
+				r.Pool = drawPrefix(t, near[of], near[of].Bits()+6, "subnet").String()
 			}
 			before := dump(t, s).Pools
 			resp, err := d.RequestPool(context.Background(), r)
@@ -332,8 +341,8 @@ func TestPoolsNeverOverlap(t *testing.T) {
 				continue
 			}
 			got := netip.MustParsePrefix(resp.Pool)
-			if r.Pool == "" && got.Overlaps(route) {
-				t.Fatalf("%s overlaps the route %s", got, route)
+			if r.Pool == "" && (got.Overlaps(routes[of]) || !got.Overlaps(near[of])) {
+				t.Fatalf("%s overlaps the route %s, or is not of %s", got, routes[of], near[of])
 			}
 			for _, p := range before {
 				if p.Space == r.AddressSpace && p.Prefix.Overlaps(got) || p.ID == resp.PoolID {

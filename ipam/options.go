@@ -23,19 +23,29 @@ const (
 	typeGateway   = "com.docker.network.gateway"
 )
 
-// unusable are the IPv4 addresses that no host has: "this network", loopback,
-// multicast (RFC 6890) and the limited broadcast (RFC 919).
-var unusable = [...]netip.Prefix{
-	netip.PrefixFrom(netip.AddrFrom4([4]byte{0}), 8),
-	netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8),
-	netip.PrefixFrom(netip.AddrFrom4([4]byte{224}), 4),
-	netip.PrefixFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), 32),
+// unusable are the addresses that no host has: "this network", loopback, multicast (RFC
+// 6890) and the limited broadcast (RFC 919) of IPv4; of IPv6 the unspecified address,
+// loopback, multicast (RFC 4291, 2.5 and 2.7), and what stands for an IPv4 address.
+var unusable = [...]struct{ prefix, name string }{
+	{"0.0.0.0/8", "this network"},
+	{"127.0.0.0/8", "loopback"},
+	{"224.0.0.0/4", "multicast"},
+	{"255.255.255.255/32", "broadcast"},
+	{"::/128", "unspecified"},
+	{"::1/128", "loopback"},
+	{"::ffff:0:0/96", "IPv4-mapped"},
+	{"ff00::/8", "multicast"},
 }
+
+// linkLocal is the subnet that every link has of itself (RFC 4291, 2.5.6). A network may
+// be given it, as with Docker's own driver, but no part of it and nothing wider.
+const linkLocal = "fe80::/64"
 
 // poolWish is a RequestPool that can be granted, if nothing is in the way.
 type poolWish struct {
 	space  string
-	prefix netip.Prefix // zero: any
+	v6     bool
+	prefix netip.Prefix // zero: any of the family
 	sub    netip.Prefix // zero: none
 }
 
@@ -52,23 +62,29 @@ func parsePool(r *helper.RequestPoolRequest) (w poolWish, err error) {
 	if r.AddressSpace != SpaceLocal && r.AddressSpace != SpaceGlobal {
 		return w, invalid("address space %q is unknown: want %s or %s", r.AddressSpace, SpaceLocal, SpaceGlobal)
 	}
-	if r.V6 {
-		return w, invalid("IPv6 is not supported yet")
-	}
 	for _, key := range slices.Sorted(maps.Keys(r.Options)) {
 		if !strings.HasPrefix(key, keyIPAMPrefix) {
 			return w, invalid("option %q (--ipam-opt) is unknown", key)
 		}
 	}
-	w.space = r.AddressSpace
+	w.space, w.v6 = r.AddressSpace, r.V6
 	if r.Pool == "" {
 		if r.SubPool != "" {
 			return w, invalid("sub-pool %s (--ip-range) needs a subnet (--subnet)", r.SubPool)
 		}
 		return w, nil
 	}
-	if w.prefix, err = parsePrefix("subnet", r.Pool); err != nil || r.SubPool == "" {
+	if w.prefix, err = parsePrefix("subnet", r.Pool); err != nil {
 		return w, err
+	}
+	if have := w.prefix.Addr(); have.Is6() != w.v6 {
+		return w, invalid("subnet %s is one of %s, and %s is asked for", r.Pool, family(have.Is6()), family(w.v6))
+	}
+	if own := netip.MustParsePrefix(linkLocal); w.prefix != own && w.prefix.Overlaps(own) {
+		return w, invalid("subnet %s: clash with the Link-Local prefix '%s': want exactly that or nothing of it", r.Pool, own)
+	}
+	if r.SubPool == "" {
+		return w, nil
 	}
 	if w.sub, err = parsePrefix("sub-pool", r.SubPool); err != nil {
 		return w, err
@@ -76,25 +92,30 @@ func parsePool(r *helper.RequestPoolRequest) (w poolWish, err error) {
 	if w.sub.Bits() < w.prefix.Bits() || !w.prefix.Contains(w.sub.Addr()) {
 		return w, invalid("sub-pool %s (--ip-range) is not part of the subnet", r.SubPool)
 	}
-	if rangeOf(model.Pool{Prefix: w.prefix, Sub: w.sub}).size() == 0 {
+	if rangeOf(model.Pool{Prefix: w.prefix, Sub: w.sub}).empty() {
 		return w, invalid("sub-pool %s (--ip-range) has no address that a container can have", r.SubPool)
 	}
 	return w, nil
 }
 
-// parsePrefix reads an IPv4 subnet, and drops its host bits.
+// family names the address family that Docker says is version 6 or isn't.
+func family(v6 bool) string {
+	if v6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// parsePrefix reads a subnet, and drops its host bits.
 func parsePrefix(noun, s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
-	switch {
-	case err != nil:
+	if err != nil {
 		return netip.Prefix{}, invalid("%s %q is not in CIDR notation, like 172.18.0.0/16", noun, s)
-	case !p.Addr().Is4():
-		return netip.Prefix{}, invalid("%s %s: IPv6 is not supported yet", noun, s)
 	}
 	p = p.Masked()
 	for _, u := range unusable {
-		if u.Overlaps(p) {
-			return netip.Prefix{}, invalid("%s %s overlaps %s, which no host can have addresses of", noun, s, u)
+		if netip.MustParsePrefix(u.prefix).Overlaps(p) {
+			return netip.Prefix{}, invalid("%s %s overlaps %s (%s), which no host can have addresses of", noun, s, u.prefix, u.name)
 		}
 	}
 	return p, nil
@@ -144,8 +165,10 @@ func parseAddr(s string) (netip.Addr, error) {
 	switch {
 	case err != nil:
 		return a, invalid("%q is not an address like 172.18.0.2", s)
-	case !a.Is4():
-		return a, invalid("IPv6 is not supported yet")
+	case a.Zone() != "":
+		return a, invalid("%q has a zone, which no address of a pool has", s)
+	case a.Is4In6():
+		return a, invalid("%q is an IPv4-mapped address: want %s", s, a.Unmap())
 	}
 	return a, nil
 }

@@ -20,7 +20,7 @@ func capabilities(t *testing.T, d *Driver) {
 
 func secondIsRefused(t *testing.T, d *Driver, subnet, sub, overlaps string) {
 	t.Helper()
-	_, err := d.RequestPool(context.Background(), &helper.RequestPoolRequest{AddressSpace: SpaceLocal, Pool: subnet, SubPool: sub})
+	_, err := d.RequestPool(context.Background(), poolRequest(SpaceLocal, subnet, sub))
 	want := "request pool " + subnet + ": overlaps " + overlaps + ", which another network has in address space mybr-local"
 	if err == nil || err.Error() != want {
 		t.Errorf("have %v, want %s", err, want)
@@ -31,7 +31,9 @@ func secondIsRefused(t *testing.T, d *Driver, subnet, sub, overlaps string) {
 func TestReplay(t *testing.T) {
 	d, s := newDriver(t)
 	id := pool(t, d, "10.0.0.0/16", "10.0.5.0/24")
-	other := pool(t, d, "10.1.0.0/16", "")
+	other := pool(t, d, "fd00:1::/64", "")
+	want(t, d, other, "gateway", "", "fd00:1::1/64")
+	want(t, d, other, mac1, "", "fd00:1::2/64")
 	want(t, d, id, "gateway", "10.0.0.1", "10.0.0.1/16")
 	want(t, d, id, "aux", "10.0.0.7", "10.0.0.7/16")
 	want(t, d, id, mac1, "", "10.0.5.0/16")
@@ -46,9 +48,11 @@ func TestReplay(t *testing.T) {
 		want(t, d, id, "aux", "10.0.0.7", "10.0.0.7/16")
 		want(t, d, id, "aux", "10.0.5.0", "10.0.5.0/16") // endpoints come without their MACs
 		want(t, d, id, "aux", "10.0.9.9", "10.0.9.9/16")
-		if again := pool(t, d, "10.1.0.0/16", ""); again != other {
+		if again := pool(t, d, "fd00:1::/64", ""); again != other {
 			t.Fatalf("have %s, want %s", again, other)
 		}
+		want(t, d, other, "gateway", "fd00:1::1", "fd00:1::1/64")
+		want(t, d, other, "aux", "fd00:1::2", "fd00:1::2/64")
 		if after := dump(t, s); !reflect.DeepEqual(after, before) {
 			t.Fatalf("have %+v, want %+v", after, before)
 		}

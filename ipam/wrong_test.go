@@ -14,11 +14,16 @@ import (
 
 // Each wrong input has its exact error, and leaves the records as they were. There
 // is a pool 10.0.0.0/24 with the sub-pool 10.0.0.0/29, in which .1 is the gateway's,
-// .9 auxiliary, and .2 to .7 are endpoints'; and a pool 10.9.0.0/16.
+// .9 auxiliary, and .2 to .7 are endpoints'; a pool 10.9.0.0/16; and a pool fd00:1::/64
+// with a sub-pool of four, in which ::1 is the gateway's, and ::2 and ::3 are endpoints'.
 func TestWrongInputs(t *testing.T) {
 	d, s := newDriver(t)
 	id := pool(t, d, "10.0.0.0/24", "10.0.0.0/29")
 	pool(t, d, "10.9.0.0/16", "")
+	id6 := pool(t, d, "fd00:1::/64", "fd00:1::/126")
+	want(t, d, id6, "gateway", "", "fd00:1::1/64")
+	want(t, d, id6, mac2, "", "fd00:1::2/64")
+	want(t, d, id6, mac3, "", "fd00:1::3/64")
 	want(t, d, id, "gateway", "", "10.0.0.1/24")
 	want(t, d, id, "aux", "10.0.0.9", "10.0.0.9/24")
 	for last := byte(2); last <= 7; last++ {
@@ -45,14 +50,52 @@ func TestWrongInputs(t *testing.T) {
 			`request pool 10.1.0.0/24: address space "" is unknown: want mybr-local or mybr-global`},
 		{func() error { return requestPool("LocalDefault", "", "", false) }, model.ErrInvalid,
 			`request pool: address space "LocalDefault" is unknown: want mybr-local or mybr-global`},
-		{func() error { return requestPool(local, "", "", true) }, model.ErrInvalid,
-			`request pool: IPv6 is not supported yet`},
-		{func() error { return requestPool(local, "2001:db8::/64", "", true) }, model.ErrInvalid,
-			`request pool 2001:db8::/64: IPv6 is not supported yet`},
 		{func() error { return requestPool(local, "2001:db8::/64", "", false) }, model.ErrInvalid,
-			`request pool 2001:db8::/64: subnet 2001:db8::/64: IPv6 is not supported yet`},
+			`request pool 2001:db8::/64: subnet 2001:db8::/64 is one of IPv6, and IPv4 is asked for`},
+		{func() error { return requestPool(local, "10.1.0.0/24", "", true) }, model.ErrInvalid,
+			`request pool 10.1.0.0/24: subnet 10.1.0.0/24 is one of IPv4, and IPv6 is asked for`},
 		{func() error { return requestPool(local, "::ffff:10.1.0.0/120", "", false) }, model.ErrInvalid,
-			`request pool ::ffff:10.1.0.0/120: subnet ::ffff:10.1.0.0/120: IPv6 is not supported yet`},
+			`request pool ::ffff:10.1.0.0/120: subnet ::ffff:10.1.0.0/120 overlaps ::ffff:0:0/96 (IPv4-mapped), which no host can have addresses of`},
+		{func() error { return requestPool(local, "::ffff:10.1.0.0/120", "", true) }, model.ErrInvalid,
+			`request pool ::ffff:10.1.0.0/120: subnet ::ffff:10.1.0.0/120 overlaps ::ffff:0:0/96 (IPv4-mapped), which no host can have addresses of`},
+		{func() error { return requestPool(local, "::ffff:0:0/95", "", true) }, model.ErrInvalid,
+			`request pool ::ffff:0:0/95: subnet ::ffff:0:0/95 overlaps ::ffff:0:0/96 (IPv4-mapped), which no host can have addresses of`},
+		{func() error { return requestPool(local, "::/0", "", true) }, model.ErrInvalid,
+			`request pool ::/0: subnet ::/0 overlaps ::/128 (unspecified), which no host can have addresses of`},
+		{func() error { return requestPool(local, "::/128", "", true) }, model.ErrInvalid,
+			`request pool ::/128: subnet ::/128 overlaps ::/128 (unspecified), which no host can have addresses of`},
+		{func() error { return requestPool(local, "::1/128", "", true) }, model.ErrInvalid,
+			`request pool ::1/128: subnet ::1/128 overlaps ::1/128 (loopback), which no host can have addresses of`},
+		{func() error { return requestPool(local, "ff02::/64", "", true) }, model.ErrInvalid,
+			`request pool ff02::/64: subnet ff02::/64 overlaps ff00::/8 (multicast), which no host can have addresses of`},
+		{func() error { return requestPool(local, "f000::/4", "", true) }, model.ErrInvalid,
+			`request pool f000::/4: subnet f000::/4 overlaps ff00::/8 (multicast), which no host can have addresses of`},
+		{func() error { return requestPool(local, "fe80::/10", "", true) }, model.ErrInvalid,
+			`request pool fe80::/10: subnet fe80::/10: clash with the Link-Local prefix 'fe80::/64': want exactly that or nothing of it`},
+		{func() error { return requestPool(local, "fe80::/65", "", true) }, model.ErrInvalid,
+			`request pool fe80::/65: subnet fe80::/65: clash with the Link-Local prefix 'fe80::/64': want exactly that or nothing of it`},
+		{func() error { return requestPool(local, "fe80::1%eth0/64", "", true) }, model.ErrInvalid,
+			`request pool fe80::1%eth0/64: subnet "fe80::1%eth0/64" is not in CIDR notation, like 172.18.0.0/16`},
+		{func() error { return requestPool(local, "2001:db8::/129", "", true) }, model.ErrInvalid,
+			`request pool 2001:db8::/129: subnet "2001:db8::/129" is not in CIDR notation, like 172.18.0.0/16`},
+		{func() error { return requestPool(local, "", "2001:db8::/65", true) }, model.ErrInvalid,
+			`request pool: sub-pool 2001:db8::/65 (--ip-range) needs a subnet (--subnet)`},
+		{func() error { return requestPool(local, "2001:db8::/64", "2001:db8:0:1::/65", true) }, model.ErrInvalid,
+			`request pool 2001:db8::/64: sub-pool 2001:db8:0:1::/65 (--ip-range) is not part of the subnet`},
+		{func() error { return requestPool(local, "2001:db8::/64", "2001:db8::/63", true) }, model.ErrInvalid,
+			`request pool 2001:db8::/64: sub-pool 2001:db8::/63 (--ip-range) is not part of the subnet`},
+		{func() error { return requestPool(local, "2001:db8::/64", "10.1.0.0/65", true) }, model.ErrInvalid,
+			`request pool 2001:db8::/64: sub-pool "10.1.0.0/65" is not in CIDR notation, like 172.18.0.0/16`},
+		{func() error { return requestPool(local, "2001:db8::/16", "10.1.0.0/24", true) }, model.ErrInvalid,
+			`request pool 2001:db8::/16: sub-pool 10.1.0.0/24 (--ip-range) is not part of the subnet`},
+		{func() error { return requestPool(local, "2001:db8::/64", "2001:db8::/128", true) }, model.ErrInvalid,
+			`request pool 2001:db8::/64: sub-pool 2001:db8::/128 (--ip-range) has no address that a container can have`},
+		{func() error { return requestPool(local, "fd00:1::/64", "", true) }, model.ErrConflict,
+			`request pool fd00:1::/64: overlaps fd00:1::/64, which another network has in address space mybr-local`},
+		{func() error { return requestPool(local, "fd00:1:0:0:8000::/65", "", true) }, model.ErrConflict,
+			`request pool fd00:1:0:0:8000::/65: overlaps fd00:1::/64, which another network has in address space mybr-local`},
+		{func() error { return requestPool(local, "fd00::/8", "", true) }, model.ErrConflict,
+			`request pool fd00::/8: overlaps fd00:1::/64, which another network has in address space mybr-local`},
 		{func() error { return requestPool(local, "10.1.0.0", "", false) }, model.ErrInvalid,
 			`request pool 10.1.0.0: subnet "10.1.0.0" is not in CIDR notation, like 172.18.0.0/16`},
 		{func() error { return requestPool(local, "10.1.0.0/33", "", false) }, model.ErrInvalid,
@@ -60,13 +103,13 @@ func TestWrongInputs(t *testing.T) {
 		{func() error { return requestPool(local, "10.1.0.256/24", "", false) }, model.ErrInvalid,
 			`request pool 10.1.0.256/24: subnet "10.1.0.256/24" is not in CIDR notation, like 172.18.0.0/16`},
 		{func() error { return requestPool(local, "0.0.0.0/0", "", false) }, model.ErrInvalid,
-			`request pool 0.0.0.0/0: subnet 0.0.0.0/0 overlaps 0.0.0.0/8, which no host can have addresses of`},
+			`request pool 0.0.0.0/0: subnet 0.0.0.0/0 overlaps 0.0.0.0/8 (this network), which no host can have addresses of`},
 		{func() error { return requestPool(local, "127.1.0.0/16", "", false) }, model.ErrInvalid,
-			`request pool 127.1.0.0/16: subnet 127.1.0.0/16 overlaps 127.0.0.0/8, which no host can have addresses of`},
+			`request pool 127.1.0.0/16: subnet 127.1.0.0/16 overlaps 127.0.0.0/8 (loopback), which no host can have addresses of`},
 		{func() error { return requestPool(local, "239.0.0.0/24", "", false) }, model.ErrInvalid,
-			`request pool 239.0.0.0/24: subnet 239.0.0.0/24 overlaps 224.0.0.0/4, which no host can have addresses of`},
+			`request pool 239.0.0.0/24: subnet 239.0.0.0/24 overlaps 224.0.0.0/4 (multicast), which no host can have addresses of`},
 		{func() error { return requestPool(local, "255.255.255.0/24", "", false) }, model.ErrInvalid,
-			`request pool 255.255.255.0/24: subnet 255.255.255.0/24 overlaps 255.255.255.255/32, which no host can have addresses of`},
+			`request pool 255.255.255.0/24: subnet 255.255.255.0/24 overlaps 255.255.255.255/32 (broadcast), which no host can have addresses of`},
 		{func() error { return requestPool(local, "", "10.1.0.0/25", false) }, model.ErrInvalid,
 			`request pool: sub-pool 10.1.0.0/25 (--ip-range) needs a subnet (--subnet)`},
 		{func() error { return requestPool(local, "10.1.0.0/24", "10.1.1.0/25", false) }, model.ErrInvalid,
@@ -78,7 +121,7 @@ func TestWrongInputs(t *testing.T) {
 		{func() error { return requestPool(local, "10.1.0.0/24", "some", false) }, model.ErrInvalid,
 			`request pool 10.1.0.0/24: sub-pool "some" is not in CIDR notation, like 172.18.0.0/16`},
 		{func() error { return requestPool(local, "10.1.0.0/24", "2001:db8::/64", false) }, model.ErrInvalid,
-			`request pool 10.1.0.0/24: sub-pool 2001:db8::/64: IPv6 is not supported yet`},
+			`request pool 10.1.0.0/24: sub-pool 2001:db8::/64 (--ip-range) is not part of the subnet`},
 		{func() error { return requestPool(local, "10.1.0.0/24", "", false, "foo", "1", "bar", "2") }, model.ErrInvalid,
 			`request pool 10.1.0.0/24: option "bar" (--ipam-opt) is unknown`},
 		{func() error { return requestPool(local, "10.0.0.0/24", "10.0.0.0/29", false) }, model.ErrConflict,
@@ -95,7 +138,21 @@ func TestWrongInputs(t *testing.T) {
 		{func() error { return requestAddress(id, "10.0.0") }, model.ErrInvalid,
 			`request address 10.0.0: "10.0.0" is not an address like 172.18.0.2`},
 		{func() error { return requestAddress(id, "2001:db8::1") }, model.ErrInvalid,
-			`request address 2001:db8::1: IPv6 is not supported yet`},
+			`request address 2001:db8::1: not an address of pool mybr-local/10.0.0.0/24/10.0.0.0/29`},
+		{func() error { return requestAddress(id, "::ffff:10.0.0.20") }, model.ErrInvalid,
+			`request address ::ffff:10.0.0.20: "::ffff:10.0.0.20" is an IPv4-mapped address: want 10.0.0.20`},
+		{func() error { return requestAddress(id6, "fd00:1::9%eth0") }, model.ErrInvalid,
+			`request address fd00:1::9%eth0: "fd00:1::9%eth0" has a zone, which no address of a pool has`},
+		{func() error { return requestAddress(id6, "10.0.0.20") }, model.ErrInvalid,
+			`request address 10.0.0.20: not an address of pool mybr-local/fd00:1::/64/fd00:1::/126`},
+		{func() error { return requestAddress(id6, "fd00:1:0:1::", gateway...) }, model.ErrInvalid,
+			`request address fd00:1:0:1::: not an address of pool mybr-local/fd00:1::/64/fd00:1::/126`},
+		{func() error { return requestAddress(id6, "fd00:1::", gateway...) }, model.ErrInvalid,
+			`request address fd00:1::: the address of any router (subnet-router anycast) of pool mybr-local/fd00:1::/64/fd00:1::/126`},
+		{func() error { return requestAddress(id6, "fd00:1::1", keyMAC, mac1) }, model.ErrConflict,
+			`request address fd00:1::1: in use in pool mybr-local/fd00:1::/64/fd00:1::/126 as its gateway`},
+		{func() error { return requestAddress(id6, "", keyMAC, mac1) }, model.ErrConflict,
+			`request address: pool mybr-local/fd00:1::/64/fd00:1::/126 is exhausted: all 3 addresses of fd00:1::/126 are in use`},
 		{func() error { return requestAddress(id, "10.0.1.1") }, model.ErrInvalid,
 			`request address 10.0.1.1: not an address of pool mybr-local/10.0.0.0/24/10.0.0.0/29`},
 		{func() error { return requestAddress(id, "10.0.0.0", gateway...) }, model.ErrInvalid,
@@ -176,8 +233,9 @@ func TestParseAddressPools(t *testing.T) {
 			t.Errorf("have %v %v, want the defaults", have, err)
 		}
 	}
-	have, err := ParseAddressPools([]string{"base=172.17.0.0/12,size=16", "size=31,base=10.0.0.0/8"})
-	want := []AddressPool{{netip.MustParsePrefix("172.16.0.0/12"), 16}, {netip.MustParsePrefix("10.0.0.0/8"), 31}}
+	have, err := ParseAddressPools([]string{"base=172.17.0.0/12,size=16", "size=31,base=10.0.0.0/8", "base=fd12:3456::1/48,size=64", "base=2001:db8::/126,size=127"})
+	want := []AddressPool{{netip.MustParsePrefix("172.16.0.0/12"), 16}, {netip.MustParsePrefix("10.0.0.0/8"), 31},
+		{netip.MustParsePrefix("fd12:3456::/48"), 64}, {netip.MustParsePrefix("2001:db8::/126"), 127}}
 	if err != nil || !reflect.DeepEqual(have, want) {
 		t.Errorf("have %v %v, want %v", have, err, want)
 	}
@@ -190,8 +248,13 @@ func TestParseAddressPools(t *testing.T) {
 		"base=10.0.0.0/8,size=24,":      `field "" is unknown: want base=SUBNET,size=BITS`,
 		"base=10.0.0.0,size=24":         `base "10.0.0.0" is not in CIDR notation, like 172.18.0.0/16`,
 		"base=,size=24":                 `base "" is not in CIDR notation, like 172.18.0.0/16`,
-		"base=2001:db8::/32,size=64":    `base 2001:db8::/32: IPv6 is not supported yet`,
-		"base=224.0.0.0/8,size=24":      `base 224.0.0.0/8 overlaps 224.0.0.0/4, which no host can have addresses of`,
+		"base=2001:db8::/32,size=31":    `size "31" is not a prefix length from 32, that of base, to 127`,
+		"base=2001:db8::/32,size=128":   `size "128" is not a prefix length from 32, that of base, to 127`,
+		"base=ff00::/16,size=64":        `base ff00::/16 overlaps ff00::/8 (multicast), which no host can have addresses of`,
+		"base=::/0,size=64":             `base ::/0 overlaps ::/128 (unspecified), which no host can have addresses of`,
+		"base=fe80::/64,size=64":        `base fe80::/64: clash with the Link-Local prefix 'fe80::/64'`,
+		"base=fe80::/10,size=64":        `base fe80::/10: clash with the Link-Local prefix 'fe80::/64'`,
+		"base=224.0.0.0/8,size=24":      `base 224.0.0.0/8 overlaps 224.0.0.0/4 (multicast), which no host can have addresses of`,
 		"base=10.0.0.0/16,size=8":       `size "8" is not a prefix length from 16, that of base, to 31`,
 		"base=10.0.0.0/16,size=32":      `size "32" is not a prefix length from 16, that of base, to 31`,
 		"base=10.0.0.0/16,size=big":     `size "big" is not a prefix length from 16, that of base, to 31`,

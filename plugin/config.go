@@ -1,13 +1,20 @@
 package plugin
 
 import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/ipam"
 )
 
 // Config is how the process was asked to be. Every field is needed, save
-// AddressPools.
+// DirectRouting, AcceptMark and AddressPools.
 type Config struct {
 	Version    string // for logs and the operator's commands
 	Name       string // of the plugin, as `docker network create -d` has it
@@ -16,6 +23,9 @@ type Config struct {
 	RunDir     string // of the admin socket
 	Firewall   string // one of Firewalls
 	SysctlRoot string // /proc/sys, or where that is mounted
+
+	DirectRouting bool // published ports can be reached at the containers' own addresses, whoever routes there
+	AcceptMark    Mark // of packets that pass to every network; the zero value: none do
 
 	AddressPools []AddressPool // nil: Docker's default ones
 	Log          *logrus.Logger
@@ -40,4 +50,41 @@ func ParseAddressPool(s string) (AddressPool, error) {
 		return AddressPool{}, err
 	}
 	return pools[0], nil
+}
+
+// Mark is a firewall mark and the bits of it that count.
+type Mark = firewall.Mark
+
+// ParseMark reads `0x100` or `0x100/0xff00`, each number also decimal, as Docker's
+// --bridge-accept-fwmark has it. Without a mask all bits count.
+func ParseMark(s string) (Mark, error) {
+	wrong := errors.New("want VALUE or VALUE/MASK, numbers of 32 bits such as 0x100/0xff00")
+	text, mask, masked := strings.Cut(s, "/")
+	value, err := strconv.ParseUint(text, 0, 32)
+	if err != nil {
+		return Mark{}, wrong
+	}
+	m := Mark{Value: uint32(value), Mask: math.MaxUint32}
+	if masked {
+		bits, err := strconv.ParseUint(mask, 0, 32)
+		if err != nil || bits == 0 {
+			return Mark{}, wrong
+		}
+		m.Mask = uint32(bits)
+	}
+	if m.Value&^m.Mask != 0 {
+		return Mark{}, fmt.Errorf("%#x has bits outside of the mask %#x, so no packet could bear it", m.Value, m.Mask)
+	}
+	return m, nil
+}
+
+// FormatMark is what ParseMark reads; "" for none.
+func FormatMark(m Mark) string {
+	switch m.Mask {
+	case 0:
+		return ""
+	case math.MaxUint32:
+		return fmt.Sprintf("%#x", m.Value)
+	}
+	return fmt.Sprintf("%#x/%#x", m.Value, m.Mask)
 }

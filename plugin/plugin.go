@@ -64,7 +64,7 @@ func Run(ctx context.Context, c Config) error {
 		"version": c.Version, "networks": len(snapshot.Networks), "endpoints": len(snapshot.Endpoints),
 	}).Infof("serving Docker on %s", docker.path)
 
-	networks := driver.New(driver.Config{Store: records, Sync: host.reconciler, Ports: host.ports, Links: host.links, Warn: c.Log.Warnf})
+	networks := driver.New(driver.Config{Store: records, Sync: host.reconciler, Ports: host.ports, Links: host.links, IPv6: host.noIPv6, Warn: c.Log.Warnf})
 	if err := networks.ForgetDead(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
 	}
@@ -148,6 +148,7 @@ type host struct {
 	filter     *iptables.Backend
 	ports      *hostport.Manager
 	links      *link.Applier
+	noIPv6     error         // why the host has none for networks; nil: it has
 	doubts     chan struct{} // holds one
 }
 
@@ -161,17 +162,27 @@ func newHost(c Config, records *store.Store) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	noIPv6 := filter.IPv6()
+	if noIPv6 != nil {
+		c.Log.Warnf("networks get no IPv6 on this host: %v", noIPv6)
+	}
+	settings := &sysctl.Applier{Root: c.SysctlRoot, Said: c.Log.Infof}
 	h := &host{
 		filter: filter,
 		ports:  hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
-		links:  &link.Applier{Warn: c.Log.Warnf},
+		links: &link.Applier{Warn: c.Log.Warnf, Prepare: func(ctx context.Context, b link.Bridge) error {
+			return settings.Apply(ctx, nil, reconcile.BridgeSettings(b))
+		}},
+		noIPv6: noIPv6,
 		doubts: make(chan struct{}, 1),
 	}
+	settings.Before = warnOfRouters(settings, h.links.Learned, c.Log.Warnf)
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: records.Snapshot,
+		Options:  reconcile.Options{NoIPv6: noIPv6 != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark},
 		Firewall: filter,
 		Links:    h.links,
-		Sysctls:  &sysctl.Applier{Root: c.SysctlRoot, Said: c.Log.Infof},
+		Sysctls:  settings,
 		Ports:    h.ports,
 		Forget:   conntrack.Forget,
 		Log:      c.Log,

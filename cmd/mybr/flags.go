@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -52,6 +53,20 @@ func text(flags *pflag.FlagSet, to *string, name, kind, preset, usage string, ch
 // add adds a flag and puts its variable into its help text.
 func add(flags *pflag.FlagSet, name, usage string, v pflag.Value) {
 	flags.Var(v, name, fmt.Sprintf("%s [%s]", usage, variable(name)))
+}
+
+// toggle adds a flag that is off unless it is given; --name alone turns it on.
+func toggle(flags *pflag.FlagSet, to *bool, name, usage string) {
+	add(flags, name, usage, value[bool]{to: to, kind: "bool", parse: parseBool, show: strconv.FormatBool})
+	flags.Lookup(name).NoOptDefVal = "true"
+}
+
+func parseBool(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, errors.New("want true or false")
+	}
+	return b, nil
 }
 
 // list is a flag that can be given again and again; its variable holds the values

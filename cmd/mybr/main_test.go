@@ -115,6 +115,9 @@ func TestMisuse(t *testing.T) {
 		{"", "serve --run-dir .", `invalid argument "." for "--run-dir" flag: want an absolute path`},
 		{"", "serve --sysctl-root sys", `invalid argument "sys" for "--sysctl-root" flag: want an absolute path`},
 		{"", "serve --firewall nftables", `invalid argument "nftables" for "--firewall" flag: want one of auto, iptables`},
+		{"", "serve --allow-direct-routing=perhaps", `invalid argument "perhaps" for "--allow-direct-routing" flag: want true or false`},
+		{"", "serve --accept-fwmark red", `invalid argument "red" for "--accept-fwmark" flag: want VALUE or VALUE/MASK, numbers of 32 bits such as 0x100/0xff00`},
+		{"", "serve --accept-fwmark 3/1", `invalid argument "3/1" for "--accept-fwmark" flag: 0x3 has bits outside of the mask 0x1, so no packet could bear it`},
 		{"", "serve --log-level loud", `invalid argument "loud" for "--log-level" flag: want one of ` + levels},
 		{"", "serve --log-format xml", `invalid argument "xml" for "--log-format" flag: want one of text, json`},
 		{"", "serve --address-pool base=10.0.0.0/8", `invalid argument "base=10.0.0.0/8" for "--address-pool" flag: address pool "base=10.0.0.0/8": size is missing: want base=SUBNET,size=BITS`},
@@ -168,14 +171,18 @@ func TestFlagBeforeVariableBeforeDefault(t *testing.T) {
 		{"defaults", nil, nil, map[string]string{
 			"name": "mybr", "plugin-dir": "/run/docker/plugins", "state-dir": "/var/lib/mybr", "run-dir": "/run/mybr",
 			"firewall": "auto", "sysctl-root": "/proc/sys", "log-level": "info", "log-format": "text",
+			"allow-direct-routing": "false", "accept-fwmark": "",
 		}},
 		{"variables", []string{
 			"MYBR_NAME=n", "MYBR_PLUGIN_DIR=/p", "MYBR_STATE_DIR=/s", "MYBR_RUN_DIR=/r",
 			"MYBR_FIREWALL=iptables", "MYBR_SYSCTL_ROOT=/y", "MYBR_LOG_LEVEL=debug", "MYBR_LOG_FORMAT=json",
+			"MYBR_ALLOW_DIRECT_ROUTING=1", "MYBR_ACCEPT_FWMARK=256/0xff00",
 		}, nil, map[string]string{
 			"name": "n", "plugin-dir": "/p", "state-dir": "/s", "run-dir": "/r",
 			"firewall": "iptables", "sysctl-root": "/y", "log-level": "debug", "log-format": "json",
+			"allow-direct-routing": "true", "accept-fwmark": "0x100/0xff00",
 		}},
+		{"a switch", nil, []string{"--allow-direct-routing", "--accept-fwmark=0x1"}, map[string]string{"allow-direct-routing": "true", "accept-fwmark": "0x1"}},
 		{"flags", []string{"MYBR_NAME=n", "MYBR_STATE_DIR=not checked"}, []string{"--name", "f", "--state-dir=/f"},
 			map[string]string{"name": "f", "state-dir": "/f"}},
 		{"a flag with the default's value", []string{"MYBR_NAME=n"}, []string{"--name=mybr"}, map[string]string{"name": "mybr"}},

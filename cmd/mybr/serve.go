@@ -55,13 +55,18 @@ variable, a variable before the default; an empty variable counts as not set.`,
 	runDirFlag(f, &config.RunDir)
 	text(f, &config.Firewall, "firewall", "backend", "auto", "auto or iptables; auto is iptables, in the variant (nft or legacy) that Docker uses", oneOf(plugin.Firewalls()...))
 	text(f, &config.SysctlRoot, "sysctl-root", "dir", "/proc/sys", "where sysctls are written, if that is mounted elsewhere", absolute)
+	toggle(f, &config.DirectRouting, "allow-direct-routing", "let whoever routes to a container's own address reach its published ports there")
+	add(f, "accept-fwmark", "firewall mark, VALUE or VALUE/MASK, of packets that pass to every network", value[plugin.Mark]{
+		to: &config.AcceptMark, kind: "mark", parse: plugin.ParseMark, show: plugin.FormatMark,
+	})
 	level = logrus.InfoLevel
 	add(f, "log-level", "least level that is logged: "+levels(), value[logrus.Level]{
 		to: &level, kind: "level", parse: parseLevel, show: logrus.Level.String,
 	})
 	text(f, &format, "log-format", "format", formatText, "text or json", oneOf(formatText, formatJSON))
 	add(f, "address-pool", "where subnets come from that Docker leaves to mybr, base=SUBNET,size=BITS; repeatable, in the "+
-		"variable with blanks between (default 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in subnets of /20)",
+		"variable with blanks between (default of IPv4: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in subnets of /20; "+
+		"of IPv6: a random /48 of fd00::/8, in subnets of /64)",
 		list[plugin.AddressPool]{to: &config.AddressPools, kind: "pool", parse: plugin.ParseAddressPool})
 	f.SortFlags = false
 	return c

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mybr/mybr/integration/report"
 )
 
 // get asks a server once and prints its answer. UDP is asked again four times within
@@ -21,39 +23,43 @@ func get(args []string) error {
 	if err := flags.Parse(args); err != nil || flags.NArg() != 2 {
 		return fmt.Errorf("%w: get [flags] tcp|udp ADDRESS:PORT", errUsage)
 	}
-	deadline := time.Now().Add(*timeout)
-	c, err := dial(flags.Arg(0), flags.Arg(1), *port, deadline)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	var line string
-	if flags.Arg(0) == "udp" {
-		line, err = askUDP(c, deadline, *timeout/4)
-	} else {
-		c.SetDeadline(deadline)
-		line, err = bufio.NewReader(c).ReadString('\n')
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			// The connection ended before the server said a word: docker-proxy and its like
-			// accept first and find out later that nobody is behind.
-			err = fmt.Errorf("%w (%w)", syscall.ECONNREFUSED, err)
-		}
-	}
+	line, err := ask(report.Probe{Network: flags.Arg(0), To: flags.Arg(1), Timeout: *timeout, SourcePort: *port})
 	fmt.Print(line)
 	return err
 }
 
-func dial(network, addr string, sourcePort int, deadline time.Time) (net.Conn, error) {
+// ask asks a server once and gives its line.
+func ask(p report.Probe) (line string, err error) {
+	deadline := time.Now().Add(p.Timeout)
+	c, err := dial(p, deadline)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	if p.Network == "udp" {
+		return askUDP(c, deadline, p.Timeout/4)
+	}
+	c.SetDeadline(deadline)
+	line, err = bufio.NewReader(c).ReadString('\n')
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		// The connection ended before the server said a word: docker-proxy and its like
+		// accept first and find out later that nobody is behind.
+		err = fmt.Errorf("%w (%w)", syscall.ECONNREFUSED, err)
+	}
+	return line, err
+}
+
+func dial(p report.Probe, deadline time.Time) (net.Conn, error) {
 	d := net.Dialer{Deadline: deadline}
-	if sourcePort != 0 {
-		switch network {
+	if p.SourcePort != 0 || p.Source.IsValid() {
+		switch p.Network {
 		case "tcp":
-			d.LocalAddr = &net.TCPAddr{Port: sourcePort}
+			d.LocalAddr = &net.TCPAddr{IP: p.Source.AsSlice(), Port: p.SourcePort}
 		case "udp":
-			d.LocalAddr = &net.UDPAddr{Port: sourcePort}
+			d.LocalAddr = &net.UDPAddr{IP: p.Source.AsSlice(), Port: p.SourcePort}
 		}
 	}
-	return d.Dial(network, addr)
+	return d.Dial(p.Network, p.To)
 }
 
 func askUDP(c net.Conn, deadline time.Time, every time.Duration) (string, error) {
@@ -87,7 +93,7 @@ func stream(args []string) error {
 	if err := flags.Parse(args); err != nil || flags.NArg() != 1 {
 		return fmt.Errorf("%w: stream [flags] ADDRESS:PORT", errUsage)
 	}
-	c, err := dial("tcp", flags.Arg(0), *port, time.Now().Add(*timeout))
+	c, err := dial(report.Probe{Network: "tcp", To: flags.Arg(0), SourcePort: *port}, time.Now().Add(*timeout))
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func ping(args []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPinger(addr)
+	p, err := newPinger(addr, uint16(os.Getpid()))
 	if err != nil {
 		return err
 	}
@@ -72,8 +72,10 @@ func lookUp(s string) (netip.Addr, error) {
 	return netip.ParseAddr(found[0])
 }
 
-func newPinger(addr netip.Addr) (*pinger, error) {
-	p := &pinger{v6: addr.Is6(), id: uint16(os.Getpid())}
+// newPinger makes a pinger; those that go on at the same time in one namespace need
+// different numbers.
+func newPinger(addr netip.Addr, id uint16) (*pinger, error) {
+	p := &pinger{v6: addr.Is6(), id: id}
 	family, proto := unix.AF_INET, unix.IPPROTO_ICMP
 	p.to = &unix.SockaddrInet4{Addr: [4]byte{}}
 	if p.v6 {

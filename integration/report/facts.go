@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Links is every link of the handle's namespace, in the kernel's order.
@@ -37,6 +39,42 @@ func Links(h *netlink.Handle) ([]Link, error) {
 		out = append(out, one)
 	}
 	return out, nil
+}
+
+// Addrs is every address of the handle's namespace.
+func Addrs(h *netlink.Handle) ([]Address, error) {
+	list, err := h.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var out []Address
+	for _, a := range list {
+		p, ok := prefix(a.IPNet)
+		if !ok {
+			continue
+		}
+		one := Address{Prefix: p, Scope: scope(a.Scope), Dynamic: a.Flags&unix.IFA_F_PERMANENT == 0}
+		for flag, name := range map[int]string{unix.IFA_F_NODAD: "nodad", unix.IFA_F_TENTATIVE: "tentative",
+			unix.IFA_F_DADFAILED: "dadfailed", unix.IFA_F_DEPRECATED: "deprecated", unix.IFA_F_SECONDARY: "secondary"} {
+			if a.Flags&flag != 0 && (p.Addr().Is6() || flag != unix.IFA_F_NODAD) {
+				one.Flags = append(one.Flags, name)
+			}
+		}
+		slices.Sort(one.Flags)
+		if l, err := h.LinkByIndex(a.LinkIndex); err == nil {
+			one.Dev = l.Attrs().Name
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// scope is an address's as ip-address(8) writes it.
+func scope(n int) string {
+	if s := netlink.Scope(n); s != netlink.SCOPE_UNIVERSE {
+		return s.String()
+	}
+	return "global"
 }
 
 // Routes is the main table of both families, unicast routes alone.

@@ -2,7 +2,10 @@
 // prints them as one JSON object a line, the tests read them.
 package report
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // What the guest exits with, so that a test can tell the ways of not being answered.
 const (
@@ -20,6 +23,39 @@ type Answer struct {
 	Server netip.AddrPort // the address the client reached, as the server sees it
 	Name   string         // the server's host name
 	TTL    int            `json:",omitempty"` // of the request's packet as it came (UDP alone)
+}
+
+// Probe is one question of a "guest probe".
+type Probe struct {
+	Network    string        // tcp, udp or ping
+	To         string        // ADDRESS:PORT, of ping ADDRESS
+	Timeout    time.Duration // for the whole question
+	SourcePort int           `json:",omitempty"` // 0: the kernel's choice
+	Source     netip.Addr    // zero: the kernel's choice
+}
+
+// Outcome is how a probe fared.
+type Outcome struct {
+	Code   int // Answered, Refused, …
+	Answer Answer
+	Pong   Pong   // of ping
+	Err    string `json:",omitempty"`
+}
+
+// Lookup is how a name was resolved.
+type Lookup struct {
+	Name  string
+	Addrs []string `json:",omitempty"`
+	Err   string   `json:",omitempty"`
+}
+
+// Address is one address of a link, with what ip-address(8) says of it.
+type Address struct {
+	Dev     string
+	Prefix  netip.Prefix
+	Scope   string   // global, link, host
+	Flags   []string `json:",omitempty"` // nodad, tentative, …: those that differ from a plain permanent address
+	Dynamic bool     `json:",omitempty"` // it has a lifetime
 }
 
 // Pong is one echo reply.

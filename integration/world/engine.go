@@ -103,7 +103,7 @@ func (w *World) startMybr() error {
 	if w.Driver != "mybr" {
 		return nil
 	}
-	path, err := w.lab.mybr()
+	path, err := w.lab.mybr(w.cfg.Overlay)
 	if err != nil {
 		return err
 	}

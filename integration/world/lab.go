@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,7 @@ type lab struct {
 	skip    string   // why there can be no world here
 	engines sync.Map // version → func() debian
 	guest   string   // the guest program
-	mybr    func() (string, error)
+	mybrs   sync.Map // overlay → func() (string, error)
 	janitor io.Closer
 	worlds  atomic.Int64
 }
@@ -51,14 +52,23 @@ func newLab() (*lab, error) {
 	if err := goBuild(l.guest, "./integration/guest"); err != nil {
 		return nil, err
 	}
-	l.mybr = sync.OnceValues(l.buildMybr)
 	return l, nil
 }
 
+// mybr is the program that is tested, built at the first call with that overlay.
+func (l *lab) mybr(overlay string) (string, error) {
+	made, _ := l.mybrs.LoadOrStore(overlay, sync.OnceValues(func() (string, error) { return l.buildMybr(overlay) }))
+	return made.(func() (string, error))()
+}
+
 // buildMybr builds what is tested; with MYBR_TEST_RACE=1, with the race detector;
-// with MYBR_TEST_BINARY, takes a copy of that.
-func (l *lab) buildMybr() (string, error) {
+// with MYBR_TEST_BINARY, takes a copy of that. With an overlay it builds just that.
+func (l *lab) buildMybr(overlay string) (string, error) {
 	path := filepath.Join(l.Dir, "mybr")
+	if overlay != "" {
+		path = filepath.Join(filepath.Dir(overlay), "mybr")
+		return path, goBuild(path, "./cmd/mybr", "-overlay="+overlay)
+	}
 	if have := os.Getenv("MYBR_TEST_BINARY"); have != "" {
 		program, err := os.ReadFile(have)
 		if err != nil {
@@ -81,7 +91,7 @@ func goBuild(path, pkg string, flags ...string) error {
 	}
 	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), pkg)...)
 	cmd.Dir = module
-	if len(flags) == 0 {
+	if !slices.Contains(flags, "-race") {
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	}
 	if said, err := cmd.CombinedOutput(); err != nil {

@@ -54,19 +54,20 @@ func newLAN() (*lan, error) {
 	return l, h.LinkSetUp(l.bridge)
 }
 
-// host adds a host with an address at its eth0.
-func (l *lan) host(addr string) (*Place, error) {
+// host adds a host with these addresses at its eth0.
+func (l *lan) host(addrs ...string) (*Place, error) {
 	ns, h, err := newNS()
 	if err != nil {
 		return nil, err
 	}
-	p := &Place{Name: "LAN host " + addr, netns: ns, handle: h}
+	p := &Place{Name: "LAN host " + addrs[0], netns: ns, handle: h}
 	l.hosts = append(l.hosts, p)
-	return p, l.plug(p, addr)
+	return p, l.plug(p, addrs...)
 }
 
-// plug gives a place an eth0 that is wired to the switch.
-func (l *lan) plug(p *Place, addr string) error {
+// plug gives a place an eth0 that is wired to the switch, with its addresses: an IPv4
+// one first.
+func (l *lan) plug(p *Place, addrs ...string) error {
 	l.cables++
 	port := fmt.Sprintf("port%d", l.cables)
 	err := l.handle.LinkAdd(&netlink.Veth{
@@ -81,17 +82,21 @@ func (l *lan) plug(p *Place, addr string) error {
 	if err != nil {
 		return err
 	}
-	a, err := netlink.ParseAddr(addr)
-	if err != nil {
-		return err
-	}
-	// A network card has the same MAC after a reboot: neighbours remember it.
-	mac := append(net.HardwareAddr{2, 0}, a.IP.To4()...)
-	if err := p.handle.LinkSetHardwareAddr(eth0, mac); err != nil {
-		return fmt.Errorf("give %v to %s: %w", mac, p.Name, err)
-	}
-	if err := p.handle.AddrAdd(eth0, a); err != nil {
-		return fmt.Errorf("give %s to %s: %w", addr, p.Name, err)
+	for i, addr := range addrs {
+		a, err := netlink.ParseAddr(addr)
+		if err != nil {
+			return err
+		}
+		if i == 0 { // a network card has the same MAC after a reboot: neighbours remember it
+			mac := append(net.HardwareAddr{2, 0}, a.IP.To4()...)
+			if err := p.handle.LinkSetHardwareAddr(eth0, mac); err != nil {
+				return fmt.Errorf("give %v to %s: %w", mac, p.Name, err)
+			}
+		}
+		a.Flags = unix.IFA_F_NODAD // an IPv6 address is there at once
+		if err := p.handle.AddrAdd(eth0, a); err != nil {
+			return fmt.Errorf("give %s to %s: %w", addr, p.Name, err)
+		}
 	}
 	return p.handle.LinkSetUp(eth0)
 }

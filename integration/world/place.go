@@ -17,6 +17,7 @@ import (
 	"github.com/mybr/mybr/integration/report"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Place is a network namespace to stand in: the host's, a LAN host's, a container's.
@@ -149,6 +150,51 @@ func (p *Place) ask(o *Outcome, into any, argv []string) {
 		}
 	}
 }
+
+// Probe asks many questions at once, in one command, and gives an outcome for each.
+func (p *Place) Probe(probes ...report.Probe) []report.Outcome {
+	p.w.t.Helper()
+	asked, err := json.Marshal(probes)
+	if err != nil {
+		p.w.t.Fatalf("%s: %v", p.Name, err)
+	}
+	out := make([]report.Outcome, len(probes))
+	lines := strings.Split(p.Run("guest", "probe", string(asked)), "\n")
+	for i := range out {
+		if err := json.Unmarshal([]byte(lines[i]), &out[i]); err != nil {
+			p.w.t.Fatalf("%s: probe %s: %q: %v", p.Name, probes[i].To, lines[i], err)
+		}
+	}
+	return out
+}
+
+// Sysctls reads settings, named as below /proc/sys; those that are not there are left
+// out.
+func (p *Place) Sysctls(paths ...string) map[string]string {
+	p.w.t.Helper()
+	found := map[string]string{}
+	err := p.enter(func(ns *os.File) error {
+		return onThread(func() error {
+			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			for _, path := range paths {
+				// Files below /proc/sys/net are of the namespace of the thread that opens them.
+				if value, err := os.ReadFile("/proc/sys/" + path); err == nil {
+					found[path] = strings.TrimSpace(string(value))
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		p.w.t.Fatalf("%s: %v", p.Name, err)
+	}
+	return found
+}
+
+// Addrs is every address of the namespace.
+func (p *Place) Addrs() []report.Address { p.w.t.Helper(); return facts(p, report.Addrs) }
 
 // Links is the namespace's links with their addresses.
 func (p *Place) Links() []report.Link { p.w.t.Helper(); return facts(p, report.Links) }

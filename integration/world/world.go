@@ -2,8 +2,9 @@
 //
 // A world is a process 1 with a PID, mount, UTS and network namespace. In it run
 // dockerd, its containers and mybr, with a private /run, /etc, /sys and boot ID. Its
-// eth0 (192.0.2.2/24) leads to a switch in another namespace; at the switch hang the
-// LAN's hosts, each a network namespace (the first at 192.0.2.9).
+// eth0 (192.0.2.2/24, 2001:db8::2/64) leads to a switch in another namespace; at the
+// switch hang the LAN's hosts, each a network namespace (the first at 192.0.2.9 and
+// 2001:db8::9).
 //
 //	w := world.New(t, world.Config{})
 //	w.Docker("network", "create", "-d", w.Driver, "n1")
@@ -32,12 +33,23 @@ import (
 	"sync"
 )
 
-// Addresses of a world, from TEST-NET-1 (RFC 5737).
+// Addresses of a world, from TEST-NET-1 (RFC 5737) and the documentation prefix of IPv6
+// (RFC 3849).
 const (
-	HostAddr = "192.0.2.2" // the host's eth0
-	LANAddr  = "192.0.2.9" // the first host of the LAN
-	lanBits  = "/24"
+	HostAddr  = "192.0.2.2" // the host's eth0
+	LANAddr   = "192.0.2.9" // the first host of the LAN
+	HostAddr6 = "2001:db8::2"
+	LANAddr6  = "2001:db8::9"
+	lanBits   = "/24"
+	lanBits6  = "/64"
 )
+
+// addr6 is the IPv6 address of whoever has an IPv4 address of the LAN: the one ends
+// with the digits of the other.
+func addr6(addr string) string { return "2001:db8::" + addr[strings.LastIndexByte(addr, '.')+1:] }
+
+// OwnEngine is the machine's own engine in Config.Engine.
+const OwnEngine = "own"
 
 // T is what a world needs of *testing.T.
 type T interface {
@@ -57,7 +69,8 @@ type Config struct {
 	Variant    string   // of iptables, for dockerd and mybr: "nft" or "legacy"; "": $MYBR_TEST_IPTABLES, else the machine's own
 	Driver     string   // "mybr" or "bridge", Docker's own; "": $MYBR_TEST_DRIVER, else mybr
 	LANs       []string // addresses of more hosts of the LAN, in 192.0.2.0/24
-	Engine     string   // "28.5" or "26.1"; "": $MYBR_TEST_ENGINE, else the machine's own
+	Engine     string   // "28.5", "26.1" or OwnEngine; "": $MYBR_TEST_ENGINE, else the machine's own
+	Overlay    string   // a file for go build -overlay: the mybr of this world is built with it
 }
 
 // World is one engine with its LAN.
@@ -77,6 +90,7 @@ type World struct {
 	boot   *boot
 	docker *daemon
 	mybr   *daemon
+	ended  bool
 
 	mu    sync.Mutex
 	boots int
@@ -102,6 +116,9 @@ func New(t T, cfg Config) *World {
 	}
 	if cfg.Engine == "" {
 		cfg.Engine = os.Getenv("MYBR_TEST_ENGINE")
+	}
+	if cfg.Engine == OwnEngine {
+		cfg.Engine = ""
 	}
 	w := &World{t: t, cfg: cfg, lab: l, Driver: cfg.Driver}
 	w.engine()
@@ -146,7 +163,7 @@ func (w *World) begin() error {
 		return err
 	}
 	if w.Driver == "mybr" {
-		if _, err := w.lab.mybr(); err != nil {
+		if _, err := w.lab.mybr(w.cfg.Overlay); err != nil {
 			return err
 		}
 	}
@@ -158,7 +175,7 @@ func (w *World) begin() error {
 		return err
 	}
 	for _, addr := range append([]string{LANAddr}, w.cfg.LANs...) {
-		p, err := w.lan.host(addr + lanBits)
+		p, err := w.lan.host(addr+lanBits, addr6(addr)+lanBits6)
 		if err != nil {
 			return err
 		}
@@ -189,7 +206,7 @@ func (w *World) powerOn() error {
 		return err
 	}
 	w.Host = &Place{w: w, Name: "host", netns: w.boot.net, handle: w.boot.handle}
-	return w.lan.plug(w.Host, HostAddr+lanBits)
+	return w.lan.plug(w.Host, HostAddr+lanBits, HostAddr6+lanBits6)
 }
 
 // Reboot ends everything that runs on the host as a power cut would, and starts it
@@ -211,9 +228,19 @@ func (w *World) Reboot() {
 	}
 }
 
+// End ends the world before its test does.
+func (w *World) End() {
+	w.t.Helper()
+	w.end()
+	w.ended = true
+}
+
 // end takes the world apart, shows what its daemons said if the test failed, and
 // fails the test if something of it can't be removed.
 func (w *World) end() {
+	if w.ended {
+		return
+	}
 	if w.boot != nil {
 		w.boot.end()
 	}

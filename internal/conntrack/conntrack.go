@@ -9,8 +9,9 @@
 // within it pass, to whoever has the address by then. And one that nobody has answered
 // yet, because the port was reserved and not yet translated, would never be translated.
 //
-// Be aware: flows are looked for in the namespace of the calling thread, IPv4 only,
-// and by reading all of them once, whatever the number of ports and addresses.
+// Be aware: flows are looked for in the namespace of the calling thread, and by reading
+// all of a family once, whatever the number of ports and addresses; none of a family in
+// which there is nothing to look for.
 package conntrack
 
 import (
@@ -32,7 +33,8 @@ import (
 const attempts = 5
 
 // Change is what has happened to published ports and to containers' addresses. Only
-// bindings with two IPv4 addresses count, and of those that went only UDP.
+// bindings with two addresses of one family count, since no others are translated, and
+// of those that went only UDP.
 type Change struct {
 	Gone, Came []model.PortBinding
 	Left       []netip.Addr // addresses whose containers are gone, whoever has them next
@@ -46,25 +48,54 @@ type Change struct {
 // before their sockets answer. Flows through the host to the same port of somebody else stay. With
 // nothing to look for, nothing is read.
 func Forget(ctx context.Context, c Change) error {
-	f := filter{gone: relevant(c.Gone, model.UDP), came: relevant(c.Came, model.TCP, model.UDP, model.SCTP), left: map[netip.Addr]bool{}}
-	for _, a := range c.Left {
-		if a.Is4() {
-			f.left[a] = true
+	var errs []error
+	for _, f := range families() {
+		if err := f.forget(ctx, c); err != nil {
+			errs = append(errs, fmt.Errorf("conntrack: %s: %w", f.name, err))
 		}
 	}
-	if len(f.gone)+len(f.came)+len(f.left) == 0 {
+	return errors.Join(errs...)
+}
+
+// family is one address family.
+type family struct {
+	name   string
+	number netlink.InetFamily
+	has    func(netip.Addr) bool
+}
+
+func families() []family {
+	return []family{
+		{name: "IPv4", number: unix.AF_INET, has: netip.Addr.Is4},
+		{name: "IPv6", number: unix.AF_INET6, has: netip.Addr.Is6},
+	}
+}
+
+// forget is Forget for one family.
+func (f family) forget(ctx context.Context, c Change) error {
+	wrong := filter{
+		gone: f.relevant(c.Gone, model.UDP),
+		came: f.relevant(c.Came, model.TCP, model.UDP, model.SCTP),
+		left: map[netip.Addr]bool{},
+	}
+	for _, a := range c.Left {
+		if f.has(a) {
+			wrong.left[a] = true
+		}
+	}
+	if len(wrong.gone)+len(wrong.came)+len(wrong.left) == 0 {
 		return nil
 	}
 	var err error
-	if f.local, err = localAddresses(ctx); err != nil {
-		return fmt.Errorf("conntrack: addresses of the host: %w", err)
+	if wrong.local, err = f.localAddresses(ctx); err != nil {
+		return fmt.Errorf("addresses of the host: %w", err)
 	}
 	err = retry(ctx, func() error {
-		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, &f)
+		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, f.number, &wrong)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("conntrack: forget flows: %w", err)
+		return fmt.Errorf("forget flows: %w", err)
 	}
 	return nil
 }
@@ -84,22 +115,23 @@ func retry(ctx context.Context, fn func() error) (err error) {
 	return err
 }
 
-// relevant returns the bindings of some protocols that can have flows in the IPv4 table.
-func relevant(all []model.PortBinding, protos ...model.Proto) (out []model.PortBinding) {
+// relevant returns the bindings of some protocols that can have translated flows in the
+// family's table.
+func (f family) relevant(all []model.PortBinding, protos ...model.Proto) (out []model.PortBinding) {
 	for _, b := range all {
-		if slices.Contains(protos, b.Proto) && b.Host.Addr().Is4() && b.Container.Addr().Is4() && b.Count > 0 {
+		if slices.Contains(protos, b.Proto) && f.has(b.Host.Addr()) && f.has(b.Container.Addr()) && b.Count > 0 {
 			out = append(out, b)
 		}
 	}
 	return out
 }
 
-// localAddresses returns the IPv4 addresses of all links.
-func localAddresses(ctx context.Context) (map[netip.Addr]bool, error) {
+// localAddresses returns the family's addresses of all links.
+func (f family) localAddresses(ctx context.Context) (map[netip.Addr]bool, error) {
 	local := map[netip.Addr]bool{}
 	var addrs []netlink.Addr
 	err := retry(ctx, func() (err error) {
-		addrs, err = netlink.AddrList(nil, netlink.FAMILY_V4)
+		addrs, err = netlink.AddrList(nil, int(f.number))
 		return err
 	})
 	for _, a := range addrs {

@@ -23,7 +23,7 @@ type Policy struct {
 	Networks []Network
 	Ports    []Port
 	Openings []Opening
-	Accept   Mark // what bears this mark passes to every network, even an internal one; zero mask: nothing does
+	Accept   Mark // what bears this mark passes to and from every network, even an internal one; zero mask: nothing does
 }
 
 // Mark is a firewall mark and the bits of it that count (iptables-extensions(8), mark).
@@ -32,8 +32,8 @@ type Mark struct{ Value, Mask uint32 }
 // Network is what one bridge needs.
 //
 // Always: nothing reaches the bridge's containers from another interface but
-// replies, what a published port leads there, and what an Opening lets in; the host
-// itself is free to. In a family that is off, nothing passes at all.
+// replies, what a published port leads there, and what Direct and the Openings let in;
+// the host itself is free to. In a family that is off, nothing passes at all.
 type Network struct {
 	ID       string // for messages only
 	Bridge   string
@@ -55,8 +55,11 @@ type Family struct {
 type Direct string
 
 const (
+	// DirectNone: nothing. The network has no Openings in this family, and never will
+	// have any.
+	DirectNone Direct = ""
 	// DirectOpenings: what an Opening lets in, and nothing else.
-	DirectOpenings Direct = ""
+	DirectOpenings Direct = "openings"
 	// DirectRouted: that, and ICMP.
 	DirectRouted Direct = "routed"
 	// DirectAll: everything, save what comes from bridges of other networks, Docker's
@@ -78,7 +81,7 @@ type Port struct {
 }
 
 // Opening lets packets to ports of a container on Bridge in, at the container's own
-// address.
+// address. The network's family is one of DirectOpenings or DirectRouted.
 type Opening struct {
 	Bridge string
 	Addr   netip.Addr

@@ -22,6 +22,9 @@ type wish struct {
 // unwanted is closed with every connection it carries, and its ports are free when
 // Apply returns.
 //
+// What comes by the links that want shuns is not carried, from the moment that Apply
+// returns.
+//
 // have is not read: what is held is known from the sockets themselves, so that both
 // ways are one.
 //
@@ -47,7 +50,12 @@ func (m *Manager) Apply(ctx context.Context, have *Set, want Set) error {
 		m.drop(s)
 	}
 	var errs []error
-	for _, b := range want {
+	if shun, err := indexes(want.Shun); err != nil {
+		errs = append(errs, err)
+	} else {
+		m.shun = shun
+	}
+	for _, b := range want.Bindings {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
@@ -61,7 +69,7 @@ func (m *Manager) Apply(ctx context.Context, have *Set, want Set) error {
 // wishes maps every port of the set to the first binding that names it.
 func (s Set) wishes() map[key]wish {
 	wishes := map[key]wish{}
-	for _, b := range s {
+	for _, b := range s.Bindings {
 		if b.check() != nil {
 			continue
 		}

@@ -27,16 +27,16 @@ func TestApplyAfterRestartHoldsWhatIsRecorded(t *testing.T) {
 	foreign(t, "tcp4", "0.0.0.0:8002")
 	foreign(t, "tcp4", "0.0.0.0:8003")
 	m := start(t, Config{})
-	err := m.Apply(t.Context(), nil, Set{
+	err := m.Apply(t.Context(), nil, set(
 		binding("a", model.TCP, "0.0.0.0:8000", 80, 5),
 		binding("b", model.TCP, "0.0.0.0:8002", 90, 1),
 		binding("b", model.TCP, "127.0.0.1:9001", 90, 1),
 		binding("c", model.TCP, "127.0.0.1:9001", 90, 1),
 		binding("d", model.UDP, "[::]:9001", 90, 2),
-		{Owner: "e", PortBinding: model.PortBinding{Proto: model.TCP, Host: netip.MustParseAddrPort("0.0.0.0:9"), Container: netip.MustParseAddrPort("127.0.0.1:22"), Count: 1}},
+		Binding{Owner: "e", PortBinding: model.PortBinding{Proto: model.TCP, Host: netip.MustParseAddrPort("0.0.0.0:9"), Container: netip.MustParseAddrPort("127.0.0.1:22"), Count: 1}},
 		binding("e", model.TCP, "0.0.0.0:65535", 80, 2),
 		binding("e", model.TCP, "0.0.0.0:8005", 80, 0),
-	})
+	))
 	want := []string{
 		"publish tcp 0.0.0.0:8000-8004 -> 172.30.0.2:80-84 for endpoint a: failed to bind host port 0.0.0.0:8002/tcp: address already in use (and 1 more of its ports)",
 		"publish tcp 0.0.0.0:8002 -> 172.30.0.2:90 for endpoint b: Bind for 0.0.0.0:8002 failed: port is already allocated",
@@ -69,7 +69,7 @@ func TestApplyTriesAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Set{binding("a", model.TCP, "0.0.0.0:8080", 80, 1)}
+	want := set(binding("a", model.TCP, "0.0.0.0:8080", 80, 1))
 	if err := m.Apply(t.Context(), nil, want); !errors.Is(err, model.ErrConflict) {
 		t.Errorf("%v", err)
 	}
@@ -87,8 +87,8 @@ func TestApplyLeavesPendingReservationsAlone(t *testing.T) {
 	container.Echo("tcp4", "0.0.0.0:80")
 	m := start(t, Config{})
 	bindings, release := reserve(t, m, "a", request(model.TCP, "0.0.0.0", 8080, 8080, 80))
-	apply(t, m, nil)
-	apply(t, m, Set{binding("b", model.TCP, "0.0.0.0:9090", 80, 1)})
+	apply(t, m, Set{})
+	apply(t, m, set(binding("b", model.TCP, "0.0.0.0:9090", 80, 1)))
 	if got := strings.Join(bound(t), " "); got != "tcp 0.0.0.0:8080 tcp 0.0.0.0:9090" {
 		t.Fatal(got)
 	}
@@ -97,7 +97,7 @@ func TestApplyLeavesPendingReservationsAlone(t *testing.T) {
 	if answer, err := host.Ask("tcp", "127.0.0.1:8080", patience); err != nil || answer.Server != "container" {
 		t.Errorf("%v %v", answer, err)
 	}
-	apply(t, m, nil)
+	apply(t, m, Set{})
 	if got := bound(t); len(got) > 0 {
 		t.Errorf("adopted, then unwanted, but held: %v", got)
 	}
@@ -116,8 +116,8 @@ func TestApplyParksWhatIsReservedAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, release := reserve(t, m, "a", request(proto, "127.0.0.1", 8080, 8080, 80))
-			s := m.find(keyOf(want[0].PortBinding))
-			apply(t, m, nil)
+			s := m.find(keyOf(want.Bindings[0].PortBinding))
+			apply(t, m, Set{})
 			if m.find(s.key) != s || s.carrier != nil || options(t, s.conn)["filter"] != 1 {
 				t.Fatalf("%+v", s)
 			}
@@ -137,9 +137,9 @@ func TestApplyMovesAPortToAnotherContainerPortAndOwner(t *testing.T) {
 	host, container := withContainer(t)
 	container.Echo("tcp4", "0.0.0.0:80")
 	m := start(t, Config{})
-	apply(t, m, Set{binding("a", model.TCP, "0.0.0.0:8080", 99, 1)})
+	apply(t, m, set(binding("a", model.TCP, "0.0.0.0:8080", 99, 1)))
 	for _, owner := range []string{"a", "b"} {
-		apply(t, m, Set{binding(owner, model.TCP, "0.0.0.0:8080", 80, 1)})
+		apply(t, m, set(binding(owner, model.TCP, "0.0.0.0:8080", 80, 1)))
 		if answer, err := host.Ask("tcp", "127.0.0.1:8080", patience); err != nil || answer.Server != "container" {
 			t.Errorf("%v %v", answer, err)
 		}
@@ -150,8 +150,8 @@ func TestApplyMovesAPortToAnotherContainerPortAndOwner(t *testing.T) {
 	}
 	// A claim for another container port does not end with the adoption of this one.
 	_, release := reserve(t, m, "b", request(model.TCP, "0.0.0.0", 8080, 8080, 81))
-	apply(t, m, Set{binding("b", model.TCP, "0.0.0.0:8080", 80, 1)})
-	apply(t, m, nil)
+	apply(t, m, set(binding("b", model.TCP, "0.0.0.0:8080", 80, 1)))
+	apply(t, m, Set{})
 	if got := strings.Join(bound(t), " "); got != "tcp 0.0.0.0:8080" {
 		t.Errorf("the reservation is lost: %q", got)
 	}
@@ -169,7 +169,7 @@ func TestClosedManagerRefuses(t *testing.T) {
 	if _, _, err := m.Reserve("a", nil); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v", err)
 	}
-	if err := m.Apply(t.Context(), nil, nil); !errors.Is(err, net.ErrClosed) {
+	if err := m.Apply(t.Context(), nil, Set{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v", err)
 	}
 	release()
@@ -184,7 +184,7 @@ func TestApplyEndsWithItsContext(t *testing.T) {
 	m := start(t, Config{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := m.Apply(ctx, nil, Set{binding("a", model.TCP, "0.0.0.0:8080", 80, 1)}); !errors.Is(err, context.Canceled) {
+	if err := m.Apply(ctx, nil, set(binding("a", model.TCP, "0.0.0.0:8080", 80, 1))); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	if got := bound(t); len(got) > 0 {
@@ -203,7 +203,7 @@ func TestManyAtOnce(t *testing.T) {
 		change()
 		var want Set
 		for owner, bindings := range records {
-			want = append(want, setOf(owner, bindings)...)
+			want.Bindings = append(want.Bindings, setOf(owner, bindings).Bindings...)
 		}
 		mu.Unlock()
 		return m.Apply(t.Context(), nil, want)

@@ -8,6 +8,8 @@
 // adopts it. Connections that were being carried end with the process; translated
 // ones don't pass through here. SCTP is reserved, never carried, and where the
 // kernel has no SCTP sockets only this package's own table guards its ports.
+// Links that are shunned are known by their numbers, which Apply looks up: to be called
+// when such a link was made anew.
 // Clients that would take more descriptors than carried traffic may are reset; a UDP
 // port then forgets the client that has been silent longest.
 // Sockets belong to the network namespace of the thread that makes them, and carried
@@ -23,8 +25,14 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// Set is every binding that must be held, sorted by owner, then as in the record.
-type Set []Binding
+// Set is what the process must hold.
+type Set struct {
+	Bindings []Binding // sorted by owner, then as in the record
+	// Shun names links, sorted: what comes by them is not carried. The sockets are bound to
+	// every address, and the packet filter is not between: a container of a network that
+	// has no way out would find one.
+	Shun []string
+}
 
 // Binding is what one endpoint has published.
 type Binding struct {
@@ -62,6 +70,7 @@ type Manager struct {
 
 	mu     sync.Mutex
 	held   map[slot][]*socket
+	shun   []uint32               // the numbers of links whose packets are not let in
 	last   map[model.Proto]uint16 // the ephemeral port chosen last
 	closed bool
 }

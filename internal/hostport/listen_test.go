@@ -99,7 +99,7 @@ func TestSocketsHaveTheOptionsOfDockersAllocator(t *testing.T) {
 		if got := options(t, s.conn)["filter"]; got != 0 {
 			t.Errorf("%s on %s: the filter is still there after Apply", c.proto, c.ip)
 		}
-		apply(t, m, nil)
+		apply(t, m, Set{})
 		release()
 	}
 }
@@ -144,7 +144,7 @@ func TestNobodyElseCanBind(t *testing.T) {
 				}
 				apply(t, m, setOf("a", bindings))
 			}
-			apply(t, m, nil)
+			apply(t, m, Set{})
 			release()
 			if got := otherProcess(t, network, address); got != "" {
 				t.Errorf("released %s %s: %s %s: %s", proto, c.ip, network, address, got)
@@ -193,7 +193,7 @@ func TestSCTPWithoutTheKernelIsGuardedByTheTableAndSaidOnce(t *testing.T) {
 	if want := "Bind for 127.0.0.1:3868 failed: port is already allocated"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
-	apply(t, m, nil)
+	apply(t, m, Set{})
 	_, release := reserve(t, m, "b", request(model.SCTP, "127.0.0.1", 3868, 3868, 80))
 	release()
 	if len(warnings) != 1 || !strings.Contains(warnings[0], "no SCTP sockets (protocol not supported)") {

@@ -145,9 +145,15 @@ func at(port int) netip.AddrPort {
 // request asks for host ports first to last on ip ("" for everywhere), for the
 // container's port to.
 func request(proto model.Proto, ip string, first, last, to int) model.PortRequest {
-	req := model.PortRequest{Proto: proto, First: uint16(first), Last: uint16(last), Container: at(to)}
-	if ip != "" {
-		req.HostIP = netip.MustParseAddr(ip)
+	req := model.PortRequest{Proto: proto, First: uint16(first), Last: uint16(last)}
+	way := func(ip string) model.Way { return model.Way{Host: netip.MustParseAddr(ip), Container: at(to)} }
+	switch {
+	case ip == "":
+		req.V4, req.V6 = way("0.0.0.0"), way("::")
+	case strings.Contains(ip, ":"):
+		req.V6 = way(ip)
+	default:
+		req.V4 = way(ip)
 	}
 	return req
 }
@@ -177,12 +183,14 @@ func publish(t *testing.T, m *Manager, reqs ...model.PortRequest) Set {
 	return want
 }
 
+func set(bindings ...Binding) Set { return Set{Bindings: bindings} }
+
 func setOf(owner string, bindings []model.PortBinding) Set {
-	var s Set
+	var all []Binding
 	for _, b := range bindings {
-		s = append(s, Binding{Owner: owner, PortBinding: b})
+		all = append(all, Binding{Owner: owner, PortBinding: b})
 	}
-	return s
+	return set(all...)
 }
 
 func text(bindings []model.PortBinding) string {

@@ -162,8 +162,8 @@ func TestErrorsSayWhatDockerSays(t *testing.T) {
 		{request(model.TCP, "", 0, 4, 80), "publish 172.30.0.2:80/tcp: invalid host ports 0-4", model.ErrInvalid, "[]"},
 		{request(model.TCP, "224.0.0.1", 5, 5, 80), "publish 172.30.0.2:80/tcp: invalid host address 224.0.0.1", model.ErrInvalid, "[]"},
 		{request(1, "", 5, 5, 80), "publish protocol 1 port 80: invalid: only tcp, udp and sctp have ports", model.ErrInvalid, "[]"},
-		{model.PortRequest{Proto: model.TCP, Container: netip.MustParseAddrPort("0.0.0.0:80")}, "publish 0.0.0.0:80 of a container: invalid container address", model.ErrInvalid, "[]"},
-		{model.PortRequest{Proto: model.TCP, Container: netip.MustParseAddrPort("[::ffff:127.0.0.1]:80")}, "publish [::ffff:127.0.0.1]:80 of a container: invalid container address", model.ErrInvalid, "[]"},
+		{model.PortRequest{Proto: model.TCP, V4: model.Way{Host: netip.IPv4Unspecified(), Container: netip.MustParseAddrPort("0.0.0.0:80")}}, "publish 0.0.0.0:80 of a container: invalid container address", model.ErrInvalid, "[]"},
+		{model.PortRequest{Proto: model.TCP, V4: model.Way{Host: netip.IPv4Unspecified(), Container: netip.MustParseAddrPort("[::ffff:127.0.0.1]:80")}}, "publish [::ffff:127.0.0.1]:80 of a container: invalid container address", model.ErrInvalid, "[]"},
 		{request(model.TCP, "", 5, 5, 0), "publish 172.30.0.2:0 of a container: invalid container address", model.ErrInvalid, "[]"},
 	} {
 		// Another request that could be served shows that nothing of the call stays.
@@ -285,7 +285,7 @@ func TestTwoThousandPortsTakeWellUnderASecond(t *testing.T) {
 	if g, s := runtime.NumGoroutine()-goroutines, openSockets(t)-sockets; g > 4000 || s != 4000 {
 		t.Errorf("%d goroutines and %d sockets for 4000 ports", g, s)
 	}
-	apply(t, m, nil)
+	apply(t, m, Set{})
 	t.Logf("reserved in %v, adopted in %v, closed in %v", reserved, applied, time.Since(began)-reserved-applied)
 	if len(got) != 4000 || time.Since(began) > 3*time.Second {
 		t.Errorf("%d bindings in %v", len(got), time.Since(began))

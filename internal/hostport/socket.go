@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -56,6 +57,7 @@ type socket struct {
 	conn    conn
 	pending map[*reservation]struct{} // claims that no Apply has adopted and nobody has released
 	adopted bool                      // an Apply wanted it
+	shun    []uint32                  // links whose packets are not let in; while there is a carrier
 	target  netip.AddrPort            // where carried traffic goes; while adopted
 	carrier carrier                   // nil unless adopted, and always for SCTP
 }
@@ -74,11 +76,25 @@ func (s *socket) containers() []netip.AddrPort {
 }
 
 // adopt makes the socket carry to target from now on. What was carried to another
-// target ends. The filter goes only once the carrier runs.
+// target ends. What may come is let in only once the carrier runs; if it can't be told
+// from what may not, nothing is.
 func (m *Manager) adopt(s *socket, target netip.AddrPort) error {
 	if s.adopted && s.target == target {
-		return nil
+		if s.carrier == nil || slices.Equal(s.shun, m.shun) {
+			return nil
+		}
+	} else if err := m.carry(s, target); err != nil || s.carrier == nil {
+		return err
 	}
+	err := s.admit(m.shun)
+	if err != nil {
+		s.park()
+	}
+	return err
+}
+
+// carry begins to carry what will be let in; for SCTP, nothing.
+func (m *Manager) carry(s *socket, target netip.AddrPort) error {
 	s.park()
 	account := &account{budget: m.budget, port: fmt.Sprintf("%s/%s", s.host, s.proto)}
 	switch c := s.conn.(type) {
@@ -92,10 +108,7 @@ func (m *Manager) adopt(s *socket, target netip.AddrPort) error {
 		s.carrier = carrier
 	}
 	s.adopted, s.target = true, target
-	if s.carrier == nil {
-		return nil
-	}
-	return withFD(s.conn, detachFilter)
+	return nil
 }
 
 // park makes the socket drop all that arrives again and ends what it carried. It
@@ -107,7 +120,7 @@ func (s *socket) park() {
 	}
 	// The filter can't be refused (it is one instruction); if it were, what arrives
 	// would wait in the queue instead of being dropped.
-	_ = withFD(s.conn, attachFilter)
+	_ = withFD(s.conn, func(fd int) error { return attachFilter(fd, nothing()) })
 	s.carrier.stop()
 	s.carrier = nil
 	_ = s.conn.SetDeadline(time.Time{})

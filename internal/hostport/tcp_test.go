@@ -202,7 +202,7 @@ func TestRemovalEndsTheConnectionsAndFreesThePort(t *testing.T) {
 			}
 		}()
 	}
-	apply(t, m, nil)
+	apply(t, m, Set{})
 	// The client's end is still open, and the port free all the same.
 	for _, address := range []string{"0.0.0.0:8080", "[::]:8080"} {
 		if err := plainBind("tcp", address); err != nil {

@@ -115,7 +115,7 @@ func (w *walk) compare(rt *rapid.T) {
 func (w *walk) apply(rt *rapid.T) {
 	var want Set
 	for _, owner := range slices.Sorted(maps.Keys(w.records)) {
-		want = append(want, setOf(owner, w.records[owner])...)
+		want.Bindings = append(want.Bindings, setOf(owner, w.records[owner]).Bindings...)
 	}
 	if err := w.m.Apply(rt.Context(), nil, want); err != nil {
 		rt.Fatal(err)
@@ -160,9 +160,9 @@ func (w *walk) held() map[string]string {
 // firstFree is the lowest number of the request that is free for the owner on every
 // address; 0 if none is.
 func firstFree(held map[string]string, owner string, req model.PortRequest) int {
-	addrs := []string{"0.0.0.0", "::"}
-	if req.HostIP.IsValid() {
-		addrs = []string{req.HostIP.String()}
+	var addrs []string
+	for _, w := range ways(req) {
+		addrs = append(addrs, w.Host.String())
 	}
 	free := func(addr string, port int) bool {
 		rivals := []string{"0.0.0.0", "127.0.0.1"}

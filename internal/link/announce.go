@@ -4,75 +4,145 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/model"
 )
 
-// announce tells the host and all who are on the bridge which MAC the address of a new
-// pair has. Otherwise who has lately talked to a container that had the address before
+// announce tells the host and all who are on the bridge which MAC the addresses of a new
+// pair have. Otherwise who has lately talked to a container that had an address before
 // would go on sending to the old MAC, up to a minute (base_reachable_time_ms and
-// delay_first_probe_time in arp(7)). Docker announces it from 28.0 on, and earlier
+// delay_first_probe_time in arp(7)). Docker announces them from 28.0 on, and earlier
 // derives the MAC from the address.
 func announce(v Veth, bridge int) error {
-	if !v.V4.Is4() || v.MAC.IsZero() {
-		return nil
+	var frames [][]byte
+	for _, a := range []netip.Addr{v.V4, v.V6} {
+		if !a.IsValid() || v.MAC.IsZero() {
+			continue
+		}
+		if err := forgetNeighbour(a, bridge); err != nil {
+			return fmt.Errorf("forget the host's neighbour entry of %s: %w", a, err)
+		}
+		if a.Is4() {
+			frames = append(frames, arp(v.MAC, a))
+		} else {
+			frames = append(frames, advertisement(v.MAC, a))
+		}
 	}
-	if err := forgetNeighbour(v, bridge); err != nil {
-		return fmt.Errorf("forget the host's neighbour entry: %w", err)
-	}
-	if err := sendARP(v, bridge); err != nil {
-		return fmt.Errorf("send an ARP announcement: %w", err)
+	if err := send(frames, bridge); err != nil {
+		return fmt.Errorf("send announcements: %w", err)
 	}
 	return nil
 }
 
-// forgetNeighbour deletes what the host knows of the address, if anything
+// forgetNeighbour deletes what the host knows of an address on a bridge, if anything
 // (rtnetlink(7), RTM_DELNEIGH).
-func forgetNeighbour(v Veth, bridge int) error {
+func forgetNeighbour(a netip.Addr, bridge int) error {
 	req := nl.NewNetlinkRequest(unix.RTM_DELNEIGH, unix.NLM_F_ACK)
-	req.AddData(&neighbour{index: uint32(bridge)})
-	req.AddData(nl.NewRtAttr(unix.NDA_DST, v.V4.AsSlice()))
+	req.AddData(&neighbour{family: family(a), index: uint32(bridge)})
+	req.AddData(nl.NewRtAttr(unix.NDA_DST, a.AsSlice()))
 	if err := execute(req); !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	return nil
 }
 
-// neighbour is a struct ndmsg of linux/neighbour.h for IPv4.
-type neighbour struct{ index uint32 }
+// neighbour is a struct ndmsg of linux/neighbour.h.
+type neighbour struct {
+	family int
+	index  uint32
+}
 
 func (*neighbour) Len() int { return 12 }
 
 func (n *neighbour) Serialize() []byte {
 	b := make([]byte, n.Len())
-	b[0] = unix.AF_INET
+	b[0] = uint8(n.family)
 	binary.NativeEndian.PutUint32(b[4:], n.index)
 	return b
 }
 
-// sendARP broadcasts an ARP announcement on the bridge in the container's name: a
-// request in which it asks for its own address (RFC 5227, section 2.3). It leaves by
-// the bridge itself, which therefore does not learn the MAC at a wrong port.
-func sendARP(v Veth, bridge int) error {
-	const etherARP, hardwareEther, opRequest = 0x0806, 1, 1 // RFC 826, RFC 7042
-	frame := make([]byte, 0, 42)
-	frame = append(frame, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
-	frame = append(frame, v.MAC[:]...)
-	frame = binary.BigEndian.AppendUint16(frame, etherARP)
+// arp is an ARP announcement in the container's name: a request, to everybody, in which
+// it asks for its own address (RFC 5227, section 2.3).
+func arp(mac model.MAC, a netip.Addr) []byte {
+	const hardwareEther, opRequest = 1, 1 // RFC 826
+	frame := ethernet(model.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac, unix.ETH_P_ARP)
 	frame = binary.BigEndian.AppendUint16(frame, hardwareEther)
 	frame = binary.BigEndian.AppendUint16(frame, unix.ETH_P_IP)
 	frame = append(frame, 6, 4) // lengths of a MAC and of an address
 	frame = binary.BigEndian.AppendUint16(frame, opRequest)
-	frame = append(frame, v.MAC[:]...)
-	frame = append(frame, v.V4.AsSlice()...)
+	frame = append(frame, mac[:]...)
+	frame = append(frame, a.AsSlice()...)
 	frame = append(frame, 0, 0, 0, 0, 0, 0)
-	frame = append(frame, v.V4.AsSlice()...)
+	return append(frame, a.AsSlice()...)
+}
 
+// advertisement is a neighbour advertisement in the container's name, to all nodes,
+// unsolicited, that overrides what they know (RFC 4861, sections 4.4 and 7.2.6).
+func advertisement(mac model.MAC, a netip.Addr) []byte {
+	const typeAdvertisement, override, optionTarget = 136, 1 << 29, 2
+	body := []byte{typeAdvertisement, 0, 0, 0} // code 0; bytes 2 and 3 are the checksum
+	body = binary.BigEndian.AppendUint32(body, override)
+	body = append(body, a.AsSlice()...)
+	body = append(body, optionTarget, 1) // in units of 8 bytes
+	body = append(body, mac[:]...)
+
+	allNodes := netip.IPv6LinkLocalAllNodes()
+	pseudo := append(a.AsSlice(), allNodes.AsSlice()...) // RFC 8200, section 8.1
+	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(body)))
+	pseudo = append(pseudo, 0, 0, 0, unix.IPPROTO_ICMPV6)
+	binary.BigEndian.PutUint16(body[2:], checksum(append(pseudo, body...)))
+
+	const version, hopLimit = 6 << 28, 255 // a smaller one would have passed a router
+	frame := ethernet(model.MAC{0x33, 0x33, 0, 0, 0, 1}, mac, unix.ETH_P_IPV6)
+	frame = binary.BigEndian.AppendUint32(frame, version)
+	frame = binary.BigEndian.AppendUint16(frame, uint16(len(body)))
+	frame = append(frame, unix.IPPROTO_ICMPV6, hopLimit)
+	frame = append(frame, a.AsSlice()...)
+	frame = append(frame, allNodes.AsSlice()...)
+	return append(frame, body...)
+}
+
+// ethernet begins a frame.
+func ethernet(to, from model.MAC, protocol uint16) []byte {
+	frame := make([]byte, 0, 86)
+	frame = append(frame, to[:]...)
+	frame = append(frame, from[:]...)
+	return binary.BigEndian.AppendUint16(frame, protocol)
+}
+
+// checksum is that of the Internet protocols (RFC 1071), of an even number of bytes.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for ; len(b) > 1; b = b[2:] {
+		sum += uint32(binary.BigEndian.Uint16(b))
+	}
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	return ^uint16(sum)
+}
+
+// send sends frames to all who are on a bridge. They leave by the bridge itself, which
+// therefore does not learn the MAC at a wrong port.
+func send(frames [][]byte, bridge int) error {
+	if len(frames) == 0 {
+		return nil
+	}
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) // 0: receives nothing (packet(7))
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: bridge, Halen: 6, Addr: [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}})
+	for _, frame := range frames {
+		to := &unix.SockaddrLinklayer{Ifindex: bridge, Halen: 6}
+		copy(to.Addr[:], frame[:6])
+		if err := unix.Sendto(fd, frame, 0, to); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -17,6 +17,10 @@ type Applier struct {
 	// Warn is told about leftovers that were deleted, and about addresses that could not
 	// be announced. It may be nil.
 	Warn func(format string, args ...any)
+	// Prepare is called for a bridge that was just made, before it is brought up, and for
+	// one that is to get an IPv6 address, before it gets that, which the kernel refuses
+	// where disable_ipv6 is set (ip-sysctl.rst). It may be nil.
+	Prepare func(ctx context.Context, b Bridge) error
 }
 
 // Apply makes the links match want. With have, which they are known to match, only the
@@ -26,7 +30,7 @@ type Applier struct {
 // One link that can't be made to match doesn't keep the others from it: the error
 // joins one *Error for each. Deletions come last.
 func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
-	p := &pass{ctx: ctx, warn: a.Warn, ready: map[string]int{}, broken: map[string]bool{}}
+	p := &pass{ctx: ctx, warn: a.Warn, prepare: a.Prepare, ready: map[string]int{}, broken: map[string]bool{}}
 	if have == nil {
 		links, err := dumpLinks()
 		if err != nil {
@@ -82,13 +86,14 @@ func byName[T any](list []T, name func(T) string) map[string]T {
 
 // pass is what one Apply knows and has run into.
 type pass struct {
-	ctx    context.Context
-	warn   func(format string, args ...any)
-	links  map[string]found       // every link of the host by name; nil: only differences are looked at
-	addrs  map[int][]netip.Prefix // by link index, read when first asked for
-	ready  map[string]int         // indexes of bridges that veths may join
-	broken map[string]bool        // bridges that failed in this pass
-	errs   []error
+	ctx     context.Context
+	warn    func(format string, args ...any)
+	prepare func(ctx context.Context, b Bridge) error
+	links   map[string]found  // every link of the host by name; nil: only differences are looked at
+	addrs   map[int][]address // by link index, read when first asked for
+	ready   map[string]int    // indexes of bridges that veths may join
+	broken  map[string]bool   // bridges that failed in this pass
+	errs    []error
 }
 
 // do runs one step for a link, unless the context is done, and keeps its error.
@@ -116,7 +121,7 @@ func (p *pass) find(name string) (l found, ok bool, err error) {
 }
 
 // addresses returns those of the link with an index, as they were when this pass first asked.
-func (p *pass) addresses(index int) ([]netip.Prefix, error) {
+func (p *pass) addresses(index int) ([]address, error) {
 	if p.addrs == nil {
 		var err error
 		if p.addrs, err = dumpAddresses(); err != nil {
@@ -126,31 +131,38 @@ func (p *pass) addresses(index int) ([]netip.Prefix, error) {
 	return p.addrs[index], nil
 }
 
-// dropAddress takes an address off a link. With the first address of a subnet the
+// dropAddress takes an address off a link. With the first address of an IPv4 subnet the
 // kernel takes the others of that subnet too, unless promote_secondaries is set
 // (ip-sysctl.rst); those are somebody else's, and are put back.
 func (p *pass) dropAddress(index int, a netip.Prefix) error {
 	before, err := p.addresses(index)
-	if err != nil || !slices.Contains(before, a) {
+	if err != nil || !has(before, a) {
 		return err
 	}
 	if err := deleteAddress(index, a); err != nil {
 		return fmt.Errorf("delete address %s: %w", a, err)
 	}
 	p.addrs = nil
+	if a.Addr().Is6() {
+		return nil
+	}
 	after, err := p.addresses(index)
 	if err != nil {
 		return err
 	}
 	for _, b := range before {
-		if b != a && b.Masked() == a.Masked() && !slices.Contains(after, b) {
-			if err := addAddress(index, b); err != nil {
-				return fmt.Errorf("put back address %s: %w", b, err)
+		if b.Prefix != a && b.Masked() == a.Masked() && !has(after, b.Prefix) {
+			if err := addAddress(index, b.Prefix); err != nil {
+				return fmt.Errorf("put back address %s: %w", b.Prefix, err)
 			}
 		}
 	}
 	p.addrs = nil
 	return nil
+}
+
+func has(all []address, a netip.Prefix) bool {
+	return slices.ContainsFunc(all, func(b address) bool { return b.Prefix == a })
 }
 
 // dropLeftovers deletes the links that mybr made and nobody wants, veths first. Only

@@ -48,6 +48,11 @@ func (p *pass) matchBridge(b, had Bridge) (index int, err error) {
 	if !b.made(l) {
 		return 0, l.foreign()
 	}
+	if !ok && !b.V6.IsValid() && p.prepare != nil { // else it comes with the address
+		if err := p.prepare(p.ctx, b); err != nil {
+			return 0, err
+		}
+	}
 	return l.index, p.mendBridge(l, b, had)
 }
 
@@ -109,8 +114,8 @@ func (p *pass) mendBridge(l found, b, had Bridge) error {
 			return err
 		}
 		for _, a := range slices.Clone(all) {
-			if a != b.V4 && a != b.V6 && !a.Addr().IsLinkLocalUnicast() {
-				if err := p.dropAddress(l.index, a); err != nil {
+			if a.Prefix != b.V4 && a.Prefix != b.V6 && !a.kernels() {
+				if err := p.dropAddress(l.index, a.Prefix); err != nil {
 					return err
 				}
 			}
@@ -131,7 +136,7 @@ func (p *pass) settleBridge(l found, b, had Bridge, last change) error {
 		}
 	}
 	for _, a := range b.addresses() {
-		if err := p.needAddress(l.index, a); err != nil {
+		if err := p.needAddress(l.index, a, b); err != nil {
 			return err
 		}
 	}
@@ -141,15 +146,26 @@ func (p *pass) settleBridge(l found, b, had Bridge, last change) error {
 	return nil
 }
 
-func (p *pass) needAddress(index int, a netip.Prefix) error {
+func (p *pass) needAddress(index int, a netip.Prefix, b Bridge) error {
 	all, err := p.addresses(index)
-	if err != nil || slices.Contains(all, a) {
+	if err != nil || has(all, a) {
 		return err
+	}
+	if a.Addr().Is6() && p.prepare != nil {
+		if err := p.prepare(p.ctx, b); err != nil {
+			return err
+		}
 	}
 	if err := addAddress(index, a); err != nil {
 		return fmt.Errorf("add address %s: %w", a, err)
 	}
 	return nil
+}
+
+// kernels reports whether it is a link-local address that the kernel has given the link:
+// looked for elsewhere on the link first, unlike what is added here.
+func (a address) kernels() bool {
+	return a.Addr().Is6() && a.Addr().IsLinkLocalUnicast() && a.flags&unix.IFA_F_NODAD == 0
 }
 
 // dropBridge deletes a bridge that mybr made, or takes its address off one that was

@@ -92,7 +92,7 @@ func TestForeign(t *testing.T) {
 // goes again, even where the kernel takes others with it.
 func TestBridgeOfSomebodyElse(t *testing.T) {
 	h := nettest.New(t)
-	br := Bridge{Name: "br0", Address: netip.MustParsePrefix("172.30.0.1/16")}
+	br := Bridge{Name: "br0", V4: netip.MustParsePrefix("172.30.0.1/16"), V6: netip.MustParsePrefix("fd00:30::1/64")}
 	v := veth(1, br)
 	want, none := set([]Bridge{br}, v), set(nil)
 	errs := refused(t, nil, want)
@@ -103,6 +103,7 @@ func TestBridgeOfSomebodyElse(t *testing.T) {
 	h.Run("ip", "link", "set", "br0", "alias", "the office", "up")
 	h.Sysctl("net/ipv4/conf/br0/promote_secondaries", "0")
 	h.Run("ip", "addr", "add", "192.0.2.1/24", "dev", "br0")
+	h.Run("ip", "addr", "add", "fd00:30::7/64", "dev", "br0", "nodad")
 	apply(t, nil, want)
 	if text := dumpText(t, h); !strings.Contains(text, "172.30.0.1/16 brd 172.30.255.255") || !strings.Contains(text, `alias="the office"`) || !strings.Contains(text, v.Host) {
 		t.Error(text)
@@ -110,16 +111,16 @@ func TestBridgeOfSomebodyElse(t *testing.T) {
 	h.Run("ip", "addr", "add", "172.30.0.7/16", "brd", "+", "dev", "br0")
 	other := want
 	other.Bridges = []Bridge{br}
-	other.Bridges[0].Address = netip.MustParsePrefix("172.30.0.9/16")
+	other.Bridges[0].V4, other.Bridges[0].V6 = netip.MustParsePrefix("172.30.0.9/16"), netip.MustParsePrefix("fd00:30::9/64")
 	apply(t, &want, other)
-	for i, address := range []string{"172.30.0.1", "172.30.0.7", "172.30.0.9"} {
-		if has := strings.Contains(dumpText(t, h), address+"/16"); has != (i > 0) {
+	for i, address := range []string{"172.30.0.1/16", "172.30.0.7/16", "172.30.0.9/16", "fd00:30::1/64", "fd00:30::7/64", "fd00:30::9/64"} {
+		if has := strings.Contains(dumpText(t, h), address); has != (i%3 > 0) {
 			t.Errorf("%s: %v", address, has)
 		}
 	}
 	apply(t, &other, none)
 	text := dumpText(t, h)
-	if strings.Contains(text, "172.30.0.9") || !strings.Contains(text, "172.30.0.7/16") || !strings.Contains(text, "192.0.2.1/24") || strings.Contains(text, v.Host) {
+	if strings.Contains(text, "172.30.0.9") || strings.Contains(text, "fd00:30::9") || !strings.Contains(text, "fd00:30::7/64") || !strings.Contains(text, "172.30.0.7/16") || !strings.Contains(text, "192.0.2.1/24") || strings.Contains(text, v.Host) {
 		t.Error(text)
 	}
 	h.Run("ip", "link", "set", "br0", "down")

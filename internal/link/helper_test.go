@@ -36,6 +36,8 @@ type ipLink struct {
 		Length    int    `json:"prefixlen"`
 		Broadcast string `json:"broadcast"`
 		Scope     string `json:"scope"`
+		NoDAD     bool   `json:"nodad"`
+		Tentative bool   `json:"tentative"`
 	} `json:"addr_info"`
 }
 
@@ -54,15 +56,15 @@ func ipLinks(t testing.TB, h *nettest.Host) map[string]ipLink {
 }
 
 // dumpText is everything of the host's links that a Set decides, as text. IPv6
-// link-local addresses follow from MACs, and come late.
+// link-local addresses of the kernel's follow from MACs, and come late.
 func dumpText(t testing.TB, h *nettest.Host) string {
 	t.Helper()
 	var lines []string
 	for name, l := range ipLinks(t, h) {
 		var addresses []string
 		for _, a := range l.Addresses {
-			if a.Scope != "link" {
-				addresses = append(addresses, fmt.Sprintf("%s/%d brd %s", a.Local, a.Length, a.Broadcast))
+			if a.Scope != "link" || a.NoDAD {
+				addresses = append(addresses, fmt.Sprintf("%s/%d brd %s nodad=%v tentative=%v", a.Local, a.Length, a.Broadcast, a.NoDAD, a.Tentative))
 			}
 		}
 		slices.Sort(addresses)
@@ -103,11 +105,12 @@ func refused(t testing.TB, have *Set, want Set) map[string]error {
 // mac returns a locally administered MAC.
 func mac(n byte) model.MAC { return model.MAC{0x02, 0x42, 0, 0, 0, n} }
 
-// bridge returns an owned bridge of network n with 172.(20+n).0.1/16.
+// bridge returns an owned bridge of network n with 172.(20+n).0.1/16 and fd00:(20+n)::1/64.
 func bridge(n byte) Bridge {
 	return Bridge{
 		Name: fmt.Sprintf("mybr%d", n), Owned: true, Alias: fmt.Sprintf("%s%04d", AliasNetwork, n),
-		MAC: mac(100 + n), Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 20 + n, 0, 1}), 16),
+		MAC: mac(100 + n), V4: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 20 + n, 0, 1}), 16),
+		V6: netip.MustParsePrefix(fmt.Sprintf("fd00:%d::1/64", 20+n)),
 	}
 }
 

@@ -35,16 +35,20 @@ func sets(joined bool) *rapid.Generator[Set] {
 				b.MTU = rapid.SampledFrom([]int{0, 1400, 9000}).Draw(t, "mtu")
 				// A network that took over the bridge's name has another ID and subnet.
 				if rapid.Bool().Draw(t, "another network") {
-					b.Alias, b.Address, b.MAC = b.Alias+"b", netip.MustParsePrefix("10.0.0.1/8"), mac(200+n)
+					b.Alias, b.V4, b.MAC = b.Alias+"b", netip.MustParsePrefix("10.0.0.1/8"), mac(200+n)
 				}
 				if rapid.Bool().Draw(t, "inhibit_ipv4") {
-					b.Alias, b.Address = b.Alias+"i", netip.Prefix{}
+					b.Alias, b.V4 = b.Alias+"i", netip.Prefix{}
+				}
+				b.V6 = rapid.SampledFrom([]netip.Prefix{{}, b.V6, netip.MustParsePrefix("fd00:20::9/48"), netip.MustParsePrefix("fe80::1/64")}).Draw(t, "IPv6")
+				if b.V6 != bridge(n).V6 {
+					b.Alias += b.V6.String() // another network
 				}
 				s.Bridges = append(s.Bridges, b)
 			}
 		}
 		if rapid.Bool().Draw(t, "foreign bridge") {
-			s.Bridges = append(s.Bridges, Bridge{Name: "br0", Address: netip.MustParsePrefix("192.0.2.1/24")})
+			s.Bridges = append(s.Bridges, Bridge{Name: "br0", V4: netip.MustParsePrefix("192.0.2.1/24"), V6: netip.MustParsePrefix("2001:db8:2::1/64")})
 		}
 		for n := byte(1); n <= 3 && len(s.Bridges) > 0; n++ {
 			if !rapid.Bool().Draw(t, "veth") {
@@ -80,7 +84,7 @@ func after(t testing.TB, h *nettest.Host, applies ...func() error) (text string,
 			}
 		}
 		text = dumpText(t, h)
-		br0 := Set{Bridges: []Bridge{{Name: "br0", Address: netip.MustParsePrefix("192.0.2.1/24")}}}
+		br0 := Set{Bridges: []Bridge{{Name: "br0", V4: netip.MustParsePrefix("192.0.2.1/24"), V6: netip.MustParsePrefix("2001:db8:2::1/64")}}}
 		apply(t, nil, br0)
 		apply(t, &br0, Set{})
 		if left := dumpText(t, h); left != clean {
@@ -222,7 +226,7 @@ func TestLinksAndRoutes(t *testing.T) {
 	}
 	i := slices.IndexFunc(links, func(l model.Link) bool { return l.Name == br.Name })
 	if i < 0 || links[i].Kind != "bridge" || links[i].Alias != br.Alias ||
-		!slices.Contains(links[i].Addresses, br.Address) || !slices.Contains(links[i].Addresses, netip.MustParsePrefix("2001:db8::1/64")) {
+		!slices.Contains(links[i].Addresses, br.V4) || !slices.Contains(links[i].Addresses, netip.MustParsePrefix("2001:db8::1/64")) {
 		t.Errorf("links %+v", links)
 	}
 	routes, err := a.Routes()

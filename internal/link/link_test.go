@@ -139,6 +139,8 @@ func TestMend(t *testing.T) {
 			h.Run("ip", "link", "set", b1.Name, "alias", AliasNetwork+"gone")
 			h.Run("ip", "addr", "add", "172.21.5.5/16", "dev", b1.Name)
 			h.Run("ip", "addr", "add", "10.9.9.9/24", "dev", b1.Name)
+			h.Run("ip", "addr", "add", "fd00:9::9/64", "dev", b1.Name, "nodad")
+			h.Run("ip", "addr", "add", "fe80::9/64", "dev", b1.Name, "nodad")
 		case "link add mybr9 alias stale type bridge":
 			h.Run("ip", "link", "add", "mybr9", "type", "bridge")
 			h.Run("ip", "link", "set", "mybr9", "alias", AliasNetwork+"stale")
@@ -162,7 +164,7 @@ func TestMend(t *testing.T) {
 func TestNothingToDo(t *testing.T) {
 	h := nettest.New(t)
 	b1, b2 := bridge(1), bridge(2)
-	b2.MTU, b2.Address = 1400, netip.Prefix{}
+	b2.MTU, b2.V4, b2.V6 = 1400, netip.Prefix{}, netip.MustParsePrefix("fe80::1/64")
 	v1, v2 := veth(1, b1), veth(2, b2)
 	v1.Hairpin, v2.Isolated = true, true
 	want := set([]Bridge{b1, b2}, v1, v2)

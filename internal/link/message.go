@@ -140,9 +140,12 @@ func deleteLink(index int) error {
 }
 
 // addAddress adds an address with its prefix length to a link. One that is there is fine.
+// Whether somebody else on the link has an IPv6 address is not found out first (RFC 4862,
+// section 5.4): for a second nothing could be bound to it, and on a bridge without ports,
+// which has no carrier, for ever.
 func addAddress(index int, p netip.Prefix) error {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
-	address(req, index, p)
+	nameAddress(req, index, p)
 	if p.Addr().Is4() && p.Bits() < 31 { // RFC 3021: /31 and /32 have no broadcast address
 		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(p)))
 	}
@@ -155,23 +158,31 @@ func addAddress(index int, p netip.Prefix) error {
 // deleteAddress takes an address off a link. One that is gone is fine.
 func deleteAddress(index int, p netip.Prefix) error {
 	req := nl.NewNetlinkRequest(unix.RTM_DELADDR, unix.NLM_F_ACK)
-	address(req, index, p)
+	nameAddress(req, index, p)
 	if err := execute(req); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
 		return err
 	}
 	return nil
 }
 
-func address(req *nl.NetlinkRequest, index int, p netip.Prefix) {
-	family := unix.AF_INET
-	if p.Addr().Is6() {
-		family = unix.AF_INET6
-	}
-	header := nl.NewIfAddrmsg(family)
+// nameAddress adds the header and the attributes that say which address a message is about.
+func nameAddress(req *nl.NetlinkRequest, index int, p netip.Prefix) {
+	header := nl.NewIfAddrmsg(family(p.Addr()))
 	header.Index, header.Prefixlen = uint32(index), uint8(p.Bits())
+	if p.Addr().Is6() {
+		header.Flags = unix.IFA_F_NODAD
+	}
 	req.AddData(header)
 	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, p.Addr().AsSlice()))
 	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, p.Addr().AsSlice()))
+}
+
+// family returns an address's family as the kernel numbers it.
+func family(a netip.Addr) int {
+	if a.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
 }
 
 // broadcast returns the last address of an IPv4 subnet.

@@ -14,6 +14,9 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
+// ifaProto is IFA_PROTO of linux/if_addr.h, where an address has come from.
+const ifaProto = 11
+
 // dumpTries is how often an interrupted dump is asked for again. Each try takes about
 // a millisecond for a thousand links, so that only unceasing changes use them all up.
 const dumpTries = 50
@@ -28,6 +31,13 @@ type found struct {
 	hairpin, isolated  bool // bridge port flags
 }
 
+// address is one address of a link as the kernel has it.
+type address struct {
+	netip.Prefix
+	flags  uint32 // IFA_F_… of linux/if_addr.h
+	origin uint8  // IFAPROT_… of linux/if_addr.h; 0: the kernel doesn't say
+}
+
 // Links returns every link of the namespace with its addresses, by index.
 func (a *Applier) Links() ([]model.Link, error) {
 	all, err := dumpLinks()
@@ -40,7 +50,11 @@ func (a *Applier) Links() ([]model.Link, error) {
 	}
 	links := make([]model.Link, 0, len(all))
 	for _, l := range all {
-		links = append(links, model.Link{Name: l.name, Kind: l.kind, Alias: l.alias, Addresses: addresses[l.index]})
+		var of []netip.Prefix
+		for _, a := range addresses[l.index] {
+			of = append(of, a.Prefix)
+		}
+		links = append(links, model.Link{Name: l.name, Kind: l.kind, Alias: l.alias, Addresses: of})
 	}
 	return links, nil
 }
@@ -118,20 +132,20 @@ func dumpLinks() ([]found, error) {
 	return links, nil
 }
 
-// dumpAddresses returns the addresses with their prefix lengths by link index.
-func dumpAddresses() (map[int][]netip.Prefix, error) {
+// dumpAddresses returns the addresses by link index.
+func dumpAddresses() (map[int][]address, error) {
 	msgs, err := dump(unix.RTM_GETADDR, unix.RTM_NEWADDR, nl.NewIfAddrmsg(unix.AF_UNSPEC))
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	addresses := map[int][]netip.Prefix{}
+	addresses := map[int][]address{}
 	for _, m := range msgs {
-		index, p, err := parseAddress(m)
+		index, a, err := parseAddress(m)
 		if err != nil {
 			return nil, fmt.Errorf("list addresses: %w", err)
 		}
-		if p.IsValid() {
-			addresses[index] = append(addresses[index], p)
+		if a.IsValid() {
+			addresses[index] = append(addresses[index], a)
 		}
 	}
 	return addresses, nil
@@ -233,25 +247,31 @@ func (l *found) parseInfo(info []byte) error {
 
 // parseAddress reads an RTM_NEWADDR message. The local address is IFA_LOCAL; IPv6
 // addresses without a peer have only IFA_ADDRESS.
-func parseAddress(m []byte) (index int, p netip.Prefix, err error) {
+func parseAddress(m []byte) (index int, found address, err error) {
 	header := nl.DeserializeIfAddrmsg(m)
 	attrs, err := nl.ParseRouteAttr(m[header.Len():])
 	if err != nil {
-		return 0, p, err
+		return 0, found, err
 	}
-	var local, address netip.Addr
+	found.flags = uint32(header.Flags)
+	var local, remote netip.Addr
 	for _, a := range attrs {
 		switch a.Attr.Type {
 		case unix.IFA_LOCAL:
 			local, _ = netip.AddrFromSlice(a.Value)
 		case unix.IFA_ADDRESS:
-			address, _ = netip.AddrFromSlice(a.Value)
+			remote, _ = netip.AddrFromSlice(a.Value)
+		case unix.IFA_FLAGS: // has those that don't fit into the header, too
+			found.flags = binary.NativeEndian.Uint32(a.Value)
+		case ifaProto:
+			found.origin = a.Value[0]
 		}
 	}
 	if !local.IsValid() {
-		local = address
+		local = remote
 	}
-	return int(header.Index), netip.PrefixFrom(local, int(header.Prefixlen)), nil
+	found.Prefix = netip.PrefixFrom(local, int(header.Prefixlen))
+	return int(header.Index), found, nil
 }
 
 // parseRoute returns the destination of a unicast IP route, or the zero value for

@@ -62,7 +62,7 @@ func (p *pass) newVeth(v Veth, bridge int) error {
 		return fmt.Errorf("set alias and bridge port flags: %w", err)
 	}
 	if err := announce(v, bridge); err != nil && p.warn != nil { // neighbours find out by themselves, later
-		p.warn("veth %s: announce %s at %s: %v", v.Host, v.V4, v.MAC, err)
+		p.warn("veth %s: announce its addresses at %s: %v", v.Host, v.MAC, err)
 	}
 	return nil
 }

@@ -17,11 +17,11 @@ func flows(have *hostport.Set, want hostport.Set, doubt bool) conntrack.Change {
 	var c conntrack.Change
 	known := make(map[hostport.Binding]bool)
 	if have != nil {
-		for _, b := range *have {
+		for _, b := range have.Bindings {
 			known[b] = true
 		}
 	}
-	for _, b := range want {
+	for _, b := range want.Bindings {
 		if doubt || !known[b] {
 			c.Came = append(c.Came, b.PortBinding)
 		}
@@ -30,7 +30,7 @@ func flows(have *hostport.Set, want hostport.Set, doubt bool) conntrack.Change {
 	if have == nil {
 		return c
 	}
-	for _, b := range *have {
+	for _, b := range have.Bindings {
 		if b.Proto == model.UDP && known[b] {
 			c.Gone = append(c.Gone, b.PortBinding)
 		}

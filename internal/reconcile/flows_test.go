@@ -12,7 +12,7 @@ import (
 // it at once. What else changes about an endpoint doesn't matter.
 func TestLeft(t *testing.T) {
 	veth := func(endpoint, address string, joined bool) link.Veth {
-		return link.Veth{Alias: endpoint, Address: netip.MustParseAddr(address), Joined: joined}
+		return link.Veth{Alias: endpoint, V4: netip.MustParseAddr(address), Joined: joined}
 	}
 	had := []link.Veth{veth("a", "172.18.0.2", true), veth("b", "172.18.0.3", true), {Alias: "without"}}
 	for _, c := range []struct {

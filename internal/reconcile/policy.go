@@ -9,18 +9,18 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-func renderPolicy(n model.Network) firewall.Network {
+func renderPolicy(n model.Network, o Options) firewall.Network {
 	return firewall.Network{
 		ID: n.ID, Bridge: n.Bridge,
 		Internal: n.Internal,
 		ICC:      n.ICC,
-		V4:       renderFamily(n, n.V4),
-		V6:       renderFamily(n, n.V6),
+		V4:       renderFamily(n, n.V4, o),
+		V6:       renderFamily(n, n.V6, o),
 	}
 }
 
 // renderFamily says what one address family of a network needs of the packet filter.
-func renderFamily(n model.Network, s model.Subnet) firewall.Family {
+func renderFamily(n model.Network, s model.Subnet, o Options) firewall.Family {
 	f := firewall.Family{Prefix: s.Prefix}
 	if n.Internal || !s.Prefix.IsValid() {
 		return f
@@ -31,6 +31,10 @@ func renderFamily(n model.Network, s model.Subnet) firewall.Family {
 		return f
 	case model.ModeNATUnprotected:
 		f.Direct = firewall.DirectAll
+	default:
+		if o.DirectRouting || len(n.Trusted) > 0 {
+			f.Direct = firewall.DirectOpenings
+		}
 	}
 	f.Masquerade, f.SNAT = s.Masquerade, s.SNAT
 	f.Hairpin = s.Address.IsValid() && n.ICC

@@ -255,8 +255,8 @@ func (r *Reconciler) apply(ctx context.Context, want Host, doubt bool) (errs fai
 	}
 	errs.firewall = run(ctx, r, &r.firewall, want.Firewall)
 	errs.links = run(ctx, r, &r.links, want.Links)
-	if r.links.full { // a link that was made anew has the kernel's settings
-		r.sysctls.have = nil
+	if r.links.full { // a link that was made anew has the kernel's settings, and another number
+		r.sysctls.have, r.ports.have = nil, nil
 	}
 	errs.sysctls = run(ctx, r, &r.sysctls, want.Sysctls)
 

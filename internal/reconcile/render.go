@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -46,8 +47,11 @@ func Render(s model.Snapshot, o Options) Host {
 		}
 		networks[n.ID] = n
 		h.Links.Bridges = append(h.Links.Bridges, renderBridge(n))
-		h.Firewall.Networks = append(h.Firewall.Networks, renderPolicy(n))
+		h.Firewall.Networks = append(h.Firewall.Networks, renderPolicy(n, o))
 		renderSysctls(h.Sysctls, n)
+		if n.Internal {
+			h.Ports.Shun = append(h.Ports.Shun, n.Bridge)
+		}
 	}
 	for _, e := range s.Endpoints {
 		n, ok := networks[e.NetworkID]
@@ -61,7 +65,7 @@ func Render(s model.Snapshot, o Options) Host {
 		renderEndpointSysctls(h.Sysctls, n, e)
 		h.Firewall.Openings = append(h.Firewall.Openings, openings(n, e, o)...)
 		for _, b := range e.Ports {
-			h.Ports = append(h.Ports, hostport.Binding{Owner: e.PortOwner(), PortBinding: b})
+			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), PortBinding: b})
 			if translated(n, b) {
 				h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, PortBinding: b})
 			}
@@ -127,18 +131,27 @@ func translated(n model.Network, b model.PortBinding) bool {
 // address would get out by the ports that the process carries from IPv6, and that of an
 // isolated one would have the host for a neighbour.
 func renderSysctls(set sysctl.Set, n model.Network) {
-	conf := "net/ipv6/conf/" + n.Bridge + "/"
-	if n.V6.Address.IsValid() {
-		set[conf+"disable_ipv6"] = "0"
-	}
-	if !n.Owned {
-		return
-	}
-	set[conf+"accept_ra"] = "0"
-	if n.V6.Mode == model.ModeIsolated || n.Internal && !n.V6.Prefix.IsValid() {
-		set[conf+"disable_ipv6"] = "1"
+	maps.Copy(set, BridgeSettings(renderBridge(n)))
+	if n.Owned && (n.V6.Mode == model.ModeIsolated || n.Internal && !n.V6.Prefix.IsValid()) {
+		set[conf(n.Bridge)+"disable_ipv6"] = "1"
 	}
 }
+
+// BridgeSettings is what a bridge needs of this before it comes up, or gets an IPv6
+// address.
+func BridgeSettings(b link.Bridge) sysctl.Set {
+	set := sysctl.Set{}
+	if b.V6.IsValid() {
+		set[conf(b.Name)+"disable_ipv6"] = "0"
+	}
+	if b.Owned {
+		set[conf(b.Name)+"accept_ra"] = "0"
+	}
+	return set
+}
+
+// conf is where the IPv6 settings of a link are.
+func conf(link string) string { return "net/ipv6/conf/" + link + "/" }
 
 // renderEndpointSysctls adds what an endpoint needs. A bridge port needs no address, not
 // even a link-local one: addresses live on the bridge.
@@ -148,7 +161,7 @@ func renderSysctls(set sysctl.Set, n model.Network) {
 // sets the policy of FORWARD to DROP only if it is the one who turns forwarding on. Turning
 // it on earlier would make the host a router for everybody.
 func renderEndpointSysctls(set sysctl.Set, n model.Network, e model.Endpoint) {
-	set["net/ipv6/conf/"+e.HostIface()+"/disable_ipv6"] = "1"
+	set[conf(e.HostIface())+"disable_ipv6"] = "1"
 	if n.Internal {
 		return
 	}
@@ -156,18 +169,19 @@ func renderEndpointSysctls(set sysctl.Set, n model.Network, e model.Endpoint) {
 		set["net/ipv4/ip_forward"] = "1"
 	}
 	if e.V6.IsValid() {
-		set["net/ipv6/conf/all/forwarding"] = "1"
-		set["net/ipv6/conf/default/forwarding"] = "1"
+		set[conf("all")+"forwarding"] = "1"
+		set[conf("default")+"forwarding"] = "1"
 	}
 }
 
 func (h *Host) sort() {
 	slices.SortFunc(h.Links.Bridges, func(a, b link.Bridge) int { return cmp.Compare(a.Name, b.Name) })
+	slices.Sort(h.Ports.Shun)
 	slices.SortFunc(h.Links.Veths, func(a, b link.Veth) int { return cmp.Compare(a.Host, b.Host) })
 	slices.SortFunc(h.Firewall.Networks, func(a, b firewall.Network) int { return cmp.Compare(a.Bridge, b.Bridge) })
 	slices.SortFunc(h.Firewall.Ports, func(a, b firewall.Port) int { return compareBindings(a.PortBinding, b.PortBinding) })
 	slices.SortFunc(h.Firewall.Openings, compareOpenings)
-	slices.SortStableFunc(h.Ports, func(a, b hostport.Binding) int {
+	slices.SortStableFunc(h.Ports.Bindings, func(a, b hostport.Binding) int {
 		return cmp.Or(cmp.Compare(a.Owner, b.Owner), compareBindings(a.PortBinding, b.PortBinding))
 	})
 }

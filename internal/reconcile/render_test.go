@@ -60,12 +60,12 @@ func TestRender(t *testing.T) {
 		Links: link.Set{
 			Bridges: []link.Bridge{{
 				Name: "br-4f2a1b3c4d5e", Owned: true, Alias: "mybr network 4f2a1b3c4d5e6f708192a3b4c5d6e7f8",
-				MAC: model.MAC{2, 0, 0, 0, 0, 1}, MTU: 1400, Address: netip.MustParsePrefix("172.18.0.1/16"),
+				MAC: model.MAC{2, 0, 0, 0, 0, 1}, MTU: 1400, V4: netip.MustParsePrefix("172.18.0.1/16"),
 			}},
 			Veths: []link.Veth{{
 				Host: "veth0123456789", Peer: "veth0123456789c", Bridge: "br-4f2a1b3c4d5e",
 				Alias: "mybr endpoint 0123456789abcdef0123456789abcdef",
-				MAC:   model.MAC{2, 0, 0, 0, 0, 2}, Address: netip.MustParseAddr("172.18.0.2"), MTU: 1400, Hairpin: true, Joined: true,
+				MAC:   model.MAC{2, 0, 0, 0, 0, 2}, V4: netip.MustParseAddr("172.18.0.2"), MTU: 1400, Hairpin: true, Joined: true,
 			}},
 		},
 		Sysctls: sysctl.Set{
@@ -73,12 +73,12 @@ func TestRender(t *testing.T) {
 			"net/ipv6/conf/br-4f2a1b3c4d5e/accept_ra":   "0",
 			"net/ipv6/conf/veth0123456789/disable_ipv6": "1",
 		},
-		Ports: hostport.Set{
-			{Owner: "0123456789abcdef0123456789abcdef", PortBinding: tcp},
-			{Owner: "0123456789abcdef0123456789abcdef", PortBinding: udp},
-		},
+		Ports: hostport.Set{Bindings: []hostport.Binding{
+			{Owner: "/var/run/docker/netns/5f4f711ce5c2", PortBinding: tcp},
+			{Owner: "/var/run/docker/netns/5f4f711ce5c2", PortBinding: udp},
+		}},
 	}
-	if got := Render(snapshot()); !reflect.DeepEqual(got, want) {
+	if got := Render(snapshot(), Options{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
@@ -110,21 +110,21 @@ func TestRenderVariants(t *testing.T) {
 			}},
 		{"a bridge without an address can't masquerade what turns back",
 			func(n *model.Network) { n.V4.Address = netip.Prefix{} },
-			func(h Host) bool { return !h.Firewall.Networks[0].V4.Hairpin && !h.Links.Bridges[0].Address.IsValid() }},
+			func(h Host) bool { return !h.Firewall.Networks[0].V4.Hairpin && !h.Links.Bridges[0].V4.IsValid() }},
 		{"a bridge that was there keeps its MAC, MTU, alias and accept_ra",
 			func(n *model.Network) { n.Owned = false },
 			func(h Host) bool {
 				b := h.Links.Bridges[0]
-				return !b.Owned && b.Alias == "" && b.MAC.IsZero() && b.MTU == 0 && b.Address.IsValid() && len(h.Sysctls) == 2
+				return !b.Owned && b.Alias == "" && b.MAC.IsZero() && b.MTU == 0 && b.V4.IsValid() && len(h.Sysctls) == 2
 			}},
 		{"an address that was there is nobody's to remove",
 			func(n *model.Network) { n.Owned, n.V4.AddressKept = false, true },
-			func(h Host) bool { return !h.Links.Bridges[0].Address.IsValid() && h.Firewall.Networks[0].V4.Hairpin }},
+			func(h Host) bool { return !h.Links.Bridges[0].V4.IsValid() && h.Firewall.Networks[0].V4.Hairpin }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := snapshot()
 			c.change(&s.Networks[0])
-			if h := Render(s); !c.check(h) {
+			if h := Render(s, Options{}); !c.check(h) {
 				t.Errorf("got %+v", h)
 			}
 		})
@@ -135,7 +135,7 @@ func TestRenderVariants(t *testing.T) {
 func TestRenderForwardsForEndpointsOnly(t *testing.T) {
 	s := snapshot()
 	s.Endpoints = nil
-	if h := Render(s); h.Sysctls["net/ipv4/ip_forward"] != "" {
+	if h := Render(s, Options{}); h.Sysctls["net/ipv4/ip_forward"] != "" {
 		t.Errorf("without endpoints: %v", h.Sysctls)
 	}
 }
@@ -146,9 +146,9 @@ func TestRenderTranslatesOnlyWhatNATCanCarry(t *testing.T) {
 	} {
 		s := snapshot()
 		s.Endpoints[0].Ports = []model.PortBinding{binding(model.TCP, host, "172.18.0.2:80", 1)}
-		h := Render(s)
-		if len(h.Firewall.Ports) != want || len(h.Ports) != 1 {
-			t.Errorf("%s: %d translated, %d held; want %d and 1", host, len(h.Firewall.Ports), len(h.Ports), want)
+		h := Render(s, Options{})
+		if len(h.Firewall.Ports) != want || len(h.Ports.Bindings) != 1 {
+			t.Errorf("%s: %d translated, %d held; want %d and 1", host, len(h.Firewall.Ports), len(h.Ports.Bindings), want)
 		}
 	}
 }
@@ -160,11 +160,11 @@ func TestRenderDoesNotDependOnOrder(t *testing.T) {
 	e.ID, e.NetworkID = "ff"+e.ID[2:], n.ID
 	e.Ports = []model.PortBinding{binding(model.TCP, "0.0.0.0:81", "172.19.0.2:81", 1), binding(model.TCP, "0.0.0.0:7", "172.19.0.2:7", 1)}
 	s.Networks, s.Endpoints = append(s.Networks, n), append(s.Endpoints, e)
-	want := Render(s)
+	want := Render(s, Options{})
 	slices.Reverse(s.Networks)
 	slices.Reverse(s.Endpoints)
 	slices.Reverse(s.Endpoints[0].Ports)
-	if got := Render(s); !reflect.DeepEqual(got, want) {
+	if got := Render(s, Options{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
@@ -172,7 +172,7 @@ func TestRenderDoesNotDependOnOrder(t *testing.T) {
 func TestRenderLeavesOutOrphans(t *testing.T) {
 	s := snapshot()
 	s.Networks = nil
-	if h := Render(s); len(h.Links.Veths)+len(h.Ports)+len(h.Firewall.Ports) != 0 {
+	if h := Render(s, Options{}); len(h.Links.Veths)+len(h.Ports.Bindings)+len(h.Firewall.Ports) != 0 {
 		t.Errorf("an endpoint without its network got %+v", h)
 	}
 }

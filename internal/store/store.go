@@ -37,7 +37,8 @@ import (
 // schema is the version of the file's layout that this package writes: five
 // top-level buckets, of which
 //
-//	meta       schema → decimal version, boot → boot id, pending/ID → nothing
+//	meta       schema → decimal version, boot → boot id, pending/ID → nothing,
+//	           global-id → 5 bytes
 //	networks   ID → JSON of model.Network
 //	endpoints  ID → JSON of model.Endpoint
 //	pools      ID → JSON of model.Pool
@@ -67,9 +68,10 @@ const (
 	bucketAddr      keyText = "addr"
 	bucketMAC       keyText = "mac"
 
-	keySchema  keyText = "schema"
-	keyBoot    keyText = "boot"
-	keyPending keyText = "pending/" // a network's ID follows
+	keySchema   keyText = "schema"
+	keyBoot     keyText = "boot"
+	keyGlobalID keyText = "global-id"
+	keyPending  keyText = "pending/" // a network's ID follows
 )
 
 // Store is an open file of records. Its methods may be called from any goroutine.

@@ -31,6 +31,8 @@ type Applier struct {
 	// Root is the directory that the paths of a Set are below; "" is /proc/sys.
 	// A managed plugin's own /proc/sys is read-only: it mounts the host's elsewhere.
 	Root string
+	// Before is told of each value that is about to be changed, and to what. It may be nil.
+	Before func(path, want string)
 	// Said is told of each value that was changed, such as
 	// "net/ipv4/ip_forward: 0 -> 1". It may be nil.
 	Said func(format string, args ...any)
@@ -84,19 +86,17 @@ func (a *Applier) set(path, want string) error {
 	if !filepath.IsLocal(path) {
 		return fmt.Errorf("setting %q is not a path below %s", path, a.root())
 	}
-	file := filepath.Join(a.root(), path)
-	b, err := os.ReadFile(file)
+	have, err := a.Get(path)
 	if errors.Is(err, fs.ErrNotExist) && a.ifaceGone(path) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("read setting %s: %w", path, cause(err))
+	if err != nil || have == normal(want) {
+		return err
 	}
-	have := normal(string(b))
-	if have == normal(want) {
-		return nil
+	if a.Before != nil {
+		a.Before(path, normal(want))
 	}
-	err = write(file, want)
+	err = write(filepath.Join(a.root(), path), want)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && a.ifaceGone(path):
 		return nil
@@ -108,6 +108,15 @@ func (a *Applier) set(path, want string) error {
 		a.Said("%s: %s -> %s", path, have, normal(want))
 	}
 	return nil
+}
+
+// Get returns the value of a setting.
+func (a *Applier) Get(path string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(a.root(), path))
+	if err != nil {
+		return "", fmt.Errorf("read setting %s: %w", path, cause(err))
+	}
+	return normal(string(b)), nil
 }
 
 // write writes a value with one write(2), which is what the kernel takes for a value,

@@ -136,3 +136,29 @@ func TestInOrder(t *testing.T) {
 		t.Errorf("have %q", have)
 	}
 }
+
+// Who wants to know what is lost by a change is asked before it, and only then.
+func TestBefore(t *testing.T) {
+	h := nettest.New(t)
+	h.Sysctl("net/ipv4/ip_forward", "0")
+	a, said := applier()
+	var before []string
+	a.Before = func(path, want string) {
+		before = append(before, fmt.Sprintf("%s %s -> %s after %d", path, h.ReadSysctl(path), want, len(*said)))
+	}
+	want := Set{"net/ipv4/ip_forward": "1", "net/ipv4/conf/gone0/rp_filter": "1"}
+	for range 2 {
+		if err := a.Apply(context.Background(), nil, want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(before, []string{"net/ipv4/ip_forward 0 -> 1 after 0"}) {
+		t.Errorf("before: %q", before)
+	}
+	if value, err := a.Get("net/ipv4/ip_forward"); err != nil || value != "1" {
+		t.Errorf("%q, %v", value, err)
+	}
+	if _, err := a.Get("net/ipv4/conf/gone0/rp_filter"); err == nil || err.Error() != "read setting net/ipv4/conf/gone0/rp_filter: no such file or directory" {
+		t.Errorf("%v", err)
+	}
+}

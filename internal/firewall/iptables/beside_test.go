@@ -17,7 +17,7 @@ import (
 
 func twoNetworks() firewall.Policy {
 	a, b := network("br0", "172.18.0.0/16"), network("br1", "172.19.0.0/16")
-	return firewall.Policy{Networks: []firewall.Network{a, b}, Ports: []firewall.Port{port(a, "tcp 0.0.0.0:8080 172.18.0.2:80", 1)}}
+	return dual(firewall.Policy{Networks: []firewall.Network{a, b}, Ports: []firewall.Port{port(a, "tcp 0.0.0.0:8080 172.18.0.2:80", 1)}})
 }
 
 // A full pass finds the jumps in their places, whatever somebody has done to the
@@ -98,7 +98,7 @@ func TestDockerComesLater(t *testing.T) {
 		if own := strings.Join(k.rules(h, "filter", chainIsolate), "\n"); !strings.Contains(own, dockerStage2) {
 			t.Errorf("no use of Docker's isolation:\n%s", own)
 		}
-		if !b.hint.settled {
+		if !k.side(b).hint.settled {
 			t.Error("looks for Docker for ever")
 		}
 	})
@@ -115,11 +115,10 @@ func (k kind) docker2010Late(h *nettest.Host) {
 // Docker's variant is the one to use, and when it turns out to be the other one,
 // everything moves there.
 func TestVariantOfDocker(t *testing.T) {
-	for _, name := range []string{"nft", "legacy"} {
+	for name, other := range map[string]string{"nft": "legacy", "legacy": "nft"} {
 		t.Run(name, func(t *testing.T) {
 			h := nettest.New(t)
-			other := map[string]string{"nft": "legacy", "legacy": "nft"}[name]
-			mine, docker := kindOf(t, name), kindOf(t, other)
+			mine, docker := kindOf(t, name, ipv4()), kindOf(t, other, ipv4())
 			b := mine.backend(t)
 			want := twoNetworks()
 			one := firewall.Policy{Networks: want.Networks[:1]}
@@ -147,13 +146,15 @@ func TestVariantOfDocker(t *testing.T) {
 // To look does not make the legacy tables.
 func TestLegacyIsNotWoken(t *testing.T) {
 	h := nettest.New(t)
-	b := kindOf(t, "nft").backend(t)
+	b := kindOf(t, "nft", ipv4()).backend(t)
 	p := twoNetworks()
 	apply(t, b, nil, p)
 	apply(t, b, &p, firewall.Policy{Networks: p.Networks})
 	apply(t, b, nil, firewall.Policy{})
-	if names := h.Run("cat", legacyTables); names != "" {
-		t.Errorf("legacy tables: %q", names)
+	for _, fam := range []family{ipv4(), ipv6()} {
+		if names := h.Run("cat", fam.inUse); names != "" {
+			t.Errorf("legacy tables: %q", names)
+		}
 	}
 }
 
@@ -172,7 +173,7 @@ func TestDeltaFailsFullMends(t *testing.T) {
 		if err == nil {
 			t.Fatal("no error")
 		}
-		if !strings.Contains(err.Error(), "(line ") || !strings.Contains(err.Error(), "iptables-restore") {
+		if !strings.Contains(err.Error(), "(line ") || !strings.Contains(err.Error(), k.command+"-restore") {
 			t.Errorf("not a helpful error: %v", err)
 		}
 		k.do(h, "-t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n-t nat -A POSTROUTING -s 172.17.0.2/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j MASQUERADE")
@@ -196,8 +197,8 @@ func TestNoGap(t *testing.T) {
 		h.Go(func() {
 			for n := 0; ; n++ {
 				save := k.save(h)
-				for _, want := range []string{"-A FORWARD -j MYBR-FORWARD", "-A DOCKER-USER -j MYBR-ISOLATE", "-A MYBR-PORTS -p tcp",
-					"-A MYBR-FORWARD ! -i br0 -o br0", "-A MYBR-POSTROUTING -s 172.18.0.0/16 ! -o br0", "-A POSTROUTING -j MYBR"} {
+				for _, want := range []string{"-A FORWARD -j MYBR-FORWARD", "-A DOCKER-USER -j MYBR-ISOLATE", "--dport 8080 -j DNAT",
+					"-A MYBR-FORWARD ! -i br0 -o br0", k.in("-A MYBR-POSTROUTING -s 172.18.0.0/16 ! -o br0"), "-A POSTROUTING -j MYBR"} {
 					if !strings.Contains(save, want) {
 						select {
 						case lacks <- fmt.Sprintf("%s is missing in\n%s", want, save):
@@ -232,7 +233,7 @@ func TestNoGap(t *testing.T) {
 
 func TestContextIsHonoured(t *testing.T) {
 	nettest.New(t)
-	k := kindOf(t, "legacy")
+	k := kindOf(t, "legacy", ipv4())
 	b := k.backend(t)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cause := errors.New("the caller went away")
@@ -268,7 +269,7 @@ func TestSaid(t *testing.T) {
 			want   firewall.Policy
 			said   string
 		}{
-			{"", p, "inserted jump to MYBR-FORWARD in FORWARD at 3"},
+			{"", p, k.command + ": inserted jump to MYBR-FORWARD in FORWARD at 3"},
 			{"", p, ""},
 			{"-I FORWARD 3 -j LOG\n-D FORWARD -j LOG\n-I FORWARD -j MYBR-FORWARD", p, "moved jump to MYBR-FORWARD in FORWARD to 3"},
 			{"", firewall.Policy{}, "removed jump to MYBR-FORWARD from FORWARD"},

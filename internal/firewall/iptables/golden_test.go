@@ -32,7 +32,7 @@ func scenes() []scene {
 		return out
 	}
 	one := func(n firewall.Network, ports ...firewall.Port) firewall.Policy {
-		return firewall.Policy{Networks: []firewall.Network{n}, Ports: ports}
+		return dual(firewall.Policy{Networks: []firewall.Network{n}, Ports: ports})
 	}
 	internal := func(n *firewall.Network) { n.Internal = true }
 	plain := func(n *firewall.Network) { n.V4.Masquerade = false }
@@ -40,7 +40,6 @@ func scenes() []scene {
 	bare := func(n *firewall.Network) { n.V4.Hairpin = false }
 	apart := func(n *firewall.Network) { n.ICC = false }
 	other := func(n *firewall.Network) { n.ID = "other" }
-	off := func(n *firewall.Network) { n.V4 = firewall.Family{} }
 	publish := func(n firewall.Network) firewall.Policy {
 		return one(n,
 			port(n, "tcp 0.0.0.0:8000 172.18.0.2:8000", 1000),
@@ -51,8 +50,8 @@ func scenes() []scene {
 			port(n, "sctp 192.0.2.1:3868 172.18.0.2:3868", 1),
 		)
 	}
-	two := firewall.Policy{Networks: []firewall.Network{n(), network("br1", "172.19.0.0/16")}}
-	return []scene{
+	two := dual(firewall.Policy{Networks: []firewall.Network{n(), network("br1", "172.19.0.0/16")}})
+	return append(modes(), []scene{
 		{"network,any-id", one(n()), true},
 		{"network,any-id", one(n(other)), true},
 		{"network-before-docker", one(n()), false},
@@ -64,7 +63,6 @@ func scenes() []scene {
 		{"no-masquerade", one(n(plain)), true},
 		{"snat", one(n(snat)), true},
 		{"no-bridge-address", one(n(bare)), true},
-		{"no-masquerade-no-bridge-address,any-snat,any-subnet", one(n(off)), true},
 		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", one(n(internal)), true},
 		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", one(n(internal, plain)), true},
 		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", one(n(internal, snat)), true},
@@ -74,20 +72,63 @@ func scenes() []scene {
 		{"ports-no-icc", publish(n(apart)), true},
 		{"nothing,any-docker", firewall.Policy{}, true},
 		{"nothing,any-docker", firewall.Policy{}, false},
+	}...)
+}
+
+// modes are scenes of what may enter, and of single families.
+func modes() []scene {
+	with := func(direct firewall.Direct, openings ...firewall.Opening) firewall.Policy {
+		n := network("br0", "172.18.0.0/16")
+		n.V4.Direct = direct
+		if direct == firewall.DirectRouted {
+			n.V4.Masquerade, n.V4.Hairpin = false, false
+		}
+		return dual(firewall.Policy{Networks: []firewall.Network{n}, Openings: openings})
+	}
+	but := func(p firewall.Policy, change func(p *firewall.Policy, n *firewall.Network)) firewall.Policy {
+		p.Networks, p.Openings = slices.Clone(p.Networks), slices.Clone(p.Openings)
+		change(&p, &p.Networks[0])
+		return p
+	}
+	ports := []firewall.Opening{opening("tcp 172.18.0.2", 80, 1, ""), opening("udp 172.18.0.2", 7000, 100, "")}
+	plain, routed, open := with(firewall.DirectNone), with(firewall.DirectRouted, ports...), with(firewall.DirectAll)
+	internal := func(_ *firewall.Policy, n *firewall.Network) { n.Internal = true }
+	return []scene{
+		{"routed", with(firewall.DirectRouted), true},
+		{"routed-open", routed, true},
+		{"routed-open", but(routed, func(p *firewall.Policy, _ *firewall.Network) { p.Openings = append(p.Openings, p.Openings[3]) }), true},
+		{"unprotected", open, true},
+		{"unprotected-before-docker", open, false},
+		{"unprotected-beside-others", but(open, func(p *firewall.Policy, _ *firewall.Network) {
+			p.Networks = append(p.Networks, dual(firewall.Policy{Networks: []firewall.Network{network("br1", "172.19.0.0/16")}}).Networks...)
+		}), true},
+		{"trusted", with(firewall.DirectOpenings, opening("tcp 172.18.0.2", 80, 1, "eth0"), opening("tcp 172.18.0.2", 80, 1, "eth1")), true},
+		{"direct-routing", with(firewall.DirectOpenings, ports...), true},
+		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", but(with(firewall.DirectRouted), internal), true},
+		{"internal,any-masquerade,any-snat,any-hairpin,any-docker", but(open, internal), true},
+		{"mark", but(plain, func(p *firewall.Policy, _ *firewall.Network) { p.Accept = firewall.Mark{Value: 1, Mask: 3} }), true},
+		{"mark-internal", but(with(firewall.DirectNone), func(p *firewall.Policy, n *firewall.Network) {
+			n.Internal, p.Accept = true, firewall.Mark{Value: 16, Mask: 1<<32 - 1}
+		}), true},
+		{"ipv4-only", but(with(firewall.DirectNone), func(_ *firewall.Policy, n *firewall.Network) { n.V6 = firewall.Family{} }), true},
+		{"ipv6-only", but(with(firewall.DirectNone), func(_ *firewall.Policy, n *firewall.Network) { n.V4 = firewall.Family{} }), true},
+		{"ipv6-routed", but(with(firewall.DirectRouted, ports...), func(p *firewall.Policy, n *firewall.Network) {
+			n.V4, p.Openings = network("br0", "172.18.0.0/16").V4, p.Openings[2:]
+		}), true},
 	}
 }
 
 // annotated is a ruleset as a person reads it.
 func annotated(rules []ExplainedRule) string {
 	var out strings.Builder
-	table, chain := "", ""
+	head := ""
 	for _, r := range rules {
-		if r.Table != table || r.Chain != chain {
+		if h := fmt.Sprintln(r.Command, r.Table, r.Chain); h != head {
 			if out.Len() > 0 {
 				out.WriteString("\n")
 			}
-			table, chain = r.Table, r.Chain
-			fmt.Fprintf(&out, "%s %s\n", table, chain)
+			head = h
+			out.WriteString(head)
 		}
 		fmt.Fprintf(&out, "    # %s\n    %s\n", r.Why, r.Rule)
 	}
@@ -184,6 +225,8 @@ func TestPlaces(t *testing.T) {
 		{"-j DROP", behindDocker, 0},
 		{"-j DOCKER-USER|-j DOCKER-ISOLATION-STAGE-1|-o docker0 -j DOCKER|-j DROP", behindDocker, 2},
 		{"-j LOG|-j DOCKER-USER|-i eth0 -j DROP|-j DOCKER-FORWARD|-j DROP", behindDocker, 4},
+		{"-j DOCKER-ISOLATION-STAGE-1|-o docker0 -j DOCKER|-j DROP", behindDocker, 1},
+		{"-j LOG|-j DOCKER-FORWARD|-j DOCKER-USER|-j DROP", behindDocker, 1},
 		{`-m comment --comment "docker's own" -j DOCKER-USER|-j DROP`, behindDocker, 1},
 		{"-i eth0 -j DOCKER-USER|-j DROP", behindDocker, 0},
 		{"", behindAdministrator, 0},

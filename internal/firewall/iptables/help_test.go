@@ -31,36 +31,50 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// kind is one variant of iptables, as the command `iptables` of a host.
+// kind is one variant of iptables, as what the commands `iptables` and `ip6tables` of a
+// host are, and the family that a test is about. Policies are for both.
 type kind struct {
+	family
 	name string // "nft" or "legacy"
-	dir  string // a directory with iptables, iptables-save and iptables-restore
+	dir  string // a directory with the commands, and those that save and restore
 }
 
-// eachKind runs a test on a host of its own for each variant.
+// eachKind runs a test on a host of its own for each variant, in each family.
 func eachKind(t *testing.T, test func(t *testing.T, h *nettest.Host, k kind)) {
 	for _, name := range []string{"nft", "legacy"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := nettest.New(t)
-			test(t, h, kindOf(t, name))
-		})
+		for _, fam := range []family{ipv4(), ipv6()} {
+			t.Run(name+" "+fam.name, func(t *testing.T) {
+				t.Parallel()
+				h := nettest.New(t)
+				test(t, h, kindOf(t, name, fam))
+			})
+		}
 	}
 }
 
-func kindOf(t *testing.T, name string) kind {
+func kindOf(t *testing.T, name string, fam family) kind {
 	t.Helper()
-	k := kind{name, t.TempDir()}
-	for _, suffix := range []string{"", "-save", "-restore"} {
-		path, err := lookPath("", "iptables-"+name+suffix)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(path, filepath.Join(k.dir, "iptables"+suffix)); err != nil {
-			t.Fatal(err)
+	k := kind{fam, name, t.TempDir()}
+	for _, command := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			path, err := lookPath("", command+"-"+name+suffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(path, filepath.Join(k.dir, command+suffix)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return k
+}
+
+// side is the backend's side in the family that the test is about.
+func (k kind) side(b *Backend) *side {
+	if k.family.name == b.v4.fam.name {
+		return b.v4
+	}
+	return b.v6
 }
 
 func (k kind) backend(t *testing.T) *Backend {
@@ -74,9 +88,9 @@ func (k kind) backend(t *testing.T) *Backend {
 
 // do runs one iptables command for each line.
 func (k kind) do(h *nettest.Host, lines string) {
-	for line := range strings.Lines(lines) {
+	for line := range strings.Lines(k.in(lines)) {
 		if line = strings.TrimSpace(line); line != "" {
-			h.Run(filepath.Join(k.dir, "iptables"), strings.Fields(line)...)
+			h.Run(filepath.Join(k.dir, k.command), strings.Fields(line)...)
 		}
 	}
 }
@@ -84,7 +98,7 @@ func (k kind) do(h *nettest.Host, lines string) {
 // save is iptables-save of all tables without its comments.
 func (k kind) save(h *nettest.Host) string {
 	var out strings.Builder
-	for line := range strings.Lines(h.Run(filepath.Join(k.dir, "iptables-save"))) {
+	for line := range strings.Lines(h.Run(filepath.Join(k.dir, k.command+"-save"))) {
 		if !strings.HasPrefix(line, "#") {
 			out.WriteString(line)
 		}
@@ -131,7 +145,11 @@ func normal(save string) string {
 			switch c.name {
 			case chainForward: // networks commute, the rules of one don't
 				slices.SortStableFunc(c.rules, func(a, b string) int { return strings.Compare(bridgeOf(a), bridgeOf(b)) })
-			case chainIsolate, chainPorts, chainPostrouting:
+			case chainIsolate: // what is marked returns first
+				sortFrom(c.rules, strings.Contains(strings.Join(c.rules[:min(1, len(c.rules))], ""), "--mark"), false)
+			case chainDirect: // what is left is dropped last
+				sortFrom(c.rules, false, true)
+			case chainPorts, chainPostrouting, chainUnprotected:
 				slices.Sort(c.rules)
 			}
 			for _, r := range c.rules {
@@ -140,6 +158,17 @@ func normal(save string) string {
 		}
 	}
 	return out.String()
+}
+
+// sortFrom sorts rules, but for the first or the last where that has to stay.
+func sortFrom(rules []string, first, last bool) {
+	if first && len(rules) > 0 {
+		rules = rules[1:]
+	}
+	if last && len(rules) > 0 {
+		rules = rules[:len(rules)-1]
+	}
+	slices.Sort(rules)
 }
 
 // bridgeOf returns the one interface that a rule names, or "".
@@ -166,6 +195,16 @@ func port(n firewall.Network, spec string, count uint16) firewall.Port {
 	protos := map[string]model.Proto{"tcp": model.TCP, "udp": model.UDP, "sctp": model.SCTP}
 	return firewall.Port{Bridge: n.Bridge, ICC: n.ICC, PortBinding: model.PortBinding{
 		Proto: protos[proto], Host: netip.MustParseAddrPort(host), Container: netip.MustParseAddrPort(to), Count: count}}
+}
+
+// opening is one to count ports from the first on, as "tcp 172.18.0.2"; br0 has
+// 172.18.0.0/16, br1 172.19.0.0/16 and so on.
+func opening(spec string, first, count uint16, from string) firewall.Opening {
+	proto, addr, _ := strings.Cut(spec, " ")
+	a := netip.MustParseAddr(addr)
+	p := map[string]model.Proto{"tcp": model.TCP, "udp": model.UDP, "sctp": model.SCTP}[proto]
+	return firewall.Opening{Bridge: fmt.Sprintf("br%d", a.As4()[1]-18), Addr: a, From: from,
+		PortSpan: model.PortSpan{Proto: p, First: first, Count: count}}
 }
 
 // docker2010 makes the chains and rules that Docker 20.10 has for its default bridge

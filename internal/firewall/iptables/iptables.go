@@ -3,8 +3,14 @@
 //
 //	filter  MYBR-FORWARD      from FORWARD, behind Docker's own first jumps
 //	filter  MYBR-ISOLATE      from DOCKER-USER, behind the administrator's rules, and from MYBR-FORWARD; only drops
+//	filter  MYBR-DIRECT       from MYBR-ISOLATE; what may enter at the containers' own addresses; only drops
+//	filter  MYBR-UNPROTECTED  from MYBR-ISOLATE and DOCKER-ISOLATION-STAGE-2, while there is an unprotected network; only drops
 //	nat     MYBR-PORTS        from PREROUTING and OUTPUT
 //	nat     MYBR-POSTROUTING  from POSTROUTING
+//
+// The same chains are there for IPv6, by ip6tables. Each family is looked at, changed
+// and reported by itself: what concerns one costs nothing in the other, and what fails
+// in one is done in the other. A family that a network hasn't is closed to it.
 //
 // Nothing else is written: no policy of a built-in chain and no rule of anyone else.
 // Every chain that begins with "MYBR-" is taken for mybr's, and so is every rule that
@@ -12,11 +18,13 @@
 //
 // A change is one iptables-restore --noflush, which commits each table at once, so
 // that at no moment a rule is missing that was there before and is wanted after. Rules
-// of different networks, and of different ports, commute; so what is new is appended.
+// of different networks, and of different ports, commute; so what is new is appended,
+// or in MYBR-DIRECT, which ends with a drop, put in front.
 //
 // Be aware: iptables has two variants, nf_tables and legacy, whose rules both apply,
 // and a drop in either is final. The variant that Docker's chains are in is used, or,
-// as long as there are none, what the command `iptables` is.
+// as long as there are none, what the command `iptables` is. IPv6 follows IPv4, unless
+// Docker's chains for IPv6 are in the other variant.
 //
 // Be aware: replies and what a published port leads in are told by conntrack's state
 // (xt_conntrack, "DNAT" being a virtual state, iptables-extensions(8)). Somebody
@@ -30,9 +38,9 @@ package iptables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -51,13 +59,30 @@ type Config struct {
 
 // Backend applies policies. Its calls run one after the other.
 type Backend struct {
-	said, warn func(format string, args ...any)
-	variants   []*variant // the one that the command `iptables` is comes first
+	mu     sync.Mutex
+	v4     *side
+	v6     *side // nil where IPv6 can't be filtered
+	noIPv6 error // why
 
-	mu   sync.Mutex
-	hint hint
+	inUse atomic.Pointer[variant] // where IPv4's chains are; nil: nowhere
+}
 
-	inUse atomic.Pointer[variant] // where the chains are; nil: nowhere
+// New finds the commands. It reads no rules, but looks whether those of IPv6 can be read.
+func New(cfg Config) (*Backend, error) {
+	for _, f := range []*func(string, ...any){&cfg.Said, &cfg.Warn} {
+		if *f == nil {
+			*f = func(string, ...any) {}
+		}
+	}
+	variants, err := findVariants(cfg.Dir, ipv4())
+	if err != nil {
+		return nil, err
+	}
+	b := &Backend{v4: &side{fam: ipv4(), variants: variants, said: cfg.Said, warn: cfg.Warn}}
+	if variants, b.noIPv6 = usableIPv6(cfg.Dir, "/proc/thread-self/net"); b.noIPv6 == nil {
+		b.v6 = &side{fam: ipv6(), variants: variants, said: cfg.Said, warn: cfg.Warn}
+	}
+	return b, nil
 }
 
 // Variant says where mybr's chains are: "iptables (nf_tables)" or "iptables (legacy)";
@@ -73,32 +98,9 @@ func (b *Backend) Variant() string {
 	return "iptables (nf_tables)"
 }
 
-// IPv6 says why the host's IPv6 can't be filtered; nil: it can.
-func (b *Backend) IPv6() error { return nil }
-
-// hint is what the last full Apply saw. It tells a small Apply where mybr's chains are
-// and whether it is enough; a full Apply doesn't look at it.
-type hint struct {
-	use     *variant // nil: no full Apply yet, or none wanted anything
-	facts   facts
-	jumps   string // Docker's jumps in FORWARD of every variant, see dockerJumps
-	settled bool   // Docker has made all of its chains, so jumps need not be looked at again
-}
-
-// New finds the commands. It reads no rules.
-func New(cfg Config) (*Backend, error) {
-	b := &Backend{said: cfg.Said, warn: cfg.Warn}
-	for _, f := range []*func(string, ...any){&b.said, &b.warn} {
-		if *f == nil {
-			*f = func(string, ...any) {}
-		}
-	}
-	var err error
-	if b.variants, err = findVariants(cfg.Dir); err != nil {
-		return nil, err
-	}
-	return b, nil
-}
+// IPv6 says why the host's IPv6 can't be filtered; nil: it can. If it can't, Apply
+// leaves IPv6 alone, and the caller must see to it that no network has any.
+func (b *Backend) IPv6() error { return b.noIPv6 }
 
 // Apply makes the packet filter do what want says. have is the policy that the last
 // Apply achieved, of which the difference is then applied; nil means that nothing is
@@ -113,88 +115,13 @@ func (b *Backend) Apply(ctx context.Context, have *firewall.Policy, want firewal
 	if err := validate(want); err != nil {
 		return fmt.Errorf("firewall: %w", err)
 	}
-	if have != nil && b.hint.use != nil && commutes(*have, want) {
-		done, err := b.applyDelta(ctx, *have, want)
-		if err != nil {
-			return fmt.Errorf("firewall: %w", err)
-		}
-		if done {
-			return nil
-		}
+	err := b.v4.apply(ctx, have, want, lead{legacy: b.v4.variants[0].legacy})
+	b.inUse.Store(b.v4.hint.use)
+	if b.v6 != nil && ctx.Err() == nil {
+		err = errors.Join(err, b.v6.apply(ctx, have, want, b.v4.lead()))
 	}
-	if err := b.applyFull(ctx, want); err != nil {
+	if err != nil {
 		return fmt.Errorf("firewall: %w", err)
 	}
 	return nil
-}
-
-// commutes reports whether the difference can be had by deleting and appending rules:
-// no network has changed in place, and the chains are there before and after.
-func commutes(have, want firewall.Policy) bool {
-	if len(have.Networks) == 0 || len(want.Networks) == 0 {
-		return false
-	}
-	was := make(map[string]firewall.Network, len(have.Networks))
-	for _, n := range have.Networks {
-		n.ID = ""
-		was[n.Bridge] = n
-	}
-	for _, n := range want.Networks {
-		n.ID = ""
-		if h, ok := was[n.Bridge]; ok && h != n {
-			return false
-		}
-	}
-	return true
-}
-
-// applyDelta deletes the rules that went and appends those that came. done is false
-// if Docker's chains are others than the last full Apply saw.
-func (b *Backend) applyDelta(ctx context.Context, have, want firewall.Policy) (done bool, err error) {
-	input := delta(render(have, b.hint.facts), render(want, b.hint.facts))
-	if input == "" {
-		return true, nil
-	}
-	if !b.hint.settled {
-		jumps, err := dockerJumps(ctx, b.variants)
-		if err != nil || jumps != b.hint.jumps {
-			return false, err
-		}
-	}
-	return true, b.hint.use.restore(ctx, input)
-}
-
-// delta is the input of iptables-restore that turns one ruleset into the other; ""
-// if they are alike.
-func delta(have, want ruleset) string {
-	var out strings.Builder
-	for i, t := range want {
-		var gone, came strings.Builder
-		for j, c := range t.chains {
-			difference(&gone, "-D", have[i].chains[j], c)
-			difference(&came, "-A", c, have[i].chains[j])
-		}
-		section(&out, t.name, gone.String()+came.String())
-	}
-	return out.String()
-}
-
-// difference writes the rules of a chain that the other version of it hasn't.
-func difference(out *strings.Builder, action string, of, not chain) {
-	known := make(map[string]bool, len(not.rules))
-	for _, r := range not.rules {
-		known[r.text] = true
-	}
-	for _, r := range of.rules {
-		if !known[r.text] {
-			fmt.Fprintf(out, "%s %s %s\n", action, of.name, r.text)
-		}
-	}
-}
-
-// section writes a table's part of the input of iptables-restore, if there is any.
-func section(out *strings.Builder, table, lines string) {
-	if lines != "" {
-		fmt.Fprintf(out, "*%s\n%sCOMMIT\n", table, lines)
-	}
 }

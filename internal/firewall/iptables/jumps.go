@@ -2,7 +2,10 @@ package iptables
 
 import (
 	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/mybr/mybr/internal/firewall"
 )
 
 // jump is a rule in a chain that mybr doesn't own.
@@ -15,9 +18,10 @@ type jump struct {
 	place func(others []string) (at int, strict bool)
 }
 
-func jumps(fam family) []jump {
+// jumps are those that a policy needs.
+func (fam family) jumps(p firewall.Policy) []jump {
 	local := "-m addrtype --dst-type LOCAL -j " + chainPorts
-	return []jump{
+	all := []jump{
 		{"filter", dockerUser, "-j " + chainIsolate,
 			"Behind the administrator's rules and before everything of Docker's: Docker itself would accept what its own containers send to mybr's.", behindAdministrator},
 		{"filter", "FORWARD", "-j " + chainForward,
@@ -29,16 +33,29 @@ func jumps(fam family) []jump {
 		{"nat", "POSTROUTING", "-j " + chainPostrouting,
 			"What leaves a network, or comes back to it through a published port, may need an address of the host.", first},
 	}
+	if slices.ContainsFunc(p.Networks, fam.unprotected) {
+		all = append(all, jump{"filter", dockerStage2, strings.TrimSpace(uninvited) + " -j " + chainUnprotected,
+			"Here goes what leaves one of Docker's bridges for another interface: unprotected networks are closed to it, as Docker's own are.", first})
+	}
+	return all
 }
 
 // behindDocker: directly behind the last jump that Docker puts on top of FORWARD at
 // each of its starts. Docker's rules for single bridges come later; among them are
-// those that accept what its containers send anywhere.
+// those that accept what its containers send anywhere. Docker from 28.0 has them in
+// DOCKER-FORWARD: where DOCKER-USER, and what mybr drops there, has not been before
+// that, mybr's own chain must.
 func behindDocker(others []string) (at int, strict bool) {
+	user := false
 	for i, r := range others {
-		if target, ok := unconditional(r); ok && strings.HasPrefix(target, dockerPrefix+"-") {
-			at, strict = i+1, true
+		target, ok := unconditional(r)
+		if !ok || !strings.HasPrefix(target, dockerPrefix+"-") {
+			continue
 		}
+		if user = user || target == dockerUser; target == dockerForward && !user {
+			return i, true
+		}
+		at, strict = i+1, true
 	}
 	return at, strict
 }
@@ -47,7 +64,7 @@ func behindDocker(others []string) (at int, strict bool) {
 // unconditional RETURN, which Docker up to 27 keeps at the end, has none.
 func behindAdministrator(others []string) (at int, strict bool) {
 	for i, r := range others {
-		if target, ok := unconditional(r); ok && target == "RETURN" {
+		if jumpsTo(r, "RETURN") {
 			return i, true
 		}
 	}
@@ -68,6 +85,12 @@ func unconditional(rule string) (target string, ok bool) {
 		return "", false
 	}
 	return m[1], true
+}
+
+// jumpsTo reports whether a rule leads every packet into the chain.
+func jumpsTo(rule, chain string) bool {
+	target, ok := unconditional(rule)
+	return ok && target == chain
 }
 
 // ownTarget reports whether a rule leads into a chain of mybr's.

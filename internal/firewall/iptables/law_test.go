@@ -104,13 +104,13 @@ func TestAgain(t *testing.T) {
 				k.docker2010(h)
 				b := k.backend(t)
 				apply(t, b, nil, p)
-				for _, v := range b.variants {
+				for _, v := range slices.Concat(b.v4.variants, b.v6.variants) {
 					v.command, v.ipt = withoutWriting(t, v.command), nil
 				}
 				if err := b.Apply(context.Background(), nil, p); err != nil {
 					r.Errorf("a second full pass writes: %v", err)
 				}
-				b.variants = nil // nothing can be run at all
+				b.v4.variants, b.v6.variants = nil, nil // nothing can be run at all
 				if err := b.Apply(context.Background(), &p, p); err != nil {
 					r.Error(err)
 				}
@@ -143,7 +143,7 @@ func TestEveryPolicyIsTaken(t *testing.T) {
 		rapid.Check(t, func(r *rapid.T) {
 			p := policies().Draw(r, "policy")
 			var input strings.Builder
-			for _, t := range render(p, facts{stage2: rapid.Bool().Draw(r, "docker")}) {
+			for _, t := range k.render(p, facts{stage2: rapid.Bool().Draw(r, "docker")}) {
 				var lines strings.Builder
 				for _, c := range t.chains {
 					fmt.Fprintf(&lines, ":%s - [0:0]\n", c.name)
@@ -155,7 +155,7 @@ func TestEveryPolicyIsTaken(t *testing.T) {
 				}
 				section(&input, t.name, lines.String())
 			}
-			cmd := exec.Command(filepath.Join(k.dir, "iptables-restore"), "--test", "--noflush")
+			cmd := exec.Command(filepath.Join(k.dir, k.command+"-restore"), "--test", "--noflush")
 			cmd.Stdin = strings.NewReader(input.String())
 			if out, err := cmd.CombinedOutput(); err != nil {
 				r.Errorf("%v: %s\n%s", err, out, input.String())

@@ -149,9 +149,9 @@ func TestInternalIsClosedBothWays(t *testing.T) {
 // arrives sends a datagram and reports whether it arrives in time.
 func (w *world) arrives(from, to string, timeout time.Duration) bool {
 	w.t.Helper()
-	l := w.hosts[to].ListenPacket("udp4", "0.0.0.0:7")
+	l := w.hosts[to].ListenPacket(w.net("udp"), w.k.in("0.0.0.0:7"))
 	defer l.Close()
-	c, err := w.hosts[from].Dial("udp4", addresses[to]+":7", timeout)
+	c, err := w.hosts[from].Dial(w.net("udp"), w.k.in(addresses[to]+":7"), timeout)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -201,9 +201,9 @@ func TestNoICC(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		w := newWorld(t, h, k)
-		w.hosts["a"].Run("ip", "route", "add", "172.18.0.3/32", "via", "172.18.0.1") // round the bridge's ports
-		w.hosts["b"].Run("ip", "route", "add", "172.18.0.2/32", "via", "172.18.0.1")
-		h.Echo("tcp4", "0.0.0.0:8090") // stands for the process, which holds the port
+		w.hosts["a"].Run("ip", "route", "add", k.in("172.18.0.3/32"), "via", k.in("172.18.0.1")) // round the bridge's ports
+		w.hosts["b"].Run("ip", "route", "add", k.in("172.18.0.2/32"), "via", k.in("172.18.0.1"))
+		h.Echo(w.net("tcp"), k.in("0.0.0.0:8090")) // stands for the process, which holds the port
 		w.apply(w.policy(nil))
 		w.expect("a tcp b:80 -> b\n a tcp 192.0.2.1:8090 -> b")
 		for _, port := range []string{"va", "vb"} {
@@ -211,7 +211,7 @@ func TestNoICC(t *testing.T) {
 		}
 		w.apply(w.policy(func(n *firewall.Network) { n.ICC = false }))
 		for _, call := range []string{"0", "1"} {
-			h.Sysctl("net/bridge/bridge-nf-call-iptables", call)
+			h.Sysctl("net/bridge/bridge-nf-call-"+k.command, call)
 			w.expect(`
 				a tcp b:80 -> nothing
 				b tcp a:80 -> nothing
@@ -235,7 +235,7 @@ func TestConnectionsGoOn(t *testing.T) {
 		k.docker2010(h)
 		p := w.policy(nil)
 		w.apply(p)
-		c, err := w.hosts["lan"].Dial("tcp4", "192.0.2.1:8080", 5*time.Second)
+		c, err := w.hosts["lan"].Dial(w.net("tcp"), k.in("192.0.2.1:8080"), 5*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,8 +244,8 @@ func TestConnectionsGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		more := p
-		more.Ports = append(more.Ports[:len(p.Ports):len(p.Ports)], port(p.Networks[1], "udp 0.0.0.0:8999 172.19.0.2:80", 1))
-		less := firewall.Policy{Networks: p.Networks[:1], Ports: p.Ports[:1]}
+		more.Ports = append(more.Ports[:len(p.Ports):len(p.Ports)], port(p.Networks[1], k.in("udp 0.0.0.0:8999 172.19.0.2:80"), 1))
+		less := firewall.Policy{Networks: p.Networks[:1], Ports: []firewall.Port{p.Ports[0], p.Ports[4]}}
 		for _, step := range []struct{ have, want *firewall.Policy }{{&p, &more}, {&more, &less}, {nil, &p}} {
 			apply(t, w.b, step.have, *step.want)
 			if _, err := c.Write([]byte("still there?")); err != nil {

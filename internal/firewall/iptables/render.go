@@ -3,10 +3,10 @@ package iptables
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/mybr/mybr/internal/firewall"
-	"github.com/mybr/mybr/internal/model"
 )
 
 // The chains. Those that don't begin with ownPrefix are Docker's
@@ -17,6 +17,8 @@ const (
 
 	chainForward     = ownPrefix + "FORWARD"
 	chainIsolate     = ownPrefix + "ISOLATE"
+	chainDirect      = ownPrefix + "DIRECT"
+	chainUnprotected = ownPrefix + "UNPROTECTED"
 	chainPorts       = ownPrefix + "PORTS"
 	chainPostrouting = ownPrefix + "POSTROUTING"
 
@@ -25,6 +27,9 @@ const (
 	dockerStage2  = "DOCKER-ISOLATION-STAGE-2"
 	dockerForward = "DOCKER-FORWARD" // Docker from 28.0
 )
+
+// uninvited matches what is neither a reply nor led by a published port.
+const uninvited = " -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT"
 
 // facts is what rendering needs to know of the host.
 type facts struct {
@@ -43,6 +48,9 @@ type table struct {
 type chain struct {
 	name  string
 	rules []rule
+	// drops says that the last rule, if there is any, drops whatever the others have not
+	// returned, so that new rules go to the front.
+	drops bool
 }
 
 // rule is one rule as iptables-save(8) prints it behind "-A CHAIN ", so that what is
@@ -51,75 +59,137 @@ type rule struct {
 	text, why string
 }
 
-// family is what one address family has of its own.
-type family struct {
-	of       func(firewall.Network) firewall.Family
-	owns     func(netip.Addr) bool
-	loopback netip.Prefix // of the host, carried by the process and never translated
-}
-
-func ipv4() family {
-	return family{
-		of:       func(n firewall.Network) firewall.Family { return n.V4 },
-		owns:     netip.Addr.Is4,
-		loopback: netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8),
-	}
-}
-
-// render is the IPv4 content of mybr's chains.
-func render(p firewall.Policy, f facts) ruleset { return ipv4().render(p, f) }
-
+// render is the content of mybr's chains in one family.
 func (fam family) render(p firewall.Policy, f facts) ruleset {
-	forward := chain{chainForward, []rule{{"-j " + chainIsolate,
+	forward := chain{name: chainForward, rules: []rule{{"-j " + chainIsolate,
 		"What must not pass is dropped before anything is accepted, even where DOCKER-USER is absent or was flushed."}}}
-	isolate, ports, post := chain{name: chainIsolate}, chain{name: chainPorts}, chain{name: chainPostrouting}
+	isolate, unprotected := chain{name: chainIsolate}, chain{name: chainUnprotected}
+	ports, post := chain{name: chainPorts}, chain{name: chainPostrouting}
+	if mark := marked(p.Accept); mark != "" {
+		isolate.rules = []rule{{mark + "-j RETURN", "What the administrator has marked is not dropped."}}
+	}
+	careful := slices.ContainsFunc(p.Networks, fam.unprotected)
 	for _, n := range p.Networks {
-		isolate.rules = append(isolate.rules, isolation(n, f)...)
-		forward.rules = append(forward.rules, forwarding(n)...)
+		isolate.rules = append(isolate.rules, fam.isolation(n, f, careful)...)
+		forward.rules = append(forward.rules, fam.forwarding(n, p.Accept)...)
 		post.rules = append(post.rules, masquerading(n, fam.of(n))...)
+		if fam.unprotected(n) {
+			unprotected.rules = append(unprotected.rules, rule{"-o " + n.Bridge + " -j DROP",
+				"An unprotected network takes in nothing from other bridge networks."})
+		}
 	}
 	for _, port := range p.Ports {
 		if fam.owns(port.Container.Addr()) {
-			ports.rules = append(ports.rules, publishing(port))
+			ports.rules = append(ports.rules, fam.publishing(port))
 		}
 	}
 	return ruleset{
-		{"filter", []chain{forward, isolate}},
+		{"filter", []chain{forward, isolate, fam.direct(p), unprotected}},
 		{"nat", []chain{ports, post}},
 	}
 }
 
-// isolation is a network's part of MYBR-ISOLATE. That chain only drops, and so does
-// DOCKER-ISOLATION-STAGE-2, so the order of its rules doesn't matter.
-func isolation(n firewall.Network, f facts) []rule {
+// marked is the match of a mark as iptables-save(8) prints it, with a space behind it;
+// "" for none.
+func marked(m firewall.Mark) string {
+	switch m.Mask {
+	case 0:
+		return ""
+	case 1<<32 - 1:
+		return fmt.Sprintf("-m mark --mark %#x ", m.Value)
+	}
+	return fmt.Sprintf("-m mark --mark %#x/%#x ", m.Value, m.Mask)
+}
+
+// isolation is a network's part of MYBR-ISOLATE. That chain only drops, and so do those
+// that it leads to, so the order of its rules doesn't matter. careful says that there
+// are unprotected networks.
+func (fam family) isolation(n firewall.Network, f facts, careful bool) []rule {
 	in, out := "-i "+n.Bridge+" ! -o "+n.Bridge, "! -i "+n.Bridge+" -o "+n.Bridge
-	if n.Internal {
+	switch {
+	case n.Internal:
 		return []rule{
 			{in + " -j DROP", "Nothing leaves an internal network by way of the host."},
 			{out + " -j DROP", "Nothing comes into an internal network by way of the host."},
 		}
+	case fam.closed(n):
+		return []rule{
+			{in + " -j DROP", "The network has no subnet of this family: nothing leaves it, whatever address a container gives itself."},
+			{out + " -j DROP", "For the same reason nothing comes into it."},
+		}
 	}
-	rules := []rule{{out + " -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP",
-		"Into the network come only replies and what a published port leads there: neither other networks nor somebody who routes to a container's address."}}
+	var rules []rule
+	switch {
+	case fam.unprotected(n): // what must not come in is dropped by those that it comes from
+	case fam.choosy(n):
+		rules = append(rules, rule{out + uninvited + " -j " + chainDirect,
+			"Into the network come replies, what a published port leads there, and what is listed as open at the containers' own addresses."})
+	default:
+		rules = append(rules, rule{out + uninvited + " -j DROP",
+			"Into the network come only replies and what a published port leads there: neither other networks nor somebody who routes to a container's address."})
+	}
+	if careful {
+		rules = append(rules, rule{in + uninvited + " -j " + chainUnprotected,
+			"Networks that anybody may enter are closed to other bridge networks all the same."})
+	}
 	if f.stage2 {
-		rules = append(rules, rule{in + " -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j " + dockerStage2,
+		rules = append(rules, rule{in + uninvited + " -j " + dockerStage2,
 			"Docker's own list of its bridges drops what goes to one of them, but for replies and Docker's published ports; the rest returns."})
 	}
 	return rules
 }
 
+// direct is MYBR-DIRECT: what it returns from may enter a network at the containers' own
+// addresses. It doesn't accept: Docker's isolation of its own networks comes behind it.
+func (fam family) direct(p firewall.Policy) chain {
+	c := chain{name: chainDirect, drops: true}
+	used := false
+	for _, n := range p.Networks {
+		used = used || fam.choosy(n)
+		if fam.choosy(n) && fam.of(n).Direct == firewall.DirectRouted {
+			c.rules = append(c.rules, rule{"-o " + n.Bridge + " -p " + fam.icmp + " -j RETURN",
+				"A routed network can be pinged, and told of packets that are too big."})
+		}
+	}
+	for _, o := range slices.Compact(slices.Clone(p.Openings)) {
+		if !fam.owns(o.Addr) {
+			continue
+		}
+		from, why := "", "The port is open to everybody who has a route to the container."
+		if o.From != "" {
+			from, why = "-i "+o.From+" ", "The port is open to what comes from this interface."
+		}
+		c.rules = append(c.rules, rule{fmt.Sprintf("-d %s %s-o %s -p %[4]s -m %[4]s --dport %[5]s -j RETURN",
+			netip.PrefixFrom(o.Addr, o.Addr.BitLen()), from, o.Bridge, o.Proto, span(o.First, o.Count, ":")), why})
+	}
+	if used {
+		c.rules = append(c.rules, rule{"-j DROP", "Everything else stays outside."})
+	}
+	return c
+}
+
 // forwarding is a network's part of MYBR-FORWARD, of which the order matters. It says
 // nothing of packets that neither enter nor leave by the network's bridge.
-func forwarding(n firewall.Network) []rule {
+func (fam family) forwarding(n firewall.Network, accept firewall.Mark) []rule {
 	in, out := "-i "+n.Bridge+" ! -o "+n.Bridge, "! -i "+n.Bridge+" -o "+n.Bridge
 	var rules []rule
-	if !n.Internal {
-		rules = append(rules,
-			rule{"-o " + n.Bridge + " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-				"Replies reach the containers, whatever the policy of FORWARD."},
-			rule{out + " -m conntrack --ctstate DNAT -j ACCEPT",
-				"What a published port has led to a container reaches it."},
-			rule{in + " -j ACCEPT", "Containers reach the outside, whatever the policy of FORWARD."})
+	if mark := marked(accept); mark != "" {
+		rules = append(rules, rule{"-o " + n.Bridge + " " + mark + "-j ACCEPT", "What the administrator has marked reaches the containers."})
+		if fam.closed(n) {
+			rules = append(rules, rule{in + " " + mark + "-j ACCEPT", "What the administrator has marked may leave, such as a reply that takes over the connection's mark."})
+		}
+	}
+	if !fam.closed(n) {
+		rules = append(rules, rule{"-o " + n.Bridge + " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+			"Replies reach the containers, whatever the policy of FORWARD."})
+		if !fam.choosy(n) && !fam.unprotected(n) {
+			rules = append(rules, rule{out + " -m conntrack --ctstate DNAT -j ACCEPT",
+				"What a published port has led to a container reaches it."})
+		} else {
+			rules = append(rules, rule{out + " -j ACCEPT",
+				"What was not dropped reaches the containers: what a published port has led there, and what may enter at their own addresses."})
+		}
+		rules = append(rules, rule{in + " -j ACCEPT", "Containers reach the outside, whatever the policy of FORWARD."})
 	}
 	if n.ICC {
 		return append(rules, rule{"-i " + n.Bridge + " -o " + n.Bridge + " -j ACCEPT",
@@ -153,8 +223,11 @@ func masquerading(n firewall.Network, fam firewall.Family) []rule {
 
 // publishing is one rule of MYBR-PORTS. No two bindings have a host port in common,
 // so the rules commute.
-func publishing(p firewall.Port) rule {
+func (fam family) publishing(p firewall.Port) rule {
 	var text strings.Builder
+	if fam.clients.IsValid() {
+		fmt.Fprintf(&text, "! -s %s ", fam.clients)
+	}
 	if host := p.Host.Addr(); !host.IsUnspecified() {
 		fmt.Fprintf(&text, "-d %s ", netip.PrefixFrom(host, host.BitLen()))
 	}
@@ -167,7 +240,7 @@ func publishing(p firewall.Port) rule {
 	case p.Count == 1:
 		text.WriteString(to.String())
 	case to.Port() == p.Host.Port():
-		text.WriteString(bracketed(to.Addr()))
+		text.WriteString(to.Addr().String())
 		why = "Each of the published ports leads to the container's port of the same number."
 	default:
 		fmt.Fprintf(&text, "%s:%s/%d", bracketed(to.Addr()), span(to.Port(), p.Count, "-"), p.Host.Port())
@@ -175,6 +248,9 @@ func publishing(p firewall.Port) rule {
 	}
 	if !p.ICC {
 		why += " Not so from its own network, where containers are kept apart: the process carries that."
+	}
+	if fam.clients.IsValid() {
+		why += " Clients with link-local addresses are served by the process."
 	}
 	return rule{text.String(), why}
 }
@@ -193,58 +269,4 @@ func bracketed(a netip.Addr) string {
 		return "[" + a.String() + "]"
 	}
 	return a.String()
-}
-
-// validate refuses what can't be rendered, or would mean something else to iptables.
-func validate(p firewall.Policy) error {
-	bridges := make(map[string]bool, len(p.Networks))
-	for _, n := range p.Networks {
-		if err := validName(n.Bridge); err != nil {
-			return fmt.Errorf("network %s: %w", n.ID, err)
-		}
-		if bridges[n.Bridge] {
-			return fmt.Errorf("network %s: bridge %s: %w: used twice", n.ID, n.Bridge, model.ErrConflict)
-		}
-		bridges[n.Bridge] = true
-		if a := n.V4.Prefix; a.IsValid() && (!a.Addr().Is4() || a != a.Masked()) {
-			return fmt.Errorf("network %s: subnet %s: %w IPv4 prefix", n.ID, a, model.ErrInvalid)
-		}
-		if a := n.V4.SNAT; a.IsValid() && !a.Is4() {
-			return fmt.Errorf("network %s: source address %s: %w IPv4 address", n.ID, a, model.ErrInvalid)
-		}
-	}
-	for _, port := range p.Ports {
-		if !bridges[port.Bridge] {
-			return fmt.Errorf("port %s: %w: no network has the bridge %q", port, model.ErrInvalid, port.Bridge)
-		}
-		if err := validPort(port.PortBinding); err != nil {
-			return fmt.Errorf("port %s: %w", port, err)
-		}
-	}
-	return nil
-}
-
-func validPort(b model.PortBinding) error {
-	switch host, to := b.Host.Addr(), b.Container.Addr(); {
-	case b.Proto != model.TCP && b.Proto != model.UDP && b.Proto != model.SCTP:
-		return fmt.Errorf("%w: %s has no ports that can be published", model.ErrInvalid, b.Proto)
-	case !host.Is4() || !to.Is4() || to.IsUnspecified():
-		return fmt.Errorf("%w: both addresses must be IPv4 addresses", model.ErrInvalid)
-	case host.IsLoopback():
-		return fmt.Errorf("%w: a loopback address can't be translated", model.ErrInvalid)
-	case b.Count == 0 || b.Host.Port() == 0 || b.Container.Port() == 0,
-		int(b.Host.Port())+int(b.Count) > 1<<16, int(b.Container.Port())+int(b.Count) > 1<<16:
-		return fmt.Errorf("%w: ports are numbers from 1 to 65535", model.ErrInvalid)
-	}
-	return nil
-}
-
-// validName refuses names of links that the kernel takes (dev_valid_name) but that
-// iptables reads otherwise: a final + is a wildcard, ! negates, quotes are taken off.
-func validName(name string) error {
-	bad := func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`"'\/:`, r) }
-	if name == "" || len(name) > 15 || name[0] == '-' || name[0] == '!' || strings.HasSuffix(name, "+") || strings.ContainsFunc(name, bad) {
-		return fmt.Errorf("%w bridge name %q: iptables can't match it", model.ErrInvalid, name)
-	}
-	return nil
 }

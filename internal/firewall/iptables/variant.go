@@ -25,12 +25,9 @@ import (
 // holds it for good. iptables-restore waits as long as its context lasts.
 const lockWait = 10
 
-// legacyTables lists the legacy tables in use in the namespace of the calling thread.
-// To ask iptables-legacy itself would load the module and make the table (x_tables).
-const legacyTables = "/proc/thread-self/net/ip_tables_names"
-
-// variant is one of the two implementations of iptables.
+// variant is one of the two implementations of iptables, for one address family.
 type variant struct {
+	inUse   string // lists the family's legacy tables
 	legacy  bool
 	command string // path of iptables; those of -save and -restore are this with the suffix
 	ipt     *iptables.IPTables
@@ -38,11 +35,12 @@ type variant struct {
 
 func (v *variant) String() string { return filepath.Base(v.command) }
 
-// findVariants returns the implementations that are installed, the one that the
-// command `iptables` is first.
-func findVariants(dir string) ([]*variant, error) {
+// findVariants returns a family's implementations that are installed, the one that the
+// command without a suffix is first.
+func findVariants(dir string, fam family) ([]*variant, error) {
 	var found []*variant
-	for _, name := range []string{"iptables", "iptables-nft", "iptables-legacy"} {
+	names := []string{fam.command, fam.command + "-nft", fam.command + "-legacy"}
+	for _, name := range names {
 		path, err := lookPath(dir, name)
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -63,12 +61,36 @@ func findVariants(dir string) ([]*variant, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		found = append(found, &variant{legacy, path, ipt})
+		found = append(found, &variant{fam.inUse, legacy, path, ipt})
 	}
 	if len(found) == 0 {
-		return nil, errors.New("neither iptables nor iptables-nft nor iptables-legacy is installed")
+		return nil, fmt.Errorf("neither %s is installed", strings.Join(names, " nor "))
 	}
 	return found, nil
+}
+
+// usableIPv6 returns IPv6's implementations, or why it can't be filtered: the kernel has
+// no IPv6 (proc(5), if_inet6), no command is installed, or the kernel takes none of them.
+// proc is the calling thread's /proc/net.
+func usableIPv6(dir, proc string) ([]*variant, error) {
+	if _, err := os.Stat(filepath.Join(proc, "if_inet6")); err != nil {
+		return nil, fmt.Errorf("the kernel has no IPv6: %w", err)
+	}
+	variants, err := findVariants(dir, ipv6())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lockWait*time.Second)
+	defer cancel()
+	var failed []error
+	for _, v := range variants {
+		_, err := v.save(ctx, ownTables())
+		if err == nil {
+			return variants, nil
+		}
+		failed = append(failed, err)
+	}
+	return nil, errors.Join(failed...)
 }
 
 func lookPath(dir, name string) (string, error) {
@@ -80,33 +102,39 @@ func lookPath(dir, name string) (string, error) {
 	return exec.LookPath(name)
 }
 
-// unused reports that the variant has no such table, without making one.
+// unused reports that the variant has no such table. To ask the legacy command itself
+// would load the module and make the table (x_tables).
 func (v *variant) unused(table string) bool {
 	if !v.legacy {
 		return false
 	}
-	names, err := os.ReadFile(legacyTables)
+	names, err := os.ReadFile(v.inUse)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true // the module isn't loaded
 	}
 	return err == nil && !slices.Contains(strings.Fields(string(names)), table)
 }
 
+// ownTables are those that mybr has rules in.
+func ownTables() []string { return []string{"filter", "nat"} }
+
 // read returns the tables that mybr has rules in.
 func (v *variant) read(ctx context.Context) (saved, error) {
-	tables := []string{"filter", "nat"}
+	text, err := v.save(ctx, slices.DeleteFunc(ownTables(), v.unused))
+	return parseSave(text, ownTables()...), err
+}
+
+// save is what iptables-save prints of some tables. It makes those that are missing.
+func (v *variant) save(ctx context.Context, tables []string) (string, error) {
 	var text strings.Builder
 	for _, t := range tables {
-		if v.unused(t) {
-			continue
-		}
 		out, err := run(ctx, "", v.command+"-save", "-t", t)
 		if err != nil {
-			return saved{}, fmt.Errorf("%s-save -t %s: %w", v, t, err)
+			return "", fmt.Errorf("%s-save -t %s: %w", v, t, err)
 		}
 		text.WriteString(out)
 	}
-	return parseSave(text.String(), tables...), nil
+	return text.String(), nil
 }
 
 // restore changes what the input names and leaves the rest (--noflush); each table is

@@ -19,7 +19,7 @@ import (
 //	                                       br2     172.20.0.1 ── i .2 (for an internal network)
 //	                                       docker0 172.17.0.1 ── d .2
 //
-// Everyone runs echo servers at tcp 80 to 89 and udp 80 and 81; the policy of FORWARD is DROP.
+// and the same in IPv6. Everyone runs echo servers at tcp 80 to 89 and udp 80 and 81; the policy of FORWARD is DROP.
 type world struct {
 	t     *testing.T
 	k     kind
@@ -36,29 +36,41 @@ func newWorld(t *testing.T, h *nettest.Host, k kind) *world {
 	t.Helper()
 	w := &world{t: t, k: k, host: h, hosts: map[string]*nettest.Host{"host": h}, b: k.backend(t)}
 	lan := w.peer("lan")
-	h.Connect(nettest.End{Name: "eth0", Addresses: []string{lanHost + "/24"}}, lan, nettest.End{Name: "eth0", Addresses: []string{"192.0.2.2/24"}})
+	h.Connect(nettest.End{Name: "eth0", Addresses: both(lanHost + "/24")}, lan, nettest.End{Name: "eth0", Addresses: both("192.0.2.2/24")})
 	lan.Route("172.16.0.0/12", lanHost)
+	lan.Route("fd00::/16", ipv6().in(lanHost))
 	for i, name := range []string{"docker0", "br0", "br1", "br2"} {
 		h.Run("ip", "link", "add", name, "type", "bridge")
-		h.Address(name, fmt.Sprintf("172.%d.0.1/16", 17+i))
+		for _, a := range both(fmt.Sprintf("172.%d.0.1/16", 17+i)) {
+			h.Address(name, a)
+		}
 		h.Run("ip", "link", "set", name, "up")
 	}
 	for _, c := range [][2]string{{"a", "br0"}, {"b", "br0"}, {"c", "br1"}, {"i", "br2"}, {"d", "docker0"}} {
 		box := w.peer(c[0])
-		h.Connect(nettest.End{Name: "v" + c[0], Master: c[1]}, box, nettest.End{Name: "eth0", Addresses: []string{addresses[c[0]] + "/16"}})
-		box.Route("0.0.0.0/0", netip.MustParsePrefix(addresses[c[0]]+"/16").Masked().Addr().Next().String())
+		h.Connect(nettest.End{Name: "v" + c[0], Master: c[1]}, box, nettest.End{Name: "eth0", Addresses: both(addresses[c[0]] + "/16")})
+		gateway := netip.MustParsePrefix(addresses[c[0]] + "/16").Masked().Addr().Next().String()
+		box.Route("0.0.0.0/0", gateway)
+		box.Route("::/0", ipv6().in(gateway))
 	}
 	for _, name := range []string{"lan", "a", "b", "c", "i", "d"} {
 		for p := 80; p < 90; p++ {
-			w.hosts[name].Echo("tcp4", fmt.Sprintf("0.0.0.0:%d", p))
+			w.hosts[name].Echo(w.net("tcp"), w.k.in(fmt.Sprintf("0.0.0.0:%d", p)))
 		}
-		w.hosts[name].Echo("udp4", "0.0.0.0:80")
-		w.hosts[name].Echo("udp4", "0.0.0.0:81")
+		w.hosts[name].Echo(w.net("udp"), w.k.in("0.0.0.0:80"))
+		w.hosts[name].Echo(w.net("udp"), w.k.in("0.0.0.0:81"))
 	}
 	h.Sysctl("net/ipv4/ip_forward", "1")
+	h.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	k.do(h, "-P FORWARD DROP")
 	return w
 }
+
+// both is an interface's address in both families.
+func both(address string) []string { return []string{address, ipv6().in(address)} }
+
+// net is a protocol in the family that the test is about, as the net package has it.
+func (w *world) net(proto string) string { return proto + strings.TrimPrefix(w.k.family.name, "IPv") }
 
 func (w *world) peer(name string) *nettest.Host {
 	w.hosts[name] = w.host.Peer(name)
@@ -71,19 +83,19 @@ func (w *world) apply(p firewall.Policy) {
 	apply(w.t, w.b, nil, p)
 }
 
-// policy is that of the world's three networks.
+// policy is that of the world's three networks, in both families.
 func (w *world) policy(change func(br0 *firewall.Network)) firewall.Policy {
 	br0, br1, br2 := network("br0", "172.18.0.0/16"), network("br1", "172.19.0.0/16"), network("br2", "172.20.0.0/16")
 	br2.Internal = true
 	if change != nil {
 		change(&br0)
 	}
-	return firewall.Policy{Networks: []firewall.Network{br0, br1, br2}, Ports: []firewall.Port{
+	return dual(firewall.Policy{Networks: []firewall.Network{br0, br1, br2}, Ports: []firewall.Port{
 		port(br0, "tcp 0.0.0.0:8080 172.18.0.2:80", 1),
 		port(br0, "tcp 0.0.0.0:8090 172.18.0.3:80", 1),
 		port(br1, "tcp 0.0.0.0:8180 172.19.0.2:80", 1),
 		port(br0, "udp 0.0.0.0:8080 172.18.0.2:80", 1),
-	}}
+	}})
 }
 
 // try is one line of expect: "from network address -> server client", or "-> nothing".
@@ -111,6 +123,7 @@ func (w *world) parse(line string) *try {
 	if addresses[t.client] != "" {
 		t.client = addresses[t.client]
 	}
+	t.to, t.client = w.k.in(t.to), w.k.in(t.client)
 	return t
 }
 
@@ -142,7 +155,7 @@ func (w *world) ask(t *try) {
 	if t.server == "nothing" {
 		timeout = 300 * time.Millisecond
 	}
-	a, err := w.hosts[t.from].Ask(t.network+"4", t.to, timeout)
+	a, err := w.hosts[t.from].Ask(w.net(t.network), t.to, timeout)
 	if err != nil {
 		t.got = "nothing"
 		if t.server != "nothing" {

@@ -1,0 +1,116 @@
+package parity
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mutation is a mistake in mybr that the scenarios must notice.
+type mutation struct {
+	name      string
+	file      string // from the top of the module
+	old, new  string // the text there, once, and the mistake
+	scenarios []string
+}
+
+func mutations() []mutation {
+	const render = "internal/firewall/iptables/render.go"
+	return []mutation{
+		{name: "no masquerade", file: render, old: "if fam.Masquerade {", new: "if false {",
+			scenarios: []string{"access/out to the LAN and the host"}},
+		{name: "no hairpin", file: render, old: "if fam.Hairpin && n.ICC {", new: "if false {",
+			scenarios: []string{"access/itself by its published port"}},
+		{name: "networks not kept apart", file: render, old: "rules := []rule{{out + \" -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP\",",
+			new: "rules := []rule{{out + \" -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT,NEW -j DROP\",", scenarios: []string{"access/another network of the driver"}},
+		{name: "published ports not let in", file: render, old: `rule{out + " -m conntrack --ctstate DNAT -j ACCEPT",`,
+			new: `rule{out + " -m conntrack --ctstate INVALID -j ACCEPT",`, scenarios: []string{"publish/tcp"}},
+	}
+}
+
+// TestMutations builds mybr with one mistake after the other and looks whether the
+// scenarios would fail for it, on the machine's own engine.
+func TestMutations(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds mybr for each mutation")
+	}
+	const engine = "20.10"
+	b := newBench(engine)
+	defer b.close()
+	builtin := map[string]played{}
+	for _, m := range mutations() {
+		t.Run(m.name, func(t *testing.T) {
+			overlay := m.overlay(t)
+			h := &hall{}
+			defer h.close()
+			cfg := b.config(nil, "mybr")
+			cfg.Overlay = overlay
+			if !b.open(h, cfg) {
+				if h.t.skipped {
+					t.Skip(h.t.said)
+				}
+				t.Fatalf("there is no world: %v", h.t.said)
+			}
+			b.shared["mybr"] = h
+			for _, name := range m.scenarios {
+				m.noticed(t, b, name, builtin)
+			}
+		})
+	}
+}
+
+// noticed fails the test if a scenario is content with the mutated mybr.
+func (m mutation) noticed(t *testing.T, b *bench, name string, builtin map[string]played) {
+	all := scenarios()
+	i := slices.IndexFunc(all, func(sc scenario) bool { return sc.name == name })
+	if i < 0 || all[i].world != nil || !all[i].offered(b.engine) {
+		t.Fatalf("no scenario %q that the shared worlds of engine %s can play", name, b.engine)
+	}
+	if _, ok := builtin[name]; !ok {
+		builtin[name] = b.play(all[i], "bridge", usual)
+	}
+	mybr := b.play(all[i], "mybr", patient)
+	if builtin[name].problem != "" || mybr.problem != "" {
+		t.Fatalf("%s: %s%s", name, builtin[name].problem, mybr.problem)
+	}
+	v := compare(all[i], b.engine, builtin[name].facts, mybr.facts, newest(t, all[i], b.engine).Messages)
+	if len(v.unexplained) == 0 {
+		t.Errorf("%s doesn't notice it", name)
+	}
+	for _, key := range v.unexplained {
+		t.Logf("%s notices: %s\n    bridge: %s\n    mybr:   %s", name, key, value(builtin[name].facts, key), value(mybr.facts, key))
+	}
+}
+
+// overlay writes the mutated file, and the file for go build -overlay that puts it in
+// the place of the right one.
+func (m mutation) overlay(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("../..", m.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(right), m.old); n != 1 {
+		t.Fatalf("%s has %d times %q, want it once", m.file, n, m.old)
+	}
+	dir := t.TempDir()
+	wrong := filepath.Join(dir, "mutated.go")
+	text, err := json.Marshal(map[string]map[string]string{"Replace": {path: wrong}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	for name, content := range map[string][]byte{wrong: []byte(strings.Replace(string(right), m.old, m.new, 1)), overlay: text} {
+		if err := os.WriteFile(name, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return overlay
+}

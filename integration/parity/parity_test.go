@@ -1,0 +1,143 @@
+package parity
+
+import (
+	"flag"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/integration/world"
+)
+
+var update = flag.Bool("update", false, "write testdata and docs/parity.md")
+
+func TestMain(m *testing.M) {
+	world.Main()
+	os.Exit(m.Run())
+}
+
+// TestParity plays every scenario on the engines that $MYBR_PARITY_ENGINES names, with
+// both drivers at the same time, and compares the summaries with those in testdata.
+func TestParity(t *testing.T) {
+	wanted := os.Getenv("MYBR_PARITY_ENGINES")
+	if wanted == "" {
+		wanted = "20.10,28.5"
+	}
+	for _, engine := range strings.Split(wanted, ",") {
+		if !slices.Contains(engines(), engine) {
+			t.Fatalf("MYBR_PARITY_ENGINES: no engine %q: want some of %v", engine, engines())
+		}
+	}
+	for _, engine := range engines() {
+		if slices.Contains(strings.Split(wanted, ","), engine) {
+			t.Run(engine, func(t *testing.T) { parityOf(t, engine) })
+		}
+	}
+}
+
+func parityOf(t *testing.T, engine string) {
+	b, fresh, complete := newBench(engine), map[string]record{}, true
+	defer b.close()
+	for _, sc := range scenarios() {
+		ran := false
+		t.Run(sc.name, func(t *testing.T) {
+			r, ok := b.compare(t, sc)
+			if ran = ok; ok {
+				fresh[sc.name] = r
+			}
+		})
+		complete = complete && ran
+	}
+	kept, err := load(engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv("MYBR_PARITY_DRIVER") != "" {
+		return
+	}
+	have := kept.with(scenarios(), fresh)
+	switch {
+	case *update:
+		if err := have.save(); err != nil {
+			t.Fatal(err)
+		}
+	case complete && !t.Failed() && !reflect.DeepEqual(have, kept):
+		t.Errorf("%s is out of date: go test ./integration/parity -run 'TestParity|TestGolden' -update", summaryPath(engine))
+	}
+	if *update {
+		return
+	}
+	for name, r := range fresh {
+		if old, ok := kept.row(name); !ok || !reflect.DeepEqual(old, r) {
+			t.Errorf("%s says of %s\n    %+v, and it is\n    %+v", summaryPath(engine), name, old, r)
+		}
+	}
+}
+
+// compare plays a scenario and judges it.
+func (b *bench) compare(t *testing.T, sc scenario) (r record, ok bool) {
+	if !sc.played(b.engine) {
+		return record{Name: sc.name, Feature: sc.feature, Unplayed: true}, true
+	}
+	drivers := []string{"bridge", "mybr"}
+	one := os.Getenv("MYBR_PARITY_DRIVER")
+	if one != "" {
+		drivers = []string{one}
+	} else if !sc.offered(b.engine) {
+		drivers = []string{"mybr"}
+	}
+	plays := b.pair(sc, drivers, usual)
+	for _, driver := range drivers {
+		if testing.Verbose() {
+			show(t, driver, plays[driver])
+		}
+		if plays[driver].skipped != "" {
+			t.Skip(plays[driver].skipped)
+		}
+		if plays[driver].problem != "" {
+			t.Errorf("%s: %s\n    %s", driver, plays[driver].problem, strings.Join(plays[driver].log, "\n    "))
+		}
+	}
+	if one != "" || t.Failed() {
+		return r, false
+	}
+	best := newest(t, sc, b.engine)
+	if !sc.offered(b.engine) {
+		plays["bridge"] = played{facts: best.Facts}
+	}
+	v := compare(sc, b.engine, plays["bridge"].facts, plays["mybr"].facts, best.Messages)
+	if v.timing(plays["bridge"].facts, plays["mybr"].facts) {
+		again := b.pair(sc, drivers, patient)
+		for driver, p := range again {
+			if p.problem != "" {
+				t.Fatalf("%s, the second time: %s", driver, p.problem)
+			}
+			plays[driver] = p
+		}
+		v = compare(sc, b.engine, plays["bridge"].facts, plays["mybr"].facts, best.Messages)
+	}
+	if text := v.complaint(plays["bridge"], plays["mybr"]); text != "" {
+		t.Errorf("%s on %s: the drivers differ\n%s", sc.name, b.engine, text)
+		return r, false
+	}
+	return summarize(sc, b.engine, plays["bridge"].facts, plays["mybr"].facts, v), true
+}
+
+// newest is what is kept of the newest engine's run, for the others to be compared with.
+func newest(t *testing.T, sc scenario, engine string) (r record) {
+	t.Helper()
+	if engine == engines()[0] {
+		return r
+	}
+	s, err := load(engines()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _ = s.row(sc.name)
+	if !sc.offered(engine) && r.Facts == nil {
+		t.Fatalf("%s has no facts of it: play it there first, with -update", summaryPath(engines()[0]))
+	}
+	return r
+}

@@ -1,0 +1,34 @@
+package parity
+
+import (
+	"slices"
+	"testing"
+)
+
+// scenarios is the whole table, in the order of docs/parity.md.
+func scenarios() []scenario {
+	return slices.Concat(
+		networkScenarios(),
+		publishScenarios(),
+		accessScenarios(),
+		optionScenarios(),
+		errorScenarios(),
+		lifecycleScenarios(),
+	)
+}
+
+// TestScenarios checks the table itself: what go test -run and the document need.
+func TestScenarios(t *testing.T) {
+	seen := map[string]bool{}
+	for _, sc := range scenarios() {
+		if sc.name == "" || sc.feature == "" || sc.play == nil || seen[sc.name] {
+			t.Errorf("scenario %q: it needs a name of its own, a feature and a play", sc.name)
+		}
+		seen[sc.name] = true
+		for _, d := range sc.differs {
+			if d.key == "" || d.want == "" || d.why == "" {
+				t.Errorf("scenario %q: a difference needs a key, mybr's value and a reason: %+v", sc.name, d)
+			}
+		}
+	}
+}
