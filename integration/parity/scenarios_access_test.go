@@ -73,7 +73,7 @@ func accessScenarios() []scenario {
 			s.resolve("ben", "web")
 		}, differs: []difference{
 			{key: "host of n0: bridge addresses", want: "172.18.0.1/16 global", why: noLinkLocal},
-			{key: "host of n0: IPv6 routes", want: "", why: noLinkLocal},
+			{key: "host of n0: IPv6 routes", want: "none", why: noLinkLocal},
 			{key: "host of n0: net/ipv6/conf/bridge/disable_ipv6", want: "1", why: noLinkLocal},
 			{engines: "20.10", key: "inside web: routes", want: "172.18.0.0/16 dev eth0 src 172.18.0.2", why: noDefault},
 			{engines: "20.10", key: "reach ben → * 192.0.2.*", want: "unreachable", why: noDefault},

@@ -38,8 +38,11 @@ func newStage(w *world.World, t *actor, engine string, timeout time.Duration) *s
 	return s
 }
 
-// fact adds a fact. A key that is there already gets a number.
+// fact adds a fact. A key that is there already gets a number; nothing to see is "none".
 func (s *stage) fact(key, value string) {
+	if value == "" {
+		value = "none"
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for n, first := 2, key; ; n++ {
