@@ -21,6 +21,9 @@ func moded(s *stage, v4, v6 string, more ...string) {
 	for _, subnet := range []string{net4, net6} {
 		s.route("lan", subnet)
 	}
+	// Who is told that there is no route must not depend on how many ask (icmp(7)).
+	s.w.Host.Sysctl("net/ipv4/icmp_ratelimit", "0")
+	s.w.Host.Sysctl("net/ipv6/icmp/ratelimit", "0")
 	s.listen("lan", "tcp:7000", "udp:7000")
 	s.network("n0", dualNetwork(slices.Concat(modes(v4, v6), more)...)...)
 	s.network("n1", "--ipv6", "--subnet", other4, "--subnet", other6)
