@@ -75,15 +75,43 @@ type attack struct {
 // last is the source port of the packet that ends an attack.
 const last = 9999
 
+// field is where attacks happen while no container comes or goes: what was found out
+// once is true for all.
+type field struct {
+	*stage
+	places map[string]*world.Place
+	known  map[string]string // texts with braces → without
+}
+
 // attacks carries attacks out one after the other. The facts tell of each packet whether
 // it arrives, and from whom it then seems to be.
 func (s *stage) attacks(list ...attack) {
+	f := field{stage: s, places: map[string]*world.Place{}, known: map[string]string{}}
 	for _, a := range list {
-		s.attack(a)
+		f.attack(a)
 	}
 }
 
-func (s *stage) attack(a attack) {
+// place and resolveAddr ask Docker once.
+func (f field) place(name string) *world.Place {
+	if _, ok := f.places[name]; !ok {
+		f.places[name] = f.stage.place(name)
+	}
+	return f.places[name]
+}
+
+func (f field) resolveAddr(text string) (string, error) {
+	if known, ok := f.known[text]; ok {
+		return known, nil
+	}
+	value, err := f.stage.resolveAddr(text)
+	if err == nil {
+		f.known[text] = value
+	}
+	return value, err
+}
+
+func (f field) attack(a attack) {
 	what := "attack " + a.from + " → " + a.at
 	if a.dst != "" {
 		what += " by " + a.dst
@@ -94,14 +122,14 @@ func (s *stage) attack(a attack) {
 	if a.link != "" {
 		what += " through " + a.mac
 	}
-	from, at := s.place(a.from), s.place(a.at)
+	from, at := f.place(a.from), f.place(a.at)
 	if from == nil || at == nil {
-		s.fact(what, a.from+" or "+a.at+" doesn't run")
+		f.fact(what, a.from+" or "+a.at+" doesn't run")
 		return
 	}
-	src, dst, mac, err := s.aim(a)
+	src, dst, mac, err := f.aim(a)
 	if err != nil {
-		s.fact(what, err.Error())
+		f.fact(what, err.Error())
 		return
 	}
 	list := a.shots
@@ -117,29 +145,29 @@ func (s *stage) attack(a attack) {
 		argv = append(append(argv, strings.Fields(one.flags)...), dst.String(), ",")
 	}
 	wire := at.Sniff("eth0")
-	sent := s.on(a.from, argv...)
-	s.fact(what+": sent", fmt.Sprintf("%s of %d", sent, len(list)))
-	seen := s.until(wire, a)
+	sent := from.Run(argv...)
+	f.fact(what+": sent", fmt.Sprintf("%s of %d", sent, len(list)))
+	seen := f.until(wire, a)
 	wire.Stop()
 	for _, one := range list {
 		value := "stopped"
 		for _, p := range seen {
-			if one.mark(p) && s.meant(p, at, dst) {
+			if one.mark(p) && f.meant(p, at, dst) {
 				value = "arrives from " + normal(p.Src.String())
 				break
 			}
 		}
-		s.fact(what+": "+one.name, value)
+		f.fact(what+": "+one.name, value)
 	}
 }
 
 // aim resolves an attack's addresses.
-func (s *stage) aim(a attack) (src string, dst netip.Addr, mac string, err error) {
+func (f field) aim(a attack) (src string, dst netip.Addr, mac string, err error) {
 	text := a.dst
 	if text == "" {
-		text = s.home(a.at, false)
+		text = f.home(a.at, false)
 	}
-	if text, err = s.resolveAddr(text); err != nil {
+	if text, err = f.resolveAddr(text); err != nil {
 		return
 	}
 	if dst, err = netip.ParseAddr(text); err != nil {
@@ -147,17 +175,17 @@ func (s *stage) aim(a attack) (src string, dst netip.Addr, mac string, err error
 	}
 	text = a.src
 	if text == "" {
-		text = s.home(a.from, dst.Is6())
+		text = f.home(a.from, dst.Is6())
 	}
-	if src, err = s.resolveAddr(text); err != nil {
+	if src, err = f.resolveAddr(text); err != nil {
 		return
 	}
-	mac, err = s.resolveAddr(a.mac)
+	mac, err = f.resolveAddr(a.mac)
 	return
 }
 
 // home is a place's own address, with braces if it is a container.
-func (s *stage) home(place string, six bool) string {
+func (f field) home(place string, six bool) string {
 	fixed := map[string][2]string{"lan": {world.LANAddr, world.LANAddr6}, "host": {world.HostAddr, world.HostAddr6}}
 	switch known, ok := fixed[place]; {
 	case ok && six:
@@ -171,28 +199,28 @@ func (s *stage) home(place string, six bool) string {
 }
 
 // meant tells whether a packet on at's link is on its way to at.
-func (s *stage) meant(p report.Packet, at *world.Place, dst netip.Addr) bool {
+func (f field) meant(p report.Packet, at *world.Place, dst netip.Addr) bool {
 	return p.Dst == dst.WithZone("") || slices.ContainsFunc(at.Addrs(), func(a report.Address) bool { return a.Prefix.Addr() == p.Dst })
 }
 
 // until lets a last packet through, waits for it, and gives all that were seen.
-func (s *stage) until(wire *world.Sniffer, a attack) []report.Packet {
+func (f field) until(wire *world.Sniffer, a attack) []report.Packet {
 	closer := a.closer
 	if closer == "" {
 		closer = "host"
 	}
-	dst, err := s.resolveAddr(s.home(a.at, false))
+	dst, err := f.resolveAddr(f.home(a.at, false))
 	if err != nil {
-		dst, err = s.resolveAddr(s.home(a.at, true))
+		dst, err = f.resolveAddr(f.home(a.at, true))
 	}
 	if err != nil {
-		s.t.Fatalf("attack: %s: %v", a.at, err)
+		f.t.Fatalf("attack: %s: %v", a.at, err)
 	}
-	src, err := s.resolveAddr(s.home(closer, strings.Contains(dst, ":")))
+	src, err := f.resolveAddr(f.home(closer, strings.Contains(dst, ":")))
 	if err != nil {
-		s.t.Fatalf("attack: %s: %v", closer, err)
+		f.t.Fatalf("attack: %s: %v", closer, err)
 	}
-	s.place(closer).Run("guest", "send", "-src", src, "-sport", fmt.Sprint(last), "-dport", "9", dst)
+	f.place(closer).Run("guest", "send", "-src", src, "-sport", fmt.Sprint(last), "-dport", "9", dst)
 	wire.Want("last packet", func(p report.Packet) bool { return p.SrcPort == last })
 	return wire.Packets()
 }

@@ -32,12 +32,42 @@ func outwards(s *stage) {
 	s.on("ben", "ip", "-6", "route", "replace", "default", "via", "fd00:18::1")
 }
 
-// syn is a TCP connection's first packet, and a datagram, to a port.
+// knocks is a TCP connection's first packet and a datagram to a port.
 func knocks(number string) []shot {
 	return []shot{
 		{"TCP SYN to " + number, "-proto tcp -sport 21011 -dport " + number, port("tcp", 21011)},
 		{"UDP to " + number, "-proto udp -sport 21012 -dport " + number, port("udp", 21012)},
 	}
+}
+
+// as is one attack with several sources.
+func as(a attack, sources ...string) (list []attack) {
+	for _, src := range sources {
+		a.src = src
+		list = append(list, a)
+	}
+	return list
+}
+
+// martians is an attack on what fortress publishes at 127.0.0.1, by addresses that only
+// the host itself may ask and those that others may, with an honest source and a false
+// one; martians6 is one on what it publishes at ::1.
+func martians(a attack) (list []attack) {
+	a.shots = knocks("8090")
+	for _, dst := range []string{"127.0.0.1", "127.9.9.9", "192.0.2.2", "172.18.0.1"} {
+		a.dst = dst
+		list = append(list, as(a, "", "127.0.0.1")...)
+	}
+	return list
+}
+
+func martians6(a attack) (list []attack) {
+	a.shots = knocks("8091")
+	for _, dst := range []string{"::1", "2001:db8::2", "fd00:18::1"} {
+		a.dst = dst
+		list = append(list, as(a, "", "::1")...)
+	}
+	return list
 }
 
 func securityScenarios() []scenario {
@@ -56,44 +86,24 @@ func securityScenarios() []scenario {
 		}),
 		row("from the LAN with a false source", func(s *stage) {
 			fortress(s)
-			for _, src := range []string{"{ben}", "{web}", "{eve}", "172.18.0.1", "192.0.2.2", "192.0.2.77", "127.0.0.1"} {
-				s.attacks(attack{from: "lan", at: "web", src: src, shots: shots(false)[:7]})
-			}
-			for _, src := range []string{"{ben6}", "{web6}", "{eve6}", "fd00:18::1", "2001:db8::2", "2001:db8::77", "::1"} {
-				s.attacks(attack{from: "lan", at: "web", dst: "{web6}", src: src, shots: shots(true)[:7]})
-			}
+			s.attacks(as(attack{from: "lan", at: "web", shots: shots(false)[:7]}, "{ben}", "{web}", "{eve}", "172.18.0.1", "192.0.2.2", "192.0.2.77", "127.0.0.1")...)
+			s.attacks(as(attack{from: "lan", at: "web", dst: "{web6}", shots: shots(true)[:7]}, "{ben6}", "{web6}", "{eve6}", "fd00:18::1", "2001:db8::2", "2001:db8::77", "::1")...)
 		}),
 		row("from the LAN to published ports with a false source", func(s *stage) {
 			fortress(s)
-			for _, src := range []string{"{ben}", "172.18.0.1", "192.0.2.77", "127.0.0.1"} {
-				s.attacks(attack{from: "lan", at: "web", dst: "192.0.2.2", src: src, shots: knocks("8088")})
-			}
-			for _, src := range []string{"{ben6}", "fd00:18::1", "2001:db8::77", "::1"} {
-				s.attacks(attack{from: "lan", at: "web", dst: "2001:db8::2", src: src, shots: knocks("8088")})
-			}
+			s.attacks(as(attack{from: "lan", at: "web", dst: "192.0.2.2", shots: knocks("8088")}, "{ben}", "172.18.0.1", "192.0.2.77", "127.0.0.1")...)
+			s.attacks(as(attack{from: "lan", at: "web", dst: "2001:db8::2", shots: knocks("8088")}, "{ben6}", "fd00:18::1", "2001:db8::77", "::1")...)
 		}),
 		row("from the LAN to ports published for the host alone", func(s *stage) {
 			fortress(s)
-			for _, dst := range []string{"127.0.0.1", "127.9.9.9", "192.0.2.2", "172.18.0.1"} {
-				s.attacks(attack{from: "lan", at: "web", dst: dst, link: "eth0", mac: "{mac host eth0}", shots: knocks("8090")},
-					attack{from: "lan", at: "web", dst: dst, src: "127.0.0.1", link: "eth0", mac: "{mac host eth0}", shots: knocks("8090")})
-			}
-			for _, dst := range []string{"::1", "2001:db8::2", "fd00:18::1"} {
-				s.attacks(attack{from: "lan", at: "web", dst: dst, link: "eth0", mac: "{mac host eth0}", shots: knocks("8091")},
-					attack{from: "lan", at: "web", dst: dst, src: "::1", link: "eth0", mac: "{mac host eth0}", shots: knocks("8091")})
-			}
+			past := attack{from: "lan", at: "web", link: "eth0", mac: "{mac host eth0}"}
+			s.attacks(slices.Concat(martians(past), martians6(past))...)
 		}),
 		row("from a container to ports published for the host alone", func(s *stage) {
 			fortress(s)
-			for _, who := range []struct{ name, mac string }{{"ben", "{mac host n0}"}, {"eve", "{mac host n1}"}} {
-				for _, dst := range []string{"127.0.0.1", "192.0.2.2", "172.18.0.1"} {
-					s.attacks(attack{from: who.name, at: "web", dst: dst, link: "eth0", mac: who.mac, shots: knocks("8090")},
-						attack{from: who.name, at: "web", dst: dst, src: "127.0.0.1", link: "eth0", mac: who.mac, shots: knocks("8090")})
-				}
-				for _, dst := range []string{"::1", "2001:db8::2", "fd00:18::1"} {
-					s.attacks(attack{from: who.name, at: "web", dst: dst, link: "eth0", mac: who.mac, shots: knocks("8091")})
-				}
-			}
+			ben := attack{from: "ben", at: "web", link: "eth0", mac: "{mac host n0}"}
+			eve := attack{from: "eve", at: "web", link: "eth0", mac: "{mac host n1}"}
+			s.attacks(slices.Concat(martians(ben), martians6(ben), martians(eve), martians6(eve))...)
 		}),
 		row("from another network", func(s *stage) {
 			fortress(s)
@@ -101,12 +111,8 @@ func securityScenarios() []scenario {
 		}),
 		row("from another network with a false source", func(s *stage) {
 			fortress(s)
-			for _, src := range []string{"{ben}", "{web}", "172.18.0.1", "172.19.0.1", "192.0.2.9", "192.0.2.2", "127.0.0.1"} {
-				s.attacks(attack{from: "eve", at: "web", src: src, shots: shots(false)[:7]})
-			}
-			for _, src := range []string{"{ben6}", "{web6}", "fd00:18::1", "fd00:19::1", "2001:db8::9", "2001:db8::2", "::1"} {
-				s.attacks(attack{from: "eve", at: "web", dst: "{web6}", src: src, shots: shots(true)[:7]})
-			}
+			s.attacks(as(attack{from: "eve", at: "web", shots: shots(false)[:7]}, "{ben}", "{web}", "172.18.0.1", "172.19.0.1", "192.0.2.9", "192.0.2.2", "127.0.0.1")...)
+			s.attacks(as(attack{from: "eve", at: "web", dst: "{web6}", shots: shots(true)[:7]}, "{ben6}", "{web6}", "fd00:18::1", "fd00:19::1", "2001:db8::9", "2001:db8::2", "::1")...)
 		}),
 		row("from another network, past its routes", func(s *stage) {
 			fortress(s)
@@ -140,12 +146,9 @@ func securityScenarios() []scenario {
 		row("out of an internal network with a false source", func(s *stage) {
 			fortress(s, "--internal")
 			outwards(s)
-			for _, src := range []string{"{eve}", "192.0.2.2", "192.0.2.77", "172.18.0.1"} {
-				s.attacks(attack{from: "ben", at: "lan", src: src}, attack{from: "ben", at: "eve", src: src})
-			}
-			for _, src := range []string{"{eve6}", "2001:db8::2", "2001:db8::77", "fd00:18::1"} {
-				s.attacks(attack{from: "ben", at: "lan", dst: "2001:db8::9", src: src}, attack{from: "ben", at: "eve", dst: "{eve6}", src: src})
-			}
+			four, six := []string{"{eve}", "192.0.2.2", "192.0.2.77", "172.18.0.1"}, []string{"{eve6}", "2001:db8::2", "2001:db8::77", "fd00:18::1"}
+			s.attacks(slices.Concat(as(attack{from: "ben", at: "lan"}, four...), as(attack{from: "ben", at: "eve"}, four...),
+				as(attack{from: "ben", at: "lan", dst: "2001:db8::9"}, six...), as(attack{from: "ben", at: "eve", dst: "{eve6}"}, six...))...)
 		}),
 		row("out of an internal network by IPv6 that nobody gave it", func(s *stage) {
 			s.network("n0", "--internal", "--subnet", net4)
@@ -178,9 +181,12 @@ func securityScenarios() []scenario {
 		}),
 		row("enable_icc=false, past the routes", func(s *stage) {
 			fortress(s, option("bridge.enable_icc", "false")...)
+			var list []attack
 			for _, mac := range []string{"{mac web eth0}", "{mac host n0}", "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"} {
-				s.attacks(attack{from: "ben", at: "web", link: "eth0", mac: mac, shots: shots(false)[:7]}, attack{from: "ben", at: "web", dst: "{web6}", link: "eth0", mac: mac, shots: shots(true)[:7]})
+				list = append(list, attack{from: "ben", at: "web", link: "eth0", mac: mac, shots: shots(false)[:7]},
+					attack{from: "ben", at: "web", dst: "{web6}", link: "eth0", mac: mac, shots: shots(true)[:7]})
 			}
+			s.attacks(list...)
 			s.attacks(attack{from: "ben", at: "web", dst: "172.18.255.255", link: "eth0", mac: "ff:ff:ff:ff:ff:ff"},
 				attack{from: "ben", at: "web", dst: "255.255.255.255", link: "eth0", mac: "ff:ff:ff:ff:ff:ff"},
 				attack{from: "ben", at: "web", dst: "224.0.0.251", link: "eth0", mac: "01:00:5e:00:00:fb"},
@@ -232,11 +238,9 @@ func securityScenarios() []scenario {
 		{name: "attack/ports for the host alone without a userland proxy", feature: "Attacks", since: guarded,
 			world: &world.Config{DockerArgs: []string{"--userland-proxy=false"}}, play: func(s *stage) {
 				fortress(s)
-				for _, src := range []string{"", "127.0.0.1"} {
-					s.attacks(attack{from: "lan", at: "web", dst: "127.0.0.1", src: src, link: "eth0", mac: "{mac host eth0}", shots: knocks("8090")},
-						attack{from: "eve", at: "web", dst: "127.0.0.1", src: src, link: "eth0", mac: "{mac host n1}", shots: knocks("8090")},
-						attack{from: "ben", at: "web", dst: "127.0.0.1", src: src, link: "eth0", mac: "{mac host n0}", shots: knocks("8090")})
-				}
+				s.attacks(slices.Concat(martians(attack{from: "lan", at: "web", link: "eth0", mac: "{mac host eth0}"}),
+					martians(attack{from: "eve", at: "web", link: "eth0", mac: "{mac host n1}"}),
+					martians(attack{from: "ben", at: "web", link: "eth0", mac: "{mac host n0}"}))...)
 			}},
 	}
 }
