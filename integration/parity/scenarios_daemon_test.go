@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
 )
 
@@ -41,6 +42,16 @@ func running(s *stage, names ...string) {
 	}
 }
 
+// answering waits until a TCP server answers the host.
+func answering(s *stage, addr string) {
+	s.w.Eventually(10*time.Second, func() error {
+		if o := s.w.Host.Get("tcp", addr); o.Code != report.Answered {
+			return fmt.Errorf("%s: %v", addr, o)
+		}
+		return nil
+	})
+}
+
 // states is how each container fares.
 func states(s *stage, names ...string) {
 	for _, name := range names {
@@ -56,7 +67,10 @@ func liveRestore() *world.Config { return &world.Config{DockerArgs: []string{"--
 func daemonScenarios() []scenario {
 	const daemons = "Daemons that end and start"
 	shop := func(s *stage, args ...string) {
-		publicly(s, "tcp:80 udp:80", shopPorts(args...)...)
+		s.network("n0", "--subnet", "172.18.0.0/16")
+		// dockerd starts them again in any order.
+		s.serve("web", "tcp:80 udp:80", append(shopPorts(args...), "--net", "n0", "--ip", "172.18.0.2")...)
+		s.idle("ben", "--net", "n0", "--ip", "172.18.0.3")
 	}
 	var all []scenario
 	for _, end := range []struct {
@@ -81,7 +95,7 @@ func daemonScenarios() []scenario {
 			}},
 			scenario{name: "daemon/dockerd is " + end.name + ", restart always", feature: daemons, world: &world.Config{}, play: func(s *stage) {
 				shop(s, "--restart", "always")
-				s.docker("update", "--restart", "unless-stopped", "ben")
+				s.docker("update", "--restart", "always", "ben")
 				s.idle("off", "--net", "n0", "--restart", "unless-stopped")
 				s.docker("stop", "-t", "0", "off")
 				end.do(s.w)
@@ -132,19 +146,22 @@ func daemonScenarios() []scenario {
 		{name: "daemon/live-restore, network removed", feature: daemons, world: liveRestore(), play: func(s *stage) {
 			shop(s)
 			s.w.RestartDocker()
+			s.docker("rm", "-f", "ben")
 			s.docker("network", "rm", "n0")
-			s.docker("rm", "-f", "web", "ben")
+			s.docker("rm", "-f", "web")
 			s.docker("network", "rm", "n0")
 			s.network("n0", "--subnet", "172.18.0.0/16")
 		}},
 		{name: "daemon/the driver's process starts again", feature: daemons, world: &world.Config{}, play: func(s *stage) {
 			shop(s)
 			s.w.RestartMybr() // the built-in driver has none
+			answering(s, "127.0.0.1:8088")
 			shopOpen(s)
 			s.inside("web")
 			s.w.KillMybr()
 			outsiders(s)
 			s.w.StartMybr()
+			answering(s, "127.0.0.1:8088")
 			s.idle("eve", "--net", "n0")
 			shopOpen(s)
 			s.reach(from("eve", "tcp {web}:80"))
@@ -177,10 +194,10 @@ func daemonScenarios() []scenario {
 			s.network("n0", slices.Concat(option("driver.mtu", "1400"), option("bridge.name", "shop0"), option("bridge.enable_icc", "false"),
 				option("container_iface_prefix", "lan"), []string{"--subnet", "172.18.0.0/16", "--gateway", "172.18.0.9"})...)
 			s.network("shut", "--internal", "--subnet", "172.19.0.0/16")
-			s.serve("web", "tcp:80", "--net", "n0", "--restart", "always", "-p", "8088:80")
-			s.idle("ben", "--net", "n0", "--restart", "always")
-			s.serve("db", "tcp:80", "--net", "shut", "--restart", "always")
-			s.idle("eve", "--net", "shut", "--restart", "always")
+			s.serve("web", "tcp:80", "--net", "n0", "--ip", "172.18.0.2", "--restart", "always", "-p", "8088:80")
+			s.idle("ben", "--net", "n0", "--ip", "172.18.0.3", "--restart", "always")
+			s.serve("db", "tcp:80", "--net", "shut", "--ip", "172.19.0.2", "--restart", "always")
+			s.idle("eve", "--net", "shut", "--ip", "172.19.0.3", "--restart", "always")
 			s.w.Reboot()
 			running(s, "web", "ben", "db", "eve")
 			s.inside("ben")

@@ -135,7 +135,6 @@ func failureScenarios() []scenario {
 		}},
 		{name: "failure/network in use", feature: failures, play: func(s *stage) {
 			shop(s)
-			s.docker("network", "rm", "n0")
 			s.docker("network", "disconnect", "n0", "ben")
 			s.docker("network", "rm", "n0")
 			s.docker("network", "disconnect", "-f", "n0", "web")
