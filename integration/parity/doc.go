@@ -53,7 +53,7 @@
 //
 // # Running it
 //
-//	go test ./integration/parity -run 'TestParity/28.5/publish' -v    # these alone, facts shown
+//	go test ./integration/parity -run 'TestParity/28.5/publish/(tcp|range)' -v  # these alone, facts shown
 //	MYBR_PARITY_DRIVER=bridge go test ... -v                           # one driver alone
 //	MYBR_PARITY_ENGINES=20.10,26.1,28.5 go test ./integration/parity -update
 //

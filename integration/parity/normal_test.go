@@ -23,6 +23,8 @@ func randomParts() patterns {
 		// Made of a random MAC address (RFC 4291, appendix A).
 		{regexp.MustCompile(`\bfe80::[0-9a-f:]*ff:fe[0-9a-f:]+\b`), "fe80::EUI64"},
 		{regexp.MustCompile(`/tmp/mybr-test-[^/ ]+/world-\d+`), "DIR"},
+		// Of a port published in both families, either may be found taken first.
+		{regexp.MustCompile(`Bind for :::`), "Bind for 0.0.0.0:"},
 		{regexp.MustCompile(`"?pid"?[ =:]\d+`), "pid"},
 	}
 }

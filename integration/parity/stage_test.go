@@ -38,8 +38,11 @@ func newStage(w *world.World, t *actor, engine string, timeout time.Duration) *s
 	return s
 }
 
-// fact adds a fact. A key that is there already gets a number.
+// fact adds a fact. A key that is there already gets a number; nothing to see is "none".
 func (s *stage) fact(key, value string) {
+	if value == "" {
+		value = "none"
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for n, first := 2, key; ; n++ {
@@ -271,7 +274,8 @@ func (s *stage) published(container, port string) (string, error) {
 }
 
 // row is what one place asks: its name, then targets such as "tcp 192.0.2.2:80",
-// "udp 192.0.2.2:80 from 5000" (the source port) and "ping {web}".
+// "udp 192.0.2.2:80 from 5000" (the source port, which no other target of the row and of
+// the protocol may have: they are asked at once) and "ping {web}".
 type row []string
 
 func from(place string, targets ...string) row { return append(row{place}, targets...) }

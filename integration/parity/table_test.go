@@ -98,7 +98,10 @@ func renderTable(all []scenario, engines []summary) string {
 }
 
 func cells(r record, ok bool, reasons *notes) (bridge, mybr string) {
-	if !ok || r.Unplayed {
+	if !ok {
+		return "not run", "not run"
+	}
+	if r.Unplayed {
 		return "–", "–"
 	}
 	bridge, mybr = fmt.Sprintf("%d facts", r.Bridge), "equal"
