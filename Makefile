@@ -24,7 +24,7 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo test test-unit test-integration test-engines bench lint generate clean need-root need-test need-engine need-engines need-compose
+	demo test test-unit test-integration test-engines bench lint generate clean need-root need-test need-engine need-engines need-compose need-beside
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,7 +74,7 @@ test: test-unit test-integration lint ## Run everything: unit tests, integration
 test-unit: need-test ## Run the tests that need no Docker, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
 
-test-integration: need-engines need-test need-compose ## Run the tests with real Docker Engines and real packets, in namespaces of their own; mybr is built with the race detector
+test-integration: need-engines need-test need-compose need-beside ## Run the tests with real Docker Engines and real packets, in namespaces of their own; mybr is built with the race detector
 	MYBR_TEST_RACE=1 go test -count=1 -p 1 -timeout 35m $(GOTESTFLAGS) ./integration/...
 
 test-engines: need-engines need-test need-compose ## Compare mybr with Docker's own driver on all of the engines 20.10, 26.1 and 28.5
@@ -101,7 +101,8 @@ need-root:
 	@[ "$$(id -u)" = 0 ] || { echo 'This makes network namespaces and needs root: try sudo -E env "PATH=$$PATH" make ...' >&2; exit 1; }
 
 need-test: need-root
-	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack
+	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack \
+		'dbus-daemon=dbus-daemon|dbus'
 
 need-engine: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need dockerd=docker.io 'docker=docker-cli|docker.io' iptables=iptables iptables-legacy=iptables \
@@ -114,3 +115,6 @@ need-engines: need-engine
 
 need-compose: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need docker-compose=docker-compose
+
+need-beside: need-root
+	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw 'dbus-daemon=dbus-daemon|dbus'

@@ -24,10 +24,12 @@ type settlement struct {
 
 // agree settles what endpoint id may ask for. only4 says that its network is the
 // container's way out by IPv4, and another one's by IPv6. pin has it ask for the numbers
-// that the others have, so that both families have the same.
+// that the others have, so that both families have the same; what it has itself keeps its
+// number.
 func (p *publication) agree(id string, reqs []model.PortRequest, only4, pin bool) (s settlement) {
-	others := p.others(id)
-	numbers := slices.SortedFunc(maps.Keys(others), compareNumbers)
+	others := p.held(func(by string) bool { return by != id })
+	own := p.held(func(by string) bool { return by == id })
+	numbers, ownNumbers := slices.SortedFunc(maps.Keys(others), compareNumbers), slices.SortedFunc(maps.Keys(own), compareNumbers)
 	used := map[held]bool{}
 	for _, r := range reqs {
 		k, ok := choose(numbers, others, used, r)
@@ -35,11 +37,12 @@ func (p *publication) agree(id string, reqs []model.PortRequest, only4, pin bool
 			s.ask = append(s.ask, r)
 			continue
 		}
-		for _, h := range others[k] {
-			used[h] = used[h] || like(r, h)
-		}
+		use(used, others[k], r)
 		rest := s.settle(r, others[k], only4)
-		if pin {
+		if mine, ok := choose(ownNumbers, own, used, rest); ok {
+			use(used, own[mine], rest)
+			rest.First, rest.Last = mine.host, mine.host
+		} else if pin {
 			rest.First, rest.Last = k.host, k.host
 		}
 		if rest.V4.Wanted() || rest.V6.Wanted() {
@@ -47,6 +50,13 @@ func (p *publication) agree(id string, reqs []model.PortRequest, only4, pin bool
 		}
 	}
 	return s
+}
+
+// use marks what may come of the same request as r.
+func use(used map[held]bool, all []held, r model.PortRequest) {
+	for _, h := range all {
+		used[h] = used[h] || like(r, h)
+	}
 }
 
 // settle returns what is left of a request beside what others hold of its number.
@@ -81,11 +91,11 @@ type number struct {
 	host      uint16
 }
 
-// others lists what the endpoints but one hold, by number.
-func (p *publication) others(id string) map[number][]held {
+// held lists what some of the endpoints hold, by number.
+func (p *publication) held(which func(id string) bool) map[number][]held {
 	all := map[number][]held{}
 	for _, s := range p.parts {
-		if s.e.ID == id {
+		if !which(s.e.ID) {
 			continue
 		}
 		for _, b := range s.ports {
@@ -98,16 +108,16 @@ func (p *publication) others(id string) map[number][]held {
 	return all
 }
 
-// choose picks the lowest number that others have for the same port of the container, at
+// choose picks the lowest number that there is for the same port of the container, at
 // an address like one that is asked for, and that would do for a request.
-func choose(numbers []number, others map[number][]held, used map[held]bool, r model.PortRequest) (number, bool) {
+func choose(numbers []number, all map[number][]held, used map[held]bool, r model.PortRequest) (number, bool) {
 	w := r.V4
 	if !w.Wanted() {
 		w = r.V6
 	}
 	i := slices.IndexFunc(numbers, func(k number) bool {
 		return k.proto == r.Proto && k.container == w.Container.Port() && (r.First == 0 || r.First <= k.host && k.host <= r.Last) &&
-			slices.ContainsFunc(others[k], func(h held) bool { return like(r, h) && (leeway(r) == 0 || !used[h]) })
+			slices.ContainsFunc(all[k], func(h held) bool { return like(r, h) && (leeway(r) == 0 || !used[h]) })
 	})
 	if i < 0 {
 		return number{}, false

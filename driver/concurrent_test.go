@@ -162,9 +162,8 @@ func TestStorm(t *testing.T) {
 			}
 			t.Error(err)
 		}
-		known(w.createNetwork(netID, fmt.Sprintf("10.%d.0.0/24", n), ""))
-		_, err := w.createEndpoint(netID, epID, fmt.Sprintf("10.%d.0.%d/24", n, 2+e/2))
-		known(err, model.ErrConflict)
+		known(w.dualNetwork(netID, nil, fmt.Sprintf("10.%d.0.0/24", n), fmt.Sprintf("fd00:%d::/64", n)))
+		known(w.dualEndpoint(netID, epID, fmt.Sprintf("10.%d.0.%d/24", n, 2+e/2), fmt.Sprintf("fd00:%d::%d/64", n, 2+e/2)), model.ErrConflict)
 		known(w.join(netID, epID))
 		known(w.pec(netID, epID, `[{"Proto":6,"Port":80}]`))
 		switch rnd.IntN(3) {
@@ -206,9 +205,12 @@ func checkRecords(t *testing.T, w *world) {
 		if !networks[e.NetworkID] {
 			t.Errorf("endpoint %s has no network", short(e.ID))
 		}
-		if addrs[e.V4.Addr()] {
-			t.Errorf("two endpoints have %s", e.V4.Addr())
+		for _, f := range families() {
+			a := f.address(&e).Addr()
+			if a.IsValid() && addrs[a] {
+				t.Errorf("two endpoints have %s", a)
+			}
+			addrs[a] = true
 		}
-		addrs[e.V4.Addr()] = true
 	}
 }

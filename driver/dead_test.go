@@ -29,6 +29,14 @@ func TestNetworkThatDockerRemovedWhileMybrWasAway(t *testing.T) {
 			t.Errorf("have %+v", s)
 		}
 	})
+	t.Run("its IPv6 subnet is given away", func(t *testing.T) {
+		w := newWorld(t)
+		must(t, w.dualNetwork(netA, nil, "10.1.0.0/24", "fd00:1::/64"))
+		must(t, w.dualNetwork(netB, nil, "10.2.0.0/24", "fd00:1::/80"))
+		if s := w.store.Snapshot(); len(s.Networks) != 1 || s.Networks[0].ID != netB {
+			t.Errorf("have %+v", s)
+		}
+	})
 	t.Run("it has an endpoint that is there", func(t *testing.T) {
 		w := newWorld(t)
 		must(t, create(w, netA, "LocalDefault", "10.2.0.0/24", "10.2.0.1/24"))

@@ -27,6 +27,25 @@ func calls() []call {
 	none := func(*world) {}
 	return []call{
 		{"CreateNetwork", none, func(w *world) (any, error) { return nil, w.createNetwork(netB, "10.2.0.0/24", "") }, false, false},
+		{"CreateNetwork of both families", none, func(w *world) (any, error) {
+			return nil, w.dualNetwork(netB, userOptions(ipv4.optMode(), "routed", optTrusted, "eth0"), "10.2.0.0/24", "fd00:2::/64")
+		}, false, false},
+		{"CreateEndpoint of both families", bothFamilies, func(w *world) (any, error) {
+			return nil, w.dualEndpoint(netB, ep2, "10.2.0.2/24", "fd00:2::2/64")
+		}, false, false},
+		{"Join and open", routedEndpoint, func(w *world) (any, error) {
+			return w.Join(ctx, &network.JoinRequest{NetworkID: netB, EndpointID: ep2, SandboxKey: sandbox, Options: map[string]any{
+				optPortMap: []any{map[string]any{"Proto": 6, "Port": 80}}}})
+		}, false, false},
+		{"ProgramExternalConnectivity of a sibling", siblingEndpoint, func(w *world) (any, error) {
+			return nil, w.pec(netB, ep2, port8080)
+		}, false, false},
+		{"ProgramExternalConnectivity of a way out by IPv4", siblingPorts, func(w *world) (any, error) {
+			return nil, w.publish(netA, ep1, port8080, true)
+		}, false, false},
+		{"RevokeExternalConnectivity of a sibling", siblingPorts, func(w *world) (any, error) {
+			return nil, w.RevokeExternalConnectivity(ctx, &network.RevokeExternalConnectivityRequest{NetworkID: netB, EndpointID: ep2})
+		}, true, false},
 		{"DeleteNetwork", none, func(w *world) (any, error) {
 			return nil, w.DeleteNetwork(ctx, &network.DeleteNetworkRequest{NetworkID: netA})
 		}, true, false},
@@ -55,6 +74,32 @@ func calls() []call {
 		{"DiscoverDelete", none, func(w *world) (any, error) { return nil, w.DiscoverDelete(ctx, &network.DiscoveryNotification{}) }, true, true},
 		{"GwAllocCheck", none, func(w *world) (any, error) { return w.GwAllocCheck(ctx, &GwAllocCheckRequest{}) }, false, true},
 	}
+}
+
+func bothFamilies(w *world) {
+	w.ports.hasIPv6 = true
+	must(w.t, w.dualNetwork(netB, nil, "10.2.0.0/24", "fd00:2::/64"))
+}
+
+func routedEndpoint(w *world) {
+	must(w.t, w.dualNetwork(netB, userOptions(ipv4.optMode(), "routed"), "10.2.0.0/24"))
+	must(w.t, w.dualEndpoint(netB, ep2, "10.2.0.2/24"))
+}
+
+// siblingEndpoint puts another endpoint into the sandbox of ep1, which has all its ports.
+func siblingEndpoint(w *world) {
+	bothFamilies(w)
+	must(w.t, w.pec(netA, ep1, port8080))
+	must(w.t, w.dualEndpoint(netB, ep2, "10.2.0.2/24", "fd00:2::2/64"))
+	must(w.t, w.joinSandbox(netB, ep2, sandbox))
+}
+
+// siblingPorts gives all ports to the other endpoint, though ep1 wants them.
+func siblingPorts(w *world) {
+	siblingEndpoint(w)
+	must(w.t, w.RevokeExternalConnectivity(ctx, &network.RevokeExternalConnectivityRequest{NetworkID: netA, EndpointID: ep1}))
+	must(w.t, w.pec(netB, ep2, port8080))
+	must(w.t, w.pec(netA, ep1, port8080))
 }
 
 func TestEveryCallTwice(t *testing.T) {

@@ -191,3 +191,135 @@ func TestJoin(t *testing.T) {
 	_, err = w.Join(ctx, &network.JoinRequest{NetworkID: netA, EndpointID: ep2, SandboxKey: sandbox})
 	wantErr(t, err, model.ErrNotFound, "join endpoint e2e2e2e2e2e2: the endpoint is not known to mybr on network a1a1a1a1a1a1")
 }
+
+// The addresses of an endpoint, by family.
+func TestEndpointsOfBothFamilies(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.dualNetwork(netA, nil, "10.1.0.0/24", "fd00:1::/64"))
+	must(t, w.dualNetwork(netB, nil, "fd00:2::/64"))
+	must(t, w.dualEndpoint(netA, ep1, "10.1.0.2/24", "fd00:1::2/64"))
+	must(t, w.dualEndpoint(netB, ep3, "fd00:2::ffff:ffff:ffff:ffff/64")) // no broadcast address
+	if e := w.endpointRecord(ep1); text(e.V4) != "10.1.0.2/24" || text(e.V6) != "fd00:1::2/64" {
+		t.Errorf("have %+v", e)
+	}
+	w.unchanged(func() { must(t, w.dualEndpoint(netA, ep1, "10.1.0.2/24", "fd00:1::2/64")) })
+	for _, c := range []struct {
+		net, ep   string
+		addresses []string
+		kind      error
+		text      string
+	}{
+		{netA, ep1, []string{"10.1.0.2/24", "fd00:1::3/64"}, model.ErrExists, "there is an endpoint of this ID with other settings"},
+		{netA, ep2, []string{"10.1.0.3/24", "fd00:1::2/64"}, model.ErrConflict, "address fd00:1::2 is that of endpoint e1e1e1e1e1e1"},
+		{netA, ep2, []string{"10.1.0.3/24", "fd00:1::1/64"}, model.ErrConflict, "address fd00:1::1 is that of bridge br-a1a1a1a1a1a1"},
+		{netA, ep2, []string{"10.1.0.3/24", "fd00:1::/64"}, model.ErrInvalid, "address fd00:1:: is the address of subnet fd00:1::/64 itself"},
+		{netA, ep2, []string{"10.1.0.3/24", "fd00:9::2/64"}, model.ErrInvalid, "address fd00:9::2 is not in subnet fd00:1::/64"},
+		{netA, ep2, []string{"10.1.0.3/24"}, model.ErrInvalid, "there is no IPv6 address for it: mybr needs an IPAM driver that gives one"},
+		{netB, ep2, []string{"10.1.0.3/24", "fd00:2::2/64"}, model.ErrInvalid, "address 10.1.0.3/24: network b2b2b2b2b2b2 has no IPv4"},
+	} {
+		w.unchanged(func() {
+			wantErr(t, w.dualEndpoint(c.net, c.ep, c.addresses...), c.kind, "create endpoint "+short(c.ep)+": "+c.text)
+		})
+	}
+	// A dead endpoint gives its address up in either family.
+	w.host.gone = map[string]bool{model.Endpoint{ID: ep1}.HostIface(): true}
+	must(t, w.dualEndpoint(netA, ep2, "10.1.0.3/24", "fd00:1::2/64"))
+}
+
+// A gateway is for a family that the network has a way out by; where there is none at all,
+// Docker must not look for another.
+func TestJoinByFamily(t *testing.T) {
+	const internal = "com.docker.network.internal"
+	for _, c := range []struct {
+		name               string
+		subnets, addresses []string
+		user               map[string]string
+		options            map[string]any
+		gateway4, gateway6 string
+	}{
+		{"both", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.2/24", "fd00:1::2/64"}, nil, nil, "10.1.0.1", "fd00:1::1"},
+		{"IPv4", []string{"10.1.0.0/24"}, []string{"10.1.0.2/24"}, nil, nil, "10.1.0.1", ""},
+		{"IPv6", []string{"fd00:1::/64"}, []string{"fd00:1::2/64"}, nil, nil, "", "fd00:1::1"},
+		{"routed", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.2/24", "fd00:1::2/64"},
+			userOptions(ipv4.optMode(), "routed", ipv6.optMode(), "routed"), nil, "10.1.0.1", "fd00:1::1"},
+		{"inhibited", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.2/24", "fd00:1::2/64"}, userOptions(optInhibit, "true"), nil, "10.1.0.1", "fd00:1::1"},
+		{"internal", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.2/24", "fd00:1::2/64"}, nil, map[string]any{internal: true}, "", ""},
+		{"isolated", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.1/24", "fd00:1::1/64"},
+			userOptions(ipv4.optMode(), "isolated", ipv6.optMode(), "isolated"), map[string]any{internal: true}, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.options = c.options
+			must(t, w.dualNetwork(netA, c.user, c.subnets...))
+			must(t, w.dualEndpoint(netA, ep1, c.addresses...))
+			res, err := w.Join(ctx, &network.JoinRequest{NetworkID: netA, EndpointID: ep1, SandboxKey: sandbox})
+			must(t, err)
+			if res.Gateway != c.gateway4 || res.GatewayIPv6 != c.gateway6 || res.DisableGatewayService != (c.gateway4+c.gateway6 == "") {
+				t.Errorf("have %+v", *res)
+			}
+		})
+	}
+}
+
+// The ports that a routed family opens when a container joins, whether or not it will be
+// asked to publish them.
+func TestOpenedAtJoin(t *testing.T) {
+	const ports = `[{"Proto":6,"Port":82,"HostPort":9000},{"Proto":17,"Port":81},{"Proto":6,"Port":81},{"Proto":6,"Port":80,"HostIP":"127.0.0.1"},
+		{"Proto":6,"Port":80,"HostPort":8080},{"Proto":6,"Port":90}]`
+	want := []model.PortSpan{{Proto: model.TCP, First: 80, Count: 3}, {Proto: model.TCP, First: 90, Count: 1}, {Proto: model.UDP, First: 81, Count: 1}}
+	for _, c := range []struct {
+		name, mode4, mode6 string
+		options            map[string]any
+		want               []model.PortSpan
+	}{
+		{"nat", "nat", "nat-unprotected", nil, nil},
+		{"IPv4", "routed", "nat", nil, want},
+		{"IPv6", "nat", "routed", nil, want},
+		{"internal", "routed", "routed", map[string]any{optInternal: true}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.options = c.options
+			must(t, w.dualNetwork(netA, userOptions(ipv4.optMode(), c.mode4, ipv6.optMode(), c.mode6), "10.1.0.0/24", "fd00:1::/64"))
+			must(t, w.dualEndpoint(netA, ep1, "10.1.0.2/24", "fd00:1::2/64"))
+			join := func(ports string) error {
+				_, err := w.Join(ctx, decode[network.JoinRequest](t, fmt.Sprintf(
+					`{"NetworkID":%q,"EndpointID":%q,"SandboxKey":%q,"Options":{"com.docker.network.portmap":%s}}`, netA, ep1, sandbox, ports)))
+				return err
+			}
+			w.unchanged(func() {
+				wantErr(t, join(`[{"Proto":6}]`), model.ErrInvalid, "join endpoint e1e1e1e1e1e1: the container's port is 0")
+			})
+			must(t, join(ports))
+			w.unchanged(func() { must(t, join(ports)) })
+			if have := w.endpointRecord(ep1).Open; !reflect.DeepEqual(have, c.want) {
+				t.Errorf("have %v, want %v", have, c.want)
+			}
+			must(t, w.Leave(ctx, &network.LeaveRequest{NetworkID: netA, EndpointID: ep1}))
+			if have := w.endpointRecord(ep1).Open; have != nil {
+				t.Errorf("after Leave %v are open", have)
+			}
+		})
+	}
+}
+
+func TestPortMapOfAnEndpoint(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.createNetwork(netA, "10.1.0.0/24", ""))
+	w.unchanged(func() {
+		_, err := w.CreateEndpoint(ctx, decode[network.CreateEndpointRequest](t, fmt.Sprintf(
+			`{"NetworkID":%q,"EndpointID":%q,"Interface":{"Address":"10.1.0.2/24"},"Options":{"com.docker.network.portmap":[{"Proto":1,"Port":80}]}}`, netA, ep1)))
+		wantErr(t, err, model.ErrInvalid, "create endpoint e1e1e1e1e1e1: protocol 1 has no ports that can be published: tcp, udp and sctp have")
+	})
+}
+
+// A host address means nothing where no host port is taken, and that is said.
+func TestHostAddressOfARoutedFamily(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.dualNetwork(netA, userOptions(ipv4.optMode(), "routed"), "10.1.0.0/24"))
+	must(t, w.dualEndpoint(netA, ep1, "10.1.0.2/24"))
+	w.unchanged(func() { must(t, w.pec(netA, ep1, `[{"Proto":6,"Port":80,"HostIP":"192.0.2.7","HostPort":8080}]`)) })
+	if want := []string{"endpoint e1e1e1e1e1e1: host address 192.0.2.7 of its port 80/tcp does not matter: IPv4 of its network is routed"}; !reflect.DeepEqual(w.said, want) {
+		t.Errorf("said %q", w.said)
+	}
+}

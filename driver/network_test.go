@@ -254,20 +254,152 @@ func text(v interface{ MarshalText() ([]byte, error) }) string {
 
 func TestGwAllocCheck(t *testing.T) {
 	w := newWorld(t)
-	for options, want := range map[string]string{
-		`{}`:                                   `{"SkipIPv4":false,"SkipIPv6":false}`,
-		`{"com.docker.network.internal":true}`: `{"SkipIPv4":false,"SkipIPv6":false}`,
-		`{"com.docker.network.generic":{"com.docker.network.bridge.inhibit_ipv4":"1"}}`:                                    `{"SkipIPv4":false,"SkipIPv6":false}`,
-		`{"com.docker.network.internal":true,"com.docker.network.generic":{"com.docker.network.bridge.inhibit_ipv4":"1"}}`: `{"SkipIPv4":true,"SkipIPv6":false}`,
+	const internal = `"com.docker.network.internal":true,`
+	for _, c := range []struct {
+		internal string
+		user     []string
+		v4, v6   bool
+	}{
+		{"", nil, false, false},
+		{internal, nil, false, false},
+		{"", []string{optInhibit, "1"}, false, false},
+		{internal, []string{optInhibit, "1"}, true, false},
+		{internal, []string{ipv4.optMode(), "isolated"}, true, false},
+		{internal, []string{ipv6.optMode(), "isolated"}, false, true},
+		{internal, []string{ipv4.optMode(), "isolated", ipv6.optMode(), "isolated"}, true, true},
+		{internal, []string{ipv4.optMode(), "routed", ipv6.optMode(), "nat-unprotected"}, false, false},
 	} {
+		generic, _ := json.Marshal(userOptions(c.user...))
+		options := fmt.Sprintf(`{%s"com.docker.network.enable_ipv4":true,"com.docker.network.enable_ipv6":true,"com.docker.network.generic":%s}`, c.internal, generic)
 		res, err := w.GwAllocCheck(ctx, decode[GwAllocCheckRequest](t, `{"Options":`+options+`}`))
 		must(t, err)
-		if have, _ := json.Marshal(res); string(have) != want {
-			t.Errorf("%s: have %s, want %s", options, have, want)
+		if res.SkipIPv4 != c.v4 || res.SkipIPv6 != c.v6 {
+			t.Errorf("%s: have %+v", options, *res)
 		}
 	}
 	_, err := w.GwAllocCheck(ctx, decode[GwAllocCheckRequest](t, `{"Options":`+user("foo", "")+`}`))
 	wantErr(t, err, model.ErrInvalid, "create network: option foo is not known")
+}
+
+// A host without IPv6 has all of IPv4, and says why it has no more.
+func TestHostWithoutIPv6(t *testing.T) {
+	w := newWorld(t)
+	w.noIPv6 = errors.New("ip6tables is missing")
+	w.restart()
+	const text = "IPv6 can't be had on this host: ip6tables is missing"
+	w.unchanged(func() {
+		wantErr(t, w.dualNetwork(netB, nil, "10.2.0.0/24", "fd00:2::/64"), model.ErrInvalid, "create network b2b2b2b2b2b2: "+text)
+		_, err := w.GwAllocCheck(ctx, decode[GwAllocCheckRequest](t, `{"Options":{"com.docker.network.enable_ipv6":true}}`))
+		wantErr(t, err, model.ErrInvalid, "create network: "+text)
+	})
+	must(t, w.dualNetwork(netB, userOptions(ipv6.optMode(), "routed"), "10.2.0.0/24"))
+}
+
+// What each option makes of the record.
+func TestOptionsInTheRecord(t *testing.T) {
+	type change = func(n *model.Network)
+	both := func(how func(s *model.Subnet)) change { return func(n *model.Network) { how(&n.V4); how(&n.V6) } }
+	for _, c := range []struct {
+		user []string
+		want change
+	}{
+		{nil, func(*model.Network) {}},
+		{[]string{optBridge, ""}, func(*model.Network) {}},
+		{[]string{optBridge, "lab0"}, func(n *model.Network) { n.Bridge = "lab0" }},
+		{[]string{optMTU, "0"}, func(*model.Network) {}},
+		{[]string{optMTU, "9000"}, func(n *model.Network) { n.MTU = 9000 }},
+		{[]string{optICC, "false"}, func(n *model.Network) { n.ICC = false }},
+		{[]string{optMasquerade, "F"}, both(func(s *model.Subnet) { s.Masquerade = false })},
+		{[]string{optInhibit, "true"}, func(n *model.Network) { n.V4.Address = netip.Prefix{} }},
+		{[]string{optIfacePrefix, ""}, func(*model.Network) {}},
+		{[]string{optIfacePrefix, "net"}, func(n *model.Network) { n.IfacePrefix = "net" }},
+		{[]string{optHostBinding, "::1"}, func(n *model.Network) { n.HostBinding = netip.MustParseAddr("::1") }},
+		{[]string{ipv4.optSNAT(), "192.0.2.7"}, func(n *model.Network) { n.V4.SNAT = netip.MustParseAddr("192.0.2.7") }},
+		{[]string{ipv6.optSNAT(), "2001:db8::7"}, func(n *model.Network) { n.V6.SNAT = netip.MustParseAddr("2001:db8::7") }},
+		{[]string{ipv4.optMode(), "nat"}, func(*model.Network) {}},
+		{[]string{ipv4.optMode(), "nat-unprotected"}, func(n *model.Network) { n.V4.Mode = model.ModeNATUnprotected }},
+		{[]string{ipv6.optMode(), "routed"}, func(n *model.Network) { n.V6.Mode = model.ModeRouted }},
+		{[]string{optTrusted, ""}, func(*model.Network) {}},
+		{[]string{optTrusted, "wg0:eth1:wg0"}, func(n *model.Network) { n.Trusted = []string{"eth1", "wg0"} }},
+		{[]string{optAdvertiseCount, "0", optAdvertiseInterval, "2000"}, func(*model.Network) {}}, // Docker's to act on
+		{[]string{optRoutes, "fd00:9::/64 via fd00:2::7,10.9.0.0/16"}, func(n *model.Network) {
+			n.Routes = []model.Route{
+				{Destination: netip.MustParsePrefix("fd00:9::/64"), NextHop: netip.MustParseAddr("fd00:2::7")},
+				{Destination: netip.MustParsePrefix("10.9.0.0/16")},
+			}
+		}},
+	} {
+		w := newWorld(t)
+		must(t, w.dualNetwork(netB, userOptions(c.user...), "10.2.0.0/24", "fd00:2::/64"))
+		have := w.networkRecord(netB)
+		have.BridgeMAC = model.MAC{}
+		want := model.Network{
+			ID: netB, Bridge: "br-b2b2b2b2b2b2", Owned: true, ICC: true, IfacePrefix: "eth",
+			V4: model.Subnet{
+				Prefix: netip.MustParsePrefix("10.2.0.0/24"), Gateway: netip.MustParseAddr("10.2.0.1"),
+				Address: netip.MustParsePrefix("10.2.0.1/24"), Masquerade: true, Space: "LocalDefault",
+			},
+			V6: model.Subnet{
+				Prefix: netip.MustParsePrefix("fd00:2::/64"), Gateway: netip.MustParseAddr("fd00:2::1"),
+				Address: netip.MustParsePrefix("fd00:2::1/64"), Masquerade: true, Space: "LocalDefault",
+			},
+		}
+		c.want(&want)
+		if !reflect.DeepEqual(have, want) {
+			t.Errorf("%q: have %+v\nwant %+v", c.user, have, want)
+		}
+		w.store.Close()
+	}
+}
+
+// Each family of a network has addresses of its own: as Docker sends them, what is on the
+// bridge, and the default route of the containers.
+func TestFamiliesOfANetwork(t *testing.T) {
+	for _, c := range []struct {
+		name, options, ipv4, ipv6              string
+		address4, gateway4, address6, gateway6 string
+	}{
+		{"both", `{}`, `{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24"}`, `{"Pool":"fd00:2::/64","Gateway":"fd00:2::1/64"}`,
+			"10.2.0.1/24", "10.2.0.1", "fd00:2::1/64", "fd00:2::1"},
+		{"IPv6 alone", `{}`, ``, `{"Pool":"2001:db8:2::/126","Gateway":"2001:db8:2::1/126"}`, "", "", "2001:db8:2::1/126", "2001:db8:2::1"},
+		{"/127", `{}`, ``, `{"Pool":"fd00:2::/127","Gateway":"fd00:2::/127"}`, "", "", "fd00:2::/127", "fd00:2::"},
+		{"link-local", `{}`, ``, `{"Pool":"fe80::/64","Gateway":"fe80::1/64"}`, "", "", "fe80::1/64", "fe80::1"},
+		{"auxiliary", `{}`, `{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24"}`,
+			`{"Pool":"fd00:2::/64","Gateway":"fd00:2::1/64","AuxAddresses":{"DefaultGatewayIPv6":"fd00:2::9/64"}}`,
+			"10.2.0.1/24", "10.2.0.1", "fd00:2::1/64", "fd00:2::9"},
+		{"internal", `{"com.docker.network.internal":true}`, `{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24"}`,
+			`{"Pool":"fd00:2::/64","Gateway":"fd00:2::1/64"}`, "10.2.0.1/24", "", "fd00:2::1/64", ""},
+		{"isolated, with no gateway from 28 on", isolatedBoth, `{"Pool":"10.2.0.0/31"}`, `{"Pool":"fd00:2::/64"}`, "", "", "", ""},
+		{"isolated, with the gateway of 20.10", isolatedBoth, `{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24"}`,
+			`{"Pool":"fd00:2::/64","Gateway":"fd00:2::1/64"}`, "", "", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			r := decode[network.CreateNetworkRequest](t, fmt.Sprintf(`{"NetworkID":%q,"Options":%s,"IPv4Data":[%s],"IPv6Data":[%s]}`, netB, c.options, c.ipv4, c.ipv6))
+			r.Options[ipv4.optEnable()], r.Options[ipv6.optEnable()] = c.ipv4 != "", true
+			w.host.foreign = []model.Link{{Name: "eth0", Addresses: prefixes("fe80::1/64")}}
+			must(t, w.CreateNetwork(ctx, r))
+			n := w.networkRecord(netB)
+			if have, want := []string{text(n.V4.Address), text(n.V4.Gateway), text(n.V6.Address), text(n.V6.Gateway)},
+				[]string{c.address4, c.gateway4, c.address6, c.gateway6}; !reflect.DeepEqual(have, want) {
+				t.Errorf("have %q, want %q", have, want)
+			}
+			w.unchanged(func() { must(t, w.CreateNetwork(ctx, r)) })
+		})
+	}
+}
+
+const isolatedBoth = `{"com.docker.network.internal":true,"com.docker.network.generic":{` +
+	`"com.docker.network.bridge.gateway_mode_ipv4":"isolated","com.docker.network.bridge.gateway_mode_ipv6":"isolated"}}`
+
+// An address that a bridge had before stays, in either family.
+func TestAddressesThatWereThere(t *testing.T) {
+	w := newWorld(t)
+	w.host.foreign = []model.Link{{Name: "brx", Kind: "bridge", Addresses: prefixes("10.2.0.9/24", "fe80::77/64", "fd00:2::1/64")}}
+	must(t, w.dualNetwork(netB, userOptions(optBridge, "brx"), "10.2.0.0/24", "fd00:2::/64"))
+	if n := w.networkRecord(netB); n.Owned || n.V4.AddressKept || !n.V6.AddressKept {
+		t.Errorf("have %+v", n)
+	}
 }
 
 func TestDeleteNetworkTakesItsEndpoints(t *testing.T) {

@@ -120,6 +120,68 @@ func TestWhatDockerSends(t *testing.T) {
 	}
 }
 
+// engine is what one version of Docker Engine sends for a dual-stack network and a
+// container that publishes a port of it: what differs from version to version.
+type engine struct {
+	version string
+	flags   string // of the network, beside what the user gave
+	join    string // options of the sandbox
+	pec     string // what stands before the port map
+}
+
+var engines = []engine{
+	{"20.10", `"com.docker.network.enable_ipv6":true`, `"com.docker.network.endpoint.exposedports":[{"Proto":6,"Port":80},{"Proto":6,"Port":90}],`, ``},
+	{"26.1", `"com.docker.network.enable_ipv6":true`, `"com.docker.network.endpoint.exposedports":[{"Proto":6,"Port":80}],`, ``},
+	{"28.5", `"com.docker.network.enable_ipv4":true,"com.docker.network.enable_ipv6":true`, `"com.docker.network.endpoint.exposedports":[{"Proto":6,"Port":80}],`,
+		`"com.docker.network.driver.private.no_proxy_6to4":false,`},
+	{"29", `"com.docker.network.enable_ipv4":true,"com.docker.network.enable_ipv6":true`, `"com.docker.network.endpoint.exposedports":[{"Proto":6,"Port":80}],`, ``},
+}
+
+const (
+	sentDual = `{"NetworkID":"8b2e000000000000000000000000000000000000000000000000000000000f95","Options":{FLAGS,"com.docker.network.generic":{"com.docker.network.bridge.gateway_mode_ipv6":"routed"}},
+ "IPv4Data":[{"AddressSpace":"LocalDefault","AuxAddresses":{},"Gateway":"10.198.1.1/24","Pool":"10.198.1.0/24"}],
+ "IPv6Data":[{"AddressSpace":"LocalDefault","AuxAddresses":{"DefaultGatewayIPv6":"fd00:198::9/64"},"Gateway":"fd00:198::1/64","Pool":"fd00:198::/64"}]}`
+	sentDualEndpoint = sentIDs + `,"Interface":{"Address":"10.198.1.2/24","AddressIPv6":"fd00:198::2/64","MacAddress":""},"Options":{JOIN"com.docker.network.portmap":` + sentOnePort + `}}`
+	sentOnePort      = `[{"Proto":6,"IP":"","Port":80,"HostIP":"","HostPort":18080,"HostPortEnd":18080}]`
+	sentDualJoin     = sentIDs + `,"SandboxKey":"/var/run/docker/netns/5f4f711ce5c2","Options":{JOIN"com.docker.network.portmap":` + sentOnePort + `}}`
+	sentDualPEC      = sentIDs + `,"Options":{PEC"com.docker.network.portmap":` + sentOnePort + `}}`
+)
+
+func TestWhatEachEngineSends(t *testing.T) {
+	for _, v := range engines {
+		t.Run(v.version, func(t *testing.T) {
+			w := newWorld(t)
+			w.ports.hasIPv6 = true
+			fill := strings.NewReplacer("FLAGS", v.flags, "JOIN", v.join, "PEC", v.pec)
+			if strings.Contains(v.flags, "enable_ipv4") { // these ask for gateways first
+				res, err := w.GwAllocCheck(ctx, decode[GwAllocCheckRequest](t, fill.Replace(sentDual)))
+				must(t, err)
+				if res.SkipIPv4 || res.SkipIPv6 {
+					t.Errorf("have %+v", *res)
+				}
+			}
+			must(t, w.CreateNetwork(ctx, decode[network.CreateNetworkRequest](t, fill.Replace(sentDual))))
+			e := decode[network.CreateEndpointRequest](t, fill.Replace(sentDualEndpoint))
+			made, err := w.CreateEndpoint(ctx, e)
+			must(t, err)
+			if made.Interface.Address != "" || made.Interface.AddressIPv6 != "" || made.Interface.MacAddress == "" {
+				t.Errorf("CreateEndpoint answered %+v", *made.Interface)
+			}
+			joined, err := w.Join(ctx, decode[network.JoinRequest](t, fill.Replace(sentDualJoin)))
+			must(t, err)
+			text, _ := json.Marshal(joined)
+			if want := `{"InterfaceName":{"SrcName":"veth51f6000000c","DstPrefix":"eth"},"Gateway":"10.198.1.1","GatewayIPv6":"fd00:198::9","StaticRoutes":null,"DisableGatewayService":false}`; string(text) != want {
+				t.Errorf("have %s\nwant %s", text, want)
+			}
+			must(t, w.ProgramExternalConnectivity(ctx, decode[network.ProgramExternalConnectivityRequest](t, fill.Replace(sentDualPEC))))
+			w.wantPublished(e.EndpointID, "tcp 0.0.0.0:18080 -> 10.198.1.2:80")
+			if have, want := w.endpointRecord(e.EndpointID).Open, []model.PortSpan{{Proto: model.TCP, First: 80, Count: 1}}; !reflect.DeepEqual(have, want) {
+				t.Errorf("open are %v, want %v", have, want)
+			}
+		})
+	}
+}
+
 func TestLeaveAndDeleteEndpointUndoEverything(t *testing.T) {
 	w := newWorld(t)
 	w.running()

@@ -224,7 +224,11 @@ func TestSiblingsByChance(t *testing.T) {
 			} else {
 				only4 := s.ep == ep1 && rapid.Bool().Draw(r, "only4")
 				must(t, w.publish(s.net, s.ep, ports, only4))
-				w.unchanged(func() { must(t, w.publish(s.net, s.ep, ports, only4)) })
+				once := w.shares()
+				must(t, w.publish(s.net, s.ep, ports, only4))
+				if twice := w.shares(); twice != once {
+					r.Fatalf("%s asks again for %s, and\n%sbecomes\n%s", short(s.ep), ports, once, twice)
+				}
 				asked[s.ep] = true
 			}
 			checkPorts(t, w)
@@ -243,6 +247,14 @@ func TestSiblingsByChance(t *testing.T) {
 			}
 		}
 	})
+}
+
+// shares writes what each endpoint publishes and wants.
+func (w *world) shares() (text string) {
+	for _, e := range w.store.Snapshot().Endpoints {
+		text += fmt.Sprintf("%s has %v, wants %q\n", short(e.ID), e.Ports, ways(e.Wanted))
+	}
+	return text
 }
 
 // fixedPorts is a port map whose entries don't conflict.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"reflect"
@@ -48,7 +49,8 @@ type world struct {
 	host  *fakeLinks
 	said  []string
 
-	noIPv6 error // for restart
+	noIPv6  error          // for restart
+	options map[string]any // of networks that dualNetwork makes, beside the user's
 }
 
 func newWorld(t testing.TB) *world {
@@ -265,6 +267,7 @@ func (w *world) dualNetwork(id string, user map[string]string, subnets ...string
 		generic[k] = v
 	}
 	r := &network.CreateNetworkRequest{NetworkID: id, Options: map[string]any{optGeneric: generic}}
+	maps.Copy(r.Options, w.options)
 	for _, f := range families() {
 		r.Options[f.optEnable()] = false
 	}

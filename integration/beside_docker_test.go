@@ -37,7 +37,7 @@ func TestBesideDocker(t *testing.T) {
 // besideRestart ends and starts both daemons, in every order.
 func besideRestart(t *testing.T, w *world.World) {
 	all := build(t, w)
-	beside(t, w, "at first", all)
+	undisturbed(t, w, "at first", all)
 	for _, c := range all {
 		w.Docker("update", "--restart", "always", "in-"+c.net)
 	}
@@ -54,7 +54,7 @@ func besideRestart(t *testing.T, w *world.World) {
 			all[i].place = w.Container("in-" + c.net)
 			all[i].addr = ipv4(t, all[i].place, "eth0")
 		}
-		beside(t, w, when, all)
+		undisturbed(t, w, when, all)
 	}
 	w.RestartDocker()
 	again("dockerd starts again")
@@ -67,9 +67,9 @@ func besideRestart(t *testing.T, w *world.World) {
 	again("both are killed and start again")
 }
 
-// beside checks that each city's published ports lead there, from the LAN and from the
+// undisturbed checks that each city's published ports lead there, from the LAN and from the
 // other cities, that it has a way out, and that otherwise all are isolated.
-func beside(t *testing.T, w *world.World, when string, all []city) {
+func undisturbed(t *testing.T, w *world.World, when string, all []city) {
 	t.Helper()
 	for _, to := range all {
 		for _, network := range []string{"tcp", "udp"} {

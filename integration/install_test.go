@@ -182,7 +182,7 @@ func TestForgottenNetwork(t *testing.T) {
 	}
 
 	again := []string{"network", "create", "-d", "mybr", "--subnet", "172.19.0.0/16", "-o", bridgeName + "mybr0", "n0"}
-	if r := w.DockerTry(again...); r.Code == 0 || !strings.Contains(r.Err, "bridge mybr0 is used by network "+id[:12]) {
+	if r := w.DockerTry(again...); r.Code == 0 || !strings.Contains(r.Err, "networks have same bridge name") || !strings.Contains(r.Err, "conflicts with network "+id[:12]) {
 		t.Errorf("the bridge is there: exit code %d, %s", r.Code, r.Err)
 	}
 	if said := w.Host.Run("ip", "-d", "link", "show", "mybr0"); !strings.Contains(said, "alias mybr network "+id) {

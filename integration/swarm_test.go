@@ -107,7 +107,7 @@ func swarmed(t *testing.T, w *world.World, when string, all []city, members ...s
 	for _, c := range all {
 		answered(t, when+": from "+c.net+" to the service", c.place.Get("tcp", world.HostAddr+":8090"))
 	}
-	beside(t, w, when, all)
+	undisturbed(t, w, when, all)
 }
 
 // deploy makes a service of one task in the network net and gives its container's name.

@@ -26,6 +26,7 @@ import (
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall/iptables"
+	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/reconcile"
@@ -148,7 +149,8 @@ type host struct {
 	filter     *iptables.Backend
 	ports      *hostport.Manager
 	links      *link.Applier
-	noIPv6     error         // why the host has none for networks; nil: it has
+	noIPv6     error // why the host has none for networks; nil: it has
+	firewalld  *firewalld.Applier
 	doubts     chan struct{} // holds one
 }
 
@@ -173,19 +175,21 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		links: &link.Applier{Warn: c.Log.Warnf, Prepare: func(ctx context.Context, b link.Bridge) error {
 			return settings.Apply(ctx, nil, reconcile.BridgeSettings(b))
 		}},
-		noIPv6: noIPv6,
-		doubts: make(chan struct{}, 1),
+		firewalld: &firewalld.Applier{Said: c.Log.Infof},
+		noIPv6:    noIPv6,
+		doubts:    make(chan struct{}, 1),
 	}
 	settings.Before = warnOfRouters(settings, h.links.Learned, c.Log.Warnf)
 	h.reconciler = reconcile.New(reconcile.Config{
-		Snapshot: records.Snapshot,
-		Options:  reconcile.Options{NoIPv6: noIPv6 != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark},
-		Firewall: filter,
-		Links:    h.links,
-		Sysctls:  settings,
-		Ports:    h.ports,
-		Forget:   conntrack.Forget,
-		Log:      c.Log,
+		Snapshot:  records.Snapshot,
+		Options:   reconcile.Options{NoIPv6: noIPv6 != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark},
+		Firewalld: h.firewalld,
+		Firewall:  filter,
+		Links:     h.links,
+		Sysctls:   settings,
+		Ports:     h.ports,
+		Forget:    conntrack.Forget,
+		Log:       c.Log,
 	})
 	return h, nil
 }
@@ -199,6 +203,7 @@ func (h *host) start(ctx context.Context, behind, later func(context.Context)) (
 	begun := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() { h.reconciler.Run(ctx) })
+	running.Go(func() { h.besideFirewalld(ctx) })
 	running.Go(func() {
 		select {
 		case <-h.reconciler.Ready():

@@ -53,7 +53,7 @@ func (b *bench) open(h *hall, cfg world.Config) bool {
 		if have := h.w.Docker("version", "-f", "{{.Server.Version}}"); !strings.HasPrefix(have, b.engine+".") {
 			h.t.Skipf("the machine's engine is %s", have)
 		}
-		h.w.Docker("network", "create", "-d", cfg.Driver, "warm")
+		h.w.Docker("network", "create", "-d", cfg.Driver, "--ipv6", "--subnet", "172.31.0.0/24", "--subnet", "fd00:31::/64", "warm")
 		h.w.DockerTry("run", "--rm", "--net", "warm", "-p", "9000:80", world.Image, "sysctl", "kernel.hostname")
 		h.w.Docker("network", "rm", "warm")
 	})

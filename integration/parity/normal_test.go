@@ -22,6 +22,8 @@ func randomParts() patterns {
 		{regexp.MustCompile(`\bveth[0-9a-f]{7,11}\b`), "vethX"},
 		// Made of a random MAC address (RFC 4291, appendix A).
 		{regexp.MustCompile(`\bfe80::[0-9a-f:]*ff:fe[0-9a-f:]+\b`), "fe80::EUI64"},
+		// A subnet that nobody gave is a random one of fd00::/8 (RFC 4193).
+		{regexp.MustCompile(`\bfd[0-9a-f]{2}:[0-9a-f]{1,4}:[0-9a-f]{1,4}::`), "ULA::"},
 		{regexp.MustCompile(`/tmp/mybr-test-[^/ ]+/world-\d+`), "DIR"},
 		// Of a port published in both families, either may be found taken first.
 		{regexp.MustCompile(`Bind for :::`), "Bind for 0.0.0.0:"},

@@ -225,8 +225,13 @@ func (s *stage) resolveAddr(text string) (string, error) {
 }
 
 func (s *stage) placeholder(inside string) (string, error) {
-	if words := strings.Fields(inside); words[0] == "port" {
+	switch words := strings.Fields(inside); words[0] {
+	case "port":
 		return s.published(words[1], words[2])
+	case "ll":
+		return s.linkLocal(words[1], words[2])
+	case "mac":
+		return s.station(words[1], words[2])
 	}
 	container, network, _ := strings.Cut(inside, "@")
 	name, six := strings.CutSuffix(container, "6")
@@ -309,7 +314,7 @@ func (s *stage) reach(rows ...row) {
 			defer all.Done()
 			s.t.do(func() {
 				for i, o := range p.Probe(probes...) {
-					s.fact(keys[i], outcome(probes[i], o))
+					s.fact(keys[i], normal(outcome(probes[i], o)))
 				}
 			})
 		}()

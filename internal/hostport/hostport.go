@@ -1,8 +1,8 @@
 // Package hostport reserves host ports with sockets that it holds, so that nobody
 // else can take them, and carries on those sockets the traffic that NAT can't: from
-// the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from IPv6 to
-// IPv4 containers. There is no process for each port: a port costs one socket and,
-// once it is carried, one goroutine.
+// the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from one address
+// family to containers of the other. There is no process for each port: a port costs
+// one socket and, once it is carried, one goroutine.
 //
 // Be aware: a port that is reserved drops what arrives (a socket filter) until Apply
 // adopts it. Connections that were being carried end with the process; translated

@@ -100,16 +100,20 @@ func openSockets(t testing.TB) int {
 	return n
 }
 
-// containerAddr is the address of the host that withContainer makes.
-const containerAddr = "172.30.0.2"
+// The addresses of the host that withContainer makes.
+const (
+	containerAddr  = "172.30.0.2"
+	containerAddr6 = "fd00:30::2"
+)
 
-// withContainer wires a namespace that plays a container to the process's own.
+// withContainer wires a namespace that plays a container to the process's own. Where its
+// IPv6 address is asked, that is to be warmed up.
 func withContainer(t *testing.T) (host, container *nettest.Host) {
 	t.Helper()
 	host = nettest.Process(t)
 	container = host.Peer("container")
-	host.Connect(nettest.End{Name: "vh0", Addresses: []string{"172.30.0.1/24"}},
-		container, nettest.End{Name: "eth0", Addresses: []string{containerAddr + "/24"}})
+	host.Connect(nettest.End{Name: "vh0", Addresses: []string{"172.30.0.1/24", "fd00:30::1/64", "fe80::30:1/64"}},
+		container, nettest.End{Name: "eth0", Addresses: []string{containerAddr + "/24", containerAddr6 + "/64", "fe80::30:2/64"}})
 	warm(t, host, container, containerAddr)
 	return host, container
 }
@@ -150,10 +154,10 @@ func request(proto model.Proto, ip string, first, last, to int) model.PortReques
 	switch {
 	case ip == "":
 		req.V4, req.V6 = way("0.0.0.0"), way("::")
-	case strings.Contains(ip, ":"):
-		req.V6 = way(ip)
-	default:
+	case netip.MustParseAddr(ip).Unmap().Is4():
 		req.V4 = way(ip)
+	default:
+		req.V6 = way(ip)
 	}
 	return req
 }

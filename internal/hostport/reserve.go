@@ -86,14 +86,15 @@ func ways(req model.PortRequest) []model.Way {
 	return all
 }
 
-// unmapped is the request with IPv4 host addresses as such.
+// unmapped is the request with an IPv4 host address as such.
 func unmapped(req model.PortRequest) model.PortRequest {
-	req.V4.Host, req.V6.Host = req.V4.Host.Unmap(), req.V6.Host.Unmap()
+	req.V4.Host = req.V4.Host.Unmap()
 	return req
 }
 
 // check refuses what could never be published. A container must be one: dialling
-// an unspecified or loopback address would reach the host itself.
+// an unspecified or loopback address would reach the host itself. Its family is its own
+// affair.
 func check(req model.PortRequest) error {
 	all := ways(req)
 	if len(all) == 0 {
@@ -108,7 +109,7 @@ func check(req model.PortRequest) error {
 			return fmt.Errorf("publish %s of a container: %w container address", c, model.ErrInvalid)
 		case req.Last < req.First || req.First == 0 && req.Last != 0:
 			return fmt.Errorf("publish %s/%s: %w host ports %d-%d", c, req.Proto, model.ErrInvalid, req.First, req.Last)
-		case w.Host.IsMulticast():
+		case w.Host.IsMulticast(), w == req.V6 && w.Host.Unmap().Is4(), w == req.V4 && !w.Host.Unmap().Is4():
 			return fmt.Errorf("publish %s/%s: %w host address %s", c, req.Proto, model.ErrInvalid, w.Host)
 		}
 	}

@@ -164,6 +164,10 @@ func TestErrorsSayWhatDockerSays(t *testing.T) {
 		{request(1, "", 5, 5, 80), "publish protocol 1 port 80: invalid: only tcp, udp and sctp have ports", model.ErrInvalid, "[]"},
 		{model.PortRequest{Proto: model.TCP, V4: model.Way{Host: netip.IPv4Unspecified(), Container: netip.MustParseAddrPort("0.0.0.0:80")}}, "publish 0.0.0.0:80 of a container: invalid container address", model.ErrInvalid, "[]"},
 		{model.PortRequest{Proto: model.TCP, V4: model.Way{Host: netip.IPv4Unspecified(), Container: netip.MustParseAddrPort("[::ffff:127.0.0.1]:80")}}, "publish [::ffff:127.0.0.1]:80 of a container: invalid container address", model.ErrInvalid, "[]"},
+		{model.PortRequest{Proto: model.TCP, V4: model.Way{Host: netip.IPv6Unspecified(), Container: at(80)}}, "publish 172.30.0.2:80/tcp: invalid host address ::", model.ErrInvalid, "[]"},
+		{model.PortRequest{Proto: model.TCP, V6: model.Way{Host: netip.IPv4Unspecified(), Container: at(80)}}, "publish 172.30.0.2:80/tcp: invalid host address 0.0.0.0", model.ErrInvalid, "[]"},
+		{model.PortRequest{Proto: model.TCP, V6: model.Way{Host: netip.MustParseAddr("::ffff:127.0.0.1"), Container: at(80)}}, "publish 172.30.0.2:80/tcp: invalid host address ::ffff:127.0.0.1", model.ErrInvalid, "[]"},
+		{model.PortRequest{Proto: model.TCP}, "publish a tcp port: invalid: no host address", model.ErrInvalid, "[]"},
 		{request(model.TCP, "", 5, 5, 0), "publish 172.30.0.2:0 of a container: invalid container address", model.ErrInvalid, "[]"},
 	} {
 		// Another request that could be served shows that nothing of the call stays.

@@ -132,7 +132,7 @@ func TestShunningManyLinks(t *testing.T) {
 	container.Echo("tcp4", "0.0.0.0:80")
 	m := start(t, Config{})
 	want := publish(t, m, request(model.TCP, "0.0.0.0", 8080, 8080, 80))
-	for n := range 100 {
+	for n := range 20 {
 		name := fmt.Sprint("jail", n)
 		host.Run("ip", "link", "add", name, "type", "bridge")
 		want.Shun = append(want.Shun, name)

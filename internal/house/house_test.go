@@ -53,7 +53,7 @@ func packages(t *testing.T) []pkg {
 // leaves may know the model, and nothing else of the project.
 var leaves = []string{
 	"internal/link", "internal/firewall", "internal/firewall/iptables", "internal/hostport",
-	"internal/conntrack", "internal/sysctl",
+	"internal/conntrack", "internal/sysctl", "internal/firewalld",
 }
 
 // rooms says which rooms of the house each room may enter.
@@ -100,6 +100,7 @@ var homes = map[string][]string{
 	"github.com/sirupsen/logrus":           {"cmd", "plugin", "internal/reconcile"},
 	"github.com/spf13/cobra":               {"cmd"},
 	"github.com/coreos/go-systemd/v22":     {"plugin"},
+	"github.com/godbus/dbus/v5":            {"internal/firewalld"},
 }
 
 func TestOneDependencyOneRoom(t *testing.T) {

@@ -156,10 +156,14 @@ func (p *pass) needAddress(index int, a netip.Prefix, b Bridge) error {
 			return err
 		}
 	}
-	if err := addAddress(index, a); err != nil {
-		return fmt.Errorf("add address %s: %w", a, err)
+	err = addAddress(index, a)
+	switch {
+	case err == nil:
+		return nil
+	case a.Addr().Is6() && b.MTU != 0 && b.MTU < minMTU6:
+		return fmt.Errorf("add address %s: IPv6 needs an MTU of at least %d, have %d: %w", a, minMTU6, b.MTU, err)
 	}
-	return nil
+	return fmt.Errorf("add address %s: %w", a, err)
 }
 
 // kernels reports whether it is a link-local address that the kernel has given the link:

@@ -94,6 +94,21 @@ func TestPrepareFails(t *testing.T) {
 	}
 }
 
+func TestMTUThatIsTooSmallForIPv6(t *testing.T) {
+	h := nettest.New(t)
+	br := bridge(1)
+	br.MTU = minMTU6 - 1
+	want := "bridge mybr1: add address fd00:21::1/64: IPv6 needs an MTU of at least 1280, have 1279: invalid argument"
+	if errs := refused(t, nil, set([]Bridge{br})); fmt.Sprint(errs[br.Name]) != want {
+		t.Errorf("have %v\nwant %s", errs[br.Name], want)
+	}
+	br.MTU = minMTU6
+	apply(t, nil, set([]Bridge{br}))
+	if text := dumpText(t, h); !strings.Contains(text, "fd00:21::1/64") {
+		t.Error(text)
+	}
+}
+
 // An address on a bridge without ports can be bound at once, its route is the one that
 // ip(8) makes, and a link-local gateway is beside the kernel's own address.
 func TestIPv6AddressIsUsableAtOnce(t *testing.T) {

@@ -21,6 +21,9 @@ const (
 // linux/if_ether.h).
 const defaultMTU = 1500
 
+// minMTU6 is the least with which a link has IPv6, in bytes (RFC 8200, section 5).
+const minMTU6 = 1280
+
 // change is what one RTM_NEWLINK message alters of a link; zero fields stay as they are.
 type change struct {
 	name   string

@@ -20,6 +20,7 @@ import (
 
 	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
@@ -52,14 +53,15 @@ type Applier[T any] interface {
 
 // Config is what a Reconciler works with. Every field is needed, save Options.
 type Config struct {
-	Snapshot func() model.Snapshot
-	Options  Options
-	Firewall Applier[firewall.Policy]
-	Links    Applier[link.Set]
-	Sysctls  Applier[sysctl.Set]
-	Ports    Applier[hostport.Set]
-	Forget   func(ctx context.Context, c conntrack.Change) error
-	Log      logrus.FieldLogger
+	Snapshot  func() model.Snapshot
+	Firewalld Applier[firewalld.Set]
+	Options   Options
+	Firewall  Applier[firewall.Policy]
+	Links     Applier[link.Set]
+	Sysctls   Applier[sysctl.Set]
+	Ports     Applier[hostport.Set]
+	Forget    func(ctx context.Context, c conntrack.Change) error
+	Log       logrus.FieldLogger
 }
 
 // Reconciler runs the passes, one at a time.
@@ -70,12 +72,13 @@ type Reconciler struct {
 	log      logrus.FieldLogger
 
 	// Touched by passes only.
-	firewall step[firewall.Policy]
-	links    step[link.Set]
-	sysctls  step[sysctl.Set]
-	ports    step[hostport.Set]
-	led      *hostport.Set // what the packet filter was last known to lead to; nil: unknown
-	lodged   []link.Veth   // the endpoints there were when flows of the gone were last forgotten
+	firewalld step[firewalld.Set]
+	firewall  step[firewall.Policy]
+	links     step[link.Set]
+	sysctls   step[sysctl.Set]
+	ports     step[hostport.Set]
+	led       *hostport.Set // what the packet filter was last known to lead to; nil: unknown
+	lodged    []link.Veth   // the endpoints there were when flows of the gone were last forgotten
 
 	wake  chan struct{} // a pass is wanted; holds one
 	ready chan struct{} // closed when the first pass has ended
@@ -99,12 +102,13 @@ type pass struct {
 func New(c Config) *Reconciler {
 	return &Reconciler{
 		snapshot: c.Snapshot, options: c.Options, forget: c.Forget, log: c.Log,
-		firewall: step[firewall.Policy]{name: "firewall", applier: c.Firewall, hint: " (does another program hold /run/xtables.lock?)"},
-		links:    step[link.Set]{name: "links", applier: c.Links},
-		sysctls:  step[sysctl.Set]{name: "sysctls", applier: c.Sysctls},
-		ports:    step[hostport.Set]{name: "host ports", applier: c.Ports},
-		wake:     make(chan struct{}, 1),
-		ready:    make(chan struct{}),
+		firewalld: step[firewalld.Set]{name: "firewalld", applier: c.Firewalld, hint: " (does `firewall-cmd --state` answer?)"},
+		firewall:  step[firewall.Policy]{name: "firewall", applier: c.Firewall, hint: " (does another program hold /run/xtables.lock?)"},
+		links:     step[link.Set]{name: "links", applier: c.Links},
+		sysctls:   step[sysctl.Set]{name: "sysctls", applier: c.Sysctls},
+		ports:     step[hostport.Set]{name: "host ports", applier: c.Ports},
+		wake:      make(chan struct{}, 1),
+		ready:     make(chan struct{}),
 	}
 }
 
@@ -229,8 +233,8 @@ func (r *Reconciler) pass(ctx context.Context) (failed bool) {
 	})
 	var other error
 	p.links, other = split(errs.links)
-	p.err = errors.Join(err, errs.firewall, other, errs.sysctls)
-	err = errors.Join(err, errs.firewall, errs.links, errs.sysctls, errs.ports)
+	p.err = errors.Join(err, errs.firewalld, errs.firewall, other, errs.sysctls)
+	err = errors.Join(err, errs.firewalld, errs.firewall, errs.links, errs.sysctls, errs.ports)
 	if err != nil {
 		r.log.WithError(err).Warn("the host does not match what is recorded; trying again")
 	}
@@ -242,16 +246,21 @@ func (r *Reconciler) pass(ctx context.Context) (failed bool) {
 }
 
 // failures is what the steps of one pass failed with.
-type failures struct{ firewall, links, sysctls, ports error }
+type failures struct{ firewalld, firewall, links, sysctls, ports error }
 
 // apply makes the host match want, all of it if there is doubt about what it matched.
 //
-// Rules come before the links they guard. Addresses and ports come last: a port is
+// What may flush rules comes before them. Rules come before the links they guard. Addresses and ports come last: a port is
 // served when what leads to it is there, and when flows are forgotten that began before:
 // those would go past the rules to the process, from wherever they come.
 func (r *Reconciler) apply(ctx context.Context, want Host, doubt bool) (errs failures) {
 	if doubt {
 		r.firewall.have, r.links.have, r.sysctls.have, r.ports.have = nil, nil, nil, nil
+		r.firewalld.have = nil
+	}
+	errs.firewalld = run(ctx, r, &r.firewalld, want.Firewalld)
+	if r.firewalld.full { // it may have reloaded, which flushes every rule
+		r.firewall.have = nil
 	}
 	errs.firewall = run(ctx, r, &r.firewall, want.Firewall)
 	errs.links = run(ctx, r, &r.links, want.Links)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
@@ -57,11 +58,12 @@ type harness struct {
 	snapshot model.Snapshot
 	changes  []conntrack.Change
 
-	firewall recorder[firewall.Policy]
-	links    recorder[link.Set]
-	sysctls  recorder[sysctl.Set]
-	ports    recorder[hostport.Set]
-	r        *Reconciler
+	firewalld recorder[firewalld.Set]
+	firewall  recorder[firewall.Policy]
+	links     recorder[link.Set]
+	sysctls   recorder[sysctl.Set]
+	ports     recorder[hostport.Set]
+	r         *Reconciler
 }
 
 func (h *harness) note(s string) {
@@ -88,6 +90,7 @@ func (h *harness) set(s model.Snapshot) {
 // start runs a reconciler in the test's bubble of time until the test ends.
 func start(t *testing.T) *harness {
 	h := &harness{}
+	h.firewalld = recorder[firewalld.Set]{name: "firewalld", h: h}
 	h.firewall = recorder[firewall.Policy]{name: "firewall", h: h}
 	h.links = recorder[link.Set]{name: "links", h: h}
 	h.sysctls = recorder[sysctl.Set]{name: "sysctls", h: h}
@@ -100,7 +103,7 @@ func start(t *testing.T) *harness {
 			defer h.mu.Unlock()
 			return h.snapshot
 		},
-		Firewall: &h.firewall, Links: &h.links, Sysctls: &h.sysctls, Ports: &h.ports,
+		Firewalld: &h.firewalld, Firewall: &h.firewall, Links: &h.links, Sysctls: &h.sysctls, Ports: &h.ports,
 		Forget: func(_ context.Context, c conntrack.Change) error {
 			if len(c.Came)+len(c.Gone) > 0 {
 				h.changes = append(h.changes, c)
@@ -123,7 +126,7 @@ func TestFirstPassIsFullAndLaterOnesOnlyWhatChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		<-h.r.Ready()
-		if got, want := h.took(), "firewall full, links full, sysctls full, ports full"; got != want {
+		if got, want := h.took(), "firewalld full, firewall full, links full, sysctls full, ports full"; got != want {
 			t.Fatalf("first pass: %s, want %s", got, want)
 		}
 		if err := h.r.Sync(t.Context()); err != nil || h.took() != "" {
@@ -133,7 +136,7 @@ func TestFirstPassIsFullAndLaterOnesOnlyWhatChanged(t *testing.T) {
 		if err := h.r.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := h.took(), "firewall delta, links delta, sysctls delta, ports delta"; got != want {
+		if got, want := h.took(), "firewalld delta, firewall delta, links delta, sysctls delta, ports delta"; got != want {
 			t.Fatalf("changed: %s, want %s", got, want)
 		}
 		s := snapshot()
@@ -148,7 +151,7 @@ func TestFirstPassIsFullAndLaterOnesOnlyWhatChanged(t *testing.T) {
 		if err := h.r.Resync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := h.took(), "firewall full, links full, sysctls full, ports full"; got != want {
+		if got, want := h.took(), "firewalld full, firewall full, links full, sysctls full, ports full"; got != want {
 			t.Fatalf("resync: %s, want %s", got, want)
 		}
 	})
@@ -169,7 +172,7 @@ func TestFailedDifferenceIsAppliedInFullInTheSamePass(t *testing.T) {
 		if err := h.r.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := h.took(), "firewall delta, firewall full, links delta, sysctls delta, ports delta"; got != want {
+		if got, want := h.took(), "firewalld delta, firewall delta, firewall full, links delta, sysctls delta, ports delta"; got != want {
 			t.Fatalf("%s, want %s", got, want)
 		}
 	})
@@ -273,7 +276,7 @@ func TestRequestsThatArriveTogetherShareOnePass(t *testing.T) {
 		synctest.Wait()
 		close(block)
 		wg.Wait()
-		if n := strings.Count(h.took(), "firewall"); n != 2 || most != 1 {
+		if n := strings.Count(h.took(), "firewall "); n != 2 || most != 1 {
 			t.Errorf("20 requests took %d passes, %d at once; want 2, one at a time", n, most)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
@@ -15,10 +16,11 @@ import (
 
 // Host is everything that mybr wants true of the host.
 type Host struct {
-	Firewall firewall.Policy
-	Links    link.Set
-	Sysctls  sysctl.Set
-	Ports    hostport.Set
+	Firewalld firewalld.Set
+	Firewall  firewall.Policy
+	Links     link.Set
+	Sysctls   sysctl.Set
+	Ports     hostport.Set
 }
 
 // Options is what Render goes by besides the records: how the process was started, and
@@ -42,13 +44,15 @@ func Render(s model.Snapshot, o Options) Host {
 	h.Firewall.Accept = o.Accept
 	networks := make(map[string]model.Network, len(s.Networks))
 	for _, n := range s.Networks {
-		if o.NoIPv6 {
-			n.V6 = model.Subnet{}
+		if o.NoIPv6 && n.V6.Prefix.IsValid() {
+			n.V6 = model.Subnet{Mode: model.ModeIsolated} // nothing could filter what containers still send
 		}
 		networks[n.ID] = n
 		h.Links.Bridges = append(h.Links.Bridges, renderBridge(n))
 		h.Firewall.Networks = append(h.Firewall.Networks, renderPolicy(n, o))
 		renderSysctls(h.Sysctls, n)
+		h.Firewalld.Interfaces = append(h.Firewalld.Interfaces, n.Bridge)
+		h.Firewalld.Forward = h.Firewalld.Forward || entered(n, o)
 		if n.Internal {
 			h.Ports.Shun = append(h.Ports.Shun, n.Bridge)
 		}
@@ -73,6 +77,13 @@ func Render(s model.Snapshot, o Options) Host {
 	}
 	h.sort()
 	return h
+}
+
+// entered reports whether connections come into the network that no published port has
+// led there.
+func entered(n model.Network, o Options) bool {
+	direct := func(m model.Mode) bool { return m == model.ModeRouted || m == model.ModeNATUnprotected }
+	return o.DirectRouting || o.Accept != (firewall.Mark{}) || len(n.Trusted) > 0 || direct(n.V4.Mode) || direct(n.V6.Mode)
 }
 
 // withoutIPv6 is an endpoint with its IPv4 address alone, and the ports that lead there
@@ -175,6 +186,7 @@ func renderEndpointSysctls(set sysctl.Set, n model.Network, e model.Endpoint) {
 }
 
 func (h *Host) sort() {
+	slices.Sort(h.Firewalld.Interfaces)
 	slices.SortFunc(h.Links.Bridges, func(a, b link.Bridge) int { return cmp.Compare(a.Name, b.Name) })
 	slices.Sort(h.Ports.Shun)
 	slices.SortFunc(h.Links.Veths, func(a, b link.Veth) int { return cmp.Compare(a.Host, b.Host) })

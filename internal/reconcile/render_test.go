@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
@@ -47,6 +48,7 @@ func snapshot() model.Snapshot {
 
 func TestRender(t *testing.T) {
 	want := Host{
+		Firewalld: firewalld.Set{Interfaces: []string{"br-4f2a1b3c4d5e"}},
 		Firewall: firewall.Policy{
 			Networks: []firewall.Network{{
 				ID: "4f2a1b3c4d5e6f708192a3b4c5d6e7f8", Bridge: "br-4f2a1b3c4d5e", ICC: true,

@@ -53,7 +53,7 @@ func TestPassEndsThoughALockIsHeldForEver(t *testing.T) {
 			t.Error("Sync still waits")
 			return
 		}
-		if got, want := h.took(), "links delta, sysctls delta, ports delta"; got != want {
+		if got, want := h.took(), "firewalld delta, links delta, sysctls delta, ports delta"; got != want {
 			t.Errorf("the other steps: %s, want %s", got, want)
 		}
 		lock.held = false
@@ -73,7 +73,7 @@ func TestPanicInAPassIsItsError(t *testing.T) {
 		if err := h.r.Sync(t.Context()); err == nil || !strings.Contains(err.Error(), "links: mybr crashed in it (see its log): no such bridge") {
 			t.Errorf("Sync: %v", err)
 		}
-		if got, want := h.took(), "firewall delta, links delta, links full, sysctls full, ports full"; got != want {
+		if got, want := h.took(), "firewalld delta, firewall delta, links delta, links full, sysctls full, ports full"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 		h.links.failWith(nil)

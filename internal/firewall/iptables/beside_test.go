@@ -52,6 +52,7 @@ func TestJumpsFindTheirPlace(t *testing.T) {
 		{"drop before and after", "-F FORWARD\n-A FORWARD -j DROP", "-A FORWARD -j DROP", "-j MYBR-FORWARD|-j DROP|-j DROP", "-j MYBR-ISOLATE|-j RETURN"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 				k.docker2010(h)
 				k.do(h, c.before)

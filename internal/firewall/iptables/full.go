@@ -70,8 +70,9 @@ func (s *side) applyFull(ctx context.Context, want firewall.Policy, lead lead) e
 	use := choose(all, lead.legacy)
 	var h hint
 	if len(want.Networks) > 0 {
-		_, stage2 := use.chain("filter", dockerStage2)
-		h = hint{use: use.variant, facts: facts{stage2}}
+		_, one := use.chain("filter", dockerStage1)
+		_, two := use.chain("filter", dockerStage2)
+		h = hint{use: use.variant, facts: facts{one && two}}
 		if err := s.fill(ctx, use, want, h.facts); err != nil {
 			return err
 		}
@@ -144,7 +145,7 @@ func settled(f found, lead lead) bool {
 // fill makes mybr's chains of a variant bring the policy about, and the jumps lead
 // there. Chains that do it already are left alone, and with them their counters.
 func (s *side) fill(ctx context.Context, f found, want firewall.Policy, known facts) error {
-	edits := f.edits(s.fam.jumps(want))
+	edits := f.edits(append(s.fam.jumps(want), f.misplaced()...))
 	var input strings.Builder
 	for _, t := range s.fam.render(want, known) {
 		var lines strings.Builder

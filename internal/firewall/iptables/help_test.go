@@ -20,8 +20,9 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Each example makes a namespace and runs dozens of commands.
-	for name, value := range map[string]string{"rapid.checks": "20", "rapid.nofailfile": "true"} {
+	// Each example makes a namespace and runs dozens of commands; most tests wait for
+	// packets that must not come.
+	for name, value := range map[string]string{"rapid.checks": "20", "rapid.nofailfile": "true", "test.parallel": "6"} {
 		if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, name) }) {
 			if err := flag.Set(name, value); err != nil {
 				panic(err)
@@ -236,4 +237,53 @@ func (k kind) docker2010(h *nettest.Host) {
 		-t nat -A DOCKER -i docker0 -j RETURN
 		-t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8017 -j DNAT --to-destination 172.17.0.2:80
 	`)
+}
+
+// docker285 is docker2010 as Docker 28.5 has it.
+func (k kind) docker285(h *nettest.Host) {
+	k.do(h, `
+		-P FORWARD DROP
+		-N DOCKER
+		-N DOCKER-BRIDGE
+		-N DOCKER-CT
+		-N DOCKER-FORWARD
+		-N DOCKER-ISOLATION-STAGE-1
+		-N DOCKER-ISOLATION-STAGE-2
+		-N DOCKER-USER
+		-A FORWARD -j DOCKER-USER
+		-A FORWARD -j DOCKER-FORWARD
+		-A DOCKER-FORWARD -j DOCKER-CT
+		-A DOCKER-FORWARD -j DOCKER-ISOLATION-STAGE-1
+		-A DOCKER-FORWARD -j DOCKER-BRIDGE
+		-A DOCKER-FORWARD -i docker0 -j ACCEPT
+		-A DOCKER-CT -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+		-A DOCKER-BRIDGE -o docker0 -j DOCKER
+		-A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp --dport 80 -j ACCEPT
+		-A DOCKER ! -i docker0 -o docker0 -j DROP
+		-A DOCKER-ISOLATION-STAGE-1 -i docker0 ! -o docker0 -j DOCKER-ISOLATION-STAGE-2
+		-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP
+		-t raw -A PREROUTING -d 172.17.0.2/32 ! -i docker0 -j DROP
+		-t nat -N DOCKER
+		-t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+		-t nat -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+		-t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+		-t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8017 -j DNAT --to-destination 172.17.0.2:80
+	`)
+}
+
+// dockers are the layouts of Docker's chains: that of 20.10, which has no DOCKER-USER
+// for IPv6, and that of 28.5.
+func (k kind) dockers() map[string]func(*nettest.Host) {
+	return map[string]func(*nettest.Host){
+		"20.10": k.docker2010,
+		"20.10, no DOCKER-USER": func(h *nettest.Host) {
+			k.docker2010(h)
+			k.do(h, "-D FORWARD -j DOCKER-USER\n-F DOCKER-USER\n-X DOCKER-USER")
+		},
+		"28.5": k.docker285,
+		"28.5, no DOCKER-USER": func(h *nettest.Host) {
+			k.docker285(h)
+			k.do(h, "-D FORWARD -j DOCKER-USER\n-X DOCKER-USER")
+		},
+	}
 }

@@ -18,57 +18,113 @@ import (
 	"github.com/mybr/mybr/internal/nettest"
 )
 
-// policies draws valid policies of up to four networks and their ports.
-func policies() *rapid.Generator[firewall.Policy] {
+// policies draws valid policies of up to four networks, their ports and openings.
+func policies() *rapid.Generator[firewall.Policy] { return after(firewall.Policy{}) }
+
+// after draws policies of which many networks are as they were.
+func after(was firewall.Policy) *rapid.Generator[firewall.Policy] {
 	return rapid.Custom(func(t *rapid.T) firewall.Policy {
 		var p firewall.Policy
+		old := len(was.Networks) > 0 && rapid.IntRange(0, 3).Draw(t, "old") > 0
 		for i := range 4 {
-			if rapid.Bool().Draw(t, "there") {
-				p.Networks = append(p.Networks, drawNetwork(t, i))
+			if !rapid.Bool().Draw(t, "there") {
+				continue
 			}
+			n := drawNetwork(t, i)
+			if j := slices.IndexFunc(was.Networks, func(w firewall.Network) bool { return w.Bridge == n.Bridge }); j >= 0 && old {
+				n = was.Networks[j]
+			}
+			p.Networks = append(p.Networks, n)
+		}
+		if p.Accept = was.Accept; !old && rapid.IntRange(0, 4).Draw(t, "mark") == 0 {
+			p.Accept = firewall.Mark{Value: 1, Mask: rapid.SampledFrom([]uint32{1, 1<<32 - 1}).Draw(t, "mask")}
 		}
 		free := map[model.Proto]int{model.TCP: 1, model.UDP: 1, model.SCTP: 1}
 		for _, n := range p.Networks {
-			for range rapid.IntRange(0, 4).Draw(t, "ports") {
-				p.Ports = append(p.Ports, drawPort(t, n, free))
+			for _, f := range []firewall.Family{n.V4, n.V6} {
+				if n.Internal || !f.Prefix.IsValid() {
+					continue
+				}
+				for range rapid.IntRange(0, 3).Draw(t, "ports") {
+					p.Ports = append(p.Ports, drawPort(t, n, f, free))
+				}
+				if f.Direct == firewall.DirectOpenings || f.Direct == firewall.DirectRouted {
+					for range rapid.IntRange(0, 3).Draw(t, "openings") {
+						p.Openings = append(p.Openings, drawOpening(t, n, f))
+					}
+				}
 			}
 		}
+		slices.SortFunc(p.Openings, func(a, b firewall.Opening) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		p.Openings = slices.Compact(p.Openings)
 		return p
 	})
 }
 
 func drawNetwork(t *rapid.T, i int) firewall.Network {
 	n := network(fmt.Sprintf("br%d", i), fmt.Sprintf("172.%d.0.0/16", 18+i))
-	for _, b := range []*bool{&n.Internal, &n.ICC, &n.V4.Masquerade, &n.V4.Hairpin} {
-		*b = rapid.Bool().Draw(t, "option")
+	n = dual(firewall.Policy{Networks: []firewall.Network{n}}).Networks[0]
+	n.Internal, n.ICC = rapid.Bool().Draw(t, "internal"), rapid.Bool().Draw(t, "icc")
+	off := rapid.SampledFrom([]int{0, 0, 0, 4, 6}).Draw(t, "off")
+	for which, f := range map[int]*firewall.Family{4: &n.V4, 6: &n.V6} {
+		if which == off {
+			*f = firewall.Family{}
+		}
 	}
-	if rapid.IntRange(0, 3).Draw(t, "snat") == 0 {
-		n.V4.SNAT = netip.MustParseAddr("192.0.2.1")
+	for _, f := range []*firewall.Family{&n.V4, &n.V6} {
+		if !f.Prefix.IsValid() {
+			continue
+		}
+		f.Direct = rapid.SampledFrom([]firewall.Direct{firewall.DirectNone, firewall.DirectOpenings, firewall.DirectRouted, firewall.DirectAll}).Draw(t, "direct")
+		f.Masquerade, f.Hairpin = rapid.Bool().Draw(t, "masquerade"), rapid.Bool().Draw(t, "hairpin")
+		if rapid.IntRange(0, 3).Draw(t, "snat") == 0 {
+			f.SNAT = netip.MustParseAddr("192.0.2.1")
+			if f.Prefix.Addr().Is6() {
+				f.SNAT = sixth(f.SNAT)
+			}
+		}
 	}
 	return n
 }
 
 // drawPort draws a binding behind all that were drawn before, so that none overlap.
-func drawPort(t *rapid.T, n firewall.Network, free map[model.Proto]int) firewall.Port {
+func drawPort(t *rapid.T, n firewall.Network, f firewall.Family, free map[model.Proto]int) firewall.Port {
 	proto := rapid.SampledFrom([]model.Proto{model.TCP, model.UDP, model.SCTP}).Draw(t, "proto")
-	first := free[proto] + rapid.IntRange(0, 5000).Draw(t, "gap")
+	first := free[proto] + rapid.IntRange(0, 5000).Draw(t, "gap")%(65000-free[proto])
 	count := rapid.SampledFrom([]int{1, 1, 2, 100}).Draw(t, "count")
 	free[proto] = first + count
 	to := rapid.SampledFrom([]int{first, 1, 65536 - count}).Draw(t, "to")
-	host := rapid.SampledFrom([]string{"0.0.0.0", "192.0.2.1"}).Draw(t, "host")
+	host := netip.MustParseAddr(rapid.SampledFrom([]string{"0.0.0.0", "192.0.2.1"}).Draw(t, "host"))
+	if f.Prefix.Addr().Is6() {
+		host = sixth(host)
+	}
 	return firewall.Port{Bridge: n.Bridge, ICC: n.ICC, PortBinding: model.PortBinding{
 		Proto: proto, Count: uint16(count),
-		Host:      netip.AddrPortFrom(netip.MustParseAddr(host), uint16(first)),
-		Container: netip.AddrPortFrom(n.V4.Prefix.Addr().Next().Next(), uint16(to)),
+		Host:      netip.AddrPortFrom(host, uint16(first)),
+		Container: netip.AddrPortFrom(f.Prefix.Addr().Next().Next(), uint16(to)),
 	}}
+}
+
+func drawOpening(t *rapid.T, n firewall.Network, f firewall.Family) firewall.Opening {
+	return firewall.Opening{Bridge: n.Bridge, Addr: f.Prefix.Addr().Next().Next(),
+		From: rapid.SampledFrom([]string{"", "eth0", "wg0"}).Draw(t, "from"),
+		PortSpan: model.PortSpan{
+			Proto: rapid.SampledFrom([]model.Proto{model.TCP, model.UDP, model.SCTP}).Draw(t, "proto"),
+			First: rapid.SampledFrom([]uint16{1, 80, 65535}).Draw(t, "first"), Count: 1,
+		}}
 }
 
 // With and without Docker, from any policy to any other: the small way and the full
 // way end alike, and doing it again does nothing.
 func TestDeltaEqualsFull(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
+		small := 0
 		rapid.Check(t, func(r *rapid.T) {
-			a, b := policies().Draw(r, "a"), policies().Draw(r, "b")
+			a := policies().Draw(r, "a")
+			b := after(a).Draw(r, "b")
+			if k.commutes(a, b) {
+				small++
+			}
 			docker := rapid.Bool().Draw(r, "docker")
 			end := func(steps ...firewall.Policy) (save string) {
 				h.Fresh(func(h *nettest.Host) {
@@ -87,11 +143,13 @@ func TestDeltaEqualsFull(t *testing.T) {
 				})
 				return save
 			}
-			full, small := normal(end(b)), normal(end(a, b))
-			if full != small {
-				r.Errorf("at once:\n%s\nin two steps:\n%s", full, small)
+			if once, twice := normal(end(b)), normal(end(a, b)); once != twice {
+				r.Errorf("at once:\n%s\nin two steps:\n%s", once, twice)
 			}
 		})
+		if small == 0 {
+			t.Error("the small way was never gone")
+		}
 	})
 }
 
@@ -143,7 +201,7 @@ func TestEveryPolicyIsTaken(t *testing.T) {
 		rapid.Check(t, func(r *rapid.T) {
 			p := policies().Draw(r, "policy")
 			var input strings.Builder
-			for _, t := range k.render(p, facts{stage2: rapid.Bool().Draw(r, "docker")}) {
+			for _, t := range k.render(p, facts{stages: rapid.Bool().Draw(r, "docker")}) {
 				var lines strings.Builder
 				for _, c := range t.chains {
 					fmt.Fprintf(&lines, ":%s - [0:0]\n", c.name)
@@ -170,8 +228,9 @@ func TestForeignUntouched(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		rapid.Check(t, func(r *rapid.T) {
 			steps := rapid.SliceOfN(policies(), 1, 3).Draw(r, "steps")
+			layout := rapid.SampledFrom([]func(*nettest.Host){k.docker2010, k.docker285}).Draw(r, "docker")
 			h.Fresh(func(h *nettest.Host) {
-				k.docker2010(h)
+				layout(h)
 				k.do(h, `
 					-P INPUT DROP
 					-N MYBRIDGE
@@ -180,6 +239,7 @@ func TestForeignUntouched(t *testing.T) {
 					-A FORWARD -j DROP
 					-I DOCKER-USER -i eth0 -p tcp -m comment --comment x -j ACCEPT
 					-A DOCKER-USER -j LOG
+					-A DOCKER-ISOLATION-STAGE-2 -j LOG
 					-t nat -I POSTROUTING -s 172.18.0.0/16 -d 10.0.0.0/8 -j ACCEPT
 					-t nat -A PREROUTING -p tcp --dport 2222 -j DNAT --to-destination 172.18.0.9:22
 					-t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu

@@ -28,6 +28,7 @@ func TestHairpin(t *testing.T) {
 		"snat":       {func(n *firewall.Network) { n.V4.SNAT = netip.MustParseAddr(lanHost) }, lanHost},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 				w := newWorld(t, h, k)
 				w.apply(w.policy(c.change))

@@ -33,7 +33,7 @@ const uninvited = " -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT"
 
 // facts is what rendering needs to know of the host.
 type facts struct {
-	stage2 bool // the chain DOCKER-ISOLATION-STAGE-2 exists
+	stages bool // the chains DOCKER-ISOLATION-STAGE-1 and -2 exist
 }
 
 // ruleset is the content of mybr's own chains: the same tables and chains for every
@@ -121,6 +121,10 @@ func (fam family) isolation(n firewall.Network, f facts, careful bool) []rule {
 	var rules []rule
 	switch {
 	case fam.unprotected(n): // what must not come in is dropped by those that it comes from
+		if f.stages {
+			rules = append(rules, rule{out + uninvited + " -j " + dockerStage1,
+				"Everybody may enter the network, but for what comes from Docker's bridges: Docker's own list of them leads to the drop."})
+		}
 	case fam.choosy(n):
 		rules = append(rules, rule{out + uninvited + " -j " + chainDirect,
 			"Into the network come replies, what a published port leads there, and what is listed as open at the containers' own addresses."})
@@ -132,7 +136,7 @@ func (fam family) isolation(n firewall.Network, f facts, careful bool) []rule {
 		rules = append(rules, rule{in + uninvited + " -j " + chainUnprotected,
 			"Networks that anybody may enter are closed to other bridge networks all the same."})
 	}
-	if f.stage2 {
+	if f.stages {
 		rules = append(rules, rule{in + uninvited + " -j " + dockerStage2,
 			"Docker's own list of its bridges drops what goes to one of them, but for replies and Docker's published ports; the rest returns."})
 	}

@@ -1,0 +1,109 @@
+package iptables
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/nettest"
+)
+
+// counted is a kind whose commands are listed in a file when they are run.
+func counted(t *testing.T) (k kind, ran func() string) {
+	t.Helper()
+	k = kind{ipv4(), "nft", t.TempDir()}
+	log := filepath.Join(k.dir, "log")
+	for _, command := range []string{"iptables", "ip6tables"} {
+		for _, variant := range []string{"", "-nft", "-legacy"} {
+			for _, suffix := range []string{"", "-save", "-restore"} {
+				path, err := lookPath("", command+variant+suffix)
+				if variant == "" {
+					path, err = lookPath("", command+"-nft"+suffix)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				script := fmt.Sprintf("#!/bin/sh\necho %s%s >>%s\nexec %s \"$@\"\n", command, suffix, log, path)
+				if err := os.WriteFile(filepath.Join(k.dir, command+variant+suffix), []byte(script), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	return k, func() string {
+		data, err := os.ReadFile(log)
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		_ = os.Remove(log)
+		return strings.Join(strings.Fields(string(data)), " ")
+	}
+}
+
+// What a change costs, in commands.
+func TestCommands(t *testing.T) {
+	h := nettest.New(t)
+	k, ran := counted(t)
+	k.docker2010(h)
+	six := kind{ipv6(), k.name, k.dir}
+	six.docker2010(h)
+	b := k.backend(t)
+	ran()
+	open := network("br0", "172.18.0.0/16")
+	open.V4.Direct = firewall.DirectOpenings
+	one := dual(firewall.Policy{Networks: []firewall.Network{open}})
+	with := func(p firewall.Policy, change func(*firewall.Policy)) firewall.Policy {
+		p.Networks, p.Ports, p.Openings = slices.Clone(p.Networks), slices.Clone(p.Ports), slices.Clone(p.Openings)
+		change(&p)
+		return p
+	}
+	two := with(one, func(p *firewall.Policy) {
+		p.Networks = append(p.Networks, dual(firewall.Policy{Networks: []firewall.Network{network("br1", "172.19.0.0/16")}}).Networks...)
+	})
+	v4 := with(two, func(p *firewall.Policy) {
+		p.Ports = []firewall.Port{port(open, "tcp 0.0.0.0:8080 172.18.0.2:80", 1)}
+	})
+	v6 := with(v4, func(p *firewall.Policy) {
+		p.Ports = append(p.Ports, port(open, "tcp [::]:8080 [fd00:18::2]:80", 1))
+	})
+	opened := with(v6, func(p *firewall.Policy) { p.Openings = []firewall.Opening{opening("tcp 172.18.0.2", 80, 1, "")} })
+	routed := with(opened, func(p *firewall.Policy) { p.Networks[1].V6.Direct = firewall.DirectRouted })
+	const (
+		all  = "iptables-save iptables-save iptables-restore ip6tables-save ip6tables-save ip6tables-restore"
+		look = "iptables-save iptables-save ip6tables-save ip6tables-save"
+	)
+	var have *firewall.Policy
+	for _, step := range []struct {
+		name string
+		want firewall.Policy
+		ran  string
+	}{
+		{"first network", one, all},
+		{"second network", two, "iptables-restore ip6tables-restore"},
+		{"IPv4 port", v4, "iptables-restore"},
+		{"IPv6 port", v6, "ip6tables-restore"},
+		{"no change", v6, ""},
+		{"first opening", opened, "iptables-restore"},
+		{"mode of a family", routed, "ip6tables-save ip6tables-save ip6tables-restore"},
+		{"back", opened, "ip6tables-save ip6tables-save ip6tables-restore"},
+		{"no opening", v6, "iptables-restore"},
+		{"no ports", two, "iptables-restore ip6tables-restore"},
+		{"first network alone", one, "iptables-restore ip6tables-restore"},
+		{"nothing", firewall.Policy{}, all},
+		{"nothing again", firewall.Policy{}, ""},
+	} {
+		apply(t, b, have, step.want)
+		if got := ran(); got != step.ran {
+			t.Errorf("%s: ran %q instead of %q", step.name, got, step.ran)
+		}
+		have = &step.want
+	}
+	apply(t, b, nil, firewall.Policy{})
+	if got := ran(); got != look {
+		t.Errorf("a look: ran %q", got)
+	}
+}

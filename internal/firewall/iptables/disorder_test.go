@@ -1,0 +1,38 @@
+package iptables
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/mybr/mybr/internal/nettest"
+)
+
+// Docker 20.10 leaves FORWARD so when firewalld has reloaded; its next start puts it
+// right.
+func TestDockerUserBehindItsBridges(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
+		k.docker2010(h)
+		b := k.backend(t)
+		apply(t, b, nil, twoNetworks())
+		if got := k.rules(h, "filter", dockerStage1); slices.Contains(got, "-j "+chainIsolate) {
+			t.Errorf("in order, %s is %q", dockerStage1, got)
+		}
+		k.do(h, `
+			-D FORWARD -j DOCKER-USER
+			-D FORWARD -j MYBR-FORWARD
+			-A FORWARD -j DOCKER-USER`)
+		for range 2 {
+			apply(t, b, nil, twoNetworks())
+			if got := k.rules(h, "filter", dockerStage1); len(got) == 0 || got[0] != "-j "+chainIsolate {
+				t.Errorf("in disorder, %s is %q", dockerStage1, got)
+			}
+		}
+		k.do(h, `
+			-D FORWARD -j DOCKER-USER
+			-I FORWARD -j DOCKER-USER`)
+		apply(t, b, nil, twoNetworks())
+		if got := k.rules(h, "filter", dockerStage1); slices.Contains(got, "-j "+chainIsolate) {
+			t.Errorf("in order again, %s is %q", dockerStage1, got)
+		}
+	})
+}

@@ -1,0 +1,160 @@
+package iptables
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/nettest"
+)
+
+// Without a command for it, without IPv6 in the kernel, or where the kernel takes none
+// of the rules, IPv6 is left alone, and the reason is told.
+func TestNoIPv6(t *testing.T) {
+	t.Run("no command", func(t *testing.T) {
+		h := nettest.New(t)
+		k := kindOf(t, "nft", ipv4())
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			if err := os.Remove(filepath.Join(k.dir, "ip6tables"+suffix)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		save := h.Run("which", "ip6tables-save")
+		t.Setenv("PATH", t.TempDir())
+		b, err := New(Config{Dir: k.dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.IPv6(); err == nil || !strings.Contains(err.Error(), "neither ip6tables nor ip6tables-nft nor ip6tables-legacy is installed") {
+			t.Errorf("error %v", err)
+		}
+		p := twoNetworks()
+		apply(t, b, nil, p)
+		if !strings.Contains(k.save(h), chainPorts) {
+			t.Error("no rules for IPv4")
+		}
+		if got := h.Run(strings.TrimSpace(save)); strings.Contains(got, ownPrefix) {
+			t.Errorf("rules for IPv6: %s", got)
+		}
+		apply(t, b, &p, firewall.Policy{})
+	})
+	t.Run("no IPv6", func(t *testing.T) {
+		nettest.New(t)
+		if _, err := usableIPv6("", t.TempDir()); err == nil || !strings.Contains(err.Error(), "the kernel has no IPv6") {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("no rules", func(t *testing.T) {
+		nettest.New(t)
+		k := kindOf(t, "nft", ipv6())
+		for _, suffix := range []string{"", "-nft", "-legacy"} {
+			write(t, filepath.Join(k.dir, "ip6tables"+suffix), "echo 'ip6tables v1.8.9 (nf_tables)'")
+			write(t, filepath.Join(k.dir, "ip6tables"+suffix+"-save"), "echo no such family >&2; exit 3")
+		}
+		b, err := New(Config{Dir: k.dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.IPv6(); err == nil || !strings.Contains(err.Error(), "ip6tables-save -t filter: exit status 3: no such family") {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("there", func(t *testing.T) {
+		nettest.New(t)
+		if err := kindOf(t, "legacy", ipv6()).backend(t).IPv6(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// write makes a command of a shell script.
+func write(t *testing.T, path, script string) {
+	t.Helper()
+	_ = os.Remove(path) // it may be a link to the real one
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What fails in one family is done in the other all the same, and told.
+func TestOneFamilyFails(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
+		other := k
+		if k.family = ipv4(); other.family.name == "IPv4" {
+			k.family = ipv6()
+		}
+		b, err := New(Config{Dir: k.dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := twoNetworks()
+		one := firewall.Policy{Networks: p.Networks[:1]}
+		apply(t, b, nil, one)
+		for _, v := range other.side(b).variants {
+			v.command = filepath.Join(k.dir, "gone")
+		}
+		for _, have := range []*firewall.Policy{&one, nil} {
+			err := b.Apply(context.Background(), have, p)
+			if err == nil || !strings.Contains(err.Error(), "gone-") || strings.Contains(err.Error(), k.command+"-") {
+				t.Errorf("error %v", err)
+			}
+			if save := k.save(h); !strings.Contains(save, "--dport 8080") {
+				t.Errorf("%s has not been applied: %s", k.family, save)
+			}
+			apply(t, kindOf(t, k.name, k.family).backend(t), nil, one)
+		}
+	})
+}
+
+// IPv6 goes by IPv4 as to the variant, and as to whether Docker has made its chains.
+func TestIPv6FollowsIPv4(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		six     func(kind, *nettest.Host)
+		settled bool
+	}{
+		{"no Docker", func(kind, *nettest.Host) {}, true},
+		{"20.10", func(k kind, h *nettest.Host) { k.dockers()["20.10, no DOCKER-USER"](h) }, true},
+		{"28.5", func(k kind, h *nettest.Host) { k.docker285(h) }, true},
+		{"Docker not ready", func(k kind, h *nettest.Host) { k.do(h, "-N DOCKER\n-N DOCKER-FORWARD") }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := nettest.New(t)
+			mine, docker := kindOf(t, "nft", ipv6()), kindOf(t, "legacy", ipv4())
+			docker.docker2010(h)
+			docker.family = ipv6()
+			c.six(docker, h)
+			b := mine.backend(t)
+			p := twoNetworks()
+			apply(t, b, nil, p)
+			if strings.Contains(mine.save(h), ownPrefix) || !strings.Contains(docker.save(h), chainPorts) {
+				t.Error("IPv6 is not where IPv4 is")
+			}
+			if got := b.v6.hint.settled; got != c.settled {
+				t.Errorf("settled: %t", got)
+			}
+		})
+	}
+}
+
+// As IPv4 finds Docker later, in another variant, IPv6 follows with its next change.
+func TestIPv6FollowsLater(t *testing.T) {
+	h := nettest.New(t)
+	mine, docker := kindOf(t, "nft", ipv6()), kindOf(t, "legacy", ipv4())
+	b := mine.backend(t)
+	p := twoNetworks()
+	one := firewall.Policy{Networks: p.Networks[:1]}
+	apply(t, b, nil, one)
+	if !strings.Contains(mine.save(h), ownPrefix) {
+		t.Fatal("without Docker, the command ip6tables is not what is used")
+	}
+	docker.docker2010(h)
+	apply(t, b, &one, p)
+	docker.family = ipv6()
+	if strings.Contains(mine.save(h), ownPrefix) || !strings.Contains(docker.save(h), chainPorts) {
+		t.Error("IPv6 is not where IPv4 is")
+	}
+}

@@ -1,0 +1,183 @@
+package firewalld
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func applier(b *bus) (*Applier, *[]string) {
+	var said []string
+	return &Applier{Address: b.address, Said: func(f string, args ...any) { said = append(said, fmt.Sprintf(f, args...)) }}, &said
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ctx(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// The zone is made once, with one reload, and what is right is not touched again.
+func TestApply(t *testing.T) {
+	b := startBus(t, t.TempDir())
+	f := startFake(t, b)
+	a, said := applier(b)
+	f.locked(func() { f.in["theirs"], f.in["lan0"] = zone, "trusted" })
+
+	must(t, a.Apply(ctx(t), nil, Set{}))
+	if calls := f.took(); calls != nil {
+		t.Errorf("nothing is wanted, but it called %q", calls)
+	}
+
+	want := Set{Interfaces: []string{"br-a", "br-b", "lan0"}}
+	must(t, a.Apply(ctx(t), nil, want))
+	if got := f.took(); !slices.Contains(got, "add zone docker ACCEPT <nil> <nil>\n") || f.reloaded() != 1 {
+		t.Errorf("calls %q, %d reloads", got, f.reloaded())
+	}
+	if len(*said) != 2 || !strings.Contains((*said)[1], "lan0 stays in the zone trusted") {
+		t.Errorf("said %q", *said)
+	}
+	expect := map[string]string{"theirs": zone, "lan0": "trusted", "br-a": zone, "br-b": zone}
+	if !maps.Equal(f.inZones(), expect) {
+		t.Errorf("zones %v, want %v", f.inZones(), expect)
+	}
+
+	must(t, a.Apply(ctx(t), nil, want))
+	must(t, a.Apply(ctx(t), &want, want))
+	if got := strings.Join(f.took(), " "); strings.Contains(got, "add") || strings.Contains(got, "reload") {
+		t.Errorf("the second time it called %q", got)
+	}
+
+	// A difference: what came goes in, what went comes out if it is still there.
+	next := Set{Interfaces: []string{"br-b", "br-c"}}
+	must(t, a.Apply(ctx(t), &want, next))
+	if got, want := f.took(), []string{"zone of br-c", "add br-c", "zone of br-a", "remove br-a", "zone of lan0"}; !slices.Equal(got, want) {
+		t.Errorf("called %q, want %q", got, want)
+	}
+	must(t, a.Apply(ctx(t), &next, Set{}))
+	if expect := map[string]string{"theirs": zone, "lan0": "trusted"}; !maps.Equal(f.inZones(), expect) {
+		t.Errorf("zones %v, want %v", f.inZones(), expect)
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	b := startBus(t, t.TempDir())
+	f := startFake(t, b)
+	a, _ := applier(b)
+	plain := Set{Interfaces: []string{"br-a"}}
+	must(t, a.Apply(ctx(t), nil, plain))
+	if f.knows(policy) {
+		t.Error("a policy was made for nothing")
+	}
+	f.took()
+	direct := Set{Interfaces: []string{"br-a"}, Forward: true}
+	must(t, a.Apply(ctx(t), &plain, direct))
+	if got := f.took(); !slices.Contains(got, "add policy docker-forwarding ACCEPT [ANY] [docker]\n") || !f.knows(policy) {
+		t.Errorf("called %q, but there is no policy", got)
+	}
+	must(t, a.Apply(ctx(t), nil, direct))
+	if f.reloaded() != 2 {
+		t.Errorf("%d reloads, want one for the zone and one for the policy", f.reloaded())
+	}
+
+	f.locked(func() { f.policies = nil }) // a firewalld that has no such thing
+	must(t, a.Apply(ctx(t), nil, direct))
+}
+
+// dockerd makes the same zone at the same time.
+func TestZoneOfSomebodyFaster(t *testing.T) {
+	b := startBus(t, t.TempDir())
+	f := startFake(t, b)
+	a, _ := applier(b)
+	f.locked(func() { f.configured["zone"] = append(f.configured["zone"], zone) }) // made, and not reloaded yet
+	must(t, a.Apply(ctx(t), nil, Set{Interfaces: []string{"br-a"}}))
+	if f.reloaded() != 1 || f.inZones()["br-a"] != zone {
+		t.Errorf("%d reloads, zones %v", f.reloaded(), f.inZones())
+	}
+	// Somebody has deleted it since: a difference fails, the whole makes it.
+	f.locked(func() { f.zones, f.configured["zone"] = f.zones[:2], f.zones[:2] })
+	have, want := Set{Interfaces: []string{"br-a"}}, Set{Interfaces: []string{"br-a", "br-b"}}
+	if err := a.Apply(ctx(t), &have, want); err == nil || !strings.Contains(err.Error(), "firewalld: put br-b into the zone docker: INVALID_ZONE: docker") {
+		t.Error(err)
+	}
+	must(t, a.Apply(ctx(t), nil, want))
+}
+
+func TestErrors(t *testing.T) {
+	b := startBus(t, t.TempDir())
+	f := startFake(t, b)
+	a, _ := applier(b)
+	f.locked(func() { f.said = errors.New("RUNNING_BUT_FAILED") })
+	err := a.Apply(ctx(t), &Set{Interfaces: []string{"br-a"}}, Set{Interfaces: []string{"br-b"}})
+	for _, part := range []string{"put br-b into the zone docker: RUNNING_BUT_FAILED", "take br-a out of the zone docker: RUNNING"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not contain %q", err, part)
+		}
+	}
+}
+
+// Where there is no firewalld, nothing is done and nothing fails.
+func TestAbsent(t *testing.T) {
+	dir := t.TempDir()
+	want := Set{Interfaces: []string{"br-a"}}
+	a := &Applier{Address: "unix:path=" + filepath.Join(dir, "bus")}
+	must(t, a.Apply(ctx(t), nil, want))
+	b := startBus(t, dir)
+	must(t, a.Apply(ctx(t), nil, want))
+	f := startFake(t, b)
+	must(t, a.Apply(ctx(t), nil, want))
+	f.disown()
+	f.took()
+	must(t, a.Apply(ctx(t), nil, want))
+	if calls := f.took(); calls != nil {
+		t.Errorf("called %q", calls)
+	}
+	b.stop()
+	must(t, a.Apply(ctx(t), nil, want))
+}
+
+// Neither a firewalld nor a bus that doesn't answer holds a pass for longer than ctx.
+func TestHanging(t *testing.T) {
+	dir := t.TempDir()
+	b := startBus(t, dir)
+	f := startFake(t, b)
+	hang := make(chan struct{})
+	defer close(hang)
+	f.locked(func() { f.hang = hang })
+	deaf, err := net.Listen("unix", filepath.Join(dir, "deaf"))
+	must(t, err)
+	defer deaf.Close()
+	given := errors.New("given up")
+	for _, address := range []string{b.address, "unix:path=" + filepath.Join(dir, "deaf")} {
+		short, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, given)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- (&Applier{Address: address}).Apply(short, nil, Set{Interfaces: []string{"br-a"}}) }()
+		select {
+		case err := <-done:
+			if !errors.Is(err, given) {
+				t.Errorf("%s: %v", address, err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s: Apply hangs", address)
+		}
+	}
+}
