@@ -54,11 +54,10 @@ func abroad(s *stage) {
 }
 
 func modeScenarios() []scenario {
-	const withoutIPv6 = "safer on purpose: the bridge of an internal network without IPv6 has none either: a container that gives itself an address doesn't find the host there"
 	mute := []difference{
-		{key: "host of n0: IPv6 routes", want: "none", why: withoutIPv6},
-		{key: "host of n0: bridge addresses", want: "none", why: withoutIPv6},
-		{key: "host of n0: net/ipv6/conf/bridge/disable_ipv6", want: "1", why: withoutIPv6},
+		{key: "host of n0: IPv6 routes", want: "none", why: noLinkLocal},
+		{key: "host of n0: bridge addresses", want: "none", why: noLinkLocal},
+		{key: "host of n0: net/ipv6/conf/bridge/disable_ipv6", want: "1", why: noLinkLocal},
 	}
 	const proxied = "a bug of the engine: docker-proxy publishes a routed container's port at the host's IPv6 addresses, where routed mode takes none of the host's ports"
 	const heading = "Gateway modes"
