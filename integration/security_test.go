@@ -149,6 +149,11 @@ func attackOrder(t *testing.T, w *world.World) {
 // restart starts mybr again and waits until it has looked at everything, as requests do.
 func restart(w *world.World) {
 	w.RestartMybr()
+	looked(w)
+}
+
+// looked waits until mybr has looked at everything since it started.
+func looked(w *world.World) {
 	w.Network("tick")
 	w.Docker("network", "rm", "tick")
 }

@@ -186,7 +186,7 @@ func (f field) aim(a attack) (src string, dst netip.Addr, mac string, err error)
 
 // home is a place's own address, with braces if it is a container.
 func (f field) home(place string, six bool) string {
-	fixed := map[string][2]string{"lan": {world.LANAddr, world.LANAddr6}, "host": {world.HostAddr, world.HostAddr6}}
+	fixed := map[string][2]string{"lan": {world.LANAddr, world.LANAddr6}, "lan2": {"192.0.2.10", "2001:db8::10"}, "host": {world.HostAddr, world.HostAddr6}}
 	switch known, ok := fixed[place]; {
 	case ok && six:
 		return known[1]

@@ -28,6 +28,23 @@ func mutations() []mutation {
 			new: "rules := []rule{{out + \" -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT,NEW -j DROP\",", scenarios: []string{"access/another network of the driver"}},
 		{name: "published ports not let in", file: render, old: `rule{out + " -m conntrack --ctstate DNAT -j ACCEPT",`,
 			new: `rule{out + " -m conntrack --ctstate INVALID -j ACCEPT",`, scenarios: []string{"publish/tcp"}},
+		{name: "internal networks have a way out", file: render, old: `{in + " -j DROP", "Nothing leaves an internal network by way of the host."}`,
+			new: `{in + " -j RETURN", "Nothing leaves an internal network by way of the host."}`, scenarios: []string{"access6/internal network"}},
+		{name: "no masquerade of IPv6", file: "internal/reconcile/policy.go", old: "f.Masquerade, f.SNAT = s.Masquerade, s.SNAT",
+			new: "f.Masquerade, f.SNAT = s.Masquerade && s.Prefix.Addr().Is4(), s.SNAT", scenarios: []string{"access6/out to the LAN and the host"}},
+		{name: "no forwarding of IPv6", file: "internal/reconcile/render.go", old: `set[conf("all")+"forwarding"] = "1"`, new: `set[conf("all")+"forwarding"] = "0"`,
+			scenarios: []string{"access6/out to the LAN and the host"}},
+		{name: "router advertisements on the bridge", file: "internal/reconcile/render.go", old: `set[conf(b.Name)+"accept_ra"] = "0"`, new: `set[conf(b.Name)+"accept_ra"] = "1"`,
+			scenarios: []string{"ipv6/plain"}},
+		{name: "enable_icc=false ignored", file: "internal/reconcile/render.go", old: "Isolated: !n.ICC,", new: "Isolated: false,",
+			scenarios: []string{"access6/enable_icc=false", "option/enable_icc=false"}},
+		{name: "duplicates of the bridge's addresses are looked for", file: "internal/link/message.go", old: "header.Flags = unix.IFA_F_NODAD", new: "header.Flags = 0",
+			scenarios: []string{"ipv6/plain"}},
+		{name: "MTU of the container's link ignored", file: "internal/link/message.go", old: "if v.MTU != 0 {", new: "if false {", scenarios: []string{"ipv6/mtu"}},
+		{name: "gateway of IPv6 forgotten", file: "driver/join.go", old: "if a := f.subnet(&n).Gateway; a.IsValid() && !n.Internal && f.address(&e).IsValid() {",
+			new: "if a := f.subnet(&n).Gateway; a.Is4() && !n.Internal && f.address(&e).IsValid() {", scenarios: []string{"ipv6/subnet with DefaultGatewayIPv6"}},
+		{name: "loopback ports led by the packet filter alone", file: "internal/hostport/listen.go", old: "if addr.IsLoopback() {", new: "if addr.IsLoopback() && addr.Is4() {",
+			scenarios: []string{"publish6/the loopback of IPv6"}},
 	}
 }
 

@@ -76,14 +76,14 @@ services:
     ports: ["8088:80", "8088:80/udp", "127.0.0.1:8089:80", "9000-9004:80-84"]
     networks:
       front: {ipv4_address: 172.30.0.10, aliases: [www]}
-      back: {aliases: [stock]}
-      vault: {}
+      back: {ipv4_address: 172.31.0.10, aliases: [stock]}
+      vault: {ipv4_address: 172.29.0.10}
   box:
     container_name: box
     hostname: box
     image: guest
     command: sleep
-    networks: {back: {ipv4_address: 172.31.0.20}, vault: {}}
+    networks: {back: {ipv4_address: 172.31.0.20}, vault: {ipv4_address: 172.29.0.20}}
   db:
     container_name: db
     hostname: db
@@ -143,6 +143,7 @@ services:
     hostname: ben
     image: guest
     command: sleep
+    depends_on: [web]
     extra_hosts: ["nas:192.0.2.77"]
     external_links: ["web:linked"]
 networks:
@@ -171,7 +172,7 @@ services:
     hostname: ben
     image: guest
     command: sleep
-    networks: {front: {ipv6_address: "fd00:18::20"}}
+    networks: {front: {ipv4_address: 172.18.0.20, ipv6_address: "fd00:18::20"}}
 networks:
   front:
     driver: DRIVER
@@ -192,7 +193,7 @@ services:
     hostname: ben
     image: guest
     command: sleep
-    networks: [front]
+    networks: {front: {ipv4_address: 172.18.9.9}}
 networks:
   front:
     driver: DRIVER
@@ -221,7 +222,7 @@ func composeScenarios() []scenario {
 				s.host(n)
 			}
 			p.do("down", "-t", "0")
-		}, differs: []difference{shownMAC()}},
+		}, differs: quietBridge("shop_vault", "172.29.0.1/24")},
 		{name: "compose/up, restart, down, up again", feature: compose, play: func(s *stage) {
 			p := s.compose(severalNetworks)
 			p.up("web", "db")
@@ -281,8 +282,7 @@ func composeScenarios() []scenario {
 			s.fact("addresses of pool", fmt.Sprint(addresses(s, "pool")))
 			p.do("up", "-d", "-t", "0", "--scale", "app=1")
 			s.fact("addresses of app", fmt.Sprint(addresses(s, "app")))
-			s.reach(from("ben", "tcp {shop_app_1}:80", "ping 192.0.2.9"))
-			s.host("shop_front")
+			s.reach(from("ben", "ping 192.0.2.9"))
 			p.do("down", "-t", "0")
 		}},
 		{name: "compose/network of somebody else's", feature: compose, play: func(s *stage) {

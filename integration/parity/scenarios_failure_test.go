@@ -6,6 +6,16 @@ import (
 	"time"
 )
 
+// quietBridge is how the bridge of an internal network differs, which has an address.
+func quietBridge(network, addr string) []difference {
+	at := "host of " + network + ": "
+	return []difference{
+		{key: at + "bridge addresses", want: addr + " global", why: noLinkLocal},
+		{key: at + "IPv6 routes", want: "none", why: noLinkLocal},
+		{key: at + "net/ipv6/conf/bridge/disable_ipv6", want: "1", why: noLinkLocal},
+	}
+}
+
 // failureScenarios are commands that fail half-way: what they leave, and whether they
 // succeed once the reason has gone.
 func failureScenarios() []scenario {
@@ -135,7 +145,6 @@ func failureScenarios() []scenario {
 		}},
 		{name: "failure/network in use", feature: failures, play: func(s *stage) {
 			shop(s)
-			s.docker("network", "rm", "n0")
 			s.docker("network", "disconnect", "n0", "ben")
 			s.docker("network", "rm", "n0")
 			s.docker("network", "disconnect", "-f", "n0", "web")

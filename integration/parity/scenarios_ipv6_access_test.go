@@ -67,7 +67,7 @@ func ipv6AccessScenarios() []scenario {
 		}},
 		{name: "access6/docker0 and a bridge of Docker's", feature: headAccess6, play: func(s *stage) {
 			dual(s, "tcp:80 udp:80 tcp:81", "-p", "8088:80")
-			s.docker("network", "create", "-d", "bridge", "--ipv6", "--subnet", "172.30.0.0/16", "--subnet", "fd00:30::/64", "theirs")
+			theirs(s)
 			s.serve("old", "tcp:80 tcp:81", "-p", "8089:80")
 			s.serve("their", "tcp:80 tcp:81", "--net", "theirs", "-p", "8090:80")
 			s.settle("host", "their", "old")

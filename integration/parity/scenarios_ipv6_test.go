@@ -261,6 +261,7 @@ func ipv6RefusedScenarios() []scenario {
 			}
 		}}
 	}
+	const noGateway = "the built-in driver refuses a gateway for an internal network in IPv4 and ignores it in IPv6; mybr refuses both"
 	with4 := func(args ...string) []string { return append([]string{"--ipv6", "--subnet", net4}, args...) }
 	return []scenario{
 		refused("overlap with fe80", with4("--subnet", "fe80::/63"), with4("--subnet", "fe80::/80"), with4("--subnet", "fe80::/10"), with4("--subnet", "fe80:1::/64")),
@@ -271,8 +272,14 @@ func ipv6RefusedScenarios() []scenario {
 		refused("gateway outside the subnet", with4("--subnet", net6, "--gateway", "fd00:19::1")),
 		refused("ip-range outside the subnet", with4("--subnet", net6, "--ip-range", "fd00:19::/80")),
 		refused("DefaultGatewayIPv6", with4("--subnet", net6, "--aux-address", "DefaultGatewayIPv6=fd00:19::9"),
-			with4("--subnet", net6, "--aux-address", "DefaultGatewayIPv4=172.18.0.9", "--internal"),
-			with4("--subnet", net6, "--aux-address", "DefaultGatewayIPv6=fd00:18::9", "--internal")),
+			with4("--subnet", net6, "--aux-address", "DefaultGatewayIPv4=172.18.0.9", "--internal")),
+		{name: "refused6/DefaultGatewayIPv6 of an internal network", feature: headRefused6, play: func(s *stage) {
+			s.network("n0", with4("--subnet", net6, "--aux-address", "DefaultGatewayIPv6=fd00:18::9", "--internal")...)
+		}, differs: []difference{
+			{key: "docker network create *", why: noGateway,
+				want: "exit code 1: create network ID: auxiliary address DefaultGatewayIPv6: no gateway can be set on an internal bridge network"},
+			{key: "docker network rm *", want: absent, why: noGateway},
+		}},
 		refused("IPv6 subnet without --ipv6", []string{"--subnet", net4, "--subnet", net6}),
 	}
 }

@@ -24,7 +24,7 @@ func moded(s *stage, v4, v6 string, more ...string) {
 	s.listen("lan", "tcp:7000", "udp:7000")
 	s.network("n0", dualNetwork(slices.Concat(modes(v4, v6), more)...)...)
 	s.network("n1", "--ipv6", "--subnet", other4, "--subnet", other6)
-	s.docker("network", "create", "-d", "bridge", "--ipv6", "--subnet", "172.30.0.0/16", "--subnet", "fd00:30::/64", "theirs")
+	theirs(s)
 	s.serve("web", "tcp:80 udp:80 tcp:81", "--net", "n0", "-p", "8088:80", "-p", "8088:80/udp", "-p", "8082:82")
 	s.idle("ben", "--net", "n0")
 	s.idle("eve", "--net", "n1")
@@ -273,5 +273,12 @@ func modeRefusedScenarios() []scenario {
 		refused("host_ipv4 and host_ipv6", with("host_ipv4", "2001:db8::2"), with("host_ipv4", "eth0"), with("host_ipv6", "192.0.2.2", six...), with("host_ipv6", "::", six...)),
 		refused("isolated and DefaultGatewayIPv4", with("bridge.gateway_mode_ipv4", "isolated", "--internal", "--aux-address", "DefaultGatewayIPv4=172.18.0.9")),
 		refused("a subnet /31 that isn't isolated", []string{"--subnet", "172.18.0.8/31", "--internal"}, []string{"--subnet", "172.18.0.8/32", "--internal"}),
+	}
+}
+
+// theirs is a network of Docker's own driver, whichever is played.
+func theirs(s *stage) {
+	if r := s.try("network", "create", "-d", "bridge", "--ipv6", "--subnet", "172.30.0.0/16", "--subnet", "fd00:30::/64", "theirs"); r.Code != 0 {
+		s.t.Fatalf("network theirs: %s", r.Err)
 	}
 }

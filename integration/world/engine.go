@@ -151,6 +151,14 @@ func (w *World) MybrPID() int {
 	return w.mybr.cmd.Process.Pid
 }
 
+// Log is what mybr has logged so far, in all its lives.
+func (w *World) Log() string {
+	w.t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.dir, "mybr.log"))
+	w.must(err)
+	return string(text)
+}
+
 // StateDir is where mybr keeps its records.
 func (w *World) StateDir() string { return filepath.Join(w.dir, "mybr") }
 

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mybr/mybr/internal/nettest"
@@ -33,6 +34,38 @@ func TestDockerUserBehindItsBridges(t *testing.T) {
 		apply(t, b, nil, twoNetworks())
 		if got := k.rules(h, "filter", dockerStage1); slices.Contains(got, "-j "+chainIsolate) {
 			t.Errorf("in order again, %s is %q", dockerStage1, got)
+		}
+	})
+}
+
+// Nor has it put back what keeps its bridges apart.
+func TestDockerForgetsItsBridges(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
+		k.docker2010(h)
+		b := k.backend(t)
+		isolated := func() (to []string) {
+			for _, r := range k.rules(h, "filter", chainIsolate) {
+				if strings.Contains(r, "-o docker0 ") {
+					to = append(to, r)
+				}
+			}
+			return to
+		}
+		apply(t, b, nil, twoNetworks())
+		if got := isolated(); got != nil {
+			t.Errorf("in order, %s has %q", chainIsolate, got)
+		}
+		k.do(h, "-F DOCKER-ISOLATION-STAGE-2")
+		for range 2 {
+			apply(t, b, nil, twoNetworks())
+			if got := isolated(); len(got) != 2 || !strings.HasSuffix(got[0], "-j DROP") {
+				t.Errorf("in disorder, %s has %q", chainIsolate, got)
+			}
+		}
+		k.do(h, "-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP")
+		apply(t, b, nil, twoNetworks())
+		if got := isolated(); got != nil {
+			t.Errorf("in order again, %s has %q", chainIsolate, got)
 		}
 	})
 }

@@ -72,7 +72,7 @@ func (s *side) applyFull(ctx context.Context, want firewall.Policy, lead lead) e
 	if len(want.Networks) > 0 {
 		_, one := use.chain("filter", dockerStage1)
 		_, two := use.chain("filter", dockerStage2)
-		h = hint{use: use.variant, facts: facts{one && two}}
+		h = hint{use: use.variant, facts: facts{stages: one && two, forgotten: use.forgotten()}}
 		if err := s.fill(ctx, use, want, h.facts); err != nil {
 			return err
 		}

@@ -33,7 +33,8 @@ const uninvited = " -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT"
 
 // facts is what rendering needs to know of the host.
 type facts struct {
-	stages bool // the chains DOCKER-ISOLATION-STAGE-1 and -2 exist
+	stages    bool     // the chains DOCKER-ISOLATION-STAGE-1 and -2 exist
+	forgotten []string // Docker's bridges that are missing there
 }
 
 // ruleset is the content of mybr's own chains: the same tables and chains for every
@@ -139,6 +140,10 @@ func (fam family) isolation(n firewall.Network, f facts, careful bool) []rule {
 	if f.stages {
 		rules = append(rules, rule{in + uninvited + " -j " + dockerStage2,
 			"Docker's own list of its bridges drops what goes to one of them, but for replies and Docker's published ports; the rest returns."})
+	}
+	for _, bridge := range f.forgotten {
+		rules = append(rules, rule{"-i " + n.Bridge + " -o " + bridge + uninvited + " -j DROP",
+			"Docker has lost this bridge of its own from that list."})
 	}
 	return rules
 }
