@@ -91,7 +91,7 @@ lint: ## gofmt, go vet, staticcheck, go.mod
 	go mod tidy -diff
 
 # Every test compares what these write, so CI fails when one is out of date.
-generate: need-engine need-test ## Write golden files and the rule book anew
+generate: need-engines need-test ## Write golden files and the rule book anew
 	for dir in $(GOLDEN_PACKAGES); do go test "$$dir" -count=1 -run 'Golden|RuleBook' -update || exit 1; done
 
 clean: ## Remove bin and build

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/integration/world"
-	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/iptables"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/reconcile"
@@ -19,66 +18,6 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files and generated documents")
 
-// scenario is one row of the rule book: what is asked of Docker, and, in the golden
-// file of its name, what the kernel then has of mybr's.
-type scenario struct {
-	name, title string
-	about       string // one sentence or two for the rule book
-	docker      []string
-}
-
-const create = "network create -d mybr --subnet 172.18.0.0/16 -o com.docker.network.bridge.name=mybr0 "
-
-// scenarios are the rule book. Each command is a docker command line without the word
-// docker; "guest" is an image that waits.
-var scenarios = []scenario{
-	{"network", "A network",
-		"What every network has.",
-		[]string{create + "net"}},
-	{"published", "Published ports",
-		"One rule for each port. A port on 127.0.0.1 has none: the process carries it.",
-		[]string{create + "net",
-			"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 -p 8053:53/udp -p 192.0.2.2:8443:443 -p 127.0.0.1:9090:90 guest sleep"}},
-	{"ranges", "Ranges of published ports",
-		"One rule for each range, whether the numbers are the same on both sides or shifted.",
-		[]string{create + "net",
-			"run -d --name many --net net --ip 172.18.0.2 -p 7000-7999:7000-7999 -p 8000-8999:80-1079 -p 6000-6009:6000-6009/udp guest sleep"}},
-	{"sctp", "SCTP",
-		"Translated like TCP and UDP; conntrack knows it.",
-		[]string{create + "net",
-			"run -d --name sig --net net --ip 172.18.0.2 -p 3868:3868/sctp guest sleep"}},
-	{"icc-off", "A network whose containers are kept apart",
-		"`enable_icc=false`: the bridge's ports are isolated from each other; what goes by way of the host is dropped here. Published ports stay reachable, from the network itself through the process.",
-		[]string{create + "-o com.docker.network.bridge.enable_icc=false net",
-			"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 -p 8443:443 guest sleep"}},
-	{"internal", "An internal network",
-		"`--internal`: nothing in, nothing out, no translation.",
-		[]string{create + "--internal net",
-			"run -d --name db --net net --ip 172.18.0.2 guest sleep"}},
-	{"masquerade-off", "A network that keeps its addresses",
-		"`enable_ip_masquerade=false`: containers are seen with their own addresses. Published ports work all the same.",
-		[]string{create + "-o com.docker.network.bridge.enable_ip_masquerade=false net",
-			"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 guest sleep"}},
-	{"snat", "A fixed source address",
-		"`host_ipv4`: what leaves the network takes this address of the host.",
-		[]string{create + "-o com.docker.network.host_ipv4=192.0.2.2 net",
-			"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 guest sleep"}},
-	{"inhibit", "A bridge without an address",
-		"`inhibit_ipv4`: somebody else is the gateway; nothing can turn back by way of the host.",
-		[]string{create + "-o com.docker.network.bridge.inhibit_ipv4=true net",
-			"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 guest sleep"}},
-	{"host-binding", "A default address for published ports",
-		"`host_binding_ipv4`: ports that name no address are published there.",
-		[]string{create + "-o com.docker.network.bridge.host_binding_ipv4=192.0.2.2 net",
-			"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 guest sleep"}},
-	{"two-networks", "Two networks",
-		"Rules of different networks commute: those of a network that comes later follow.",
-		[]string{create + "net",
-			"network create -d mybr --subnet 172.19.0.0/16 -o com.docker.network.bridge.name=mybr1 other",
-			"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 guest sleep",
-			"run -d --name api --net other --ip 172.19.0.2 -p 8081:80 guest sleep"}},
-}
-
 // TestRuleBook runs every scenario under both variants of iptables. What the kernel
 // then has of mybr's must equal the scenario's golden file, must be just what the
 // records render to, and docs/rules-iptables.md must tell of it.
@@ -86,21 +25,17 @@ func TestRuleBook(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about mybr's own rules")
 	}
-	var book string
+	var book []string
 	t.Run("variants", func(t *testing.T) {
 		for _, variant := range []string{"nft", "legacy"} {
 			t.Run(variant, func(t *testing.T) {
 				t.Parallel()
-				w := world.New(t, world.Config{Variant: variant})
-				sections := make([]string, len(scenarios))
-				for i, s := range scenarios {
-					t.Run(s.name, func(t *testing.T) { sections[i] = s.observe(t, w, i == 0) })
+				var sections []string
+				for _, c := range chapters {
+					t.Run(c.name, func(t *testing.T) { sections = append(sections, c.observe(t, variant)...) })
 				}
 				if variant == "nft" {
-					book = bookHead + strings.Join(sections, "")
-					for _, s := range renderedScenarios {
-						book += s.section(reconcile.Render(s.snapshot(), s.options).Firewall, false)
-					}
+					book = sections
 				}
 			})
 		}
@@ -108,32 +43,47 @@ func TestRuleBook(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	golden(t, filepath.Join("..", "docs", "rules-iptables.md"), book)
+	if len(book) != len(scenarios()) {
+		t.Skipf("the rule book can't be compared: %d of its %d scenarios were observed", len(book), len(scenarios()))
+	}
+	golden(t, filepath.Join("..", "docs", "rules-iptables.md"), bookHead+strings.Join(book, ""))
 }
 
 const bookHead = `# The rule book: iptables
 
 Generated by the tests; do not edit. ` + "`go test ./integration -run TestRuleBook -update`" + ` writes it anew.
-Scenarios up to "Two networks" show what the kernel had after the commands; the others show what mybr makes of the records that the commands lead to, which the tests of the packet filter compare with the kernel and try with packets.
+Each scenario shows the rules that the kernel had after the commands, as ` + "`iptables-save` and `ip6tables-save`" + ` print them.
 
-The host has the address 192.0.2.2 and runs Docker Engine 20.10. Rules are the same with the nf_tables and the legacy variant of iptables.
+The host has the addresses 192.0.2.2 and 2001:db8::2 and runs Docker Engine 20.10 unless a scenario says otherwise. Rules are the same with the nf_tables and the legacy variant of iptables.
 Every chain of mybr's begins with ` + "`MYBR-`" + `. The jumps in chains of others that every network needs are shown with the first scenario only; they are there as long as there is a network.
 Each network has rules in both families: those that close it to IPv6, where it has none, are shown with the first scenario only.
 `
 
-// observe runs a scenario, compares, cleans up and returns its part of the rule book.
-func (s scenario) observe(t *testing.T, w *world.World, withJumps bool) string {
+// observe runs a chapter's scenarios in one world and returns their sections.
+func (c chapter) observe(t *testing.T, variant string) (sections []string) {
+	w := world.New(t, world.Config{Variant: variant, Engine: c.engine, MybrArgs: c.mybr})
+	for i, s := range c.scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			w.During(t)
+			sections = append(sections, c.try(t, w, s, i == 0 && c.name == chapters[0].name))
+		})
+	}
+	return sections
+}
+
+// try runs a scenario, compares, cleans up and returns its section.
+func (c chapter) try(t *testing.T, w *world.World, s scenario, withJumps bool) string {
 	t.Helper()
-	before := rules(w)
-	for _, c := range s.docker {
-		w.Docker(strings.Fields(c)...)
+	before := saved(w)
+	for _, line := range s.docker {
+		w.Docker(strings.Fields(line)...)
 	}
 	have := ownRules(w)
 	golden(t, filepath.Join("testdata", "rules", s.name+".rules"), strings.Join(have, "\n")+"\n")
 
-	policy := reconcile.Render(snapshot(t, w), reconcile.Options{}).Firewall
+	rules := iptables.Explain(reconcile.Render(snapshot(t, w), c.options).Firewall, c.chains)
 	var want []string
-	for _, e := range iptables.Explain(policy, engine2010) {
+	for _, e := range rules {
 		want = append(want, e.Command+" *"+e.Table+" -A "+e.Chain+" "+e.Rule)
 	}
 	slices.Sort(want)
@@ -147,29 +97,26 @@ func (s scenario) observe(t *testing.T, w *world.World, withJumps bool) string {
 	for _, n := range strings.Fields(w.Docker("network", "ls", "-q", "--filter", "driver=mybr")) {
 		w.Docker("network", "rm", n)
 	}
-	if after := rules(w); !slices.Equal(after, before) {
+	if after := saved(w); !slices.Equal(after, before) {
 		t.Errorf("after removal the rules are\n%s\nbut were\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
 	}
-	return s.section(policy, withJumps)
+	return c.section(s, rules, withJumps)
 }
 
-// engine2010 has chains for IPv4 only, unless it is told otherwise.
-var engine2010 = iptables.Docker{V4: true}
-
 // section is a scenario's part of the rule book.
-func (s scenario) section(policy firewall.Policy, withJumps bool) string {
+func (c chapter) section(s scenario, rules []iptables.ExplainedRule, withJumps bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n## %s\n\n%s\n\n```sh\n", s.title, s.about)
-	for _, c := range s.docker {
-		if !strings.HasPrefix(c, "mybr ") {
-			c = "docker " + c
-		}
-		b.WriteString(c + "\n")
+	if len(c.mybr) > 0 {
+		b.WriteString("mybr serve " + strings.Join(c.mybr, " ") + "\n")
+	}
+	for _, line := range s.docker {
+		b.WriteString("docker " + line + "\n")
 	}
 	b.WriteString("```\n\n```\n")
-	six := slices.ContainsFunc(policy.Networks, func(n firewall.Network) bool { return n.V6.Prefix.IsValid() })
+	six := strings.Contains(strings.Join(s.docker, " "), "--ipv6")
 	table := ""
-	for _, e := range iptables.Explain(policy, engine2010) {
+	for _, e := range rules {
 		foreign := !strings.HasPrefix(e.Chain, "MYBR-")
 		if !withJumps && (foreign && e.Chain != "DOCKER-ISOLATION-STAGE-2" || e.Command == "ip6tables" && !six) {
 			continue
@@ -184,22 +131,34 @@ func (s scenario) section(policy firewall.Policy, withJumps bool) string {
 	return b.String()
 }
 
-// ownRules is what iptables-save says of mybr's chains and of the jumps to them, with
-// the tables' names and in the order of the tables' names.
-func ownRules(w *world.World) []string {
-	var out []string
+// saved is what iptables-save says in both families, without counters and comments and
+// with the tables' names in the order in which they are asked. A built-in chain that
+// accepts is not told of: it comes with its table, at the first use.
+func saved(w *world.World) (out []string) {
 	for _, command := range []string{"iptables", "ip6tables"} {
 		for _, table := range []string{"filter", "nat"} {
 			out = append(out, command+" *"+table)
 			for line := range strings.Lines(w.Host.Run(command+"-save", "-t", table)) {
-				line, _, _ = strings.Cut(strings.TrimSpace(line), " [")
-				if strings.Contains(line, "MYBR-") && !strings.HasPrefix(line, "#") {
+				switch line = strings.TrimSpace(line); {
+				case strings.HasPrefix(line, ":"):
+					if line, _, _ = strings.Cut(line, " ["); !strings.HasSuffix(line, " ACCEPT") {
+						out = append(out, line)
+					}
+				case strings.HasPrefix(line, "-"):
 					out = append(out, line)
 				}
 			}
 		}
 	}
 	return out
+}
+
+// ownRules is what is saved of mybr's chains and of the jumps to them, with the tables'
+// names.
+func ownRules(w *world.World) []string {
+	return slices.DeleteFunc(saved(w), func(line string) bool {
+		return line[0] != 'i' && !strings.Contains(line, "MYBR-")
+	})
 }
 
 // tabled puts the command and the table before every rule and leaves out the rest.

@@ -201,8 +201,12 @@ func (fam family) forwarding(n firewall.Network, accept firewall.Mark) []rule {
 		rules = append(rules, rule{in + " -j ACCEPT", "Containers reach the outside, whatever the policy of FORWARD."})
 	}
 	if n.ICC {
+		ways := "where bridged frames pass " + fam.command + " (bridge-nf-call-" + fam.command + ")."
+		if !fam.closed(n) && fam.of(n).Direct != firewall.DirectRouted { // else no port is translated
+			ways = "through a published port, and " + ways
+		}
 		return append(rules, rule{"-i " + n.Bridge + " -o " + n.Bridge + " -j ACCEPT",
-			"Containers of the network reach each other: through a published port, and where bridged frames pass iptables (bridge-nf-call-iptables)."})
+			"Containers of the network reach each other: " + ways})
 	}
 	return append(rules, rule{"-i " + n.Bridge + " -o " + n.Bridge + " -j DROP",
 		"Containers of the network don't reach each other by way of the host; between its ports, the bridge itself keeps them apart."})

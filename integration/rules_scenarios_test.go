@@ -1,0 +1,132 @@
+package integration
+
+import (
+	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/iptables"
+	"github.com/mybr/mybr/internal/reconcile"
+)
+
+// scenario is one row of the rule book: what is asked of Docker, and, in the golden
+// file of its name, what the kernel then has of mybr's.
+type scenario struct {
+	name, title string
+	about       string   // one sentence or two for the rule book
+	docker      []string // command lines without the word docker; "guest" is an image that waits
+}
+
+// chapter is scenarios that share a host.
+type chapter struct {
+	name      string
+	engine    string
+	chains    iptables.Docker   // where that engine makes its own
+	mybr      []string          // flags of mybr serve
+	options   reconcile.Options // what they come to
+	scenarios []scenario
+}
+
+const (
+	create      = "network create -d mybr --subnet 172.18.0.0/16 -o com.docker.network.bridge.name=mybr0 "
+	createDual  = create + "--ipv6 --subnet fd00:18::/64 "
+	createOther = "network create -d mybr --subnet 172.19.0.0/16 -o com.docker.network.bridge.name=mybr1 "
+	runWeb      = "run -d --name web --net net --ip 172.18.0.2 --ip6 fd00:18::2 "
+	mode4       = "-o com.docker.network.bridge.gateway_mode_ipv4="
+	mode6       = "-o com.docker.network.bridge.gateway_mode_ipv6="
+)
+
+// chapters are the rule book. Docker 20.10 has chains for IPv4 only, 28.5 for both
+// families.
+var chapters = []chapter{
+	{name: "usual", engine: world.OwnEngine, chains: iptables.Docker{V4: true}, scenarios: []scenario{
+		{"network", "A network",
+			"What every network has.",
+			[]string{create + "net"}},
+		{"published", "Published ports",
+			"One rule for each port. A port on 127.0.0.1 has none: the process carries it.",
+			[]string{create + "net",
+				"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 -p 8053:53/udp -p 192.0.2.2:8443:443 -p 127.0.0.1:9090:90 guest sleep"}},
+		{"ranges", "Ranges of published ports",
+			"One rule for each range, whether the numbers are the same on both sides or shifted.",
+			[]string{create + "net",
+				"run -d --name many --net net --ip 172.18.0.2 -p 7000-7999:7000-7999 -p 8000-8999:80-1079 -p 6000-6009:6000-6009/udp guest sleep"}},
+		{"sctp", "SCTP",
+			"Translated like TCP and UDP; conntrack knows it.",
+			[]string{create + "net",
+				"run -d --name sig --net net --ip 172.18.0.2 -p 3868:3868/sctp guest sleep"}},
+		{"icc-off", "A network whose containers are kept apart",
+			"`enable_icc=false`: the bridge's ports are isolated from each other; what goes by way of the host is dropped here. Published ports stay reachable, from the network itself through the process.",
+			[]string{create + "-o com.docker.network.bridge.enable_icc=false net",
+				"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 -p 8443:443 guest sleep"}},
+		{"internal", "An internal network",
+			"`--internal`: nothing in, nothing out, no translation.",
+			[]string{create + "--internal net",
+				"run -d --name db --net net --ip 172.18.0.2 guest sleep"}},
+		{"masquerade-off", "A network that keeps its addresses",
+			"`enable_ip_masquerade=false`: containers are seen with their own addresses. Published ports work all the same.",
+			[]string{create + "-o com.docker.network.bridge.enable_ip_masquerade=false net",
+				"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 guest sleep"}},
+		{"snat", "A fixed source address",
+			"`host_ipv4`: what leaves the network takes this address of the host.",
+			[]string{create + "-o com.docker.network.host_ipv4=192.0.2.2 net",
+				"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 guest sleep"}},
+		{"inhibit", "A bridge without an address",
+			"`inhibit_ipv4`: somebody else is the gateway; nothing can turn back by way of the host.",
+			[]string{create + "-o com.docker.network.bridge.inhibit_ipv4=true net",
+				"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 guest sleep"}},
+		{"host-binding", "A default address for published ports",
+			"`host_binding_ipv4`: ports that name no address are published there.",
+			[]string{create + "-o com.docker.network.bridge.host_binding_ipv4=192.0.2.2 net",
+				"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 guest sleep"}},
+		{"two-networks", "Two networks",
+			"Rules of different networks commute: those of a network that comes later follow.",
+			[]string{create + "net",
+				createOther + "other",
+				"run -d --name web --net net --ip 172.18.0.2 -p 8080:80 guest sleep",
+				"run -d --name api --net other --ip 172.19.0.2 -p 8081:80 guest sleep"}},
+		{"ipv6", "A network with IPv6",
+			"The same in both families. Clients with link-local addresses are served by the process.",
+			[]string{createDual + "net", runWeb + "-p 8080:80 guest sleep"}},
+		{"ipv6-ranges", "Ranges in IPv6, and a fixed source address",
+			"Ranges are one rule each in IPv6 too. `host_ipv6`: what leaves the network takes this address of the host.",
+			[]string{createDual + "-o com.docker.network.host_ipv6=2001:db8::2 net",
+				runWeb + "-p [::]:7000-7999:7000-7999 -p [2001:db8::2]:8000-8999:80-1079 guest sleep"}},
+		{"routed", "Routed networks",
+			"`gateway_mode=routed`: no translation. The published ports, and ICMP, are open at the container's own addresses, from everywhere.",
+			[]string{createDual + mode4 + "routed " + mode6 + "routed net", runWeb + "-p 80 -p 7000-7009/udp guest sleep"}},
+		{"routed-ipv6", "IPv4 translated, IPv6 routed",
+			"Each family has a mode of its own.",
+			[]string{createDual + mode6 + "routed net", runWeb + "-p 8080:80 guest sleep"}},
+		{"unprotected", "Unprotected networks",
+			"`gateway_mode=nat-unprotected`: every port is open at the container's own addresses, but not to other bridge networks, Docker's included.",
+			[]string{createDual + mode4 + "nat-unprotected " + mode6 + "nat-unprotected net", runWeb + "-p 8080:80 guest sleep"}},
+		{"isolated", "Isolated networks",
+			"`gateway_mode=isolated`, for internal networks: the rules are those of an internal network; the host has no address on the bridge.",
+			[]string{createDual + "--internal " + mode4 + "isolated " + mode6 + "isolated net", runWeb + "guest sleep"}},
+		{"trusted", "Trusted interfaces of the host",
+			"`trusted_host_interfaces`: published ports can be reached at the container's own addresses too, from these interfaces.",
+			[]string{createDual + "-o com.docker.network.bridge.trusted_host_interfaces=eth0:wg0 net", runWeb + "-p 8080:80 guest sleep"}},
+	}},
+	{name: "direct-routing", engine: world.OwnEngine, chains: iptables.Docker{V4: true},
+		mybr: []string{"--allow-direct-routing"}, options: reconcile.Options{DirectRouting: true},
+		scenarios: []scenario{{"direct-routing", "Direct routing",
+			"mybr's `--allow-direct-routing`: published ports can be reached at the container's own addresses too, from everywhere.",
+			[]string{createDual + "net", runWeb + "-p 8080:80 guest sleep"}}}},
+	{name: "accept-fwmark", engine: world.OwnEngine, chains: iptables.Docker{V4: true},
+		mybr: []string{"--accept-fwmark", "0x1/0x3"}, options: reconcile.Options{Accept: firewall.Mark{Value: 1, Mask: 3}},
+		scenarios: []scenario{{"accept-fwmark", "Marked packets",
+			"mybr's `--accept-fwmark`: what the administrator has marked passes to and from every network, internal ones too.",
+			[]string{createDual + "net", createOther + "--internal shut", runWeb + "-p 8080:80 guest sleep"}}}},
+	{name: "28.5", engine: "28.5", chains: iptables.Docker{V4: true, V6: true},
+		scenarios: []scenario{{"ipv6-only", "A network without IPv4",
+			"`--ipv4=false`, from Docker 28, here with Docker Engine 28.5: nothing passes by IPv4, whatever address a container gives itself. Ports are published at the host's IPv6 addresses only.",
+			[]string{"network create -d mybr --ipv4=false --ipv6 --subnet fd00:18::/64 -o com.docker.network.bridge.name=mybr0 net",
+				"run -d --name web --net net --ip6 fd00:18::2 -p 8080:80 guest sleep"}}}},
+}
+
+// scenarios are those of all chapters.
+func scenarios() (all []scenario) {
+	for _, c := range chapters {
+		all = append(all, c.scenarios...)
+	}
+	return all
+}
