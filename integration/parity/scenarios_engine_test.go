@@ -3,6 +3,7 @@ package parity
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/mybr/mybr/integration/world"
@@ -20,7 +21,9 @@ func settings(s *stage, container string, networks ...string) {
 				s.fact("inspect "+container+": MAC in "+n, normalMAC(fields[0], []netip.Prefix{p}, s.given))
 			}
 		}
-		s.output("network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{.IPv4Address}} {{.IPv6Address}}; {{end}}", n)
+		members := strings.Split(strings.TrimSpace(s.w.DockerTry("network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{.IPv4Address}} {{.IPv6Address}};{{end}}", n).Out), ";")
+		slices.Sort(members) // docker has them in the order of their IDs
+		s.fact("network inspect "+n+": containers", strings.Join(members, "; "))
 	}
 	s.output("inspect", "-f", "{{.HostConfig.NetworkMode}} {{json .HostConfig.PortBindings}} {{json .Config.ExposedPorts}}", container)
 }
