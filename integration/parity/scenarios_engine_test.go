@@ -202,7 +202,7 @@ func engineScenarios() []scenario {
 			s.network("n0", "--subnet", "172.18.0.0/16")
 			s.network("n1", "--subnet", "172.19.0.0/16")
 			s.idle("web", "--network", "name=n0,driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.arp_ignore=1")
-			s.docker("network", "connect", "--driver-opt", "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.forwarding=1,net.ipv4.conf.IFNAME.rp_filter=2", "n1", "web")
+			s.docker("network", "connect", "--driver-opt", "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.forwarding=1", "n1", "web")
 			s.inside("web")
 			s.idle("bad", "--network", "name=n0,driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.nothing=1")
 		}},
