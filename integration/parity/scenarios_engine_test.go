@@ -104,7 +104,7 @@ func engineScenarios() []scenario {
 			s.inside("db")
 		}},
 		{name: "engine/default-network-opt", feature: engine, needs: "24.0", world: &world.Config{DockerArgs: []string{
-			"--default-network-opt", "bridge=com.docker.network.driver.mtu=1234", "--default-network-opt", "mybr=com.docker.network.driver.mtu=1234",
+			"--default-network-opt", "bridge=com.docker.network.driver.mtu=1432", "--default-network-opt", "mybr=com.docker.network.driver.mtu=1432",
 			"--default-network-opt", "bridge=com.docker.network.container_iface_prefix=lan", "--default-network-opt", "mybr=com.docker.network.container_iface_prefix=lan",
 		}}, play: func(s *stage) {
 			s.network("n0", "--subnet", "172.18.0.0/16")
