@@ -206,7 +206,7 @@ func TestForgottenPool(t *testing.T) {
 	w.Docker(append(ipam, "--subnet", "172.20.0.0/16", "other")...) // Docker has begun to use mybr
 	tell(t, w, "IpamDriver.RequestPool", `{"AddressSpace":"mybr-local","Pool":"172.18.0.0/16","V6":false}`)
 	again := append(ipam, "--subnet", "172.18.0.0/16", "n0")
-	if r := w.DockerTry(again...); r.Code == 0 || !strings.Contains(r.Err, "overlaps 172.18.0.0/16, which another network has in address space mybr-local") {
+	if r := w.DockerTry(again...); r.Code == 0 || !strings.Contains(r.Err, "invalid pool request: Pool overlaps with other one on this address space: 172.18.0.0/16, which another network has in address space mybr-local") {
 		t.Errorf("the subnet is there: exit code %d, %s", r.Code, r.Err)
 	}
 	tell(t, w, "IpamDriver.ReleasePool", `{"PoolID":"mybr-local/172.18.0.0/16"}`)

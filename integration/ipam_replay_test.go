@@ -126,7 +126,7 @@ func ipamReplay(t *testing.T, w *world.World, runOn bool, events ...func()) {
 		}
 		seen[addr] = name
 	}
-	denied(t, w, "RequestPool: request pool 10.77.0.0/24: overlaps 10.77.0.0/24, which another network has in address space mybr-local",
+	denied(t, w, "RequestPool: request pool 10.77.0.0/24: invalid pool request: Pool overlaps with other one on this address space: 10.77.0.0/24, which another network has in address space mybr-local",
 		"network", "create", "-d", "mybr", "--ipam-driver", "mybr", "--subnet", "10.77.0.0/24", "second")
 	w.Docker(append([]string{"rm", "-f"}, names...)...)
 	w.Docker(append([]string{"network", "rm"}, networks...)...)
@@ -262,7 +262,7 @@ func nothingRepeated(t *testing.T, w *world.World) {
 		if i == 0 {
 			want = "RequestAddress: request address"
 		}
-		denied(t, w, want+": overlaps "+subnet+", which another network has in address space mybr-local",
+		denied(t, w, want+": invalid pool request: Pool overlaps with other one on this address space: "+subnet+", which another network has in address space mybr-local",
 			"network", "create", "-d", "mybr", "--ipam-driver", "mybr", "--subnet", subnet, "second")
 		if have := leases(t, w); fmt.Sprint(have) != fmt.Sprint(before) {
 			t.Errorf("leases are %v, were %v", have, before)

@@ -191,9 +191,9 @@ func ipamWishes(t *testing.T, w *world.World) {
 	w.Idle("ben")
 	before := leases(t, w)
 	for ip, why := range map[string]string{
-		"10.77.0.7":   "in use in pool " + pool + " by the endpoint with MAC address 02:42:00:00:00:07",
-		"10.77.0.9":   "in use in pool " + pool + " as an auxiliary address",
-		"10.77.0.1":   "in use in pool " + pool + " as its gateway",
+		"10.77.0.7":   "Address already in use in pool " + pool + " by the endpoint with MAC address 02:42:00:00:00:07",
+		"10.77.0.9":   "Address already in use in pool " + pool + " as an auxiliary address",
+		"10.77.0.1":   "Address already in use in pool " + pool + " as its gateway",
 		"10.77.0.0":   "the network address of pool " + pool,
 		"10.77.0.255": "the broadcast address of pool " + pool,
 	} {
@@ -247,7 +247,7 @@ func ipamOverlap(t *testing.T, w *world.World) {
 			t.Fatal(err)
 		}
 		for _, driver := range []string{"mybr", "bridge"} {
-			denied(t, w, fmt.Sprintf("RequestPool: request pool %s: overlaps 10.77.0.0/16, which another network has in address space mybr-local", network),
+			denied(t, w, fmt.Sprintf("RequestPool: request pool %s: invalid pool request: Pool overlaps with other one on this address space: 10.77.0.0/16, which another network has in address space mybr-local", network),
 				"network", "create", "-d", driver, "--ipam-driver", "mybr", "--subnet", subnet, "n1")
 		}
 	}
@@ -323,7 +323,7 @@ func ipamSameMAC(t *testing.T, w *world.World) {
 	w.Idle("two", mac...)
 	has(t, w, "one", "n0", "10.77.0.2")
 	has(t, w, "two", "n0", "10.77.0.3")
-	denied(t, w, "RequestAddress: request address 10.77.0.2: in use in pool mybr-local/10.77.0.0/24 by the endpoint with MAC address 02:42:00:00:00:07",
+	denied(t, w, "RequestAddress: request address 10.77.0.2: Address already in use in pool mybr-local/10.77.0.0/24 by the endpoint with MAC address 02:42:00:00:00:07",
 		append(append([]string{"run", "-d", "--name", "three"}, mac...), "--ip", "10.77.0.2", world.Image, "sleep")...)
 	w.Docker("rm", "-f", "two", "three")
 	leased(t, w, "only the first is there", "10.77.0.0/24", "10.77.0.1", "10.77.0.2")

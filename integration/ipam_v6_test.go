@@ -133,9 +133,9 @@ func ipamV6Parameters(t *testing.T, w *world.World, driver string) {
 	answered(t, "gateway", w.Container("wish").Ping("fd00:77::fe"))
 	for ip, why := range map[string]string{
 		"fd00:77::":                    "the address of any router (subnet-router anycast) of pool mybr-local/" + pool,
-		"fd00:77::41":                  "in use in pool mybr-local/" + pool + " as an auxiliary address",
-		"fd00:77::fe":                  "in use in pool mybr-local/" + pool + " as its gateway",
-		"fd00:77::ffff:ffff:ffff:ffff": "in use in pool mybr-local/" + pool + " by the endpoint with MAC address 02:42:00:00:00:07",
+		"fd00:77::41":                  "Address already in use in pool mybr-local/" + pool + " as an auxiliary address",
+		"fd00:77::fe":                  "Address already in use in pool mybr-local/" + pool + " as its gateway",
+		"fd00:77::ffff:ffff:ffff:ffff": "Address already in use in pool mybr-local/" + pool + " by the endpoint with MAC address 02:42:00:00:00:07",
 	} {
 		denied(t, w, "RequestAddress: request address "+ip+": "+why, "run", "-d", "--name", "victim", "--net", "n0", "--ip6", ip, world.Image, "sleep")
 		w.Docker("rm", "-f", "victim")
@@ -174,7 +174,7 @@ func ipamV6Replay(t *testing.T, w *world.World, driver string) {
 	if have := leases(t, w)["mybr-local/"+auto.String()]; len(have) != 2 {
 		t.Errorf("leases of %s are %v, want a gateway's and a container's", auto, have)
 	}
-	denied(t, w, "RequestPool: request pool fd00:77::/48: overlaps fd00:77::/64, which another network has in address space mybr-local",
+	denied(t, w, "RequestPool: request pool fd00:77::/48: invalid pool request: Pool overlaps with other one on this address space: fd00:77::/64, which another network has in address space mybr-local",
 		"network", "create", "-d", driver, "--ipam-driver", "mybr", "--ipv6", "--subnet", "10.78.0.0/24", "--subnet", "fd00:77::/48", "second")
 	w.Docker("rm", "-f", "wish", "web")
 	w.Docker("network", "rm", "n0", "auto")

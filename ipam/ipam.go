@@ -187,7 +187,7 @@ func (d *Driver) takePool(tx *store.Tx, want poolWish, routes []netip.Prefix) (m
 }
 
 func overlap(p model.Pool) error {
-	return conflict("overlaps %s, which another network has in address space %s", p.Prefix, p.Space)
+	return conflict("invalid pool request: Pool overlaps with other one on this address space: %s, which another network has in address space %s", p.Prefix, p.Space)
 }
 
 // ReleasePool gives the pool back, with all its addresses. A pool that is not held

@@ -96,7 +96,7 @@ func takeWished(tx *store.Tx, p model.Pool, want addrWish) error {
 	case holder == stale:
 		return tx.PutLease(p.ID, l)
 	}
-	return conflict("in use in pool %s %s", p.ID, use(have))
+	return conflict("Address already in use in pool %s %s", p.ID, use(have))
 }
 
 // use says what an address is in use for.

@@ -66,7 +66,7 @@ func sameMAC(t *testing.T, subnet, one, two string) {
 	driven(t, s, SpaceLocal, subnet, one)
 	want(t, d, id, mac1, "", two+"/24")
 	release(t, d, id, two)
-	refused(t, d, id, mac1, one, "request address "+one+": in use in pool "+id+" by the endpoint with MAC address "+mac1)
+	refused(t, d, id, mac1, one, "request address "+one+": Address already in use in pool "+id+" by the endpoint with MAC address "+mac1)
 	if l := dump(t, s).Leases[id]; len(l) != 1 || l[0].Addr.String() != one {
 		t.Errorf("have %+v, want %s", l, one)
 	}
@@ -111,7 +111,7 @@ func staleLeases(t *testing.T, prefix netip.Prefix, text string) {
 	}
 	full := fmt.Sprintf("request address: pool %s is exhausted: all %d addresses of %s are in use", id, count, subnet)
 	inUse := func(last byte, use string) string {
-		return fmt.Sprintf("request address %s: in use in pool %s %s", addr(last), id, use)
+		return fmt.Sprintf("request address %s: Address already in use in pool %s %s", addr(last), id, use)
 	}
 	refused(t, d, id, mac1, "", full) // nothing is known of the endpoints: another driver's network
 	endpointsAt(SpaceGlobal, subnet)

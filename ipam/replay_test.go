@@ -21,7 +21,7 @@ func capabilities(t *testing.T, d *Driver) {
 func secondIsRefused(t *testing.T, d *Driver, subnet, sub, overlaps string) {
 	t.Helper()
 	_, err := d.RequestPool(context.Background(), poolRequest(SpaceLocal, subnet, sub))
-	want := "request pool " + subnet + ": overlaps " + overlaps + ", which another network has in address space mybr-local"
+	want := "request pool " + subnet + ": invalid pool request: Pool overlaps with other one on this address space: " + overlaps + ", which another network has in address space mybr-local"
 	if err == nil || err.Error() != want {
 		t.Errorf("have %v, want %s", err, want)
 	}
@@ -60,11 +60,11 @@ func TestReplay(t *testing.T) {
 	secondIsRefused(t, d, "10.0.0.0/16", "10.0.5.0/24", "10.0.0.0/16")
 	// The first container that starts ends it, with an address of its own or without.
 	want(t, d, id, mac3, "", "10.0.5.1/16")
-	refused(t, d, id, "aux", "10.0.5.0", "request address 10.0.5.0: in use in pool "+id+" by the endpoint with MAC address "+mac1)
+	refused(t, d, id, "aux", "10.0.5.0", "request address 10.0.5.0: Address already in use in pool "+id+" by the endpoint with MAC address "+mac1)
 	capabilities(t, d)
 	pool(t, d, "10.0.0.0/16", "10.0.5.0/24")
-	refused(t, d, id, mac3, "10.0.5.0", "request address 10.0.5.0: in use in pool "+id+" by the endpoint with MAC address "+mac1)
-	refused(t, d, id, "aux", "10.0.5.0", "request address 10.0.5.0: in use in pool "+id+" by the endpoint with MAC address "+mac1)
+	refused(t, d, id, mac3, "10.0.5.0", "request address 10.0.5.0: Address already in use in pool "+id+" by the endpoint with MAC address "+mac1)
+	refused(t, d, id, "aux", "10.0.5.0", "request address 10.0.5.0: Address already in use in pool "+id+" by the endpoint with MAC address "+mac1)
 }
 
 // mybr's records were lost: what Docker repeats is taken as new.
@@ -96,7 +96,7 @@ func TestNoReplay(t *testing.T) {
 	if resp, err := d.RequestPool(context.Background(), r); err != nil || resp.PoolID == id {
 		t.Errorf("the other address space: %v %v", resp, err)
 	}
-	refused(t, d, id, "aux", "10.0.0.64", "request address 10.0.0.64: in use in pool "+id+" by the endpoint with MAC address "+mac1)
+	refused(t, d, id, "aux", "10.0.0.64", "request address 10.0.0.64: Address already in use in pool "+id+" by the endpoint with MAC address "+mac1)
 }
 
 // What uses a pool shows that Docker is past repeating it.
@@ -162,9 +162,9 @@ func TestSecondNetworkInsteadOfReplay(t *testing.T) {
 			before := dump(t, s)
 			capabilities(t, d)
 			pool(t, d, "10.0.0.0/24", "")
-			refusal := "request address: overlaps"
+			refusal := "request address: invalid pool request: Pool overlaps with other one on this address space:"
 			if gateway != "" {
-				refusal = "request address " + gateway + ": overlaps"
+				refusal = "request address " + gateway + ": invalid pool request: Pool overlaps with other one on this address space:"
 			}
 			refused(t, d, id, "gateway", gateway, refusal+" 10.0.0.0/24, which another network has in address space mybr-local")
 			releasePool(t, d, id)

@@ -43,7 +43,7 @@ func accessScenarios() []scenario {
 				from("web", "ping {eve}"))
 		}, differs: []difference{
 			{key: "reach eve → udp 192.0.2.2:8088", want: "answered by web at 172.18.0.2:80, client seen as 172.18.0.1, TTL 63",
-				why: "NAT carries to mybr's containers what docker-proxy copies to the built-in driver's"},
+				why: byNAT},
 		}},
 		{name: "access/docker0 and the network", feature: access, play: func(s *stage) {
 			publicly(s, "tcp:80 udp:80 tcp:81", "-p", "8088:80")
