@@ -219,6 +219,17 @@ func daemonScenarios() []scenario {
 			difference{engines: "20.10", key: "inside eve: routes", want: "172.19.0.0/16 dev eth0 src 172.19.0.3", why: noDefault},
 			difference{engines: "20.10", key: "reach eve → ping 192.0.2.9", want: "unreachable", why: noDefault},
 			difference{engines: "20.10", key: "reach eve → tcp {web}:80", want: "unreachable", why: noDefault})},
+		{name: "daemon/reboot, and the host is no router", feature: daemons, world: &world.Config{}, play: func(s *stage) {
+			s.network("n0", "--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd00:18::/64")
+			s.serve("web", "tcp:80", "--net", "n0", "-p", "8088:80")
+			s.w.Reboot()
+			s.docker("start", "web")
+			running(s, "web")
+			s.forwarding()
+			s.route("lan", "192.0.2.10/32")
+			s.route("lan", "2001:db8::10/128")
+			s.reach(from("lan", "ping 192.0.2.10", "ping 2001:db8::10", "tcp [2001:db8::2]:8088"))
+		}},
 		{name: "daemon/reboot, container on two networks", feature: daemons, world: &world.Config{}, play: func(s *stage) {
 			s.network("n0", "--subnet", "172.18.0.0/16")
 			s.network("n1", "--subnet", "172.19.0.0/16")
