@@ -55,8 +55,9 @@ func (s *stage) inside(container string) {
 
 // file is a container's file without comments, lines joined.
 func (s *stage) file(container, path string) string {
-	pid := strings.TrimSpace(s.w.Docker("inspect", "-f", "{{.State.Pid}}", container))
-	text, err := os.ReadFile(s.w.Path("/proc/" + pid + "/root" + path))
+	var info struct{ State struct{ Pid int } }
+	s.w.API("/containers/"+container+"/json", &info)
+	text, err := os.ReadFile(s.w.Path(fmt.Sprintf("/proc/%d/root%s", info.State.Pid, path)))
 	if err != nil {
 		return err.Error()
 	}
@@ -173,8 +174,7 @@ func (s *stage) bridge(network string) string {
 		ID      string
 		Options map[string]string
 	}
-	r := s.w.DockerTry("network", "inspect", "-f", "{{json .}}", network)
-	if err := json.Unmarshal([]byte(r.Out), &info); err != nil {
+	if !s.w.API("/networks/"+network, &info) {
 		return ""
 	}
 	if name := info.Options["com.docker.network.bridge.name"]; name != "" {

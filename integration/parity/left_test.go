@@ -60,7 +60,7 @@ func (s *stage) footprint() footprint {
 	for range strings.Count(string(mounts), " - nsfs ") {
 		add("sandboxes", "one")
 	}
-	for name := range strings.FieldsSeq(s.w.Docker("network", "ls", "--format", "{{.Name}}")) {
+	for _, name := range s.networks() {
 		add("networks", name)
 	}
 	for _, list := range f {
@@ -104,18 +104,43 @@ func minus(a, b []string) (out []string) {
 // clear removes all containers and networks, which are facts, and whatever the scenario
 // undoes itself.
 func (s *stage) clear() {
-	if names := strings.Fields(s.w.Docker("ps", "-a", "--format", "{{.Names}}")); len(names) > 0 {
-		slices.Sort(names)
+	if names := s.containers(); len(names) > 0 {
 		s.docker(append([]string{"rm", "-f"}, names...)...)
 	}
-	if names := strings.Fields(s.w.Docker("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}")); len(names) > 0 {
-		slices.Sort(names)
+	builtin := func(name string) bool { return slices.Contains([]string{"bridge", "host", "none"}, name) }
+	if names := slices.DeleteFunc(s.networks(), builtin); len(names) > 0 {
 		s.docker(append([]string{"network", "rm"}, names...)...)
 	}
 	for _, f := range slices.Backward(s.undo) {
 		s.t.do(f)
 	}
 	s.undo = nil
+}
+
+// containers lists all containers by name.
+func (s *stage) containers() (names []string) {
+	var all []struct{ Names []string }
+	s.w.API("/containers/json?all=1", &all)
+	for _, c := range all {
+		for _, name := range c.Names { // with links of others, such as /web/db
+			if name = strings.TrimPrefix(name, "/"); !strings.Contains(name, "/") {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// networks lists Docker's networks by name.
+func (s *stage) networks() (names []string) {
+	var all []struct{ Name string }
+	s.w.API("/networks", &all)
+	for _, n := range all {
+		names = append(names, n.Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // left compares the host with what it was before the play, once everything is removed:

@@ -1,7 +1,6 @@
 package parity
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -143,7 +142,7 @@ func (s *stage) place(name string) *world.Place {
 	case "lan2":
 		return s.w.LANs[1]
 	}
-	if r := s.w.DockerTry("inspect", "-f", "{{.State.Running}}", name); strings.TrimSpace(r.Out) != "true" {
+	if !s.w.Running(name) {
 		return nil
 	}
 	return s.w.Container(name)
@@ -194,12 +193,7 @@ type containerInfo struct {
 }
 
 func (s *stage) inspect(container string) (info containerInfo) {
-	r := s.w.DockerTry("inspect", "-f", "{{json .}}", container)
-	if r.Code == 0 {
-		if err := json.Unmarshal([]byte(r.Out), &info); err != nil {
-			s.t.Fatalf("docker inspect %s: %v", container, err)
-		}
-	}
+	s.w.API("/containers/"+container+"/json", &info)
 	return info
 }
 

@@ -58,10 +58,7 @@ func (w *World) Serve(name string, args []string, servers ...string) *Place {
 // Ready waits until a running container's servers listen.
 func (w *World) Ready(name string) {
 	w.t.Helper()
-	var cmd []string
-	if err := json.Unmarshal([]byte(w.Docker("inspect", "-f", "{{json .Config.Cmd}}", name)), &cmd); err != nil {
-		w.t.Fatalf("container %s: %v", name, err)
-	}
+	cmd := w.container(name).Config.Cmd
 	p := w.Container(name)
 	w.Eventually(10*time.Second, func() error {
 		for _, server := range cmd[1:] {
@@ -84,8 +81,32 @@ func (w *World) Ready(name string) {
 // not keep the namespace alive.
 func (w *World) Container(name string) *Place {
 	w.t.Helper()
-	pid := w.Docker("inspect", "-f", "{{.State.Pid}}", name)
-	return &Place{Name: "container " + name, w: w, path: w.Path("/proc/" + pid + "/ns/net")}
+	pid := w.container(name).State.Pid
+	return &Place{Name: "container " + name, w: w, path: w.Path(fmt.Sprintf("/proc/%d/ns/net", pid))}
+}
+
+// containerInfo is a part of what the engine says of a container.
+type containerInfo struct {
+	State struct {
+		Running bool
+		Pid     int // 0: it doesn't run
+	}
+	Config struct{ Cmd []string }
+}
+
+func (w *World) container(name string) (info containerInfo) {
+	w.t.Helper()
+	if !w.API("/containers/"+name+"/json", &info) {
+		w.t.Fatalf("there is no container %s", name)
+	}
+	return info
+}
+
+// Running tells whether there is such a container, and it runs.
+func (w *World) Running(name string) bool {
+	w.t.Helper()
+	var info containerInfo
+	return w.API("/containers/"+name+"/json", &info) && info.State.Running
 }
 
 // Addr is a container's IPv4 address on a network.
