@@ -264,7 +264,7 @@ func composeScenarios() []scenario {
 			s.output("network", "inspect", "-f", "{{.Attachable}} {{.Internal}} {{.Labels.stage}}", "shop_default")
 			p.do("down", "-t", "0")
 		}},
-		{name: "compose/both families", feature: compose, play: func(s *stage) {
+		{name: "compose/both families", feature: compose, since: fromDual, play: func(s *stage) {
 			p := s.compose(bothFamilies)
 			p.up("web")
 			s.reach(from("lan", "tcp 192.0.2.2:8088", "tcp [2001:db8::2]:8088"), from("ben", "tcp {web}:80", "tcp {web6}:80", "ping {web6}"), from("host", "tcp [::1]:8088"))
