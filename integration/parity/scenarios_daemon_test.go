@@ -42,6 +42,13 @@ func running(s *stage, names ...string) {
 	}
 }
 
+// again is what a scenario does to the machine later on, done once before it begins:
+// what dockerd makes or leaves at its start, with no network, is no leftover.
+func again(s *stage, do func()) {
+	do()
+	s.before = s.footprint()
+}
+
 // answering waits until a TCP server answers the host.
 func answering(s *stage, addr string) {
 	s.w.Eventually(10*time.Second, func() error {
@@ -91,6 +98,7 @@ func daemonScenarios() []scenario {
 	} {
 		all = append(all,
 			scenario{name: "daemon/dockerd is " + end.name, feature: daemons, world: &world.Config{}, differs: end.differs, play: func(s *stage) {
+				again(s, s.w.RestartDocker)
 				shop(s)
 				end.do(s.w)
 				s.w.StartDocker()
@@ -103,6 +111,7 @@ func daemonScenarios() []scenario {
 				s.inside("web")
 			}},
 			scenario{name: "daemon/dockerd is " + end.name + ", restart always", feature: daemons, world: &world.Config{}, play: func(s *stage) {
+				again(s, s.w.RestartDocker)
 				shop(s, "--restart", "always")
 				s.docker("update", "--restart", "always", "ben")
 				s.idle("off", "--net", "n0", "--restart", "unless-stopped")
@@ -115,6 +124,7 @@ func daemonScenarios() []scenario {
 				s.host("n0")
 			}},
 			scenario{name: "daemon/dockerd is " + end.name + ", live-restore", feature: daemons, world: liveRestore(), play: func(s *stage) {
+				again(s, s.w.RestartDocker)
 				shop(s)
 				end.do(s.w)
 				outsiders(s)
@@ -132,6 +142,7 @@ func daemonScenarios() []scenario {
 	}
 	return append(all, []scenario{
 		{name: "daemon/live-restore, then connect and disconnect", feature: daemons, world: liveRestore(), play: func(s *stage) {
+			again(s, s.w.RestartDocker)
 			shop(s)
 			s.w.RestartDocker()
 			s.network("n1", "--subnet", "172.19.0.0/16")
@@ -143,6 +154,7 @@ func daemonScenarios() []scenario {
 			s.reach(from("eve", "tcp {web@n1}:80"), from("lan", "tcp 192.0.2.2:8088"), from("ben", "ping 172.18.0.2"))
 		}},
 		{name: "daemon/live-restore, then stop and start", feature: daemons, world: liveRestore(), play: func(s *stage) {
+			again(s, s.w.RestartDocker)
 			shop(s)
 			s.w.RestartDocker()
 			s.docker("stop", "-t", "0", "web")
@@ -153,6 +165,7 @@ func daemonScenarios() []scenario {
 			s.host("n0")
 		}},
 		{name: "daemon/live-restore, network removed", feature: daemons, world: liveRestore(), play: func(s *stage) {
+			again(s, s.w.RestartDocker)
 			shop(s)
 			s.w.RestartDocker()
 			s.docker("rm", "-f", "ben")
@@ -180,6 +193,7 @@ func daemonScenarios() []scenario {
 			s.host("n0")
 		}},
 		{name: "daemon/reboot", feature: daemons, world: &world.Config{}, play: func(s *stage) {
+			again(s, s.w.Reboot)
 			shop(s)
 			s.w.Reboot()
 			states(s, "web", "ben")
@@ -190,6 +204,7 @@ func daemonScenarios() []scenario {
 			s.forwarding()
 		}},
 		{name: "daemon/reboot, restart always", feature: daemons, world: &world.Config{}, play: func(s *stage) {
+			again(s, s.w.Reboot)
 			shop(s, "--restart", "always")
 			s.docker("update", "--restart", "always", "ben")
 			s.w.Reboot()
@@ -200,6 +215,7 @@ func daemonScenarios() []scenario {
 			s.forwarding()
 		}},
 		{name: "daemon/reboot, options of a network", feature: daemons, world: &world.Config{}, play: func(s *stage) {
+			again(s, s.w.Reboot)
 			s.network("n0", slices.Concat(option("driver.mtu", "1400"), option("bridge.name", "shop0"), option("bridge.enable_icc", "false"),
 				option("container_iface_prefix", "lan"), []string{"--subnet", "172.18.0.0/16", "--gateway", "172.18.0.9"})...)
 			s.network("shut", "--internal", "--subnet", "172.19.0.0/16")
@@ -219,7 +235,20 @@ func daemonScenarios() []scenario {
 			difference{engines: "20.10", key: "inside eve: routes", want: "172.19.0.0/16 dev eth0 src 172.19.0.3", why: noDefault},
 			difference{engines: "20.10", key: "reach eve → ping 192.0.2.9", want: "unreachable", why: noDefault},
 			difference{engines: "20.10", key: "reach eve → tcp {web}:80", want: "unreachable", why: noDefault})},
+		{name: "daemon/reboot, and the host is no router", feature: daemons, since: fromDual, world: &world.Config{}, play: func(s *stage) {
+			again(s, s.w.Reboot)
+			s.network("n0", "--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd00:18::/64")
+			s.serve("web", "tcp:80", "--net", "n0", "-p", "8088:80")
+			s.w.Reboot()
+			s.docker("start", "web")
+			running(s, "web")
+			s.forwarding()
+			s.route("lan", "192.0.2.10/32")
+			s.route("lan", "2001:db8::10/128")
+			s.reach(from("lan", "ping 192.0.2.10", "ping 2001:db8::10", "tcp [2001:db8::2]:8088"))
+		}},
 		{name: "daemon/reboot, container on two networks", feature: daemons, world: &world.Config{}, play: func(s *stage) {
+			again(s, s.w.Reboot)
 			s.network("n0", "--subnet", "172.18.0.0/16")
 			s.network("n1", "--subnet", "172.19.0.0/16")
 			s.docker("create", "--name", "web", "--hostname", "web", "--restart", "always", "--net", "n0", "--ip", "172.18.0.7", "-p", "8088:80", "guest", "serve", "tcp:80")

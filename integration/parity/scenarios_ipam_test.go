@@ -129,7 +129,7 @@ func ipamScenarios() []scenario {
 			s.network("n3", "--subnet", "172.18.0.0/16")
 		}, differs: []difference{{key: "docker network create * n3", why: twoDrivers,
 			want: "exit code 1: cannot create network ID (br-ID): conflicts with network ID (br-ID): networks have overlapping IPv4: 172.18.0.0/16 and 172.18.0.0/16"}}},
-		{name: "ipam/both families", feature: ipam, play: func(s *stage) {
+		{name: "ipam/both families", feature: ipam, since: fromDual, play: func(s *stage) {
 			s.pooled("n0", "--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd00:18::/64")
 			s.serve("web", "tcp:80", "--net", "n0", "-p", "8088:80")
 			s.idle("ben", "--net", "n0", "--ip", "172.18.0.9", "--ip6", "fd00:18::99")
