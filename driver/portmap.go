@@ -191,13 +191,9 @@ func compareRequests(a, b model.PortRequest) int {
 		cmp.Compare(leeway(a), leeway(b)),
 		cmp.Compare(a.Proto, b.Proto),
 		cmp.Compare(a.First, b.First),
-		compareWays(a.V4, b.V4),
-		compareWays(a.V6, b.V6),
+		a.V4.Compare(b.V4),
+		a.V6.Compare(b.V6),
 	)
-}
-
-func compareWays(a, b model.Way) int {
-	return cmp.Or(a.Host.Compare(b.Host), a.Container.Compare(b.Container))
 }
 
 // leeway is how many more than one number would do.

@@ -131,13 +131,9 @@ func byDeadline(a, b model.PortRequest) int {
 		cmp.Compare(deadline(a), deadline(b)),
 		-cmp.Compare(a.First, b.First),
 		cmp.Compare(a.Proto, b.Proto),
-		compareWays(a.V4, b.V4),
-		compareWays(a.V6, b.V6),
+		a.V4.Compare(b.V4),
+		a.V6.Compare(b.V6),
 	)
-}
-
-func compareWays(a, b model.Way) int {
-	return cmp.Or(a.Host.Compare(b.Host), a.Container.Compare(b.Container))
 }
 
 // deadline is the last port that would do.

@@ -11,6 +11,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -240,6 +241,11 @@ type PortRequest struct {
 type Way struct {
 	Host      netip.Addr     // 0.0.0.0 or ::, or one address of the host; zero: this way is not wanted
 	Container netip.AddrPort // the container's address and port
+}
+
+// Compare orders ways by the host's address, then by where they lead.
+func (w Way) Compare(o Way) int {
+	return cmp.Or(w.Host.Compare(o.Host), w.Container.Compare(o.Container))
 }
 
 // Wanted reports whether there is such a way.
