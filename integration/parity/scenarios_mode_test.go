@@ -225,14 +225,6 @@ func modeScenarios() []scenario {
 				direct(s, "lan", "eve", "their")
 				abroad(s)
 			}},
-		{name: "mode/--bridge-accept-fwmark", feature: heading, needs: "28.5",
-			world: &world.Config{DockerArgs: []string{"--bridge-accept-fwmark=0x1/0x3"}, MybrArgs: []string{"--accept-fwmark=0x1/0x3"}}, play: func(s *stage) {
-				mark := []string{"-t", "mangle", "-A", "PREROUTING", "-p", "tcp", "--dport", "81", "-j", "MARK", "--set-mark", "0x5"}
-				s.on("host", append([]string{"iptables"}, mark...)...)
-				s.on("host", append([]string{"ip6tables"}, mark...)...)
-				moded(s, "routed", "routed")
-				direct(s, "lan", "eve")
-			}},
 	}
 }
 
@@ -245,6 +237,7 @@ func proxyScenarios() []scenario {
 		return difference{key: "reach " + place + " → " + network + " " + addr + ":8088", want: want, why: same}
 	}
 	bridged, itself := "answered by web at 172.18.0.2:80, client seen as 172.18.0.1", "answered by web at 172.18.0.2:80, client seen as 192.0.2.2"
+	bridged6, itself6 := "answered by web at [fd00:18::2]:80, client seen as fd00:18::1", "answered by web at [fd00:18::2]:80, client seen as 2001:db8::2"
 	row := func(name string, play func(*stage), differs ...difference) scenario {
 		return scenario{name: "proxy/" + name, feature: "Without a userland proxy (dockerd --userland-proxy=false)", world: plain, play: play, differs: differs}
 	}
@@ -261,14 +254,22 @@ func proxyScenarios() []scenario {
 			dual(s, "tcp:80 udp:80", "-p", "8088:80", "-p", "8088:80/udp")
 			everywhere6(s, "tcp", 8088)
 			everywhere6(s, "udp", 8088)
-		}),
+		},
+			at("ben", "tcp", "192.0.2.2", bridged), at("ben", "udp", "192.0.2.2", bridged+", TTL 64"),
+			at("ben", "tcp", "[*", bridged6), at("ben", "udp", "[*", bridged6+", TTL 64"),
+			at("host", "tcp", "192.0.2.2", itself), at("host", "udp", "192.0.2.2", itself+", TTL 64"),
+			at("host", "tcp", "[2001:db8::2]", itself6), at("host", "udp", "[2001:db8::2]", itself6+", TTL 64"),
+			at("host", "tcp", "[*", bridged6), at("host", "udp", "[*", bridged6+", TTL 64"),
+			at("lan", "tcp", "[*%eth0]", bridged6), at("lan", "udp", "[*%eth0]", bridged6+", TTL 64")),
 		row("from another network", func(s *stage) {
 			dual(s, "tcp:80 udp:80", "-p", "8088:80", "-p", "8088:80/udp")
 			s.network("n1", "--ipv6", "--subnet", other4, "--subnet", other6)
 			s.idle("eve", "--net", "n1")
 			s.settle("eve")
 			s.reach(from("eve", "tcp 192.0.2.2:8088", "udp 192.0.2.2:8088", "tcp 172.18.0.1:8088", "tcp 172.19.0.1:8088", host6+"8088", "udp [2001:db8::2]:8088", "tcp {web}:80", "tcp {web6}:80"))
-		}),
+		},
+			at("eve", "tcp", "1*", bridged), at("eve", "udp", "192.0.2.2", bridged+", TTL 63"),
+			at("eve", "tcp", "[*", bridged6), at("eve", "udp", "[*", bridged6+", TTL 63")),
 	}
 }
 
