@@ -208,8 +208,6 @@ func modeScenarios() []scenario {
 		explained(tight("inhibit_ipv4, a subnet /30", append(option("bridge.inhibit_ipv4", "true"), "--subnet", "172.18.0.8/30"), "c1", "c2"), mute...),
 		explained(tight("isolated, with a gateway", append(option("bridge.gateway_mode_ipv4", "isolated"), "--subnet", net4, "--gateway", "172.18.0.9"), "c1", "c2"), mute...),
 		{name: "mode/trusted_host_interfaces", feature: heading, since: withTrusted, play: func(s *stage) {
-			s.on("host", "ip", "link", "add", "eth1", "type", "dummy")
-			s.afterwards("host", "ip", "link", "del", "eth1")
 			moded(s, "", "", option("bridge.trusted_host_interfaces", "eth0")...)
 			direct(s, "lan", "eve", "their")
 		}},
@@ -242,15 +240,23 @@ func modeScenarios() []scenario {
 // userland proxies.
 func proxyScenarios() []scenario {
 	plain := &world.Config{DockerArgs: []string{"--userland-proxy=false"}}
-	row := func(name string, play func(*stage)) scenario {
-		return scenario{name: "proxy/" + name, feature: "Without a userland proxy (dockerd --userland-proxy=false)", world: plain, play: play}
+	const same = "drivers aren't told of --userland-proxy, which is about dockerd's own way to carry what NAT can't: mybr publishes as ever, in its own process"
+	at := func(place, network, addr, want string) difference {
+		return difference{key: "reach " + place + " → " + network + " " + addr + ":8088", want: want, why: same}
+	}
+	bridged, itself := "answered by web at 172.18.0.2:80, client seen as 172.18.0.1", "answered by web at 172.18.0.2:80, client seen as 192.0.2.2"
+	row := func(name string, play func(*stage), differs ...difference) scenario {
+		return scenario{name: "proxy/" + name, feature: "Without a userland proxy (dockerd --userland-proxy=false)", world: plain, play: play, differs: differs}
 	}
 	return []scenario{
 		row("published ports", func(s *stage) {
 			publicly(s, "tcp:80 udp:80", "-p", "8088:80", "-p", "8088:80/udp", "-p", "127.0.0.1:8089:80")
 			everywhere(s, "tcp", 8088, 8089)
 			everywhere(s, "udp", 8088)
-		}),
+		},
+			at("ben", "tcp", "*", bridged), at("ben", "udp", "*", bridged+", TTL 64"),
+			at("host", "tcp", "192.0.2.2", itself), at("host", "udp", "192.0.2.2", itself+", TTL 64"),
+			at("host", "tcp", "[::1]", bridged), at("host", "udp", "[::1]", bridged+", TTL 64")),
 		row("published ports with IPv6", func(s *stage) {
 			dual(s, "tcp:80 udp:80", "-p", "8088:80", "-p", "8088:80/udp")
 			everywhere6(s, "tcp", 8088)
@@ -275,6 +281,12 @@ func modeRefusedScenarios() []scenario {
 			}
 		}}
 	}
+	const trusted = "failed to parse com.docker.network.bridge.trusted_host_interfaces value: "
+	const leavesBridge = "a bug of the engine: a network that can't be made leaves its bridge"
+	mistyped := func(option, said string) difference {
+		return difference{key: "docker network create *" + option + " *", want: "exit code 1: " + said,
+			why: "mybr refuses a value that no host can have, where the built-in driver takes it or lets iptables fail"}
+	}
 	with := func(key, value string, more ...string) []string {
 		return append(append(option(key, value), "--subnet", net4), more...)
 	}
@@ -284,9 +296,20 @@ func modeRefusedScenarios() []scenario {
 		refused("gateway_mode_ipv6", with("bridge.gateway_mode_ipv6", "bridged", six...), with("bridge.gateway_mode_ipv6", "l3")),
 		refused("gateway_mode_ipv6 without IPv6", with("bridge.gateway_mode_ipv6", "routed")),
 		refused("isolated without --internal", with("bridge.gateway_mode_ipv4", "isolated"), with("bridge.gateway_mode_ipv6", "isolated", six...)),
-		refused("trusted_host_interfaces", with("bridge.trusted_host_interfaces", ""), with("bridge.trusted_host_interfaces", "eth0:"), with("bridge.trusted_host_interfaces", "a name that is too long for it"), with("bridge.trusted_host_interfaces", "eth0:eth0"), with("bridge.trusted_host_interfaces", "eth0,eth1")),
-		refused("host_ipv4 and host_ipv6", with("host_ipv4", "2001:db8::2"), with("host_ipv4", "eth0"), with("host_ipv6", "192.0.2.2", six...), with("host_ipv6", "::", six...)),
-		refused("isolated and DefaultGatewayIPv4", with("bridge.gateway_mode_ipv4", "isolated", "--internal", "--aux-address", "DefaultGatewayIPv4=172.18.0.9")),
+		explained(refused("trusted_host_interfaces", with("bridge.trusted_host_interfaces", ""), with("bridge.trusted_host_interfaces", "eth0:eth0"), with("bridge.trusted_host_interfaces", "a name that is too long for it"),
+			with("bridge.trusted_host_interfaces", "eth0,eth1"), with("bridge.trusted_host_interfaces", "eth0:")),
+			mistyped("bridge.trusted_host_interfaces=a name that is too long for it", trusted+`a name that is too long for it ("a name that is too long for it" is not 1 to 15 bytes long)`),
+			mistyped("bridge.trusted_host_interfaces=eth0,eth1", trusted+`eth0,eth1 ("eth0,eth1" has other characters than letters, digits, _, . and (not at the beginning) -)`),
+			mistyped("bridge.trusted_host_interfaces=eth0:", trusted+`eth0: ("" is not 1 to 15 bytes long)`)),
+		refused("host_ipv4", with("host_ipv4", "eth0")),
+		explained(refused("host_ipv4 and host_ipv6 of the other family", with("host_ipv4", "2001:db8::2"), with("host_ipv6", "192.0.2.2", six...)),
+			mistyped("host_ipv4=2001:db8::2", "failed to parse com.docker.network.host_ipv4 value: 2001:db8::2 (invalid argument): want an IPv4 address that can be a source address"),
+			mistyped("host_ipv6=192.0.2.2", "failed to parse com.docker.network.host_ipv6 value: 192.0.2.2 (invalid argument): want an IPv6 address that can be a source address"),
+			difference{key: "left: *", want: "nothing", why: leavesBridge}),
+		explained(refused("host_ipv6=::", with("host_ipv6", "::", six...)),
+			mistyped("host_ipv6=::", "failed to parse com.docker.network.host_ipv6 value: :: (invalid argument): want an IPv6 address that can be a source address")),
+		explained(refused("isolated and DefaultGatewayIPv4", with("bridge.gateway_mode_ipv4", "isolated", "--internal", "--aux-address", "DefaultGatewayIPv4=172.18.0.9")),
+			difference{key: "left: links", want: "nothing", why: leavesBridge}),
 		refused("a subnet /31 that isn't isolated", []string{"--subnet", "172.18.0.8/31", "--internal"}, []string{"--subnet", "172.18.0.8/32", "--internal"}),
 	}
 }

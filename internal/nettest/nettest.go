@@ -161,14 +161,31 @@ func (h *Host) Run(name string, args ...string) string {
 	return out
 }
 
+// Feed is Run for a command that reads something.
+func (h *Host) Feed(input, name string, args ...string) string {
+	h.t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Stdin = strings.NewReader(input)
+	out, err := h.try(cmd)
+	if err != nil {
+		h.t.Fatalf("%v\n%s", err, input)
+	}
+	return out
+}
+
 // Try is Run for commands that may fail.
 func (h *Host) Try(name string, args ...string) (string, error) {
 	h.t.Helper()
+	return h.try(exec.Command(name, args...))
+}
+
+func (h *Host) try(cmd *exec.Cmd) (string, error) {
+	h.t.Helper()
 	var out []byte
 	var err error
-	h.In(func() { out, err = exec.Command(name, args...).CombinedOutput() })
+	h.In(func() { out, err = cmd.CombinedOutput() })
 	if err != nil {
-		err = fmt.Errorf("%s: %s %s: %w: %s", h.Name, name, strings.Join(args, " "), err, out)
+		err = fmt.Errorf("%s: %s: %w: %s", h.Name, strings.Join(cmd.Args, " "), err, out)
 	}
 	return string(out), err
 }

@@ -87,13 +87,32 @@ func (k kind) backend(t *testing.T) *Backend {
 	return b
 }
 
-// do runs one iptables command for each line.
+// do runs iptables commands, one for each line. They go through one iptables-restore:
+// a process for each command is most of the time that a test takes.
 func (k kind) do(h *nettest.Host, lines string) {
+	var input strings.Builder
+	open := ""
 	for line := range strings.Lines(k.in(lines)) {
-		if line = strings.TrimSpace(line); line != "" {
-			h.Run(filepath.Join(k.dir, k.command), strings.Fields(line)...)
+		table, command := "filter", strings.TrimSpace(line)
+		if rest, ok := strings.CutPrefix(command, "-t "); ok {
+			table, command, _ = strings.Cut(rest, " ")
 		}
+		if command != "" && table != open {
+			input.WriteString(commit(open) + "*" + table + "\n")
+			open = table
+		}
+		input.WriteString(command + "\n")
 	}
+	input.WriteString(commit(open))
+	h.Feed(input.String(), filepath.Join(k.dir, k.command+"-restore"), "--noflush")
+}
+
+// commit ends a table, if there is one.
+func commit(table string) string {
+	if table == "" {
+		return ""
+	}
+	return "COMMIT\n"
 }
 
 // save is iptables-save of all tables without its comments.

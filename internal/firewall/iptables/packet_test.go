@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -149,9 +150,11 @@ func TestInternalIsClosedBothWays(t *testing.T) {
 // arrives sends a datagram and reports whether it arrives in time.
 func (w *world) arrives(from, to string, timeout time.Duration) bool {
 	w.t.Helper()
-	l := w.hosts[to].ListenPacket(w.net("udp"), w.k.in("0.0.0.0:7"))
+	// A port of its own each time: commands that start meanwhile keep closed sockets a little longer.
+	l := w.hosts[to].ListenPacket(w.net("udp"), w.k.in("0.0.0.0:0"))
 	defer l.Close()
-	c, err := w.hosts[from].Dial(w.net("udp"), w.k.in(addresses[to]+":7"), timeout)
+	port := netip.MustParseAddrPort(l.LocalAddr().String()).Port()
+	c, err := w.hosts[from].Dial(w.net("udp"), w.k.in(fmt.Sprintf("%s:%d", addresses[to], port)), timeout)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -151,11 +151,16 @@ func (w *world) expect(lines string) {
 }
 
 func (w *world) ask(t *try) {
-	timeout := 5 * time.Second
+	timeout, times := 5*time.Second, 1
 	if t.server == "nothing" {
 		timeout = 300 * time.Millisecond
+	} else if t.network == "udp" { // a datagram that is lost while neighbours are looked for is not sent again
+		timeout, times = time.Second, 5
 	}
 	a, err := w.hosts[t.from].Ask(w.net(t.network), t.to, timeout)
+	for ; err != nil && times > 1; times-- {
+		a, err = w.hosts[t.from].Ask(w.net(t.network), t.to, timeout)
+	}
 	if err != nil {
 		t.got = "nothing"
 		if t.server != "nothing" {
