@@ -164,7 +164,6 @@ services:
     image: guest
     command: serve tcp:80
     ports: ["8088:80"]
-    mac_address: 02:42:aa:bb:cc:dd
     networks:
       front: {ipv4_address: 172.18.0.10, ipv6_address: "fd00:18::10"}
   ben:
@@ -269,8 +268,7 @@ func composeScenarios() []scenario {
 			p.up("web")
 			s.reach(from("lan", "tcp 192.0.2.2:8088", "tcp [2001:db8::2]:8088"), from("ben", "tcp {web}:80", "tcp {web6}:80", "ping {web6}"), from("host", "tcp [::1]:8088"))
 			s.resolve("ben", "web")
-			s.inside("web")
-			s.inside("ben")
+			settings(s, "web", "shop_front")
 			s.host("shop_front")
 			p.do("down", "-t", "0")
 		}},
