@@ -182,6 +182,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 	settings.Before = warnOfRouters(settings, h.links.Learned, c.Log.Warnf)
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot:  records.Snapshot,
+		Closed:    newClosing(settings, records, c.Log.Infof).families,
 		Options:   reconcile.Options{NoIPv6: noIPv6 != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark},
 		Firewalld: h.firewalld,
 		Firewall:  filter,

@@ -23,8 +23,14 @@ type Policy struct {
 	Networks []Network
 	Ports    []Port
 	Openings []Opening
-	Accept   Mark // what bears this mark passes to and from every network, even an internal one; zero mask: nothing does
+	// Closed are the families that mybr alone has the host forward: what no rule of anybody's
+	// accepts is not forwarded, with or without networks.
+	Closed Families
+	Accept Mark // what bears this mark passes to and from every network, even an internal one; zero mask: nothing does
 }
+
+// Families is a choice of address families.
+type Families struct{ V4, V6 bool }
 
 // Mark is a firewall mark and the bits of it that count (iptables-extensions(8), mark).
 type Mark struct{ Value, Mask uint32 }

@@ -51,23 +51,27 @@ type Applier[T any] interface {
 	Apply(ctx context.Context, have *T, want T) error
 }
 
-// Config is what a Reconciler works with. Every field is needed, save Options.
+// Config is what a Reconciler works with. Every field is needed, save Options and Closed.
 type Config struct {
 	Snapshot  func() model.Snapshot
 	Firewalld Applier[firewalld.Set]
 	Options   Options
-	Firewall  Applier[firewall.Policy]
-	Links     Applier[link.Set]
-	Sysctls   Applier[sysctl.Set]
-	Ports     Applier[hostport.Set]
-	Forget    func(ctx context.Context, c conntrack.Change) error
-	Log       logrus.FieldLogger
+	// Closed says in which families mybr is who has the host forward, so that it must not
+	// do so for everybody, given the settings that are wanted. It may be nil: in none.
+	Closed   func(want sysctl.Set) (firewall.Families, error)
+	Firewall Applier[firewall.Policy]
+	Links    Applier[link.Set]
+	Sysctls  Applier[sysctl.Set]
+	Ports    Applier[hostport.Set]
+	Forget   func(ctx context.Context, c conntrack.Change) error
+	Log      logrus.FieldLogger
 }
 
 // Reconciler runs the passes, one at a time.
 type Reconciler struct {
 	snapshot func() model.Snapshot
 	options  Options
+	closed   func(sysctl.Set) (firewall.Families, error)
 	forget   func(ctx context.Context, c conntrack.Change) error
 	log      logrus.FieldLogger
 
@@ -101,7 +105,7 @@ type pass struct {
 // New returns a Reconciler. Nothing happens until Run.
 func New(c Config) *Reconciler {
 	return &Reconciler{
-		snapshot: c.Snapshot, options: c.Options, forget: c.Forget, log: c.Log,
+		snapshot: c.Snapshot, options: c.Options, closed: c.Closed, forget: c.Forget, log: c.Log,
 		firewalld: step[firewalld.Set]{name: "firewalld", applier: c.Firewalld, hint: " (does `firewall-cmd --state` answer?)"},
 		firewall:  step[firewall.Policy]{name: "firewall", applier: c.Firewall, hint: " (does another program hold /run/xtables.lock?)"},
 		links:     step[link.Set]{name: "links", applier: c.Links},
@@ -250,9 +254,10 @@ type failures struct{ firewalld, firewall, links, sysctls, ports error }
 
 // apply makes the host match want, all of it if there is doubt about what it matched.
 //
-// What may flush rules comes before them. Rules come before the links they guard. Addresses and ports come last: a port is
-// served when what leads to it is there, and when flows are forgotten that began before:
-// those would go past the rules to the process, from wherever they come.
+// What may flush rules comes before them. Rules come before the links they guard, and
+// before the host is made to forward. Addresses and ports come last: a port is served when
+// what leads to it is there, and when flows are forgotten that began before: those would
+// go past the rules to the process, from wherever they come.
 func (r *Reconciler) apply(ctx context.Context, want Host, doubt bool) (errs failures) {
 	if doubt {
 		r.firewall.have, r.links.have, r.sysctls.have, r.ports.have = nil, nil, nil, nil
@@ -262,12 +267,18 @@ func (r *Reconciler) apply(ctx context.Context, want Host, doubt bool) (errs fai
 	if r.firewalld.full { // it may have reloaded, which flushes every rule
 		r.firewall.have = nil
 	}
-	errs.firewall = run(ctx, r, &r.firewall, want.Firewall)
+	var unknown error
+	if r.closed != nil {
+		want.Firewall.Closed, unknown = r.closed(want.Sysctls)
+	}
+	errs.firewall = errors.Join(unknown, run(ctx, r, &r.firewall, want.Firewall))
 	errs.links = run(ctx, r, &r.links, want.Links)
 	if r.links.full { // a link that was made anew has the kernel's settings, and another number
 		r.sysctls.have, r.ports.have = nil, nil
 	}
-	errs.sysctls = run(ctx, r, &r.sysctls, want.Sysctls)
+	if errs.firewall == nil || want.Firewall.Closed == (firewall.Families{}) && unknown == nil {
+		errs.sysctls = run(ctx, r, &r.sysctls, want.Sysctls)
+	}
 
 	change := flows(r.led, want.Ports, doubt)
 	change.Left = left(r.lodged, want.Links.Veths)

@@ -38,7 +38,7 @@ import (
 // top-level buckets, of which
 //
 //	meta       schema → decimal version, boot → boot id, pending/ID → nothing,
-//	           global-id → 5 bytes
+//	           global-id → 5 bytes, turned-on/PATH → nothing
 //	networks   ID → JSON of model.Network
 //	endpoints  ID → JSON of model.Endpoint
 //	pools      ID → JSON of model.Pool
@@ -71,7 +71,8 @@ const (
 	keySchema   keyText = "schema"
 	keyBoot     keyText = "boot"
 	keyGlobalID keyText = "global-id"
-	keyPending  keyText = "pending/" // a network's ID follows
+	keyPending  keyText = "pending/"   // a network's ID follows
+	keyTurnedOn keyText = "turned-on/" // the path of a setting follows
 )
 
 // Store is an open file of records. Its methods may be called from any goroutine.
@@ -279,6 +280,9 @@ func (s *Store) Boot(id string) (changed bool, err error) {
 			if err := tx.DeleteEndpoint(e.ID); err != nil {
 				return err
 			}
+		}
+		if err := tx.forgetTurnedOn(); err != nil {
+			return err
 		}
 		tx.dirty = true
 		return meta.Put(keyBoot.bytes(), []byte(id))

@@ -13,7 +13,7 @@ import (
 // rules: no network has changed in place, what stands before all networks is the same,
 // and the chains and the jumps to them are there before and after.
 func (fam family) commutes(have, want firewall.Policy) bool {
-	if len(have.Networks) == 0 || len(want.Networks) == 0 || have.Accept != want.Accept {
+	if len(have.Networks) == 0 || len(want.Networks) == 0 || have.Accept != want.Accept || fam.shut(have) != fam.shut(want) {
 		return false
 	}
 	if slices.ContainsFunc(have.Networks, fam.unprotected) != slices.ContainsFunc(want.Networks, fam.unprotected) {

@@ -22,7 +22,7 @@ func (s saved) misplaced() []jump {
 			return nil
 		case target == dockerUser:
 			return []jump{{"filter", dockerStage1, "-j " + chainIsolate,
-				"Docker has put DOCKER-USER behind rules that accept what its containers send to mybr's.", first}}
+				"Docker has put DOCKER-USER behind rules that accept what its containers send to mybr's.", first, false}}
 		}
 	}
 	return nil

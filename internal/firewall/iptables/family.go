@@ -12,6 +12,7 @@ type family struct {
 	command  string // what the commands' names begin with
 	inUse    string // lists the legacy tables in use in the namespace of the calling thread
 	of       func(firewall.Network) firewall.Family
+	shut     func(firewall.Policy) bool // nothing is forwarded that no rule accepts
 	owns     func(netip.Addr) bool
 	loopback netip.Prefix // of the host, carried by the process and never translated
 	clients  netip.Prefix // those whose packets are not translated, since the process serves them; zero: none
@@ -24,6 +25,7 @@ func ipv4() family {
 		command:  "iptables",
 		inUse:    "/proc/thread-self/net/ip_tables_names",
 		of:       func(n firewall.Network) firewall.Family { return n.V4 },
+		shut:     func(p firewall.Policy) bool { return p.Closed.V4 },
 		owns:     netip.Addr.Is4,
 		loopback: netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8),
 		icmp:     "icmp",
@@ -36,6 +38,7 @@ func ipv6() family {
 		command:  "ip6tables",
 		inUse:    "/proc/thread-self/net/ip6_tables_names",
 		of:       func(n firewall.Network) firewall.Family { return n.V6 },
+		shut:     func(p firewall.Policy) bool { return p.Closed.V6 },
 		owns:     func(a netip.Addr) bool { return a.Is6() && !a.Is4In6() && a.Zone() == "" },
 		loopback: netip.PrefixFrom(netip.IPv6Loopback(), 128),
 		clients:  netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfe, 0x80}), 10),

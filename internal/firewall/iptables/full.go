@@ -69,7 +69,7 @@ func (s *side) applyFull(ctx context.Context, want firewall.Policy, lead lead) e
 	}
 	use := choose(all, lead.legacy)
 	var h hint
-	if len(want.Networks) > 0 {
+	if len(want.Networks) > 0 || s.fam.shut(want) {
 		_, one := use.chain("filter", dockerStage1)
 		_, two := use.chain("filter", dockerStage2)
 		h = hint{use: use.variant, facts: facts{stages: one && two, forgotten: use.forgotten()}}
@@ -200,7 +200,11 @@ func rearrange(lines *strings.Builder, edits []edit, table string) {
 		for _, r := range e.gone {
 			fmt.Fprintf(lines, "-D %s %s\n", e.chain, r)
 		}
-		if e.text != "" {
+		switch {
+		case e.text == "":
+		case e.at == 0:
+			fmt.Fprintf(lines, "-A %s %s\n", e.chain, e.text)
+		default:
 			fmt.Fprintf(lines, "-I %s %d %s\n", e.chain, e.at, e.text)
 		}
 	}
@@ -226,9 +230,9 @@ func (s *side) finish(ctx context.Context, f found, input string, edits []edit) 
 		case e.text == "":
 			s.said("%s: removed jump to %s from %s", f.variant, name, e.chain)
 		case len(e.gone) > 0:
-			s.said("%s: moved jump to %s in %s to %d", f.variant, name, e.chain, e.at)
+			s.said("%s: moved jump to %s in %s %s", f.variant, name, e.chain, e.where("to "))
 		default:
-			s.said("%s: inserted jump to %s in %s at %d", f.variant, name, e.chain, e.at)
+			s.said("%s: inserted jump to %s in %s %s", f.variant, name, e.chain, e.where("at "))
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package iptables
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mybr/mybr/internal/firewall"
@@ -16,28 +17,36 @@ type jump struct {
 	// place says before which of the chain's other rules, counted from 0, the jump is
 	// put in, and whether one that is there but elsewhere must be moved.
 	place func(others []string) (at int, strict bool)
+	end   bool // it stays behind other jumps of mybr's too
 }
 
 // jumps are those that a policy needs.
 func (fam family) jumps(p firewall.Policy) []jump {
 	local := "-m addrtype --dst-type LOCAL -j " + chainPorts
+	var end []jump
+	if fam.shut(p) {
+		end = []jump{{"filter", "FORWARD", "-j " + chainClosed, "Behind every rule of anybody's.", behindAll, true}}
+	}
+	if len(p.Networks) == 0 {
+		return end
+	}
 	all := []jump{
 		{"filter", dockerUser, "-j " + chainIsolate,
-			"Behind the administrator's rules and before everything of Docker's: Docker itself would accept what its own containers send to mybr's.", behindAdministrator},
+			"Behind the administrator's rules and before everything of Docker's: Docker itself would accept what its own containers send to mybr's.", behindAdministrator, false},
 		{"filter", "FORWARD", "-j " + chainForward,
-			"Behind Docker's jumps to DOCKER-USER and to its isolation, and before any later DROP.", behindDocker},
+			"Behind Docker's jumps to DOCKER-USER and to its isolation, and before any later DROP.", behindDocker, false},
 		{"nat", "PREROUTING", local,
-			"What is sent to an address of the host may be meant for a published port.", last},
+			"What is sent to an address of the host may be meant for a published port.", last, false},
 		{"nat", "OUTPUT", "! -d " + fam.loopback.String() + " " + local,
-			"So may what the host sends to itself, but for its loopback addresses, where the process listens.", last},
+			"So may what the host sends to itself, but for its loopback addresses, where the process listens.", last, false},
 		{"nat", "POSTROUTING", "-j " + chainPostrouting,
-			"What leaves a network, or comes back to it through a published port, may need an address of the host.", first},
+			"What leaves a network, or comes back to it through a published port, may need an address of the host.", first, false},
 	}
 	if slices.ContainsFunc(p.Networks, fam.unprotected) {
 		all = append(all, jump{"filter", dockerStage2, strings.TrimSpace(uninvited) + " -j " + chainUnprotected,
-			"Here goes what leaves one of Docker's bridges for another interface: unprotected networks are closed to it, as Docker's own are.", first})
+			"Here goes what leaves one of Docker's bridges for another interface: unprotected networks are closed to it, as Docker's own are.", first, false})
 	}
-	return all
+	return append(all, end...)
 }
 
 // behindDocker: directly behind the last jump that Docker puts on top of FORWARD at
@@ -71,6 +80,9 @@ func behindAdministrator(others []string) (at int, strict bool) {
 	return len(others), true
 }
 
+// behindAll: behind whatever rules there are when they are looked at.
+func behindAll(others []string) (at int, strict bool) { return len(others), true }
+
 // In the nat table a jump is left where it is: what stands before it is the
 // administrator's, and Docker's rules are about Docker's own subnets and ports.
 
@@ -103,18 +115,31 @@ func ownTarget(rule string) bool {
 type edit struct {
 	table, chain string
 	text         string   // "": nothing is to be put in
-	at           int      // where to put it in, counted from 1, once gone is gone
+	at           int      // where to put it in, counted from 1, once gone is gone; 0: at the end
 	gone         []string // rules to delete first
+}
+
+// where is the place in words.
+func (e edit) where(word string) string {
+	if e.at == 0 {
+		return word + "the end"
+	}
+	return word + strconv.Itoa(e.at)
 }
 
 // to names the chain that the jump leads to.
 func (e edit) to() string {
-	rule := e.text
-	if rule == "" {
-		rule = e.gone[0]
+	if e.text == "" {
+		return target(e.gone[0])
 	}
-	return rule[strings.LastIndexByte(rule, ' ')+1:]
+	return target(e.text)
 }
+
+// to names the chain that the jump leads to.
+func (j jump) to() string { return target(j.text) }
+
+// target is the last word of a jump.
+func target(rule string) string { return rule[strings.LastIndexByte(rule, ' ')+1:] }
 
 // edits returns, for every chain that mybr doesn't own, what must change in it so that
 // of all rules that lead into mybr's chains only the wanted jumps remain.
@@ -125,38 +150,48 @@ func (s saved) edits(want []jump) []edit {
 			if strings.HasPrefix(c.name, ownPrefix) {
 				continue
 			}
-			e := edit{table: t.name, chain: c.name}
-			var others, mine []string
-			before := 0 // others before the first of mine
+			wanted := slices.DeleteFunc(slices.Clone(want), func(j jump) bool { return j.table != t.name || j.chain != c.name })
+			var stray []string // that lead where no wanted jump does
 			for _, r := range c.rules {
-				if ownTarget(r) {
-					if mine = append(mine, r); len(mine) == 1 {
-						before = len(others)
-					}
-					continue
+				if ownTarget(r) && !slices.ContainsFunc(wanted, func(j jump) bool { return j.to() == target(r) }) {
+					stray = append(stray, r)
 				}
-				others = append(others, r)
 			}
-			if j, ok := find(want, t.name, c.name); ok {
-				at, strict := j.place(others)
-				if len(mine) == 1 && mine[0] == j.text && (before == at || !strict) {
-					continue
+			if len(stray) > 0 {
+				out = append(out, edit{table: t.name, chain: c.name, gone: stray})
+			}
+			for _, j := range wanted {
+				if e, needed := c.edit(j); needed {
+					out = append(out, e)
 				}
-				e.text, e.at = j.text, at+1
-			}
-			if e.gone = mine; e.text != "" || len(e.gone) > 0 {
-				out = append(out, e)
 			}
 		}
 	}
 	return out
 }
 
-func find(jumps []jump, table, chain string) (jump, bool) {
-	for _, j := range jumps {
-		if j.table == table && j.chain == chain {
-			return j, true
+// edit returns what must change in a chain so that a wanted jump is there once, and in
+// its place among the rules of others.
+func (c savedChain) edit(j jump) (e edit, needed bool) {
+	var others, mine []string
+	before := 0 // others before the first of mine
+	for _, r := range c.rules {
+		switch {
+		case !ownTarget(r):
+			others = append(others, r)
+		case target(r) == j.to():
+			if mine = append(mine, r); len(mine) == 1 {
+				before = len(others)
+			}
 		}
 	}
-	return jump{}, false
+	at, strict := j.place(others)
+	if len(mine) == 1 && mine[0] == j.text && (before == at || !strict) {
+		return e, false
+	}
+	e = edit{table: j.table, chain: c.name, text: j.text, at: at + 1, gone: mine}
+	if j.end {
+		e.at = 0
+	}
+	return e, true
 }

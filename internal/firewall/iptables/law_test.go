@@ -36,6 +36,9 @@ func after(was firewall.Policy) *rapid.Generator[firewall.Policy] {
 			}
 			p.Networks = append(p.Networks, n)
 		}
+		if p.Closed = was.Closed; !old && rapid.IntRange(0, 4).Draw(t, "close") == 0 {
+			p.Closed = firewall.Families{V4: rapid.Bool().Draw(t, "close IPv4"), V6: rapid.Bool().Draw(t, "close IPv6")}
+		}
 		if p.Accept = was.Accept; !old && rapid.IntRange(0, 4).Draw(t, "mark") == 0 {
 			p.Accept = firewall.Mark{Value: 1, Mask: rapid.SampledFrom([]uint32{1, 1<<32 - 1}).Draw(t, "mask")}
 		}

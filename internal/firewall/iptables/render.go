@@ -19,6 +19,7 @@ const (
 	chainIsolate     = ownPrefix + "ISOLATE"
 	chainDirect      = ownPrefix + "DIRECT"
 	chainUnprotected = ownPrefix + "UNPROTECTED"
+	chainClosed      = ownPrefix + "CLOSED"
 	chainPorts       = ownPrefix + "PORTS"
 	chainPostrouting = ownPrefix + "POSTROUTING"
 
@@ -37,8 +38,8 @@ type facts struct {
 	forgotten []string // Docker's bridges that are missing there
 }
 
-// ruleset is the content of mybr's own chains: the same tables and chains for every
-// policy, in one order.
+// ruleset is the content of mybr's own chains: the same tables, and the same chains for
+// every policy with networks that leaves a family open or closed, in one order.
 type ruleset []table
 
 type table struct {
@@ -84,10 +85,15 @@ func (fam family) render(p firewall.Policy, f facts) ruleset {
 			ports.rules = append(ports.rules, fam.publishing(port))
 		}
 	}
-	return ruleset{
-		{"filter", []chain{forward, isolate, fam.direct(p), unprotected}},
-		{"nat", []chain{ports, post}},
+	filter, nat := []chain{forward, isolate, fam.direct(p), unprotected}, []chain{ports, post}
+	if len(p.Networks) == 0 {
+		filter, nat = nil, nil
 	}
+	if fam.shut(p) {
+		filter = append(filter, chain{name: chainClosed, rules: []rule{{"-j DROP",
+			"mybr had to turn forwarding on. The host doesn't become a router for everybody by that: what no rule has accepted isn't forwarded."}}})
+	}
+	return ruleset{{"filter", filter}, {"nat", nat}}
 }
 
 // marked is the match of a mark as iptables-save(8) prints it, with a space behind it;
