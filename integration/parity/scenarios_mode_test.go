@@ -283,7 +283,6 @@ func modeRefusedScenarios() []scenario {
 		}}
 	}
 	const trusted = "failed to parse com.docker.network.bridge.trusted_host_interfaces value: "
-	const leavesBridge = "a bug of the engine: a network that can't be made leaves its bridge"
 	mistyped := func(option, said string) difference {
 		return difference{key: "docker network create *" + option + " *", want: "exit code 1: " + said,
 			why: "mybr refuses a value that no host can have, where the built-in driver takes it or lets iptables fail"}
