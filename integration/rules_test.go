@@ -62,6 +62,11 @@ Each network has rules in both families: those that close it to IPv6, where it h
 // observe runs a chapter's scenarios in one world and returns their sections.
 func (c chapter) observe(t *testing.T, variant string) (sections []string) {
 	w := world.New(t, world.Config{Variant: variant, Engine: c.engine, MybrArgs: c.mybr})
+	if c.closed.V6 {
+		createAndForget(w)
+	} else {
+		w.Host.Sysctl("net/ipv6/conf/all/forwarding", "1")
+	}
 	for i, s := range c.scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			w.During(t)
@@ -69,6 +74,13 @@ func (c chapter) observe(t *testing.T, variant string) (sections []string) {
 		})
 	}
 	return sections
+}
+
+// createAndForget has a network with IPv6 for a moment, and mybr turn forwarding on.
+func createAndForget(w *world.World) {
+	w.Network("warm", "--ipv6", "--subnet", "172.31.0.0/24", "--subnet", "fd00:31::/64")
+	w.Docker("run", "--rm", "--net", "warm", world.Image, "sysctl", "kernel.hostname")
+	w.Docker("network", "rm", "warm")
 }
 
 // try runs a scenario, compares, cleans up and returns its section.
@@ -81,7 +93,9 @@ func (c chapter) try(t *testing.T, w *world.World, s scenario, withJumps bool) s
 	have := ownRules(w)
 	golden(t, filepath.Join("testdata", "rules", s.name+".rules"), strings.Join(have, "\n")+"\n")
 
-	rules := iptables.Explain(reconcile.Render(snapshot(t, w), c.options).Firewall, c.chains)
+	policy := reconcile.Render(snapshot(t, w), c.options).Firewall
+	policy.Closed = c.closed
+	rules := iptables.Explain(policy, c.chains)
 	var want []string
 	for _, e := range rules {
 		want = append(want, e.Command+" *"+e.Table+" -A "+e.Chain+" "+e.Rule)
@@ -118,7 +132,7 @@ func (c chapter) section(s scenario, rules []iptables.ExplainedRule, withJumps b
 	table := ""
 	for _, e := range rules {
 		foreign := !strings.HasPrefix(e.Chain, "MYBR-")
-		if !withJumps && (foreign && e.Chain != "DOCKER-ISOLATION-STAGE-2" || e.Command == "ip6tables" && !six) {
+		if !withJumps && (foreign && e.Chain != "DOCKER-ISOLATION-STAGE-2" && !strings.HasSuffix(e.Rule, "MYBR-CLOSED") || e.Command == "ip6tables" && !six) {
 			continue
 		}
 		if t := e.Command + " *" + e.Table; t != table {

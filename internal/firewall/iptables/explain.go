@@ -19,11 +19,8 @@ type Docker struct{ V4, V6 bool }
 
 // Explain lists the rules of a policy, IPv4's first, of each family the jumps in chains
 // of others first, then mybr's own chains in the order of their tables. A policy without
-// networks has no rules.
+// networks has no rules but those of a closed family.
 func Explain(p firewall.Policy, docker Docker) []ExplainedRule {
-	if len(p.Networks) == 0 {
-		return nil
-	}
 	return append(ipv4().explain(p, docker.V4), ipv6().explain(p, docker.V6)...)
 }
 
