@@ -64,7 +64,8 @@ const (
 	// DirectNone: nothing. The network has no Openings in this family, and never will
 	// have any.
 	DirectNone Direct = ""
-	// DirectOpenings: what an Opening lets in, and nothing else.
+	// DirectOpenings: what an Opening lets in, and nothing else; nothing that comes from
+	// bridges of other networks.
 	DirectOpenings Direct = "openings"
 	// DirectRouted: that, and ICMP.
 	DirectRouted Direct = "routed"

@@ -16,7 +16,7 @@ func (fam family) commutes(have, want firewall.Policy) bool {
 	if len(have.Networks) == 0 || len(want.Networks) == 0 || have.Accept != want.Accept || fam.shut(have) != fam.shut(want) {
 		return false
 	}
-	if slices.ContainsFunc(have.Networks, fam.unprotected) != slices.ContainsFunc(want.Networks, fam.unprotected) {
+	if slices.ContainsFunc(have.Networks, fam.aloof) != slices.ContainsFunc(want.Networks, fam.aloof) {
 		return false
 	}
 	was := make(map[string]firewall.Network, len(have.Networks))

@@ -5,24 +5,21 @@ import (
 	"slices"
 )
 
-// This file is about the disorder that Docker 20.10 leaves when firewalld has reloaded,
-// until it is started again.
+// This file is about what Docker 20.10 does not put where mybr would find it.
 
-// misplaced is the jump that is needed where Docker's own to DOCKER-USER comes behind
-// rules that let everything out of Docker's bridges. Docker 20.10 leaves it there when
-// firewalld has reloaded, and puts only the jump to its isolation in front.
+// misplaced is the jump that is needed where none to DOCKER-USER comes before rules that
+// let everything out of Docker's bridges. Docker 20.10 leaves it behind them when
+// firewalld has reloaded, has none for IPv6, and puts only the jump to its isolation in
+// front, of each network that it makes.
 func (s saved) misplaced() []jump {
 	forward, _ := s.chain("filter", "FORWARD")
-	stage1 := false
 	for _, r := range forward {
-		switch target, _ := unconditional(r); {
-		case target == dockerStage1:
-			stage1 = true
-		case target == dockerUser && !stage1:
+		switch target, _ := unconditional(r); target {
+		case dockerUser:
 			return nil
-		case target == dockerUser:
+		case dockerStage1:
 			return []jump{{"filter", dockerStage1, "-j " + chainIsolate,
-				"Docker has put DOCKER-USER behind rules that accept what its containers send to mybr's.", first, false}}
+				"No jump to DOCKER-USER comes before rules of Docker's that accept what its containers send to mybr's.", first, false}}
 		}
 	}
 	return nil

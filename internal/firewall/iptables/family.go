@@ -66,6 +66,12 @@ func (fam family) unprotected(n firewall.Network) bool {
 	return !fam.closed(n) && fam.of(n).Direct == firewall.DirectAll
 }
 
+// aloof reports whether the network lets in what comes from outside, all of it or what
+// is listed, and still nothing from the bridges of other networks.
+func (fam family) aloof(n firewall.Network) bool {
+	return fam.unprotected(n) || fam.choosy(n) && fam.of(n).Direct == firewall.DirectOpenings
+}
+
 // choosy reports whether the network lets in what is listed in MYBR-DIRECT.
 func (fam family) choosy(n firewall.Network) bool {
 	d := fam.of(n).Direct

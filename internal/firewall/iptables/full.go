@@ -72,7 +72,7 @@ func (s *side) applyFull(ctx context.Context, want firewall.Policy, lead lead) e
 	if len(want.Networks) > 0 || s.fam.shut(want) {
 		_, one := use.chain("filter", dockerStage1)
 		_, two := use.chain("filter", dockerStage2)
-		h = hint{use: use.variant, facts: facts{stages: one && two, forgotten: use.forgotten()}}
+		h = hint{use: use.variant, facts: facts{stages: one && two, led: len(use.misplaced()) > 0, forgotten: use.forgotten()}}
 		if err := s.fill(ctx, use, want, h.facts); err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func (fam family) jumps(p firewall.Policy) []jump {
 		{"nat", "POSTROUTING", "-j " + chainPostrouting,
 			"What leaves a network, or comes back to it through a published port, may need an address of the host.", first, false},
 	}
-	if slices.ContainsFunc(p.Networks, fam.unprotected) {
+	if slices.ContainsFunc(p.Networks, fam.aloof) {
 		all = append(all, jump{"filter", dockerStage2, strings.TrimSpace(uninvited) + " -j " + chainUnprotected,
 			"Here goes what leaves one of Docker's bridges for another interface: unprotected networks are closed to it, as Docker's own are.", first, false})
 	}

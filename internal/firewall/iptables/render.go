@@ -35,6 +35,7 @@ const uninvited = " -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT"
 // facts is what rendering needs to know of the host.
 type facts struct {
 	stages    bool     // the chains DOCKER-ISOLATION-STAGE-1 and -2 exist
+	led       bool     // the first of them leads to MYBR-ISOLATE, see misplaced
 	forgotten []string // Docker's bridges that are missing there
 }
 
@@ -70,14 +71,14 @@ func (fam family) render(p firewall.Policy, f facts) ruleset {
 	if mark := marked(p.Accept); mark != "" {
 		isolate.rules = []rule{{mark + "-j RETURN", "What the administrator has marked is not dropped."}}
 	}
-	careful := slices.ContainsFunc(p.Networks, fam.unprotected)
+	careful := slices.ContainsFunc(p.Networks, fam.aloof)
 	for _, n := range p.Networks {
 		isolate.rules = append(isolate.rules, fam.isolation(n, f, careful)...)
 		forward.rules = append(forward.rules, fam.forwarding(n, p.Accept)...)
 		post.rules = append(post.rules, masquerading(n, fam.of(n))...)
-		if fam.unprotected(n) {
+		if fam.aloof(n) {
 			unprotected.rules = append(unprotected.rules, rule{"-o " + n.Bridge + " -j DROP",
-				"An unprotected network takes in nothing from other bridge networks."})
+				"What others may enter at containers' own addresses takes in nothing from other bridge networks."})
 		}
 	}
 	for _, port := range p.Ports {
@@ -110,7 +111,7 @@ func marked(m firewall.Mark) string {
 
 // isolation is a network's part of MYBR-ISOLATE. That chain only drops, and so do those
 // that it leads to, so the order of its rules doesn't matter. careful says that there
-// are unprotected networks.
+// are networks that are aloof.
 func (fam family) isolation(n firewall.Network, f facts, careful bool) []rule {
 	in, out := "-i "+n.Bridge+" ! -o "+n.Bridge, "! -i "+n.Bridge+" -o "+n.Bridge
 	switch {
@@ -126,12 +127,12 @@ func (fam family) isolation(n firewall.Network, f facts, careful bool) []rule {
 		}
 	}
 	var rules []rule
+	if fam.aloof(n) && f.stages && !f.led {
+		rules = append(rules, rule{out + uninvited + " -j " + dockerStage1,
+			"Others may enter the network, but not what comes from Docker's bridges: Docker's own list of them leads to the drop."})
+	}
 	switch {
 	case fam.unprotected(n): // what must not come in is dropped by those that it comes from
-		if f.stages {
-			rules = append(rules, rule{out + uninvited + " -j " + dockerStage1,
-				"Everybody may enter the network, but for what comes from Docker's bridges: Docker's own list of them leads to the drop."})
-		}
 	case fam.choosy(n):
 		rules = append(rules, rule{out + uninvited + " -j " + chainDirect,
 			"Into the network come replies, what a published port leads there, and what is listed as open at the containers' own addresses."})
@@ -141,7 +142,7 @@ func (fam family) isolation(n firewall.Network, f facts, careful bool) []rule {
 	}
 	if careful {
 		rules = append(rules, rule{in + uninvited + " -j " + chainUnprotected,
-			"Networks that anybody may enter are closed to other bridge networks all the same."})
+			"Networks that others may enter at containers' own addresses are closed to other bridge networks all the same."})
 	}
 	if f.stages {
 		rules = append(rules, rule{in + uninvited + " -j " + dockerStage2,
