@@ -114,11 +114,14 @@ func parseEndpoint(n model.Network, r *network.CreateEndpointRequest) (e model.E
 }
 
 // parseAddress reads an endpoint's address, which has the subnet's prefix length. There
-// is one if the network has the family.
+// is one if the network has the family; but Docker gives no IPv6 address, from 28 on, to a
+// container that has IPv6 switched off by a sysctl.
 func (f family) parseAddress(n model.Network, text string) (netip.Prefix, error) {
 	subnet := *f.subnet(&n)
 	switch {
 	case text == "" && !subnet.Prefix.IsValid():
+		return netip.Prefix{}, nil
+	case text == "" && f == ipv6 && n.V4.Prefix.IsValid():
 		return netip.Prefix{}, nil
 	case text == "":
 		return netip.Prefix{}, invalid("there is no %s address for it: mybr needs an IPAM driver that gives one", f)

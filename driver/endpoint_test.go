@@ -214,13 +214,20 @@ func TestEndpointsOfBothFamilies(t *testing.T) {
 		{netA, ep2, []string{"10.1.0.3/24", "fd00:1::1/64"}, model.ErrConflict, "address fd00:1::1 is that of bridge br-a1a1a1a1a1a1"},
 		{netA, ep2, []string{"10.1.0.3/24", "fd00:1::/64"}, model.ErrInvalid, "address fd00:1:: is the address of subnet fd00:1::/64 itself"},
 		{netA, ep2, []string{"10.1.0.3/24", "fd00:9::2/64"}, model.ErrInvalid, "address fd00:9::2 is not in subnet fd00:1::/64"},
-		{netA, ep2, []string{"10.1.0.3/24"}, model.ErrInvalid, "there is no IPv6 address for it: mybr needs an IPAM driver that gives one"},
+		{netA, ep2, []string{"fd00:1::3/64"}, model.ErrInvalid, "there is no IPv4 address for it: mybr needs an IPAM driver that gives one"},
+		{netB, ep2, nil, model.ErrInvalid, "there is no IPv6 address for it: mybr needs an IPAM driver that gives one"},
 		{netB, ep2, []string{"10.1.0.3/24", "fd00:2::2/64"}, model.ErrInvalid, "address 10.1.0.3/24: network b2b2b2b2b2b2 has no IPv4"},
 	} {
 		w.unchanged(func() {
 			wantErr(t, w.dualEndpoint(c.net, c.ep, c.addresses...), c.kind, "create endpoint "+short(c.ep)+": "+c.text)
 		})
 	}
+	// A container that has IPv6 switched off gets none.
+	must(t, w.dualEndpoint(netA, ep2, "10.1.0.4/24"))
+	if e := w.endpointRecord(ep2); text(e.V4) != "10.1.0.4/24" || e.V6.IsValid() {
+		t.Errorf("have %+v", e)
+	}
+	must(t, w.DeleteEndpoint(ctx, &network.DeleteEndpointRequest{NetworkID: netA, EndpointID: ep2}))
 	// A dead endpoint gives its address up in either family.
 	w.host.gone = map[string]bool{model.Endpoint{ID: ep1}.HostIface(): true}
 	must(t, w.dualEndpoint(netA, ep2, "10.1.0.3/24", "fd00:1::2/64"))
@@ -265,17 +272,22 @@ func TestJoinByFamily(t *testing.T) {
 // asked to publish them.
 func TestOpenedAtJoin(t *testing.T) {
 	const ports = `[{"Proto":6,"Port":82,"HostPort":9000},{"Proto":17,"Port":81},{"Proto":6,"Port":81},{"Proto":6,"Port":80,"HostIP":"127.0.0.1"},
-		{"Proto":6,"Port":80,"HostPort":8080},{"Proto":6,"Port":90}]`
-	want := []model.PortSpan{{Proto: model.TCP, First: 80, Count: 3}, {Proto: model.TCP, First: 90, Count: 1}, {Proto: model.UDP, First: 81, Count: 1}}
+		{"Proto":6,"Port":80,"HostPort":8080},{"Proto":6,"Port":90},{"Proto":6,"Port":91,"HostIP":"0.0.0.0"},{"Proto":6,"Port":95,"HostIP":"::1"}]`
+	span := func(proto model.Proto, first, count uint16) model.PortSpan {
+		return model.PortSpan{Proto: proto, First: first, Count: count}
+	}
+	want4 := []model.PortSpan{span(model.TCP, 80, 3), span(model.TCP, 90, 2), span(model.UDP, 81, 1)}
+	want6 := []model.PortSpan{span(model.TCP, 80, 3), span(model.TCP, 90, 1), span(model.TCP, 95, 1), span(model.UDP, 81, 1)}
 	for _, c := range []struct {
 		name, mode4, mode6 string
 		options            map[string]any
-		want               []model.PortSpan
+		want4, want6       []model.PortSpan
 	}{
-		{"nat", "nat", "nat-unprotected", nil, nil},
-		{"IPv4", "routed", "nat", nil, want},
-		{"IPv6", "nat", "routed", nil, want},
-		{"internal", "routed", "routed", map[string]any{optInternal: true}, nil},
+		{"nat", "nat", "nat-unprotected", nil, nil, nil},
+		{"IPv4", "routed", "nat", nil, want4, nil},
+		{"IPv6", "nat", "routed", nil, nil, want6},
+		{"both", "routed", "routed", nil, want4, want6},
+		{"internal", "routed", "routed", map[string]any{optInternal: true}, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -292,12 +304,12 @@ func TestOpenedAtJoin(t *testing.T) {
 			})
 			must(t, join(ports))
 			w.unchanged(func() { must(t, join(ports)) })
-			if have := w.endpointRecord(ep1).Open; !reflect.DeepEqual(have, c.want) {
-				t.Errorf("have %v, want %v", have, c.want)
+			if e := w.endpointRecord(ep1); !reflect.DeepEqual(e.OpenV4, c.want4) || !reflect.DeepEqual(e.OpenV6, c.want6) {
+				t.Errorf("have %v and %v, want %v and %v", e.OpenV4, e.OpenV6, c.want4, c.want6)
 			}
 			must(t, w.Leave(ctx, &network.LeaveRequest{NetworkID: netA, EndpointID: ep1}))
-			if have := w.endpointRecord(ep1).Open; have != nil {
-				t.Errorf("after Leave %v are open", have)
+			if e := w.endpointRecord(ep1); e.OpenV4 != nil || e.OpenV6 != nil {
+				t.Errorf("after Leave %v and %v are open", e.OpenV4, e.OpenV6)
 			}
 		})
 	}

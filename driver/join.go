@@ -49,7 +49,7 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 			if e.Sandbox != "" && e.Sandbox != r.SandboxKey {
 				e.Ports, e.Wanted = nil, nil
 			}
-			e.Sandbox, e.Open = r.SandboxKey, open
+			e.Sandbox, e.OpenV4, e.OpenV6 = r.SandboxKey, open[ipv4], open[ipv6]
 		})
 	})
 	if err != nil {
@@ -60,19 +60,35 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 	return joinResponse(n, e), nil
 }
 
-// openAtJoin lists the ports that a routed family opens. Docker sends them to each endpoint
-// of a container; it asks only those that are the way out to publish them.
-func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) ([]model.PortSpan, error) {
+// openAtJoin lists the ports that each routed family opens. Docker sends them to each
+// endpoint of a container; it asks only those that are the way out to publish them. Of a
+// host address nothing counts but its family.
+func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[family][]model.PortSpan, error) {
 	entries, err := parsePortMap(opts)
 	if err != nil || n.Internal {
 		return nil, err
 	}
+	open := map[family][]model.PortSpan{}
 	for _, f := range families() {
-		if f.address(&e).IsValid() && f.subnet(&n).Mode == model.ModeRouted {
-			return opened(entries), nil
+		if !f.address(&e).IsValid() || f.subnet(&n).Mode != model.ModeRouted {
+			continue
 		}
+		var of []portEntry
+		for _, entry := range entries {
+			host, err := entry.host()
+			if err != nil {
+				return nil, err
+			}
+			if !host.IsValid() {
+				host = n.HostBinding
+			}
+			if !host.IsValid() || familyOf(host) == f {
+				of = append(of, entry)
+			}
+		}
+		open[f] = opened(of)
 	}
-	return nil, nil
+	return open, nil
 }
 
 // joinResponse says how the endpoint looks from inside the sandbox. Where there is no
@@ -112,6 +128,6 @@ func (d *Driver) Leave(ctx context.Context, r *network.LeaveRequest) (err error)
 	}
 	defer d.sandboxes.lock(e.PortOwner())()
 	return d.withdraw(ctx, e, func(tx *store.Tx) error {
-		return change(tx, e.ID, func(e *model.Endpoint) { e.Sandbox, e.Ports, e.Wanted, e.Open = "", nil, nil, nil })
+		return change(tx, e.ID, func(e *model.Endpoint) { e.Sandbox, e.Ports, e.Wanted, e.OpenV4, e.OpenV6 = "", nil, nil, nil, nil })
 	})
 }

@@ -175,7 +175,7 @@ func TestWhatEachEngineSends(t *testing.T) {
 			}
 			must(t, w.ProgramExternalConnectivity(ctx, decode[network.ProgramExternalConnectivityRequest](t, fill.Replace(sentDualPEC))))
 			w.wantPublished(e.EndpointID, "tcp 0.0.0.0:18080 -> 10.198.1.2:80")
-			if have, want := w.endpointRecord(e.EndpointID).Open, []model.PortSpan{{Proto: model.TCP, First: 80, Count: 1}}; !reflect.DeepEqual(have, want) {
+			if have, want := w.endpointRecord(e.EndpointID).OpenV6, []model.PortSpan{{Proto: model.TCP, First: 80, Count: 1}}; !reflect.DeepEqual(have, want) {
 				t.Errorf("open are %v, want %v", have, want)
 			}
 		})

@@ -19,7 +19,7 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("Bind for %s failed: port is already allocated", e.Addr)
+	return fmt.Sprintf("Bind for %s failed: port is already allocated", words(e.Addr))
 }
 
 // Unwrap makes the error a conflict.
@@ -35,8 +35,11 @@ type BindError struct {
 }
 
 func (e *BindError) Error() string {
-	return fmt.Sprintf("failed to bind host port for %s:%s/%s: %s", e.Addr, e.Container, e.Proto, e.Err)
+	return fmt.Sprintf("failed to bind host port for %s:%s/%s: %s", words(e.Addr), words(e.Container), e.Proto, e.Err)
 }
+
+// words is an address and a port as Docker's messages have them: without brackets.
+func words(a netip.AddrPort) string { return fmt.Sprintf("%s:%d", a.Addr(), a.Port()) }
 
 // Unwrap gives the kernel's reason and, where that is so, model.ErrConflict.
 func (e *BindError) Unwrap() []error {

@@ -138,7 +138,8 @@ type Endpoint struct {
 	V4, V6    netip.Prefix // addresses with the subnets' lengths; zero: none
 	Sandbox   string       // Docker's sandbox key; "" until Join and after Leave
 	Ports     []PortBinding
-	Open      []PortSpan // published ports of a container that joined a network with a routed family
+	OpenV4    []PortSpan // published ports of a container that joined a network which is routed in that family
+	OpenV6    []PortSpan
 
 	// Wanted is all that the endpoint would publish if its sandbox had no other endpoint,
 	// if that is more than Ports: another one that was asked to publish the same has the

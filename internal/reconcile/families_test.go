@@ -33,7 +33,8 @@ func dual() model.Snapshot {
 	e := &s.Endpoints[0]
 	e.V6 = netip.MustParsePrefix("fd00:18::2/64")
 	e.Ports = append(e.Ports, tcp6, across)
-	e.Open = []model.PortSpan{{Proto: model.TCP, First: 80, Count: 1}, {Proto: model.UDP, First: 53, Count: 10}}
+	e.OpenV4 = []model.PortSpan{{Proto: model.TCP, First: 80, Count: 1}, {Proto: model.UDP, First: 53, Count: 10}}
+	e.OpenV6 = e.OpenV4
 	return s
 }
 

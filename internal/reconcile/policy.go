@@ -52,13 +52,14 @@ func openings(n model.Network, e model.Endpoint, o Options) (all []firewall.Open
 	for _, f := range []struct {
 		subnet  model.Subnet
 		address netip.Addr
-	}{{n.V4, e.V4.Addr()}, {n.V6, e.V6.Addr()}} {
+		open    []model.PortSpan
+	}{{n.V4, e.V4.Addr(), e.OpenV4}, {n.V6, e.V6.Addr(), e.OpenV6}} {
 		spans, from := published(e, f.address), n.Trusted
 		switch {
 		case !f.address.IsValid() || !f.subnet.Prefix.IsValid() || f.subnet.Mode == model.ModeNATUnprotected:
 			continue
 		case f.subnet.Mode == model.ModeRouted:
-			spans, from = e.Open, []string{""}
+			spans, from = f.open, []string{""}
 		case o.DirectRouting:
 			from = []string{""}
 		}
