@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
@@ -242,23 +241,4 @@ func (s *stage) station(place, link string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s has no link %s", place, link)
-}
-
-// knows waits a moment for a neighbour to be believed at a MAC address, and adds to the
-// facts whether that is so.
-func (s *stage) knows(place, addr, mac string) {
-	ip, err := s.resolveAddr(addr)
-	station, err2 := s.resolveAddr(mac)
-	key := "neighbour " + addr + " of " + place + " is at " + mac
-	if err != nil || err2 != nil {
-		s.fact(key, fmt.Sprint(err, err2))
-		return
-	}
-	is := false
-	for deadline := time.Now().Add(s.timeout); !is && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		for _, n := range s.place(place).Neighs() {
-			is = is || n.Addr.String() == ip && n.MAC == station
-		}
-	}
-	s.fact(key, fmt.Sprint(is))
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mybr/mybr/integration/world"
 )
@@ -257,6 +258,12 @@ func engineScenarios() []scenario {
 			s.reach(from("lan", "tcp 192.0.2.2:8088"))
 			s.docker("stop", "-t", "0", "web")
 			s.reach(from("lan", "tcp 192.0.2.2:8088"))
+			s.w.Eventually(10*time.Second, func() error { // stop doesn't wait for that
+				if names := s.containers(); len(names) > 0 {
+					return fmt.Errorf("still there: %v", names)
+				}
+				return nil
+			})
 		}},
 	}
 }

@@ -24,9 +24,9 @@ func errorScenarios() []scenario {
 			const why = "mybr says which option is wrong, and what it may be"
 			sc.differs = []difference{
 				{key: "docker network create *sixteen*", why: why,
-					want: `exit code 1: option com.docker.network.bridge.name: "sixteen-bytes-ab" is not 1 to 15 bytes long`},
+					want: `exit code 1: failed to parse com.docker.network.bridge.name value: sixteen-bytes-ab ("sixteen-bytes-ab" is not 1 to 15 bytes long)`},
 				{key: "docker network create *a/b*", why: why,
-					want: `exit code 1: option com.docker.network.bridge.name: "a/b" has other characters than letters, digits, _, . and (not at the beginning) -`},
+					want: `exit code 1: failed to parse com.docker.network.bridge.name value: a/b ("a/b" has other characters than letters, digits, _, . and (not at the beginning) -)`},
 			}
 			return sc
 		}(),

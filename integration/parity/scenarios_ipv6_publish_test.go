@@ -38,10 +38,10 @@ func ipv6PublishScenarios() []scenario {
 			s.serve("web2", "tcp:80", "--net", "n0", "-p", "[2001:db8::2]:8088:80")
 			s.serve("web3", "tcp:80", "--net", "n0", "-p", "0.0.0.0:8088:80")
 			s.idle("web4", "--net", "n0", "-p", "[::]:8088:80")
-			s.idle("web5", "--net", "n0", "-p", "8088:80")
 			s.idle("web6", "--net", "n0", "-p", "[2001:db8::2]:8088:80")
 			s.reach(from("lan", "tcp [2001:db8::3]:8088", "tcp [2001:db8::2]:8088", "tcp 192.0.2.2:8088"))
-		}},
+		}, differs: []difference{{key: "docker run web4 *", want: "exit code 125: Bind for 0.0.0.0:8088 failed: port is already allocated",
+			why: "mybr names the address that was asked for, the built-in driver any one of those that stand in its way"}}},
 		{name: "publish6/address that the host hasn't", feature: headPublish6, play: func(s *stage) {
 			dual(s, "tcp:80", "-p", "[2001:db8::99]:8088:80")
 		}},
