@@ -4,7 +4,8 @@
 //	filter  MYBR-FORWARD      from FORWARD, behind Docker's own first jumps
 //	filter  MYBR-ISOLATE      from DOCKER-USER, behind the administrator's rules, and from MYBR-FORWARD; only drops
 //	filter  MYBR-DIRECT       from MYBR-ISOLATE; what may enter at the containers' own addresses; only drops
-//	filter  MYBR-UNPROTECTED  from MYBR-ISOLATE and DOCKER-ISOLATION-STAGE-2, while there is an unprotected network; only drops
+//	filter  MYBR-UNPROTECTED  from MYBR-ISOLATE and DOCKER-ISOLATION-STAGE-2, while others may enter a network at containers' own addresses; only drops
+//	filter  MYBR-CLOSED       from FORWARD, behind everything, where mybr has the host forward; only drops
 //	nat     MYBR-PORTS        from PREROUTING and OUTPUT
 //	nat     MYBR-POSTROUTING  from POSTROUTING
 //
