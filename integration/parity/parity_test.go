@@ -5,7 +5,9 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/mybr/mybr/integration/world"
@@ -15,8 +17,19 @@ var update = flag.Bool("update", false, "write testdata and docs/parity.md")
 
 func TestMain(m *testing.M) {
 	world.Main()
+	flag.Parse()
+	// A play mostly waits: for containers, for namespaces to go, for answers that must
+	// not come.
+	if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, "test.parallel") }) {
+		if err := flag.Set("test.parallel", strconv.Itoa(lanes)); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
 }
+
+// lanes is how many scenarios are played at a time, each in worlds of its own.
+const lanes = 3
 
 // TestParity plays every scenario on the engines that $MYBR_PARITY_ENGINES names, with
 // both drivers at the same time, and compares the summaries with those in testdata.
@@ -37,24 +50,43 @@ func TestParity(t *testing.T) {
 	}
 }
 
+// parityOf compares on one engine. What came of it is looked at when all scenarios have
+// ended.
 func parityOf(t *testing.T, engine string) {
-	b, fresh, complete := newBench(engine), map[string]record{}, true
-	defer b.close()
-	for _, sc := range scenarios() {
-		ran := false
+	idle := make(chan *bench, lanes)
+	for range lanes {
+		idle <- newBench(engine)
+	}
+	all := scenarios()
+	var mu sync.Mutex
+	fresh := map[string]record{}
+	t.Cleanup(func() {
+		for range lanes {
+			(<-idle).close()
+		}
+		judge(t, engine, fresh, len(fresh) == len(all))
+	})
+	for _, sc := range all {
 		t.Run(sc.name, func(t *testing.T) {
-			r, ok := b.compare(t, sc)
-			if ran = ok; ok {
+			t.Parallel()
+			b := <-idle
+			defer func() { idle <- b }()
+			if r, ok := b.compare(t, sc); ok {
+				mu.Lock()
+				defer mu.Unlock()
 				fresh[sc.name] = r
 			}
 		})
-		complete = complete && ran
 	}
+}
+
+// judge compares what was seen on an engine with the summary that is kept, or keeps it.
+func judge(t *testing.T, engine string, fresh map[string]record, complete bool) {
 	kept, err := load(engine)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if os.Getenv("MYBR_PARITY_DRIVER") != "" {
+	if os.Getenv("MYBR_PARITY_DRIVER") != "" || t.Failed() && !*update {
 		return
 	}
 	have := kept.with(scenarios(), fresh)
@@ -63,11 +95,9 @@ func parityOf(t *testing.T, engine string) {
 		if err := have.save(); err != nil {
 			t.Fatal(err)
 		}
-	case complete && !t.Failed() && !reflect.DeepEqual(have, kept):
-		t.Errorf("%s is out of date: go test ./integration/parity -run 'TestParity|TestGolden' -update", summaryPath(engine))
-	}
-	if *update {
 		return
+	case complete && !reflect.DeepEqual(have, kept):
+		t.Errorf("%s is out of date: go test ./integration/parity -run 'TestParity|TestGolden' -update", summaryPath(engine))
 	}
 	for name, r := range fresh {
 		if old, ok := kept.row(name); !ok || !reflect.DeepEqual(old, r) {
