@@ -74,12 +74,13 @@ test: test-unit test-integration lint ## Run everything: unit tests, integration
 test-unit: need-test ## Run the tests that need no Docker, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
 
-test-integration: need-engines need-test need-compose need-beside ## Run the tests with real Docker Engines and real packets, in namespaces of their own; mybr is built with the race detector
-	MYBR_TEST_RACE=1 go test -count=1 -p 1 -timeout 35m $(GOTESTFLAGS) ./integration/...
+test-integration: need-engines need-test need-compose need-beside ## Run the tests with real Docker Engines and real packets, in namespaces of their own: mybr with the race detector, then mybr beside Docker's own driver
+	MYBR_TEST_RACE=1 go test -count=1 -p 1 -timeout 20m $(GOTESTFLAGS) $$(go list ./integration/... | grep -v '/parity$$')
+	go test -count=1 -timeout 30m $(GOTESTFLAGS) ./integration/parity
 
 test-engines: need-engines need-test need-compose ## Compare mybr with Docker's own driver on all of the engines 20.10, 26.1 and 28.5
-	MYBR_TEST_RACE=1 MYBR_TEST_ENGINES=26.1,28.5 MYBR_PARITY_ENGINES=20.10,26.1,28.5 go test -count=1 -p 1 -timeout 60m $(GOTESTFLAGS) \
-		-run 'TestEngines|TestParity|TestTable' ./integration ./integration/parity
+	MYBR_TEST_ENGINES=26.1,28.5 go test -count=1 -timeout 20m $(GOTESTFLAGS) -run TestEngines ./integration
+	MYBR_PARITY_ENGINES=20.10,26.1,28.5 go test -count=1 -timeout 45m $(GOTESTFLAGS) ./integration/parity
 
 bench: need-engine ## Compare the speed of published ports with Docker's own driver, on one engine
 	go test ./integration -run '^$$' -bench . -benchtime 5x
