@@ -48,7 +48,8 @@ func compare(sc scenario, engine string, builtin, mybr, messages map[string]stri
 		v.explained[i]++
 	}
 	for i, d := range sc.differs {
-		if d.on(engine) && v.explained[i] == 0 {
+		about := sc.offered(engine) || strings.HasPrefix(d.key, "reach ") || strings.HasPrefix(d.key, "attack ")
+		if about && d.on(engine) && v.explained[i] == 0 {
 			v.stale = append(v.stale, d)
 		}
 	}

@@ -47,8 +47,9 @@
 //
 // An unexplained difference fails the test, and so does a declared one that no longer
 // occurs. A fact that one of the two doesn't have is "absent". A scenario with since
-// is offered by the built-in driver from that engine on; on older engines mybr's facts
-// are compared with those that the built-in driver has on the newest. A scenario with
+// is offered by the built-in driver from that engine on; on older engines what mybr's
+// containers reach, and who reaches them, is compared with what the built-in driver's do
+// on the newest. A scenario with
 // needs isn't played on older engines, for Docker's own part of it isn't there.
 //
 // # Running it

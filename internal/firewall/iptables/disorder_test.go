@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -66,6 +67,25 @@ func TestDockerForgetsItsBridges(t *testing.T) {
 		apply(t, b, nil, twoNetworks())
 		if got := isolated(); got != nil {
 			t.Errorf("in order again, %s has %q", chainIsolate, got)
+		}
+	})
+}
+
+// What is out of place without networks needs nothing, also where the family is closed.
+func TestDisorderWithoutNetworks(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
+		k.docker2010(h)
+		k.do(h, "-D FORWARD -j DOCKER-USER")
+		b := k.backend(t)
+		closed := twoNetworks()
+		closed.Closed = firewall.Families{V4: true, V6: true}
+		none := firewall.Policy{Closed: closed.Closed}
+		apply(t, b, nil, closed)
+		for _, have := range []*firewall.Policy{&closed, nil} {
+			apply(t, b, have, none)
+			if saved := k.save(h); strings.Contains(saved, chainIsolate) || !strings.Contains(saved, chainClosed) {
+				t.Errorf("without networks:\n%s", saved)
+			}
 		}
 	})
 }

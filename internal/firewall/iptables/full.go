@@ -145,7 +145,11 @@ func settled(f found, lead lead) bool {
 // fill makes mybr's chains of a variant bring the policy about, and the jumps lead
 // there. Chains that do it already are left alone, and with them their counters.
 func (s *side) fill(ctx context.Context, f found, want firewall.Policy, known facts) error {
-	edits := f.edits(append(s.fam.jumps(want), f.misplaced()...))
+	wanted := s.fam.jumps(want)
+	if len(want.Networks) > 0 {
+		wanted = append(wanted, f.misplaced()...)
+	}
+	edits := f.edits(wanted)
 	var input strings.Builder
 	for _, t := range s.fam.render(want, known) {
 		var lines strings.Builder
