@@ -68,17 +68,6 @@ func engineScenarios() []scenario {
 			s.docker("stop", "-t", "0", "web")
 			settings(s, "web", "n0", "n1")
 		}, differs: []difference{shownMAC()}},
-		{name: "engine/events", feature: engine, play: func(s *stage) {
-			s.network("n0", "--subnet", "172.18.0.0/16")
-			s.idle("web", "--net", "n0")
-			s.docker("network", "disconnect", "n0", "web")
-			s.docker("network", "connect", "n0", "web")
-			id := strings.TrimSpace(s.try("network", "inspect", "-f", "{{.ID}}", "n0").Out)
-			s.docker("rm", "-f", "web")
-			s.docker("network", "rm", "n0")
-			r := s.w.DockerTry("events", "--since", "1m", "--until", "0s", "--filter", "network="+id, "--format", "{{.Action}} {{.Actor.Attributes.name}}")
-			s.fact("events of n0", strings.Join(strings.Fields(r.Out), " "))
-		}},
 		{name: "engine/config-only network", feature: engine, play: func(s *stage) {
 			s.docker("network", "create", "--config-only", "--subnet", "172.18.0.0/16", "--gateway", "172.18.0.9", "--label", "from=cfg",
 				"-o", "com.docker.network.driver.mtu=1400", "-o", "com.docker.network.bridge.name=shop0", "cfg")

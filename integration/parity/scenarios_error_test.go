@@ -57,9 +57,10 @@ func errorScenarios() []scenario {
 		{name: "refused/default gateway of an internal network", feature: refused, play: func(s *stage) {
 			s.network("n0", "--internal", "--subnet", "172.18.0.0/16", "--aux-address", "DefaultGatewayIPv4=172.18.0.9")
 		}, differs: []difference{
-			{engines: "20.10 26.1", key: "docker network rm n0", want: absent, why: messageWhy},
-			{engines: "28.5", key: "left: links", want: "nothing", why: leavesBridge},
-			{engines: "28.5", key: "left: addresses", want: "nothing", why: leavesBridge},
+			{engines: "20.10", key: "docker network rm n0", want: absent, why: messageWhy},
+			{engines: "26.1 28.5", key: "left: links", want: "nothing", why: leavesBridge},
+			{engines: "26.1 28.5", key: "left: addresses", want: "nothing", why: leavesBridge},
+			{engines: "26.1", key: "left: rules", want: "nothing", why: leavesBridge},
 		}},
 		{name: "refused/removal of a network in use", feature: refused, play: func(s *stage) {
 			s.network("n0", "--subnet", "172.18.0.0/16")

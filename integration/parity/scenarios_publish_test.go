@@ -40,8 +40,8 @@ func publishScenarios() []scenario {
 			publicly(s, "udp:80", "-p", "8088:80/udp")
 			everywhere(s, "udp", 8088)
 		}, differs: []difference{
-			{engines: "20.10", key: "reach ben → udp 192.0.2.2:8088", want: hairpinUDP, why: proxyUDP},
-			{engines: "20.10", key: "reach web → udp 192.0.2.2:8088", want: hairpinUDP, why: proxyUDP},
+			{engines: "20.10 26.1", key: "reach ben → udp 192.0.2.2:8088", want: hairpinUDP, why: proxyUDP},
+			{engines: "20.10 26.1", key: "reach web → udp 192.0.2.2:8088", want: hairpinUDP, why: proxyUDP},
 		}},
 		{name: "publish/tcp and udp", feature: published, play: func(s *stage) {
 			publicly(s, "tcp:80 udp:80", "-p", "8088:80", "-p", "8088:80/udp")

@@ -9,20 +9,23 @@ import (
 
 // misplaced is the jump that is needed where none to DOCKER-USER comes before rules that
 // let everything out of Docker's bridges. Docker 20.10 leaves it behind them when
-// firewalld has reloaded, has none for IPv6, and puts only the jump to its isolation in
-// front, of each network that it makes.
+// firewalld has reloaded, and has none for IPv6. It puts only the jump to its isolation in
+// front, in IPv6 with the first network that it makes.
 func (s saved) misplaced() []jump {
+	if _, there := s.chain("filter", dockerStage1); !there {
+		return nil
+	}
 	forward, _ := s.chain("filter", "FORWARD")
 	for _, r := range forward {
-		switch target, _ := unconditional(r); target {
-		case dockerUser:
+		if jumpsTo(r, dockerUser) || jumpsTo(r, dockerForward) {
 			return nil
-		case dockerStage1:
-			return []jump{{"filter", dockerStage1, "-j " + chainIsolate,
-				"No jump to DOCKER-USER comes before rules of Docker's that accept what its containers send to mybr's.", first, false}}
+		}
+		if jumpsTo(r, dockerStage1) {
+			break
 		}
 	}
-	return nil
+	return []jump{{"filter", dockerStage1, "-j " + chainIsolate,
+		"No jump to DOCKER-USER comes before rules of Docker's that accept what its containers send to mybr's.", first, false}}
 }
 
 // forgotten lists Docker's bridges whose isolation Docker has not put back: containers

@@ -89,3 +89,18 @@ func TestDisorderWithoutNetworks(t *testing.T) {
 		}
 	})
 }
+
+// In IPv6, Docker 20.10 makes its chains when it starts, and jumps there with its first
+// network, in front of everything, as are the rules that let that network out.
+func TestDockerJumpsLater(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
+		k.docker2010(h)
+		k.do(h, `
+			-D FORWARD -j DOCKER-USER
+			-D FORWARD -j DOCKER-ISOLATION-STAGE-1`)
+		apply(t, k.backend(t), nil, twoNetworks())
+		if got := k.rules(h, "filter", dockerStage1); len(got) == 0 || got[0] != "-j "+chainIsolate {
+			t.Errorf("%s is %q", dockerStage1, got)
+		}
+	})
+}
