@@ -35,10 +35,11 @@ type BindError struct {
 }
 
 func (e *BindError) Error() string {
-	return fmt.Sprintf("failed to bind host port for %s:%s/%s: %s", words(e.Addr), words(e.Container), e.Proto, e.Err)
+	return fmt.Sprintf("failed to bind host port for %s:%s/%s: %s", e.Addr, e.Container, e.Proto, e.Err)
 }
 
-// words is an address and a port as Docker's messages have them: without brackets.
+// words is an address and a port as Docker's message of a conflict has them, without
+// brackets. That of the kernel's refusal has them.
 func words(a netip.AddrPort) string { return fmt.Sprintf("%s:%d", a.Addr(), a.Port()) }
 
 // Unwrap gives the kernel's reason and, where that is so, model.ErrConflict.

@@ -133,7 +133,7 @@ func TestRangesOfBothFamilies(t *testing.T) {
 		t.Errorf("have\n%s\nwant\n%s", text(got), want)
 	}
 	foreign(t, "tcp6", "[::1]:8010")
-	if _, _, err := m.Reserve("b", []model.PortRequest{both(model.TCP, 8010, 8010, 80)}); err == nil || err.Error() != "failed to bind host port for :::8010:fd00:30::2:80/tcp: address already in use" {
+	if _, _, err := m.Reserve("b", []model.PortRequest{both(model.TCP, 8010, 8010, 80)}); err == nil || err.Error() != "failed to bind host port for [::]:8010:[fd00:30::2]:80/tcp: address already in use" {
 		t.Error(err)
 	}
 }

@@ -153,7 +153,7 @@ func TestErrorsSayWhatDockerSays(t *testing.T) {
 		{request(model.TCP, "0.0.0.0", 9001, 9001, 80), "Bind for 0.0.0.0:9001 failed: port is already allocated", model.ErrConflict, "[ep0]"},
 		{request(model.TCP, "", 8082, 8082, 80), "failed to bind host port for 0.0.0.0:8082:172.30.0.2:80/tcp: address already in use", model.ErrConflict, "[]"},
 		{request(model.TCP, "127.0.0.1", 8082, 8082, 80), "failed to bind host port for 127.0.0.1:8082:172.30.0.2:80/tcp: address already in use", model.ErrConflict, "[]"},
-		{request(model.TCP, "", 9002, 9002, 80), "failed to bind host port for :::9002:172.30.0.2:80/tcp: address already in use", model.ErrConflict, "[]"},
+		{request(model.TCP, "", 9002, 9002, 80), "failed to bind host port for [::]:9002:172.30.0.2:80/tcp: address already in use", model.ErrConflict, "[]"},
 		{request(model.UDP, "192.0.2.1", 53, 53, 53), "failed to bind host port for 192.0.2.1:53:172.30.0.2:53/udp: cannot assign requested address", syscall.EADDRNOTAVAIL, "[]"},
 		{request(model.TCP, "192.0.2.1", 53, 59, 53), "failed to bind host port for 192.0.2.1:53:172.30.0.2:53/tcp: cannot assign requested address", syscall.EADDRNOTAVAIL, "[]"},
 		{request(model.TCP, "", 9000, 9002, 80), "failed to bind a host port of 0.0.0.0:9000-9002/tcp: all ports are allocated", model.ErrConflict, "[ep0 ep1]"},
