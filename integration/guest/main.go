@@ -58,7 +58,7 @@ func exitCode(err error) int {
 		return report.Usage
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return report.Refused
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EACCES):
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EACCES):
 		return report.Unreachable
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return report.TimedOut

@@ -38,9 +38,9 @@ func ipv6AccessScenarios() []scenario {
 				from("web", host6+"8088"),
 				from("lan", host6+"8088", "tcp {web6}:80", "ping {web6}"))
 		}, differs: []difference{
-			{engines: "28.5", key: "reach ben → ping 2001:db8::9", want: "answered by 2001:db8::9, TTL 63", why: dropsReplies},
-			{engines: "28.5", key: "reach ben → tcp [2001:db8::9]:7000", want: "answered by no container at [2001:db8::9]:7000, client seen as fd00:18::3", why: dropsReplies},
-			{engines: "28.5", key: "reach ben → udp [2001:db8::9]:7000", want: "answered by no container at [2001:db8::9]:7000, client seen as fd00:18::3, TTL 63", why: dropsReplies},
+			{key: "reach ben → ping 2001:db8::9", want: "answered by 2001:db8::9, TTL 63", why: dropsReplies},
+			{key: "reach ben → tcp [2001:db8::9]:7000", want: "answered by no container at [2001:db8::9]:7000, client seen as fd00:18::3", why: dropsReplies},
+			{key: "reach ben → udp [2001:db8::9]:7000", want: "answered by no container at [2001:db8::9]:7000, client seen as fd00:18::3, TTL 63", why: dropsReplies},
 		}},
 		{name: "access6/host_ipv6", feature: headAccess6, since: "27.0", play: func(s *stage) {
 			secondAddress6(s)
