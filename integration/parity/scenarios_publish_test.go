@@ -109,7 +109,7 @@ func publishScenarios() []scenario {
 			s.idle("rival3", "--net", "n0", "-p", "8087-8089:87-89")
 			s.reach(from("lan", "tcp 192.0.2.2:8088"))
 		}, differs: []difference{
-			{engines: "26.1 28.5", key: "docker run rival2 *", want: "exit code 125: Bind for 127.0.0.1:8088 failed: port is already allocated",
+			{key: "docker run rival2 *", want: "exit code 125: Bind for 127.0.0.1:8088 failed: port is already allocated",
 				why: "mybr names the address that was asked for"},
 		}},
 		{name: "publish/port of a process", feature: published, play: func(s *stage) {
