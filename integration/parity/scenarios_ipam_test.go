@@ -2,6 +2,7 @@ package parity
 
 import (
 	"fmt"
+	"github.com/mybr/mybr/integration/world"
 	"slices"
 	"strings"
 )
@@ -99,7 +100,7 @@ func ipamScenarios() []scenario {
 			{key: "address of eve", want: "172.18.0.5", why: inTurn},
 			{key: "reach eve → ping {web}", want: "answered by 172.18.0.4, TTL 64", why: inTurn},
 		}},
-		{name: "ipam/subnets of its own choice", feature: ipam, play: func(s *stage) {
+		{name: "ipam/subnets of its own choice", feature: ipam, world: &world.Config{}, play: func(s *stage) {
 			subnets := func(networks ...string) {
 				for _, n := range networks {
 					s.output("network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", n)
