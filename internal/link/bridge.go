@@ -56,14 +56,28 @@ func (p *pass) matchBridge(b, had Bridge) (index int, err error) {
 	return l.index, p.mendBridge(l, b, had)
 }
 
-// addresses lists the addresses that the bridge is to have.
+// addresses lists the addresses that the bridge is to have. With IPv6 that includes the
+// link-local address that the kernel gives it, which it would keep from being used for a
+// second after the first port is up, looking for duplicates (RFC 4862, section 5.4).
+// What the host forwards to a container waits for that long, since it asks for neighbours
+// from that address.
 func (b Bridge) addresses() (all []netip.Prefix) {
 	for _, a := range []netip.Prefix{b.V4, b.V6} {
 		if a.IsValid() {
 			all = append(all, a)
 		}
 	}
+	if b.Owned && b.V6.IsValid() && !b.MAC.IsZero() && b.V6 != linkLocal(b.MAC) {
+		all = append(all, linkLocal(b.MAC))
+	}
 	return all
+}
+
+// linkLocal is the address that the kernel makes of a MAC, as modified EUI-64 (RFC 4291,
+// appendix A).
+func linkLocal(m model.MAC) netip.Prefix {
+	a := [16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]}
+	return netip.PrefixFrom(netip.AddrFrom16(a), 64)
 }
 
 // made reports whether mybr made the bridge that was found: one with an alias of mybr's,
@@ -114,7 +128,7 @@ func (p *pass) mendBridge(l found, b, had Bridge) error {
 			return err
 		}
 		for _, a := range slices.Clone(all) {
-			if a.Prefix != b.V4 && a.Prefix != b.V6 && !a.kernels() {
+			if !slices.Contains(b.addresses(), a.Prefix) && !a.kernels() {
 				if err := p.dropAddress(l.index, a.Prefix); err != nil {
 					return err
 				}
@@ -129,16 +143,14 @@ func (p *pass) mendBridge(l found, b, had Bridge) error {
 // might be in the same subnet, and then go with it.
 func (p *pass) settleBridge(l found, b, had Bridge, last change) error {
 	for _, a := range had.addresses() {
-		if a != b.V4 && a != b.V6 {
+		if !slices.Contains(b.addresses(), a) {
 			if err := p.dropAddress(l.index, a); err != nil {
 				return err
 			}
 		}
 	}
-	for _, a := range b.addresses() {
-		if err := p.needAddress(l.index, a, b); err != nil {
-			return err
-		}
+	if err := p.needAddresses(l.index, b); err != nil {
+		return err
 	}
 	if err := setLink(l.index, last); err != nil {
 		return fmt.Errorf("bring it up: %w", err)
@@ -146,24 +158,32 @@ func (p *pass) settleBridge(l found, b, had Bridge, last change) error {
 	return nil
 }
 
-func (p *pass) needAddress(index int, a netip.Prefix, b Bridge) error {
-	all, err := p.addresses(index)
-	if err != nil || has(all, a) {
-		return err
-	}
-	if a.Addr().Is6() && p.prepare != nil {
-		if err := p.prepare(p.ctx, b); err != nil {
+func (p *pass) needAddresses(index int, b Bridge) error {
+	prepared := p.prepare == nil
+	for _, a := range b.addresses() {
+		all, err := p.addresses(index)
+		if err != nil {
 			return err
 		}
+		if slices.ContainsFunc(all, func(there address) bool { return there.Prefix == a && !there.kernels() }) {
+			continue
+		}
+		if a.Addr().Is6() && !prepared {
+			if err := p.prepare(p.ctx, b); err != nil {
+				return err
+			}
+			prepared = true
+		}
+		err = addAddress(index, a)
+		switch {
+		case err == nil:
+		case a.Addr().Is6() && b.MTU != 0 && b.MTU < minMTU6:
+			return fmt.Errorf("add address %s: IPv6 needs an MTU of at least %d, have %d: %w", a, minMTU6, b.MTU, err)
+		default:
+			return fmt.Errorf("add address %s: %w", a, err)
+		}
 	}
-	err = addAddress(index, a)
-	switch {
-	case err == nil:
-		return nil
-	case a.Addr().Is6() && b.MTU != 0 && b.MTU < minMTU6:
-		return fmt.Errorf("add address %s: IPv6 needs an MTU of at least %d, have %d: %w", a, minMTU6, b.MTU, err)
-	}
-	return fmt.Errorf("add address %s: %w", a, err)
+	return nil
 }
 
 // kernels reports whether it is a link-local address that the kernel has given the link:

@@ -140,6 +140,40 @@ func TestIPv6AddressIsUsableAtOnce(t *testing.T) {
 	}
 }
 
+// The host has an address that it can ask for neighbours from (RFC 4861, section 4.3: never
+// a tentative one) as soon as the bridge has a carrier: what it forwards to the first
+// container doesn't wait until the kernel has looked for duplicates.
+func TestBridgeAsksForNeighboursAtOnce(t *testing.T) {
+	h := nettest.New(t)
+	for _, who := range []string{"all", "default"} { // as on a real host
+		h.Sysctl("net/ipv6/conf/"+who+"/accept_dad", "1")
+	}
+	br := bridge(1)
+	v := veth(1, br)
+	apply(t, nil, set([]Bridge{br}, v))
+	h.Peer("box").Adopt(h, v.Peer, nettest.End{Name: "eth0"})
+	want := "fe80::42:ff:fe00:65" // RFC 4291, appendix A, of 02:42:00:00:00:65
+	var linkLocal []string
+	for _, a := range ipLinks(t, h)[br.Name].Addresses {
+		if a.Scope == "link" {
+			linkLocal = append(linkLocal, a.Local)
+			if a.Tentative || !a.NoDAD {
+				t.Errorf("%s is tentative, or has been: %+v", a.Local, a)
+			}
+		}
+	}
+	if !slices.Equal(linkLocal, []string{want}) {
+		t.Errorf("link-local addresses %v, want %s alone", linkLocal, want)
+	}
+	br.V6 = netip.Prefix{} // the network no longer has IPv6
+	apply(t, &Set{Bridges: []Bridge{bridge(1)}, Veths: []Veth{v}}, set([]Bridge{br}, v))
+	for _, a := range ipLinks(t, h)[br.Name].Addresses {
+		if a.NoDAD {
+			t.Errorf("%s is left", a.Local)
+		}
+	}
+}
+
 // A link-local gateway goes with its network, though the kernel's own address stays.
 func TestLinkLocalGatewayGoes(t *testing.T) {
 	h := nettest.New(t)

@@ -147,7 +147,11 @@ func deleteLink(index int) error {
 // section 5.4): for a second nothing could be bound to it, and on a bridge without ports,
 // which has no carrier, for ever.
 func addAddress(index int, p netip.Prefix) error {
-	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL | unix.NLM_F_ACK
+	if p.Addr().Is6() {
+		flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE | unix.NLM_F_ACK // one of the kernel's is there
+	}
+	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, flags)
 	nameAddress(req, index, p)
 	if p.Addr().Is4() && p.Bits() < 31 { // RFC 3021: /31 and /32 have no broadcast address
 		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(p)))
