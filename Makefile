@@ -82,7 +82,7 @@ test-engines: need-engines need-test need-compose ## Compare mybr with Docker's 
 	MYBR_TEST_ENGINES=26.1,28.5 go test -count=1 -timeout 20m $(GOTESTFLAGS) -run TestEngines ./integration
 	MYBR_PARITY_ENGINES=20.10,26.1,28.5 go test -count=1 -timeout 45m $(GOTESTFLAGS) ./integration/parity
 
-bench: need-engine ## Compare the speed of published ports with Docker's own driver, on one engine
+bench: need-engines ## Compare the speed of published ports, and of the first answer, with Docker's own driver
 	go test ./integration -run '^$$' -bench . -benchtime 5x
 
 lint: ## gofmt, go vet, staticcheck, go.mod

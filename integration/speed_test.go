@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
 )
 
@@ -37,6 +38,46 @@ func BenchmarkPublish(b *testing.B) {
 			b.ReportMetric(run[1].Seconds()/float64(b.N), "mybr-run-s")
 		})
 	}
+}
+
+// BenchmarkFirstAnswer takes the time from the end of docker run, for the first container
+// of a network with IPv6, until a host of the LAN is answered at its published port, by
+// each family, in turn on both drivers of one engine: the newest, whose own driver has
+// NAT for IPv6 without being asked. It reports how many times as long Docker's driver
+// takes.
+func BenchmarkFirstAnswer(b *testing.B) {
+	for _, c := range []struct{ name, to string }{
+		{"IPv6", "[" + world.HostAddr6 + "]:8088"},
+		{"IPv4", world.HostAddr + ":8088"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := world.New(b, world.Config{Engine: "28.5"})
+			var waited [2]time.Duration
+			for b.Loop() {
+				for i, driver := range []string{"bridge", "mybr"} {
+					w.Docker("network", "create", "-d", driver, "--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd00:18::/64", "n0")
+					w.Docker("run", "-d", "--name", "web", "--net", "n0", "-p", "8088:80", "guest", "serve", "tcp:80")
+					waited[i] += timed(func() { firstAnswer(b, w, c.to) })
+					w.Docker("rm", "-f", "web")
+					w.Docker("network", "rm", "n0")
+				}
+			}
+			b.ReportMetric(waited[0].Seconds()/waited[1].Seconds(), "first-answer-ratio")
+			b.ReportMetric(1000*waited[0].Seconds()/float64(b.N), "bridge-ms")
+			b.ReportMetric(1000*waited[1].Seconds()/float64(b.N), "mybr-ms")
+		})
+	}
+}
+
+// firstAnswer asks a server from the LAN, every few milliseconds, until it answers.
+func firstAnswer(b *testing.B, w *world.World, to string) {
+	b.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		if w.LAN.Probe(report.Probe{Network: "tcp", To: to, Timeout: 20 * time.Millisecond})[0].Code == report.Answered {
+			return
+		}
+	}
+	b.Fatalf("no answer from %s", to)
 }
 
 func timed(f func()) time.Duration {
