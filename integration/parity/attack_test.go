@@ -224,21 +224,8 @@ func (f field) until(wire *world.Sniffer, a attack) []report.Packet {
 	return wire.Packets()
 }
 
-// station is the MAC address of a place's link, on the host also that of a network's
-// bridge.
+// station is the MAC address of a link, found as linkOf finds it.
 func (s *stage) station(place, link string) (string, error) {
-	p := s.place(place)
-	if p == nil {
-		return "", fmt.Errorf("%s doesn't run", place)
-	}
-	names := []string{link}
-	if place == "host" {
-		names = append(names, s.bridge(link))
-	}
-	for _, l := range p.Links() {
-		if slices.Contains(names, l.Name) {
-			return l.MAC, nil
-		}
-	}
-	return "", fmt.Errorf("%s has no link %s", place, link)
+	_, l, err := s.linkOf(place, link)
+	return l.MAC, err
 }

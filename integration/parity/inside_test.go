@@ -1,9 +1,11 @@
 package parity
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -30,6 +32,27 @@ func linkSysctls(link string) (paths []string) {
 // inside looks at a container's network: links with addresses, MTU and settings, routes
 // of both families, /etc/hosts and /etc/resolv.conf.
 func (s *stage) inside(container string) {
+	s.insideBy(container, func(link string) string { return link })
+}
+
+// insideJoined is inside for a container that was started with several networks: the
+// engine joins them in any order, so links are called by their networks, and the lines of
+// /etc/hosts are sorted.
+func (s *stage) insideJoined(container string) {
+	names := map[string]string{}
+	if p := s.place(container); p != nil {
+		for network, n := range s.inspect(container).NetworkSettings.Networks {
+			for _, a := range p.Addrs() {
+				if text := a.Prefix.Addr().String(); text == n.IPAddress || text == n.GlobalIPv6Address {
+					names[a.Dev] = "link of " + network
+				}
+			}
+		}
+	}
+	s.insideBy(container, func(link string) string { return cmp.Or(names[link], link) })
+}
+
+func (s *stage) insideBy(container string, called func(link string) string) {
 	p, at := s.place(container), "inside "+container+": "
 	if p == nil {
 		s.fact(at+"links", container+" doesn't run")
@@ -37,20 +60,32 @@ func (s *stage) inside(container string) {
 	}
 	addrs := p.Addrs()
 	var names []string
+	var renamed bool
 	for _, l := range p.Links() {
 		if l.Kind != "device" && l.Kind != "veth" { // tunnels that the kernel makes in each namespace
 			continue
 		}
-		names = append(names, l.Name)
-		s.link(at, l, l.Name, addrs)
-		s.sysctls(at, p, l.Name, l.Name)
+		names = append(names, called(l.Name))
+		s.link(at, l, called(l.Name), addrs)
+		s.sysctls(at, p, l.Name, called(l.Name))
+		renamed = renamed || called(l.Name) != l.Name
 	}
 	slices.Sort(names)
 	s.fact(at+"links", strings.Join(names, " "))
-	s.routes(at, p, "")
+	s.routes(at, p.Routes(), called)
 	for _, file := range []string{"hosts", "resolv.conf"} {
-		s.fact(at+"/etc/"+file, s.file(container, "/etc/"+file))
+		lines := s.file(container, "/etc/"+file)
+		if renamed {
+			lines = sorted(lines, "; ")
+		}
+		s.fact(at+"/etc/"+file, lines)
 	}
+}
+
+func sorted(text, separator string) string {
+	parts := strings.Split(text, separator)
+	slices.Sort(parts)
+	return strings.Join(parts, separator)
 }
 
 // file is a container's file without comments, lines joined.
@@ -93,13 +128,14 @@ func (s *stage) link(at string, l report.Link, name string, all []report.Address
 	}
 }
 
-// addressText leaves out of a link-local address whether it is tentative: that is so for
-// a second or two.
+// addressText leaves out of a link-local address whether it is tentative, which is so for
+// a second or two, and of one that the kernel makes of the MAC whether it ever was: that is
+// a scenario of its own.
 func addressText(a report.Address) string {
 	words := []string{normal(a.Prefix.String()), a.Scope}
 	local := a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast()
 	for _, f := range a.Flags {
-		if !local || f != "tentative" {
+		if !local || f != "tentative" && !(f == "nodad" && strings.Contains(words[0], "EUI64")) {
 			words = append(words, f)
 		}
 	}
@@ -115,13 +151,10 @@ func (s *stage) sysctls(at string, p *world.Place, link, name string) {
 	}
 }
 
-// routes adds the routes of both families, those of one link if it is given.
-func (s *stage) routes(at string, p *world.Place, dev string) {
+// routes adds the routes of both families, whose links are called something.
+func (s *stage) routes(at string, all []report.Route, called func(link string) string) {
 	var v4, v6 []string
-	for _, r := range p.Routes() {
-		if dev != "" && r.Dev != dev {
-			continue
-		}
+	for _, r := range all {
 		text := r.Dst.String()
 		if r.Dst.Bits() == 0 {
 			text = "default"
@@ -129,7 +162,7 @@ func (s *stage) routes(at string, p *world.Place, dev string) {
 		if r.Via.IsValid() {
 			text += " via " + r.Via.String()
 		}
-		text += " dev " + r.Dev
+		text += " dev " + called(r.Dev)
 		if r.Src.IsValid() {
 			text += " src " + r.Src.String()
 		}
@@ -183,6 +216,26 @@ func (s *stage) bridge(network string) string {
 	return "br-" + info.ID[:12]
 }
 
+var linkLocals = netip.MustParsePrefix("fe80::/64")
+
+// linkOf finds a place's link; on the host a network's name stands for its bridge.
+func (s *stage) linkOf(place, link string) (*world.Place, report.Link, error) {
+	p := s.place(place)
+	if p == nil {
+		return nil, report.Link{}, fmt.Errorf("%s doesn't run", place)
+	}
+	names := []string{link}
+	if place == "host" {
+		names = append(names, s.bridge(link))
+	}
+	for _, l := range p.Links() {
+		if slices.Contains(names, l.Name) {
+			return p, l, nil
+		}
+	}
+	return p, report.Link{}, fmt.Errorf("%s has no link %s", place, link)
+}
+
 // host looks at a network's bridge on the host: its link, addresses, settings, routes,
 // and what is plugged in.
 func (s *stage) host(network string) {
@@ -194,9 +247,18 @@ func (s *stage) host(network string) {
 		return
 	}
 	s.fact(at+"bridge", normal(bridge)+", a "+links[i].Kind)
-	s.link(at, links[i], "bridge", s.w.Host.Addrs())
+	addrs, routes := s.w.Host.Addrs(), s.w.Host.Routes()
+	addrs = slices.DeleteFunc(addrs, func(a report.Address) bool { return a.Dev != bridge })
+	routes = slices.DeleteFunc(routes, func(r report.Route) bool { return r.Dev != bridge })
+	if !links[i].Running { // the kernel gives it the address that it makes of the MAC when the first port is up
+		addrs = slices.DeleteFunc(addrs, func(a report.Address) bool { return strings.Contains(normal(a.Prefix.String()), "EUI64") })
+		if !slices.ContainsFunc(addrs, func(a report.Address) bool { return a.Prefix.Masked() == linkLocals }) {
+			routes = slices.DeleteFunc(routes, func(r report.Route) bool { return r.Dst == linkLocals })
+		}
+	}
+	s.link(at, links[i], "bridge", addrs)
 	s.sysctls(at, s.w.Host, bridge, "bridge")
-	s.routes(at, s.w.Host, bridge)
+	s.routes(at, routes, func(link string) string { return link })
 	var ports []string
 	for _, l := range links {
 		if l.Master == links[i].Index {

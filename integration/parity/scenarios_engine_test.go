@@ -64,7 +64,7 @@ func engineScenarios() []scenario {
 			s.idle("web", "--net", "n0", "--ip", "172.18.0.7", "--mac-address", "02:42:aa:bb:cc:dd", "-p", "8088:80", "--expose", "81")
 			s.docker("network", "connect", "--alias", "www", "n1", "web")
 			settings(s, "web", "n0", "n1")
-			s.output("ps", "--filter", "network=n1", "--format", "{{.Names}} {{.Networks}}")
+			s.output("ps", "--filter", "network=n1", "--format", "{{.Names}}")
 			s.docker("stop", "-t", "0", "web")
 			settings(s, "web", "n0", "n1")
 		}, differs: []difference{shownMAC()}},

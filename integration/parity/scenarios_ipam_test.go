@@ -118,7 +118,7 @@ func ipamScenarios() []scenario {
 			subnets("n3")
 		}, differs: []difference{{engines: "20.10 26.1", key: "docker network inspect * n3", want: "ok: 172.19.0.0/16",
 			why: "as Docker's IPAM driver has it later on: the first subnet that is free"}}},
-		{name: "ipam/route of the host's", feature: ipam, play: func(s *stage) {
+		{name: "ipam/route of the host's", feature: ipam, world: &world.Config{}, play: func(s *stage) {
 			s.on("host", "ip", "route", "add", "172.18.77.0/24", "via", "192.0.2.9")
 			s.afterwards("host", "ip", "route", "del", "172.18.77.0/24")
 			s.pooled("n0")

@@ -73,13 +73,13 @@ func lifecycleScenarios() []scenario {
 			s.docker("network", "connect", "n0", "web")
 			s.docker("start", "web")
 			s.w.Ready("web")
-			s.inside("web")
+			s.insideJoined("web")
 			s.idle("ben", "--net", "n0")
 			s.idle("eve", "--net", "n1")
 			s.reach(from("lan", "tcp 192.0.2.2:8088"), from("host", "tcp 127.0.0.1:8088"), from("ben", "tcp {web@n0}:80", "tcp 192.0.2.2:8088"),
 				from("eve", "tcp {web@n1}:80", "tcp 192.0.2.2:8088"), from("web", "tcp 192.0.2.2:8088", "ping 192.0.2.9"))
 			s.docker("network", "disconnect", "n0", "web")
-			s.inside("web")
+			s.insideJoined("web")
 			s.reach(from("lan", "tcp 192.0.2.2:8088"))
 		}},
 		{name: "life/network of another container", feature: life, play: func(s *stage) {

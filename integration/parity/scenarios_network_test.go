@@ -1,8 +1,10 @@
 package parity
 
+import "github.com/mybr/mybr/integration/world"
+
 func networkScenarios() []scenario {
 	return []scenario{
-		{name: "network/plain", feature: "Networks", play: func(s *stage) {
+		{name: "network/plain", feature: "Networks", world: &world.Config{}, play: func(s *stage) {
 			s.network("n0")
 			s.host("n0")
 			s.serve("web", "tcp:80 udp:80", "--net", "n0")
