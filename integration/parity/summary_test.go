@@ -26,7 +26,7 @@ type record struct {
 	Mybr          int               `json:",omitempty"`
 	Equal         int               `json:",omitempty"`
 	Differs       []differs         `json:",omitempty"`
-	Facts         map[string]string `json:",omitempty"` // the built-in driver's, of what older engines don't offer
+	Facts         map[string]string `json:",omitempty"` // the built-in driver's, of what older engines don't offer, as far as they are compared there
 	Messages      map[string]string `json:",omitempty"` // the built-in driver's of the newest engine
 }
 
@@ -52,7 +52,7 @@ func summarize(sc scenario, engine string, builtin, mybr map[string]string, v ve
 		return r
 	}
 	if sc.since != "" {
-		r.Facts = builtin
+		r.Facts = reached(builtin)
 		return r
 	}
 	for key, value := range builtin {
