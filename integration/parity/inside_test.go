@@ -41,8 +41,9 @@ func (s *stage) inside(container string) {
 func (s *stage) insideJoined(container string) {
 	names := map[string]string{}
 	if p := s.place(container); p != nil {
+		addrs := p.Addrs()
 		for network, n := range s.inspect(container).NetworkSettings.Networks {
-			for _, a := range p.Addrs() {
+			for _, a := range addrs {
 				if text := a.Prefix.Addr().String(); text == n.IPAddress || text == n.GlobalIPv6Address {
 					names[a.Dev] = "link of " + network
 				}
