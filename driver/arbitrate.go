@@ -66,14 +66,14 @@ func (s *settlement) settle(r model.PortRequest, others []held, only4 bool) mode
 		w := f.way(&rest)
 		rivals := slices.DeleteFunc(slices.Clone(others), func(h held) bool { return !inTheWay(*w, h) })
 		if slices.ContainsFunc(rivals, func(h held) bool { return !outdoes(*w, h, only4) }) {
-			*w, s.left = model.Way{}, true
+			*w, s.left = model.Target{}, true
 			continue
 		}
 		s.taken = append(s.taken, rivals...)
 	}
 	// What the process would carry to IPv4 goes along with what needs no carrying.
 	if r.V4.Wanted() && !rest.V4.Wanted() && rest.V6.Wanted() && !straight(rest.V6.Host, rest.V6.Container) {
-		rest.V6 = model.Way{}
+		rest.V6 = model.Target{}
 	}
 	return rest
 }
@@ -127,7 +127,7 @@ func choose(numbers []number, all map[number][]held, used map[held]bool, r model
 
 // like reports whether what another endpoint holds may come of the same request.
 func like(r model.PortRequest, h held) bool {
-	return slices.ContainsFunc([]model.Way{r.V4, r.V6}, func(w model.Way) bool {
+	return slices.ContainsFunc([]model.Target{r.V4, r.V6}, func(w model.Target) bool {
 		return inTheWay(w, h) || w.Wanted() && w.Host.IsUnspecified() && h.Host.Addr().IsUnspecified()
 	})
 }
@@ -137,14 +137,14 @@ func compareNumbers(a, b number) int {
 }
 
 // inTheWay reports whether a way can't be had beside h, which has its number.
-func inTheWay(w model.Way, h held) bool {
+func inTheWay(w model.Target, h held) bool {
 	have := h.Host.Addr()
 	return w.Wanted() && w.Host.Is4() == have.Is4() && (w.Host == have || w.Host.IsUnspecified() || have.IsUnspecified())
 }
 
 // outdoes reports whether a way is better than the one that another endpoint has: it
 // leads straight there, or over the network that the answers take.
-func outdoes(w model.Way, h held, only4 bool) bool {
+func outdoes(w model.Target, h held, only4 bool) bool {
 	return straight(w.Host, w.Container) && (!straight(h.Host.Addr(), h.Container) || only4 && w.Host.Is4())
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/docker/go-plugins-helpers/network"
 
-	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -231,8 +230,8 @@ func TestCapabilities(t *testing.T) {
 }
 
 func TestAliasIsThatOfLinks(t *testing.T) {
-	if aliasNetwork != link.AliasNetwork {
-		t.Errorf("have %q, want %q", aliasNetwork, link.AliasNetwork)
+	if model.AliasNetwork != model.AliasNetwork {
+		t.Errorf("have %q, want %q", model.AliasNetwork, model.AliasNetwork)
 	}
 }
 

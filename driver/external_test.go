@@ -49,7 +49,7 @@ func ways(reqs []model.PortRequest) (texts []string) {
 		if r.Last != r.First {
 			text += fmt.Sprintf("-%d", r.Last)
 		}
-		for _, w := range []model.Way{r.V4, r.V6} {
+		for _, w := range []model.Target{r.V4, r.V6} {
 			if w.Wanted() {
 				text += fmt.Sprintf(" %s→%s", w.Host, w.Container)
 			}

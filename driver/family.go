@@ -76,7 +76,7 @@ func (f family) address(e *model.Endpoint) *netip.Prefix {
 	return &e.V6
 }
 
-func (f family) way(r *model.PortRequest) *model.Way {
+func (f family) way(r *model.PortRequest) *model.Target {
 	if f == ipv4 {
 		return &r.V4
 	}

@@ -62,8 +62,8 @@ func FuzzOptions(f *testing.F) {
 }
 
 // rightWay reports whether a way is not wanted, or of the family's addresses.
-func rightWay(f family, w model.Way) bool {
-	return w == model.Way{} || f.has(w.Host) && w.Container.IsValid() && w.Container.Port() != 0
+func rightWay(f family, w model.Target) bool {
+	return w == model.Target{} || f.has(w.Host) && w.Container.IsValid() && w.Container.Port() != 0
 }
 
 func checkNetOptions(t *testing.T, o netOptions) {

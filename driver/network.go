@@ -12,9 +12,6 @@ import (
 	"github.com/mybr/mybr/internal/store"
 )
 
-// aliasNetwork begins the alias of a bridge that mybr made; the network's ID follows.
-const aliasNetwork = "mybr network "
-
 // GwAllocCheckRequest asks whether a network needs addresses for its gateways.
 // Options are those that CreateNetwork will have.
 type GwAllocCheckRequest struct {

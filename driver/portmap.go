@@ -142,7 +142,7 @@ func parsePort(entry portEntry, n model.Network, e model.Endpoint, carry bool) (
 		if host.IsValid() && !f.has(host) {
 			continue
 		}
-		way := model.Way{Host: host, Container: f.target(n, e, entry.Port)}
+		way := model.Target{Host: host, Container: f.target(n, e, entry.Port)}
 		if !way.Host.IsValid() {
 			way.Host = f.anywhere()
 		}
@@ -177,7 +177,7 @@ func checkSCTP(r model.PortRequest) error {
 	if r.Proto != model.SCTP {
 		return nil
 	}
-	for _, w := range []model.Way{r.V4, r.V6} {
+	for _, w := range []model.Target{r.V4, r.V6} {
 		if w.Wanted() && (w.Host.IsLoopback() || w.Host.Is4() != w.Container.Addr().Is4()) {
 			return invalid("host address: sctp can't be published at %s: it takes NAT, within one address family and not from a loopback address", w.Host)
 		}

@@ -119,7 +119,7 @@ func fixed(ports []model.PortBinding) (reqs []model.PortRequest) {
 	for _, b := range ports {
 		for one := range singles(b) {
 			r := model.PortRequest{Proto: b.Proto, First: one.Host.Port(), Last: one.Host.Port()}
-			*familyOf(one.Host.Addr()).way(&r) = model.Way{Host: one.Host.Addr(), Container: one.Container}
+			*familyOf(one.Host.Addr()).way(&r) = model.Target{Host: one.Host.Addr(), Container: one.Container}
 			reqs = append(reqs, r)
 		}
 	}

@@ -186,7 +186,7 @@ func settle(want *model.Network, links []model.Link) error {
 			if l.Kind != "bridge" {
 				return conflict("existing interface %s is not a bridge", l.Name)
 			}
-			want.Owned = strings.HasPrefix(l.Alias, aliasNetwork)
+			want.Owned = strings.HasPrefix(l.Alias, model.AliasNetwork)
 		}
 		for _, a := range l.Addresses {
 			f := familyOf(a.Addr())

@@ -19,7 +19,6 @@ import (
 
 	"github.com/docker/go-plugins-helpers/network"
 
-	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/store"
 )
@@ -100,11 +99,11 @@ func (s *fakeSync) Sync(_ context.Context, about ...string) error {
 	var made []model.Link
 	for _, n := range snap.Networks {
 		if n.Owned {
-			made = append(made, model.Link{Name: n.Bridge, Kind: "bridge", Alias: link.AliasNetwork + n.ID, Addresses: []netip.Prefix{n.V4.Address, n.V6.Address}})
+			made = append(made, model.Link{Name: n.Bridge, Kind: "bridge", Alias: model.AliasNetwork + n.ID, Addresses: []netip.Prefix{n.V4.Address, n.V6.Address}})
 		}
 	}
 	for _, e := range snap.Endpoints {
-		made = append(made, model.Link{Name: e.HostIface(), Kind: "veth", Alias: link.AliasEndpoint + e.ID})
+		made = append(made, model.Link{Name: e.HostIface(), Kind: "veth", Alias: model.AliasEndpoint + e.ID})
 		if e.Sandbox == "" {
 			made = append(made, model.Link{Name: e.PeerIface(), Kind: "veth"})
 		}
@@ -157,7 +156,7 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 	var mine []uint16
 	for _, r := range slices.SortedStableFunc(slices.Values(reqs), func(a, b model.PortRequest) int { return cmp.Compare(leeway(a), leeway(b)) }) {
 		if r.V4.Host == netip.IPv4Unspecified() && r.V6.Host == netip.IPv6Unspecified() && !p.hasIPv6 {
-			r.V6 = model.Way{}
+			r.V6 = model.Target{}
 		}
 		port := r.First
 		for ; port < r.Last && (p.owner[port] != "" && p.owner[port] != owner || used(got, r, port)); port++ {
@@ -174,7 +173,7 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 			mine = append(mine, port)
 		}
 		p.owner[port] = owner
-		for _, w := range []model.Way{r.V4, r.V6} {
+		for _, w := range []model.Target{r.V4, r.V6} {
 			if w.Wanted() {
 				got = append(got, model.PortBinding{Proto: r.Proto, Host: netip.AddrPortFrom(w.Host, port), Container: w.Container, Count: 1})
 			}
@@ -203,7 +202,7 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 // used reports whether a request could not have a number beside what was given before.
 func used(got []model.PortBinding, r model.PortRequest, port uint16) bool {
 	for _, b := range got {
-		for _, w := range []model.Way{r.V4, r.V6} {
+		for _, w := range []model.Target{r.V4, r.V6} {
 			if w.Wanted() && b.Proto == r.Proto && b.Host.Port() == port && b.Host.Addr().Is4() == w.Host.Is4() {
 				return true
 			}

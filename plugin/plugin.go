@@ -160,7 +160,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 	default:
 		return nil, fmt.Errorf("firewall %q: want one of %s", c.Firewall, strings.Join(Firewalls(), ", "))
 	}
-	filter, err := iptables.New(iptables.Config{Said: c.Log.Infof, Warn: c.Log.Warnf})
+	filter, err := iptables.New(iptables.Config{Info: c.Log.Infof, Warn: c.Log.Warnf})
 	if err != nil {
 		return nil, err
 	}
@@ -168,14 +168,14 @@ func newHost(c Config, records *store.Store) (*host, error) {
 	if noIPv6 != nil {
 		c.Log.Warnf("networks get no IPv6 on this host: %v", noIPv6)
 	}
-	settings := &sysctl.Applier{Root: c.SysctlRoot, Said: c.Log.Infof}
+	settings := &sysctl.Applier{Root: c.SysctlRoot, Info: c.Log.Infof}
 	h := &host{
 		filter: filter,
 		ports:  hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
 		links: &link.Applier{Warn: c.Log.Warnf, Prepare: func(ctx context.Context, b link.Bridge) error {
 			return settings.Apply(ctx, nil, reconcile.BridgeSettings(b))
 		}},
-		firewalld: &firewalld.Applier{Said: c.Log.Infof},
+		firewalld: &firewalld.Applier{Info: c.Log.Infof},
 		noIPv6:    noIPv6,
 		doubts:    make(chan struct{}, 1),
 	}

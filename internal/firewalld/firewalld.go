@@ -44,9 +44,9 @@ type Set struct {
 type Applier struct {
 	// Address is that of the system bus, as in the D-Bus specification; "" is the usual.
 	Address string
-	// Said is told what was made in firewalld's configuration, and which interface is
+	// Info is told what was made in firewalld's configuration, and which interface is
 	// left in another zone. It may be nil.
-	Said func(format string, args ...any)
+	Info func(format string, args ...any)
 }
 
 // Apply puts the interfaces of want into the zone and takes those that only have names
@@ -112,7 +112,7 @@ func (a *Applier) provide(ctx context.Context, d *daemon, forward bool) error {
 	if !made {
 		return nil
 	}
-	a.said("firewalld: it has a new zone or policy of the name %q or %q, and reloads", zone, policy)
+	a.info("firewalld: it has a new zone or policy of the name %q or %q, and reloads", zone, policy)
 	return d.call(ctx, daemonPath, daemonName+".reload").Err
 }
 
@@ -132,7 +132,7 @@ func (a *Applier) enter(ctx context.Context, d *daemon, name string) error {
 	case err != nil:
 		return fmt.Errorf("put %s into the zone %s: %w", name, zone, err)
 	case in != zone:
-		a.said("firewalld: %s stays in the zone %s, where somebody has put it: that must let through what its containers are to send and receive", name, in)
+		a.info("firewalld: %s stays in the zone %s, where somebody has put it: that must let through what its containers are to send and receive", name, in)
 	}
 	return nil
 }
@@ -152,8 +152,8 @@ func leave(ctx context.Context, d *daemon, name string) error {
 	return nil
 }
 
-func (a *Applier) said(format string, args ...any) {
-	if a.Said != nil {
-		a.Said(format, args...)
+func (a *Applier) info(format string, args ...any) {
+	if a.Info != nil {
+		a.Info(format, args...)
 	}
 }

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func applier(b *bus) (*Applier, *[]string) {
 	var said []string
-	return &Applier{Address: b.address, Said: func(f string, args ...any) { said = append(said, fmt.Sprintf(f, args...)) }}, &said
+	return &Applier{Address: b.address, Info: func(f string, args ...any) { said = append(said, fmt.Sprintf(f, args...)) }}, &said
 }
 
 func must(t *testing.T, err error) {

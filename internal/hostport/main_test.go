@@ -150,7 +150,7 @@ func at(port int) netip.AddrPort {
 // container's port to.
 func request(proto model.Proto, ip string, first, last, to int) model.PortRequest {
 	req := model.PortRequest{Proto: proto, First: uint16(first), Last: uint16(last)}
-	way := func(ip string) model.Way { return model.Way{Host: netip.MustParseAddr(ip), Container: at(to)} }
+	way := func(ip string) model.Target { return model.Target{Host: netip.MustParseAddr(ip), Container: at(to)} }
 	switch {
 	case ip == "":
 		req.V4, req.V6 = way("0.0.0.0"), way("::")

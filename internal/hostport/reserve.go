@@ -76,9 +76,9 @@ func (m *Manager) Reserve(owner string, reqs []model.PortRequest) ([]model.PortB
 }
 
 // ways lists the wanted ways of a request, IPv4 first.
-func ways(req model.PortRequest) []model.Way {
-	var all []model.Way
-	for _, w := range []model.Way{req.V4, req.V6} {
+func ways(req model.PortRequest) []model.Target {
+	var all []model.Target
+	for _, w := range []model.Target{req.V4, req.V6} {
 		if w.Wanted() {
 			all = append(all, w)
 		}
@@ -199,9 +199,9 @@ func bothEverywhere(req model.PortRequest) bool {
 }
 
 // ways are those that get the same number.
-func (r *reservation) ways(req model.PortRequest) []model.Way {
+func (r *reservation) ways(req model.PortRequest) []model.Target {
 	if bothEverywhere(req) && !r.hasIPv6 {
-		return []model.Way{req.V4}
+		return []model.Target{req.V4}
 	}
 	return ways(req)
 }
@@ -209,7 +209,7 @@ func (r *reservation) ways(req model.PortRequest) []model.Way {
 // numbers yields the host ports that would do, best first: what the owner holds for
 // the same container port, then the range upwards, or for an ephemeral request the
 // host's range from the port chosen last.
-func (r *reservation) numbers(req model.PortRequest, ways []model.Way) iter.Seq[uint16] {
+func (r *reservation) numbers(req model.PortRequest, ways []model.Target) iter.Seq[uint16] {
 	return func(yield func(uint16) bool) {
 		for _, port := range r.before(req, ways) {
 			if !yield(port) {
@@ -235,7 +235,7 @@ func (r *reservation) numbers(req model.PortRequest, ways []model.Way) iter.Seq[
 
 // before lists the numbers that the owner holds for the request on one of the
 // addresses: those it holds on all of them first, then the lower first.
-func (r *reservation) before(req model.PortRequest, ways []model.Way) []uint16 {
+func (r *reservation) before(req model.PortRequest, ways []model.Target) []uint16 {
 	count := map[uint16]int{}
 	for _, w := range ways {
 		for _, port := range r.mine[destination{proto: req.Proto, host: w.Host, container: w.Container}] {
@@ -250,7 +250,7 @@ func (r *reservation) before(req model.PortRequest, ways []model.Way) []uint16 {
 }
 
 // takeNumber claims one number on all the addresses, or on none.
-func (r *reservation) takeNumber(req model.PortRequest, ways []model.Way, port uint16) error {
+func (r *reservation) takeNumber(req model.PortRequest, ways []model.Target, port uint16) error {
 	var fresh []*socket
 	for _, w := range ways {
 		s, err := r.claimable(key{proto: req.Proto, host: netip.AddrPortFrom(w.Host, port)}, req, w)
@@ -277,7 +277,7 @@ func (r *reservation) takeNumber(req model.PortRequest, ways []model.Way, port u
 // claimable returns the socket for k: the owner's, if this call has not given it to
 // another request, or a new one. A request for one number that was made twice is
 // one request.
-func (r *reservation) claimable(k key, req model.PortRequest, w model.Way) (*socket, error) {
+func (r *reservation) claimable(k key, req model.PortRequest, w model.Target) (*socket, error) {
 	s := r.m.find(k)
 	if s == nil {
 		return r.m.open(k, wish{owner: r.owner, container: w.Container})

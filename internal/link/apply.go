@@ -196,8 +196,8 @@ func (p *pass) dropLeftovers(want Set) {
 // ours reports whether mybr made the link: by its alias, which nobody else gives to a
 // link of that kind.
 func (l found) ours() bool {
-	return l.kind == kindBridge && strings.HasPrefix(l.alias, AliasNetwork) ||
-		l.kind == kindVeth && strings.HasPrefix(l.alias, AliasEndpoint)
+	return l.kind == kindBridge && strings.HasPrefix(l.alias, model.AliasNetwork) ||
+		l.kind == kindVeth && strings.HasPrefix(l.alias, model.AliasEndpoint)
 }
 
 // foreign is the error for a wanted name that a link of somebody else has.

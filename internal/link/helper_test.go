@@ -108,7 +108,7 @@ func mac(n byte) model.MAC { return model.MAC{0x02, 0x42, 0, 0, 0, n} }
 // bridge returns an owned bridge of network n with 172.(20+n).0.1/16 and fd00:(20+n)::1/64.
 func bridge(n byte) Bridge {
 	return Bridge{
-		Name: fmt.Sprintf("mybr%d", n), Owned: true, Alias: fmt.Sprintf("%s%04d", AliasNetwork, n),
+		Name: fmt.Sprintf("mybr%d", n), Owned: true, Alias: fmt.Sprintf("%s%04d", model.AliasNetwork, n),
 		MAC: mac(100 + n), V4: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 20 + n, 0, 1}), 16),
 		V6: netip.MustParsePrefix(fmt.Sprintf("fd00:%d::1/64", 20+n)),
 	}
@@ -118,7 +118,7 @@ func bridge(n byte) Bridge {
 func veth(n byte, on Bridge) Veth {
 	return Veth{
 		Host: fmt.Sprintf("veth%010d", n), Peer: fmt.Sprintf("veth%010dc", n), Bridge: on.Name,
-		Alias: fmt.Sprintf("%s%04d", AliasEndpoint, n), MAC: mac(n), MTU: on.MTU,
+		Alias: fmt.Sprintf("%s%04d", model.AliasEndpoint, n), MAC: mac(n), MTU: on.MTU,
 	}
 }
 

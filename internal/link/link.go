@@ -1,7 +1,7 @@
 // Package link makes bridges and veth pairs match what is wanted, and answers what
 // the drivers ask about the host's links, addresses and routes.
 //
-// Links that mybr made carry an alias (ip-link(8)) that begins with AliasPrefix, so
+// Links that mybr made carry an alias (ip-link(8)) that begins with model.AliasPrefix, so
 // that they are found again without any record.
 //
 // Be aware: a link without that alias is never changed or deleted, save that a bridge
@@ -16,14 +16,6 @@ import (
 	"net/netip"
 
 	"github.com/mybr/mybr/internal/model"
-)
-
-// AliasPrefix begins the alias of every link that mybr made; a space and the ID of
-// the network or endpoint follow the noun.
-const (
-	AliasPrefix   = "mybr "
-	AliasNetwork  = AliasPrefix + "network "
-	AliasEndpoint = AliasPrefix + "endpoint "
 )
 
 // Set is every link that mybr wants on the host, sorted by name.

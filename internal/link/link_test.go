@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -136,17 +137,17 @@ func TestMend(t *testing.T) {
 		args := strings.NewReplacer("NAME", b1.Name, "VETH", v.Host, "PEER", v.Peer).Replace(damage)
 		switch damage {
 		case "link set NAME alias x":
-			h.Run("ip", "link", "set", b1.Name, "alias", AliasNetwork+"gone")
+			h.Run("ip", "link", "set", b1.Name, "alias", model.AliasNetwork+"gone")
 			h.Run("ip", "addr", "add", "172.21.5.5/16", "dev", b1.Name)
 			h.Run("ip", "addr", "add", "10.9.9.9/24", "dev", b1.Name)
 			h.Run("ip", "addr", "add", "fd00:9::9/64", "dev", b1.Name, "nodad")
 			h.Run("ip", "addr", "add", "fe80::9/64", "dev", b1.Name, "nodad")
 		case "link add mybr9 alias stale type bridge":
 			h.Run("ip", "link", "add", "mybr9", "type", "bridge")
-			h.Run("ip", "link", "set", "mybr9", "alias", AliasNetwork+"stale")
+			h.Run("ip", "link", "set", "mybr9", "alias", model.AliasNetwork+"stale")
 		case "link set mybr9 alias mybr_network_x":
 			h.Run("ip", "link", "add", "veth9", "type", "veth", "peer", "name", "veth9c")
-			h.Run("ip", "link", "set", "veth9", "alias", AliasEndpoint+"stale")
+			h.Run("ip", "link", "set", "veth9", "alias", model.AliasEndpoint+"stale")
 		default:
 			h.Run("ip", strings.Fields(args)...)
 		}
@@ -222,7 +223,7 @@ func TestPairOfAnotherEndpoint(t *testing.T) {
 	h := nettest.New(t)
 	br := bridge(1)
 	v, other := veth(1, br), veth(1, br)
-	other.Alias = AliasEndpoint + "other"
+	other.Alias = model.AliasEndpoint + "other"
 	for _, joined := range []bool{false, true} {
 		v.Joined = joined
 		apply(t, nil, set([]Bridge{br}, other))

@@ -78,7 +78,7 @@ func (p *pass) mendVeth(l found, v Veth, bridge int) error {
 	case v.made(l, peer):
 	case l.ours():
 		if err := deleteLink(l.index); err != nil {
-			return fmt.Errorf("delete that of %s: %w", strings.TrimPrefix(l.alias, AliasPrefix), err)
+			return fmt.Errorf("delete that of %s: %w", strings.TrimPrefix(l.alias, model.AliasPrefix), err)
 		}
 		if v.Joined {
 			return nil // its own is gone, and is not made again

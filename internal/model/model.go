@@ -13,23 +13,9 @@ package model
 import (
 	"cmp"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-)
-
-// The kinds of failure that callers tell apart. Wrap them with %w; what a user
-// reads is the text around them.
-var (
-	// ErrInvalid marks a request that can never succeed as it was asked.
-	ErrInvalid = errors.New("invalid")
-	// ErrNotFound marks a network, endpoint, pool or lease that has no record.
-	ErrNotFound = errors.New("not found")
-	// ErrExists marks an ID that has a record with other contents.
-	ErrExists = errors.New("already exists")
-	// ErrConflict marks a request that another record, link or socket stands in the way of.
-	ErrConflict = errors.New("conflict")
 )
 
 // MAC is an Ethernet address of 48 bits. The zero value means "none".
@@ -87,6 +73,7 @@ type Network struct {
 	IfacePrefix string     // the container's interface is this and a number; Docker's default is "eth"
 	HostBinding netip.Addr // where ports are published that name no address; zero: everywhere, both families
 	Routes      []Route    // static routes given to each container
+	NoAnnounce  bool       // the addresses of new containers are not announced on the link
 	Trusted     []string   // host interfaces from which published ports can be reached at the containers' own addresses
 
 	V4, V6 Subnet
@@ -226,31 +213,31 @@ func (b PortBinding) String() string {
 }
 
 // PortRequest is one port of a container that is to be published: with one number for
-// both of its ways.
+// both of its targets.
 type PortRequest struct {
 	Proto Proto
 	First uint16 // the host ports to choose from, of which the first that is free is taken;
 	Last  uint16 // both 0: any of net.ipv4.ip_local_port_range
 
-	// V4 and V6 are the ways at addresses of the host of either family. At least one is
+	// V4 and V6 are the targets of addresses of the host of either family. At least one is
 	// wanted. Where both are, V6 is given up on a host without IPv6.
-	V4, V6 Way
+	V4, V6 Target
 }
 
-// Way is where at the host a port is published, and where that leads: the families of
+// Target is where at the host a port is published, and where that leads: the families of
 // the two addresses may differ.
-type Way struct {
-	Host      netip.Addr     // 0.0.0.0 or ::, or one address of the host; zero: this way is not wanted
+type Target struct {
+	Host      netip.Addr     // 0.0.0.0 or ::, or one address of the host; zero: this target is not wanted
 	Container netip.AddrPort // the container's address and port
 }
 
-// Compare orders ways by the host's address, then by where they lead.
-func (w Way) Compare(o Way) int {
-	return cmp.Or(w.Host.Compare(o.Host), w.Container.Compare(o.Container))
+// Compare orders targets by the host's address, then by where they lead.
+func (t Target) Compare(o Target) int {
+	return cmp.Or(t.Host.Compare(o.Host), t.Container.Compare(o.Container))
 }
 
-// Wanted reports whether there is such a way.
-func (w Way) Wanted() bool { return w.Host.IsValid() }
+// Wanted reports whether there is such a target.
+func (t Target) Wanted() bool { return t.Host.IsValid() }
 
 // Link is one network interface of the host.
 type Link struct {

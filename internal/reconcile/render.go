@@ -105,7 +105,7 @@ func renderBridge(n model.Network) link.Bridge {
 		b.V6 = n.V6.Address
 	}
 	if n.Owned {
-		b.Alias, b.MAC, b.MTU = link.AliasNetwork+n.ID, n.BridgeMAC, n.MTU
+		b.Alias, b.MAC, b.MTU = model.AliasNetwork+n.ID, n.BridgeMAC, n.MTU
 	}
 	return b
 }
@@ -114,7 +114,7 @@ func renderVeth(n model.Network, e model.Endpoint) link.Veth {
 	return link.Veth{
 		Host: e.HostIface(), Peer: e.PeerIface(),
 		Bridge: n.Bridge,
-		Alias:  link.AliasEndpoint + e.ID,
+		Alias:  e.Alias(),
 		MAC:    e.MAC, V4: e.V4.Addr(), V6: e.V6.Addr(),
 		MTU: n.MTU,
 		// Translated traffic that turns back is switched inside the bridge when

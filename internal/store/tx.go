@@ -30,7 +30,7 @@ func newTx(b *bolt.Tx, snap model.Snapshot) *Tx { return &Tx{b: b, snap: snap} }
 
 // Networks returns all networks, sorted by ID.
 func (tx *Tx) Networks() []model.Network {
-	return cloneAll(tx.snap.Networks, cloneNetwork)
+	return cloneAll(tx.snap.Networks, model.Network.Clone)
 }
 
 // Network returns the network with that ID, or an error that wraps model.ErrNotFound.
@@ -39,7 +39,7 @@ func (tx *Tx) Network(id string) (model.Network, error) {
 	if !found {
 		return model.Network{}, fmt.Errorf("network %s: %w", id, model.ErrNotFound)
 	}
-	return cloneNetwork(tx.snap.Networks[i]), nil
+	return tx.snap.Networks[i].Clone(), nil
 }
 
 // PutNetwork records a network under its ID.
@@ -72,7 +72,7 @@ func (tx *Tx) DeleteNetwork(id string) error {
 
 // Endpoints returns all endpoints, sorted by ID.
 func (tx *Tx) Endpoints() []model.Endpoint {
-	return cloneAll(tx.snap.Endpoints, cloneEndpoint)
+	return cloneAll(tx.snap.Endpoints, model.Endpoint.Clone)
 }
 
 // Endpoint returns the endpoint with that ID, or an error that wraps model.ErrNotFound.
@@ -81,7 +81,7 @@ func (tx *Tx) Endpoint(id string) (model.Endpoint, error) {
 	if !found {
 		return model.Endpoint{}, fmt.Errorf("endpoint %s: %w", id, model.ErrNotFound)
 	}
-	return cloneEndpoint(tx.snap.Endpoints[i]), nil
+	return tx.snap.Endpoints[i].Clone(), nil
 }
 
 // PutEndpoint records an endpoint under its ID.
@@ -163,16 +163,6 @@ func (tx *Tx) fail(err error) { tx.err = errors.Join(tx.err, err) }
 
 func compareNetwork(n model.Network, id string) int   { return cmp.Compare(n.ID, id) }
 func compareEndpoint(e model.Endpoint, id string) int { return cmp.Compare(e.ID, id) }
-
-func cloneNetwork(n model.Network) model.Network {
-	n.Routes = slices.Clone(n.Routes)
-	return n
-}
-
-func cloneEndpoint(e model.Endpoint) model.Endpoint {
-	e.Ports = slices.Clone(e.Ports)
-	return e
-}
 
 func cloneAll[V any](list []V, clone func(V) V) []V {
 	out := make([]V, len(list))

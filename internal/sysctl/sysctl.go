@@ -33,9 +33,9 @@ type Applier struct {
 	Root string
 	// Before is told of each value that is about to be changed, and to what. It may be nil.
 	Before func(path, want string)
-	// Said is told of each value that was changed, such as
+	// Info is told of each value that was changed, such as
 	// "net/ipv4/ip_forward: 0 -> 1". It may be nil.
-	Said func(format string, args ...any)
+	Info func(format string, args ...any)
 }
 
 // Apply makes every setting of want have its value; those that have says are right are
@@ -104,8 +104,8 @@ func (a *Applier) set(path, want string) error {
 		return fmt.Errorf("%s is %s and can't be written: %w; set it on the host with `sysctl -w %s=%s`",
 			path, have, cause(err), path, shown(want))
 	}
-	if a.Said != nil {
-		a.Said("%s: %s -> %s", path, have, normal(want))
+	if a.Info != nil {
+		a.Info("%s: %s -> %s", path, have, normal(want))
 	}
 	return nil
 }

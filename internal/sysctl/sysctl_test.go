@@ -18,7 +18,7 @@ import (
 // applier returns an Applier and what it has said.
 func applier() (*Applier, *[]string) {
 	var said []string
-	return &Applier{Said: func(f string, args ...any) { said = append(said, fmt.Sprintf(f, args...)) }}, &said
+	return &Applier{Info: func(f string, args ...any) { said = append(said, fmt.Sprintf(f, args...)) }}, &said
 }
 
 func TestApply(t *testing.T) {

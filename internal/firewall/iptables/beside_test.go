@@ -255,12 +255,12 @@ func TestContextIsHonoured(t *testing.T) {
 	}
 }
 
-// Said tells what is done to the chains of others.
+// Info tells what is done to the chains of others.
 func TestSaid(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		k.docker2010(h)
 		var said []string
-		b, err := New(Config{Dir: k.dir, Said: func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) }})
+		b, err := New(Config{Dir: k.dir, Info: func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 // side is the packet filter in one address family.
 type side struct {
 	fam        family
-	said, warn func(format string, args ...any)
+	info, warn func(format string, args ...any)
 	variants   []*variant // the one that the family's command is comes first
 	hint       hint
 }
@@ -232,11 +232,11 @@ func (s *side) finish(ctx context.Context, f found, input string, edits []edit) 
 	for _, e := range edits {
 		switch name := e.to(); {
 		case e.text == "":
-			s.said("%s: removed jump to %s from %s", f.variant, name, e.chain)
+			s.info("%s: removed jump to %s from %s", f.variant, name, e.chain)
 		case len(e.gone) > 0:
-			s.said("%s: moved jump to %s in %s %s", f.variant, name, e.chain, e.where("to "))
+			s.info("%s: moved jump to %s in %s %s", f.variant, name, e.chain, e.where("to "))
 		default:
-			s.said("%s: inserted jump to %s in %s %s", f.variant, name, e.chain, e.where("at "))
+			s.info("%s: inserted jump to %s in %s %s", f.variant, name, e.chain, e.where("at "))
 		}
 	}
 	return nil

@@ -52,8 +52,8 @@ import (
 type Config struct {
 	// Dir is searched for the commands before PATH; "" for PATH alone.
 	Dir string
-	// Said is told of every change in a chain that mybr doesn't own; nil for nobody.
-	Said func(format string, args ...any)
+	// Info is told of every change in a chain that mybr doesn't own; nil for nobody.
+	Info func(format string, args ...any)
 	// Warn is told what is odd but no error; nil for nobody.
 	Warn func(format string, args ...any)
 }
@@ -70,7 +70,7 @@ type Backend struct {
 
 // New finds the commands. It reads no rules, but looks whether those of IPv6 can be read.
 func New(cfg Config) (*Backend, error) {
-	for _, f := range []*func(string, ...any){&cfg.Said, &cfg.Warn} {
+	for _, f := range []*func(string, ...any){&cfg.Info, &cfg.Warn} {
 		if *f == nil {
 			*f = func(string, ...any) {}
 		}
@@ -79,9 +79,9 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{v4: &side{fam: ipv4(), variants: variants, said: cfg.Said, warn: cfg.Warn}}
+	b := &Backend{v4: &side{fam: ipv4(), variants: variants, info: cfg.Info, warn: cfg.Warn}}
 	if variants, b.noIPv6 = usableIPv6(cfg.Dir, "/proc/thread-self/net"); b.noIPv6 == nil {
-		b.v6 = &side{fam: ipv6(), variants: variants, said: cfg.Said, warn: cfg.Warn}
+		b.v6 = &side{fam: ipv6(), variants: variants, info: cfg.Info, warn: cfg.Warn}
 	}
 	return b, nil
 }

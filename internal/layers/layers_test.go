@@ -1,6 +1,6 @@
-// Package house tests how the project is built: which way imports go, where each
+// Package layers tests how the project is built: which way imports go, where each
 // dependency may be used, and that every package says what it is for.
-package house
+package layers
 
 import (
 	"encoding/json"
@@ -50,25 +50,29 @@ func packages(t *testing.T) []pkg {
 	return all
 }
 
-// leaves may know the model, and nothing else of the project.
+// leaves may import what all of them do (common), and nothing else of the project.
 var leaves = []string{
 	"internal/link", "internal/firewall", "internal/firewall/iptables", "internal/hostport",
 	"internal/conntrack", "internal/sysctl", "internal/firewalld",
 }
 
-// rooms says which rooms of the house each room may enter.
-var rooms = map[string][]string{
+// common is what every leaf may import.
+var common = []string{"internal/model", "internal/plan"}
+
+// layers says which packages each package may import.
+var layers = map[string][]string{
 	"cmd/mybr":           {"plugin"},
-	"plugin":             append([]string{"driver", "ipam", "internal/store", "internal/reconcile", "internal/model"}, leaves...),
+	"plugin":             append([]string{"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan"}, leaves...),
 	"driver":             {"internal/store", "internal/model"},
 	"ipam":               {"internal/store", "internal/model"},
 	"plugin/pack":        nil,
 	"internal/store":     {"internal/model"},
-	"internal/reconcile": append([]string{"internal/store", "internal/model"}, leaves...),
+	"internal/reconcile": append([]string{"internal/store", "internal/model", "internal/plan"}, leaves...),
 	"internal/model":     nil,
+	"internal/plan":      nil,
 
-	"internal/firewall/iptables": {"internal/firewall", "internal/model"},
-	"internal/conntrack":         {"internal/firewall", "internal/model"},
+	"internal/firewall/iptables": {"internal/firewall", "internal/model", "internal/plan"},
+	"internal/conntrack":         {"internal/firewall", "internal/model", "internal/plan"},
 }
 
 func TestImportsGoOneWay(t *testing.T) {
@@ -76,12 +80,12 @@ func TestImportsGoOneWay(t *testing.T) {
 		if strings.HasPrefix(p.ImportPath, "integration") || p.ImportPath == "internal/nettest" {
 			continue
 		}
-		may, known := rooms[p.ImportPath]
+		may, known := layers[p.ImportPath]
 		if !known && slices.Contains(leaves, p.ImportPath) {
-			may, known = []string{"internal/model"}, true
+			may, known = common, true
 		}
 		if !known {
-			t.Errorf("%s is a room without rules: add it to rooms", p.ImportPath)
+			t.Errorf("%s is in no layer: add it to layers", p.ImportPath)
 		}
 		for _, i := range p.Imports {
 			if name, ours := strings.CutPrefix(i, module); ours && !slices.Contains(may, name) {
@@ -91,8 +95,8 @@ func TestImportsGoOneWay(t *testing.T) {
 	}
 }
 
-// homes says where a dependency may be used: one dependency, one room.
-var homes = map[string][]string{
+// users says where a dependency may be used: one dependency, one package.
+var users = map[string][]string{
 	"github.com/docker/go-plugins-helpers": {"plugin", "driver", "ipam"},
 	"go.etcd.io/bbolt":                     {"internal/store"},
 	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/nettest", "integration"},
@@ -103,14 +107,14 @@ var homes = map[string][]string{
 	"github.com/godbus/dbus/v5":            {"internal/firewalld"},
 }
 
-func TestOneDependencyOneRoom(t *testing.T) {
+func TestOneDependencyOnePackage(t *testing.T) {
 	for _, p := range packages(t) {
 		for _, i := range p.Imports {
-			for dep, may := range homes {
+			for dep, may := range users {
 				if i != dep && !strings.HasPrefix(i, dep+"/") {
 					continue
 				}
-				if !slices.ContainsFunc(may, func(room string) bool { return p.ImportPath == room || strings.HasPrefix(p.ImportPath, room+"/") }) {
+				if !slices.ContainsFunc(may, func(user string) bool { return p.ImportPath == user || strings.HasPrefix(p.ImportPath, user+"/") }) {
 					t.Errorf("%s imports %s", p.ImportPath, i)
 				}
 			}

@@ -1,0 +1,19 @@
+package model
+
+import "slices"
+
+// Clone returns a copy that shares no memory with the record.
+func (n Network) Clone() Network {
+	n.Routes = slices.Clone(n.Routes)
+	n.Trusted = slices.Clone(n.Trusted)
+	return n
+}
+
+// Clone returns a copy that shares no memory with the record.
+func (e Endpoint) Clone() Endpoint {
+	e.Ports = slices.Clone(e.Ports)
+	e.OpenV4 = slices.Clone(e.OpenV4)
+	e.OpenV6 = slices.Clone(e.OpenV6)
+	e.Wanted = slices.Clone(e.Wanted)
+	return e
+}
