@@ -37,6 +37,7 @@ type Set struct {
 // Binding is what one endpoint has published.
 type Binding struct {
 	Owner string // the endpoint's ID
+	Link  string
 	model.PortBinding
 }
 
