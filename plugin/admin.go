@@ -2,7 +2,9 @@ package plugin
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/reconcile"
 )
 
 // Status is what GET /v1/status answers.
@@ -25,7 +28,19 @@ type Status struct {
 	Endpoints  int       `json:"endpoints"`
 	Firewall   string    `json:"firewall,omitempty"` // the variant of iptables in use; "": none yet
 	Goroutines int       `json:"goroutines"`
-	LastError  string    `json:"lastError,omitempty"` // of the last pass; "": the host matches the records
+	LastError  string    `json:"lastError,omitempty"` // of the last pass; "": it went well
+	// Differences is how many things the host has otherwise than is recorded, as it is now;
+	// Unknown says why some of it could not be looked at.
+	Differences int    `json:"differences"`
+	Unknown     string `json:"unknown,omitempty"`
+}
+
+// Difference is what of one aspect the host has otherwise than is recorded; GET /v1/diff
+// answers a list of them, in the order in which mybr would mend them.
+type Difference struct {
+	Aspect  string   `json:"aspect"`          // such as "links" or "firewall"
+	Changes []string `json:"changes"`         // what would mend it, one line each
+	Error   string   `json:"error,omitempty"` // why it could not be looked at, all or in part
 }
 
 // Port is one published port or range of ports; GET /v1/ports answers a list of
@@ -53,27 +68,34 @@ type admin struct {
 	ready     <-chan struct{}
 	snapshot  func() model.Snapshot
 	lastError func() error
+	diff      func(ctx context.Context) ([]reconcile.Difference, error)
 }
 
 // handler returns the table of what can be asked.
 func (a *admin) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/v1/status", tell(func() any { return a.status() }))
-	mux.HandleFunc("/v1/ports", tell(func() any { return ports(a.snapshot()) }))
+	mux.HandleFunc("/v1/status", tell(func(ctx context.Context) (any, error) { return a.status(ctx), nil }))
+	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
+	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusNotFound, map[string]string{"error": "unknown path " + r.URL.Path})
 	})
 	return mux
 }
 
-func tell(what func() any) http.HandlerFunc {
+func tell(what func(ctx context.Context) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			reply(w, http.StatusMethodNotAllowed, map[string]string{"error": fmt.Sprintf("method %s: want GET", r.Method)})
 			return
 		}
-		reply(w, http.StatusOK, what())
+		body, err := what(r.Context())
+		if err != nil {
+			reply(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
+			return
+		}
+		reply(w, http.StatusOK, body)
 	}
 }
 
@@ -83,7 +105,24 @@ func reply(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // a client that is gone reads nothing
 }
 
-func (a *admin) status() Status {
+// differences compares the host with the records.
+func (a *admin) differences(ctx context.Context) ([]Difference, error) {
+	diff, err := a.diff(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := []Difference{} // never null in JSON
+	for _, d := range diff {
+		one := Difference{Aspect: d.Aspect, Changes: append([]string{}, d.Changes...)}
+		if d.Err != nil {
+			one.Error = d.Err.Error()
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+func (a *admin) status(ctx context.Context) Status {
 	snapshot := a.snapshot()
 	s := Status{
 		Version:    a.version,
@@ -101,6 +140,14 @@ func (a *admin) status() Status {
 	}
 	if err := a.lastError(); err != nil {
 		s.LastError = err.Error()
+	}
+	diff, err := a.diff(ctx)
+	for _, d := range diff {
+		s.Differences += len(d.Changes)
+		err = errors.Join(err, d.Err)
+	}
+	if err != nil {
+		s.Unknown = err.Error()
 	}
 	return s
 }

@@ -18,20 +18,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/driver"
-	"github.com/mybr/mybr/internal/conntrack"
-	"github.com/mybr/mybr/internal/firewall/iptables"
-	"github.com/mybr/mybr/internal/firewalld"
-	"github.com/mybr/mybr/internal/hostport"
-	"github.com/mybr/mybr/internal/link"
-	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/store"
-	"github.com/mybr/mybr/internal/sysctl"
 	"github.com/mybr/mybr/ipam"
 )
 
@@ -83,7 +75,7 @@ func Run(ctx context.Context, c Config) error {
 		calls: routes(
 			networks,
 			ipam.New(ipam.Config{Store: records, Routes: host.links, Pools: c.AddressPools}),
-			host.doubt,
+			host.reconciler.DockerStarted,
 		),
 		ready:    ready,
 		stopping: ctx.Done(),
@@ -91,7 +83,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	answers := &admin{
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
-		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError,
+		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff,
 	}
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})
 }
@@ -141,102 +133,4 @@ func open(ctx context.Context, c Config) (docker, operator *socket, err error) {
 		sockets[name] = s
 	}
 	return sockets[pluginSocket], sockets[adminSocket], nil
-}
-
-// host is what keeps the host as the records say.
-type host struct {
-	reconciler *reconcile.Reconciler
-	filter     *iptables.Backend
-	ports      *hostport.Manager
-	links      *link.Applier
-	noIPv6     error // why the host has none for networks; nil: it has
-	firewalld  *firewalld.Applier
-	doubts     chan struct{} // holds one
-}
-
-func newHost(c Config, records *store.Store) (*host, error) {
-	switch c.Firewall {
-	case firewallAuto, firewallIptables: // the only backend, so auto has no choice
-	default:
-		return nil, fmt.Errorf("firewall %q: want one of %s", c.Firewall, strings.Join(Firewalls(), ", "))
-	}
-	filter, err := iptables.New(iptables.Config{Info: c.Log.Infof, Warn: c.Log.Warnf})
-	if err != nil {
-		return nil, err
-	}
-	noIPv6 := filter.IPv6()
-	if noIPv6 != nil {
-		c.Log.Warnf("networks get no IPv6 on this host: %v", noIPv6)
-	}
-	settings := &sysctl.Applier{Root: c.SysctlRoot, Info: c.Log.Infof}
-	h := &host{
-		filter: filter,
-		ports:  hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
-		links: &link.Applier{Warn: c.Log.Warnf, Prepare: func(ctx context.Context, b link.Bridge) error {
-			return settings.Apply(ctx, nil, reconcile.BridgeSettings(b))
-		}},
-		firewalld: &firewalld.Applier{Info: c.Log.Infof},
-		noIPv6:    noIPv6,
-		doubts:    make(chan struct{}, 1),
-	}
-	settings.Before = warnOfRouters(settings, h.links.Learned, c.Log.Warnf)
-	h.reconciler = reconcile.New(reconcile.Config{
-		Snapshot:  records.Snapshot,
-		Closed:    newClosing(settings, records, c.Log.Infof).families,
-		Options:   reconcile.Options{NoIPv6: noIPv6 != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark},
-		Firewalld: h.firewalld,
-		Firewall:  filter,
-		Links:     h.links,
-		Sysctls:   settings,
-		Ports:     h.ports,
-		Forget:    conntrack.Forget,
-		Log:       c.Log,
-	})
-	return h, nil
-}
-
-// start makes the first pass and then every pass that is asked for, until stop is
-// called. ctx's end does not stop it: the last calls still need it. ready is closed
-// once the first pass and what is to be done behind it have ended; later is done when
-// Docker has had the time to finish what it was at.
-func (h *host) start(ctx context.Context, behind, later func(context.Context)) (stop func(), ready <-chan struct{}) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	begun := make(chan struct{})
-	var running sync.WaitGroup
-	running.Go(func() { h.reconciler.Run(ctx) })
-	running.Go(func() { h.besideFirewalld(ctx) })
-	running.Go(func() {
-		select {
-		case <-h.reconciler.Ready():
-		case <-ctx.Done():
-			return
-		}
-		behind(ctx)
-		close(begun)
-		settled := time.NewTimer(driver.Settle)
-		defer settled.Stop()
-		for {
-			select {
-			case <-settled.C:
-				later(ctx)
-			case <-h.doubts:
-				_ = h.reconciler.Resync(ctx) // a pass logs what went wrong
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	return func() {
-		cancel()
-		running.Wait()
-	}, begun
-}
-
-// doubt asks for a pass from scratch, without waiting for it: Docker has just
-// started, and may have put its own firewall rules in front of mybr's.
-func (h *host) doubt() {
-	select {
-	case h.doubts <- struct{}{}:
-	default: // asked for already
-	}
 }

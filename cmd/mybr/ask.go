@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"text/tabwriter"
 	"time"
@@ -13,10 +15,23 @@ import (
 
 func newStatus() *cobra.Command {
 	var client plugin.Client
+	var diff bool
 	c := command(cobra.Command{
 		Use:   "status [flags]",
-		Short: "Show how the running mybr is",
+		Short: "Show how the running mybr is, and whether the host matches the records",
+		Long: `status shows how the running mybr is. It compares the host as it is now with what is
+recorded: links, firewall rules, settings, host ports and tracked connections.
+
+With --diff it prints what the host has otherwise, a line for each change that would
+mend it, and exits with 1 if there is any. Nothing is changed.`,
 	}, func(cmd *cobra.Command) error {
+		if diff {
+			list, err := client.Diff(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printDiff(cmd.OutOrStdout(), list)
+		}
 		s, err := client.Status(cmd.Context())
 		if err != nil {
 			return err
@@ -34,19 +49,45 @@ func newStatus() *cobra.Command {
 		return w.Flush()
 	})
 	runDirFlag(c.Flags(), &client.RunDir)
+	toggle(c.Flags(), &diff, "diff", "print what the host has otherwise than is recorded")
 	return c
+}
+
+// errDiffers is what `status --diff` ends with when it has printed something.
+var errDiffers = errors.New("the host does not match the records")
+
+func printDiff(w io.Writer, list []plugin.Difference) error {
+	for _, d := range list {
+		for _, change := range d.Changes {
+			fmt.Fprintln(w, change)
+		}
+		if d.Error != "" {
+			fmt.Fprintf(w, "%s: could not be looked at: %s\n", d.Aspect, d.Error)
+		}
+	}
+	if len(list) > 0 {
+		return errDiffers
+	}
+	return nil
 }
 
 // state says whether the host matches the records.
 func state(s plugin.Status) string {
+	text := "matches the records"
 	switch {
 	case !s.Ready:
 		return "being made to match the records"
 	case s.LastError != "":
-		return "does not match the records: " + s.LastError
-	default:
-		return "matches the records"
+		text = "does not match the records: " + s.LastError
+	case s.Differences == 1:
+		text = "differs from the records in 1 place: see mybr status --diff"
+	case s.Differences > 1:
+		text = fmt.Sprintf("differs from the records in %d places: see mybr status --diff", s.Differences)
 	}
+	if s.Unknown != "" {
+		text += "; could not be looked at: " + s.Unknown
+	}
+	return text
 }
 
 func newPorts() *cobra.Command {

@@ -113,7 +113,10 @@ func Blame(err error) (subjects []*Error, rest error) {
 	if err == nil {
 		return nil, nil
 	}
-	if e, ok := err.(*Error); ok && e.Subject != "" {
+	if e, ok := err.(*Error); ok {
+		if e.Subject == "" {
+			return Blame(e.Err)
+		}
 		return []*Error{e}, nil
 	}
 	joined, ok := err.(interface{ Unwrap() []error })

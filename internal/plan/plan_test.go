@@ -56,7 +56,7 @@ func TestNoStepBeginsAfterTheEnd(t *testing.T) {
 
 func TestBlame(t *testing.T) {
 	all, a, b := errors.New("lock"), &plan.Error{Subject: "br-a", Err: errors.New("a")}, &plan.Error{Subject: "br-b", Err: errors.New("b")}
-	subjects, rest := plan.Blame(errors.Join(a, errors.Join(all, b), &plan.Error{Err: all}))
+	subjects, rest := plan.Blame(errors.Join(a, errors.Join(all, b), &plan.Error{Err: errors.Join(all)}))
 	if len(subjects) != 2 || subjects[0] != a || subjects[1] != b || !errors.Is(rest, all) {
 		t.Errorf("%v, %v", subjects, rest)
 	}

@@ -9,30 +9,49 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
+	"github.com/mybr/mybr/internal/sysctl"
 )
 
-// stuck is an applier that waits for a lock that nobody gives back.
-type stuck struct{ held bool }
+// stuck is an applier that waits for what is never given, such as a lock.
+type stuck[T any] struct{ held bool }
 
-func (s *stuck) Apply(ctx context.Context, _ *firewall.Policy, _ firewall.Policy) error {
+func (s *stuck[T]) Plan(ctx context.Context, _ *T, _ T) (plan.Plan, error) {
 	if !s.held {
-		return nil
+		return nil, nil
 	}
-	<-ctx.Done()
-	return fmt.Errorf("iptables-restore: %w", context.Cause(ctx))
+	return plan.Plan{{Do: func(ctx context.Context) error {
+		<-ctx.Done()
+		return fmt.Errorf("iptables-restore: %w", context.Cause(ctx))
+	}}}, nil
+}
+
+// networks are two networks, br-a and br-b, with an endpoint each.
+func networks() model.Snapshot {
+	var s model.Snapshot
+	for _, id := range []string{"a", "b"} {
+		n, e := snapshot().Networks[0], snapshot().Endpoints[0]
+		n.ID, n.Bridge = id, "br-"+id
+		e.ID, e.NetworkID, e.Ports = id+"0123456789", id, nil
+		s.Networks, s.Endpoints = append(s.Networks, n), append(s.Endpoints, e)
+	}
+	return s
+}
+
+func failed(subject string) error {
+	return &plan.Error{Subject: subject, Err: errors.New(subject + " is gone")}
 }
 
 func TestPassEndsThoughALockIsHeldForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		<-h.r.Ready()
-		lock := &stuck{held: true}
-		h.r.firewall.applier = lock
+		lock := &stuck[firewall.Policy]{held: true}
+		h.r.Aspects[1].(*aspect[firewall.Policy]).Applier = lock
 		h.took()
 		h.set(snapshot())
 		answered := make(chan error, 1)
@@ -53,9 +72,6 @@ func TestPassEndsThoughALockIsHeldForEver(t *testing.T) {
 			t.Error("Sync still waits")
 			return
 		}
-		if got, want := h.took(), "firewalld delta, links delta, sysctls delta, ports delta"; got != want {
-			t.Errorf("the other steps: %s, want %s", got, want)
-		}
 		lock.held = false
 		if err := h.r.Sync(t.Context()); err != nil || h.r.LastError() != nil {
 			t.Errorf("the lock is free: %v, %v", err, h.r.LastError())
@@ -73,7 +89,7 @@ func TestPanicInAPassIsItsError(t *testing.T) {
 		if err := h.r.Sync(t.Context()); err == nil || !strings.Contains(err.Error(), "links: mybr crashed in it (see its log): no such bridge") {
 			t.Errorf("Sync: %v", err)
 		}
-		if got, want := h.took(), "firewalld delta, firewall delta, links delta, links full, sysctls full, ports full"; got != want {
+		if got, want := h.took(), "firewalld delta, firewall delta, links delta, links full, sysctls delta, ports delta"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 		h.links.failWith(nil)
@@ -83,41 +99,214 @@ func TestPanicInAPassIsItsError(t *testing.T) {
 	})
 }
 
-// A bridge that somebody deleted is made anew, with the kernel's settings and another number.
-func TestLinksMadeAnewGetTheirSettings(t *testing.T) {
+// What goes wrong with one link is told the requests about it. What is known of others
+// stays known, and an idle host is not looked at again.
+func TestOneLinksFailureConcernsItsOwnRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		<-h.r.Ready()
-		h.set(snapshot())
-		if err := h.r.Sync(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		h.links.failWith(func(have *link.Set, _ link.Set) error {
-			if have != nil {
-				return &link.Error{Link: "br-a", Err: errors.New("was deleted by somebody else")}
-			}
-			return nil
-		})
-		s := snapshot()
-		s.Endpoints = nil
-		h.set(s)
 		h.took()
+		h.links.failWith(func(have *link.Set, want link.Set) error {
+			if have == nil || len(have.Bridges) == 2 {
+				t.Errorf("nothing is known, or what failed: %+v", have)
+			}
+			return errors.Join(failed("br-b"), failed("vethb012345678"))
+		})
+		h.set(networks())
+		if err := h.r.Sync(t.Context(), "br-a", "vetha012345678"); err != nil {
+			t.Errorf("another network's request: %v", err)
+		}
+		if got, want := h.took(), "firewalld delta, firewall delta, links delta, links delta, sysctls delta"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if err := h.r.Sync(t.Context(), "br-b"); err == nil || err.Error() != "br-b is gone" {
+			t.Errorf("its own request: %v", err)
+		}
+		if err := h.r.Sync(t.Context()); err == nil || err.Error() != "br-b is gone\nvethb012345678 is gone" {
+			t.Errorf("no subject: %v", err)
+		}
+		if got, want := h.took(), "links delta, links delta, links delta, links delta"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		have := h.r.Aspects[2].(*aspect[link.Set]).have
+		if len(have.Bridges) != 1 || have.Bridges[0].Name != "br-a" || len(have.Veths) != 1 {
+			t.Errorf("known: %+v", have)
+		}
+	})
+}
+
+// A network that stays broken is a warning once, not one every 30 seconds.
+func TestTheSameErrorIsWarnedOfOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		h.links.failWith(func(*link.Set, link.Set) error { return failed("br-b") })
+		h.set(networks())
+		_ = h.r.Sync(t.Context())
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := h.warnings("br-b is gone"); n != 1 {
+			t.Errorf("%d warnings", n)
+		}
+		h.links.failWith(nil)
+		time.Sleep(lastRetry)
+		synctest.Wait()
+		h.links.failWith(func(*link.Set, link.Set) error { return failed("br-b") })
+		h.set(model.Snapshot{})
+		_ = h.r.Sync(t.Context())
+		if n := h.warnings("br-b is gone"); n != 2 {
+			t.Errorf("%d warnings after it was well again", n)
+		}
+	})
+}
+
+// Without rules nothing new comes to the host; what is there stays, and goes when it is
+// wanted no longer. Only requests whose links wait are told.
+func TestNothingNewComesWithoutRules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		old := networks()
+		old.Endpoints[0].Ports = snapshot().Endpoints[0].Ports
+		h.set(old)
 		if err := h.r.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := h.took(), "firewall delta, links delta, links full, sysctls full, ports full"; got != want {
+		broken := errors.New("iptables-restore: line 3 failed")
+		h.firewall.failWith(func(*firewall.Policy, firewall.Policy) error { return broken })
+		now := networks()
+		now.Networks, now.Endpoints = now.Networks[:1], now.Endpoints[:1] // b goes
+		now.Endpoints[0].Ports = old.Endpoints[0].Ports
+		n, e := snapshot().Networks[0], snapshot().Endpoints[0]
+		now.Networks, now.Endpoints = append(now.Networks, n), append(now.Endpoints, e)
+		h.set(now)
+		if err := h.r.Sync(t.Context(), e.HostIface()); !errors.Is(err, broken) {
+			t.Errorf("the new endpoint's request: %v", err)
+		}
+		if err := h.r.Sync(t.Context(), n.Bridge); !errors.Is(err, broken) {
+			t.Errorf("the new network's request: %v", err)
+		}
+		if links := h.links.last; len(links.Bridges) != 1 || links.Bridges[0].Name != "br-a" || len(links.Veths) != 1 {
+			t.Errorf("links: %+v", links)
+		}
+		for _, b := range h.ports.last.Bindings {
+			if b.Owner == e.PortOwner() && b.Link == e.HostIface() {
+				t.Errorf("a port is served: %+v", b)
+			}
+		}
+		h.firewall.failWith(nil)
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if links := h.links.last; len(links.Bridges) != 2 || len(links.Veths) != 2 {
+			t.Errorf("links, with rules: %+v", links)
+		}
+	})
+}
+
+// Where nothing is known of the host yet, links are not touched without rules: not even to
+// remove leftovers, for what they are can't be told.
+func TestFirstPassWithoutRulesTouchesNoLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		h.firewall.failWith(func(*firewall.Policy, firewall.Policy) error { return errors.New("no") })
+		h.set(networks())
+		h.took()
+		if err := h.r.Resync(t.Context()); err == nil {
+			t.Error("no error")
+		}
+		if got, want := h.took(), "firewalld full, firewall full"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	})
 }
 
-// While a host port is somebody else's, the flows of other ports are forgotten as ever.
+// A setting of forwarding that can't be written concerns endpoints that need it, and no
+// network, and no endpoint of an internal network.
+func TestForwardingConcernsWhoNeedsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		h.sysctls.failWith(func(*sysctl.Set, sysctl.Set) error { return failed(forwarding4) })
+		s := networks()
+		s.Networks[1].Internal = true
+		h.set(s)
+		for subject, want := range map[string]bool{"br-a": false, "vetha012345678": true, "br-b": false, "vethb012345678": false} {
+			if err := h.r.Sync(t.Context(), subject); (err != nil) != want {
+				t.Errorf("%s: %v", subject, err)
+			}
+		}
+	})
+}
+
+// Where it can't be told whose forwarding is, it is not turned on; the rest is done.
+func TestForwardingIsKeptWhereItsOwnerIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		unknown := errors.New("the records can't be read")
+		h.r.Config.Forwarding = func(needed firewall.Families) (firewall.Families, error) {
+			if !needed.V4 {
+				return firewall.Families{}, nil
+			}
+			return firewall.Families{}, unknown
+		}
+		<-h.r.Ready()
+		s := networks()
+		h.set(s)
+		if err := h.r.Sync(t.Context(), s.Endpoints[0].HostIface()); !errors.Is(err, unknown) {
+			t.Errorf("an endpoint's request: %v", err)
+		}
+		if err := h.r.Sync(t.Context(), s.Networks[0].Bridge); err != nil {
+			t.Errorf("a network's request: %v", err)
+		}
+		if _, ok := h.sysctls.last[forwarding4]; ok || len(h.links.last.Veths) != 2 {
+			t.Errorf("settings %v, links %v", h.sysctls.last, h.links.last)
+		}
+	})
+}
+
+// A bridge that was known and is made anew has another number.
+func TestLinksMadeAnewAreBlockedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		h.set(networks())
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		done := func(context.Context) error { return nil }
+		h.links.plan = plan.Plan{{Subject: "br-new", Renews: true, Do: done}}
+		s := networks()
+		s.Endpoints = s.Endpoints[:1]
+		h.set(s)
+		h.took()
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := h.took(), "links delta, sysctls delta"; got != want {
+			t.Errorf("a link that is new: %s, want %s", got, want)
+		}
+		h.links.plan = plan.Plan{{Subject: "br-a", Renews: true, Do: done}}
+		h.set(networks())
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := h.took(), "links delta, sysctls delta, ports full"; got != want {
+			t.Errorf("a link that was known: %s, want %s", got, want)
+		}
+	})
+}
+
+// While a host port is somebody else's, that is no request's failure, and flows are
+// forgotten as ever.
 func TestFlowsAreForgottenWhileAHostPortIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		<-h.r.Ready()
 		h.ports.failWith(func(*hostport.Set, hostport.Set) error { return errors.New("address already in use") })
 		sync := func(s model.Snapshot) {
+			t.Helper()
 			h.set(s)
 			if err := h.r.Sync(t.Context()); err != nil {
 				t.Fatal(err)
@@ -125,37 +314,84 @@ func TestFlowsAreForgottenWhileAHostPortIsTaken(t *testing.T) {
 		}
 		sync(snapshot())
 		gone := snapshot()
-		gone.Endpoints[0].Ports = gone.Endpoints[0].Ports[:1] // UDP goes, TCP stays
+		gone.Endpoints[0].Ports = gone.Endpoints[0].Ports[:1]
 		sync(gone)
-		all := snapshot().Endpoints[0].Ports
-		want := []conntrack.Change{{Came: all}, {Gone: all[1:]}}
-		if got := fmt.Sprint(h.changes); got != fmt.Sprint(want) {
+		all, less := Render(snapshot(), Options{}).Flows, Render(gone, Options{}).Flows
+		if got, want := fmt.Sprint(h.flows[len(h.flows)-1]), fmt.Sprint(flowChange{all, less}); got != want {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if err := h.r.LastError(); err == nil || !strings.Contains(err.Error(), "address already in use") {
+			t.Errorf("LastError: %v", err)
+		}
+	})
+}
+
+// Flows that began without the rules, while those were flushed or could not be made, are
+// looked for until a pass with rules has done so.
+func TestFlowsThatBeganWithoutRulesAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		h.set(snapshot())
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		known := Render(snapshot(), Options{}).Flows
+		h.firewall.failWith(func(*firewall.Policy, firewall.Policy) error { return errors.New("no") })
+		h.flows = nil
+		if err := h.r.Resync(t.Context()); err == nil {
+			t.Error("no error")
+		}
+		if len(h.flows) > 0 {
+			t.Errorf("flows are forgotten before there are rules: %v", h.flows)
+		}
+		h.firewall.failWith(nil)
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := fmt.Sprint(h.flows), fmt.Sprint([]flowChange{{unsure(known), known}}); got != want {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	})
 }
 
-// Flows that began without the rules, while those were flushed or could not be made,
-// stand in the way as those of before the start do.
-func TestFlowsThatBeganWithoutRulesAreForgotten(t *testing.T) {
-	came := conntrack.Change{Came: snapshot().Endpoints[0].Ports}
+// What ended while mybr was away has flows that may still be tracked: the first pass is
+// told what there was.
+func TestFlowsOfWhatEndedWhileAwayAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := prepare()
+		h.r.Aspects = h.aspects(snapshot())
+		h.run(t)
+		<-h.r.Ready()
+		want := unsure(Render(snapshot(), Options{}).Flows)
+		want.Bindings = nil
+		if got := h.flows[0].have; fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("the first pass knows %+v, want %+v", got, want)
+		}
+	})
+}
+
+// What the host has otherwise is told without changing anything.
+func TestDiff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		<-h.r.Ready()
-		h.firewall.failWith(func(*firewall.Policy, firewall.Policy) error { return errors.New("no") })
 		h.set(snapshot())
-		if err := h.r.Sync(t.Context()); err == nil {
-			t.Error("no error")
-		}
-		h.firewall.failWith(nil)
 		if err := h.r.Sync(t.Context()); err != nil {
-			t.Error(err)
+			t.Fatal(err)
 		}
-		if err := h.r.Resync(t.Context()); err != nil {
-			t.Error(err)
+		if diff, err := h.r.Diff(t.Context()); err != nil || len(diff) != 0 {
+			t.Errorf("a host that matches: %+v, %v", diff, err)
 		}
-		if got, want := fmt.Sprint(h.changes), fmt.Sprint([]conntrack.Change{came, came, came}); got != want {
-			t.Errorf("got %v, want %v", got, want)
+		h.links.plan = plan.Plan{{Subject: "br-a", Changes: []string{"link br-a: bring up"}, Do: func(context.Context) error {
+			t.Error("it was carried out")
+			return nil
+		}}}
+		h.firewall.failWith(func(*firewall.Policy, firewall.Policy) error { return errors.New("no lock") })
+		diff, err := h.r.Diff(t.Context())
+		if err != nil || len(diff) != 2 || diff[0].Aspect != FirewallAspect || diff[0].Err == nil ||
+			diff[1].Aspect != LinkAspect || strings.Join(diff[1].Changes, "") != "link br-a: bring up" {
+			t.Errorf("%+v, %v", diff, err)
 		}
 	})
 }

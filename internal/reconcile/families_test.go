@@ -53,8 +53,10 @@ func TestRenderBothFamilies(t *testing.T) {
 		want.Sysctls["net/ipv6/conf/"+path] = value
 	}
 	want.Ports.Bindings = nil
-	for _, b := range []model.PortBinding{tcp, tcp6, across, udp} {
-		want.Ports.Bindings = append(want.Ports.Bindings, hostport.Binding{Owner: dual().Endpoints[0].PortOwner(), PortBinding: b})
+	want.Flows.Bindings = []model.PortBinding{tcp, tcp6, across, udp}
+	want.Flows.Endpoints[0].V6 = netip.MustParseAddr("fd00:18::2")
+	for _, b := range want.Flows.Bindings {
+		want.Ports.Bindings = append(want.Ports.Bindings, hostport.Binding{Owner: dual().Endpoints[0].PortOwner(), Link: dual().Endpoints[0].HostIface(), PortBinding: b})
 	}
 	if got := Render(dual(), Options{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -1,92 +1,83 @@
-package plugin
+package reconcile
 
 import (
-	"os"
-	"path/filepath"
+	"errors"
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
-	"github.com/mybr/mybr/internal/store"
-	"github.com/mybr/mybr/internal/sysctl"
 )
 
-// Who turned forwarding on is decided when it is first wanted, and kept until the host
-// is booted, whatever restarts.
-func TestClosing(t *testing.T) {
-	both := sysctl.Set{forwarding4: "1", forwarding6: "1"}
+// recordedForwarding is a Forwarding over settings and records of the test.
+func recordedForwarding(t *testing.T, settings map[string]string, records map[string]bool) *Forwarding {
+	return &Forwarding{
+		Get: func(path string) (string, error) {
+			v, ok := settings[path]
+			if !ok {
+				return "", errors.New("no such setting")
+			}
+			return v, nil
+		},
+		Enabled: func(path string) (bool, error) { return records[path], nil },
+		Enable: func(path string) error {
+			if settings[path] != "0" {
+				t.Errorf("%s is recorded after it was turned on", path)
+			}
+			records[path] = true
+			return nil
+		},
+		Info: t.Logf,
+	}
+}
+
+// That mybr turned forwarding on is decided when it is first needed, and kept until the
+// host is booted, whatever restarts.
+func TestDefaultDrop(t *testing.T) {
+	both := firewall.Families{V4: true, V6: true}
 	for _, c := range []struct {
-		name   string
-		v4, v6 string // as the host has it
-		want   sysctl.Set
-		closed firewall.Families
-		later  firewall.Families // when all is on, after a restart
-		reboot firewall.Families // then the host is booted with all on
+		name           string
+		v4, v6         string // as the host has it
+		needed         firewall.Families
+		drop           firewall.Families
+		later          firewall.Families // when all is on, after a restart
+		neededThenMore firewall.Families // both are needed later, with all on
 	}{
-		{"somebody else's", "1", "1", both, firewall.Families{}, firewall.Families{}, firewall.Families{}},
-		{"Docker's IPv4", "1", "0", both, firewall.Families{V6: true}, firewall.Families{V6: true}, firewall.Families{}},
-		{"mybr's", "0", "0", both, firewall.Families{V4: true, V6: true}, firewall.Families{V4: true, V6: true}, firewall.Families{}},
-		{"not wanted", "0", "0", sysctl.Set{}, firewall.Families{}, firewall.Families{}, firewall.Families{}},
-		{"IPv4 alone is wanted", "0", "0", sysctl.Set{forwarding4: "1"}, firewall.Families{V4: true}, firewall.Families{V4: true}, firewall.Families{}},
+		{"on for other reasons", "1", "1", both, firewall.Families{}, firewall.Families{}, firewall.Families{}},
+		{"Docker's IPv4", "1", "0", both, firewall.Families{V6: true}, firewall.Families{V6: true}, firewall.Families{V6: true}},
+		{"mybr's", "0", "0", both, both, both, both},
+		{"not needed", "0", "0", firewall.Families{}, firewall.Families{}, firewall.Families{}, firewall.Families{}},
+		{"IPv4 alone is needed", "0", "0", firewall.Families{V4: true}, firewall.Families{V4: true}, firewall.Families{V4: true}, firewall.Families{V4: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			settings := &sysctl.Applier{Root: t.TempDir()}
-			set := func(path, value string) {
+			settings, records := map[string]string{forwarding4: c.v4, forwarding6: c.v6}, map[string]bool{}
+			check := func(when string, f *Forwarding, needed, want firewall.Families) {
 				t.Helper()
-				file := filepath.Join(settings.Root, path)
-				if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(file, []byte(value+"\n"), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			records, err := store.Open(filepath.Join(t.TempDir(), "mybr.db"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer records.Close()
-			boot := func(id string) {
-				t.Helper()
-				if _, err := records.Boot(id); err != nil {
-					t.Fatal(err)
-				}
-			}
-			check := func(when string, closing *closing, want firewall.Families) {
-				t.Helper()
-				if have, err := closing.families(c.want); err != nil || have != want {
+				if have, err := f.DefaultDrop(needed); err != nil || have != want {
 					t.Errorf("%s: %+v, %v, want %+v", when, have, err, want)
 				}
 			}
-			start := func() *closing { return newClosing(settings, records, t.Logf) }
-
-			boot("first")
-			set(forwarding4, c.v4)
-			set(forwarding6, c.v6)
-			running := start()
-			check("at first", running, c.closed)
-			set(forwarding4, "1")
-			set(forwarding6, "1")
-			check("once it is on", running, c.closed)
-			boot("first")
-			check("after a restart", start(), c.later)
-			boot("second")
-			check("after a reboot", start(), c.reboot)
+			running := recordedForwarding(t, settings, records)
+			check("at first", running, c.needed, c.drop)
+			settings[forwarding4], settings[forwarding6] = "1", "1"
+			check("once it is on", running, c.needed, c.drop)
+			check("after a restart", recordedForwarding(t, settings, records), c.needed, c.later)
+			check("both are needed", running, both, c.neededThenMore)
+			clear(records)
+			check("after a reboot", recordedForwarding(t, settings, records), c.needed, firewall.Families{})
 		})
 	}
 }
 
-// A host whose settings can't be read is not made a router.
-func TestClosingUnknown(t *testing.T) {
-	records, err := store.Open(filepath.Join(t.TempDir(), "mybr.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer records.Close()
-	c := newClosing(&sysctl.Applier{Root: t.TempDir()}, records, t.Logf)
-	if _, err := c.families(sysctl.Set{forwarding6: "1"}); err == nil {
+// A host whose settings or records can't be read is not made a router.
+func TestDefaultDropUnknown(t *testing.T) {
+	f := recordedForwarding(t, nil, map[string]bool{})
+	if _, err := f.DefaultDrop(firewall.Families{V6: true}); err == nil {
 		t.Error("no error")
 	}
-	if f, err := c.families(sysctl.Set{}); err != nil || f != (firewall.Families{}) {
-		t.Errorf("nothing wanted: %+v, %v", f, err)
+	if drop, err := f.DefaultDrop(firewall.Families{}); err != nil || drop != (firewall.Families{}) {
+		t.Errorf("nothing needed: %+v, %v", drop, err)
+	}
+	f.Enabled = func(string) (bool, error) { return false, errors.New("the disk is gone") }
+	if _, err := f.DefaultDrop(firewall.Families{}); err == nil {
+		t.Error("no error without records")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
@@ -20,6 +21,7 @@ type Host struct {
 	Firewall  firewall.Policy
 	Links     link.Set
 	Sysctls   sysctl.Set
+	Flows     conntrack.Set
 	Ports     hostport.Set
 }
 
@@ -34,6 +36,10 @@ type Options struct {
 	DirectRouting bool
 	// Accept is the mark of packets that pass to every network.
 	Accept firewall.Mark
+	// DefaultDrop are the families in which nothing is forwarded that no rule accepts.
+	DefaultDrop firewall.Families
+	// KeepForwarding says that forwarding must not be turned on now.
+	KeepForwarding bool
 }
 
 // Render says what the host must be like for what is recorded. It is pure: equal
@@ -41,12 +47,10 @@ type Options struct {
 // nothing.
 func Render(s model.Snapshot, o Options) Host {
 	h := Host{Sysctls: sysctl.Set{}}
-	h.Firewall.Accept = o.Accept
+	h.Firewall.Accept, h.Firewall.Closed = o.Accept, o.DefaultDrop
+	s = o.usable(s)
 	networks := make(map[string]model.Network, len(s.Networks))
 	for _, n := range s.Networks {
-		if o.NoIPv6 && n.V6.Prefix.IsValid() {
-			n.V6 = model.Subnet{Mode: model.ModeIsolated} // nothing could filter what containers still send
-		}
 		networks[n.ID] = n
 		h.Links.Bridges = append(h.Links.Bridges, renderBridge(n))
 		h.Firewall.Networks = append(h.Firewall.Networks, renderPolicy(n, o))
@@ -62,21 +66,61 @@ func Render(s model.Snapshot, o Options) Host {
 		if !ok {
 			continue
 		}
-		if o.NoIPv6 {
-			e = withoutIPv6(e)
-		}
 		h.Links.Veths = append(h.Links.Veths, renderVeth(n, e))
-		renderEndpointSysctls(h.Sysctls, n, e)
+		renderEndpointSysctls(h.Sysctls, n, e, o)
 		h.Firewall.Openings = append(h.Firewall.Openings, openings(n, e, o)...)
 		for _, b := range e.Ports {
-			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), PortBinding: b})
+			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b})
+			h.Flows.Bindings = append(h.Flows.Bindings, b)
 			if translated(n, b) {
 				h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, PortBinding: b})
 			}
 		}
 	}
+	h.Flows.Endpoints = flowEndpoints(s)
 	h.sort()
 	return h
+}
+
+// usable returns the records of which something can be brought about on the host.
+func (o Options) usable(s model.Snapshot) model.Snapshot {
+	if !o.NoIPv6 {
+		return s
+	}
+	s.Networks, s.Endpoints = slices.Clone(s.Networks), slices.Clone(s.Endpoints)
+	for i := range s.Networks {
+		if n := &s.Networks[i]; n.V6.Prefix.IsValid() {
+			n.V6 = model.Subnet{Mode: model.ModeIsolated} // nothing could filter what containers still send
+		}
+	}
+	for i, e := range s.Endpoints {
+		s.Endpoints[i] = withoutIPv6(e)
+	}
+	return s
+}
+
+// needsForwarding returns the families in which some endpoint needs the host to forward.
+func needsForwarding(s model.Snapshot, o Options) (f firewall.Families) {
+	s = o.usable(s)
+	networks := make(map[string]model.Network, len(s.Networks))
+	for _, n := range s.Networks {
+		networks[n.ID] = n
+	}
+	for _, e := range s.Endpoints {
+		if n, ok := networks[e.NetworkID]; ok {
+			of := forwards(n, e)
+			f.V4, f.V6 = f.V4 || of.V4, f.V6 || of.V6
+		}
+	}
+	return f
+}
+
+// flowEndpoints lists the addresses that flows of containers can have.
+func flowEndpoints(s model.Snapshot) (all []conntrack.Endpoint) {
+	for _, e := range s.Endpoints {
+		all = append(all, conntrack.Endpoint{ID: e.ID, V4: e.V4.Addr(), V6: e.V6.Addr()})
+	}
+	return all
 }
 
 // entered reports whether connections come into the network that no published port has
@@ -171,16 +215,17 @@ func conf(link string) string { return "net/ipv6/conf/" + link + "/" }
 // not by networks: after a reboot the networks are back before dockerd starts, and dockerd
 // sets the policy of FORWARD to DROP only if it is the one who turns forwarding on. Turning
 // it on earlier would make the host a router for everybody.
-func renderEndpointSysctls(set sysctl.Set, n model.Network, e model.Endpoint) {
+func renderEndpointSysctls(set sysctl.Set, n model.Network, e model.Endpoint, o Options) {
 	set[conf(e.HostIface())+"disable_ipv6"] = "1"
-	if n.Internal {
+	if o.KeepForwarding {
 		return
 	}
-	if e.V4.IsValid() {
-		set["net/ipv4/ip_forward"] = "1"
+	f := forwards(n, e)
+	if f.V4 {
+		set[forwarding4] = "1"
 	}
-	if e.V6.IsValid() {
-		set[conf("all")+"forwarding"] = "1"
+	if f.V6 {
+		set[forwarding6] = "1"
 		set[conf("default")+"forwarding"] = "1"
 	}
 }
@@ -193,6 +238,8 @@ func (h *Host) sort() {
 	slices.SortFunc(h.Firewall.Networks, func(a, b firewall.Network) int { return cmp.Compare(a.Bridge, b.Bridge) })
 	slices.SortFunc(h.Firewall.Ports, func(a, b firewall.Port) int { return compareBindings(a.PortBinding, b.PortBinding) })
 	slices.SortFunc(h.Firewall.Openings, compareOpenings)
+	slices.SortFunc(h.Flows.Bindings, compareBindings)
+	slices.SortFunc(h.Flows.Endpoints, func(a, b conntrack.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortStableFunc(h.Ports.Bindings, func(a, b hostport.Binding) int {
 		return cmp.Or(cmp.Compare(a.Owner, b.Owner), compareBindings(a.PortBinding, b.PortBinding))
 	})

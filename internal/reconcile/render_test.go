@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
@@ -75,9 +76,13 @@ func TestRender(t *testing.T) {
 			"net/ipv6/conf/br-4f2a1b3c4d5e/accept_ra":   "0",
 			"net/ipv6/conf/veth0123456789/disable_ipv6": "1",
 		},
+		Flows: conntrack.Set{
+			Bindings:  []model.PortBinding{tcp, udp},
+			Endpoints: []conntrack.Endpoint{{ID: "0123456789abcdef0123456789abcdef", V4: netip.MustParseAddr("172.18.0.2")}},
+		},
 		Ports: hostport.Set{Bindings: []hostport.Binding{
-			{Owner: "/var/run/docker/netns/5f4f711ce5c2", PortBinding: tcp},
-			{Owner: "/var/run/docker/netns/5f4f711ce5c2", PortBinding: udp},
+			{Owner: "/var/run/docker/netns/5f4f711ce5c2", Link: "veth0123456789", PortBinding: tcp},
+			{Owner: "/var/run/docker/netns/5f4f711ce5c2", Link: "veth0123456789", PortBinding: udp},
 		}},
 	}
 	if got := Render(snapshot(), Options{}); !reflect.DeepEqual(got, want) {

@@ -1,0 +1,82 @@
+package reconcile
+
+import (
+	"github.com/mybr/mybr/internal/conntrack"
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewalld"
+	"github.com/mybr/mybr/internal/hostport"
+	"github.com/mybr/mybr/internal/link"
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
+	"github.com/mybr/mybr/internal/sysctl"
+)
+
+// The names of the aspects, for Invalidate and for what operators are shown.
+const (
+	FirewalldAspect = "firewalld"
+	FirewallAspect  = "firewall"
+	LinkAspect      = "links"
+	SysctlAspect    = "sysctls"
+	FlowAspect      = "flows"
+	PortAspect      = "host ports"
+)
+
+// Appliers are those of the aspects that every mybr has.
+type Appliers struct {
+	Firewalld plan.Planner[firewalld.Set]
+	Firewall  plan.Planner[firewall.Policy]
+	Links     plan.Planner[link.Set]
+	Sysctls   plan.Planner[sysctl.Set]
+	Flows     plan.Planner[conntrack.Set]
+	Ports     plan.Planner[hostport.Set]
+	// FirewallHint says why the packet filter may take long.
+	FirewallHint string
+}
+
+// Aspects lists the aspects in the order of a pass.
+//
+// What may flush rules comes before them. Rules come before the links they guard, and
+// before the host is made to forward. Ports come last: a port is served when what leads to
+// it is there, and when flows are forgotten that began before: those would go past the
+// rules to the process, from wherever they come.
+//
+// known is what was recorded when the process before ended: what has gone since has flows
+// that may still be tracked.
+func (a Appliers) Aspects(known model.Snapshot) []Aspect {
+	return []Aspect{
+		Spec[firewalld.Set]{
+			Name: FirewalldAspect, Hint: "does `firewall-cmd --state` answer?", Applier: a.Firewalld,
+			Take:      func(h Host) firewalld.Set { return h.Firewalld },
+			Followers: []string{FirewallAspect}, Remote: true,
+		}.New(),
+		Spec[firewall.Policy]{
+			Name: FirewallAspect, Hint: a.FirewallHint, Applier: a.Firewall,
+			Take:      func(h Host) firewall.Policy { return h.Firewall },
+			Followers: []string{FlowAspect}, Guards: true,
+		}.New(),
+		Spec[link.Set]{
+			Name: LinkAspect, Applier: a.Links,
+			Take:      func(h Host) link.Set { return h.Links },
+			Followers: []string{PortAspect}, // blocked links are known by their numbers
+		}.New(),
+		Spec[sysctl.Set]{
+			Name: SysctlAspect, Applier: a.Sysctls,
+			Take:     func(h Host) sysctl.Set { return h.Sysctls },
+			Concerns: Host.forwarded,
+		}.New(),
+		Spec[conntrack.Set]{
+			Name: FlowAspect, Applier: a.Flows,
+			Take:       func(h Host) conntrack.Set { return h.Flows },
+			Background: true, // they end by themselves
+			Invalidated: func(have conntrack.Set) conntrack.Set {
+				have.Unsure = true
+				return have
+			},
+		}.NewKnowing(conntrack.Set{Endpoints: flowEndpoints(known), Unsure: true}),
+		Spec[hostport.Set]{
+			Name: PortAspect, Applier: a.Ports,
+			Take:       func(h Host) hostport.Set { return h.Ports },
+			Background: true, // requests have their ports reserved beforehand
+		}.New(),
+	}
+}

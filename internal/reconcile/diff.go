@@ -1,0 +1,42 @@
+package reconcile
+
+import (
+	"context"
+
+	"github.com/mybr/mybr/internal/plan"
+)
+
+// Difference is what of one aspect the host has otherwise than is wanted.
+type Difference struct {
+	Aspect  string
+	Changes []string // what would mend it, one line each
+	Err     error    // why the aspect could not be looked at, all or in part; nil: it could
+}
+
+// Diff compares the host with the records, from nothing, and changes nothing. It waits
+// for a pass that is under way. Aspects that match are left out.
+func (r *Reconciler) Diff(ctx context.Context) (all []Difference, err error) {
+	select {
+	case r.busy <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-r.busy }()
+	err = r.guarded("compare the host with the records", func() error {
+		h, failures := r.render()
+		for _, f := range failures {
+			all = append(all, Difference{Aspect: SysctlAspect, Err: f.err})
+		}
+		for _, a := range r.Aspects {
+			ctx, cancel := context.WithTimeout(ctx, applyWithin)
+			var p plan.Plan
+			p, err := a.plan(ctx, h)
+			cancel()
+			if changes := p.Changes(); len(changes) > 0 || err != nil {
+				all = append(all, Difference{Aspect: a.name(), Changes: changes, Err: err})
+			}
+		}
+		return nil
+	})
+	return all, err
+}

@@ -1,0 +1,56 @@
+package reconcile
+
+import "time"
+
+// Invalidate says that others may have undone something of the named aspects, of all if
+// none is named: a pass is made soon that starts them from nothing. It does not wait.
+// Calls that come within a short time share a pass.
+func (r *Reconciler) Invalidate(aspects ...string) {
+	r.mark(aspects...)
+	select {
+	case r.events <- struct{}{}:
+	default: // an event is on its way already
+	}
+}
+
+// mark has the next pass start the named aspects from nothing; all if none is named.
+func (r *Reconciler) mark(aspects ...string) {
+	if len(aspects) == 0 {
+		aspects = []string{""}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range aspects {
+		r.invalid[name] = true
+	}
+}
+
+// dockerRestores is when, after firewalld has flushed the rules of all, mybr's are looked
+// at again: Docker puts its own back rule by rule, which takes it longer the more it has,
+// and in front of mybr's.
+func dockerRestores() []time.Duration {
+	return []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second}
+}
+
+// FirewalldChanged says that firewalld was started or stopped, or has reloaded.
+func (r *Reconciler) FirewalldChanged() {
+	r.Invalidate(FirewalldAspect)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.later {
+		t.Stop()
+	}
+	r.later = nil
+	if r.stopped {
+		return
+	}
+	var after time.Duration
+	for _, d := range dockerRestores() {
+		after += d
+		r.later = append(r.later, time.AfterFunc(after, func() { r.Invalidate(FirewallAspect) }))
+	}
+}
+
+// DockerStarted says that Docker has begun to use the plugin: it may have put its own
+// firewall rules in front of mybr's.
+func (r *Reconciler) DockerStarted() { r.Invalidate(FirewallAspect) }

@@ -1,0 +1,114 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mybr/mybr/driver"
+	"github.com/mybr/mybr/internal/conntrack"
+	"github.com/mybr/mybr/internal/firewall/iptables"
+	"github.com/mybr/mybr/internal/firewalld"
+	"github.com/mybr/mybr/internal/hostport"
+	"github.com/mybr/mybr/internal/link"
+	"github.com/mybr/mybr/internal/reconcile"
+	"github.com/mybr/mybr/internal/store"
+	"github.com/mybr/mybr/internal/sysctl"
+)
+
+// host is what keeps the host as the records say.
+type host struct {
+	reconciler *reconcile.Reconciler
+	filter     *iptables.Backend
+	ports      *hostport.Manager
+	links      *link.Applier
+	noIPv6     error // why the host has none for networks; nil: it has
+	firewalld  *firewalld.Applier
+}
+
+func newHost(c Config, records *store.Store) (*host, error) {
+	switch c.Firewall {
+	case firewallAuto, firewallIptables: // the only backend, so auto has no choice
+	default:
+		return nil, fmt.Errorf("firewall %q: want one of %s", c.Firewall, strings.Join(Firewalls(), ", "))
+	}
+	filter, err := iptables.New(iptables.Config{Info: c.Log.Infof, Warn: c.Log.Warnf})
+	if err != nil {
+		return nil, err
+	}
+	noIPv6 := filter.IPv6()
+	if noIPv6 != nil {
+		c.Log.Warnf("networks get no IPv6 on this host: %v", noIPv6)
+	}
+	settings := &sysctl.Applier{Root: c.SysctlRoot, Info: c.Log.Infof}
+	h := &host{
+		filter: filter,
+		ports:  hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
+		links: &link.Applier{Warn: c.Log.Warnf, Prepare: func(ctx context.Context, b link.Bridge) error {
+			return settings.Apply(ctx, nil, reconcile.BridgeSettings(b))
+		}},
+		firewalld: &firewalld.Applier{Info: c.Log.Infof},
+		noIPv6:    noIPv6,
+	}
+	settings.Before = warnOfRouters(settings, h.links.Learned, c.Log.Warnf)
+	forwarding := &reconcile.Forwarding{
+		Get: settings.Get, Info: c.Log.Infof,
+		Enabled: func(path string) (on bool, err error) {
+			err = records.View(func(tx *store.Tx) error { on = tx.TurnedOn(path); return nil })
+			return on, err
+		},
+		Enable: func(path string) error {
+			_, err := records.Update(func(tx *store.Tx) error { return tx.SetTurnedOn(path) })
+			return err
+		},
+	}
+	h.reconciler = reconcile.New(reconcile.Config{
+		Snapshot:   records.Snapshot,
+		Options:    reconcile.Options{NoIPv6: noIPv6 != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark},
+		Forwarding: forwarding.DefaultDrop,
+		Aspects: reconcile.Appliers{
+			Firewalld: h.firewalld,
+			Firewall:  filter,
+			Links:     h.links,
+			Sysctls:   settings,
+			Flows:     conntrack.Applier{},
+			Ports:     h.ports,
+		}.Aspects(records.Snapshot()),
+		Log: c.Log,
+	})
+	return h, nil
+}
+
+// start makes the first pass and then every pass that is asked for, until stop is
+// called. ctx's end does not stop it: the last calls still need it. ready is closed
+// once the first pass and what is to be done behind it have ended; later is done when
+// Docker has had the time to finish what it was at.
+func (h *host) start(ctx context.Context, behind, later func(context.Context)) (stop func(), ready <-chan struct{}) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	begun := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() { h.reconciler.Run(ctx) })
+	running.Go(func() { h.firewalld.Watch(ctx, h.reconciler.FirewalldChanged) })
+	running.Go(func() {
+		select {
+		case <-h.reconciler.Ready():
+		case <-ctx.Done():
+			return
+		}
+		behind(ctx)
+		close(begun)
+		settled := time.NewTimer(driver.Settle)
+		defer settled.Stop()
+		select {
+		case <-settled.C:
+			later(ctx)
+		case <-ctx.Done():
+		}
+	})
+	return func() {
+		cancel()
+		running.Wait()
+	}, begun
+}
