@@ -1,0 +1,88 @@
+package integration
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/plugin"
+)
+
+// TestStatus changes one thing of each kind by hand, and mybr status tells of exactly
+// those: a link, a rule, a setting of a link and one of the host, a socket and a tracked
+// flow. Then the process is restarted, and the host matches again.
+func TestStatus(t *testing.T) {
+	w := world.New(t, world.Config{Driver: "mybr"})
+	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr0", "--subnet", "172.18.0.0/16", "n0")
+	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr1", "--subnet", "172.19.0.0/16", "n1")
+	w.Serve("web", []string{"--net", "n0", "--ip", "172.18.0.9", "-p", "8080:80", "-p", "5353:53/udp"}, "tcp:80", "udp:53")
+	w.Idle("other", "--net", "n1")
+	if got := differences(t, w); len(got) > 0 {
+		t.Fatalf("nothing was changed: %q", got)
+	}
+
+	w.Host.Run("ip", "link", "set", "mybr1", "mtu", "1400")
+	w.Host.Run("ip", "addr", "del", "172.19.0.1/16", "dev", "mybr1")
+	w.Host.Sysctl("net/ipv6/conf/mybr0/accept_ra", "1")
+	w.Host.Sysctl("net/ipv4/ip_forward", "0")
+	w.Host.Run("iptables", "-t", "nat", "-D", "MYBR-POSTROUTING", "-s", "172.18.0.0/16", "!", "-o", "mybr0", "-j", "MASQUERADE")
+	w.Host.Run("iptables", "-I", "MYBR-ISOLATE", "-s", "172.18.0.9/32", "-j", "DROP")
+	w.Host.Run("ss", "-K", "-4", "-t", "-l", "sport", "=", ":8080")
+	w.Host.Run("conntrack", "-I", "-p", "udp", "-s", "192.0.2.9", "-d", world.HostAddr, "--sport", "4242", "--dport", "5353",
+		"-r", world.HostAddr, "-q", "192.0.2.9", "--timeout", "300", "-u", "SEEN_REPLY")
+	want := []string{
+		`^iptables nat: .*add.* -A MYBR-POSTROUTING -s 172\.18\.0\.0/16 ! -o mybr0 -j MASQUERADE$`,
+		`^iptables filter: .*delete.* -A MYBR-ISOLATE -s 172\.18\.0\.9/32 -j DROP$`,
+		`^link mybr1: MTU 1400 -> 1500$`,
+		`^link mybr1: add address 172\.19\.0\.1/16$`,
+		`^net/ipv6/conf/mybr0/accept_ra: 1 -> 0$`,
+		`^net/ipv4/ip_forward: 0 -> 1$`,
+		`^conntrack: forget udp 192\.0\.2\.9:4242 -> 192\.0\.2\.2:5353`,
+		`^host ports: .*tcp 0\.0\.0\.0:8080`,
+	}
+	got := differences(t, w)
+	for _, pattern := range want {
+		i := slices.IndexFunc(got, regexp.MustCompile(pattern).MatchString)
+		if i < 0 {
+			t.Errorf("nothing is told that matches %s", pattern)
+			continue
+		}
+		got = slices.Delete(got, i, i+1)
+	}
+	if len(got) > 0 {
+		t.Errorf("also told: %q", got)
+	}
+	s, err := plugin.Client{RunDir: w.Path("/run/mybr")}.Status(t.Context())
+	if err != nil || s.Differences != len(want) || s.Unknown != "" {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+
+	w.RestartMybr()
+	w.Eventually(10*time.Second, func() error {
+		if got := differences(t, w); len(got) > 0 {
+			return fmt.Errorf("after a restart: %s", strings.Join(got, "; "))
+		}
+		return nil
+	})
+	seenAs(t, "the port", w.LAN.Get("tcp", world.HostAddr+":8080"), world.LANAddr)
+}
+
+// differences is what mybr status --diff prints.
+func differences(t *testing.T, w *world.World) (all []string) {
+	t.Helper()
+	list, err := plugin.Client{RunDir: w.Path("/run/mybr")}.Diff(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range list {
+		if d.Error != "" {
+			t.Errorf("%s: %s", d.Aspect, d.Error)
+		}
+		all = append(all, d.Changes...)
+	}
+	return all
+}
