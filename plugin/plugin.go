@@ -170,16 +170,14 @@ func newHost(c Config, records *store.Store) (*host, error) {
 	}
 	settings := &sysctl.Applier{Root: c.SysctlRoot, Info: c.Log.Infof}
 	h := &host{
-		filter: filter,
-		ports:  hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
-		links: &link.Applier{Warn: c.Log.Warnf, Prepare: func(ctx context.Context, b link.Bridge) error {
-			return settings.Apply(ctx, nil, reconcile.BridgeSettings(b))
-		}},
+		filter:    filter,
+		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
+		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
 		noIPv6:    noIPv6,
 		doubts:    make(chan struct{}, 1),
 	}
-	settings.Before = warnOfRouters(settings, h.links.Learned, c.Log.Warnf)
+	settings.Before = h.links.BeforeSetting
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot:  records.Snapshot,
 		Closed:    newClosing(settings, records, c.Log.Infof).families,

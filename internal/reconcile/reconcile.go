@@ -24,6 +24,7 @@ import (
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
 	"github.com/mybr/mybr/internal/sysctl"
 )
 
@@ -99,7 +100,7 @@ type Reconciler struct {
 type pass struct {
 	done  chan struct{}
 	err   error         // of a step that concerns everybody
-	links []*link.Error // of single links
+	links []*plan.Error // of single links
 }
 
 // New returns a Reconciler. Nothing happens until Run.
@@ -236,7 +237,7 @@ func (r *Reconciler) pass(ctx context.Context) (failed bool) {
 		return nil
 	})
 	var other error
-	p.links, other = split(errs.links)
+	p.links, other = plan.Blame(errs.links)
 	p.err = errors.Join(err, errs.firewalld, errs.firewall, other, errs.sysctls)
 	err = errors.Join(err, errs.firewalld, errs.firewall, errs.links, errs.sysctls, errs.ports)
 	if err != nil {
@@ -301,30 +302,9 @@ func (r *Reconciler) apply(ctx context.Context, want Host, doubt bool) (errs fai
 func (p *pass) errFor(about []string) error {
 	errs := []error{p.err}
 	for _, e := range p.links {
-		if len(about) == 0 || slices.Contains(about, e.Link) {
+		if len(about) == 0 || slices.Contains(about, e.Subject) {
 			errs = append(errs, e)
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// split separates the errors of single links from the rest of a joined error.
-func split(err error) (links []*link.Error, other error) {
-	if err == nil {
-		return nil, nil
-	}
-	if e, ok := err.(*link.Error); ok {
-		return []*link.Error{e}, nil
-	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return nil, err
-	}
-	var rest []error
-	for _, e := range joined.Unwrap() {
-		l, o := split(e)
-		links = append(links, l...)
-		rest = append(rest, o)
-	}
-	return links, errors.Join(rest...)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
 	"github.com/mybr/mybr/internal/sysctl"
 )
 
@@ -220,8 +220,8 @@ func TestTroubleOfAnotherLinkIsNotTheCallers(t *testing.T) {
 		<-h.r.Ready()
 		h.links.failWith(func(*link.Set, link.Set) error {
 			return errors.Join(
-				&link.Error{Link: "br-a", Err: errors.New("br-a is no bridge")},
-				&link.Error{Link: "br-b", Err: errors.New("br-b is gone")},
+				&plan.Error{Subject: "br-a", Err: errors.New("br-a is no bridge")},
+				&plan.Error{Subject: "br-b", Err: errors.New("br-b is gone")},
 			)
 		})
 		h.ports.failWith(func(*hostport.Set, hostport.Set) error { return errors.New("port taken while away") })
@@ -330,16 +330,4 @@ func TestOnlyFlowsOfChangedBindingsAreForgotten(t *testing.T) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	})
-}
-
-func TestSplitFindsLinkErrorsAtAnyDepth(t *testing.T) {
-	a, b := &link.Error{Link: "a", Err: errors.New("A")}, &link.Error{Link: "b", Err: errors.New("B")}
-	other := errors.New("other")
-	links, rest := split(errors.Join(a, errors.Join(other, b)))
-	if !slices.Equal(links, []*link.Error{a, b}) || !errors.Is(rest, other) {
-		t.Errorf("got %v and %v", links, rest)
-	}
-	if links, rest := split(nil); links != nil || rest != nil {
-		t.Errorf("nil: got %v and %v", links, rest)
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
 )
 
 // stuck is an applier that waits for a lock that nobody gives back.
@@ -94,7 +95,7 @@ func TestLinksMadeAnewGetTheirSettings(t *testing.T) {
 		}
 		h.links.failWith(func(have *link.Set, _ link.Set) error {
 			if have != nil {
-				return &link.Error{Link: "br-a", Err: errors.New("was deleted by somebody else")}
+				return &plan.Error{Subject: "br-a", Err: errors.New("was deleted by somebody else")}
 			}
 			return nil
 		})
