@@ -187,7 +187,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		Links:     h.links,
 		Sysctls:   settings,
 		Ports:     h.ports,
-		Forget:    conntrack.Forget,
+		Flows:     &conntrack.Applier{},
 		Log:       c.Log,
 	})
 	return h, nil

@@ -64,7 +64,7 @@ type Config struct {
 	Links    Applier[link.Set]
 	Sysctls  Applier[sysctl.Set]
 	Ports    Applier[hostport.Set]
-	Forget   func(ctx context.Context, c conntrack.Change) error
+	Flows    plan.Planner[conntrack.Set]
 	Log      logrus.FieldLogger
 }
 
@@ -73,7 +73,7 @@ type Reconciler struct {
 	snapshot func() model.Snapshot
 	options  Options
 	closed   func(sysctl.Set) (firewall.Families, error)
-	forget   func(ctx context.Context, c conntrack.Change) error
+	flows    plan.Planner[conntrack.Set]
 	log      logrus.FieldLogger
 
 	// Touched by passes only.
@@ -82,8 +82,7 @@ type Reconciler struct {
 	links     step[link.Set]
 	sysctls   step[sysctl.Set]
 	ports     step[hostport.Set]
-	led       *hostport.Set // what the packet filter was last known to lead to; nil: unknown
-	lodged    []link.Veth   // the endpoints there were when flows of the gone were last forgotten
+	ledBy     *conntrack.Set // what flows were last known to be led by; nil: unknown
 
 	wake  chan struct{} // a pass is wanted; holds one
 	ready chan struct{} // closed when the first pass has ended
@@ -106,7 +105,7 @@ type pass struct {
 // New returns a Reconciler. Nothing happens until Run.
 func New(c Config) *Reconciler {
 	return &Reconciler{
-		snapshot: c.Snapshot, options: c.Options, closed: c.Closed, forget: c.Forget, log: c.Log,
+		snapshot: c.Snapshot, options: c.Options, closed: c.Closed, flows: c.Flows, log: c.Log,
 		firewalld: step[firewalld.Set]{name: "firewalld", applier: c.Firewalld, hint: " (does `firewall-cmd --state` answer?)"},
 		firewall:  step[firewall.Policy]{name: "firewall", applier: c.Firewall, hint: " (does another program hold /run/xtables.lock?)"},
 		links:     step[link.Set]{name: "links", applier: c.Links},
@@ -281,18 +280,20 @@ func (r *Reconciler) apply(ctx context.Context, want Host, doubt bool) (errs fai
 		errs.sysctls = run(ctx, r, &r.sysctls, want.Sysctls)
 	}
 
-	change := flows(r.led, want.Ports, doubt)
-	change.Left = left(r.lodged, want.Links.Veths)
-	err := r.guarded("forget flows", func() error { return r.forget(ctx, change) })
+	led := flows(want)
+	if r.ledBy != nil && (doubt || errs.firewall != nil) {
+		r.ledBy.Unsure = true
+	}
+	err := r.guarded("forget flows", func() error {
+		p, err := r.flows.Plan(ctx, r.ledBy, led)
+		return errors.Join(err, p.Do(ctx))
+	})
 	if err != nil {
-		// They end by themselves; those of the gone are looked for again in the next pass.
+		// They end by themselves, and are looked for again in the next pass.
 		r.log.WithError(err).Warn("stale flows may go on for a while")
 	}
-	if errs.firewall == nil {
-		r.led = &want.Ports
-	}
 	if errs.firewall == nil && err == nil { // else rules may have led to the gone until now
-		r.lodged = want.Links.Veths
+		r.ledBy = &led
 	}
 	errs.ports = run(ctx, r, &r.ports, want.Ports)
 	return errs
@@ -307,4 +308,15 @@ func (p *pass) errFor(about []string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// flows is what the flows of a host are led by.
+func flows(h Host) (s conntrack.Set) {
+	for _, b := range h.Ports.Bindings {
+		s.Bindings = append(s.Bindings, b.PortBinding)
+	}
+	for _, v := range h.Links.Veths {
+		s.Endpoints = append(s.Endpoints, conntrack.Endpoint{ID: v.Alias, V4: v.V4, V6: v.V6})
+	}
+	return s
 }

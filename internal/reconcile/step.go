@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"time"
 )
@@ -19,7 +20,7 @@ type step[T any] struct {
 // run applies want within applyWithin. What fails as a difference is tried once more in
 // full, so that a difference can't stay wrong.
 func run[T any](ctx context.Context, r *Reconciler, s *step[T], want T) error {
-	if s.full = false; s.have != nil && equal(*s.have, want) {
+	if s.full = false; s.have != nil && reflect.DeepEqual(*s.have, want) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, applyWithin, fmt.Errorf("given up after %s%s", applyWithin, s.hint))

@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
@@ -129,8 +128,8 @@ func TestFlowsAreForgottenWhileAHostPortIsTaken(t *testing.T) {
 		gone.Endpoints[0].Ports = gone.Endpoints[0].Ports[:1] // UDP goes, TCP stays
 		sync(gone)
 		all := snapshot().Endpoints[0].Ports
-		want := []conntrack.Change{{Came: all}, {Gone: all[1:]}}
-		if got := fmt.Sprint(h.changes); got != fmt.Sprint(want) {
+		want := fmt.Sprintf("[[] -> %v %v -> %v]", all, all, all[:1])
+		if got := fmt.Sprint(h.flows); got != want {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	})
@@ -139,7 +138,7 @@ func TestFlowsAreForgottenWhileAHostPortIsTaken(t *testing.T) {
 // Flows that began without the rules, while those were flushed or could not be made,
 // stand in the way as those of before the start do.
 func TestFlowsThatBeganWithoutRulesAreForgotten(t *testing.T) {
-	came := conntrack.Change{Came: snapshot().Endpoints[0].Ports}
+	all := fmt.Sprint(snapshot().Endpoints[0].Ports)
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		<-h.r.Ready()
@@ -155,7 +154,7 @@ func TestFlowsThatBeganWithoutRulesAreForgotten(t *testing.T) {
 		if err := h.r.Resync(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if got, want := fmt.Sprint(h.changes), fmt.Sprint([]conntrack.Change{came, came, came}); got != want {
+		if got, want := fmt.Sprint(h.flows), "[[] unsure -> "+all+" [] unsure -> "+all+" "+all+" unsure -> "+all+"]"; got != want {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	})
