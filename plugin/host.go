@@ -44,15 +44,13 @@ func newHost(c Config, records *store.Store) (*host, error) {
 	}
 	settings := &sysctl.Applier{Root: c.SysctlRoot, Info: c.Log.Infof}
 	h := &host{
-		filter: filter,
-		ports:  hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
-		links: &link.Applier{Warn: c.Log.Warnf, Prepare: func(ctx context.Context, b link.Bridge) error {
-			return settings.Apply(ctx, nil, reconcile.BridgeSettings(b))
-		}},
+		filter:    filter,
+		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
+		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
 		noIPv6:    noIPv6,
 	}
-	settings.Before = warnOfRouters(settings, h.links.Learned, c.Log.Warnf)
+	settings.Before = h.links.BeforeSetting
 	forwarding := &reconcile.Forwarding{
 		Get: settings.Get, Info: c.Log.Infof,
 		Enabled: func(path string) (on bool, err error) {
@@ -73,7 +71,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 			Firewall:  filter,
 			Links:     h.links,
 			Sysctls:   settings,
-			Flows:     conntrack.Applier{},
+			Flows:     &conntrack.Applier{},
 			Ports:     h.ports,
 		}.Aspects(records.Snapshot()),
 		Log: c.Log,

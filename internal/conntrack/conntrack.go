@@ -18,210 +18,170 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
 )
 
-// attempts is how often a dump is begun in all if it is interrupted: the kernel says
-// so when what it was listing has changed meanwhile (NLM_F_DUMP_INTR).
-const attempts = 5
-
-// Change is what has happened to published ports and to containers' addresses. Only
-// bindings with two addresses of one family count, since no others are translated, and
-// of those that went only UDP.
-type Change struct {
-	Gone, Came []model.PortBinding
-	Left       []netip.Addr // addresses whose containers are gone, whoever has them next
+// Set is what flows are led by.
+type Set struct {
+	Bindings  []model.PortBinding
+	Endpoints []Endpoint
+	// Unsure says of a set that was known that the rules may not have led to its bindings
+	// all the time, so that flows may have begun past them.
+	Unsure bool
 }
 
-// Forget deletes the flows that a change has made wrong: those to a port that came
-// which lead elsewhere than it does (of TCP only connections to the host itself that are
-// not answered yet, of SCTP those to the host itself), and those to a port that went, or
-// translated to the container's side of it; and those of every protocol that a container
-// which left had at its end. To be called when the rules lead to the ports that came, and
-// before their sockets answer. Flows through the host to the same port of somebody else stay. With
-// nothing to look for, nothing is read.
-func Forget(ctx context.Context, c Change) error {
+// Endpoint is a container's attachment to a network, with its addresses; zero: none.
+type Endpoint struct {
+	ID     string
+	V4, V6 netip.Addr
+}
+
+// Subjects returns nil: flows are of no link.
+func (s Set) Subjects() map[string]any { return nil }
+
+// Only returns the whole set.
+func (s Set) Only(func(subject string) bool) Set { return s }
+
+// Applier forgets flows. It holds no state.
+type Applier struct{}
+
+// Apply is Plan, and then Do.
+func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
+	p, err := a.Plan(ctx, have, want)
+	return errors.Join(err, p.Do(ctx))
+}
+
+// Plan says which flows the way from have to want has made stale, one step for each
+// family that has any. They are
+//
+//   - those to a binding that came which lead elsewhere than it does (of TCP only
+//     connections to the host itself that are not answered yet, of SCTP those to the host
+//     itself). With have nil or unsure, every wanted binding counts as one that came;
+//   - of UDP, those to a binding that went, or translated to the container's side of it;
+//   - those of every protocol with an address at either end that an endpoint of have had
+//     and has no longer, whichever endpoint has it now.
+//
+// Only bindings with two addresses of one family count, since no others are translated.
+// Flows through the host to the same port of another host stay. To be called when the
+// rules lead to the ports that came, and before their sockets answer. Each error is a
+// *plan.Error of everybody's, for one family.
+func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
+	c := difference(have, want)
+	var steps plan.Plan
 	var errs []error
-	for _, f := range families() {
-		if err := f.forget(ctx, c); err != nil {
-			errs = append(errs, fmt.Errorf("conntrack: %s: %w", f.name, err))
+	for _, f := range model.Families() {
+		stale, err := staleFlows(ctx, f, c)
+		if err != nil {
+			errs = append(errs, &plan.Error{Err: fmt.Errorf("conntrack: %s: %w", f, err)})
+		}
+		if len(stale) > 0 {
+			steps = append(steps, plan.Step{Changes: words(stale), Do: func(ctx context.Context) error {
+				if err := forget(ctx, f, stale); err != nil {
+					return fmt.Errorf("conntrack: %s: forget flows: %w", f, err)
+				}
+				return nil
+			}})
 		}
 	}
-	return errors.Join(errs...)
+	return steps, errors.Join(errs...)
 }
 
-// family is one address family.
-type family struct {
-	name   string
-	number netlink.InetFamily
-	has    func(netip.Addr) bool
+// change is what has happened to published ports and to containers' addresses.
+type change struct {
+	gone, came []model.PortBinding
+	left       []netip.Addr
 }
 
-func families() []family {
-	return []family{
-		{name: "IPv4", number: unix.AF_INET, has: netip.Addr.Is4},
-		{name: "IPv6", number: unix.AF_INET6, has: netip.Addr.Is6},
+// difference says what must be looked for.
+func difference(have *Set, want Set) (c change) {
+	if have == nil {
+		return change{came: want.Bindings}
 	}
+	known := make(map[model.PortBinding]bool, len(have.Bindings))
+	for _, b := range have.Bindings {
+		known[b] = true
+	}
+	wanted := make(map[model.PortBinding]bool, len(want.Bindings))
+	for _, b := range want.Bindings {
+		if wanted[b] = true; have.Unsure || !known[b] {
+			c.came = append(c.came, b)
+		}
+	}
+	for _, b := range have.Bindings {
+		if b.Proto == model.UDP && !wanted[b] {
+			c.gone = append(c.gone, b)
+		}
+	}
+	type holder struct {
+		id      string
+		address netip.Addr
+	}
+	holders := make(map[holder]bool, 2*len(want.Endpoints))
+	for _, e := range want.Endpoints {
+		holders[holder{e.ID, e.V4}], holders[holder{e.ID, e.V6}] = true, true
+	}
+	for _, e := range have.Endpoints {
+		for _, a := range []netip.Addr{e.V4, e.V6} {
+			if a.IsValid() && !holders[holder{e.ID, a}] {
+				c.left = append(c.left, a)
+			}
+		}
+	}
+	return c
 }
 
-// forget is Forget for one family.
-func (f family) forget(ctx context.Context, c Change) error {
-	wrong := filter{
-		gone: f.relevant(c.Gone, model.UDP),
-		came: f.relevant(c.Came, model.TCP, model.UDP, model.SCTP),
+// told is how many flows a plan lists; of the rest it gives the number.
+const told = 20
+
+// words lists flows for an operator.
+func words(stale []flow) (all []string) {
+	for i, f := range stale {
+		if i == told {
+			return append(all, fmt.Sprintf("conntrack: forget %d more flows", len(stale)-told))
+		}
+		all = append(all, "conntrack: forget "+f.String())
+	}
+	return all
+}
+
+// staleFlows reads which flows of a family a change has made stale: none where it has
+// nothing to look for.
+func staleFlows(ctx context.Context, f model.Family, c change) ([]flow, error) {
+	match := filter{
+		gone: relevant(f, c.gone, model.UDP),
+		came: relevant(f, c.came, model.TCP, model.UDP, model.SCTP),
 		left: map[netip.Addr]bool{},
 	}
-	for _, a := range c.Left {
-		if f.has(a) {
-			wrong.left[a] = true
+	for _, a := range c.left {
+		if f.Has(a) {
+			match.left[a] = true
 		}
 	}
-	if len(wrong.gone)+len(wrong.came)+len(wrong.left) == 0 {
-		return nil
+	if len(match.gone)+len(match.came)+len(match.left) == 0 {
+		return nil, nil
 	}
 	var err error
-	if wrong.local, err = f.localAddresses(ctx); err != nil {
-		return fmt.Errorf("addresses of the host: %w", err)
+	if match.local, err = localAddresses(ctx, f); err != nil {
+		return nil, fmt.Errorf("addresses of the host: %w", err)
 	}
-	err = retry(ctx, func() error {
-		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, f.number, &wrong)
-		return err
-	})
+	stale, err := list(ctx, f, match.stale)
 	if err != nil {
-		return fmt.Errorf("forget flows: %w", err)
+		err = fmt.Errorf("list flows: %w", err)
 	}
-	return nil
+	return stale, err
 }
 
-// retry calls fn until it is not interrupted. What it has done before counts: flows
-// that were deleted stay so.
-func retry(ctx context.Context, fn func() error) (err error) {
-	for range attempts {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		err = fn()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	return err
-}
-
-// relevant returns the bindings of some protocols that can have translated flows in the
-// family's table.
-func (f family) relevant(all []model.PortBinding, protos ...model.Proto) (out []model.PortBinding) {
+// relevant returns the bindings of some protocols that can have translated flows of the
+// family.
+func relevant(f model.Family, all []model.PortBinding, protos ...model.Proto) (out []model.PortBinding) {
 	for _, b := range all {
-		if slices.Contains(protos, b.Proto) && f.has(b.Host.Addr()) && f.has(b.Container.Addr()) && b.Count > 0 {
+		if slices.Contains(protos, b.Proto) && f.Has(b.Host.Addr()) && f.Has(b.Container.Addr()) && b.Count > 0 {
 			out = append(out, b)
 		}
 	}
 	return out
-}
-
-// localAddresses returns the family's addresses of all links.
-func (f family) localAddresses(ctx context.Context) (map[netip.Addr]bool, error) {
-	local := map[netip.Addr]bool{}
-	var addrs []netlink.Addr
-	err := retry(ctx, func() (err error) {
-		addrs, err = netlink.AddrList(nil, int(f.number))
-		return err
-	})
-	for _, a := range addrs {
-		local[addr(a.IP)] = true
-	}
-	return local, err
-}
-
-// filter matches the flows to forget.
-type filter struct {
-	gone, came []model.PortBinding
-	left       map[netip.Addr]bool
-	local      map[netip.Addr]bool // the addresses of the host
-}
-
-// MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (f *filter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	// A container is who asks, whatever its address is made into, or who answers.
-	if f.left[addr(flow.Forward.SrcIP)] || f.left[addr(flow.Reverse.SrcIP)] {
-		return true
-	}
-	asked := netip.AddrPortFrom(addr(flow.Forward.DstIP), flow.Forward.DstPort)
-	// Who answers: the container if the flow is translated, else who was asked.
-	answers := netip.AddrPortFrom(addr(flow.Reverse.SrcIP), flow.Reverse.SrcPort)
-	switch flow.Forward.Protocol {
-	case unix.IPPROTO_UDP:
-		return f.wrong(asked, answers)
-	case unix.IPPROTO_TCP:
-		tcp, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP)
-		return ok && tcp.State == synSent && asked == answers && f.early(model.TCP, asked)
-	case unix.IPPROTO_SCTP:
-		return asked == answers && f.early(model.SCTP, asked)
-	}
-	return false
-}
-
-// synSent is TCP_CONNTRACK_SYN_SENT (linux/netfilter/nf_conntrack_tcp.h).
-const synSent = 1
-
-// early reports whether a flow to the host itself is one to a port that came: it began
-// before the rules led it to the container.
-func (f *filter) early(proto model.Proto, asked netip.AddrPort) bool {
-	if !f.local[asked.Addr()] {
-		return false
-	}
-	for _, b := range f.came {
-		if _, ok := index(b.Host, b.Count, asked); ok && b.Proto == proto {
-			return true
-		}
-	}
-	return false
-}
-
-// wrong reports whether a UDP flow should be forgotten that asks for one address and is
-// answered from another, or from the same.
-func (f *filter) wrong(asked, answers netip.AddrPort) bool {
-	// A flow that was never translated, to an address that is not the host's, has
-	// nothing to do with a port of the host: the container's own requests, say, to a
-	// resolver somewhere, if it publishes port 53.
-	if asked == answers && !f.local[asked.Addr()] {
-		return false
-	}
-	for _, b := range f.came {
-		if i, ok := index(b.Host, b.Count, asked); ok && b.Proto == model.UDP {
-			return answers != netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
-		}
-	}
-	for _, b := range f.gone {
-		if _, ok := index(b.Host, b.Count, asked); ok {
-			return true
-		}
-		if _, ok := index(b.Container, b.Count, answers); ok && asked != answers {
-			return true
-		}
-	}
-	return false
-}
-
-// index returns which of count addresses, beginning with first, an address is. An
-// unspecified first matches every address.
-func index(first netip.AddrPort, count uint16, a netip.AddrPort) (i uint16, ok bool) {
-	if !first.Addr().IsUnspecified() && first.Addr() != a.Addr() {
-		return 0, false
-	}
-	i = a.Port() - first.Port()
-	return i, a.Port() >= first.Port() && i < count
-}
-
-// addr is an address as netlink gives it, an IPv4 address never mapped into IPv6.
-func addr(ip net.IP) netip.Addr {
-	a, _ := netip.AddrFromSlice(ip)
-	return a.Unmap()
 }

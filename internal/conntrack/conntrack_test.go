@@ -18,6 +18,7 @@ import (
 
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/plan"
 )
 
 // udp is a binding, as "0.0.0.0:53 172.18.0.2:53".
@@ -28,41 +29,41 @@ func udp(spec string, count uint16) model.PortBinding {
 
 func ports(b ...model.PortBinding) []model.PortBinding { return b }
 
-func TestWrong(t *testing.T) {
-	v4 := families()[0]
+func TestMisled(t *testing.T) {
+	type change struct{ gone, came []model.PortBinding }
 	const host, a, b = "192.0.2.1", "172.18.0.2", "172.18.0.3"
 	for _, c := range []struct {
 		name           string
-		change         Change
+		change         change
 		asked, answers string
 		want           bool
 	}{
-		{"came: led to the host itself", Change{Came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", host + ":53", true},
-		{"came: led to another", Change{Came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", b + ":53", true},
-		{"came: led to another port", Change{Came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", a + ":54", true},
-		{"came: leads there", Change{Came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", a + ":53", false},
-		{"came: other port", Change{Came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":54", host + ":54", false},
-		{"came: through the host", Change{Came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, "8.8.8.8:53", "8.8.8.8:53", false},
-		{"came: an address that was the host's", Change{Came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, "192.0.2.9:53", b + ":53", true},
-		{"came: other address", Change{Came: ports(udp("192.0.2.7:53 "+a+":53", 1))}, host + ":53", host + ":53", false},
-		{"came: that address", Change{Came: ports(udp(host+":53 "+a+":53", 1))}, host + ":53", host + ":53", true},
-		{"came: range, right", Change{Came: ports(udp("0.0.0.0:9000 "+a+":80", 10))}, host + ":9009", a + ":89", false},
-		{"came: range, wrong", Change{Came: ports(udp("0.0.0.0:9000 "+a+":80", 10))}, host + ":9009", a + ":88", true},
-		{"came: behind the range", Change{Came: ports(udp("0.0.0.0:9000 "+a+":80", 10))}, host + ":9010", b + ":80", false},
-		{"came: before the range", Change{Came: ports(udp("0.0.0.0:9000 "+a+":80", 10))}, host + ":8999", b + ":80", false},
-		{"came: last port", Change{Came: ports(udp("0.0.0.0:65535 "+a+":80", 1))}, host + ":65535", b + ":80", true},
-		{"gone: led there", Change{Gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", a + ":53", true},
-		{"gone: led there by another port", Change{Gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":99", a + ":53", true},
-		{"gone: to the port", Change{Gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", host + ":53", true},
-		{"gone: to the container itself", Change{Gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, a + ":53", a + ":53", false},
-		{"gone: through the host", Change{Gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, "8.8.8.8:53", "8.8.8.8:53", false},
-		{"gone: other", Change{Gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":54", b + ":54", false},
-		{"moved: follows already", Change{Gone: ports(udp("0.0.0.0:53 "+a+":53", 1)), Came: ports(udp("0.0.0.0:53 "+b+":53", 1))}, host + ":53", b + ":53", false},
-		{"moved: doesn't follow", Change{Gone: ports(udp("0.0.0.0:53 "+a+":53", 1)), Came: ports(udp("0.0.0.0:53 "+b+":53", 1))}, host + ":53", a + ":53", true},
+		{"came: led to the host itself", change{came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", host + ":53", true},
+		{"came: led to another", change{came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", b + ":53", true},
+		{"came: led to another port", change{came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", a + ":54", true},
+		{"came: leads there", change{came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", a + ":53", false},
+		{"came: other port", change{came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":54", host + ":54", false},
+		{"came: through the host", change{came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, "8.8.8.8:53", "8.8.8.8:53", false},
+		{"came: an address that was the host's", change{came: ports(udp("0.0.0.0:53 "+a+":53", 1))}, "192.0.2.9:53", b + ":53", true},
+		{"came: other address", change{came: ports(udp("192.0.2.7:53 "+a+":53", 1))}, host + ":53", host + ":53", false},
+		{"came: that address", change{came: ports(udp(host+":53 "+a+":53", 1))}, host + ":53", host + ":53", true},
+		{"came: range, right", change{came: ports(udp("0.0.0.0:9000 "+a+":80", 10))}, host + ":9009", a + ":89", false},
+		{"came: range, wrong", change{came: ports(udp("0.0.0.0:9000 "+a+":80", 10))}, host + ":9009", a + ":88", true},
+		{"came: behind the range", change{came: ports(udp("0.0.0.0:9000 "+a+":80", 10))}, host + ":9010", b + ":80", false},
+		{"came: before the range", change{came: ports(udp("0.0.0.0:9000 "+a+":80", 10))}, host + ":8999", b + ":80", false},
+		{"came: last port", change{came: ports(udp("0.0.0.0:65535 "+a+":80", 1))}, host + ":65535", b + ":80", true},
+		{"gone: led there", change{gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", a + ":53", true},
+		{"gone: led there by another port", change{gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":99", a + ":53", true},
+		{"gone: to the port", change{gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":53", host + ":53", true},
+		{"gone: to the container itself", change{gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, a + ":53", a + ":53", false},
+		{"gone: through the host", change{gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, "8.8.8.8:53", "8.8.8.8:53", false},
+		{"gone: other", change{gone: ports(udp("0.0.0.0:53 "+a+":53", 1))}, host + ":54", b + ":54", false},
+		{"moved: follows already", change{gone: ports(udp("0.0.0.0:53 "+a+":53", 1)), came: ports(udp("0.0.0.0:53 "+b+":53", 1))}, host + ":53", b + ":53", false},
+		{"moved: doesn't follow", change{gone: ports(udp("0.0.0.0:53 "+a+":53", 1)), came: ports(udp("0.0.0.0:53 "+b+":53", 1))}, host + ":53", a + ":53", true},
 	} {
-		f := filter{gone: v4.relevant(c.change.Gone, model.UDP), came: v4.relevant(c.change.Came, model.UDP),
+		f := filter{gone: relevant(model.IPv4, c.change.gone, model.UDP), came: relevant(model.IPv4, c.change.came, model.UDP),
 			local: map[netip.Addr]bool{netip.MustParseAddr(host): true}}
-		if got := f.wrong(netip.MustParseAddrPort(c.asked), netip.MustParseAddrPort(c.answers)); got != c.want {
+		if got := f.misled(netip.MustParseAddrPort(c.asked), netip.MustParseAddrPort(c.answers)); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}
@@ -81,46 +82,97 @@ func TestCameIsExact(t *testing.T) {
 			return
 		}
 		to := netip.MustParseAddr("172.18.0.2")
-		f := filter{came: families()[0].relevant(ports(model.PortBinding{Proto: model.UDP, Count: uint16(count),
+		f := filter{came: relevant(model.IPv4, ports(model.PortBinding{Proto: model.UDP, Count: uint16(count),
 			Host: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(first)), Container: netip.AddrPortFrom(to, uint16(base))}), model.UDP)}
 		want := i >= 0 && i < count && shift != 0
-		if got := f.wrong(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(asked)), netip.AddrPortFrom(to, uint16(answers))); got != want {
+		if got := f.misled(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(asked)), netip.AddrPortFrom(to, uint16(answers))); got != want {
 			r.Errorf("%d of %d: %v", i, count, got)
 		}
 	})
 }
 
+// What a set has that another has not.
+func TestDifference(t *testing.T) {
+	a, b := udp("0.0.0.0:53 172.18.0.2:53", 1), udp("0.0.0.0:54 172.18.0.2:54", 1)
+	tcp := a
+	tcp.Proto = model.TCP
+	at := func(id string, addresses ...string) Endpoint {
+		e := Endpoint{ID: id}
+		for _, text := range addresses {
+			if address := netip.MustParseAddr(text); address.Is4() {
+				e.V4 = address
+			} else {
+				e.V6 = address
+			}
+		}
+		return e
+	}
+	both := at("1", "172.18.0.2", "fd00:18::2")
+	for _, c := range []struct {
+		name             string
+		have             *Set
+		want             Set
+		gone, came, left string
+	}{
+		{"nothing known", nil, Set{Bindings: ports(a, tcp), Endpoints: []Endpoint{both}}, "[]", fmt.Sprint(ports(a, tcp)), "[]"},
+		{"the same", &Set{Bindings: ports(a, tcp), Endpoints: []Endpoint{both}}, Set{Bindings: ports(tcp, a), Endpoints: []Endpoint{both}}, "[]", "[]", "[]"},
+		{"unsure", &Set{Bindings: ports(a, b, tcp), Unsure: true}, Set{Bindings: ports(a, tcp)}, fmt.Sprint(ports(b)), fmt.Sprint(ports(a, tcp)), "[]"},
+		{"one comes", &Set{Bindings: ports(a)}, Set{Bindings: ports(a, tcp)}, "[]", fmt.Sprint(ports(tcp)), "[]"},
+		{"of those that go, UDP", &Set{Bindings: ports(a, tcp)}, Set{}, fmt.Sprint(ports(a)), "[]", "[]"},
+		{"one moves", &Set{Bindings: ports(a)}, Set{Bindings: ports(b)}, fmt.Sprint(ports(a)), fmt.Sprint(ports(b)), "[]"},
+		{"an endpoint goes", &Set{Endpoints: []Endpoint{both}}, Set{}, "[]", "[]", "[172.18.0.2 fd00:18::2]"},
+		{"another one has its address", &Set{Endpoints: []Endpoint{both}}, Set{Endpoints: []Endpoint{at("2", "172.18.0.2", "fd00:18::2")}}, "[]", "[]", "[172.18.0.2 fd00:18::2]"},
+		{"it loses one", &Set{Endpoints: []Endpoint{both}}, Set{Endpoints: []Endpoint{at("1", "172.18.0.2")}}, "[]", "[]", "[fd00:18::2]"},
+		{"it gets another", &Set{Endpoints: []Endpoint{both}}, Set{Endpoints: []Endpoint{at("1", "172.18.0.3", "fd00:18::2")}}, "[]", "[]", "[172.18.0.2]"},
+		{"one without addresses", &Set{Endpoints: []Endpoint{{ID: "3"}}}, Set{}, "[]", "[]", "[]"},
+	} {
+		got := difference(c.have, c.want)
+		if fmt.Sprint(got.gone) != c.gone || fmt.Sprint(got.came) != c.came || fmt.Sprint(got.left) != c.left {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
 func TestNothingToDo(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // whoever reads anything fails
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // whatever is read fails
 	tcp := udp("0.0.0.0:53 172.18.0.2:53", 1)
 	tcp.Proto = model.TCP
 	tcp6 := udp("[::]:53 [fd00:18::2]:53", 1)
 	tcp6.Proto = model.TCP
-	carried, carriedToo := udp("[::]:53 172.18.0.2:53", 1), udp("0.0.0.0:53 [fd00:18::2]:53", 1)
-	if err := Forget(ctx, Change{Gone: ports(tcp, tcp6, carried, carriedToo), Came: ports(carried, carriedToo)}); err != nil {
-		t.Error(err)
+	relayed, relayedToo := udp("[::]:53 172.18.0.2:53", 1), udp("0.0.0.0:53 [fd00:18::2]:53", 1)
+	a := &Applier{}
+	if p, err := a.Plan(ctx, &Set{Bindings: ports(tcp, tcp6, relayed)}, Set{Bindings: ports(relayedToo)}); err != nil || len(p) > 0 {
+		t.Error(p, err)
+	}
+	gone := func(addresses ...string) *Set {
+		var s Set
+		for _, text := range addresses {
+			s.Endpoints = append(s.Endpoints, Endpoint{ID: text, V6: netip.MustParseAddr(text)})
+		}
+		return &s
 	}
 	for _, c := range []struct {
-		change Change
-		want   string
+		have *Set
+		want Set
+		read string
 	}{
-		{Change{Gone: ports(udp("0.0.0.0:53 172.18.0.2:53", 1))}, "IPv4"},
-		{Change{Came: ports(udp("[::]:53 [fd00:18::2]:53", 1))}, "IPv6"},
-		{Change{Came: ports(tcp6)}, "IPv6"},
-		{Change{Left: []netip.Addr{netip.MustParseAddr("172.18.0.2")}}, "IPv4"},
-		{Change{Left: []netip.Addr{netip.MustParseAddr("fd00:18::2")}}, "IPv6"},
-		{Change{Left: []netip.Addr{netip.MustParseAddr("fd00:18::2"), netip.MustParseAddr("172.18.0.2")}}, "IPv4 IPv6"},
+		{&Set{Bindings: ports(udp("0.0.0.0:53 172.18.0.2:53", 1))}, Set{}, "IPv4"},
+		{nil, Set{Bindings: ports(udp("[::]:53 [fd00:18::2]:53", 1))}, "IPv6"},
+		{&Set{}, Set{Bindings: ports(tcp6)}, "IPv6"},
+		{gone("172.18.0.2"), Set{}, "IPv4"},
+		{gone("fd00:18::2"), Set{}, "IPv6"},
+		{gone("fd00:18::2", "172.18.0.2"), Set{}, "IPv4 IPv6"},
 	} {
-		err := Forget(ctx, c.change)
+		err := a.Apply(ctx, c.have, c.want)
 		var read []string
-		for _, f := range families() {
-			if strings.Contains(fmt.Sprint(err), "conntrack: "+f.name+": addresses of the host: context canceled") {
-				read = append(read, f.name)
+		for _, f := range model.Families() {
+			if strings.Contains(fmt.Sprint(err), "conntrack: "+f.String()+": addresses of the host: context canceled") {
+				read = append(read, f.String())
 			}
 		}
-		if !errors.Is(err, context.Canceled) || strings.Join(read, " ") != c.want {
-			t.Errorf("%+v: looked into %v, want %s: %v", c.change, read, c.want, err)
+		if subjects, rest := plan.Blame(err); !errors.Is(rest, context.Canceled) || len(subjects) > 0 || strings.Join(read, " ") != c.read {
+			t.Errorf("%+v: looked into %v, want %s: %v", c.have, read, c.read, err)
 		}
 	}
 }
@@ -128,7 +180,7 @@ func TestNothingToDo(t *testing.T) {
 func TestRetry(t *testing.T) {
 	for _, interrupted := range []error{netlink.ErrDumpInterrupted, unix.EINTR, fmt.Errorf("dump: %w", netlink.ErrDumpInterrupted)} {
 		n := 0
-		err := retry(context.Background(), func() error {
+		err := retry(t.Context(), func() error {
 			if n++; n < 3 {
 				return interrupted
 			}
@@ -138,25 +190,25 @@ func TestRetry(t *testing.T) {
 			t.Errorf("%v: %d calls, error %v", interrupted, n, err)
 		}
 		n = 0
-		if err := retry(context.Background(), func() error { n++; return interrupted }); !errors.Is(err, interrupted) || n != attempts {
+		if err := retry(t.Context(), func() error { n++; return interrupted }); !errors.Is(err, interrupted) || n != attempts {
 			t.Errorf("%v for ever: %d calls, error %v", interrupted, n, err)
 		}
 	}
 	n := 0
-	if err := retry(context.Background(), func() error { n++; return unix.EPERM }); !errors.Is(err, unix.EPERM) || n != 1 {
+	if err := retry(t.Context(), func() error { n++; return unix.EPERM }); !errors.Is(err, unix.EPERM) || n != 1 {
 		t.Errorf("%d calls, error %v", n, err)
 	}
 }
 
 // inBoth runs a test in each family. What it writes for IPv4 it says through the family.
 func inBoth(t *testing.T, test func(t *testing.T, f testFamily)) {
-	for _, f := range []testFamily{{families()[0], "iptables", "4"}, {families()[1], "ip6tables", "6"}} {
-		t.Run(f.name, func(t *testing.T) { test(t, f) })
+	for _, f := range []testFamily{{model.IPv4, "iptables", "4"}, {model.IPv6, "ip6tables", "6"}} {
+		t.Run(f.String(), func(t *testing.T) { test(t, f) })
 	}
 }
 
 type testFamily struct {
-	family
+	model.Family
 	command string
 	suffix  string // of the net package's networks
 }
@@ -211,16 +263,35 @@ func (c *client) server() string {
 	return a.Server
 }
 
-// flows lists the UDP flows of the namespace, as "ASKED ANSWERS", sorted.
-func (f testFamily) flows(t *testing.T) (out []string) {
+// tracked lists the flows of the namespace.
+func (f testFamily) tracked(t *testing.T) []flow {
 	t.Helper()
-	all, err := netlink.ConntrackTableList(netlink.ConntrackTable, f.number)
+	all, err := list(t.Context(), f.Family, func(flow) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range all {
-		if f.Forward.Protocol == unix.IPPROTO_UDP {
-			out = append(out, fmt.Sprintf("%s %s", netip.AddrPortFrom(addr(f.Forward.DstIP), f.Forward.DstPort), netip.AddrPortFrom(addr(f.Reverse.SrcIP), f.Reverse.SrcPort)))
+	return all
+}
+
+// apply applies and fails the test on an error; it returns what was changed, in words.
+func apply(t *testing.T, have *Set, want Set) []string {
+	t.Helper()
+	p, err := (&Applier{}).Plan(t.Context(), have, want)
+	if err == nil {
+		err = p.Do(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Changes()
+}
+
+// flows lists the UDP flows of the namespace, as "ASKED ANSWERS", sorted.
+func (f testFamily) flows(t *testing.T) (out []string) {
+	t.Helper()
+	for _, l := range f.tracked(t) {
+		if l.proto == model.UDP {
+			out = append(out, fmt.Sprintf("%s %s", l.asked, l.answers))
 		}
 	}
 	slices.Sort(out)
@@ -258,14 +329,14 @@ func testPortChangesHands(t *testing.T, f testFamily) {
 		t.Fatal(got)
 	}
 	for _, step := range []struct {
-		lead   string
-		change Change
-		before string
-		after  string
+		lead          string
+		have, want    []model.PortBinding
+		before, after string
+		led           string // where the flow led that is forgotten
 	}{
-		{f.say("172.18.0.2:53"), Change{Came: ports(toA)}, "host", "a"},
-		{f.say("172.18.1.2:53"), Change{Gone: ports(toA), Came: ports(toB)}, "a", "b"},
-		{f.say("192.0.2.1:53"), Change{Gone: ports(toB)}, "b", "host"},
+		{f.say("172.18.0.2:53"), nil, ports(toA), "host", "a", ""},
+		{f.say("172.18.1.2:53"), ports(toA), ports(toB), "a", "b", f.say(", which leads to 172.18.0.2:53")},
+		{f.say("192.0.2.1:53"), ports(toB), nil, "b", "host", f.say(", which leads to 172.18.1.2:53")},
 	} {
 		if got := toPort.server(); got != step.before {
 			t.Fatalf("%s answers instead of %s", got, step.before)
@@ -274,8 +345,9 @@ func testPortChangesHands(t *testing.T, f testFamily) {
 		if got := toPort.server(); got != step.before {
 			t.Fatalf("the flow has left %s for %s by itself", step.before, got)
 		}
-		if err := Forget(context.Background(), step.change); err != nil {
-			t.Fatal(err)
+		changes := []string{fmt.Sprintf("conntrack: forget udp %s -> %s%s", toPort.c.LocalAddr(), f.say("192.0.2.1:53"), step.led)}
+		if got := apply(t, &Set{Bindings: step.have}, Set{Bindings: step.want}); !slices.Equal(got, changes) {
+			t.Errorf("changes %q, want %q", got, changes)
 		}
 		if left := f.flows(t); !slices.Equal(left, []string{f.say("192.0.2.2:53 192.0.2.2:53")}) {
 			t.Fatalf("flows that are left: %q", left)
@@ -283,8 +355,8 @@ func testPortChangesHands(t *testing.T, f testFamily) {
 		if got := toPort.server(); got != step.after {
 			t.Fatalf("%s answers instead of %s", got, step.after)
 		}
-		if err := Forget(context.Background(), Change{Came: step.change.Came}); err != nil {
-			t.Fatal(err)
+		if got := apply(t, nil, Set{Bindings: step.want}); len(got) > 0 {
+			t.Errorf("everything leads to the right place, and yet: %q", got)
 		}
 		if left := f.flows(t); len(left) != 2 {
 			t.Fatalf("a flow is gone that leads to the right place: %q", left)
@@ -326,24 +398,17 @@ func testContainerLeaves(t *testing.T, f testFamily) {
 			ask(lan, f.say("192.0.2.1:54")) // in, translated
 		}
 	}
-	if err := Forget(context.Background(), Change{Left: []netip.Addr{netip.MustParseAddr(f.say("172.18.0.2"))}}); err != nil {
-		t.Fatal(err)
-	}
-	all, err := netlink.ConntrackTableList(netlink.ConntrackTable, f.number)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, flow := range all {
-		if text := flow.String(); strings.Contains(text, f.say("172.18.0.2")) {
-			t.Errorf("left: %s", text)
+	left := netip.MustParseAddr(f.say("172.18.0.2"))
+	apply(t, &Set{Endpoints: []Endpoint{{ID: "a", V4: left}}}, Set{})
+	others := map[string]bool{} // a connection may have been tried twice
+	for _, l := range f.tracked(t) {
+		if l.from.Addr() == left || l.answers.Addr() == left {
+			t.Errorf("left: %s", l)
 		}
+		others[fmt.Sprint(l.proto, l.from.Addr(), l.asked.Addr())] = true
 	}
-	left := map[string]bool{} // a connection may have been tried twice
-	for _, flow := range all {
-		left[fmt.Sprint(flow.Forward.Protocol, flow.Forward.SrcIP, flow.Forward.DstIP)] = true
-	}
-	if len(left) != 4 {
-		t.Errorf("%v are left, want the 4 of the others", left)
+	if len(others) != 4 {
+		t.Errorf("%v are left, want the 4 of the others", others)
 	}
 }
 
@@ -368,12 +433,8 @@ func testConnectionBegunEarly(t *testing.T, f testFamily) {
 		}
 	}
 	tracked := func() (seen []uint16) {
-		all, err := netlink.ConntrackTableList(netlink.ConntrackTable, f.number)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, flow := range all {
-			seen = append(seen, flow.Forward.DstPort)
+		for _, l := range f.tracked(t) {
+			seen = append(seen, l.asked.Port())
 		}
 		slices.Sort(seen)
 		return seen
@@ -383,9 +444,7 @@ func testConnectionBegunEarly(t *testing.T, f testFamily) {
 	}
 	came := udp(f.say("0.0.0.0:8081 172.18.0.2:80"), 2)
 	came.Proto = model.TCP
-	if err := Forget(context.Background(), Change{Came: ports(came)}); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, nil, Set{Bindings: ports(came)})
 	if got := tracked(); !slices.Equal(got, []uint16{8080, 8082}) {
 		t.Errorf("tracked are %v, want 8080, of somebody else, and 8082, which is answered", got)
 	}
@@ -418,8 +477,9 @@ func testManyFlows(t *testing.T, f testFamily) {
 		}
 		return nil
 	})
-	if err := Forget(context.Background(), Change{Came: ports(udp(f.say("0.0.0.0:9000 172.18.0.2:80"), 100)), Gone: ports(udp(f.say("192.0.2.1:9200 172.18.0.2:300"), 100))}); err != nil {
-		t.Fatal(err)
+	have, want := ports(udp(f.say("192.0.2.1:9200 172.18.0.2:300"), 100)), ports(udp(f.say("0.0.0.0:9000 172.18.0.2:80"), 100))
+	if got := apply(t, &Set{Bindings: have}, Set{Bindings: want}); len(got) != told+1 || got[told] != "conntrack: forget 180 more flows" {
+		t.Errorf("changes %q", got)
 	}
 	left := f.flows(t)
 	if len(left) != 200 || !strings.HasPrefix(left[0], f.say("192.0.2.1:9100 ")) || !strings.HasPrefix(left[199], f.say("192.0.2.1:9399 ")) {

@@ -12,18 +12,24 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// announce tells the host and all who are on the bridge which MAC the addresses of a new
-// pair have. Otherwise who has lately talked to a container that had an address before
-// would go on sending to the old MAC, up to a minute (base_reachable_time_ms and
+// announce tells the host, and all neighbours on the bridge, which MAC the addresses of a
+// new pair have. Otherwise a neighbour that has lately talked to a container with the same
+// address would go on sending to the old MAC, up to a minute (base_reachable_time_ms and
 // delay_first_probe_time in arp(7)). Docker announces them from 28.0 on, and earlier
 // derives the MAC from the address.
-func announce(v Veth, bridge int) error {
+func (p *planner) announce(v Veth) {
+	if err := p.sendAnnouncements(v, p.indexes[v.Bridge]); err != nil && p.Warn != nil { // neighbours find out by themselves, later
+		p.Warn("veth %s: announce its addresses at %s: %v", v.Host, v.MAC, err)
+	}
+}
+
+func (k kernel) sendAnnouncements(v Veth, bridge int) error {
 	var frames [][]byte
 	for _, a := range []netip.Addr{v.V4, v.V6} {
 		if !a.IsValid() || v.MAC.IsZero() {
 			continue
 		}
-		if err := forgetNeighbour(a, bridge); err != nil {
+		if err := k.forgetNeighbour(a, bridge); err != nil {
 			return fmt.Errorf("forget the host's neighbour entry of %s: %w", a, err)
 		}
 		if a.Is4() {
@@ -40,11 +46,11 @@ func announce(v Veth, bridge int) error {
 
 // forgetNeighbour deletes what the host knows of an address on a bridge, if anything
 // (rtnetlink(7), RTM_DELNEIGH).
-func forgetNeighbour(a netip.Addr, bridge int) error {
+func (k kernel) forgetNeighbour(a netip.Addr, bridge int) error {
 	req := nl.NewNetlinkRequest(unix.RTM_DELNEIGH, unix.NLM_F_ACK)
 	req.AddData(&neighbour{family: family(a), index: uint32(bridge)})
 	req.AddData(nl.NewRtAttr(unix.NDA_DST, a.AsSlice()))
-	if err := execute(req); !errors.Is(err, unix.ENOENT) {
+	if err := k.execute(req); !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	return nil

@@ -15,7 +15,7 @@ func TestAddressMovesToAnotherMAC(t *testing.T) {
 	br := bridge(1)
 	pair := func(n byte, v4, v6 string) Veth {
 		v := veth(n, br)
-		v.V4, v.V6 = netip.MustParseAddr(v4), netip.MustParseAddr(v6)
+		v.V4, v.V6, v.Announce = netip.MustParseAddr(v4), netip.MustParseAddr(v6), true
 		return v
 	}
 	box := func(v Veth) *nettest.Host {

@@ -4,77 +4,105 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
+	"maps"
 	"slices"
-	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink/nl"
 
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
 )
 
 // Applier makes links match a Set, in the network namespace of the calling thread.
-// It holds no state.
 type Applier struct {
-	// Warn is told about leftovers that were deleted, and about addresses that could not
-	// be announced. It may be nil.
+	// Settings reads and writes the settings of links. With nil they are left alone.
+	Settings Settings
+	// Info is told about leftovers that were deleted. It may be nil.
+	Info func(format string, args ...any)
+	// Warn is told about addresses that could not be announced, and, once for each link,
+	// about settings that could not be written and are not needed. It may be nil.
 	Warn func(format string, args ...any)
-	// Prepare is called for a bridge that was just made, before it is brought up, and for
-	// one that is to get an IPv6 address, before it gets that, which the kernel refuses
-	// where disable_ipv6 is set (ip-sysctl.rst). It may be nil.
-	Prepare func(ctx context.Context, b Bridge) error
+
+	asked func(req *nl.NetlinkRequest) // sees every request to the kernel; nil but in tests
+
+	mu        sync.Mutex
+	tolerated map[string]bool // by path: settings that could not be written, which Warn was told of
 }
 
-// Apply makes the links match want. With have, which they are known to match, only the
-// differences are looked at; with nil every link is read and mended, and what mybr
-// made and nobody wants is deleted.
-//
-// One link that can't be made to match doesn't keep the others from it: the error
-// joins one *Error for each. Deletions come last.
+// Apply is Plan, and then Do.
 func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
-	p := &pass{ctx: ctx, warn: a.Warn, prepare: a.Prepare, ready: map[string]int{}, broken: map[string]bool{}}
-	if have == nil {
-		links, err := dumpLinks()
-		if err != nil {
-			return err
-		}
-		p.links = make(map[string]found, len(links))
-		for _, l := range links {
-			p.links[l.name] = l
-		}
+	p, err := a.Plan(ctx, have, want)
+	return errors.Join(err, p.Do(ctx))
+}
+
+// Plan says what makes the links match want. With have, which they are known to match,
+// only the differences are looked at, and the number of requests to the kernel does not
+// depend on how many other links there are; with nil every link is read, and what mybr
+// made and is not wanted is deleted.
+//
+// A difference costs more in one case: the ports of a bridge that turns out to be gone.
+// An owned one is made anew with its ports; the ports of one that was there before
+// fail with it, be they in have or not, so that they are planned again when it is back.
+//
+// A pair that have does not know is made without asking for it first. Should it be there,
+// then the step changes what must be changed.
+//
+// Pairs are deleted first, so that no two containers with the same address are on a bridge
+// when the later one is announced; bridges are deleted last, when no pair needs them.
+// Every error is a *plan.Error.
+func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
+	p := &planner{Applier: a, kernel: a.kernel(), indexes: map[string]int{}, renewed: map[string]bool{}, broken: map[string]bool{}}
+	err := context.Cause(ctx)
+	if err == nil && have == nil {
+		err = p.readAll()
 		have = &Set{}
 	}
-	bridges, veths := byName(have.Bridges, Bridge.key), byName(have.Veths, Veth.key)
-	for _, b := range want.Bridges {
-		if had := bridges[b.Name]; had != b {
-			p.do(b.Name, func() error { return p.bridge(b, had) })
+	if err != nil {
+		return nil, &plan.Error{Err: err}
+	}
+	p.bridges, p.hadBridges = byName(want.Bridges, Bridge.key), byName(have.Bridges, Bridge.key)
+	wanted, hadVeths := want.Subjects(), byName(have.Veths, Veth.key)
+	for _, v := range have.Veths {
+		if wanted[v.Host] == nil {
+			p.dropVeth(v)
 		}
-		delete(bridges, b.Name)
+	}
+	p.dropLeftovers(kindVeth, wanted)
+	for _, b := range want.Bridges {
+		if p.hadBridges[b.Name] != b {
+			p.bridge(b)
+		}
 	}
 	for _, v := range want.Veths {
-		had := veths[v.Host]
-		if v.Joined && had.Host != "" {
-			had.Joined = true // that Docker takes the peer changes nothing here
+		if v.differs(hadVeths[v.Host]) {
+			p.findBridge(v)
 		}
-		if had != v {
-			p.do(v.Host, func() error { return p.veth(v, had) })
-		}
-		delete(veths, v.Host)
 	}
-	for _, v := range have.Veths {
-		if _, gone := veths[v.Host]; gone {
-			p.do(v.Host, func() error { return p.dropVeth(v) })
+	for _, v := range want.Veths {
+		if had := hadVeths[v.Host]; v.differs(had) || p.renewed[v.Bridge] || p.broken[v.Bridge] {
+			p.veth(v, had)
 		}
 	}
 	for _, b := range have.Bridges {
-		if _, gone := bridges[b.Name]; gone {
-			p.do(b.Name, func() error { return p.dropBridge(b) })
+		if wanted[b.Name] == nil {
+			p.dropBridge(b)
 		}
 	}
-	p.dropLeftovers(want)
-	return errors.Join(p.errs...)
+	p.dropLeftovers(kindBridge, wanted)
+	return p.steps, errors.Join(p.errs...)
 }
 
 func (b Bridge) key() string { return b.Name }
 func (v Veth) key() string   { return v.Host }
+
+// differs reports whether a pair must be looked at, given what it is known to be. That
+// Docker takes the peer changes nothing here, and neither does what only a new pair needs.
+func (v Veth) differs(had Veth) bool {
+	had.Joined = had.Joined || v.Joined && had.Host != ""
+	had.Announce = v.Announce
+	return had != v
+}
 
 func byName[T any](list []T, name func(T) string) map[string]T {
 	m := make(map[string]T, len(list))
@@ -84,127 +112,126 @@ func byName[T any](list []T, name func(T) string) map[string]T {
 	return m
 }
 
-// pass is what one Apply knows and has run into.
-type pass struct {
-	ctx     context.Context
-	warn    func(format string, args ...any)
-	prepare func(ctx context.Context, b Bridge) error
-	links   map[string]found  // every link of the host by name; nil: only differences are looked at
-	addrs   map[int][]address // by link index, read when first asked for
-	ready   map[string]int    // indexes of bridges that veths may join
-	broken  map[string]bool   // bridges that failed in this pass
-	errs    []error
+// planner is what one plan has read, and what its steps share.
+type planner struct {
+	*Applier
+	kernel
+
+	links      map[string]found  // every link by name; nil: only differences are looked at
+	byIndex    map[int]found     // the same by index
+	addrs      map[int][]address // every address by link index; nil: only differences are looked at
+	bridges    map[string]Bridge // what is wanted
+	hadBridges map[string]Bridge // what was known
+
+	indexes map[string]int  // of bridges that are there, or that a step has made
+	renewed map[string]bool // bridges that a step makes
+	broken  map[string]bool // bridges that can't be made to match
+
+	steps plan.Plan
+	errs  []error
 }
 
-// do runs one step for a link, unless the context is done, and keeps its error.
-func (p *pass) do(link string, step func() error) {
-	err := p.ctx.Err()
-	if err == nil {
-		err = step()
-	}
+// readAll reads all links and addresses of the namespace.
+func (p *planner) readAll() error {
+	links, err := p.dumpLinks()
 	if err != nil {
-		p.errs = append(p.errs, &Error{Link: link, Err: err})
+		return err
 	}
+	p.links = byName(links, func(l found) string { return l.name })
+	p.byIndex = make(map[int]found, len(links))
+	for _, l := range links {
+		p.byIndex[l.index] = l
+	}
+	p.addrs, err = p.dumpAddresses(0)
+	return err
 }
 
-// find reads one link, from the dump where there is one.
-func (p *pass) find(name string) (l found, ok bool, err error) {
+// find reads one link.
+func (p *planner) find(name string) (l found, there bool, err error) {
 	if p.links != nil {
-		l, ok = p.links[name]
-		return l, ok, nil
+		l, there = p.links[name]
+		return l, there, nil
 	}
-	l, err = getLink(name, 0)
+	l, err = p.getLink(name, 0)
 	if errors.Is(err, model.ErrNotFound) {
 		return found{}, false, nil
 	}
 	return l, err == nil, err
 }
 
-// addresses returns those of the link with an index, as they were when this pass first asked.
-func (p *pass) addresses(index int) ([]address, error) {
-	if p.addrs == nil {
-		var err error
-		if p.addrs, err = dumpAddresses(); err != nil {
-			return nil, err
-		}
+// addresses returns those of the link with an index.
+func (p *planner) addresses(index int) ([]address, error) {
+	if p.addrs != nil {
+		return p.addrs[index], nil
 	}
-	return p.addrs[index], nil
+	of, err := p.dumpAddresses(index)
+	return of[index], err
 }
 
-// dropAddress takes an address off a link. With the first address of an IPv4 subnet the
-// kernel takes the others of that subnet too, unless promote_secondaries is set
-// (ip-sysctl.rst); those are somebody else's, and are put back.
-func (p *pass) dropAddress(index int, a netip.Prefix) error {
-	before, err := p.addresses(index)
-	if err != nil || !has(before, a) {
-		return err
+// work is what is to be done to one link, in order.
+type work struct {
+	subject string
+	renews  bool
+	changes []string
+	acts    []func() error
+}
+
+// do adds an act, and in words what it changes of the link.
+func (w *work) do(act func() error, changes ...string) {
+	for _, c := range changes {
+		w.changes = append(w.changes, "link "+w.subject+": "+c)
 	}
-	if err := deleteAddress(index, a); err != nil {
-		return fmt.Errorf("delete address %s: %w", a, err)
-	}
-	p.addrs = nil
-	if a.Addr().Is6() {
-		return nil
-	}
-	after, err := p.addresses(index)
-	if err != nil {
-		return err
-	}
-	for _, b := range before {
-		if b.Prefix != a && b.Masked() == a.Masked() && !has(after, b.Prefix) {
-			if err := addAddress(index, b.Prefix); err != nil {
-				return fmt.Errorf("put back address %s: %w", b.Prefix, err)
-			}
+	w.acts = append(w.acts, act)
+}
+
+// run does the work, up to the first error.
+func (w *work) run() error {
+	for _, act := range w.acts {
+		if err := act(); err != nil {
+			return err
 		}
 	}
-	p.addrs = nil
 	return nil
 }
 
-func has(all []address, a netip.Prefix) bool {
-	return slices.ContainsFunc(all, func(b address) bool { return b.Prefix == a })
-}
-
-// dropLeftovers deletes the links that mybr made and nobody wants, veths first. Only
-// names count: a link that bears a wanted one has been seen to.
-func (p *pass) dropLeftovers(want Set) {
-	wanted := map[string]bool{}
-	for _, b := range want.Bridges {
-		wanted[b.Name] = true
+// add makes a step of the work, or notes the error that working it out ended with. What
+// says of which kind the link is.
+func (p *planner) add(what string, w work, err error, needs ...string) {
+	what += " " + w.subject
+	if err != nil {
+		p.errs = append(p.errs, &plan.Error{Subject: w.subject, Err: fmt.Errorf("%s: %w", what, err)})
+		return
 	}
-	for _, v := range want.Veths {
-		wanted[v.Host] = true
+	if len(w.acts) == 0 {
+		return
 	}
-	for _, kind := range []string{kindVeth, kindBridge} {
-		for name, l := range p.links {
-			if l.kind != kind || wanted[name] || !l.ours() {
-				continue
+	p.steps = append(p.steps, plan.Step{Subject: w.subject, Needs: needs, Changes: w.changes, Renews: w.renews,
+		Do: func(context.Context) error {
+			if err := w.run(); err != nil {
+				return fmt.Errorf("%s: %w", what, err)
 			}
-			p.do(name, func() error {
-				if err := deleteLink(l.index); err != nil {
-					return fmt.Errorf("delete leftover %s %s: %w", kind, name, err)
-				}
-				if p.warn != nil {
-					p.warn("deleted leftover %s %s (%s)", kind, name, l.alias)
-				}
-				return nil
-			})
+			return nil
+		}})
+}
+
+// dropLeftovers plans to delete the links of a kind that mybr made and that are not
+// wanted. Only names count: a link that bears a wanted one has been planned, or will be.
+func (p *planner) dropLeftovers(kind string, wanted map[string]any) {
+	for _, name := range slices.Sorted(maps.Keys(p.links)) {
+		l := p.links[name]
+		if l.kind != kind || wanted[name] != nil || !l.ours() {
+			continue
 		}
+		w := work{subject: name}
+		w.do(func() error {
+			if err := p.deleteLink(l.index); err != nil {
+				return fmt.Errorf("delete leftover: %w", err)
+			}
+			if p.Info != nil {
+				p.Info("deleted leftover %s %s (%s)", kind, name, l.alias)
+			}
+			return nil
+		}, fmt.Sprintf("delete leftover (alias %q)", l.alias))
+		p.add(kind, w, nil)
 	}
-}
-
-// ours reports whether mybr made the link: by its alias, which nobody else gives to a
-// link of that kind.
-func (l found) ours() bool {
-	return l.kind == kindBridge && strings.HasPrefix(l.alias, model.AliasNetwork) ||
-		l.kind == kindVeth && strings.HasPrefix(l.alias, model.AliasEndpoint)
-}
-
-// foreign is the error for a wanted name that a link of somebody else has.
-func (l found) foreign() error {
-	kind := l.kind
-	if kind == "" {
-		kind = "hardware"
-	}
-	return fmt.Errorf("link %s is there already and is not mybr's (kind %s, alias %q): %w", l.name, kind, l.alias, model.ErrConflict)
 }

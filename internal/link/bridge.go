@@ -11,49 +11,37 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// bridge makes one bridge what b says; had is what it was known to be, or zero.
-func (p *pass) bridge(b, had Bridge) error {
-	index, err := p.matchBridge(b, had)
-	if err != nil {
-		p.broken[b.Name] = true
-		return fmt.Errorf("bridge %s: %w", b.Name, err)
-	}
-	p.ready[b.Name] = index
-	return nil
+// bridge plans what makes one bridge what b says.
+func (p *planner) bridge(b Bridge) {
+	w := work{subject: b.Name}
+	err := p.matchBridge(&w, b, p.hadBridges[b.Name])
+	p.broken[b.Name] = err != nil
+	p.add("bridge", w, err)
 }
 
-func (p *pass) matchBridge(b, had Bridge) (index int, err error) {
-	l, ok, err := p.find(b.Name)
-	if err != nil {
-		return 0, err
+func (p *planner) matchBridge(w *work, b, had Bridge) error {
+	l, there, err := p.find(b.Name)
+	switch {
+	case err != nil:
+		return err
+	case there && !b.usable(l):
+		return l.foreign()
+	case !there && !b.Owned:
+		return model.ErrNotFound
+	case there:
+		p.indexes[b.Name] = l.index
+		return p.mendBridge(w, l, b, had)
 	}
-	if !b.Owned {
-		switch {
-		case !ok:
-			return 0, model.ErrNotFound
-		case l.kind != kindBridge:
-			return 0, l.foreign()
-		}
-		return l.index, p.settleBridge(l, b, had, change{up: !l.up})
-	}
-	if !ok && had.Name != "" {
-		// Its ports have lost it too, which only a look at all links finds.
-		return 0, fmt.Errorf("was deleted by somebody else: %w", model.ErrNotFound)
-	}
-	if !ok {
-		if l, err = p.newBridge(b); err != nil {
-			return 0, err
-		}
-	}
-	if !b.made(l) {
-		return 0, l.foreign()
-	}
-	if !ok && !b.V6.IsValid() && p.prepare != nil { // else it comes with the address
-		if err := p.prepare(p.ctx, b); err != nil {
-			return 0, err
-		}
-	}
-	return l.index, p.mendBridge(l, b, had)
+	w.renews, p.renewed[b.Name] = true, true
+	w.do(func() error { return p.newBridge(b) }, "make bridge")
+	l = found{name: b.Name, kind: kindBridge, mac: b.MAC, mtu: defaultMTU}
+	return p.mendBridge(w, l, b, Bridge{})
+}
+
+// usable reports whether a link that was found can be the bridge: any bridge for one that
+// is not owned, else one that mybr made.
+func (b Bridge) usable(l found) bool {
+	return l.kind == kindBridge && (!b.Owned || b.made(l))
 }
 
 // addresses lists the addresses that the bridge is to have. With IPv6 that includes the
@@ -88,99 +76,138 @@ func (b Bridge) made(l found) bool {
 	return l.ours() && l.kind == kindBridge || halfMade
 }
 
-// newBridge makes a bridge, down and without an alias. Should somebody else have just
-// made a link of that name, then that is what is found.
-func (p *pass) newBridge(b Bridge) (found, error) {
-	if err := makeBridge(b); err != nil && !errors.Is(err, unix.EEXIST) {
-		return found{}, fmt.Errorf("make it: %w", err)
+// newBridge makes a bridge, down and without an alias. If there is a link of that name by
+// now, that one is taken, or refused.
+func (p *planner) newBridge(b Bridge) error {
+	if err := p.makeBridge(b); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("make it: %w", err)
 	}
-	return getLink(b.Name, 0)
-}
-
-// mendBridge makes an owned bridge match. The alias of a new one comes first, so that it
-// is known as mybr's; that of one taken over from another network comes last, when the
-// other's addresses are gone.
-func (p *pass) mendBridge(l found, b, had Bridge) error {
-	takenOver := l.alias != "" && l.alias != b.Alias
-	mtu := b.MTU
-	if mtu == 0 && (takenOver || had.MTU != 0) {
-		mtu = defaultMTU
-	}
-	var first, last change
-	if l.alias == "" {
-		first.alias = b.Alias
-	} else if takenOver {
-		last.alias = b.Alias
-	}
-	if l.mac != b.MAC {
-		first.mac = b.MAC
-	}
-	if l.mtu != mtu {
-		first.mtu = mtu
-	}
-	last.up = !l.up
-	if err := setLink(l.index, first); err != nil {
-		return fmt.Errorf("set alias %q, MAC %s, MTU %d: %w", first.alias, first.mac, first.mtu, err)
-	}
-	if takenOver {
-		all, err := p.addresses(l.index)
-		if err != nil {
-			return err
-		}
-		for _, a := range slices.Clone(all) {
-			if !slices.Contains(b.addresses(), a.Prefix) && !a.kernels() {
-				if err := p.dropAddress(l.index, a.Prefix); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return p.settleBridge(l, b, had, last)
-}
-
-// settleBridge replaces the address and then makes the last change, which brings the
-// bridge up. An address that has changed goes before the next one comes: the next
-// might be in the same subnet, and then go with it.
-func (p *pass) settleBridge(l found, b, had Bridge, last change) error {
-	for _, a := range had.addresses() {
-		if !slices.Contains(b.addresses(), a) {
-			if err := p.dropAddress(l.index, a); err != nil {
-				return err
-			}
-		}
-	}
-	if err := p.needAddresses(l.index, b); err != nil {
+	l, err := p.getLink(b.Name, 0)
+	if err != nil {
 		return err
 	}
-	if err := setLink(l.index, last); err != nil {
-		return fmt.Errorf("bring it up: %w", err)
+	if !b.usable(l) {
+		return l.foreign()
+	}
+	p.indexes[b.Name] = l.index
+	return nil
+}
+
+// mendBridge plans what makes a bridge match that was found, or that the work makes
+// (index 0). The alias of a new one comes first, so that it is known as mybr's; that of
+// one taken over from another network comes last, when the other's addresses are gone.
+// Settings come before the addresses (the kernel refuses IPv6 addresses where disable_ipv6
+// is set) and before the bridge is up. An address that has changed goes before the next
+// one comes: the next might be in the same subnet, and then go with it.
+func (p *planner) mendBridge(w *work, l found, b, had Bridge) error {
+	takenOver := b.Owned && l.alias != "" && l.alias != b.Alias
+	var first change
+	last := change{up: !l.up}
+	if b.Owned {
+		first = b.ownChanges(l, takenOver || had.MTU != 0)
+	}
+	if takenOver {
+		last.alias = b.Alias
+	}
+	p.set(w, b.Name, l, first)
+	if err := p.settings(w, l, b.settings()); err != nil {
+		return err
+	}
+	if err := p.mendAddresses(w, l, b, had, takenOver); err != nil {
+		return err
+	}
+	p.set(w, b.Name, l, last)
+	return nil
+}
+
+// ownChanges is what differs at an owned bridge. An MTU that is not wanted leaves a bridge
+// as it is, unless reset says that it has got another one from mybr.
+func (b Bridge) ownChanges(l found, reset bool) (c change) {
+	if l.alias == "" {
+		c.alias = b.Alias
+	}
+	if l.mac != b.MAC {
+		c.mac = b.MAC
+	}
+	mtu := b.MTU
+	if mtu == 0 && reset {
+		mtu = defaultMTU
+	}
+	if l.mtu != mtu {
+		c.mtu = mtu
+	}
+	return c
+}
+
+// set plans one message that alters a bridge.
+func (p *planner) set(w *work, bridge string, l found, c change) {
+	if c.empty() {
+		return
+	}
+	words := c.words(l)
+	w.do(func() error {
+		if err := p.setLink(p.indexes[bridge], c); err != nil {
+			return fmt.Errorf("set %v: %w", c.words(l), err)
+		}
+		return nil
+	}, words...)
+}
+
+// mendAddresses plans which addresses leave a bridge, and which it gets. Of a bridge that
+// is taken over, those of the other network leave too.
+func (p *planner) mendAddresses(w *work, l found, b, had Bridge, takenOver bool) error {
+	var there []address
+	if l.index != 0 {
+		var err error
+		if there, err = p.addresses(l.index); err != nil {
+			return err
+		}
+	}
+	wanted := b.addresses()
+	for _, a := range there {
+		leaves := takenOver && !a.kernels() || slices.Contains(had.addresses(), a.Prefix)
+		if leaves && !slices.Contains(wanted, a.Prefix) {
+			w.do(func() error { return p.dropAddress(l.index, a.Prefix) }, "delete address "+a.String())
+		}
+	}
+	for _, a := range wanted {
+		if !slices.ContainsFunc(there, func(b address) bool { return b.Prefix == a && !b.kernels() }) {
+			w.do(func() error { return p.giveAddress(b, a) }, "add address "+a.String())
+		}
 	}
 	return nil
 }
 
-func (p *pass) needAddresses(index int, b Bridge) error {
-	prepared := p.prepare == nil
-	for _, a := range b.addresses() {
-		all, err := p.addresses(index)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(all, func(there address) bool { return there.Prefix == a && !there.kernels() }) {
-			continue
-		}
-		if a.Addr().Is6() && !prepared {
-			if err := p.prepare(p.ctx, b); err != nil {
-				return err
+func (p *planner) giveAddress(b Bridge, a netip.Prefix) error {
+	err := p.addAddress(p.indexes[b.Name], a)
+	switch {
+	case err == nil:
+		return nil
+	case a.Addr().Is6() && b.MTU != 0 && b.MTU < minMTU6:
+		return fmt.Errorf("add address %s: IPv6 needs an MTU of at least %d, have %d: %w", a, minMTU6, b.MTU, err)
+	}
+	return fmt.Errorf("add address %s: %w", a, err)
+}
+
+// dropAddress takes an address off a link. With the first address of an IPv4 subnet the
+// kernel takes the others of that subnet too, unless promote_secondaries is set
+// (ip-sysctl.rst); those are somebody else's, and are added again.
+func (p *planner) dropAddress(index int, a netip.Prefix) error {
+	before, err := p.dumpAddresses(index)
+	if err != nil {
+		return err
+	}
+	if err := p.deleteAddress(index, a); err != nil {
+		return fmt.Errorf("delete address %s: %w", a, err)
+	}
+	if a.Addr().Is6() {
+		return nil
+	}
+	for _, b := range before[index] {
+		if b.Prefix != a && b.Masked() == a.Masked() {
+			if err := p.addAddress(index, b.Prefix); err != nil { // one that has stayed is fine
+				return fmt.Errorf("add address %s again: %w", b.Prefix, err)
 			}
-			prepared = true
-		}
-		err = addAddress(index, a)
-		switch {
-		case err == nil:
-		case a.Addr().Is6() && b.MTU != 0 && b.MTU < minMTU6:
-			return fmt.Errorf("add address %s: IPv6 needs an MTU of at least %d, have %d: %w", a, minMTU6, b.MTU, err)
-		default:
-			return fmt.Errorf("add address %s: %w", a, err)
 		}
 	}
 	return nil
@@ -192,44 +219,36 @@ func (a address) kernels() bool {
 	return a.Addr().Is6() && a.Addr().IsLinkLocalUnicast() && a.flags&unix.IFA_F_NODAD == 0
 }
 
-// dropBridge deletes a bridge that mybr made, or takes its address off one that was
-// there before. A link of that name that is not mybr's is left alone.
-func (p *pass) dropBridge(had Bridge) error {
-	l, ok, err := p.find(had.Name)
-	if err != nil || !ok {
-		return err
-	}
+// dropBridge plans to delete a bridge that mybr made, or to take its addresses off one
+// that was there before. A link of that name that is not mybr's is left alone.
+func (p *planner) dropBridge(had Bridge) {
+	p.forgetSettings(had.settings())
+	w := work{subject: had.Name}
+	l, there, err := p.find(had.Name)
 	switch {
-	case had.Owned && had.made(l):
-		err = deleteLink(l.index)
-	case !had.Owned && l.kind == kindBridge:
-		for _, a := range had.addresses() {
-			err = errors.Join(err, p.dropAddress(l.index, a))
-		}
+	case err != nil || !there || !had.usable(l):
+	case had.Owned:
+		w.do(func() error { return p.deleteLink(l.index) }, "delete bridge")
+	default:
+		err = p.mendAddresses(&w, l, Bridge{}, had, false)
 	}
-	if err != nil {
-		return fmt.Errorf("bridge %s: delete: %w", had.Name, err)
-	}
-	return nil
+	p.add("bridge", w, err)
 }
 
-// port returns the index of a bridge that a veth is to join.
-func (p *pass) port(bridge string) (int, error) {
-	if index, ok := p.ready[bridge]; ok {
-		return index, nil
+// findBridge reads the bridge that a veth is to join, unless it is planned already. One
+// that should be there and is not is planned.
+func (p *planner) findBridge(v Veth) {
+	if p.indexes[v.Bridge] != 0 || p.renewed[v.Bridge] || p.broken[v.Bridge] {
+		return
 	}
-	if p.broken[bridge] {
-		return 0, fmt.Errorf("bridge %s could not be made to match", bridge)
-	}
-	l, ok, err := p.find(bridge)
+	b, wanted := p.bridges[v.Bridge]
+	l, there, err := p.find(v.Bridge)
 	switch {
-	case err != nil:
-		return 0, err
-	case !ok:
-		return 0, fmt.Errorf("bridge %s: %w", bridge, model.ErrNotFound)
-	case l.kind != kindBridge:
-		return 0, l.foreign()
+	case err == nil && there && b.usable(l):
+		p.indexes[v.Bridge] = l.index
+	case wanted:
+		p.bridge(b)
+	default:
+		p.broken[v.Bridge] = true
 	}
-	p.ready[bridge] = l.index
-	return l.index, nil
 }

@@ -2,7 +2,9 @@ package link
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,22 +134,95 @@ func TestBridgeOfSomebodyElse(t *testing.T) {
 	apply(t, &want, none)
 }
 
-// Somebody deletes a bridge; a difference can't tell what its ports have lost.
-func TestBridgeGone(t *testing.T) {
+// A bridge of mybr's that was deleted is made anew with its ports, whether the difference
+// is about the bridge or about a pair that it should have, and whatever else is there.
+func TestOwnedBridgeIsMadeAnewWithItsPorts(t *testing.T) {
 	h := nettest.New(t)
-	br := bridge(1)
-	have := set([]Bridge{br}, veth(1, br))
-	apply(t, nil, have)
-	good := dumpText(t, h)
-	h.Run("ip", "link", "del", br.Name)
-	want := set([]Bridge{br}, veth(1, br))
-	want.Bridges[0].MTU = 1400
-	if errs := refused(t, &have, want); !errors.Is(errs[br.Name], model.ErrNotFound) {
-		t.Error(errs)
+	br, other := bridge(1), bridge(2)
+	v1, v2, v3, elsewhere := veth(1, br), veth(2, br), veth(3, br), veth(4, other)
+	v2.Hairpin, v3.Joined = true, true
+	more := set([]Bridge{br, other}, v1, v2, v3, veth(5, br), elsewhere)
+	wider := set([]Bridge{br, other}, v1, v2, v3, elsewhere)
+	wider.Bridges[0].MTU = 1400
+	for i := range wider.Veths[:3] {
+		wider.Veths[i].MTU = 1400
 	}
-	apply(t, nil, have)
-	if now := dumpText(t, h); now != good {
-		t.Errorf("have\n%s\nwant\n%s", now, good)
+	for name, want := range map[string]Set{"a pair comes": more, "the bridge changes": wider} {
+		made := set([]Bridge{br, other}, v1, v2, v3, elsewhere)
+		made.Veths[2].Joined = false
+		have := set([]Bridge{br, other}, v1, v2, v3, elsewhere)
+		apply(t, nil, made)
+		apply(t, &have, want)
+		good := dumpText(t, h)
+		apply(t, nil, set(nil))
+		apply(t, nil, made)
+
+		h.Run("ip", "link", "del", br.Name)
+		p, err := (&Applier{}).Plan(t.Context(), &have, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if renewed, _ := p.Renewed(); !slices.Contains(renewed, br.Name) {
+			t.Errorf("%s: renewed %q", name, renewed)
+		}
+		if text := strings.Join(p.Changes(), "\n"); !strings.Contains(text, "link "+v1.Host+": put into bridge "+br.Name) || strings.Contains(text, elsewhere.Host) {
+			t.Errorf("%s: changes\n%s", name, text)
+		}
+		if err := p.Do(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if now := dumpText(t, h); now != good {
+			t.Errorf("%s: have\n%s\nwant\n%s", name, now, good)
+		}
+		matches(t, want)
+		apply(t, nil, set(nil))
+	}
+}
+
+// While a bridge of somebody else is gone, it fails with all of its ports, and they alone;
+// when it is back, so are its ports, by differences only.
+func TestForeignBridgeComesBack(t *testing.T) {
+	h := nettest.New(t)
+	br, own := Bridge{Name: "br0", V4: netip.MustParsePrefix("172.30.0.1/16")}, bridge(1)
+	v1, v2, joined, fine, late := veth(1, br), veth(2, br), veth(3, br), veth(4, own), veth(5, br)
+	joined.Isolated, joined.Joined = true, true
+	broken := []string{"br0", v1.Host, v2.Host, joined.Host}
+	for _, full := range []bool{true, false} {
+		h.Run("ip", "link", "add", "br0", "type", "bridge")
+		made := set([]Bridge{br, own}, v1, v2, joined, fine)
+		made.Veths[2].Joined = false
+		apply(t, nil, made)
+		have := set([]Bridge{br, own}, v1, v2, joined, fine)
+		want, failing := have, broken
+		h.Run("ip", "link", "del", "br0")
+		known := &have
+		if full {
+			known = nil
+		} else { // a difference finds it when it is about the bridge
+			want = set([]Bridge{br, own}, v1, v2, joined, fine, late)
+			failing = append(slices.Clone(broken), late.Host)
+		}
+		for range 2 {
+			errs := refused(t, known, want)
+			if got := slices.Sorted(maps.Keys(errs)); !slices.Equal(got, failing) || !errors.Is(errs["br0"], model.ErrNotFound) {
+				t.Errorf("full %v: failed %q, want %q: %v", full, got, failing, errs)
+			}
+			ok := want.Only(func(s string) bool { return !slices.Contains(failing, s) })
+			known = &ok
+		}
+		h.Run("ip", "link", "add", "br0", "type", "bridge")
+		if err := (&Applier{}).Apply(t.Context(), known, want); err != nil {
+			t.Fatal(err)
+		}
+		matches(t, want)
+		links := ipLinks(t, h)
+		for _, v := range []Veth{v1, v2, joined} {
+			if links[v.Host].Master != "br0" {
+				t.Errorf("full %v: %s is in %q", full, v.Host, links[v.Host].Master)
+			}
+		}
+		h.Run("ip", "link", "del", "br0")
+		apply(t, nil, set(nil))
 	}
 }
 

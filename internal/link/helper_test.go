@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/plan"
 )
 
 // ipLink is what `ip -d -j address` says of a link.
@@ -84,20 +84,37 @@ func apply(t testing.TB, have *Set, want Set) {
 	}
 }
 
-// refused applies and returns the errors by link.
+// matches fails the test unless a look at everything finds nothing to change.
+func matches(t testing.TB, want Set) {
+	t.Helper()
+	p, err := (&Applier{}).Plan(context.Background(), nil, want)
+	if err != nil || len(p) != 0 {
+		t.Errorf("still to change: %q, %v", p.Changes(), err)
+	}
+}
+
+// refused applies and returns the errors by subject.
 func refused(t testing.TB, have *Set, want Set) map[string]error {
 	t.Helper()
-	err := (&Applier{}).Apply(context.Background(), have, want)
+	return blamed(t, (&Applier{}).Apply(context.Background(), have, want))
+}
+
+// blamed returns the errors of a joined error by subject.
+func blamed(t testing.TB, err error) map[string]error {
+	t.Helper()
 	if err == nil {
 		t.Fatal("no error")
 	}
+	subjects, rest := plan.Blame(err)
+	if rest != nil {
+		t.Fatalf("%v is not about a link", rest)
+	}
 	m := map[string]error{}
-	for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
-		var of *Error
-		if !errors.As(e, &of) {
-			t.Fatalf("%v is not about a link", e)
+	for _, e := range subjects {
+		if m[e.Subject] != nil {
+			t.Fatalf("%s has two errors: %v", e.Subject, err)
 		}
-		m[of.Link] = of.Err
+		m[e.Subject] = e.Err
 	}
 	return m
 }

@@ -1,8 +1,6 @@
 package link
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,89 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/mybr/mybr/internal/nettest"
 )
-
-// enable is what Prepare is meant for.
-func enable(h *nettest.Host, calls *[]string) func(context.Context, Bridge) error {
-	return func(_ context.Context, b Bridge) error {
-		l, err := getLink(b.Name, 0)
-		if err != nil {
-			return err
-		}
-		*calls = append(*calls, fmt.Sprintf("%s up=%v", b.Name, l.up))
-		if b.V6.IsValid() {
-			h.Sysctl("net/ipv6/conf/"+b.Name+"/disable_ipv6", "0")
-		}
-		h.Sysctl("net/ipv6/conf/"+b.Name+"/accept_ra", "0")
-		return nil
-	}
-}
-
-// On a host that has IPv6 switched off for new links, a bridge with an IPv6 address is
-// prepared for it, be it new, taken over, or somebody else's.
-func TestPrepare(t *testing.T) {
-	h := nettest.New(t)
-	h.Sysctl("net/ipv6/conf/default/disable_ipv6", "1")
-	var calls []string
-	a := &Applier{Prepare: enable(h, &calls)}
-	plain, six := bridge(1), bridge(2)
-	plain.V6 = netip.Prefix{}
-	theirs := Bridge{Name: "br0", V6: netip.MustParsePrefix("fd00:30::1/64")}
-	h.Run("ip", "link", "add", "br0", "type", "bridge")
-	h.Run("ip", "link", "set", "br0", "up")
-
-	if errs := refused(t, nil, set([]Bridge{theirs, plain, six})); !errors.Is(errs["br0"], unix.EACCES) || !errors.Is(errs[six.Name], unix.EACCES) || len(errs) != 2 {
-		t.Errorf("the test can't fail: %v", errs)
-	}
-	apply(t, nil, set(nil))
-	want, more := set([]Bridge{theirs, plain, six}), set([]Bridge{theirs, bridge(1), six})
-	for _, step := range []struct {
-		have  *Set
-		want  Set
-		calls string
-	}{
-		{nil, want, "br0 up=true, mybr1 up=false, mybr2 up=false"},
-		{nil, want, ""},
-		{&want, more, "mybr1 up=true"},
-	} {
-		calls = nil
-		if err := a.Apply(t.Context(), step.have, step.want); err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.Join(calls, ", "); got != step.calls {
-			t.Errorf("prepared %q, want %q", got, step.calls)
-		}
-		text := dumpText(t, h)
-		for _, b := range step.want.Bridges {
-			if b.V6.IsValid() && !strings.Contains(text, b.V6.String()+" brd  nodad=true tentative=false") {
-				t.Errorf("%s is missing: %s", b.V6, text)
-			}
-		}
-	}
-}
-
-// What can't be prepared keeps no other bridge from being made.
-func TestPrepareFails(t *testing.T) {
-	h := nettest.New(t)
-	broken := errors.New("read-only file system")
-	a := &Applier{Prepare: func(_ context.Context, b Bridge) error {
-		if b.Name == "mybr1" {
-			return broken
-		}
-		return nil
-	}}
-	err := a.Apply(t.Context(), nil, set([]Bridge{bridge(1), bridge(2)}))
-	var of *Error
-	if !errors.Is(err, broken) || !errors.As(err, &of) || of.Link != "mybr1" {
-		t.Error(err)
-	}
-	if text := dumpText(t, h); strings.Contains(text, "fd00:21::1") || !strings.Contains(text, "fd00:22::1") {
-		t.Error(text)
-	}
-}
 
 func TestMTUThatIsTooSmallForIPv6(t *testing.T) {
 	h := nettest.New(t)

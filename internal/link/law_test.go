@@ -74,8 +74,8 @@ func foreigners(t testing.TB, h *nettest.Host) string {
 }
 
 // after returns the dump behind a series of Applies on a fresh host, and what remains
-// of it when nothing is wanted any longer.
-func after(t testing.TB, h *nettest.Host, applies ...func() error) (text string, err error) {
+// of it when nothing is wanted any longer. The last of them has nothing left to change.
+func after(t testing.TB, h *nettest.Host, last Set, applies ...func() error) (text string, err error) {
 	h.Fresh(func(h *nettest.Host) {
 		clean := foreigners(t, h)
 		for _, a := range applies {
@@ -84,6 +84,7 @@ func after(t testing.TB, h *nettest.Host, applies ...func() error) (text string,
 			}
 		}
 		text = dumpText(t, h)
+		matches(t, last)
 		br0 := Set{Bridges: []Bridge{{Name: "br0", V4: netip.MustParsePrefix("192.0.2.1/24"), V6: netip.MustParsePrefix("2001:db8:2::1/64")}}}
 		apply(t, nil, br0)
 		apply(t, &br0, Set{})
@@ -104,11 +105,11 @@ func TestLawDifference(t *testing.T) {
 	h := nettest.New(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		a, b := sets(false).Draw(rt, "a"), sets(false).Draw(rt, "b")
-		direct, err := after(t, h, step(nil, b))
+		direct, err := after(t, h, b, step(nil, b))
 		if err != nil {
 			rt.Fatal(err)
 		}
-		byWay, err := after(t, h, step(nil, a), step(&a, b))
+		byWay, err := after(t, h, b, step(nil, a), step(&a, b))
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -129,11 +130,11 @@ func TestLawFull(t *testing.T) {
 		b.Veths = slices.DeleteFunc(b.Veths, func(v Veth) bool { return v.Bridge == "br0" })
 		a.Bridges = slices.DeleteFunc(a.Bridges, func(b Bridge) bool { return !b.Owned })
 		a.Veths = slices.DeleteFunc(a.Veths, func(v Veth) bool { return v.Bridge == "br0" })
-		full, err := after(t, h, step(nil, a), step(nil, b))
+		full, err := after(t, h, b, step(nil, a), step(nil, b))
 		if err != nil {
 			rt.Fatal(err)
 		}
-		delta, err := after(t, h, step(nil, a), step(&a, b))
+		delta, err := after(t, h, b, step(nil, a), step(&a, b))
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -176,12 +177,12 @@ func TestInterruptedDump(t *testing.T) {
 				return
 			default:
 				other := bridge(9)
-				if err := makeBridge(other); err != nil {
+				if err := (kernel{}).makeBridge(other); err != nil {
 					t.Error(err)
 				}
-				l, err := getLink(other.Name, 0)
+				l, err := kernel{}.getLink(other.Name, 0)
 				if err == nil {
-					err = deleteLink(l.index)
+					err = kernel{}.deleteLink(l.index)
 				}
 				if err != nil {
 					t.Error(err)

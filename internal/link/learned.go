@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -13,11 +14,12 @@ import (
 // Learned returns the names of links that the kernel has given a default route or an
 // address as a router on them advertised (RFC 4861, RFC 4862), sorted.
 func (a *Applier) Learned() ([]string, error) {
-	learned, err := learnedRoutes()
+	k := a.kernel()
+	learned, err := k.learnedRoutes()
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := dumpAddresses()
+	addresses, err := k.dumpAddresses(0)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +31,7 @@ func (a *Applier) Learned() ([]string, error) {
 	if len(learned) == 0 {
 		return nil, nil
 	}
-	links, err := dumpLinks()
+	links, err := k.dumpLinks()
 	if err != nil {
 		return nil, err
 	}
@@ -42,9 +44,39 @@ func (a *Applier) Learned() ([]string, error) {
 	return slices.Sorted(maps.Keys(names)), nil
 }
 
+// forwarding is the setting with which a host forwards IPv6 (ip-sysctl.rst).
+const forwarding = "net/ipv6/conf/all/forwarding"
+
+// BeforeSetting is to be called before a setting of the whole host is given a value. It
+// warns when IPv6 forwarding is turned on and the host is about to lose what routers have
+// told it: a host that forwards ignores them, unless accept_ra is 2 (ip-sysctl.rst), and
+// drops the default routes that it has from them. Whether it should go on listening to
+// them is the administrator's to say.
+func (a *Applier) BeforeSetting(path, want string) {
+	if path != forwarding || want != "1" || a.Settings == nil || a.Warn == nil {
+		return
+	}
+	links, err := a.Learned()
+	if err != nil {
+		a.Warn("IPv6 forwarding is being turned on, and where the host has its routes from can't be told: %v", err)
+		return
+	}
+	var losing, remedy []string
+	for _, link := range links {
+		if value, err := a.Settings.Get(conf(link, "accept_ra")); err == nil && value == "1" {
+			losing = append(losing, link)
+			remedy = append(remedy, conf(link, "accept_ra")+"=2")
+		}
+	}
+	if len(losing) > 0 {
+		a.Warn("IPv6 forwarding is being turned on, with which the kernel ignores router advertisements: the host loses the IPv6 default route or address that it has from them on %s; keep them with `sysctl -w %s`",
+			strings.Join(losing, ", "), strings.Join(remedy, " "))
+	}
+}
+
 // learnedRoutes returns the links of default routes that were advertised, by index.
-func learnedRoutes() (map[int]bool, error) {
-	msgs, err := dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6}})
+func (k kernel) learnedRoutes() (map[int]bool, error) {
+	msgs, err := k.dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6}})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}

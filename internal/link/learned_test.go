@@ -20,7 +20,7 @@ func advertise(t *testing.T, router *nettest.Host, link string) {
 	message = append(message, 3, 4, 64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x0e, 0x10, 0, 0, 0, 0,
 		0x20, 0x01, 0x0d, 0xb8, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) // prefix, for addresses, for 3600 s
 	router.In(func() {
-		l, err := getLink(link, 0)
+		l, err := kernel{}.getLink(link, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

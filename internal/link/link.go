@@ -5,11 +5,12 @@
 // that they are found again without any record.
 //
 // Be aware: a link without that alias is never changed or deleted, save that a bridge
-// that was there before is brought up and gets the address in Bridge.V4 and V6, which are
-// taken off it again. An address left on such a bridge by a process that died can't be
-// told from its owner's, and stays. An alias is given right after a link is made: in
-// between, a MAC that only mybr's record has says whose the link is. The container's
-// end of a veth pair belongs to Docker from Join on: it is not looked at here.
+// that was there before is brought up and gets the addresses and settings of its Bridge.
+// The addresses are taken off it again; settings stay. An address left on such a bridge by
+// a process that died can't be told from its owner's, and stays. An alias is given right
+// after a link is made: in between, a MAC that only mybr's record has says whose the link
+// is. The container's end of a veth pair belongs to Docker from Join on: it is not looked
+// at here.
 package link
 
 import (
@@ -30,8 +31,12 @@ type Bridge struct {
 	Owned  bool         // made and deleted here; otherwise it must be there
 	Alias  string       // of an owned bridge
 	MAC    model.MAC    // of an owned bridge
-	MTU    int          // of an owned bridge; 0: the kernel's default
+	MTU    int          // of an owned bridge, in bytes; 0: the kernel's default
 	V4, V6 netip.Prefix // addresses, added here and removed here; zero: none
+
+	// AcceptRA and DisableIPv6 are the values of net/ipv6/conf/NAME/accept_ra and
+	// …/disable_ipv6 (ip-sysctl.rst); "" leaves a setting as it is.
+	AcceptRA, DisableIPv6 string
 }
 
 // Veth is one veth pair, its host end up and a port of Bridge.
@@ -40,19 +45,41 @@ type Veth struct {
 	Bridge     string
 	Alias      string     // of the host end
 	MAC        model.MAC  // of the peer
-	V4, V6     netip.Addr // of the container: who knows one by another MAC is told when the pair is made; zero: none
-	MTU        int        // of both ends; 0: the kernel's default
+	V4, V6     netip.Addr // of the container; zero: none
+	Announce   bool       // V4 and V6 are announced on the bridge when the pair is made
+	MTU        int        // of both ends, in bytes; 0: the kernel's default
 	Hairpin    bool       // bridge port flag: frames may leave by the port they came in (own published port, with br_netfilter)
 	Isolated   bool       // bridge port flag: no frames to or from other isolated ports
 	Joined     bool       // Docker has the peer: a pair that is gone is not made again
+
+	DisableIPv6 string // the value of net/ipv6/conf/HOST/disable_ipv6; "" leaves it as it is
 }
 
-// Error is one link that could not be made to match. Apply joins one for each.
-type Error struct {
-	Link string // the name of the bridge or of the veth's host end
-	Err  error
+// Subjects returns every link of the set by its name, as a comparable Bridge or Veth: the
+// subjects of this package's plans.
+func (s Set) Subjects() map[string]any {
+	m := make(map[string]any, len(s.Bridges)+len(s.Veths))
+	for _, b := range s.Bridges {
+		m[b.Name] = b
+	}
+	for _, v := range s.Veths {
+		m[v.Host] = v
+	}
+	return m
 }
 
-func (e *Error) Error() string { return e.Err.Error() }
-
-func (e *Error) Unwrap() error { return e.Err }
+// Only returns the part of the set whose links' names keep accepts, in the same order.
+func (s Set) Only(keep func(subject string) bool) Set {
+	var part Set
+	for _, b := range s.Bridges {
+		if keep(b.Name) {
+			part.Bridges = append(part.Bridges, b)
+		}
+	}
+	for _, v := range s.Veths {
+		if keep(v.Host) {
+			part.Veths = append(part.Veths, v)
+		}
+	}
+	return part
+}

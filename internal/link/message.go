@@ -3,6 +3,7 @@ package link
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
@@ -37,6 +38,27 @@ type change struct {
 // empty reports whether nothing is to be altered.
 func (c change) empty() bool { return c == change{} }
 
+// words says what the change alters of a link, save the bridge that it is put into. The
+// alias of a link that is being made (index 0) goes without saying.
+func (c change) words(l found) (all []string) {
+	if c.name != "" {
+		all = append(all, "name "+l.name+" -> "+c.name)
+	}
+	if c.alias != "" && l.index != 0 {
+		all = append(all, fmt.Sprintf("alias %q -> %q", l.alias, c.alias))
+	}
+	if !c.mac.IsZero() {
+		all = append(all, fmt.Sprintf("MAC %s -> %s", l.mac, c.mac))
+	}
+	if c.mtu != 0 {
+		all = append(all, fmt.Sprintf("MTU %d -> %d", l.mtu, c.mtu))
+	}
+	if c.up {
+		all = append(all, "bring up")
+	}
+	return all
+}
+
 // attributes adds the change to a message, behind its header.
 func (c change) attributes(req *nl.NetlinkRequest) {
 	if c.name != "" {
@@ -67,20 +89,20 @@ func (c change) header(index int) *nl.IfInfomsg {
 }
 
 // setLink alters the link with an index, in one message.
-func setLink(index int, c change) error {
+func (k kernel) setLink(index int, c change) error {
 	if c.empty() {
 		return nil
 	}
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
 	req.AddData(c.header(index))
 	c.attributes(req)
-	return execute(req)
+	return k.execute(req)
 }
 
 // makeBridge makes a bridge, down. The MAC belongs into this message: an address that
 // is set keeps the bridge from taking over those of its ports. The MTU does not: only
 // one that is changed later keeps the bridge from following the MTU of its ports.
-func makeBridge(b Bridge) error {
+func (k kernel) makeBridge(b Bridge) error {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	c := change{name: b.Name, mac: b.MAC}
 	req.AddData(c.header(0))
@@ -88,13 +110,13 @@ func makeBridge(b Bridge) error {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, []byte(kindBridge))
 	req.AddData(info)
-	return execute(req)
+	return k.execute(req)
 }
 
 // makeVeth makes a pair with its host end a port of the bridge, and up, in one message.
 // The kernel takes neither alias nor port flags for a link that it is making: the
 // second message is setPort.
-func makeVeth(v Veth, bridge int) error {
+func (k kernel) makeVeth(v Veth, bridge int) error {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	c := change{name: v.Host, mac: v.hostMAC(), mtu: v.MTU, master: bridge, up: true}
 	req.AddData(c.header(0))
@@ -112,13 +134,13 @@ func makeVeth(v Veth, bridge int) error {
 		peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(v.MTU)))
 	}
 	req.AddData(info)
-	return execute(req)
+	return k.execute(req)
 }
 
 // setPort gives a pair's host end its alias and bridge port flags. The kernel reads the
 // flags (IFLA_INFO_SLAVE_DATA) before it looks at the rest of a message, so the link
 // must be a port already.
-func setPort(v Veth) error {
+func (k kernel) setPort(v Veth) error {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
 	c := change{name: v.Host, alias: v.Alias}
 	req.AddData(c.header(0))
@@ -129,14 +151,14 @@ func setPort(v Veth) error {
 	port.AddRtAttr(nl.IFLA_BRPORT_MODE, onOff(v.Hairpin))
 	port.AddRtAttr(nl.IFLA_BRPORT_ISOLATED, onOff(v.Isolated))
 	req.AddData(info)
-	return execute(req)
+	return k.execute(req)
 }
 
 // deleteLink deletes a link, and with a veth its other end. One that is gone is fine.
-func deleteLink(index int) error {
+func (k kernel) deleteLink(index int) error {
 	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
 	req.AddData(change{}.header(index))
-	if err := execute(req); err != nil && !errors.Is(err, unix.ENODEV) {
+	if err := k.execute(req); err != nil && !errors.Is(err, unix.ENODEV) {
 		return err
 	}
 	return nil
@@ -146,7 +168,7 @@ func deleteLink(index int) error {
 // Whether somebody else on the link has an IPv6 address is not found out first (RFC 4862,
 // section 5.4): for a second nothing could be bound to it, and on a bridge without ports,
 // which has no carrier, for ever.
-func addAddress(index int, p netip.Prefix) error {
+func (k kernel) addAddress(index int, p netip.Prefix) error {
 	flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL | unix.NLM_F_ACK
 	if p.Addr().Is6() {
 		flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE | unix.NLM_F_ACK // one of the kernel's is there
@@ -156,17 +178,17 @@ func addAddress(index int, p netip.Prefix) error {
 	if p.Addr().Is4() && p.Bits() < 31 { // RFC 3021: /31 and /32 have no broadcast address
 		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(p)))
 	}
-	if err := execute(req); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := k.execute(req); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	return nil
 }
 
 // deleteAddress takes an address off a link. One that is gone is fine.
-func deleteAddress(index int, p netip.Prefix) error {
+func (k kernel) deleteAddress(index int, p netip.Prefix) error {
 	req := nl.NewNetlinkRequest(unix.RTM_DELADDR, unix.NLM_F_ACK)
 	nameAddress(req, index, p)
-	if err := execute(req); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
+	if err := k.execute(req); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
 		return err
 	}
 	return nil
@@ -205,11 +227,4 @@ func onOff(on bool) []byte {
 		return nl.Uint8Attr(1)
 	}
 	return nl.Uint8Attr(0)
-}
-
-// execute sends a request on a socket of its own, in the namespace of the calling
-// thread, and waits for the kernel's answer.
-func execute(req *nl.NetlinkRequest) error {
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	return err
 }

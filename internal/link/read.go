@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
@@ -16,10 +17,6 @@ import (
 
 // ifaProto is IFA_PROTO of linux/if_addr.h, where an address has come from.
 const ifaProto = 11
-
-// dumpTries is how often an interrupted dump is asked for again. Each try takes about
-// a millisecond for a thousand links, so that only unceasing changes use them all up.
-const dumpTries = 50
 
 // found is one link as the kernel has it.
 type found struct {
@@ -40,11 +37,12 @@ type address struct {
 
 // Links returns every link of the namespace with its addresses, by index.
 func (a *Applier) Links() ([]model.Link, error) {
-	all, err := dumpLinks()
+	k := a.kernel()
+	all, err := k.dumpLinks()
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := dumpAddresses()
+	addresses, err := k.dumpAddresses(0)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +60,9 @@ func (a *Applier) Links() ([]model.Link, error) {
 // Routes returns where unicast routes of all tables lead and the subnets of all
 // addresses, of both families, sorted, each once. Default routes are left out.
 func (a *Applier) Routes() ([]netip.Prefix, error) {
+	k := a.kernel()
 	var routes []netip.Prefix
-	msgs, err := dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, &nl.RtMsg{})
+	msgs, err := k.dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, &nl.RtMsg{})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
@@ -76,7 +75,7 @@ func (a *Applier) Routes() ([]netip.Prefix, error) {
 			routes = append(routes, r.Masked())
 		}
 	}
-	addresses, err := dumpAddresses()
+	addresses, err := k.dumpAddresses(0)
 	if err != nil {
 		return nil, err
 	}
@@ -94,30 +93,8 @@ func (a *Applier) Routes() ([]netip.Prefix, error) {
 	return slices.Compact(routes), nil
 }
 
-// dump asks for every object of a sort and returns the messages of the answer.
-//
-// The kernel sends a dump in several parts, and when something changes between two of
-// them it says so (NLM_F_DUMP_INTR, which the library turns into ErrDumpInterrupted):
-// an object may then be missing or doubled. Hosts that start and stop containers see
-// this daily, and the only remedy is to ask again.
-func dump(ask int, answer uint16, header nl.NetlinkRequestData) ([][]byte, error) {
-	var err error
-	for range dumpTries {
-		req := nl.NewNetlinkRequest(ask, unix.NLM_F_DUMP)
-		req.AddData(header)
-		var msgs [][]byte
-		if msgs, err = req.Execute(unix.NETLINK_ROUTE, answer); err == nil {
-			return msgs, nil
-		}
-		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
-			return nil, err
-		}
-	}
-	return nil, fmt.Errorf("interrupted %d times by changes: %w", dumpTries, err)
-}
-
-func dumpLinks() ([]found, error) {
-	msgs, err := dump(unix.RTM_GETLINK, unix.RTM_NEWLINK, nl.NewIfInfomsg(unix.AF_UNSPEC))
+func (k kernel) dumpLinks() ([]found, error) {
+	msgs, err := k.dump(unix.RTM_GETLINK, unix.RTM_NEWLINK, nl.NewIfInfomsg(unix.AF_UNSPEC))
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -132,9 +109,11 @@ func dumpLinks() ([]found, error) {
 	return links, nil
 }
 
-// dumpAddresses returns the addresses by link index.
-func dumpAddresses() (map[int][]address, error) {
-	msgs, err := dump(unix.RTM_GETADDR, unix.RTM_NEWADDR, nl.NewIfAddrmsg(unix.AF_UNSPEC))
+// dumpAddresses returns the addresses by link index: those of one link, or of all with 0.
+func (k kernel) dumpAddresses(index int) (map[int][]address, error) {
+	header := nl.NewIfAddrmsg(unix.AF_UNSPEC)
+	header.Index = uint32(index)
+	msgs, err := k.dump(unix.RTM_GETADDR, unix.RTM_NEWADDR, header)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -153,7 +132,7 @@ func dumpAddresses() (map[int][]address, error) {
 
 // getLink reads one link by its name, or by its index where that is not 0. No such
 // link is ErrNotFound.
-func getLink(name string, index int) (found, error) {
+func (k kernel) getLink(name string, index int) (found, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_ACK)
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index = int32(index)
@@ -161,7 +140,7 @@ func getLink(name string, index int) (found, error) {
 	if index == 0 {
 		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	}
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	msgs, err := k.ask(req, unix.RTM_NEWLINK)
 	switch {
 	case errors.Is(err, unix.ENODEV):
 		return found{}, fmt.Errorf("link %s: %w", name, model.ErrNotFound)
@@ -171,6 +150,22 @@ func getLink(name string, index int) (found, error) {
 		return found{}, fmt.Errorf("read link %s: %d answers", name, len(msgs))
 	}
 	return parseLink(msgs[0])
+}
+
+// ours reports whether mybr made the link: by its alias, which nobody else gives to a
+// link of that kind.
+func (l found) ours() bool {
+	return l.kind == kindBridge && strings.HasPrefix(l.alias, model.AliasNetwork) ||
+		l.kind == kindVeth && strings.HasPrefix(l.alias, model.AliasEndpoint)
+}
+
+// foreign is the error for a wanted name that a link of somebody else has.
+func (l found) foreign() error {
+	kind := l.kind
+	if kind == "" {
+		kind = "hardware"
+	}
+	return fmt.Errorf("link %s is there already and is not mybr's (kind %s, alias %q): %w", l.name, kind, l.alias, model.ErrConflict)
 }
 
 // parseLink reads an RTM_NEWLINK message; rtnetlink(7) and linux/if_link.h have the fields.

@@ -10,110 +10,162 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// veth makes one pair what v says; had is what it was known to be, or zero.
-func (p *pass) veth(v, had Veth) error {
-	if err := p.matchVeth(v, had); err != nil {
-		return fmt.Errorf("veth %s: %w", v.Host, err)
-	}
-	return nil
+// veth plans what makes one pair what v says; had is what it was known to be, or zero.
+func (p *planner) veth(v, had Veth) {
+	w := work{subject: v.Host}
+	p.add("veth", w, p.matchVeth(&w, v, had), v.Bridge)
 }
 
 // matchVeth mends a pair that is there, and makes one that is not: where nothing is
 // known of it, without asking first, in two messages.
-func (p *pass) matchVeth(v, had Veth) error {
-	bridge, err := p.port(v.Bridge)
-	if err != nil {
-		return err
+func (p *planner) matchVeth(w *work, v, had Veth) error {
+	switch _, wanted := p.bridges[v.Bridge]; {
+	case !p.broken[v.Bridge]:
+	case wanted:
+		return fmt.Errorf("bridge %s could not be made to match", v.Bridge)
+	default:
+		return fmt.Errorf("bridge %s: %w", v.Bridge, model.ErrNotFound)
 	}
-	l, known := p.links[v.Host]
-	if !known && had.Host == "" && !v.Joined {
-		if err := p.newVeth(v, bridge); !errors.Is(err, unix.EEXIST) {
-			return err
-		}
+	if p.links == nil && had.Host == "" && !v.Joined {
+		return p.newVeth(w, v)
 	}
-	if !known {
-		l, err = getLink(v.Host, 0)
-	}
+	l, there, err := p.find(v.Host)
 	switch {
-	case err == nil:
-		return p.mendVeth(l, v, bridge)
-	case !errors.Is(err, model.ErrNotFound):
+	case err != nil:
 		return err
+	case there:
+		return p.mendVeth(w, l, v)
 	case v.Joined:
 		return nil // Docker has lost it with the container
 	}
-	if err := p.newVeth(v, bridge); !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	return fmt.Errorf("the name of its peer, %s, is taken: %w", v.Peer, model.ErrConflict)
+	return p.newVeth(w, v)
 }
 
-// newVeth makes a pair and tells who may know its address by another MAC. What fails
-// half-way is found again by its peer's MAC.
-func (p *pass) newVeth(v Veth, bridge int) error {
-	err := makeVeth(v, bridge)
-	if errors.Is(err, unix.EXFULL) {
-		return fmt.Errorf("bridge %s has all the ports that the kernel allows (1023): %w", v.Bridge, err)
+// newVeth plans to make a pair. What fails half-way is found again by its peer's MAC.
+func (p *planner) newVeth(w *work, v Veth) error {
+	w.renews = true
+	again := false
+	w.do(func() error {
+		err := p.makeVeth(v, p.indexes[v.Bridge])
+		switch {
+		case errors.Is(err, unix.EEXIST):
+			again = true
+			return p.mendNow(v)
+		case errors.Is(err, unix.EXFULL):
+			return fmt.Errorf("bridge %s has all the ports that the kernel allows (1023): %w", v.Bridge, err)
+		case err != nil:
+			return fmt.Errorf("make it: %w", err)
+		}
+		return p.setAliasAndFlags(v)
+	}, "make pair in bridge "+v.Bridge)
+	if err := p.settings(w, found{name: v.Host}, v.settings()); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("make it: %w", err)
-	}
-	if err := setPort(v); err != nil {
-		return fmt.Errorf("set alias and bridge port flags: %w", err)
-	}
-	if err := announce(v, bridge); err != nil && p.warn != nil { // neighbours find out by themselves, later
-		p.warn("veth %s: announce its addresses at %s: %v", v.Host, v.MAC, err)
+	if v.Announce {
+		w.do(func() error {
+			if !again {
+				p.announce(v)
+			}
+			return nil
+		})
 	}
 	return nil
 }
 
-// mendVeth makes a pair that was found match. One of another endpoint, which is gone,
-// is replaced.
-func (p *pass) mendVeth(l found, v Veth, bridge int) error {
-	peer, err := peerOf(l)
+// mendNow is for a pair that turns out to be there when it is made.
+func (p *planner) mendNow(v Veth) error {
+	l, err := p.getLink(v.Host, 0)
+	if errors.Is(err, model.ErrNotFound) {
+		return fmt.Errorf("the name of its peer, %s, is taken: %w", v.Peer, model.ErrConflict)
+	}
+	w := work{subject: v.Host}
+	if err == nil {
+		err = p.mendVeth(&w, l, v)
+	}
+	if err != nil {
+		return err
+	}
+	return w.run()
+}
+
+// setAliasAndFlags gives the host end its alias and bridge port flags.
+func (p *planner) setAliasAndFlags(v Veth) error {
+	if err := p.setPort(v); err != nil {
+		return fmt.Errorf("set alias and bridge port flags: %w", err)
+	}
+	return nil
+}
+
+// mendVeth plans what makes a pair match that was found. One of another endpoint, which
+// is gone, is replaced.
+func (p *planner) mendVeth(w *work, l found, v Veth) error {
+	peer, err := p.peerOf(l)
 	if err != nil {
 		return err
 	}
 	switch {
 	case v.made(l, peer):
 	case l.ours():
-		if err := deleteLink(l.index); err != nil {
-			return fmt.Errorf("delete that of %s: %w", strings.TrimPrefix(l.alias, model.AliasPrefix), err)
-		}
+		other := strings.TrimPrefix(l.alias, model.AliasPrefix)
+		w.do(func() error {
+			if err := p.deleteLink(l.index); err != nil {
+				return fmt.Errorf("delete that of %s: %w", other, err)
+			}
+			return nil
+		}, "delete that of "+other)
 		if v.Joined {
 			return nil // its own is gone, and is not made again
 		}
-		return p.newVeth(v, bridge)
+		return p.newVeth(w, v)
 	default:
 		return l.foreign()
 	}
 	if peer.index != 0 && !v.Joined {
-		if err := mendPeer(peer, v); err != nil {
-			return err
-		}
+		p.mendPeer(w, peer, v)
 	}
+	p.mendPort(w, l, v)
+	return p.settings(w, l, v.settings())
+}
+
+// mendPort plans what makes the host end match.
+func (p *planner) mendPort(w *work, l found, v Veth) {
 	set := change{up: !l.up}
 	if mac := v.hostMAC(); l.mac != mac {
 		set.mac = mac
 	}
-	if l.master != bridge {
-		set.master = bridge
-	}
 	if v.mtu() != l.mtu {
 		set.mtu = v.mtu()
 	}
-	if err := setLink(l.index, set); err != nil {
-		return fmt.Errorf("set bridge %s, MAC %s, MTU %d, up: %w", v.Bridge, v.hostMAC(), v.mtu(), err)
-	}
-	if set.master != 0 {
+	words := set.words(l)
+	moved := p.renewed[v.Bridge] || l.master != p.indexes[v.Bridge]
+	if moved {
+		words = append([]string{"put into bridge " + v.Bridge}, words...)
 		l.hairpin, l.isolated = false, false // a new port has the kernel's defaults
 	}
-	if l.alias != v.Alias || l.hairpin != v.Hairpin || l.isolated != v.Isolated {
-		if err := setPort(v); err != nil {
-			return fmt.Errorf("set alias and bridge port flags: %w", err)
-		}
+	if len(words) > 0 {
+		w.do(func() error {
+			if moved {
+				set.master = p.indexes[v.Bridge]
+			}
+			if err := p.setLink(l.index, set); err != nil {
+				return fmt.Errorf("set bridge %s, MAC %s, MTU %d, up: %w", v.Bridge, v.hostMAC(), v.mtu(), err)
+			}
+			return nil
+		}, words...)
 	}
-	return nil
+	words = nil
+	if l.alias != v.Alias {
+		words = append(words, fmt.Sprintf("alias %q -> %q", l.alias, v.Alias))
+	}
+	if l.hairpin != v.Hairpin {
+		words = append(words, fmt.Sprintf("bridge port flag hairpin: %t -> %t", l.hairpin, v.Hairpin))
+	}
+	if l.isolated != v.Isolated {
+		words = append(words, fmt.Sprintf("bridge port flag isolated: %t -> %t", l.isolated, v.Isolated))
+	}
+	if len(words) > 0 {
+		w.do(func() error { return p.setAliasAndFlags(v) }, words...)
+	}
 }
 
 // made reports whether mybr made the pair that was found for this endpoint: one with
@@ -148,19 +200,22 @@ func (v Veth) mtu() int {
 }
 
 // peerOf reads the other end of a pair; zero if it is in another namespace.
-func peerOf(l found) (found, error) {
+func (p *planner) peerOf(l found) (found, error) {
 	if l.peer == 0 {
 		return found{}, nil
 	}
-	peer, err := getLink(l.name+"'s peer", l.peer)
+	if p.byIndex != nil {
+		return p.byIndex[l.peer], nil
+	}
+	peer, err := p.getLink(l.name+"'s peer", l.peer)
 	if errors.Is(err, model.ErrNotFound) {
 		return found{}, nil // Docker has just taken it
 	}
 	return peer, err
 }
 
-// mendPeer makes the container's end match while it is here.
-func mendPeer(peer found, v Veth) error {
+// mendPeer plans what makes the container's end match while it is here.
+func (p *planner) mendPeer(w *work, peer found, v Veth) {
 	var set change
 	if peer.mac != v.MAC {
 		set.mac = v.MAC
@@ -171,24 +226,33 @@ func mendPeer(peer found, v Veth) error {
 	if peer.name != v.Peer {
 		set.name = v.Peer
 	}
-	if err := setLink(peer.index, set); err != nil {
-		return fmt.Errorf("set name %s, MAC %s, MTU %d of its peer: %w", v.Peer, v.MAC, v.mtu(), err)
+	if set.empty() {
+		return
 	}
-	return nil
+	words := set.words(peer)
+	for i := range words {
+		words[i] = "peer's " + words[i]
+	}
+	w.do(func() error {
+		err := p.setLink(peer.index, set)
+		if err != nil && !errors.Is(err, unix.ENODEV) { // Docker has just taken it
+			return fmt.Errorf("set name %s, MAC %s, MTU %d of its peer: %w", v.Peer, v.MAC, v.mtu(), err)
+		}
+		return nil
+	}, words...)
 }
 
-// dropVeth deletes a pair that mybr made.
-func (p *pass) dropVeth(had Veth) error {
-	l, ok, err := p.find(had.Host)
-	if err != nil || !ok {
-		return err
+// dropVeth plans to delete a pair that mybr made.
+func (p *planner) dropVeth(had Veth) {
+	p.forgetSettings(had.settings())
+	w := work{subject: had.Host}
+	l, there, err := p.find(had.Host)
+	var peer found
+	if err == nil && there && !l.ours() {
+		peer, err = p.peerOf(l)
 	}
-	peer, err := peerOf(l)
-	if err == nil && (l.ours() || had.made(l, peer)) {
-		err = deleteLink(l.index)
+	if err == nil && there && (l.ours() || had.made(l, peer)) {
+		w.do(func() error { return p.deleteLink(l.index) }, "delete pair")
 	}
-	if err != nil {
-		return fmt.Errorf("veth %s: delete: %w", had.Host, err)
-	}
-	return nil
+	p.add("veth", w, err)
 }

@@ -284,7 +284,7 @@ func TestLinksMadeAnewAreBlockedAnew(t *testing.T) {
 		if err := h.r.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := h.took(), "links delta, sysctls delta"; got != want {
+		if got, want := h.took(), "links delta"; got != want {
 			t.Errorf("a link that is new: %s, want %s", got, want)
 		}
 		h.links.plan = plan.Plan{{Subject: "br-a", Renews: true, Do: done}}
@@ -292,7 +292,7 @@ func TestLinksMadeAnewAreBlockedAnew(t *testing.T) {
 		if err := h.r.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := h.took(), "links delta, sysctls delta, ports full"; got != want {
+		if got, want := h.took(), "links delta, ports full"; got != want {
 			t.Errorf("a link that was known: %s, want %s", got, want)
 		}
 	})

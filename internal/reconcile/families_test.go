@@ -9,9 +9,7 @@ import (
 
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/hostport"
-	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/sysctl"
 )
 
 var (
@@ -49,8 +47,9 @@ func TestRenderBothFamilies(t *testing.T) {
 	}
 	want.Links.Bridges[0].V6 = netip.MustParsePrefix("fd00:18::1/64")
 	want.Links.Veths[0].V6 = netip.MustParseAddr("fd00:18::2")
-	for path, value := range map[string]string{"br-4f2a1b3c4d5e/disable_ipv6": "0", "all/forwarding": "1", "default/forwarding": "1"} {
-		want.Sysctls["net/ipv6/conf/"+path] = value
+	want.Links.Bridges[0].DisableIPv6 = "0"
+	for _, path := range []string{"all/forwarding", "default/forwarding"} {
+		want.Sysctls["net/ipv6/conf/"+path] = "1"
 	}
 	want.Ports.Bindings = nil
 	want.Flows.Bindings = []model.PortBinding{tcp, tcp6, across, udp}
@@ -67,7 +66,7 @@ func TestRenderBothFamilies(t *testing.T) {
 // the containers still have of it leads nowhere.
 func TestRenderWithoutIPv6(t *testing.T) {
 	want := Render(snapshot(), Options{})
-	want.Sysctls["net/ipv6/conf/br-4f2a1b3c4d5e/disable_ipv6"] = "1"
+	want.Links.Bridges[0].DisableIPv6 = "1"
 	s := dual()
 	if got := Render(s, Options{NoIPv6: true}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -193,15 +192,10 @@ func TestRenderBridgeSettings(t *testing.T) {
 	} {
 		s := dual()
 		c.change(&s.Networks[0])
-		set := Render(s, Options{}).Sysctls
-		conf := "net/ipv6/conf/br-4f2a1b3c4d5e/"
-		if got := set[conf+"disable_ipv6"] + " " + set[conf+"accept_ra"]; got != c.want {
+		b := Render(s, Options{}).Links.Bridges[0]
+		if got := b.DisableIPv6 + " " + b.AcceptRA; got != c.want {
 			t.Errorf("%s: have %q, want %q", c.name, got, c.want)
 		}
-	}
-	want := sysctl.Set{"net/ipv6/conf/br0/disable_ipv6": "0"}
-	if got := BridgeSettings(link.Bridge{Name: "br0", V6: netip.MustParsePrefix("fd00::1/64")}); !reflect.DeepEqual(got, want) {
-		t.Errorf("%v", got)
 	}
 }
 

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -54,7 +53,6 @@ func Render(s model.Snapshot, o Options) Host {
 		networks[n.ID] = n
 		h.Links.Bridges = append(h.Links.Bridges, renderBridge(n))
 		h.Firewall.Networks = append(h.Firewall.Networks, renderPolicy(n, o))
-		renderSysctls(h.Sysctls, n)
 		h.Firewalld.Interfaces = append(h.Firewalld.Interfaces, n.Bridge)
 		h.Firewalld.Forward = h.Firewalld.Forward || entered(n, o)
 		if n.Internal {
@@ -67,7 +65,7 @@ func Render(s model.Snapshot, o Options) Host {
 			continue
 		}
 		h.Links.Veths = append(h.Links.Veths, renderVeth(n, e))
-		renderEndpointSysctls(h.Sysctls, n, e, o)
+		renderForwarding(h.Sysctls, n, e, o)
 		h.Firewall.Openings = append(h.Firewall.Openings, openings(n, e, o)...)
 		for _, b := range e.Ports {
 			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b})
@@ -140,6 +138,12 @@ func withoutIPv6(e model.Endpoint) model.Endpoint {
 	return e
 }
 
+// renderBridge makes a bridge that takes no router advertisements, which any container
+// could send (CVE-2020-13401); one that speaks IPv6 where it has an address, whatever the
+// host's default; and one that doesn't where it must not: on an internal network without
+// IPv6, a container that gives itself an address would get out by the ports that the
+// process relays from IPv6, and that of an isolated one would have the host for a
+// neighbour.
 func renderBridge(n model.Network) link.Bridge {
 	b := link.Bridge{Name: n.Bridge, Owned: n.Owned}
 	if !n.V4.AddressKept {
@@ -148,7 +152,14 @@ func renderBridge(n model.Network) link.Bridge {
 	if !n.V6.AddressKept {
 		b.V6 = n.V6.Address
 	}
+	if b.V6.IsValid() {
+		b.DisableIPv6 = "0"
+	}
 	if n.Owned {
+		b.AcceptRA = "0"
+		if n.V6.Mode == model.ModeIsolated || n.Internal && !n.V6.Prefix.IsValid() {
+			b.DisableIPv6 = "1"
+		}
 		b.Alias, b.MAC, b.MTU = model.AliasNetwork+n.ID, n.BridgeMAC, n.MTU
 	}
 	return b
@@ -167,6 +178,10 @@ func renderVeth(n model.Network, e model.Endpoint) link.Veth {
 		Hairpin:  n.ICC,
 		Isolated: !n.ICC,
 		Joined:   e.Sandbox != "",
+		Announce: !n.NoAnnounce,
+		// A bridge port needs no address, not even a link-local one: addresses live on
+		// the bridge.
+		DisableIPv6: "1",
 	}
 }
 
@@ -179,44 +194,13 @@ func translated(n model.Network, b model.PortBinding) bool {
 	return !n.Internal && !host.IsLoopback() && host.Is4() == b.Container.Addr().Is4()
 }
 
-// renderSysctls adds what the network needs: a bridge that takes no router
-// advertisements, which any container could send (CVE-2020-13401); one that speaks IPv6
-// where it has an address, whatever the host's default; and one that doesn't where it
-// must not: for an internal network without IPv6, a container that gives itself an
-// address would get out by the ports that the process carries from IPv6, and that of an
-// isolated one would have the host for a neighbour.
-func renderSysctls(set sysctl.Set, n model.Network) {
-	maps.Copy(set, BridgeSettings(renderBridge(n)))
-	if n.Owned && (n.V6.Mode == model.ModeIsolated || n.Internal && !n.V6.Prefix.IsValid()) {
-		set[conf(n.Bridge)+"disable_ipv6"] = "1"
-	}
-}
-
-// BridgeSettings is what a bridge needs of this before it comes up, or gets an IPv6
-// address.
-func BridgeSettings(b link.Bridge) sysctl.Set {
-	set := sysctl.Set{}
-	if b.V6.IsValid() {
-		set[conf(b.Name)+"disable_ipv6"] = "0"
-	}
-	if b.Owned {
-		set[conf(b.Name)+"accept_ra"] = "0"
-	}
-	return set
-}
-
-// conf is where the IPv6 settings of a link are.
-func conf(link string) string { return "net/ipv6/conf/" + link + "/" }
-
-// renderEndpointSysctls adds what an endpoint needs. A bridge port needs no address, not
-// even a link-local one: addresses live on the bridge.
+// renderForwarding adds what an endpoint needs of the host.
 //
 // Forwarding (ip_forward and conf/all/forwarding in ip-sysctl) is wanted by endpoints and
 // not by networks: after a reboot the networks are back before dockerd starts, and dockerd
 // sets the policy of FORWARD to DROP only if it is the one who turns forwarding on. Turning
 // it on earlier would make the host a router for everybody.
-func renderEndpointSysctls(set sysctl.Set, n model.Network, e model.Endpoint, o Options) {
-	set[conf(e.HostIface())+"disable_ipv6"] = "1"
+func renderForwarding(set sysctl.Set, n model.Network, e model.Endpoint, o Options) {
 	if o.KeepForwarding {
 		return
 	}
@@ -226,7 +210,7 @@ func renderEndpointSysctls(set sysctl.Set, n model.Network, e model.Endpoint, o 
 	}
 	if f.V6 {
 		set[forwarding6] = "1"
-		set[conf("default")+"forwarding"] = "1"
+		set["net/ipv6/conf/default/forwarding"] = "1"
 	}
 }
 

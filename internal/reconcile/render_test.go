@@ -63,19 +63,16 @@ func TestRender(t *testing.T) {
 		Links: link.Set{
 			Bridges: []link.Bridge{{
 				Name: "br-4f2a1b3c4d5e", Owned: true, Alias: "mybr network 4f2a1b3c4d5e6f708192a3b4c5d6e7f8",
-				MAC: model.MAC{2, 0, 0, 0, 0, 1}, MTU: 1400, V4: netip.MustParsePrefix("172.18.0.1/16"),
+				MAC: model.MAC{2, 0, 0, 0, 0, 1}, MTU: 1400, V4: netip.MustParsePrefix("172.18.0.1/16"), AcceptRA: "0",
 			}},
 			Veths: []link.Veth{{
 				Host: "veth0123456789", Peer: "veth0123456789c", Bridge: "br-4f2a1b3c4d5e",
 				Alias: "mybr endpoint 0123456789abcdef0123456789abcdef",
 				MAC:   model.MAC{2, 0, 0, 0, 0, 2}, V4: netip.MustParseAddr("172.18.0.2"), MTU: 1400, Hairpin: true, Joined: true,
+				Announce: true, DisableIPv6: "1",
 			}},
 		},
-		Sysctls: sysctl.Set{
-			"net/ipv4/ip_forward":                       "1",
-			"net/ipv6/conf/br-4f2a1b3c4d5e/accept_ra":   "0",
-			"net/ipv6/conf/veth0123456789/disable_ipv6": "1",
-		},
+		Sysctls: sysctl.Set{"net/ipv4/ip_forward": "1"},
 		Flows: conntrack.Set{
 			Bindings:  []model.PortBinding{tcp, udp},
 			Endpoints: []conntrack.Endpoint{{ID: "0123456789abcdef0123456789abcdef", V4: netip.MustParseAddr("172.18.0.2")}},
@@ -105,10 +102,10 @@ func TestRenderVariants(t *testing.T) {
 			}},
 		{"internal networks have no way out by IPv6",
 			func(n *model.Network) { n.Internal = true },
-			func(h Host) bool { return h.Sysctls["net/ipv6/conf/br-4f2a1b3c4d5e/disable_ipv6"] == "1" }},
-		{"other networks have, to ports that the process carries",
+			func(h Host) bool { return h.Links.Bridges[0].DisableIPv6 == "1" }},
+		{"other networks have, to ports that the process relays",
 			func(n *model.Network) {},
-			func(h Host) bool { return h.Sysctls["net/ipv6/conf/br-4f2a1b3c4d5e/disable_ipv6"] == "" }},
+			func(h Host) bool { return h.Links.Bridges[0].DisableIPv6 == "" }},
 		{"without icc the ports are isolated and nothing turns back by NAT",
 			func(n *model.Network) { n.ICC = false },
 			func(h Host) bool {
@@ -122,8 +119,11 @@ func TestRenderVariants(t *testing.T) {
 			func(n *model.Network) { n.Owned = false },
 			func(h Host) bool {
 				b := h.Links.Bridges[0]
-				return !b.Owned && b.Alias == "" && b.MAC.IsZero() && b.MTU == 0 && b.V4.IsValid() && len(h.Sysctls) == 2
+				return !b.Owned && b.Alias == "" && b.MAC.IsZero() && b.MTU == 0 && b.V4.IsValid() && b.AcceptRA == ""
 			}},
+		{"a network that says so has its new addresses not announced",
+			func(n *model.Network) { n.NoAnnounce = true },
+			func(h Host) bool { return !h.Links.Veths[0].Announce }},
 		{"an address that was there is nobody's to remove",
 			func(n *model.Network) { n.Owned, n.V4.AddressKept = false, true },
 			func(h Host) bool { return !h.Links.Bridges[0].V4.IsValid() && h.Firewall.Networks[0].V4.Hairpin }},

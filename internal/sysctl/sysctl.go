@@ -1,4 +1,6 @@
-// Package sysctl holds kernel settings at the values that mybr needs.
+// Package sysctl holds kernel settings at the values that mybr needs: those of the whole
+// host, such as forwarding. Settings of single links belong to package link, which reads
+// and writes them by Get and Set.
 //
 // Be aware: settings are only ever written, never put back: other programs may
 // have come to rely on them.
@@ -15,12 +17,37 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/plan"
 )
 
 // Set maps a path below /proc/sys, such as "net/ipv4/ip_forward", to its value.
 // Paths are separated by slashes and not, as sysctl(8) also has it, by dots: an
 // interface's name may contain dots, but never a slash.
 type Set map[string]string
+
+// Subjects returns the values by path. A path is not the name of a link: the errors of
+// these settings concern everybody, and the steps of a plan have no subject.
+func (s Set) Subjects() map[string]any {
+	m := make(map[string]any, len(s))
+	for path, value := range s {
+		m[path] = value
+	}
+	return m
+}
+
+// Only returns the part of the set whose paths keep accepts.
+func (s Set) Only(keep func(subject string) bool) Set {
+	part := Set{}
+	for path, value := range s {
+		if keep(path) {
+			part[path] = value
+		}
+	}
+	return part
+}
 
 // defaultRoot is where the settings are; those below net are those of the calling
 // thread's network namespace (proc_sys_net(5)).
@@ -33,141 +60,136 @@ type Applier struct {
 	Root string
 	// Before is told of each value that is about to be changed, and to what. It may be nil.
 	Before func(path, want string)
-	// Info is told of each value that was changed, such as
+	// Info is told of each value of a Set that was changed, such as
 	// "net/ipv4/ip_forward: 0 -> 1". It may be nil.
 	Info func(format string, args ...any)
 }
 
-// Apply makes every setting of want have its value; those that have says are right are
-// not looked at. What has its value already is not written, so that this succeeds where
-// nothing can be written. A setting of an interface that is gone is passed over. The
-// error joins one for each setting that could not be made right.
+// Apply is Plan, and then Do.
 func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
+	p, err := a.Plan(ctx, have, want)
+	return errors.Join(err, p.Do(ctx))
+}
+
+// Plan has one step for each setting that has another value than is wanted; those that
+// have says are right are not looked at. What has its value already is not written, so
+// that this succeeds where nothing can be written. Each error is a *plan.Error of
+// everybody's, for one setting that can't be read.
+func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
+	var steps plan.Plan
 	var errs []error
 	for _, path := range inOrder(want) {
-		value := want[path]
+		value := normal(want[path])
 		if have != nil {
-			if had, ok := (*have)[path]; ok && had == value {
+			if had, ok := (*have)[path]; ok && normal(had) == value {
 				continue
 			}
 		}
-		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
+		if err := context.Cause(ctx); err != nil {
+			return nil, &plan.Error{Err: err}
 		}
-		if err := a.set(path, value); err != nil {
-			errs = append(errs, err)
+		now, err := a.Get(path)
+		if err != nil {
+			errs = append(errs, &plan.Error{Err: err})
+			continue
+		}
+		if now != value {
+			steps = append(steps, a.step(path, now, value))
 		}
 	}
-	return errors.Join(errs...)
+	return steps, errors.Join(errs...)
 }
 
-// inOrder returns the paths sorted such that those for all interfaces come first, then
-// those for interfaces to come: writing the former (ip_forward, conf/all/forwarding)
-// overwrites the latter and those of each interface (ip-sysctl.rst).
+// step changes one setting.
+func (a *Applier) step(path, have, want string) plan.Step {
+	change := fmt.Sprintf("%s: %s -> %s", path, have, want)
+	return plan.Step{Changes: []string{change}, Do: func(context.Context) error {
+		if a.Before != nil {
+			a.Before(path, want)
+		}
+		err := a.Set(path, want)
+		switch {
+		case errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
+			return fmt.Errorf("%w; it is %s and must be %s: mount /proc/sys writable for the container that mybr runs in, or have the host set %s=%s",
+				err, have, want, path, quoted(want))
+		case err != nil:
+			return fmt.Errorf("%w; it is %s and must be %s", err, have, want)
+		}
+		if a.Info != nil {
+			a.Info("%s", change)
+		}
+		return nil
+	}}
+}
+
+// inOrder returns the paths sorted such that those for all interfaces come first, and
+// then those for interfaces to come: writing the former (ip_forward, conf/all/forwarding)
+// overwrites the latter (ip-sysctl.rst).
 func inOrder(s Set) []string {
 	rank := func(path string) int {
-		switch _, iface := ifaceDir(path); iface {
-		case "":
-			return 0
-		case "all":
+		if strings.Contains(path, "/conf/default/") {
 			return 1
-		case "default":
-			return 2
 		}
-		return 3
+		return 0
 	}
 	return slices.SortedFunc(maps.Keys(s), func(a, b string) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
 	})
 }
 
-// set reads one setting and writes it if it is another.
-func (a *Applier) set(path, want string) error {
-	if !filepath.IsLocal(path) {
-		return fmt.Errorf("setting %q is not a path below %s", path, a.root())
-	}
-	have, err := a.Get(path)
-	if errors.Is(err, fs.ErrNotExist) && a.ifaceGone(path) {
-		return nil
-	}
-	if err != nil || have == normal(want) {
-		return err
-	}
-	if a.Before != nil {
-		a.Before(path, normal(want))
-	}
-	err = write(filepath.Join(a.root(), path), want)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && a.ifaceGone(path):
-		return nil
-	case err != nil:
-		return fmt.Errorf("%s is %s and can't be written: %w; set it on the host with `sysctl -w %s=%s`",
-			path, have, cause(err), path, shown(want))
-	}
-	if a.Info != nil {
-		a.Info("%s: %s -> %s", path, have, normal(want))
-	}
-	return nil
-}
-
-// Get returns the value of a setting.
+// Get returns the value of a setting. One that does not exist is fs.ErrNotExist.
 func (a *Applier) Get(path string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(a.root(), path))
+	file, err := a.file(path)
+	if err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("read setting %s: %w", path, cause(err))
 	}
 	return normal(string(b)), nil
 }
 
-// write writes a value with one write(2), which is what the kernel takes for a value,
-// and makes no file: where /proc/sys is not what is mounted there, it must fail.
-func write(file, value string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+// Set gives a setting a value, with one write(2), which is what the kernel takes for a
+// value. It makes no file: where /proc/sys is not what is mounted at Root, it must fail.
+func (a *Applier) Set(path, value string) error {
+	file, err := a.file(path)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(value)
-	return errors.Join(err, f.Close())
-}
-
-func (a *Applier) root() string {
-	if a.Root == "" {
-		return defaultRoot
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString(value)
+		err = errors.Join(err, f.Close())
 	}
-	return a.Root
-}
-
-// ifaceGone reports whether the path is a setting of one interface that has none, for
-// want of the interface or, for all of them, of its address family.
-func (a *Applier) ifaceGone(path string) bool {
-	dir, iface := ifaceDir(path)
-	if iface == "" || iface == "all" || iface == "default" {
-		return false
+	if err != nil {
+		return fmt.Errorf("write setting %s: %w", path, cause(err))
 	}
-	_, err := os.Stat(filepath.Join(a.root(), dir))
-	return errors.Is(err, fs.ErrNotExist)
+	return nil
 }
 
-// ifaceDir returns the directory of an interface's settings and its name, "" for a path
-// that is not of an interface: net/FAMILY/conf/NAME/… and net/FAMILY/neigh/NAME/….
-func ifaceDir(path string) (dir, iface string) {
-	part := strings.Split(path, "/")
-	if len(part) < 5 || part[0] != "net" || part[2] != "conf" && part[2] != "neigh" {
-		return "", ""
+// file returns where a setting is.
+func (a *Applier) file(path string) (string, error) {
+	root := a.Root
+	if root == "" {
+		root = defaultRoot
 	}
-	return strings.Join(part[:4], "/"), part[3]
+	if !filepath.IsLocal(path) {
+		return "", fmt.Errorf("setting %q is not a path below %s", path, root)
+	}
+	return filepath.Join(root, path), nil
 }
 
-// normal returns a value as the kernel means it: it shows several numbers with tabs
+// normal returns a value as the kernel means it: it prints several numbers with tabs
 // between them and takes any white space.
 func normal(value string) string { return strings.Join(strings.Fields(value), " ") }
 
-// shown returns a value as a shell takes it.
-func shown(value string) string {
-	if v := normal(value); strings.Contains(v, " ") {
-		return "'" + v + "'"
+// quoted returns a value as a shell takes it.
+func quoted(value string) string {
+	if strings.Contains(value, " ") {
+		return "'" + value + "'"
 	}
-	return normal(value)
+	return value
 }
 
 // cause returns an error without the path that the os package puts before it.

@@ -1,0 +1,149 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Settings reads and writes kernel settings, each named by its path below /proc/sys, such
+// as "net/ipv6/conf/br0/accept_ra". The error of a path that does not exist is
+// fs.ErrNotExist.
+type Settings interface {
+	Get(path string) (string, error)
+	Set(path, value string) error
+}
+
+// setting is one IPv6 setting of a link (ip-sysctl.rst).
+type setting struct {
+	link, name, want string
+	remedy           string // what gives the link its value where mybr can't write it
+
+	// needless says why the link does well without the setting, given its value; "": it does not.
+	needless func(a *Applier, have string) string
+}
+
+// conf returns the path of an IPv6 setting of a link.
+func conf(link, name string) string { return "net/ipv6/conf/" + link + "/" + name }
+
+func (s setting) path() string { return conf(s.link, s.name) }
+
+// settings lists what the bridge wants.
+func (b Bridge) settings() []setting {
+	all := []setting{{link: b.Name, name: "accept_ra", want: b.AcceptRA}, {link: b.Name, name: "disable_ipv6", want: b.DisableIPv6}}
+	for i, s := range all {
+		all[i].remedy = fmt.Sprintf("net.ipv6.conf.default.%s=%s, which new links take over", s.name, s.want)
+		if !b.Owned {
+			all[i].remedy = s.path() + "=" + s.want
+		}
+		all[i].needless = func(*Applier, string) string { return "" }
+	}
+	// With 1 a link takes router advertisements only if it does not forward (ip-sysctl.rst).
+	all[0].needless = func(a *Applier, have string) string {
+		if forwards, err := a.Settings.Get(conf(b.Name, "forwarding")); err == nil && forwards == "1" && have == "1" && b.AcceptRA == "0" {
+			return "a link that forwards IPv6 takes no router advertisements with 1 either"
+		}
+		return ""
+	}
+	return all
+}
+
+// settings lists what the pair's host end wants.
+func (v Veth) settings() []setting {
+	return []setting{{link: v.Host, name: "disable_ipv6", want: v.DisableIPv6, needless: func(*Applier, string) string {
+		return "it only keeps a link-local address off a bridge port"
+	}}}
+}
+
+// settings plans to write those that a link has otherwise. A link that the work makes
+// (index 0) begins with the values of net/ipv6/conf/default.
+func (p *planner) settings(w *work, l found, all []setting) error {
+	for _, s := range all {
+		if p.Settings == nil || s.want == "" {
+			continue
+		}
+		from := s.link
+		if l.index == 0 {
+			from = "default"
+		}
+		have, err := p.Settings.Get(conf(from, s.name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // a kernel or a link without IPv6 has no use for it
+			if l.index != 0 {
+				continue
+			}
+		case err != nil:
+			return err
+		case l.index != 0 && (have == s.want || p.isTolerated(s, have)):
+			continue
+		}
+		w.do(func() error { return p.write(s) })
+		if err == nil && have != s.want {
+			w.changes = append(w.changes, fmt.Sprintf("%s: %s -> %s", s.path(), have, s.want))
+		}
+	}
+	return nil
+}
+
+// write gives a link a setting, unless it has it. Where that is not allowed and the link
+// does well without it, Warn is told, once.
+func (a *Applier) write(s setting) error {
+	have, err := a.Settings.Get(s.path())
+	if err == nil && have != s.want {
+		err = a.Settings.Set(s.path(), s.want)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // a kernel or a link without IPv6 has no use for it
+		return nil
+	case !denied(err):
+		return err
+	}
+	if why := s.needless(a, have); why != "" {
+		if a.tolerate(s.path()) && a.Warn != nil {
+			a.Warn("%v; it stays %s instead of %s, which does no harm: %s", err, have, s.want, why)
+		}
+		return nil
+	}
+	return fmt.Errorf("%w; it is %s and must be %s: mount /proc/sys writable for the container that mybr runs in, or have the host set %s",
+		err, have, s.want, s.remedy)
+}
+
+// denied reports whether a setting is there and must not be written: many containers have
+// /proc/sys mounted read-only, or a user namespace that does not own it.
+func denied(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
+}
+
+// tolerate notes that a setting could not be written and is not needed. It reports whether
+// that is news.
+func (a *Applier) tolerate(path string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.tolerated[path] {
+		return false
+	}
+	if a.tolerated == nil {
+		a.tolerated = map[string]bool{}
+	}
+	a.tolerated[path] = true
+	return true
+}
+
+// isTolerated reports whether a setting could not be written before, and still is not needed.
+func (a *Applier) isTolerated(s setting, have string) bool {
+	a.mu.Lock()
+	known := a.tolerated[s.path()]
+	a.mu.Unlock()
+	return known && s.needless(a, have) != ""
+}
+
+// forgetSettings drops what is noted about the settings of a link that is no longer wanted.
+func (a *Applier) forgetSettings(all []setting) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range all {
+		delete(a.tolerated, s.path())
+	}
+}
