@@ -112,7 +112,7 @@ func TestWhatIsGivenUpWithoutIPv6(t *testing.T) {
 	named := both(model.TCP, 81, 81, 80)
 	named.V4.Host = netip.MustParseAddr("127.0.0.1")
 	got, _ := reserve(t, m, "a", both(model.TCP, 80, 80, 80), both(model.UDP, 0, 0, 80), named)
-	want := "tcp 0.0.0.0:80 -> 172.30.0.2:80\ntcp 127.0.0.1:81 -> 172.30.0.2:80\ntcp [::]:81 -> [fd00:30::2]:80\nudp 0.0.0.0:20000 -> 172.30.0.2:80"
+	want := "tcp 0.0.0.0:80 -> 172.30.0.2:80\ntcp 127.0.0.1:81 -> 172.30.0.2:80\ntcp [::]:81 -> [fd00:30::2]:80\nudp 0.0.0.0:20005 -> 172.30.0.2:80"
 	if text(got) != want {
 		t.Errorf("have\n%s\nwant\n%s", text(got), want)
 	}

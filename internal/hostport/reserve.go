@@ -124,12 +124,14 @@ func isContainer(ap netip.AddrPort) bool {
 
 // byDeadline orders requests by the last port that would do, then the narrower
 // first; ephemeral ones come last, in the order of the container's ports, so that
-// they get consecutive numbers. If each then takes the lowest port that is free,
+// they get consecutive numbers. Of equal ones, that for both families comes first, so
+// that it finds a number which is held in both. If each then takes the lowest port that is free,
 // as many are served as can be (matching of intervals to points, Glover 1967).
 func byDeadline(a, b model.PortRequest) int {
 	return cmp.Or(
 		cmp.Compare(deadline(a), deadline(b)),
 		-cmp.Compare(a.First, b.First),
+		-cmp.Compare(len(ways(a)), len(ways(b))),
 		cmp.Compare(a.Proto, b.Proto),
 		a.V4.Compare(b.V4),
 		a.V6.Compare(b.V6),
@@ -208,7 +210,7 @@ func (r *reservation) ways(req model.PortRequest) []model.Target {
 
 // numbers yields the host ports that would do, best first: what the owner holds for
 // the same container port, then the range upwards, or for an ephemeral request the
-// host's range from the port chosen last.
+// host's range as choices has it.
 func (r *reservation) numbers(req model.PortRequest, ways []model.Target) iter.Seq[uint16] {
 	return func(yield func(uint16) bool) {
 		for _, port := range r.before(req, ways) {
@@ -217,7 +219,7 @@ func (r *reservation) numbers(req model.PortRequest, ways []model.Target) iter.S
 			}
 		}
 		if req.First == 0 {
-			for port := range r.ports.after(r.m.last[req.Proto]) {
+			for port := range r.ports.choices(r.m.last[req.Proto]) {
 				r.m.last[req.Proto] = port
 				if !yield(port) {
 					return

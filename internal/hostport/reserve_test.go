@@ -68,7 +68,7 @@ func TestWithoutIPv6OnTheHostPortsAreOfIPv4Alone(t *testing.T) {
 
 func TestEphemeralPortsWalkOnAndSkipWhatIsReserved(t *testing.T) {
 	nettest.Process(t)
-	m := start(t, Config{Root: settings(t, "20000 20005", "20001,20003-20004", "0")})
+	m := start(t, Config{Root: settings(t, "20000 20007", "20005", "0")})
 	var seen []string
 	for range 4 {
 		got, release := reserve(t, m, "a", request(model.UDP, "", 0, 0, 53))
@@ -78,7 +78,7 @@ func TestEphemeralPortsWalkOnAndSkipWhatIsReserved(t *testing.T) {
 		seen = append(seen, fmt.Sprint(got[0].Host.Port()))
 		release()
 	}
-	if got := strings.Join(seen, " "); got != "20000 20002 20005 20000" {
+	if got := strings.Join(seen, " "); got != "20004 20006 20007 20004" {
 		t.Error(got)
 	}
 }
@@ -95,10 +95,10 @@ func TestEphemeralPortsOfConsecutiveContainerPortsAreOneBinding(t *testing.T) {
 func TestEphemeralNumberMustBeFreeInBothFamilies(t *testing.T) {
 	nettest.Process(t)
 	m := start(t, Config{Root: settings(t, "20000 20003", "", "0")})
-	foreign(t, "tcp4", "127.0.0.1:20000")
-	foreign(t, "tcp6", "[::1]:20001")
+	foreign(t, "tcp4", "127.0.0.1:20002")
+	foreign(t, "tcp6", "[::1]:20003")
 	got, _ := reserve(t, m, "a", request(model.TCP, "", 0, 0, 80))
-	if want := "tcp 0.0.0.0:20002 -> 172.30.0.2:80\ntcp [::]:20002 -> 172.30.0.2:80"; text(got) != want {
+	if want := "tcp 0.0.0.0:20001 -> 172.30.0.2:80\ntcp [::]:20001 -> 172.30.0.2:80"; text(got) != want {
 		t.Errorf("have\n%s\nwant\n%s", text(got), want)
 	}
 	if n := len(bound(t)); n != 4 {
@@ -299,15 +299,15 @@ func TestTwoThousandPortsTakeWellUnderASecond(t *testing.T) {
 func TestReserveAgainKeepsTheNumberThatIsHeldInBothFamilies(t *testing.T) {
 	nettest.Process(t)
 	m := start(t, Config{Root: settings(t, "20000 20001", "", "0")})
-	l, err := net.Listen("tcp4", "127.0.0.1:20000")
+	l, err := net.Listen("tcp4", "127.0.0.1:20001")
 	if err != nil {
 		t.Fatal(err)
 	}
 	reqs := []model.PortRequest{request(model.TCP, "", 0, 0, 80), request(model.TCP, "::", 0, 0, 80)}
-	first, _ := reserve(t, m, "a", reqs...) // 20001 in both, then [::]:20000 alone
+	first, _ := reserve(t, m, "a", reqs...) // 20000 in both, then [::]:20001 alone
 	l.Close()
 	again, _ := reserve(t, m, "a", reqs...)
-	want := "tcp 0.0.0.0:20001 -> 172.30.0.2:80\ntcp [::]:20000 -> 172.30.0.2:80\ntcp [::]:20001 -> 172.30.0.2:80"
+	want := "tcp 0.0.0.0:20000 -> 172.30.0.2:80\ntcp [::]:20000 -> 172.30.0.2:80\ntcp [::]:20001 -> 172.30.0.2:80"
 	if text(first) != want || text(again) != want {
 		t.Errorf("have\n%s\nand\n%s\nwant\n%s", text(first), text(again), want)
 	}
