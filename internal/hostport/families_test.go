@@ -107,8 +107,8 @@ func TestBothFamiliesAreHeldAndServedAfterARestart(t *testing.T) {
 // A host without IPv6 loses what was asked for everywhere in that family, and nothing that
 // was asked for by an address.
 func TestWhatIsGivenUpWithoutIPv6(t *testing.T) {
-	nettest.Process(t)
-	m := start(t, Config{Root: settings(t, "20000 20009", "", "1")})
+	withoutIPv6(t, nettest.Process(t))
+	m := start(t, Config{Root: settings(t, "20000 20009", "")})
 	named := both(model.TCP, 81, 81, 80)
 	named.V4.Host = netip.MustParseAddr("127.0.0.1")
 	got, _ := reserve(t, m, "a", both(model.TCP, 80, 80, 80), both(model.UDP, 0, 0, 80), named)

@@ -17,9 +17,11 @@
 package hostport
 
 import (
+	"errors"
+	"fmt"
 	"net"
-	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mybr/mybr/internal/model"
@@ -55,8 +57,8 @@ type Config struct {
 	// Descriptors is how many all carried traffic may take. 0: half of what the process
 	// may have (RLIMIT_NOFILE), at most 196,608, which is 32,768 TCP connections.
 	Descriptors int
-	// Root is where net/ipv4/ip_local_port_range, net/ipv4/ip_local_reserved_ports
-	// and net/ipv6/conf/all/disable_ipv6 are read. "": /proc/sys.
+	// Root is where net/ipv4/ip_local_port_range and net/ipv4/ip_local_reserved_ports
+	// are read. "": /proc/sys.
 	Root string
 }
 
@@ -170,17 +172,20 @@ func (m *Manager) drop(s *socket) {
 	m.held[s.slot()] = list
 }
 
-// hasIPv6 reports whether ports without an address are published on [::] too: not
-// where IPv6 is switched off, missing, or can't be bound.
-func (m *Manager) hasIPv6() bool {
-	off, err := os.ReadFile(m.cfg.Root + "/net/ipv6/conf/all/disable_ipv6")
-	if err != nil || len(off) == 0 || off[0] != '0' {
-		return false
+// hasIPv6 reports whether ports without an address are published on [::] too: where ::1
+// can be bound. No setting says it: net.ipv6.conf.all.disable_ipv6 is written through to
+// the interfaces, each of which can be switched again (ip-sysctl).
+//
+// Errors: what else the kernel refuses, such as a lack of descriptors.
+func hasIPv6() (bool, error) {
+	conn, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	switch {
+	case err == nil:
+		return true, conn.Close()
+	case errors.Is(err, syscall.EADDRINUSE): // every UDP port is taken, so there is the address
+		return true, nil
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
+		return false, nil
 	}
-	conn, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6unspecified})
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
+	return false, fmt.Errorf("look for IPv6: %w", err)
 }

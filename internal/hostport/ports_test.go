@@ -136,13 +136,12 @@ func TestChoicesBeginInTheUpperHalf(t *testing.T) {
 }
 
 // settings writes what a Manager reads of /proc/sys and returns the root.
-func settings(t *testing.T, portRange, reserved, disableIPv6 string) string {
+func settings(t *testing.T, portRange, reserved string) string {
 	t.Helper()
 	root := t.TempDir()
 	for path, value := range map[string]string{
 		"net/ipv4/ip_local_port_range":     portRange,
 		"net/ipv4/ip_local_reserved_ports": reserved,
-		"net/ipv6/conf/all/disable_ipv6":   disableIPv6,
 	} {
 		path = filepath.Join(root, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -163,7 +162,7 @@ func TestEphemeralWithoutFilesIsTheKernelsDefault(t *testing.T) {
 }
 
 func TestEphemeralNamesTheFileItCantRead(t *testing.T) {
-	_, err := ephemeral(settings(t, "1000 2000", "1;2", "0"))
+	_, err := ephemeral(settings(t, "1000 2000", "1;2"))
 	if want := `ip_local_reserved_ports: "1;2" is not a port number`; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

@@ -150,13 +150,14 @@ func deadline(req model.PortRequest) int {
 func fixed(req model.PortRequest) bool { return req.First != 0 && req.First == req.Last }
 
 // newReservation prepares what the requests need. The caller holds m.mu.
-func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (*reservation, error) {
+func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (_ *reservation, err error) {
 	r := &reservation{m: m, owner: owner, claimed: map[*socket]netip.AddrPort{}, mine: map[destination][]uint16{}}
 	if slices.ContainsFunc(reqs, func(req model.PortRequest) bool { return bothEverywhere(req) }) {
-		r.hasIPv6 = m.hasIPv6()
+		if r.hasIPv6, err = hasIPv6(); err != nil {
+			return nil, err
+		}
 	}
 	if slices.ContainsFunc(reqs, func(req model.PortRequest) bool { return req.First == 0 }) {
-		var err error
 		if r.ports, err = ephemeral(m.cfg.Root); err != nil {
 			return nil, fmt.Errorf("choose a host port: %w", err)
 		}

@@ -58,8 +58,8 @@ func TestHostAddressDecidesTheFamilies(t *testing.T) {
 }
 
 func TestWithoutIPv6OnTheHostPortsAreOfIPv4Alone(t *testing.T) {
-	nettest.Process(t)
-	m := start(t, Config{Root: settings(t, "32768 60999", "", "1")})
+	withoutIPv6(t, nettest.Process(t))
+	m := start(t, Config{})
 	got, _ := reserve(t, m, "a", request(model.TCP, "", 80, 80, 80))
 	if text(got) != "tcp 0.0.0.0:80 -> 172.30.0.2:80" {
 		t.Error(text(got))
@@ -68,7 +68,7 @@ func TestWithoutIPv6OnTheHostPortsAreOfIPv4Alone(t *testing.T) {
 
 func TestEphemeralPortsWalkOnAndSkipWhatIsReserved(t *testing.T) {
 	nettest.Process(t)
-	m := start(t, Config{Root: settings(t, "20000 20007", "20005", "0")})
+	m := start(t, Config{Root: settings(t, "20000 20007", "20005")})
 	var seen []string
 	for range 4 {
 		got, release := reserve(t, m, "a", request(model.UDP, "", 0, 0, 53))
@@ -85,7 +85,7 @@ func TestEphemeralPortsWalkOnAndSkipWhatIsReserved(t *testing.T) {
 
 func TestEphemeralPortsOfConsecutiveContainerPortsAreOneBinding(t *testing.T) {
 	nettest.Process(t)
-	m := start(t, Config{Root: settings(t, "20000 20009", "", "0")})
+	m := start(t, Config{Root: settings(t, "20000 20009", "")})
 	got, _ := reserve(t, m, "a", request(model.TCP, "", 0, 0, 82), request(model.TCP, "", 0, 0, 80), request(model.TCP, "", 0, 0, 81))
 	if len(got) != 2 || got[0].Count != 3 || got[0].Container.Port() != 80 {
 		t.Error(text(got))
@@ -94,7 +94,7 @@ func TestEphemeralPortsOfConsecutiveContainerPortsAreOneBinding(t *testing.T) {
 
 func TestEphemeralNumberMustBeFreeInBothFamilies(t *testing.T) {
 	nettest.Process(t)
-	m := start(t, Config{Root: settings(t, "20000 20003", "", "0")})
+	m := start(t, Config{Root: settings(t, "20000 20003", "")})
 	foreign(t, "tcp4", "127.0.0.1:20002")
 	foreign(t, "tcp6", "[::1]:20003")
 	got, _ := reserve(t, m, "a", request(model.TCP, "", 0, 0, 80))
@@ -133,7 +133,7 @@ func TestRangesTakeTheFirstFreePortAndNeverTheSame(t *testing.T) {
 
 func TestErrorsSayWhatDockerSays(t *testing.T) {
 	nettest.Process(t)
-	m := start(t, Config{Root: settings(t, "20000 20001", "", "0")})
+	m := start(t, Config{Root: settings(t, "20000 20001", "")})
 	reserve(t, m, "ep1", request(model.TCP, "0.0.0.0", 8080, 8080, 80), request(model.TCP, "::1", 8081, 8081, 80),
 		request(model.TCP, "127.0.0.1", 9000, 9000, 80), request(model.TCP, "0.0.0.0", 20000, 20001, 80))
 	reserve(t, m, "ep0", request(model.TCP, "127.0.0.1", 9001, 9001, 80), request(model.TCP, "0.0.0.0", 20001, 20001, 80))
@@ -298,7 +298,7 @@ func TestTwoThousandPortsTakeWellUnderASecond(t *testing.T) {
 
 func TestReserveAgainKeepsTheNumberThatIsHeldInBothFamilies(t *testing.T) {
 	nettest.Process(t)
-	m := start(t, Config{Root: settings(t, "20000 20001", "", "0")})
+	m := start(t, Config{Root: settings(t, "20000 20001", "")})
 	l, err := net.Listen("tcp4", "127.0.0.1:20001")
 	if err != nil {
 		t.Fatal(err)
