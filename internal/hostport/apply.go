@@ -22,7 +22,7 @@ type wish struct {
 // unwanted is closed with every connection it carries, and its ports are free when
 // Apply returns.
 //
-// What comes by the links that want shuns is not carried, from the moment that Apply
+// What comes by the links that want blocks is not relayed, from the moment that Apply
 // returns.
 //
 // have is not read: what is held is known from the sockets themselves, so that both
@@ -44,16 +44,16 @@ func (m *Manager) Apply(ctx context.Context, have *Set, want Set) error {
 			continue
 		}
 		if len(s.pending) > 0 {
-			s.park()
+			s.suspend()
 			continue
 		}
 		m.drop(s)
 	}
 	var errs []error
-	if shun, err := indexes(want.Shun); err != nil {
+	if blocked, err := indexes(want.Blocked); err != nil {
 		errs = append(errs, err)
 	} else {
-		m.shun = shun
+		m.blocked = blocked
 	}
 	for _, b := range want.Bindings {
 		if err := ctx.Err(); err != nil {

@@ -25,7 +25,7 @@ func both(proto model.Proto, first, last, to int) model.PortRequest {
 
 // Whatever family a client and a container speak, whatever address of the host the client
 // asks, it is answered, and from that address.
-func TestEveryWayIsCarried(t *testing.T) {
+func TestEveryFamilyIsRelayedToEveryFamily(t *testing.T) {
 	host, container := withContainer(t)
 	warm(t, host, container, containerAddr6)
 	for _, network := range []string{"tcp", "udp"} {

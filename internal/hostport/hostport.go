@@ -1,19 +1,17 @@
-// Package hostport reserves host ports with sockets that it holds, so that nobody
-// else can take them, and carries on those sockets the traffic that NAT can't: from
-// the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from one address
-// family to containers of the other. There is no process for each port: a port costs
-// one socket and, once it is carried, one goroutine.
+// Package hostport reserves host ports with sockets that it holds, so that no other
+// program can take them, and has package relay carry on those sockets the traffic that NAT
+// can't: from the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from one
+// address family to containers of the other. There is no process for each port: a port
+// costs one socket and, once it is relayed, one goroutine.
 //
 // Be aware: a port that is reserved drops what arrives (a socket filter) until Apply
-// adopts it. Connections that were being carried end with the process; translated
-// ones don't pass through here. SCTP is reserved, never carried, and where the
-// kernel has no SCTP sockets only this package's own table guards its ports.
-// Links that are shunned are known by their numbers, which Apply looks up: to be called
+// adopts it. Connections that are relayed end with the process; translated ones don't
+// pass through here. SCTP is reserved, never relayed, and where the kernel has no SCTP
+// sockets only this package's own table guards its ports.
+// Blocked links are known by their interface indexes, which Plan looks up: to be called
 // when such a link was made anew.
-// Clients that would take more descriptors than carried traffic may are reset; a UDP
-// port then forgets the client that has been silent longest.
-// Sockets belong to the network namespace of the thread that makes them, and carried
-// connections are made by any thread: the whole process must be in one namespace.
+// Sockets belong to the network namespace of the thread that makes them: the whole process
+// must be in one namespace.
 package hostport
 
 import (
@@ -25,15 +23,16 @@ import (
 	"time"
 
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/relay"
 )
 
 // Set is what the process must hold.
 type Set struct {
 	Bindings []Binding // sorted by owner, then as in the record
-	// Shun names links, sorted: what comes by them is not carried. The sockets are bound to
-	// every address, and the packet filter is not between: a container of a network that
-	// has no way out would find one.
-	Shun []string
+	// Blocked names links, sorted: what comes by them is not relayed. The sockets are bound
+	// to every address, and no firewall rule stands between them and a container of a
+	// network that has no way out.
+	Blocked []string
 }
 
 // Binding is what one endpoint has published.
@@ -54,8 +53,8 @@ type Config struct {
 	// before the client's is reset. 0: 10 s, beyond which three SYNs have gone
 	// unanswered (RFC 6298, 1 s doubled each time).
 	DialTimeout time.Duration
-	// Descriptors is how many all carried traffic may take. 0: half of what the process
-	// may have (RLIMIT_NOFILE), at most 196,608, which is 32,768 TCP connections.
+	// Descriptors is how many the process may have, for ports, relayed traffic and its own
+	// work (relay.Budget). 0: RLIMIT_NOFILE.
 	Descriptors int
 	// Root is where net/ipv4/ip_local_port_range and net/ipv4/ip_local_reserved_ports
 	// are read. "": /proc/sys.
@@ -66,15 +65,14 @@ type Config struct {
 // goroutine.
 type Manager struct {
 	cfg      Config
-	buffers  datagrams
-	budget   *budget
+	relay    *relay.Relay
 	sctpOnce sync.Once // the warning that SCTP is guarded by the table alone
 
-	mu     sync.Mutex
-	held   map[slot][]*socket
-	shun   []uint32               // the numbers of links whose packets are not let in
-	last   map[model.Proto]uint16 // the ephemeral port chosen last
-	closed bool
+	mu      sync.Mutex
+	held    map[slot][]*socket
+	blocked []uint32               // the indexes of links whose packets are dropped
+	last    map[model.Proto]uint16 // the ephemeral port chosen last
+	closed  bool
 }
 
 // New returns a Manager that holds nothing.
@@ -91,10 +89,11 @@ func New(cfg Config) *Manager {
 	if cfg.Root == "" {
 		cfg.Root = "/proc/sys"
 	}
-	return &Manager{cfg: cfg, budget: newBudget(cfg.Descriptors, cfg.Warn), held: map[slot][]*socket{}, last: map[model.Proto]uint16{}}
+	budget := relay.NewBudget(cfg.Descriptors, cfg.Warn)
+	return &Manager{cfg: cfg, relay: relay.New(relay.Config{Budget: budget, DialTimeout: cfg.DialTimeout, UDPTimeout: cfg.UDPTimeout}), held: map[slot][]*socket{}, last: map[model.Proto]uint16{}}
 }
 
-// Close gives every port back and ends every carried connection. When it returns
+// Close gives every port back and ends every relayed connection. When it returns
 // no socket and no goroutine of the Manager is left; Reserve and Apply fail from
 // then on with net.ErrClosed.
 func (m *Manager) Close() {

@@ -1,15 +1,13 @@
-package hostport
+package relay
 
 import (
 	"bufio"
 	"fmt"
 	"net"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -19,12 +17,10 @@ func TestTCPClientsAreBounded(t *testing.T) {
 	host, container := withContainer(t)
 	container.Echo("tcp4", "0.0.0.0:80")
 	var warnings atomic.Int32
-	m := start(t, Config{Descriptors: 10 * perConnection, Warn: func(format string, args ...any) {
-		if !strings.HasPrefix(format, "SCTP") {
-			warnings.Add(1)
-		}
-	}})
-	publish(t, m, request(model.TCP, "127.0.0.1", 8080, 8080, 80), request(model.TCP, "127.0.0.1", 8081, 8081, 80))
+	budget := NewBudget(10*perConnection*4/3, func(string, ...any) { warnings.Add(1) })
+	r := start(t, Config{Budget: budget})
+	serve(t, r, "tcp", 8080, 80)
+	serve(t, r, "tcp", 8081, 80)
 	crowd := func(port int) (served []net.Conn) {
 		for range 20 {
 			c, err := host.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port), patience)
@@ -41,10 +37,10 @@ func TestTCPClientsAreBounded(t *testing.T) {
 	}
 	first := crowd(8080)
 	if len(first) != 5 {
-		t.Errorf("the first port carries %d connections, want 5", len(first))
+		t.Errorf("the first port relays %d connections, want 5", len(first))
 	}
 	if n := len(crowd(8081)); n != 3 {
-		t.Errorf("the second port carries %d connections, want 3", n)
+		t.Errorf("the second port relays %d connections, want 3", n)
 	}
 	if n := warnings.Load(); n != 1 {
 		t.Errorf("%d warnings, want 1", n)
@@ -63,8 +59,9 @@ func TestTCPClientsAreBounded(t *testing.T) {
 func TestUDPClientsAreBounded(t *testing.T) {
 	host, container := withContainer(t)
 	container.Echo("udp4", "0.0.0.0:53")
-	m := start(t, Config{Descriptors: 10})
-	publish(t, m, request(model.UDP, "127.0.0.1", 5353, 5353, 53), request(model.UDP, "127.0.0.1", 5354, 5354, 53))
+	r := start(t, Config{Budget: NewBudget(13, t.Logf)}) // a quarter, 3, is for the process
+	serve(t, r, "udp", 5353, 53)
+	serve(t, r, "udp", 5354, 53)
 	before := openSockets(t)
 	for _, port := range []int{5353, 5354} {
 		for i := range 50 {
