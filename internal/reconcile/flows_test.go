@@ -64,7 +64,7 @@ func TestFlows(t *testing.T) {
 		{name: "one comes", have: &have, want: set(tcp, tcp6, across, udp, udp6), came: []model.PortBinding{across}},
 		{name: "doubt", have: &have, want: set(tcp6), doubt: true, gone: []model.PortBinding{udp, udp6}, came: []model.PortBinding{tcp6}},
 		{name: "unknown", want: have, came: []model.PortBinding{tcp, tcp6, udp, udp6}},
-		{name: "links are shunned", have: &have, want: hostport.Set{Bindings: have.Bindings, Shun: []string{"br0"}}},
+		{name: "links are shunned", have: &have, want: hostport.Set{Bindings: have.Bindings, Blocked: []string{"br0"}}},
 	} {
 		got := flows(c.have, c.want, c.doubt)
 		if !slices.Equal(got.Gone, c.gone) || !slices.Equal(got.Came, c.came) {
