@@ -65,6 +65,7 @@ type Config struct {
 // goroutine.
 type Manager struct {
 	cfg      Config
+	budget   *relay.Budget
 	relay    *relay.Relay
 	sctpOnce sync.Once // the warning that SCTP is guarded by the table alone
 
@@ -90,7 +91,7 @@ func New(cfg Config) *Manager {
 		cfg.Root = "/proc/sys"
 	}
 	budget := relay.NewBudget(cfg.Descriptors, cfg.Warn)
-	return &Manager{cfg: cfg, relay: relay.New(relay.Config{Budget: budget, DialTimeout: cfg.DialTimeout, UDPTimeout: cfg.UDPTimeout}), held: map[slot][]*socket{}, last: map[model.Proto]uint16{}}
+	return &Manager{cfg: cfg, budget: budget, relay: relay.New(relay.Config{Budget: budget, DialTimeout: cfg.DialTimeout, UDPTimeout: cfg.UDPTimeout}), held: map[slot][]*socket{}, last: map[model.Proto]uint16{}}
 }
 
 // Close gives every port back and ends every relayed connection. When it returns
@@ -140,14 +141,24 @@ func (m *Manager) find(k key) *socket {
 // open binds k for w's owner, filtered, and remembers the socket. The caller holds m.mu.
 //
 // Errors: *ConflictError if the Manager itself holds what stands in the way,
-// *BindError with the kernel's reason.
+// *BindError with the kernel's reason, or with the budget's (*relay.LimitError).
 func (m *Manager) open(k key, w wish) (*socket, error) {
 	if in := m.overlapping(k); len(in) > 0 {
 		return nil, &ConflictError{Addr: k.host, Proto: k.proto, Owner: in[0].owner}
 	}
+	refused := func(err error) error {
+		return &BindError{Addr: k.host, Container: w.container, Proto: k.proto, Err: reason(err)}
+	}
+	if err := m.budget.Hold(); err != nil {
+		return nil, refused(err)
+	}
 	s := &socket{key: k, owner: w.owner, pending: map[*reservation]struct{}{}}
-	if err := m.bind(s); err != nil {
-		return nil, &BindError{Addr: k.host, Container: w.container, Proto: k.proto, Err: reason(err)}
+	err := m.bind(s)
+	if s.conn == nil { // refused, or guarded by the table alone
+		m.budget.Release()
+	}
+	if err != nil {
+		return nil, refused(err)
 	}
 	m.held[k.slot()] = append(m.held[k.slot()], s)
 	return s, nil
@@ -157,6 +168,9 @@ func (m *Manager) open(k key, w wish) (*socket, error) {
 // holds m.mu.
 func (m *Manager) drop(s *socket) {
 	s.close()
+	if s.conn != nil {
+		m.budget.Release()
+	}
 	list := m.held[s.slot()]
 	for i, other := range list {
 		if other == s {

@@ -32,6 +32,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if limit := os.Getenv(limitEnv); limit != "" {
+		if err := limited(limit); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	nettest.Main(m)
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/relay"
 )
 
 // reservation is what one call of Reserve has claimed and is not recorded yet.
@@ -183,7 +184,8 @@ func (r *reservation) take(req model.PortRequest) error {
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, model.ErrConflict) || fixed(req) {
+		var limit *relay.LimitError
+		if !errors.Is(err, model.ErrConflict) || fixed(req) || errors.As(err, &limit) {
 			return err
 		}
 		owners = addOwner(owners, err)

@@ -3,8 +3,10 @@ package relay
 import (
 	"bufio"
 	"fmt"
+	"math"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,4 +80,42 @@ func TestUDPClientsAreBounded(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What sockets hold is not there for clients, and the other way round.
+func TestBudgetIsSharedByPortsAndClients(t *testing.T) {
+	b := NewBudget(40, t.Logf) // 10 are the process's own
+	a := &account{budget: b, addr: &net.TCPAddr{}}
+	for range 20 {
+		if err := b.Hold(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a.take(11) || !a.take(5) || a.take(1) { // half of what is left, as for every first port
+		t.Errorf("clients have %d of 10", a.own)
+	}
+	for range 5 {
+		if err := b.Hold(); err != nil {
+			t.Error(err)
+		}
+	}
+	want := &LimitError{Limit: 40, Reserve: 10, Held: 25, Relayed: 5}
+	if err := b.Hold(); err == nil || *err.(*LimitError) != *want {
+		t.Errorf("%#v", err)
+	}
+	a.give(5)
+	b.Release()
+	if err := b.Hold(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBudgetReadsTheLimitOfTheProcess(t *testing.T) {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		t.Fatal(err)
+	}
+	if b := NewBudget(0, t.Logf); uint64(b.limit) != min(r.Cur, math.MaxInt32) || b.reserve != min(256, b.limit/4) {
+		t.Errorf("%+v for %d", b, r.Cur)
+	}
 }
