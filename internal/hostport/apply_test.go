@@ -143,9 +143,12 @@ func TestApplyMovesAPortToAnotherContainerPortAndOwner(t *testing.T) {
 		if answer, err := host.Ask("tcp", "127.0.0.1:8080", patience); err != nil || answer.Server != "container" {
 			t.Errorf("%v %v", answer, err)
 		}
-		_, _, err := m.Reserve("c", []model.PortRequest{request(model.TCP, "", 8080, 8080, 80)})
-		if got := fmt.Sprint(Owners(err)); got != "["+owner+"]" {
-			t.Errorf("owner %s, want %s", got, owner)
+		for _, by := range []string{"a", "b"} {
+			_, release, err := m.Reserve(by, []model.PortRequest{request(model.TCP, "0.0.0.0", 8080, 8080, 80)})
+			if (err == nil) != (by == owner) {
+				t.Errorf("%s reserves what is %s's: %v", by, owner, err)
+			}
+			release()
 		}
 	}
 	// A claim for another container port does not end with the adoption of this one.

@@ -67,7 +67,7 @@ func TestBlockedLinksReachNothingThatIsRelayed(t *testing.T) {
 	apply(t, m, blocked)
 	reach("blocked", inner, false, mine...)
 	others("blocked")
-	for _, s := range m.sockets() { // the filter that there was was replaced
+	for _, s := range sockets(m) { // the filter that there was was replaced
 		if got := options(t, s.conn)["filter"]; got != 4 {
 			t.Errorf("%s: %d instructions", s.host, got)
 		}
@@ -82,7 +82,7 @@ func TestBlockedLinksReachNothingThatIsRelayed(t *testing.T) {
 	others("made anew")
 	apply(t, m, free)
 	reach("free again", other, true, mine...)
-	for _, s := range m.sockets() {
+	for _, s := range sockets(m) {
 		if got := options(t, s.conn)["filter"]; got != 0 {
 			t.Errorf("%s: %d instructions are left", s.host, got)
 		}
@@ -141,9 +141,8 @@ func TestBlockingManyLinks(t *testing.T) {
 	if answer, err := host.Ask("tcp", "127.0.0.1:8080", patience); err != nil || answer.Server != "container" {
 		t.Error(answer, err)
 	}
-	s := m.sockets()[0]
-	m.blocked = make([]uint32, 3000)
-	if err := m.adopt(s, s.target); err == nil {
+	s := sockets(m)[0]
+	if err := m.adopt(s, s.target, make([]uint32, 3000)); err == nil {
 		t.Error("no error")
 	}
 	if s.adopted || s.session != nil || options(t, s.conn)["filter"] != 1 {

@@ -1,5 +1,5 @@
 // Package hostport reserves host ports with sockets that it holds, so that no other
-// program can take them, and has package relay carry on those sockets the traffic that NAT
+// program can take them, and has package relay serve on those sockets what NAT
 // can't: from the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from one
 // address family to containers of the other. There is no process for each port: a port
 // costs one socket and, once it is relayed, one goroutine.
@@ -25,21 +25,6 @@ import (
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/relay"
 )
-
-// Set is what the process must hold.
-type Set struct {
-	Bindings []Binding // sorted by owner, then as in the record
-	// Blocked names links, sorted: what comes by them is not relayed. The sockets are bound
-	// to every address, and no firewall rule stands between them and a container of a
-	// network that has no way out.
-	Blocked []string
-}
-
-// Binding is what one endpoint has published.
-type Binding struct {
-	Owner string // the endpoint's ID
-	model.PortBinding
-}
 
 // Config is how a Manager behaves. The zero value is ready for use.
 type Config struct {
@@ -69,11 +54,11 @@ type Manager struct {
 	relay    *relay.Relay
 	sctpOnce sync.Once // the warning that SCTP is guarded by the table alone
 
-	mu      sync.Mutex
-	held    map[slot][]*socket
-	blocked []uint32               // the indexes of links whose packets are dropped
-	last    map[model.Proto]uint16 // the ephemeral port chosen last
-	closed  bool
+	mu     sync.Mutex
+	held   map[slot][]*socket
+	owners map[string]*owner      // those that hold something
+	last   map[model.Proto]uint16 // the ephemeral port chosen last
+	closed bool
 }
 
 // New returns a Manager that holds nothing.
@@ -91,7 +76,11 @@ func New(cfg Config) *Manager {
 		cfg.Root = "/proc/sys"
 	}
 	budget := relay.NewBudget(cfg.Descriptors, cfg.Warn)
-	return &Manager{cfg: cfg, budget: budget, relay: relay.New(relay.Config{Budget: budget, DialTimeout: cfg.DialTimeout, UDPTimeout: cfg.UDPTimeout}), held: map[slot][]*socket{}, last: map[model.Proto]uint16{}}
+	return &Manager{
+		cfg: cfg, budget: budget,
+		relay: relay.New(relay.Config{Budget: budget, DialTimeout: cfg.DialTimeout, UDPTimeout: cfg.UDPTimeout}),
+		held:  map[slot][]*socket{}, owners: map[string]*owner{}, last: map[model.Proto]uint16{},
+	}
 }
 
 // Close gives every port back and ends every relayed connection. When it returns
@@ -101,88 +90,11 @@ func (m *Manager) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	for _, s := range m.sockets() {
-		m.drop(s)
-	}
-}
-
-// sockets lists what is held, in no order. The caller holds m.mu.
-func (m *Manager) sockets() []*socket {
-	var all []*socket
-	for _, list := range m.held {
-		all = append(all, list...)
-	}
-	return all
-}
-
-// overlapping returns what is held and stands in the way of k: the same protocol,
-// family and port, with the same address or with either one unspecified. The
-// caller holds m.mu.
-func (m *Manager) overlapping(k key) []*socket {
-	var in []*socket
-	for _, s := range m.held[k.slot()] {
-		if s.host.Addr() == k.host.Addr() || s.host.Addr().IsUnspecified() || k.host.Addr().IsUnspecified() {
-			in = append(in, s)
+	for name := range m.owners {
+		for s := range m.owned(name) {
+			m.drop(s)
 		}
 	}
-	return in
-}
-
-// find returns the socket that holds k, or nil. The caller holds m.mu.
-func (m *Manager) find(k key) *socket {
-	for _, s := range m.held[k.slot()] {
-		if s.key == k {
-			return s
-		}
-	}
-	return nil
-}
-
-// open binds k for w's owner, filtered, and remembers the socket. The caller holds m.mu.
-//
-// Errors: *ConflictError if the Manager itself holds what stands in the way,
-// *BindError with the kernel's reason, or with the budget's (*relay.LimitError).
-func (m *Manager) open(k key, w wish) (*socket, error) {
-	if in := m.overlapping(k); len(in) > 0 {
-		return nil, &ConflictError{Addr: k.host, Proto: k.proto, Owner: in[0].owner}
-	}
-	refused := func(err error) error {
-		return &BindError{Addr: k.host, Container: w.container, Proto: k.proto, Err: reason(err)}
-	}
-	if err := m.budget.Hold(); err != nil {
-		return nil, refused(err)
-	}
-	s := &socket{key: k, owner: w.owner, pending: map[*reservation]struct{}{}}
-	err := m.bind(s)
-	if s.conn == nil { // refused, or guarded by the table alone
-		m.budget.Release()
-	}
-	if err != nil {
-		return nil, refused(err)
-	}
-	m.held[k.slot()] = append(m.held[k.slot()], s)
-	return s, nil
-}
-
-// drop gives s back to the kernel: when it returns the port is free. The caller
-// holds m.mu.
-func (m *Manager) drop(s *socket) {
-	s.close()
-	if s.conn != nil {
-		m.budget.Release()
-	}
-	list := m.held[s.slot()]
-	for i, other := range list {
-		if other == s {
-			list = append(list[:i], list[i+1:]...)
-			break
-		}
-	}
-	if len(list) == 0 {
-		delete(m.held, s.slot())
-		return
-	}
-	m.held[s.slot()] = list
 }
 
 // hasIPv6 reports whether ports without an address are published on [::] too: where ::1

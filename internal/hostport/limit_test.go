@@ -18,8 +18,8 @@ import (
 	"github.com/mybr/mybr/internal/relay"
 )
 
-// ports asks for n single ports of 127.0.0.1.
-func ports(first, n int) (reqs []model.PortRequest) {
+// singles asks for n single ports of 127.0.0.1.
+func singles(first, n int) (reqs []model.PortRequest) {
 	for i := range n {
 		reqs = append(reqs, request(model.TCP, "127.0.0.1", first+i, first+i, 80))
 	}
@@ -45,17 +45,17 @@ func TestPortsLeaveDescriptorsForTheProcess(t *testing.T) {
 			t.Errorf("%d ports are bound, %d were before", n, before)
 		}
 	}
-	refused(ports(8000, 31)...)
-	_, release := reserve(t, m, "a", ports(8000, 30)...)
+	refused(singles(8000, 31)...)
+	_, release := reserve(t, m, "a", singles(8000, 30)...)
 	refused(request(model.TCP, "127.0.0.1", 9000, 9000, 80))
 	refused(request(model.TCP, "127.0.0.1", 9000, 9010, 80)) // a range is not tried to its end
 	refused(request(model.TCP, "127.0.0.1", 0, 0, 80))
-	if _, _, err := m.Reserve("b", ports(8000, 1)); !errors.Is(err, model.ErrConflict) || strings.Contains(err.Error(), "RLIMIT") {
+	if _, _, err := m.Reserve("b", singles(8000, 1)); !errors.Is(err, model.ErrConflict) || strings.Contains(err.Error(), "RLIMIT") {
 		t.Errorf("a port that is taken needs no descriptor: %v", err)
 	}
-	reserve(t, m, "a", ports(8000, 30)...) // again: nothing more is needed
+	reserve(t, m, "a", singles(8000, 30)...) // again: nothing more is needed
 	release()
-	apply(t, m, setOf("a", mustReserve(t, m, "a", ports(8000, 30)...)))
+	apply(t, m, setOf("a", mustReserve(t, m, "a", singles(8000, 30)...)))
 	apply(t, m, Set{})
 	reserve(t, m, "b", request(model.TCP, "127.0.0.1", 9000, 9029, 80))
 }
@@ -144,7 +144,7 @@ func limited(limit string) error {
 	}
 	m := New(Config{})
 	defer m.Close()
-	bindings, release, err := m.Reserve("a", ports(8000, 100))
+	bindings, release, err := m.Reserve("a", singles(8000, 100))
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func limited(limit string) error {
 	}
 	_, err = exec.Command("true").CombinedOutput()
 	fmt.Println("command:", err)
-	_, _, err = m.Reserve("b", ports(9000, 100))
+	_, _, err = m.Reserve("b", singles(9000, 100))
 	fmt.Println(err)
 	return nil
 }

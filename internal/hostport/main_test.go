@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -192,6 +193,14 @@ func publish(t *testing.T, m *Manager, reqs ...model.PortRequest) Set {
 	want := setOf("a", bindings)
 	apply(t, m, want)
 	return want
+}
+
+// sockets lists what is held, in no order.
+func sockets(m *Manager) (all []*socket) {
+	for _, o := range m.owners {
+		all = slices.AppendSeq(all, maps.Keys(o.sockets))
+	}
+	return all
 }
 
 func set(bindings ...Binding) Set { return Set{Bindings: bindings} }

@@ -45,8 +45,8 @@ type destination struct {
 // than once.
 //
 // Errors: nothing stays bound that this call has bound, and release does nothing.
-// model.ErrInvalid; *ConflictError and *RangeError for which Owners tells who holds
-// the port; *BindError with the kernel's reason.
+// model.ErrInvalid; *ConflictError and *RangeError; *BindError with the kernel's reason, or
+// with a *relay.LimitError.
 func (m *Manager) Reserve(owner string, reqs []model.PortRequest) ([]model.PortBinding, func(), error) {
 	nothing := func() {}
 	ordered := slices.Clone(reqs)
@@ -117,12 +117,6 @@ func check(req model.PortRequest) error {
 	return nil
 }
 
-// isContainer reports whether ap can be the port of a container.
-func isContainer(ap netip.AddrPort) bool {
-	a := ap.Addr().Unmap()
-	return ap.IsValid() && ap.Port() != 0 && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
-}
-
 // byDeadline orders requests by the last port that would do, then the narrower
 // first; ephemeral ones come last, in the order of the container's ports, so that
 // they get consecutive numbers. Of equal ones, that for both families comes first, so
@@ -163,10 +157,7 @@ func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (_ *res
 			return nil, fmt.Errorf("choose a host port: %w", err)
 		}
 	}
-	for _, s := range m.sockets() {
-		if s.owner != owner {
-			continue
-		}
+	for s := range m.owned(owner) {
 		for _, container := range s.containers() {
 			d := destination{proto: s.proto, host: s.host.Addr(), container: container}
 			r.mine[d] = append(r.mine[d], s.host.Port())
@@ -178,7 +169,6 @@ func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (_ *res
 // take finds the first number that is free on every address of the request.
 func (r *reservation) take(req model.PortRequest) error {
 	ways := r.ways(req)
-	var owners []string
 	for port := range r.numbers(req, ways) {
 		err := r.takeNumber(req, ways, port)
 		if err == nil {
@@ -188,9 +178,8 @@ func (r *reservation) take(req model.PortRequest) error {
 		if !errors.Is(err, model.ErrConflict) || fixed(req) || errors.As(err, &limit) {
 			return err
 		}
-		owners = addOwner(owners, err)
 	}
-	full := &RangeError{Addr: netip.AddrPortFrom(ways[0].Host, req.First), Last: req.Last, Proto: req.Proto, Owners: owners}
+	full := &RangeError{Addr: netip.AddrPortFrom(ways[0].Host, req.First), Last: req.Last, Proto: req.Proto}
 	if req.First == 0 {
 		full.Addr, full.Last = netip.AddrPortFrom(ways[0].Host, r.ports.first), r.ports.last
 	}
@@ -269,6 +258,7 @@ func (r *reservation) takeNumber(req model.PortRequest, ways []model.Target, por
 			fresh = append(fresh, s)
 			r.claimed[s] = w.Container
 			s.pending[r] = struct{}{}
+			r.m.touch(r.owner)
 		}
 	}
 	for _, w := range ways {
@@ -285,13 +275,13 @@ func (r *reservation) takeNumber(req model.PortRequest, ways []model.Target, por
 func (r *reservation) claimable(k key, req model.PortRequest, w model.Target) (*socket, error) {
 	s := r.m.find(k)
 	if s == nil {
-		return r.m.open(k, wish{owner: r.owner, container: w.Container})
+		return r.m.open(k, r.owner, w.Container)
 	}
 	container, again := r.claimed[s]
 	if s.owner == r.owner && (!again || fixed(req) && container == w.Container) {
 		return s, nil
 	}
-	return nil, &ConflictError{Addr: k.host, Proto: k.proto, Owner: s.owner}
+	return nil, &ConflictError{Addr: k.host, Proto: k.proto}
 }
 
 // unclaim takes the claim back and closes the socket if nobody else wants it.
@@ -317,5 +307,7 @@ func (r *reservation) giveBack() {
 func (r *reservation) release() {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
-	r.giveBack()
+	if !r.m.closed { // Close has given everything back
+		r.giveBack()
+	}
 }

@@ -6,31 +6,8 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/relay"
 )
-
-// key is what a socket is bound to.
-type key struct {
-	proto model.Proto
-	host  netip.AddrPort // of IPv4, or of IPv6 alone; never an IPv4-mapped address
-}
-
-// slot is where sockets meet that could stand in each other's way.
-type slot struct {
-	proto model.Proto
-	is6   bool
-	port  uint16
-}
-
-func (k key) slot() slot {
-	return slot{proto: k.proto, is6: k.host.Addr().Is6(), port: k.host.Port()}
-}
-
-// keyOf is the socket that a binding of one port needs.
-func keyOf(b model.PortBinding) key {
-	return key{proto: b.Proto, host: netip.AddrPortFrom(b.Host.Addr().Unmap(), b.Host.Port())}
-}
 
 // shift returns the address with a port that is n further.
 func shift(ap netip.AddrPort, n uint16) netip.AddrPort {
@@ -48,6 +25,7 @@ type conn interface {
 type socket struct {
 	key
 	owner   string
+	link    string // of the binding that has adopted it last; "": none has
 	conn    conn
 	pending map[*reservation]struct{} // claims that no Apply has adopted and nobody has released
 	adopted bool                      // an Apply wanted it
@@ -69,18 +47,18 @@ func (s *socket) containers() []netip.AddrPort {
 	return all
 }
 
-// adopt has what arrives relayed to target from now on. What was relayed to another target
+// adopt has what arrives, save by the links with the indexes blocked, relayed to target from now on. What was relayed to another target
 // ends. Packets are accepted only once they are relayed; if the blocked ones can't be told
 // from the others, none is.
-func (m *Manager) adopt(s *socket, target netip.AddrPort) error {
+func (m *Manager) adopt(s *socket, target netip.AddrPort, blocked []uint32) error {
 	if s.adopted && s.target == target {
-		if s.session == nil || slices.Equal(s.blocked, m.blocked) {
+		if s.session == nil || slices.Equal(s.blocked, blocked) {
 			return nil
 		}
 	} else if err := m.relayTo(s, target); err != nil || s.session == nil {
 		return err
 	}
-	err := s.accept(m.blocked)
+	err := s.accept(blocked)
 	if err != nil {
 		s.suspend()
 	}
