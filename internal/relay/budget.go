@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -35,6 +36,7 @@ type Budget struct {
 
 	mu            sync.Mutex
 	held, relayed int
+	peak          int // the most that relayed traffic had since its pipes were collected
 	warned        time.Time
 }
 
@@ -56,6 +58,13 @@ func NewBudget(limit int, warn func(format string, args ...any)) *Budget {
 func (b *Budget) Hold() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.peak > b.relayed && b.reserve+b.held+b.peak >= b.limit {
+		// The net package keeps the pipes of splice(2) for connections to come, until the
+		// second garbage collection that finds them unused.
+		runtime.GC()
+		runtime.GC()
+		b.peak = b.relayed
+	}
 	if b.reserve+b.held+b.relayed >= b.limit {
 		return &LimitError{Limit: b.limit, Reserve: b.reserve, Held: b.held, Relayed: b.relayed}
 	}
@@ -103,6 +112,7 @@ func (a *account) take(n int) bool {
 	if a.own+n <= min(b.limit-b.reserve-b.held, maxRelayed)-b.relayed {
 		a.own += n
 		b.relayed += n
+		b.peak = max(b.peak, b.relayed)
 		return true
 	}
 	if now := time.Now(); now.Sub(b.warned) > time.Minute {

@@ -78,7 +78,12 @@ func serve(t *testing.T, r *Relay, network string, port, to int) Session {
 }
 
 // openSockets counts the descriptors of the process that are sockets.
-func openSockets(t testing.TB) int {
+func openSockets(t testing.TB) int { return descriptors(t, "socket:") }
+
+// openPipes counts the ends of pipes that the process has.
+func openPipes(t testing.TB) int { return descriptors(t, "pipe:") }
+
+func descriptors(t testing.TB, kind string) int {
 	t.Helper()
 	fds, err := filepath.Glob("/proc/self/fd/*")
 	if err != nil {
@@ -86,7 +91,7 @@ func openSockets(t testing.TB) int {
 	}
 	n := 0
 	for _, fd := range fds {
-		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "socket:") {
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, kind) {
 			n++
 		}
 	}
