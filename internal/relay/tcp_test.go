@@ -62,28 +62,6 @@ func sumOf(seed byte, size int64) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-func TestTCPResetIsPassedOn(t *testing.T) {
-	host, container := withContainer(t)
-	l := container.Listen("tcp4", "0.0.0.0:80")
-	r := start(t, Config{})
-	serve(t, r, "tcp", 8080, 80)
-	c, err := host.Dial("tcp", "127.0.0.1:8080", patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	server, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = server.(*net.TCPConn).SetLinger(0)
-	server.Close()
-	_ = c.SetReadDeadline(time.Now().Add(patience))
-	if n, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("%d %v, want a reset", n, err)
-	}
-}
-
 func TestTCPClientIsResetWhenTheContainerRefuses(t *testing.T) {
 	host, _ := withContainer(t)
 	r := start(t, Config{})
