@@ -48,7 +48,7 @@ func (m *Manager) Plan(_ context.Context, have *Set, want Set) (plan.Plan, error
 	blocked, err := indexes(want.Blocked)
 	differ := m.differing(have != nil, want, blocked)
 	look := slices.DeleteFunc(slices.Clone(want.Bindings), func(b Binding) bool { _, ok := differ[b.Owner]; return !ok })
-	wanted := ports(look)
+	wanted := portsOf(look)
 	closing, touched := m.planClosing(differ, wanted)
 	if err != nil {
 		return closing, err

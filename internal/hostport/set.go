@@ -2,7 +2,6 @@ package hostport
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/mybr/mybr/internal/model"
@@ -65,13 +64,6 @@ func (b Binding) check() error {
 	return nil
 }
 
-// isContainer reports whether ap can be the port of a container: connecting to an
-// unspecified or loopback address would reach the host itself.
-func isContainer(ap netip.AddrPort) bool {
-	a := ap.Addr().Unmap()
-	return ap.IsValid() && ap.Port() != 0 && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
-}
-
 // named returns an owner with the word for what it is: a sandbox's key is a path
 // (network_namespaces(7)), an endpoint's ID has no slash.
 func named(owner string) string {
@@ -81,8 +73,8 @@ func named(owner string) string {
 	return "endpoint " + owner
 }
 
-// ports maps every port of some bindings to the first binding that names it.
-func ports(bindings []Binding) map[key]Binding {
+// portsOf maps every port of some bindings to the first binding that names it.
+func portsOf(bindings []Binding) map[key]Binding {
 	all := map[key]Binding{}
 	for _, b := range bindings {
 		if b.check() != nil {

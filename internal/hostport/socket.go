@@ -47,9 +47,9 @@ func (s *socket) containers() []netip.AddrPort {
 	return all
 }
 
-// adopt has what arrives, save by the links with the indexes blocked, relayed to target from now on. What was relayed to another target
-// ends. Packets are accepted only once they are relayed; if the blocked ones can't be told
-// from the others, none is.
+// adopt has what arrives relayed to target from now on, save by the links with the indexes
+// blocked. What was relayed to another target ends. Packets are accepted only once they are
+// relayed; if the blocked ones can't be told from the others, none is.
 func (m *Manager) adopt(s *socket, target netip.AddrPort, blocked []uint32) error {
 	if s.adopted && s.target == target {
 		if s.session == nil || slices.Equal(s.blocked, blocked) {

@@ -172,7 +172,7 @@ func (w *walk) held() map[string]string {
 // address; 0 if none is.
 func firstFree(held map[string]string, owner string, req model.PortRequest) int {
 	var addrs []string
-	for _, w := range ways(req) {
+	for _, w := range targets(req) {
 		addrs = append(addrs, w.Host.String())
 	}
 	free := func(addr string, port int) bool {
