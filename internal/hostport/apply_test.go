@@ -104,8 +104,8 @@ func TestApplyLeavesPendingReservationsAlone(t *testing.T) {
 }
 
 // An endpoint's ports are revoked and published again while the pass that closes
-// them is under way: they stay bound, carry nothing, and can be adopted again.
-func TestApplyParksWhatIsReservedAgain(t *testing.T) {
+// them is under way: they stay bound, relay nothing, and can be adopted again.
+func TestApplySuspendsWhatIsReservedAgain(t *testing.T) {
 	for _, proto := range []model.Proto{model.TCP, model.UDP} {
 		t.Run(proto.String(), func(t *testing.T) {
 			host, container := withContainer(t)
@@ -118,7 +118,7 @@ func TestApplyParksWhatIsReservedAgain(t *testing.T) {
 			_, release := reserve(t, m, "a", request(proto, "127.0.0.1", 8080, 8080, 80))
 			s := m.find(keyOf(want.Bindings[0].PortBinding))
 			apply(t, m, Set{})
-			if m.find(s.key) != s || s.carrier != nil || options(t, s.conn)["filter"] != 1 {
+			if m.find(s.key) != s || s.session != nil || options(t, s.conn)["filter"] != 1 {
 				t.Fatalf("%+v", s)
 			}
 			apply(t, m, want)
@@ -143,9 +143,12 @@ func TestApplyMovesAPortToAnotherContainerPortAndOwner(t *testing.T) {
 		if answer, err := host.Ask("tcp", "127.0.0.1:8080", patience); err != nil || answer.Server != "container" {
 			t.Errorf("%v %v", answer, err)
 		}
-		_, _, err := m.Reserve("c", []model.PortRequest{request(model.TCP, "", 8080, 8080, 80)})
-		if got := fmt.Sprint(Owners(err)); got != "["+owner+"]" {
-			t.Errorf("owner %s, want %s", got, owner)
+		for _, by := range []string{"a", "b"} {
+			_, release, err := m.Reserve(by, []model.PortRequest{request(model.TCP, "0.0.0.0", 8080, 8080, 80)})
+			if (err == nil) != (by == owner) {
+				t.Errorf("%s reserves what is %s's: %v", by, owner, err)
+			}
+			release()
 		}
 	}
 	// A claim for another container port does not end with the adoption of this one.

@@ -24,6 +24,17 @@ func expand(b model.PortBinding) iter.Seq[model.PortBinding] {
 	}
 }
 
+// each is expand for a binding with its owner.
+func (b Binding) each() iter.Seq[Binding] {
+	return func(yield func(Binding) bool) {
+		for one := range expand(b.PortBinding) {
+			if !yield(Binding{Owner: b.Owner, Link: b.Link, PortBinding: one}) {
+				return
+			}
+		}
+	}
+}
+
 // coalesce joins single ports into the fewest bindings: runs of host ports that
 // lead to as long a run of container ports, equal or shifted, of one protocol,
 // host address and container address. The result is sorted by protocol, host

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"syscall"
 
 	"github.com/mybr/mybr/internal/model"
@@ -15,11 +14,10 @@ import (
 type ConflictError struct {
 	Addr  netip.AddrPort
 	Proto model.Proto
-	Owner string // who holds it: an endpoint's ID
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("Bind for %s failed: port is already allocated", words(e.Addr))
+	return fmt.Sprintf("Bind for %s failed: port is already allocated", quoted(e.Addr))
 }
 
 // Unwrap makes the error a conflict.
@@ -38,9 +36,9 @@ func (e *BindError) Error() string {
 	return fmt.Sprintf("failed to bind host port for %s:%s/%s: %s", e.Addr, e.Container, e.Proto, e.Err)
 }
 
-// words is an address and a port as Docker's message of a conflict has them, without
+// quoted is an address and a port as Docker's message of a conflict has them, without
 // brackets. That of the kernel's refusal has them.
-func words(a netip.AddrPort) string { return fmt.Sprintf("%s:%d", a.Addr(), a.Port()) }
+func quoted(a netip.AddrPort) string { return fmt.Sprintf("%s:%d", a.Addr(), a.Port()) }
 
 // Unwrap gives the kernel's reason and, where that is so, model.ErrConflict.
 func (e *BindError) Unwrap() []error {
@@ -53,10 +51,9 @@ func (e *BindError) Unwrap() []error {
 // RangeError says that not one port of a range is free on all the addresses it was
 // asked for. It is model.ErrConflict to errors.Is.
 type RangeError struct {
-	Addr   netip.AddrPort // the first address asked for, with the first port
-	Last   uint16
-	Proto  model.Proto
-	Owners []string // the endpoints that hold ports of it, sorted, each once
+	Addr  netip.AddrPort // the first address asked for, with the first port
+	Last  uint16
+	Proto model.Proto
 }
 
 func (e *RangeError) Error() string {
@@ -66,21 +63,6 @@ func (e *RangeError) Error() string {
 // Unwrap makes the error a conflict.
 func (e *RangeError) Unwrap() error { return model.ErrConflict }
 
-// Owners returns the endpoints whose ports stand in the way, if err says that a
-// port is taken: a caller that knows one of them to be dead can free it and try
-// again. Nil: no endpoint does.
-func Owners(err error) []string {
-	var conflict *ConflictError
-	if errors.As(err, &conflict) {
-		return []string{conflict.Owner}
-	}
-	var full *RangeError
-	if errors.As(err, &full) {
-		return full.Owners
-	}
-	return nil
-}
-
 // Error is one binding of the wanted set that Apply could not hold, or not whole.
 type Error struct {
 	Binding Binding
@@ -89,7 +71,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	text := fmt.Sprintf("publish %s for endpoint %s: %s", e.Binding.PortBinding, e.Binding.Owner, e.Err)
+	text := fmt.Sprintf("publish %s for %s: %s", e.Binding.PortBinding, named(e.Binding.Owner), e.Err)
 	if e.Missing > 1 {
 		text += fmt.Sprintf(" (and %d more of its ports)", e.Missing-1)
 	}
@@ -106,14 +88,4 @@ func reason(err error) error {
 		return errno
 	}
 	return err
-}
-
-// addOwner puts the owner that err names, if any, into the sorted list.
-func addOwner(owners []string, err error) []string {
-	for _, o := range Owners(err) {
-		if i, found := slices.BinarySearch(owners, o); !found {
-			owners = slices.Insert(owners, i, o)
-		}
-	}
-	return owners
 }

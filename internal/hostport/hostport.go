@@ -1,45 +1,30 @@
-// Package hostport reserves host ports with sockets that it holds, so that nobody
-// else can take them, and carries on those sockets the traffic that NAT can't: from
-// the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from one address
-// family to containers of the other. There is no process for each port: a port costs
-// one socket and, once it is carried, one goroutine.
+// Package hostport reserves host ports with sockets that it holds, so that no other
+// program can take them, and has package relay serve on those sockets what NAT
+// can't: from the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from one
+// address family to containers of the other. There is no process for each port: a port
+// costs one socket and, once it is relayed, one goroutine.
 //
 // Be aware: a port that is reserved drops what arrives (a socket filter) until Apply
-// adopts it. Connections that were being carried end with the process; translated
-// ones don't pass through here. SCTP is reserved, never carried, and where the
-// kernel has no SCTP sockets only this package's own table guards its ports.
-// Links that are shunned are known by their numbers, which Apply looks up: to be called
+// adopts it. Connections that are relayed end with the process; translated ones don't
+// pass through here. SCTP is reserved, never relayed, and where the kernel has no SCTP
+// sockets only this package's own table guards its ports.
+// Blocked links are known by their interface indexes, which Plan looks up: to be called
 // when such a link was made anew.
-// Clients that would take more descriptors than carried traffic may are reset; a UDP
-// port then forgets the client that has been silent longest.
-// Sockets belong to the network namespace of the thread that makes them, and carried
-// connections are made by any thread: the whole process must be in one namespace.
+// Sockets belong to the network namespace of the thread that makes them: the whole process
+// must be in one namespace.
 package hostport
 
 import (
+	"errors"
+	"fmt"
 	"net"
-	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/relay"
 )
-
-// Set is what the process must hold.
-type Set struct {
-	Bindings []Binding // sorted by owner, then as in the record
-	// Shun names links, sorted: what comes by them is not carried. The sockets are bound to
-	// every address, and the packet filter is not between: a container of a network that
-	// has no way out would find one.
-	Shun []string
-}
-
-// Binding is what one endpoint has published.
-type Binding struct {
-	Owner string // the endpoint's ID
-	Link  string
-	model.PortBinding
-}
 
 // Config is how a Manager behaves. The zero value is ready for use.
 type Config struct {
@@ -53,11 +38,11 @@ type Config struct {
 	// before the client's is reset. 0: 10 s, beyond which three SYNs have gone
 	// unanswered (RFC 6298, 1 s doubled each time).
 	DialTimeout time.Duration
-	// Descriptors is how many all carried traffic may take. 0: half of what the process
-	// may have (RLIMIT_NOFILE), at most 196,608, which is 32,768 TCP connections.
+	// Descriptors is how many the process may have, for ports, relayed traffic and its own
+	// work (relay.Budget). 0: RLIMIT_NOFILE.
 	Descriptors int
-	// Root is where net/ipv4/ip_local_port_range, net/ipv4/ip_local_reserved_ports
-	// and net/ipv6/conf/all/disable_ipv6 are read. "": /proc/sys.
+	// Root is where net/ipv4/ip_local_port_range and net/ipv4/ip_local_reserved_ports
+	// are read. "": /proc/sys.
 	Root string
 }
 
@@ -65,13 +50,13 @@ type Config struct {
 // goroutine.
 type Manager struct {
 	cfg      Config
-	buffers  datagrams
-	budget   *budget
+	budget   *relay.Budget
+	relay    *relay.Relay
 	sctpOnce sync.Once // the warning that SCTP is guarded by the table alone
 
 	mu     sync.Mutex
 	held   map[slot][]*socket
-	shun   []uint32               // the numbers of links whose packets are not let in
+	owners map[string]*owner      // those that hold something
 	last   map[model.Proto]uint16 // the ephemeral port chosen last
 	closed bool
 }
@@ -90,98 +75,42 @@ func New(cfg Config) *Manager {
 	if cfg.Root == "" {
 		cfg.Root = "/proc/sys"
 	}
-	return &Manager{cfg: cfg, budget: newBudget(cfg.Descriptors, cfg.Warn), held: map[slot][]*socket{}, last: map[model.Proto]uint16{}}
+	budget := relay.NewBudget(cfg.Descriptors, cfg.Warn)
+	return &Manager{
+		cfg: cfg, budget: budget,
+		relay: relay.New(relay.Config{Budget: budget, DialTimeout: cfg.DialTimeout, UDPTimeout: cfg.UDPTimeout}),
+		held:  map[slot][]*socket{}, owners: map[string]*owner{}, last: map[model.Proto]uint16{},
+	}
 }
 
-// Close gives every port back and ends every carried connection. When it returns
+// Close gives every port back and ends every relayed connection. When it returns
 // no socket and no goroutine of the Manager is left; Reserve and Apply fail from
 // then on with net.ErrClosed.
 func (m *Manager) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	for _, s := range m.sockets() {
-		m.drop(s)
-	}
-}
-
-// sockets lists what is held, in no order. The caller holds m.mu.
-func (m *Manager) sockets() []*socket {
-	var all []*socket
-	for _, list := range m.held {
-		all = append(all, list...)
-	}
-	return all
-}
-
-// overlapping returns what is held and stands in the way of k: the same protocol,
-// family and port, with the same address or with either one unspecified. The
-// caller holds m.mu.
-func (m *Manager) overlapping(k key) []*socket {
-	var in []*socket
-	for _, s := range m.held[k.slot()] {
-		if s.host.Addr() == k.host.Addr() || s.host.Addr().IsUnspecified() || k.host.Addr().IsUnspecified() {
-			in = append(in, s)
+	for name := range m.owners {
+		for s := range m.owned(name) {
+			m.drop(s)
 		}
 	}
-	return in
 }
 
-// find returns the socket that holds k, or nil. The caller holds m.mu.
-func (m *Manager) find(k key) *socket {
-	for _, s := range m.held[k.slot()] {
-		if s.key == k {
-			return s
-		}
-	}
-	return nil
-}
-
-// open binds k for w's owner, filtered, and remembers the socket. The caller holds m.mu.
+// hasIPv6 reports whether ports without an address are published on [::] too: where ::1
+// can be bound. No setting says it: net.ipv6.conf.all.disable_ipv6 is written through to
+// the interfaces, each of which can be switched again (ip-sysctl).
 //
-// Errors: *ConflictError if the Manager itself holds what stands in the way,
-// *BindError with the kernel's reason.
-func (m *Manager) open(k key, w wish) (*socket, error) {
-	if in := m.overlapping(k); len(in) > 0 {
-		return nil, &ConflictError{Addr: k.host, Proto: k.proto, Owner: in[0].owner}
+// Errors: what else the kernel refuses, such as a lack of descriptors.
+func hasIPv6() (bool, error) {
+	conn, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	switch {
+	case err == nil:
+		return true, conn.Close()
+	case errors.Is(err, syscall.EADDRINUSE): // every UDP port is taken, so there is the address
+		return true, nil
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
+		return false, nil
 	}
-	s := &socket{key: k, owner: w.owner, pending: map[*reservation]struct{}{}}
-	if err := m.bind(s); err != nil {
-		return nil, &BindError{Addr: k.host, Container: w.container, Proto: k.proto, Err: reason(err)}
-	}
-	m.held[k.slot()] = append(m.held[k.slot()], s)
-	return s, nil
-}
-
-// drop gives s back to the kernel: when it returns the port is free. The caller
-// holds m.mu.
-func (m *Manager) drop(s *socket) {
-	s.close()
-	list := m.held[s.slot()]
-	for i, other := range list {
-		if other == s {
-			list = append(list[:i], list[i+1:]...)
-			break
-		}
-	}
-	if len(list) == 0 {
-		delete(m.held, s.slot())
-		return
-	}
-	m.held[s.slot()] = list
-}
-
-// hasIPv6 reports whether ports without an address are published on [::] too: not
-// where IPv6 is switched off, missing, or can't be bound.
-func (m *Manager) hasIPv6() bool {
-	off, err := os.ReadFile(m.cfg.Root + "/net/ipv6/conf/all/disable_ipv6")
-	if err != nil || len(off) == 0 || off[0] != '0' {
-		return false
-	}
-	conn, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6unspecified})
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
+	return false, fmt.Errorf("look for IPv6: %w", err)
 }

@@ -142,7 +142,7 @@ func sockaddr(host netip.AddrPort) (domain int, sa unix.Sockaddr, err error) {
 func beforeBind(addr netip.Addr) func(network, address string, c syscall.RawConn) error {
 	return func(_, _ string, c syscall.RawConn) error {
 		return control(c, func(fd int) error {
-			if err := attachFilter(fd, nothing()); err != nil {
+			if err := attachFilter(fd, dropAll()); err != nil {
 				return err
 			}
 			if addr.IsLoopback() {
@@ -151,30 +151,6 @@ func beforeBind(addr netip.Addr) func(network, address string, c syscall.RawConn
 			return nil
 		})
 	}
-}
-
-// nothing is the program of one instruction that keeps 0 bytes of every packet.
-func nothing() []unix.SockFilter {
-	return []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
-}
-
-// attachFilter puts a classic BPF program in front of the socket (filter.rst), in place
-// of the one that is there.
-func attachFilter(fd int, program []unix.SockFilter) error {
-	if len(program) > unix.BPF_MAXINSNS {
-		return os.NewSyscallError("setsockopt", unix.E2BIG)
-	}
-	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
-}
-
-// detachFilter lets everything in. A socket without a filter is fine.
-func detachFilter(fd int) error {
-	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	return os.NewSyscallError("setsockopt", err)
 }
 
 // control runs fn with the descriptor and returns its error.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -29,6 +30,13 @@ func TestMain(m *testing.M) {
 		network, address, _ := strings.Cut(what, " ")
 		if err := plainBind(network, address); err != nil {
 			fmt.Print(reason(err))
+		}
+		os.Exit(0)
+	}
+	if limit := os.Getenv(limitEnv); limit != "" {
+		if err := limited(limit); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
 		}
 		os.Exit(0)
 	}
@@ -185,6 +193,14 @@ func publish(t *testing.T, m *Manager, reqs ...model.PortRequest) Set {
 	want := setOf("a", bindings)
 	apply(t, m, want)
 	return want
+}
+
+// sockets lists what is held, in no order.
+func sockets(m *Manager) (all []*socket) {
+	for _, o := range m.owners {
+		all = slices.AppendSeq(all, maps.Keys(o.sockets))
+	}
+	return all
 }
 
 func set(bindings ...Binding) Set { return Set{Bindings: bindings} }

@@ -45,18 +45,29 @@ func ephemeral(root string) (*span, error) {
 	return s, nil
 }
 
-// after yields the span's ports once each, beginning behind last and going round;
-// if last is outside, from the beginning.
-func (s *span) after(last uint16) iter.Seq[uint16] {
+// choices yields the span's ports once each. The upper half comes first, upwards from
+// behind last and round, so that requests which follow each other get consecutive
+// numbers; if last is not in that half, from its beginning. Then comes the lower half,
+// downwards.
+//
+// Docker's own allocator begins at the lower end, goes upwards, and gives up when it has
+// met ten ports that others hold (portallocator, maxAllocatePortAttempts). So ports are
+// taken where it comes last.
+func (s *span) choices(last uint16) iter.Seq[uint16] {
 	return func(yield func(uint16) bool) {
-		size := int(s.last) - int(s.first) + 1
-		start := 0
-		if last >= s.first && last < s.last {
-			start = int(last) - int(s.first) + 1
+		middle := int(s.first) + (int(s.last)-int(s.first)+1)/2
+		size := int(s.last) - middle + 1
+		begin := 0
+		if middle <= int(last) && last < s.last {
+			begin = int(last) - middle + 1
 		}
 		for i := range size {
-			p := s.first + uint16((start+i)%size)
-			if !s.skip.has(p) && !yield(p) {
+			if p := uint16(middle + (begin+i)%size); !s.skip.has(p) && !yield(p) {
+				return
+			}
+		}
+		for p := middle - 1; p >= int(s.first); p-- {
+			if !s.skip.has(uint16(p)) && !yield(uint16(p)) {
 				return
 			}
 		}

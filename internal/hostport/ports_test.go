@@ -103,37 +103,45 @@ func TestParseRange(t *testing.T) {
 	}
 }
 
-func TestSpanVisitsEveryPortOnceFromBehindTheLast(t *testing.T) {
+// Every port comes once: the upper half from behind the last choice and round, then the
+// lower half downwards.
+func TestChoicesBeginInTheUpperHalf(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		first := rapid.Uint16Range(1, 65535).Draw(t, "first")
 		s := &span{first: first, last: rapid.Uint16Range(first, uint16(min(65535, int(first)+40))).Draw(t, "last")}
 		for _, p := range rapid.SliceOf(rapid.Uint16Range(s.first, s.last)).Draw(t, "reserved") {
 			s.skip.add(p)
 		}
-		last := rapid.Uint16Range(uint16(max(0, int(s.first)-2)), uint16(min(65535, int(s.last)+2))).Draw(t, "chosen last")
-		var want []uint16
-		for _, half := range []bool{true, false} {
-			for p := int(s.first); p <= int(s.last); p++ {
-				inside := last >= s.first && last <= s.last
-				if behind := inside && p > int(last); behind == half && !s.skip.has(uint16(p)) {
-					want = append(want, uint16(p))
-				}
+		last := rapid.Uint16().Draw(t, "chosen last")
+		if rapid.Bool().Draw(t, "near") {
+			last = rapid.Uint16Range(s.first-1, uint16(min(65535, int(s.last)+1))).Draw(t, "chosen last in the span")
+		}
+		var behind, before, below []uint16
+		for p := int(s.first); p <= int(s.last); p++ {
+			switch upper := 2*(p-int(s.first)) >= int(s.last)-int(s.first); {
+			case s.skip.has(uint16(p)):
+			case !upper:
+				below = append([]uint16{uint16(p)}, below...)
+			case p > int(last) || last > s.last:
+				behind = append(behind, uint16(p))
+			default:
+				before = append(before, uint16(p))
 			}
 		}
-		if got := slices.Collect(s.after(last)); !slices.Equal(got, want) {
-			t.Fatalf("after %d: %v, want %v", last, got, want)
+		want := slices.Concat(behind, before, below)
+		if got := slices.Collect(s.choices(last)); !slices.Equal(got, want) {
+			t.Fatalf("%d-%d after %d: %v, want %v", s.first, s.last, last, got, want)
 		}
 	})
 }
 
 // settings writes what a Manager reads of /proc/sys and returns the root.
-func settings(t *testing.T, portRange, reserved, disableIPv6 string) string {
+func settings(t *testing.T, portRange, reserved string) string {
 	t.Helper()
 	root := t.TempDir()
 	for path, value := range map[string]string{
 		"net/ipv4/ip_local_port_range":     portRange,
 		"net/ipv4/ip_local_reserved_ports": reserved,
-		"net/ipv6/conf/all/disable_ipv6":   disableIPv6,
 	} {
 		path = filepath.Join(root, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -154,7 +162,7 @@ func TestEphemeralWithoutFilesIsTheKernelsDefault(t *testing.T) {
 }
 
 func TestEphemeralNamesTheFileItCantRead(t *testing.T) {
-	_, err := ephemeral(settings(t, "1000 2000", "1;2", "0"))
+	_, err := ephemeral(settings(t, "1000 2000", "1;2"))
 	if want := `ip_local_reserved_ports: "1;2" is not a port number`; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

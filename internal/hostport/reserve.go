@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/relay"
 )
 
 // reservation is what one call of Reserve has claimed and is not recorded yet.
@@ -44,8 +45,8 @@ type destination struct {
 // than once.
 //
 // Errors: nothing stays bound that this call has bound, and release does nothing.
-// model.ErrInvalid; *ConflictError and *RangeError for which Owners tells who holds
-// the port; *BindError with the kernel's reason.
+// model.ErrInvalid; *ConflictError and *RangeError; *BindError with the kernel's reason, or
+// with a *relay.LimitError.
 func (m *Manager) Reserve(owner string, reqs []model.PortRequest) ([]model.PortBinding, func(), error) {
 	nothing := func() {}
 	ordered := slices.Clone(reqs)
@@ -75,94 +76,20 @@ func (m *Manager) Reserve(owner string, reqs []model.PortRequest) ([]model.PortB
 	return coalesce(r.chosen), r.release, nil
 }
 
-// ways lists the wanted ways of a request, IPv4 first.
-func ways(req model.PortRequest) []model.Target {
-	var all []model.Target
-	for _, w := range []model.Target{req.V4, req.V6} {
-		if w.Wanted() {
-			all = append(all, w)
-		}
-	}
-	return all
-}
-
-// unmapped is the request with an IPv4 host address as such.
-func unmapped(req model.PortRequest) model.PortRequest {
-	req.V4.Host = req.V4.Host.Unmap()
-	return req
-}
-
-// check refuses what could never be published. A container must be one: dialling
-// an unspecified or loopback address would reach the host itself. Its family is its own
-// affair.
-func check(req model.PortRequest) error {
-	all := ways(req)
-	if len(all) == 0 {
-		return fmt.Errorf("publish a %s port: %w: no host address", req.Proto, model.ErrInvalid)
-	}
-	for _, w := range all {
-		c := w.Container
-		switch {
-		case req.Proto != model.TCP && req.Proto != model.UDP && req.Proto != model.SCTP:
-			return fmt.Errorf("publish %s port %d: %w: only tcp, udp and sctp have ports", req.Proto, c.Port(), model.ErrInvalid)
-		case !isContainer(c):
-			return fmt.Errorf("publish %s of a container: %w container address", c, model.ErrInvalid)
-		case req.Last < req.First || req.First == 0 && req.Last != 0:
-			return fmt.Errorf("publish %s/%s: %w host ports %d-%d", c, req.Proto, model.ErrInvalid, req.First, req.Last)
-		case w.Host.IsMulticast(), w == req.V6 && w.Host.Unmap().Is4(), w == req.V4 && !w.Host.Unmap().Is4():
-			return fmt.Errorf("publish %s/%s: %w host address %s", c, req.Proto, model.ErrInvalid, w.Host)
-		}
-	}
-	return nil
-}
-
-// isContainer reports whether ap can be the port of a container.
-func isContainer(ap netip.AddrPort) bool {
-	a := ap.Addr().Unmap()
-	return ap.IsValid() && ap.Port() != 0 && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
-}
-
-// byDeadline orders requests by the last port that would do, then the narrower
-// first; ephemeral ones come last, in the order of the container's ports, so that
-// they get consecutive numbers. If each then takes the lowest port that is free,
-// as many are served as can be (matching of intervals to points, Glover 1967).
-func byDeadline(a, b model.PortRequest) int {
-	return cmp.Or(
-		cmp.Compare(deadline(a), deadline(b)),
-		-cmp.Compare(a.First, b.First),
-		cmp.Compare(a.Proto, b.Proto),
-		a.V4.Compare(b.V4),
-		a.V6.Compare(b.V6),
-	)
-}
-
-// deadline is the last port that would do.
-func deadline(req model.PortRequest) int {
-	if req.First == 0 {
-		return 1 << 16
-	}
-	return int(req.Last)
-}
-
-// fixed reports whether one number only would do.
-func fixed(req model.PortRequest) bool { return req.First != 0 && req.First == req.Last }
-
 // newReservation prepares what the requests need. The caller holds m.mu.
-func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (*reservation, error) {
+func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (_ *reservation, err error) {
 	r := &reservation{m: m, owner: owner, claimed: map[*socket]netip.AddrPort{}, mine: map[destination][]uint16{}}
 	if slices.ContainsFunc(reqs, func(req model.PortRequest) bool { return bothEverywhere(req) }) {
-		r.hasIPv6 = m.hasIPv6()
+		if r.hasIPv6, err = hasIPv6(); err != nil {
+			return nil, err
+		}
 	}
 	if slices.ContainsFunc(reqs, func(req model.PortRequest) bool { return req.First == 0 }) {
-		var err error
 		if r.ports, err = ephemeral(m.cfg.Root); err != nil {
 			return nil, fmt.Errorf("choose a host port: %w", err)
 		}
 	}
-	for _, s := range m.sockets() {
-		if s.owner != owner {
-			continue
-		}
+	for s := range m.owned(owner) {
 		for _, container := range s.containers() {
 			d := destination{proto: s.proto, host: s.host.Addr(), container: container}
 			r.mine[d] = append(r.mine[d], s.host.Port())
@@ -173,51 +100,44 @@ func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (*reser
 
 // take finds the first number that is free on every address of the request.
 func (r *reservation) take(req model.PortRequest) error {
-	ways := r.ways(req)
-	var owners []string
-	for port := range r.numbers(req, ways) {
-		err := r.takeNumber(req, ways, port)
+	targets := r.targets(req)
+	for port := range r.numbers(req, targets) {
+		err := r.takeNumber(req, targets, port)
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, model.ErrConflict) || fixed(req) {
+		var limit *relay.LimitError
+		if !errors.Is(err, model.ErrConflict) || fixed(req) || errors.As(err, &limit) {
 			return err
 		}
-		owners = addOwner(owners, err)
 	}
-	full := &RangeError{Addr: netip.AddrPortFrom(ways[0].Host, req.First), Last: req.Last, Proto: req.Proto, Owners: owners}
+	full := &RangeError{Addr: netip.AddrPortFrom(targets[0].Host, req.First), Last: req.Last, Proto: req.Proto}
 	if req.First == 0 {
-		full.Addr, full.Last = netip.AddrPortFrom(ways[0].Host, r.ports.first), r.ports.last
+		full.Addr, full.Last = netip.AddrPortFrom(targets[0].Host, r.ports.first), r.ports.last
 	}
 	return full
 }
 
-// bothEverywhere reports whether the request names no address of the host, so that it
-// can do with IPv4 alone.
-func bothEverywhere(req model.PortRequest) bool {
-	return req.V4.Host == netip.IPv4Unspecified() && req.V6.Host == netip.IPv6Unspecified()
-}
-
-// ways are those that get the same number.
-func (r *reservation) ways(req model.PortRequest) []model.Target {
+// targets are those that get the same number.
+func (r *reservation) targets(req model.PortRequest) []model.Target {
 	if bothEverywhere(req) && !r.hasIPv6 {
 		return []model.Target{req.V4}
 	}
-	return ways(req)
+	return targets(req)
 }
 
 // numbers yields the host ports that would do, best first: what the owner holds for
 // the same container port, then the range upwards, or for an ephemeral request the
-// host's range from the port chosen last.
-func (r *reservation) numbers(req model.PortRequest, ways []model.Target) iter.Seq[uint16] {
+// host's range as choices has it.
+func (r *reservation) numbers(req model.PortRequest, targets []model.Target) iter.Seq[uint16] {
 	return func(yield func(uint16) bool) {
-		for _, port := range r.before(req, ways) {
+		for _, port := range r.before(req, targets) {
 			if !yield(port) {
 				return
 			}
 		}
 		if req.First == 0 {
-			for port := range r.ports.after(r.m.last[req.Proto]) {
+			for port := range r.ports.choices(r.m.last[req.Proto]) {
 				r.m.last[req.Proto] = port
 				if !yield(port) {
 					return
@@ -235,10 +155,10 @@ func (r *reservation) numbers(req model.PortRequest, ways []model.Target) iter.S
 
 // before lists the numbers that the owner holds for the request on one of the
 // addresses: those it holds on all of them first, then the lower first.
-func (r *reservation) before(req model.PortRequest, ways []model.Target) []uint16 {
+func (r *reservation) before(req model.PortRequest, targets []model.Target) []uint16 {
 	count := map[uint16]int{}
-	for _, w := range ways {
-		for _, port := range r.mine[destination{proto: req.Proto, host: w.Host, container: w.Container}] {
+	for _, t := range targets {
+		for _, port := range r.mine[destination{proto: req.Proto, host: t.Host, container: t.Container}] {
 			if req.First == 0 || req.First <= port && port <= req.Last {
 				count[port]++
 			}
@@ -250,10 +170,10 @@ func (r *reservation) before(req model.PortRequest, ways []model.Target) []uint1
 }
 
 // takeNumber claims one number on all the addresses, or on none.
-func (r *reservation) takeNumber(req model.PortRequest, ways []model.Target, port uint16) error {
+func (r *reservation) takeNumber(req model.PortRequest, targets []model.Target, port uint16) error {
 	var fresh []*socket
-	for _, w := range ways {
-		s, err := r.claimable(key{proto: req.Proto, host: netip.AddrPortFrom(w.Host, port)}, req, w)
+	for _, t := range targets {
+		s, err := r.claimable(key{proto: req.Proto, host: netip.AddrPortFrom(t.Host, port)}, req, t)
 		if err != nil {
 			for _, s := range fresh {
 				r.unclaim(s)
@@ -262,13 +182,14 @@ func (r *reservation) takeNumber(req model.PortRequest, ways []model.Target, por
 		}
 		if _, again := r.claimed[s]; !again {
 			fresh = append(fresh, s)
-			r.claimed[s] = w.Container
+			r.claimed[s] = t.Container
 			s.pending[r] = struct{}{}
+			r.m.touch(r.owner)
 		}
 	}
-	for _, w := range ways {
+	for _, t := range targets {
 		r.chosen = append(r.chosen, model.PortBinding{
-			Proto: req.Proto, Host: netip.AddrPortFrom(w.Host, port), Container: w.Container, Count: 1,
+			Proto: req.Proto, Host: netip.AddrPortFrom(t.Host, port), Container: t.Container, Count: 1,
 		})
 	}
 	return nil
@@ -277,16 +198,16 @@ func (r *reservation) takeNumber(req model.PortRequest, ways []model.Target, por
 // claimable returns the socket for k: the owner's, if this call has not given it to
 // another request, or a new one. A request for one number that was made twice is
 // one request.
-func (r *reservation) claimable(k key, req model.PortRequest, w model.Target) (*socket, error) {
+func (r *reservation) claimable(k key, req model.PortRequest, t model.Target) (*socket, error) {
 	s := r.m.find(k)
 	if s == nil {
-		return r.m.open(k, wish{owner: r.owner, container: w.Container})
+		return r.m.open(k, r.owner, t.Container)
 	}
 	container, again := r.claimed[s]
-	if s.owner == r.owner && (!again || fixed(req) && container == w.Container) {
+	if s.owner == r.owner && (!again || fixed(req) && container == t.Container) {
 		return s, nil
 	}
-	return nil, &ConflictError{Addr: k.host, Proto: k.proto, Owner: s.owner}
+	return nil, &ConflictError{Addr: k.host, Proto: k.proto}
 }
 
 // unclaim takes the claim back and closes the socket if nobody else wants it.
@@ -312,5 +233,7 @@ func (r *reservation) giveBack() {
 func (r *reservation) release() {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
-	r.giveBack()
+	if !r.m.closed { // Close has given everything back
+		r.giveBack()
+	}
 }

@@ -25,7 +25,7 @@ func TestRandomWalk(t *testing.T) {
 			"reserve":          w.reserve,
 			"release":          w.release,
 			"record and apply": w.record,
-			"forget and apply": w.forget,
+			"remove and apply": w.remove,
 			"":                 w.compare,
 		})
 	})
@@ -37,6 +37,7 @@ type walk struct {
 	m       *Manager
 	pending map[int]claim // by when it was made
 	records map[string][]model.PortBinding
+	have    *Set // what was applied last
 	made    int
 	steps   int
 }
@@ -94,7 +95,7 @@ func (w *walk) record(rt *rapid.T) {
 	w.apply(rt)
 }
 
-func (w *walk) forget(rt *rapid.T) {
+func (w *walk) remove(rt *rapid.T) {
 	delete(w.records, drawOwner(rt))
 	w.apply(rt)
 }
@@ -117,8 +118,18 @@ func (w *walk) apply(rt *rapid.T) {
 	for _, owner := range slices.Sorted(maps.Keys(w.records)) {
 		want.Bindings = append(want.Bindings, setOf(owner, w.records[owner]).Bindings...)
 	}
-	if err := w.m.Apply(rt.Context(), nil, want); err != nil {
+	have := w.have
+	if rapid.Bool().Draw(rt, "nothing known") {
+		have = nil
+	}
+	if err := w.m.Apply(rt.Context(), have, want); err != nil {
 		rt.Fatal(err)
+	}
+	w.have = &want
+	for _, have := range []*Set{&want, nil} {
+		if p, err := w.m.Plan(rt.Context(), have, want); err != nil || len(p) > 0 {
+			rt.Fatalf("after Apply: %v, %v", p.Changes(), err)
+		}
 	}
 	for n, c := range w.pending {
 		c.left = slices.DeleteFunc(slices.Clone(c.left), func(b model.PortBinding) bool {
@@ -161,17 +172,17 @@ func (w *walk) held() map[string]string {
 // address; 0 if none is.
 func firstFree(held map[string]string, owner string, req model.PortRequest) int {
 	var addrs []string
-	for _, w := range ways(req) {
+	for _, w := range targets(req) {
 		addrs = append(addrs, w.Host.String())
 	}
 	free := func(addr string, port int) bool {
-		rivals := []string{"0.0.0.0", "127.0.0.1"}
+		conflicting := []string{"0.0.0.0", "127.0.0.1"}
 		if strings.Contains(addr, ":") {
-			rivals = []string{"::", "::1"}
+			conflicting = []string{"::", "::1"}
 		}
-		for _, rival := range rivals {
-			by, taken := held[req.Proto.String()+" "+net.JoinHostPort(rival, fmt.Sprint(port))]
-			if taken && (rival != addr || by != owner) {
+		for _, other := range conflicting {
+			by, taken := held[req.Proto.String()+" "+net.JoinHostPort(other, fmt.Sprint(port))]
+			if taken && (other != addr || by != owner) {
 				return false
 			}
 		}

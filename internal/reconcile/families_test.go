@@ -228,7 +228,7 @@ func TestRenderShunsInternalNetworks(t *testing.T) {
 	for _, bridge := range []string{"zz0", "aa0", "mm0"} {
 		s.Networks = append(s.Networks, model.Network{ID: bridge, Bridge: bridge, Internal: bridge != "mm0"})
 	}
-	if got := fmt.Sprint(Render(s, Options{}).Ports.Shun); got != "[aa0 zz0]" {
+	if got := fmt.Sprint(Render(s, Options{}).Ports.Blocked); got != "[aa0 zz0]" {
 		t.Error(got)
 	}
 }

@@ -56,7 +56,7 @@ func Render(s model.Snapshot, o Options) Host {
 		h.Firewalld.Interfaces = append(h.Firewalld.Interfaces, n.Bridge)
 		h.Firewalld.Forward = h.Firewalld.Forward || entered(n, o)
 		if n.Internal {
-			h.Ports.Shun = append(h.Ports.Shun, n.Bridge)
+			h.Ports.Blocked = append(h.Ports.Blocked, n.Bridge)
 		}
 	}
 	for _, e := range s.Endpoints {
@@ -217,7 +217,7 @@ func renderForwarding(set sysctl.Set, n model.Network, e model.Endpoint, o Optio
 func (h *Host) sort() {
 	slices.Sort(h.Firewalld.Interfaces)
 	slices.SortFunc(h.Links.Bridges, func(a, b link.Bridge) int { return cmp.Compare(a.Name, b.Name) })
-	slices.Sort(h.Ports.Shun)
+	slices.Sort(h.Ports.Blocked)
 	slices.SortFunc(h.Links.Veths, func(a, b link.Veth) int { return cmp.Compare(a.Host, b.Host) })
 	slices.SortFunc(h.Firewall.Networks, func(a, b firewall.Network) int { return cmp.Compare(a.Bridge, b.Bridge) })
 	slices.SortFunc(h.Firewall.Ports, func(a, b firewall.Port) int { return compareBindings(a.PortBinding, b.PortBinding) })

@@ -1,11 +1,10 @@
-package hostport
+package relay
 
 import (
 	"net"
 	"testing"
 	"time"
 
-	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -42,8 +41,8 @@ func TestUDPDatagramAfterARefusalIsSent(t *testing.T) {
 func TestUDPRemembersClientsThatOnlySend(t *testing.T) {
 	host, container := withContainer(t)
 	server := container.ListenPacket("udp4", "0.0.0.0:53")
-	m := start(t, Config{UDPTimeout: 300 * time.Millisecond})
-	publish(t, m, request(model.UDP, "127.0.0.1", 5353, 5353, 53))
+	r := start(t, Config{UDPTimeout: 300 * time.Millisecond})
+	serve(t, r, "udp", 5353, 53)
 	c := client(t, host, "127.0.0.1:5353")
 	_ = server.SetReadDeadline(time.Now().Add(patience))
 	seen := map[string]bool{}

@@ -1,4 +1,4 @@
-package hostport
+package relay
 
 import (
 	"context"
@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// tcpCarrier takes the connections of one listening socket to one container port.
-type tcpCarrier struct {
+// tcpSession relays the connections of one listening socket.
+type tcpSession struct {
+	session
 	listener *net.TCPListener
-	target   netip.AddrPort
-	timeout  time.Duration // of the connection to the container
-	account  *account
+	timeout  time.Duration // of the connection to the target
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -22,70 +21,74 @@ type tcpCarrier struct {
 	open   closers
 }
 
-// carryTCP accepts and carries until stop. timeout is what the connection to the
-// container may take.
-func carryTCP(l *net.TCPListener, target netip.AddrPort, timeout time.Duration, account *account) *tcpCarrier {
-	c := &tcpCarrier{listener: l, target: target, timeout: timeout, account: account}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.wg.Go(c.accept)
-	return c
+// TCP accepts connections and relays each to target, until the session is stopped. A
+// connection that can't be made to target, or breaks, is reset at its other end, too.
+func (r *Relay) TCP(l *net.TCPListener, target netip.AddrPort) Session {
+	s := &tcpSession{
+		session:  session{target: target, account: &account{budget: r.cfg.Budget, addr: l.Addr()}},
+		listener: l, timeout: r.cfg.DialTimeout,
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.wg.Go(s.accept)
+	return s
 }
 
-// stop closes every connection and waits until none is left.
-func (c *tcpCarrier) stop() {
-	c.cancel()
-	_ = c.listener.SetDeadline(time.Unix(1, 0)) // wakes accept
-	c.open.closeAll()
-	c.wg.Wait()
+// Stop closes every connection and waits until none is left.
+func (s *tcpSession) Stop() {
+	s.cancel()
+	_ = s.listener.SetDeadline(time.Unix(1, 0)) // wakes accept
+	s.open.closeAll()
+	s.wg.Wait()
+	_ = s.listener.SetDeadline(time.Time{})
 }
 
-// accept hands on what arrives. A failure of accept(2) that isn't stop's doing (no
+// accept hands on what arrives. A failure of accept(2) that Stop has not caused (no
 // descriptors or memory left) passes.
-func (c *tcpCarrier) accept() {
+func (s *tcpSession) accept() {
 	var again backoff
 	for {
-		client, err := c.listener.AcceptTCP()
+		client, err := s.listener.AcceptTCP()
 		if err != nil {
-			if !again.wait(c.ctx) {
+			if !again.wait(s.ctx) {
 				return
 			}
 			continue
 		}
 		again.reset()
-		if !c.account.take(perConnection) {
+		if !s.account.take(perConnection) {
 			_ = client.SetLinger(0)
 			_ = client.Close()
 			continue
 		}
-		c.wg.Go(func() {
-			defer c.account.give(perConnection)
-			c.carry(client)
+		s.wg.Go(func() {
+			defer s.account.give(perConnection)
+			s.relay(client)
 		})
 	}
 }
 
-// carry connects client with the container and copies both ways until both have
-// said that they are done. A client whose container can't be reached is reset, as
+// relay connects client with the target and copies both ways until both have
+// said that they are done. A client whose target can't be reached is reset, as
 // it would be without anyone between.
-func (c *tcpCarrier) carry(client *net.TCPConn) {
+func (s *tcpSession) relay(client *net.TCPConn) {
 	defer client.Close()
-	if !c.open.add(client) {
+	if !s.open.add(client) {
 		return
 	}
-	defer c.open.remove(client)
+	defer s.open.remove(client)
 
-	dialer := net.Dialer{Timeout: c.timeout}
-	conn, err := dialer.DialContext(c.ctx, "tcp", c.target.String())
+	dialer := net.Dialer{Timeout: s.timeout}
+	conn, err := dialer.DialContext(s.ctx, "tcp", s.target.String())
 	if err != nil {
 		_ = client.SetLinger(0)
 		return
 	}
 	server := conn.(*net.TCPConn)
 	defer server.Close()
-	if !c.open.add(server) {
+	if !s.open.add(server) {
 		return
 	}
-	defer c.open.remove(server)
+	defer s.open.remove(server)
 
 	var back sync.WaitGroup
 	back.Go(func() { pipe(client, server) })

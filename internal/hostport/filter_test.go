@@ -9,38 +9,38 @@ import (
 	"github.com/mybr/mybr/internal/nettest"
 )
 
-// withPrisoner wires a namespace that plays a container of an internal network to a
-// bridge of the host's, jail0.
-func withPrisoner(t *testing.T, host *nettest.Host, name string) *nettest.Host {
+// withInternal wires a namespace that plays a container of an internal network to a
+// bridge of the host's, int0.
+func withInternal(t *testing.T, host *nettest.Host, name string) *nettest.Host {
 	t.Helper()
-	if name == "prisoner" {
-		host.Run("ip", "link", "add", "jail0", "type", "bridge")
+	if name == "internal" {
+		host.Run("ip", "link", "add", "int0", "type", "bridge")
 	}
-	prisoner := host.Peer(name)
-	host.Run("ip", "link", "set", "jail0", "up")
-	host.Connect(nettest.End{Name: name, Master: "jail0"},
-		prisoner, nettest.End{Name: "eth0", Addresses: []string{"172.31.0.2/24", "fd00:31::2/64", "fe80::31:2/64"}})
+	inner := host.Peer(name)
+	host.Run("ip", "link", "set", "int0", "up")
+	host.Connect(nettest.End{Name: name, Master: "int0"},
+		inner, nettest.End{Name: "eth0", Addresses: []string{"172.31.0.2/24", "fd00:31::2/64", "fe80::31:2/64"}})
 	for _, address := range []string{"172.31.0.1/24", "fd00:31::1/64", "fe80::31:1/64"} {
-		host.Address("jail0", address)
+		host.Address("int0", address)
 	}
-	warm(t, host, prisoner, "172.31.0.2")
-	warm(t, host, prisoner, "fd00:31::2")
-	return prisoner
+	warm(t, host, inner, "172.31.0.2")
+	warm(t, host, inner, "fd00:31::2")
+	return inner
 }
 
-// What is published elsewhere is out of a prisoner's reach, whatever address it tries, and
-// within everybody else's.
-func TestShunnedLinksReachNothingThatIsCarried(t *testing.T) {
+// What other networks publish is out of reach of a container of an internal network,
+// whatever address it tries, and within that of all others.
+func TestBlockedLinksReachNothingThatIsRelayed(t *testing.T) {
 	host, container := withContainer(t)
 	lan := withLAN(t, host)
 	for _, network := range []string{"tcp4", "udp4"} {
 		container.Echo(network, "0.0.0.0:80")
 	}
-	prisoner := withPrisoner(t, host, "prisoner")
+	inner := withInternal(t, host, "internal")
 	m := start(t, Config{})
 	bindings, _ := reserve(t, m, "a", request(model.TCP, "", 8080, 8080, 80), request(model.UDP, "", 8080, 8080, 80))
 	free := setOf("a", bindings)
-	shunned := Set{Bindings: free.Bindings, Shun: []string{"gone0", "jail0"}}
+	blocked := Set{Bindings: free.Bindings, Blocked: []string{"gone0", "int0"}}
 	reach := func(when string, from *nettest.Host, want bool, addresses ...string) {
 		t.Helper()
 		for _, network := range []string{"tcp", "udp"} {
@@ -63,47 +63,47 @@ func TestShunnedLinksReachNothingThatIsCarried(t *testing.T) {
 	mine := []string{"172.31.0.1", "[fd00:31::1]", "[fe80::31:1%eth0]"}
 
 	apply(t, m, free)
-	reach("free", prisoner, true, mine...)
-	apply(t, m, shunned)
-	reach("shunned", prisoner, false, mine...)
-	others("shunned")
-	for _, s := range m.sockets() { // the filter that there was was replaced
+	reach("free", inner, true, mine...)
+	apply(t, m, blocked)
+	reach("blocked", inner, false, mine...)
+	others("blocked")
+	for _, s := range sockets(m) { // the filter that there was was replaced
 		if got := options(t, s.conn)["filter"]; got != 4 {
 			t.Errorf("%s: %d instructions", s.host, got)
 		}
 	}
 
-	host.Run("ip", "link", "del", "jail0")
-	host.Run("ip", "link", "add", "jail0", "type", "bridge")
-	other := withPrisoner(t, host, "another")
+	host.Run("ip", "link", "del", "int0")
+	host.Run("ip", "link", "add", "int0", "type", "bridge")
+	other := withInternal(t, host, "another")
 	reach("made anew and not looked up", other, true, mine...)
-	apply(t, m, shunned)
+	apply(t, m, blocked)
 	reach("made anew", other, false, mine...)
 	others("made anew")
 	apply(t, m, free)
 	reach("free again", other, true, mine...)
-	for _, s := range m.sockets() {
+	for _, s := range sockets(m) {
 		if got := options(t, s.conn)["filter"]; got != 0 {
 			t.Errorf("%s: %d instructions are left", s.host, got)
 		}
 	}
 }
 
-// A port that is published while links are shunned answers none of them, and
-// one that was parked doesn't forget to.
-func TestShunnedLinksAreKeptFromPortsToCome(t *testing.T) {
+// A port that is published while links are blocked answers none of them, and
+// one that was suspended keeps to it.
+func TestBlockedLinksAreKeptFromPortsToCome(t *testing.T) {
 	host, container := withContainer(t)
 	container.Echo("tcp4", "0.0.0.0:80")
-	prisoner := withPrisoner(t, host, "prisoner")
+	inner := withInternal(t, host, "internal")
 	m := start(t, Config{})
 	bindings, release := reserve(t, m, "a", request(model.TCP, "", 8080, 8080, 80), request(model.TCP, "127.0.0.1", 8081, 8081, 80))
 	want := setOf("a", bindings)
-	want.Shun = []string{"jail0"}
-	apply(t, m, Set{Shun: want.Shun})
+	want.Blocked = []string{"int0"}
+	apply(t, m, Set{Blocked: want.Blocked})
 	refused := func(when string) {
 		t.Helper()
 		for _, address := range []string{"172.31.0.1:8080", "[fd00:31::1]:8080"} {
-			if _, err := prisoner.Dial("tcp", address, 100*time.Millisecond); !isTimeout(err) {
+			if _, err := inner.Dial("tcp", address, 100*time.Millisecond); !isTimeout(err) {
 				t.Errorf("%s: %s: %v, want silence", when, address, err)
 			}
 		}
@@ -120,33 +120,32 @@ func TestShunnedLinksAreKeptFromPortsToCome(t *testing.T) {
 	release()
 	_, release = reserve(t, m, "a", request(model.TCP, "", 8080, 8080, 80))
 	defer release()
-	apply(t, m, Set{Shun: want.Shun}) // parked
+	apply(t, m, Set{Blocked: want.Blocked}) // suspended
 	apply(t, m, want)
-	refused("parked and adopted")
+	refused("suspended and adopted")
 }
 
 // A filter has room for every internal network of a big host; beyond that nothing is let
 // in.
-func TestShunningManyLinks(t *testing.T) {
+func TestBlockingManyLinks(t *testing.T) {
 	host, container := withContainer(t)
 	container.Echo("tcp4", "0.0.0.0:80")
 	m := start(t, Config{})
 	want := publish(t, m, request(model.TCP, "0.0.0.0", 8080, 8080, 80))
 	for n := range 20 {
-		name := fmt.Sprint("jail", n)
+		name := fmt.Sprint("int", n)
 		host.Run("ip", "link", "add", name, "type", "bridge")
-		want.Shun = append(want.Shun, name)
+		want.Blocked = append(want.Blocked, name)
 	}
 	apply(t, m, want)
 	if answer, err := host.Ask("tcp", "127.0.0.1:8080", patience); err != nil || answer.Server != "container" {
 		t.Error(answer, err)
 	}
-	s := m.sockets()[0]
-	m.shun = make([]uint32, 3000)
-	if err := m.adopt(s, s.target); err == nil {
+	s := sockets(m)[0]
+	if err := m.adopt(s, s.target, make([]uint32, 3000)); err == nil {
 		t.Error("no error")
 	}
-	if s.adopted || s.carrier != nil || options(t, s.conn)["filter"] != 1 {
+	if s.adopted || s.session != nil || options(t, s.conn)["filter"] != 1 {
 		t.Errorf("%+v", s)
 	}
 	apply(t, m, want)

@@ -1,4 +1,4 @@
-package hostport
+package relay
 
 import (
 	"encoding/binary"

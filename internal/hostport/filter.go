@@ -1,0 +1,92 @@
+package hostport
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// indexes returns the interface indexes of links, sorted. A link that is not there has
+// none: it is looked for again by the next Plan.
+//
+// It asks for each by ioctl(2) (netdevice(7)): the net package would list all links.
+func indexes(links []string) ([]uint32, error) {
+	if len(links) == 0 {
+		return nil, nil
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	var all []uint32
+	for _, link := range links {
+		ifr, err := unix.NewIfreq(link)
+		if err == nil {
+			err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr)
+		}
+		switch {
+		case err == nil:
+			all = append(all, ifr.Uint32())
+		case !errors.Is(err, unix.ENODEV):
+			return nil, fmt.Errorf("find link %s: %w", link, err)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// accept lets packets in, save those that come by the links with the indexes blocked. What
+// is sent to a loopback address comes by lo alone.
+func (s *socket) accept(blocked []uint32) error {
+	err := withFD(s.conn, func(fd int) error {
+		if len(blocked) == 0 || s.host.Addr().IsLoopback() {
+			return detachFilter(fd)
+		}
+		return attachFilter(fd, dropFrom(blocked))
+	})
+	if err == nil {
+		s.blocked = blocked
+	}
+	return err
+}
+
+// dropFrom is a program that keeps every packet whole, except those that came by links
+// with some indexes. What comes by a port of a bridge comes by the bridge.
+func dropFrom(links []uint32) []unix.SockFilter {
+	const link = 1<<32 - 0x1000 + 8 // the index of the link: SKF_AD_OFF + SKF_AD_IFINDEX of linux/filter.h
+	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: link}}
+	for _, index := range links {
+		program = append(program,
+			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: index, Jf: 1},
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0})
+	}
+	return append(program, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 1<<32 - 1})
+}
+
+// dropAll is the program of one instruction that keeps 0 bytes of every packet.
+func dropAll() []unix.SockFilter {
+	return []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+}
+
+// attachFilter puts a classic BPF program in front of the socket (filter.rst), in place
+// of the one that is there.
+func attachFilter(fd int, program []unix.SockFilter) error {
+	if len(program) > unix.BPF_MAXINSNS {
+		return os.NewSyscallError("setsockopt", unix.E2BIG)
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
+}
+
+// detachFilter lets everything in. A socket without a filter is fine.
+func detachFilter(fd int) error {
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return os.NewSyscallError("setsockopt", err)
+}

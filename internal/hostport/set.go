@@ -1,0 +1,90 @@
+package hostport
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// Set is what the process must hold.
+type Set struct {
+	Bindings []Binding // sorted by owner, then as in the record
+	// Blocked names links, sorted: what comes by them is not relayed. The sockets are bound
+	// to every address, and no firewall rule stands between them and a container of a
+	// network that has no way out.
+	Blocked []string
+}
+
+// Binding is what one endpoint has published.
+type Binding struct {
+	Owner string // the sandbox's key, or the ID of an endpoint without one (model.Endpoint.PortOwner)
+	Link  string // the host's end of the endpoint's veth pair, which an error is about; it need not exist
+	model.PortBinding
+}
+
+// Subjects returns what is wanted for each link, to be compared by reflect.DeepEqual. "" is
+// everybody's: the blocked links.
+func (s Set) Subjects() map[string]any {
+	subjects := map[string]any{}
+	if len(s.Blocked) > 0 {
+		subjects[""] = nil
+	}
+	for _, b := range s.Bindings {
+		subjects[b.Link] = nil
+	}
+	for subject := range subjects {
+		subjects[subject] = s.Only(func(link string) bool { return link == subject })
+	}
+	return subjects
+}
+
+// Only returns the part of the set for those subjects that keep reports true of.
+func (s Set) Only(keep func(subject string) bool) Set {
+	var part Set
+	for _, b := range s.Bindings {
+		if keep(b.Link) {
+			part.Bindings = append(part.Bindings, b)
+		}
+	}
+	if len(s.Blocked) > 0 && keep("") {
+		part.Blocked = s.Blocked
+	}
+	return part
+}
+
+// check refuses a binding that Reserve can't have made.
+func (b Binding) check() error {
+	switch {
+	case !b.Host.IsValid() || b.Host.Port() == 0 || !isContainer(b.Container):
+		return fmt.Errorf("%w address", model.ErrInvalid)
+	case b.Count == 0 || int(b.Host.Port())+int(b.Count) > 1<<16 || int(b.Container.Port())+int(b.Count) > 1<<16:
+		return fmt.Errorf("%w number of ports %d", model.ErrInvalid, b.Count)
+	}
+	return nil
+}
+
+// named returns an owner with the word for what it is: a sandbox's key is a path
+// (network_namespaces(7)), an endpoint's ID has no slash.
+func named(owner string) string {
+	if strings.Contains(owner, "/") {
+		return "sandbox " + owner
+	}
+	return "endpoint " + owner
+}
+
+// portsOf maps every port of some bindings to the first binding that names it.
+func portsOf(bindings []Binding) map[key]Binding {
+	all := map[key]Binding{}
+	for _, b := range bindings {
+		if b.check() != nil {
+			continue
+		}
+		for one := range b.each() {
+			if _, twice := all[keyOf(one.PortBinding)]; !twice {
+				all[keyOf(one.PortBinding)] = one
+			}
+		}
+	}
+	return all
+}

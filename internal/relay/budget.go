@@ -1,0 +1,132 @@
+package relay
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// What relayed traffic takes, in descriptors.
+const (
+	perConnection = 6 // two sockets and, while splice(2) runs in both directions, two pipes
+	perFlow       = 1
+
+	// maxRelayed is 32,768 connections, some 500 MB in the process and the kernel.
+	maxRelayed = 32768 * perConnection
+)
+
+// maxReserve is how many descriptors are left to the rest of the process: its own sockets
+// and files (some twenty), and for each request that is served at the same time a
+// connection and the three pipes of a command such as iptables-save. Of a limit below
+// four times as much it is a quarter.
+const maxReserve = 256
+
+// Budget divides the descriptors that the process may have: a reserve for the process's
+// own work; sockets that are held (Hold); and what is left, for relayed traffic, so that
+// clients can't use up what the process needs.
+type Budget struct {
+	limit, reserve int
+	warn           func(format string, args ...any)
+
+	mu            sync.Mutex
+	held, relayed int
+	peak          int // the most that relayed traffic had since its pipes were collected
+	warned        time.Time
+}
+
+// NewBudget divides limit descriptors. 0: what the process may have (RLIMIT_NOFILE,
+// getrlimit(2)). warn is told, once a minute at most, that clients were turned away.
+func NewBudget(limit int, warn func(format string, args ...any)) *Budget {
+	if limit == 0 {
+		limit = 1024 // the usual soft limit; getrlimit fails for bad arguments only
+		var r syscall.Rlimit
+		if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) == nil {
+			limit = int(min(r.Cur, math.MaxInt32))
+		}
+	}
+	return &Budget{limit: limit, reserve: min(maxReserve, limit/4), warn: warn}
+}
+
+// Hold counts one more socket that is held, before it is made. Errors: *LimitError, and
+// then it is not counted.
+func (b *Budget) Hold() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.peak > b.relayed && b.reserve+b.held+b.peak >= b.limit {
+		// The net package keeps the pipes of splice(2) for connections to come, until the
+		// second garbage collection that finds them unused.
+		runtime.GC()
+		runtime.GC()
+		b.peak = b.relayed
+	}
+	if b.reserve+b.held+b.relayed >= b.limit {
+		return &LimitError{Limit: b.limit, Reserve: b.reserve, Held: b.held, Relayed: b.relayed}
+	}
+	b.held++
+	return nil
+}
+
+// Release counts one socket less that is held.
+func (b *Budget) Release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held--
+}
+
+// LimitError says that the process may not have another socket: a socket more would be at
+// the expense of the process's own work. It is model.ErrConflict to errors.Is.
+type LimitError struct {
+	Limit   int // RLIMIT_NOFILE
+	Reserve int // kept for the process's own work
+	Held    int // sockets that hold ports
+	Relayed int // descriptors of relayed traffic
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("too few file descriptors: RLIMIT_NOFILE is %d, of which %d hold ports, %d serve clients and %d are kept for mybr's own work; raise it with LimitNOFILE= in the systemd unit, or with ulimit -n",
+		e.Limit, e.Held, e.Relayed, e.Reserve)
+}
+
+// Unwrap makes the error a conflict.
+func (e *LimitError) Unwrap() error { return model.ErrConflict }
+
+// account is what one session has taken.
+type account struct {
+	budget *Budget
+	addr   net.Addr // of the socket, for messages
+	own    int
+}
+
+// take reports whether the session may have n more. It may have as many as are left to all
+// others: half of everything for the first, so that no session can starve the rest.
+func (a *account) take(n int) bool {
+	b := a.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a.own+n <= min(b.limit-b.reserve-b.held, maxRelayed)-b.relayed {
+		a.own += n
+		b.relayed += n
+		b.peak = max(b.peak, b.relayed)
+		return true
+	}
+	if now := time.Now(); now.Sub(b.warned) > time.Minute {
+		b.warned = now
+		b.warn("%s/%s: too many clients to relay: of RLIMIT_NOFILE, %d, relayed traffic has %d descriptors, %d of them for this port, and %d hold ports; raise it with LimitNOFILE= in the systemd unit",
+			a.addr, a.addr.Network(), b.limit, b.relayed, a.own, b.held)
+	}
+	return false
+}
+
+// give hands back what take gave.
+func (a *account) give(n int) {
+	a.budget.mu.Lock()
+	defer a.budget.mu.Unlock()
+	a.own -= n
+	a.budget.relayed -= n
+}

@@ -1,0 +1,122 @@
+package relay
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mybr/mybr/internal/nettest"
+)
+
+func TestTCPStreamIsWholeAndEndsHalfByHalf(t *testing.T) {
+	host, container := withContainer(t)
+	l := container.Listen("tcp4", "0.0.0.0:80")
+	r := start(t, Config{})
+	serve(t, r, "tcp", 8080, 80)
+
+	const size = 100 << 20
+	sum := make(chan [32]byte, 1)
+	go func() { // reads to the end and only then answers, which needs the other half open
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		h := sha256.New()
+		_, _ = io.Copy(h, c)
+		sum <- [32]byte(h.Sum(nil))
+		_, _ = io.CopyN(c, rand.NewChaCha8([32]byte{2}), size)
+	}()
+	c, err := host.Dial("tcp", "127.0.0.1:8080", patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(60 * time.Second))
+	if _, err := io.CopyN(c, rand.NewChaCha8([32]byte{1}), size); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-sum; got != sumOf(1, size) {
+		t.Error("the container got something else")
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, c)
+	if err != nil || n != size || [32]byte(h.Sum(nil)) != sumOf(2, size) {
+		t.Errorf("the client got %d bytes, or other ones: %v", n, err)
+	}
+}
+
+func sumOf(seed byte, size int64) [32]byte {
+	h := sha256.New()
+	_, _ = io.CopyN(h, rand.NewChaCha8([32]byte{seed}), size)
+	return [32]byte(h.Sum(nil))
+}
+
+func TestTCPClientIsResetWhenTheContainerRefuses(t *testing.T) {
+	host, _ := withContainer(t)
+	r := start(t, Config{})
+	serve(t, r, "tcp", 8080, 80)
+	wantReset(t, host, "127.0.0.1:8080")
+}
+
+// wantReset connects and expects that the connection is reset, be it that soon that
+// connect(2) says so.
+func wantReset(t *testing.T, host *nettest.Host, address string) {
+	t.Helper()
+	c, err := host.Dial("tcp", address, patience)
+	if err == nil {
+		defer c.Close()
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		_, err = c.Read(make([]byte, 1))
+	}
+	if !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%v, want a reset", err)
+	}
+}
+
+func TestTCPClientIsResetWhenTheContainerIsSilent(t *testing.T) {
+	host, container := withContainer(t)
+	container.Run("ip", "link", "set", "eth0", "down")
+	r := start(t, Config{DialTimeout: 100 * time.Millisecond})
+	serve(t, r, "tcp", 8080, 80)
+	wantReset(t, host, "127.0.0.1:8080")
+}
+
+func TestHundredsOfConnectionsAtOnce(t *testing.T) {
+	host, container := withContainer(t)
+	container.Echo("tcp4", "0.0.0.0:80")
+	r := start(t, Config{})
+	serve(t, r, "tcp", 8080, 80)
+	var open []net.Conn
+	for i := range 300 {
+		c, err := host.Dial("tcp", "127.0.0.1:8080", patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+		defer c.Close()
+		if _, err := fmt.Fprintf(c, "%5d", i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, c := range open {
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		all, err := io.ReadAll(c)
+		if want := fmt.Sprintf("%5d", i); err != nil || !bytes.HasSuffix(all, []byte(want)) {
+			t.Fatalf("%q %v, want %s", all, err, want)
+		}
+	}
+}
