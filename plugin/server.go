@@ -81,6 +81,7 @@ func drain(log logrus.FieldLogger, servers []*http.Server) {
 func newServer(h http.Handler, log logrus.FieldLogger) *http.Server {
 	s := &http.Server{
 		Handler:                      h,
+		ConnContext:                  withConn,
 		ReadHeaderTimeout:            headerWithin,
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true,
