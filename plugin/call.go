@@ -18,8 +18,8 @@ type call struct {
 
 // prepared is a call whose argument has been read.
 type prepared struct {
-	about logrus.Fields                             // the network, endpoint, sandbox or pool of the call
-	do    func(ctx context.Context) ([]byte, error) // returns the JSON of the answer
+	fields logrus.Fields                             // the network, endpoint, sandbox or pool of the call
+	do     func(ctx context.Context) ([]byte, error) // returns the JSON of the answer
 }
 
 // route makes a row from a method that takes an argument.
@@ -30,7 +30,7 @@ func route[Req, Resp any](fn func(context.Context, *Req) (*Resp, error)) call {
 			return nil, err
 		}
 		return &prepared{
-			about: aboutOf(req),
+			fields: fieldsOf(req),
 			do: func(ctx context.Context) ([]byte, error) {
 				return encode(fn(ctx, req))
 			},
@@ -60,20 +60,20 @@ func encode[Resp any](resp *Resp, err error) ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// aboutOf returns the log fields of a request, from the fields that the requests of both
+// fieldsOf returns the log fields of a request, from the fields that the requests of both
 // protocols name alike. Empty ones are left out; IDs are as Docker's commands print them.
-func aboutOf(req any) logrus.Fields {
-	about := logrus.Fields{}
+func fieldsOf(req any) logrus.Fields {
+	fields := logrus.Fields{}
 	v := reflect.Indirect(reflect.ValueOf(req))
 	for name, field := range map[string]string{
 		"network": "NetworkID", "endpoint": "EndpointID", "sandbox": "SandboxKey", "pool": "PoolID",
 	} {
 		if f := v.FieldByName(field); f.IsValid() && f.String() != "" {
-			about[name] = f.String()
+			fields[name] = f.String()
 			if name == "network" || name == "endpoint" {
-				about[name] = model.ShortID(f.String())
+				fields[name] = model.ShortID(f.String())
 			}
 		}
 	}
-	return about
+	return fields
 }

@@ -42,7 +42,7 @@ type handler struct {
 type answer struct {
 	status int
 	body   []byte
-	about  logrus.Fields
+	fields logrus.Fields
 	unread bool // the client hung up while the call was carried out
 	err    error
 }
@@ -87,7 +87,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 		a.err = err
 		return a
 	}
-	a.about = p.about
+	a.fields = p.fields
 	ctx, end := untilHangUp(r.Context())
 	defer end()
 	if !c.early {
@@ -180,7 +180,7 @@ func failure(err error) []byte {
 
 // record logs a request.
 func (h *handler) record(method string, a answer, took time.Duration) {
-	log := h.log.WithFields(a.about).WithFields(logrus.Fields{"method": method, "took": took.Round(10 * time.Microsecond).String()})
+	log := h.log.WithFields(a.fields).WithFields(logrus.Fields{"method": method, "took": took.Round(10 * time.Microsecond).String()})
 	if a.unread {
 		log = log.WithField("client", "hung up")
 	}

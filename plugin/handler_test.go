@@ -240,7 +240,7 @@ func TestUnknownFieldsAreToleratedAndAnswersEncoded(t *testing.T) {
 		t.Fatalf("%d log entries for one request: %s", len(entries), s.log)
 	}
 	e := entries[0]
-	if e["method"] != "NetworkDriver.Join" || e["network"] != "0123456789ab" || e["endpoint"] != "fedcba987654" || e["level"] != "info" || e["took"] == "" {
+	if e["method"] != "NetworkDriver.Join" || e["network"] != "0123456789ab" || e["endpoint"] != "fedcba987654" || e["sandbox"] != "key" || e["level"] != "info" || e["took"] == "" {
 		t.Errorf("log entry %v", e)
 	}
 }
