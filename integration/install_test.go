@@ -132,8 +132,10 @@ func TestPluginInstall(t *testing.T) {
 	w.Driver = managed
 	w.Host.Run("mount", "-t", "tmpfs", "tmpfs", "/var/lib") // the machine's own stays as it is
 	w.Host.Run(script, managed, dir)
+	w.Host.Run("touch", "/run/xtables.lock")
 	w.Docker("plugin", "disable", managed)
-	w.Docker("plugin", "set", managed, "MYBR_LOG_LEVEL=debug", "MYBR_ADDRESS_POOL=base=10.64.0.0/10,size=24")
+	set := []string{"MYBR_LOG_LEVEL=debug", "MYBR_ADDRESS_POOL=base=10.64.0.0/10,size=24", "MYBR_ALLOW_DIRECT_ROUTING=true", "MYBR_ACCEPT_FWMARK=0x100/0xff00"}
+	w.Docker(append([]string{"plugin", "set", managed, "xtables.source=/run/xtables.lock"}, set...)...)
 	w.Docker("plugin", "enable", managed)
 	w.Network("n0", "--ipam-driver", managed)
 	w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80")
@@ -145,8 +147,8 @@ func TestPluginInstall(t *testing.T) {
 	w.Host.Run(script, managed, dir)
 	reached(w, 10*time.Second, w.Host, "127.0.0.1:8088")
 	flowing(t, w, "upgraded", stream)
-	settings := w.Docker("plugin", "inspect", "-f", "{{json .Settings.Env}}", managed)
-	for _, want := range []string{"MYBR_LOG_LEVEL=debug", "MYBR_ADDRESS_POOL=base=10.64.0.0/10,size=24"} {
+	settings := w.Docker("plugin", "inspect", "-f", "{{json .Settings}}", managed)
+	for _, want := range append(set, `"Source":"/run/xtables.lock"`, `"Source":"/var/lib/mybr"`) {
 		if !strings.Contains(settings, want) {
 			t.Errorf("after the upgrade %s is not among the settings %s", want, settings)
 		}
