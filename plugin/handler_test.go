@@ -75,6 +75,7 @@ type server struct {
 	t      *testing.T
 	socket string
 	log    *journal
+	stop   func() // ends the server and its connections; it may be called again
 	*handler
 }
 
@@ -100,10 +101,11 @@ func (s *server) start(ln net.Listener, h http.Handler) {
 		defer close(ended)
 		_ = srv.Serve(ln) // http.ErrServerClosed
 	}()
-	s.t.Cleanup(func() {
+	s.stop = func() {
 		srv.Close()
 		<-ended
-	})
+	}
+	s.t.Cleanup(s.stop)
 }
 
 // do sends one request, as Docker's client does.

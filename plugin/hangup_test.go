@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -56,17 +57,22 @@ func TestStopReleasesWaitingCalls(t *testing.T) {
 	}
 }
 
-// request writes a whole call to a new connection, and returns that.
+// request sends a call on a connection of its own, and returns that.
 func (s *server) request(path, body string) *net.UnixConn {
 	s.t.Helper()
+	return s.begin(path, len(body), body)
+}
+
+// begin sends a call whose body will have length bytes, or the first of them.
+func (s *server) begin(path string, length int, body string) *net.UnixConn {
+	s.t.Helper()
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: s.socket})
-	if err != nil {
-		s.t.Fatal(err)
+	if err == nil {
+		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost:\r\nContent-Length: %d\r\n\r\n%s", path, length, body)
 	}
-	s.t.Cleanup(func() { conn.Close() })
-	_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost:\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Error(err)
+		runtime.Goexit()
 	}
 	return conn
 }
@@ -187,7 +193,8 @@ func wait[T any](t *testing.T, what string, c <-chan T) (v T) {
 	select {
 	case v = <-c:
 	case <-time.After(testWithin):
-		t.Fatalf("waited in vain until %s", what)
+		t.Errorf("waited in vain until %s", what)
+		runtime.Goexit()
 	}
 	return v
 }
