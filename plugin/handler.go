@@ -38,7 +38,7 @@ type handler struct {
 	log      logrus.FieldLogger
 }
 
-// answer is what one request came to.
+// answer is the outcome of one request.
 type answer struct {
 	status int
 	body   []byte
@@ -47,8 +47,8 @@ type answer struct {
 	err    error
 }
 
-// ServeHTTP answers one request and logs it. The Host header says nothing: it is
-// empty or made up, depending on the engine's version.
+// ServeHTTP answers one request and logs it. The Host header is ignored: it is empty or
+// made up, depending on the engine's version.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	a := h.answer(w, r)
@@ -95,8 +95,8 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 			return a
 		}
 	}
-	// Docker's client sends a call again, or gives it up, when it hangs up: what it has
-	// not begun to wait for any more must not be begun.
+	// A client that hung up while its call waited, here or in the socket's queue, has given
+	// it up.
 	if hungUp(r.Context()) {
 		a.err = fmt.Errorf("the call was not begun: %w", errHungUp)
 		return a

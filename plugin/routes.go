@@ -15,11 +15,11 @@ func activate(context.Context) (*manifest, error) {
 }
 
 // routes is every call of Docker's plugin, NetworkDriver and IpamDriver protocols.
-// greeted is called when Docker asks for the network driver's capabilities, which
-// it does each time it starts to use the plugin.
-func routes(d *driver.Driver, i *ipam.Driver, greeted func()) map[string]call {
+// activated is called when Docker asks for the network driver's capabilities, which it
+// does each time it starts to use the plugin.
+func routes(d *driver.Driver, i *ipam.Driver, activated func()) map[string]call {
 	capabilities := func(ctx context.Context) (*driver.CapabilitiesResponse, error) {
-		greeted()
+		activated()
 		return d.GetCapabilities(ctx)
 	}
 	return map[string]call{
