@@ -57,7 +57,7 @@ const (
 	refusedPorts  = "{ports}"
 	netNew        = "network create -d mybr --subnet 10.77.0.0/24 "
 	runNew        = "run -d --name victim --net net "
-	noBody        = "the request has no body: Docker lost its connection to mybr, and its retries are empty; try again"
+	noObject      = ": want a JSON object (when its connection to mybr breaks, Docker repeats the call without a body: try again)"
 )
 
 // wrongInputs are sent one after the other to an engine that has the network "net"
@@ -136,11 +136,11 @@ var wrongInputs = []wrong{
 	{call: "NetworkDriver.ProgramExternalConnectivity", body: `{"NetworkID":"NET","EndpointID":"WEB","Options":{"com.docker.network.portmap":[{"Proto":6,"Port":70000,"HostPort":8081}]}}`, status: 400, want: `publish ports of endpoint <id>: option com.docker.network.portmap: Port: have number 70000, want a number from 0 to 65535`},
 	{call: "NetworkDriver.ProgramExternalConnectivity", body: `{"NetworkID":"NET","EndpointID":"WEB","Options":{"com.docker.network.portmap":[{"Proto":6,"Port":80,"HostIP":"web","HostPort":8081}]}}`, status: 400, want: `publish ports of endpoint <id>: host address: web (nil ip): want an IP address`},
 	// Bodies.
-	{call: "NetworkDriver.CreateNetwork", body: ``, status: 400, want: noBody},
-	{call: "NetworkDriver.CreateNetwork", body: `garbage`, status: 400, want: "the request is not JSON: invalid character 'g' looking for beginning of value (byte 1)"},
-	{call: "NetworkDriver.DeleteNetwork", body: `{"NetworkID":"NET"} x`, status: 400, want: `the request is not JSON: invalid character 'x' after top-level value (byte 82)`},
-	{call: "NetworkDriver.DeleteNetwork", body: `{"NetworkID":7}`, status: 400, want: "the request's NetworkID (byte 14) is 7: want a string"},
-	{call: "NetworkDriver.DeleteNetwork", body: `null`, status: 400, want: "the request is null: want an object"},
+	{call: "NetworkDriver.CreateNetwork", body: ``, status: 400, want: `the request is ""` + noObject},
+	{call: "NetworkDriver.CreateNetwork", body: `garbage`, status: 400, want: `the request is "garbage"` + noObject},
+	{call: "NetworkDriver.DeleteNetwork", body: `{"NetworkID":"NET"} x`, status: 400, want: `the request is not JSON: invalid character 'x' after top-level value`},
+	{call: "NetworkDriver.DeleteNetwork", body: `{"NetworkID":7}`, status: 400, want: `the request's NetworkID: want string, have number: …{"NetworkID":7`},
+	{call: "NetworkDriver.DeleteNetwork", body: `null`, status: 400, want: `the request is "null"` + noObject},
 	{call: "NetworkDriver.DeleteNetwork", body: `{"NetworkID":"` + strings.Repeat("a", 8<<20) + `"}`, status: 400, want: "the request is larger than 8388608 bytes"},
 	{call: "NetworkDriver.Teleport", body: `{}`, status: 404, want: "unknown call /NetworkDriver.Teleport"},
 }

@@ -1,12 +1,8 @@
 package integration
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -49,10 +45,10 @@ func TestInstall(t *testing.T) {
 			if m := regexp.MustCompile(`(?m)^ExecStart=/(\S+) serve$`).FindSubmatch(unit); m == nil || string(m[1]) != c.binary {
 				t.Errorf("the unit starts %q, want /%s", m, c.binary)
 			}
-			said, err := exec.Command(filepath.Join(dest, c.binary), "version").CombinedOutput()
+			output, err := exec.Command(filepath.Join(dest, c.binary), "version").CombinedOutput()
 			form := regexp.MustCompile(`^version: \S+\ncommit: ([0-9a-f]{12}|unknown)\ngo: ` + regexp.QuoteMeta(runtime.Version()) + ` \S+\n$`)
-			if err != nil || !form.Match(said) {
-				t.Errorf("mybr version: %v, %q", err, said)
+			if err != nil || !form.Match(output) {
+				t.Errorf("mybr version: %v, %q", err, output)
 			}
 			makes(t, os.Getenv("PATH"), append(vars, "uninstall")...)
 			if left := files(t, dest); len(left) > 0 {
@@ -132,21 +128,23 @@ func TestPluginInstall(t *testing.T) {
 	w.Driver = managed
 	w.Host.Run("mount", "-t", "tmpfs", "tmpfs", "/var/lib") // the machine's own stays as it is
 	w.Host.Run(script, managed, dir)
+	w.Host.Run("touch", "/run/xtables.lock")
 	w.Docker("plugin", "disable", managed)
-	w.Docker("plugin", "set", managed, "MYBR_LOG_LEVEL=debug", "MYBR_ADDRESS_POOL=base=10.64.0.0/10,size=24")
+	set := []string{"MYBR_LOG_LEVEL=debug", "MYBR_ADDRESS_POOL=base=10.64.0.0/10,size=24", "MYBR_ALLOW_DIRECT_ROUTING=true", "MYBR_ACCEPT_FWMARK=0x100/0xff00"}
+	w.Docker(append([]string{"plugin", "set", managed, "xtables.source=/run/xtables.lock"}, set...)...)
 	w.Docker("plugin", "enable", managed)
 	w.Network("n0", "--ipam-driver", managed)
 	w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80")
 	if got := w.Addr("web", "n0"); got != "10.64.0.2" {
-		t.Errorf("web has %s: the setting is not heeded", got)
+		t.Errorf("web has %s: the setting has no effect", got)
 	}
 	stream := w.LAN.Start("guest", "stream", world.HostAddr+":8088")
 
 	w.Host.Run(script, managed, dir)
 	reached(w, 10*time.Second, w.Host, "127.0.0.1:8088")
 	flowing(t, w, "upgraded", stream)
-	settings := w.Docker("plugin", "inspect", "-f", "{{json .Settings.Env}}", managed)
-	for _, want := range []string{"MYBR_LOG_LEVEL=debug", "MYBR_ADDRESS_POOL=base=10.64.0.0/10,size=24"} {
+	settings := w.Docker("plugin", "inspect", "-f", "{{json .Settings}}", managed)
+	for _, want := range append(set, `"Source":"/run/xtables.lock"`, `"Source":"/var/lib/mybr"`) {
 		if !strings.Contains(settings, want) {
 			t.Errorf("after the upgrade %s is not among the settings %s", want, settings)
 		}
@@ -160,8 +158,8 @@ func TestPluginInstall(t *testing.T) {
 	}
 }
 
-// TestForgottenNetwork removes a network while mybr is down, so that nobody tells it,
-// and then does what the README says.
+// TestForgottenNetwork removes a network while mybr is down, so that Docker does not tell
+// it, and then does what the README says.
 func TestForgottenNetwork(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about mybr's records")
@@ -185,10 +183,10 @@ func TestForgottenNetwork(t *testing.T) {
 	if r := w.DockerTry(again...); r.Code == 0 || !strings.Contains(r.Err, "networks have same bridge name") || !strings.Contains(r.Err, "conflicts with network "+id[:12]) {
 		t.Errorf("the bridge is there: exit code %d, %s", r.Code, r.Err)
 	}
-	if said := w.Host.Run("ip", "-d", "link", "show", "mybr0"); !strings.Contains(said, "alias mybr network "+id) {
-		t.Errorf("the bridge does not bear the network's ID: %s", said)
+	if link := w.Host.Run("ip", "-d", "link", "show", "mybr0"); !strings.Contains(link, "alias mybr network "+id) {
+		t.Errorf("the bridge does not have the network's ID: %s", link)
 	}
-	tell(t, w, "NetworkDriver.DeleteNetwork", `{"NetworkID":"`+id+`"}`)
+	must(t, w, "NetworkDriver.DeleteNetwork", `{"NetworkID":"`+id+`"}`)
 	w.Docker(again...)
 	// The same subnet again needs no help.
 	w.Network("n1", "--subnet", "172.20.0.0/16", "-o", bridgeName+"mybr1")
@@ -204,31 +202,21 @@ func TestForgottenPool(t *testing.T) {
 	w := world.New(t, world.Config{})
 	ipam := []string{"network", "create", "-d", "mybr", "--ipam-driver", "mybr"}
 	w.Docker(append(ipam, "--subnet", "172.20.0.0/16", "other")...) // Docker has begun to use mybr
-	tell(t, w, "IpamDriver.RequestPool", `{"AddressSpace":"mybr-local","Pool":"172.18.0.0/16","V6":false}`)
+	must(t, w, "IpamDriver.RequestPool", `{"AddressSpace":"mybr-local","Pool":"172.18.0.0/16","V6":false}`)
 	again := append(ipam, "--subnet", "172.18.0.0/16", "n0")
 	if r := w.DockerTry(again...); r.Code == 0 || !strings.Contains(r.Err, "invalid pool request: Pool overlaps with other one on this address space: 172.18.0.0/16, which another network has in address space mybr-local") {
 		t.Errorf("the subnet is there: exit code %d, %s", r.Code, r.Err)
 	}
-	tell(t, w, "IpamDriver.ReleasePool", `{"PoolID":"mybr-local/172.18.0.0/16"}`)
+	must(t, w, "IpamDriver.ReleasePool", `{"PoolID":"mybr-local/172.18.0.0/16"}`)
 	w.Docker(again...)
 	w.Docker("network", "rm", "n0", "other")
 	nothingRecorded(t, w)
 }
 
-// tell is `curl --unix-socket /run/docker/plugins/mybr.sock -d BODY http://mybr/CALL`.
-func tell(t *testing.T, w *world.World, call, body string) {
+// must makes a call of the plugin protocols, as the README does with curl.
+func must(t *testing.T, w *world.World, method, body string) {
 	t.Helper()
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", w.Path("/run/docker/plugins/mybr.sock"))
-		}}}
-	resp, err := client.Post("http://mybr/"+call, "application/x-www-form-urlencoded", bytes.NewReader([]byte(body)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if said, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s: %s", call, resp.Status, said)
+	if status, text := call(t, w, method, body); status != http.StatusOK {
+		t.Fatalf("%s: status %d: %s", method, status, text)
 	}
 }

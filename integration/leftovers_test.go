@@ -13,8 +13,8 @@ import (
 	"github.com/mybr/mybr/plugin"
 )
 
-// rounds makes networks, runs containers in them and removes both, several at once,
-// and looks for what they leave. With -short it is a tenth.
+// rounds makes networks, runs containers in them and removes both, several at once, and
+// compares the host with what it was before. With -short it is a tenth.
 func rounds(t *testing.T, w *world.World) {
 	total, workers := 200, 4
 	if testing.Short() {
@@ -109,7 +109,7 @@ func descriptors(t *testing.T, w *world.World) int {
 	return len(found)
 }
 
-// footprint is all that a container could leave: links, rules, listening sockets,
+// footprint lists all that a container could leave: links, rules, listening sockets,
 // sandboxes, mybr's files.
 func footprint(w *world.World) (found []string) {
 	for _, name := range names(w.Host) {
@@ -150,7 +150,8 @@ func same(t *testing.T, w *world.World, when string, before []string) {
 	})
 }
 
-// ours is what tells of the articles' network or of a published port.
+// ours is the part of the footprint that belongs to the articles' network or to a published
+// port.
 func ours(w *world.World) []string {
 	return slices.DeleteFunc(footprint(w), func(s string) bool {
 		return !strings.Contains(s, "mybr0") && !strings.Contains(s, "172.18.") && !strings.Contains(s, "8088") &&

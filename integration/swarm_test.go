@@ -14,8 +14,8 @@ import (
 const gwbridge = "docker_gwbridge"
 
 // TestSwarm makes the host a swarm of one node and gives its services a network of
-// mybr's, which only the managed plugin can. What Docker has besides goes on: docker0, a
-// network of its own driver, local networks of mybr's, what swarm makes for itself.
+// mybr's, which only the managed plugin can. Docker's other networks keep working: docker0,
+// a network of its own driver, local networks of mybr's, the ones of swarm itself.
 func TestSwarm(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about the plugin")
@@ -57,7 +57,7 @@ func swarm(t *testing.T, w *world.World) {
 	web.addr = ipv4(t, web.place, "eth0")
 	all = append(all, web)
 	shop, box := deploy(w, "shop", "--publish", "mode=host,published=8090,target=80"), deploy(w, "box")
-	swarmed(t, w, "at first", all, "in-net", shop, box)
+	checkSwarm(t, w, "at first", all, "in-net", shop, box)
 
 	w.Docker("service", "update", "--force", "--detach", "shop")
 	w.Eventually(30*time.Second, func() error {
@@ -68,7 +68,7 @@ func swarm(t *testing.T, w *world.World) {
 	})
 	shop = task(w, "shop")
 	w.Ready(shop)
-	swarmed(t, w, "updated", all, "in-net", shop, box)
+	checkSwarm(t, w, "updated", all, "in-net", shop, box)
 
 	w.Docker("rm", "-f", "in-net")
 	w.Docker("swarm", "leave", "--force") // with services that run
@@ -87,9 +87,9 @@ func swarm(t *testing.T, w *world.World) {
 	same(t, w, "after removal", before)
 }
 
-// swarmed asks everybody from everywhere: containers and tasks of the swarm's network,
-// and who is beside it.
-func swarmed(t *testing.T, w *world.World, when string, all []city, members ...string) {
+// checkSwarm connects from each member of the swarm's network to each, and from the LAN,
+// the host and the other networks to the service.
+func checkSwarm(t *testing.T, w *world.World, when string, all []city, members ...string) {
 	t.Helper()
 	for _, from := range members {
 		for _, to := range members {

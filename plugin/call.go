@@ -4,24 +4,23 @@ import (
 	"context"
 	"encoding/json"
 	"reflect"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/mybr/mybr/internal/model"
 )
 
 // call is one row of the table of routes.
 type call struct {
 	prepare func(body []byte) (*prepared, error)
-
-	early  bool // answered before the first pass, since it needs nothing of the host
-	single bool // equal calls that overlap are carried out once (Docker's retries)
+	early   bool // answered before the first pass, since it needs nothing of the host
 }
 
 // prepared is a call whose argument has been read.
 type prepared struct {
-	ids ids
-	do  func(ctx context.Context) ([]byte, error) // returns the JSON of the answer
+	fields logrus.Fields                             // the network, endpoint, sandbox or pool of the call
+	do     func(ctx context.Context) ([]byte, error) // returns the JSON of the answer
 }
-
-// ids are what a call is about, for the log. Those that a request lacks are "".
-type ids struct{ network, endpoint, pool string }
 
 // route makes a row from a method that takes an argument.
 func route[Req, Resp any](fn func(context.Context, *Req) (*Resp, error)) call {
@@ -31,7 +30,7 @@ func route[Req, Resp any](fn func(context.Context, *Req) (*Resp, error)) call {
 			return nil, err
 		}
 		return &prepared{
-			ids: idsOf(req),
+			fields: fieldsOf(req),
 			do: func(ctx context.Context) ([]byte, error) {
 				return encode(fn(ctx, req))
 			},
@@ -44,12 +43,6 @@ func action[Req any](fn func(context.Context, *Req) error) call {
 	return route(func(ctx context.Context, req *Req) (*struct{}, error) {
 		return &struct{}{}, fn(ctx, req)
 	})
-}
-
-// once marks a row whose equal calls are carried out once when they overlap.
-func once(c call) call {
-	c.single = true
-	return c
 }
 
 // constant makes a row that takes no argument and is answered at any time.
@@ -67,18 +60,20 @@ func encode[Resp any](resp *Resp, err error) ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// idsOf reads the IDs from the fields that the requests of both protocols call
-// NetworkID, EndpointID and PoolID.
-func idsOf(req any) ids {
+// fieldsOf returns the log fields of a request, from the fields that the requests of both
+// protocols name alike. Empty ones are left out; IDs are as Docker's commands print them.
+func fieldsOf(req any) logrus.Fields {
+	fields := logrus.Fields{}
 	v := reflect.Indirect(reflect.ValueOf(req))
-	if v.Kind() != reflect.Struct {
-		return ids{}
-	}
-	text := func(name string) string {
-		if f := v.FieldByName(name); f.IsValid() && f.Kind() == reflect.String {
-			return f.String()
+	for name, field := range map[string]string{
+		"network": "NetworkID", "endpoint": "EndpointID", "sandbox": "SandboxKey", "pool": "PoolID",
+	} {
+		if f := v.FieldByName(field); f.IsValid() && f.String() != "" {
+			fields[name] = f.String()
+			if name == "network" || name == "endpoint" {
+				fields[name] = model.ShortID(f.String())
+			}
 		}
-		return ""
 	}
-	return ids{network: text("NetworkID"), endpoint: text("EndpointID"), pool: text("PoolID")}
+	return fields
 }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// askWithin bounds a question of the operator's. Comparing the host with the records waits
+// askWithin bounds a request of the operator's commands. Comparing the host with the records waits
 // for the pass that is under way, of which each aspect has an end.
 const askWithin = time.Minute
 
@@ -60,7 +60,7 @@ func (c Client) get(ctx context.Context, path string, into any) error {
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		return fmt.Errorf("mybr is not running: nobody listens on %s", socket)
+		return fmt.Errorf("mybr is not running: no process listens on %s", socket)
 	case err != nil:
 		return fmt.Errorf("ask %s: %w", socket, errors.Unwrap(err)) // without the made-up URL
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/mybr/mybr/ipam"
 )
 
-// Config is how the process was asked to be. Every field is needed, save
-// DirectRouting, AcceptMark and AddressPools.
+// Config is what the process works with. Every field is needed, except DirectRouting,
+// AcceptMark and AddressPools.
 type Config struct {
 	Version    string // for logs and the operator's commands
 	Name       string // of the plugin, as `docker network create -d` has it
@@ -24,7 +24,7 @@ type Config struct {
 	Firewall   string // one of Firewalls
 	SysctlRoot string // /proc/sys, or where that is mounted
 
-	DirectRouting bool // published ports can be reached at the containers' own addresses, whoever routes there
+	DirectRouting bool // published ports can be reached at the containers' own addresses, from anywhere that has a route there
 	AcceptMark    Mark // of packets that pass to every network; the zero value: none do
 
 	AddressPools []AddressPool // nil: Docker's default ones
@@ -73,7 +73,7 @@ func ParseMark(s string) (Mark, error) {
 		m.Mask = uint32(bits)
 	}
 	if m.Value&^m.Mask != 0 {
-		return Mark{}, fmt.Errorf("%#x has bits outside of the mask %#x, so no packet could bear it", m.Value, m.Mask)
+		return Mark{}, fmt.Errorf("%#x has bits outside of the mask %#x, so no packet can have it", m.Value, m.Mask)
 	}
 	return m, nil
 }

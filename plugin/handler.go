@@ -36,20 +36,19 @@ type handler struct {
 	ready    <-chan struct{} // closed when the first pass has ended
 	stopping <-chan struct{} // closed when no call may begin that still waits for it
 	log      logrus.FieldLogger
-	flights  flights
 }
 
-// answer is what one request came to.
+// answer is the outcome of one request.
 type answer struct {
 	status int
 	body   []byte
-	ids    ids
-	shared bool // an equal call's answer
+	fields logrus.Fields
+	unread bool // the client hung up while the call was carried out
 	err    error
 }
 
-// ServeHTTP answers one request and logs it. The Host header says nothing: it is
-// empty or made up, depending on the engine's version.
+// ServeHTTP answers one request and logs it. The Host header is ignored: it is empty or
+// made up, depending on the engine's version.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	a := h.answer(w, r)
@@ -63,7 +62,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body) // a client that is gone reads nothing; the body may be shared
+	_, _ = w.Write(a.body) // a client that has gone reads nothing
 	h.record(strings.TrimPrefix(r.URL.Path, "/"), a, time.Since(begun))
 }
 
@@ -88,21 +87,22 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 		a.err = err
 		return a
 	}
-	a.ids = p.ids
+	a.fields = p.fields
+	ctx, end := untilHangUp(r.Context())
+	defer end()
 	if !c.early {
-		if a.err = h.wait(r.Context()); a.err != nil {
+		if a.err = h.wait(ctx); a.err != nil {
 			return a
 		}
 	}
-	// Once begun, a call is carried through: that Docker hung up says nothing about
-	// what it will believe afterwards.
-	ctx := context.WithoutCancel(r.Context())
-	run := func() ([]byte, error) { return guarded(ctx, p.do) }
-	if c.single {
-		a.body, a.shared, a.err = h.flights.do(r.Context(), r.URL.Path, body, run)
-	} else {
-		a.body, a.err = run()
+	// A client that hung up while its call waited, here or in the socket's queue, has given
+	// it up.
+	if hungUp(r.Context()) {
+		a.err = fmt.Errorf("the call was not begun: %w", errHungUp)
+		return a
 	}
+	a.body, a.err = guarded(ctx, p.do)
+	a.unread = ctx.Err() != nil
 	return a
 }
 
@@ -117,14 +117,15 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, invalid("the request is larger than %d bytes", large.Limit)
+		return nil, model.Invalid("the request is larger than %d bytes", large.Limit)
 	case err != nil:
-		return nil, invalid("the request broke off: %v", err)
+		return nil, model.Invalid("the request broke off: %v", err)
 	}
 	return body, nil
 }
 
-// wait returns when the first pass has ended.
+// wait returns when the first pass has ended, with an error if mybr stops or ctx ends
+// before that.
 func (h *handler) wait(ctx context.Context) error {
 	select {
 	case <-h.ready:
@@ -133,10 +134,7 @@ func (h *handler) wait(ctx context.Context) error {
 	}
 	select {
 	case <-h.ready:
-		if ctx.Err() == nil {
-			return nil
-		}
-		return fmt.Errorf("wait for the first pass: %w", context.Cause(ctx))
+		return nil
 	case <-h.stopping:
 		return errStopping
 	case <-ctx.Done():
@@ -182,29 +180,22 @@ func failure(err error) []byte {
 
 // record logs a request.
 func (h *handler) record(method string, a answer, took time.Duration) {
-	fields := logrus.Fields{"method": method, "took": took.Round(10 * time.Microsecond).String()}
-	for name, id := range map[string]string{"network": short(a.ids.network), "endpoint": short(a.ids.endpoint), "pool": a.ids.pool} {
-		if id != "" {
-			fields[name] = id
-		}
+	log := h.log.WithFields(a.fields).WithFields(logrus.Fields{"method": method, "took": took.Round(10 * time.Microsecond).String()})
+	if a.unread {
+		log = log.WithField("client", "hung up")
 	}
-	if a.shared {
-		fields["shared"] = true
-	}
-	log := h.log.WithFields(fields)
 	var c *crash
-	if errors.As(a.err, &c) && !a.shared {
+	if errors.As(a.err, &c) {
 		log = log.WithField("stack", string(c.stack))
 	}
 	switch {
 	case a.err == nil:
 		log.Info("call")
+	case errors.Is(a.err, errHungUp):
+		log.WithError(a.err).Warn("call given up")
 	case a.status < http.StatusInternalServerError:
 		log.WithError(a.err).Warn("call refused")
 	default:
 		log.WithError(a.err).Error("call failed")
 	}
 }
-
-// short returns the part of an ID that Docker shows.
-func short(id string) string { return id[:min(len(id), 12)] }

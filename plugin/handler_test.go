@@ -10,7 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -70,31 +70,74 @@ func closed() chan struct{} {
 	return c
 }
 
-// serve answers calls on a throw-away server whose first pass has ended.
-func serve(t *testing.T, calls map[string]call) (url string, log *journal, h *handler) {
-	t.Helper()
-	logger, j := newLog()
-	h = &handler{calls: calls, ready: closed(), stopping: make(chan struct{}), log: logger}
-	s := httptest.NewServer(h)
-	t.Cleanup(s.Close)
-	return s.URL, j, h
+// server answers calls on a socket of its own, with the server that Docker gets.
+type server struct {
+	t      *testing.T
+	socket string
+	log    *journal
+	stop   func() // ends the server and its connections; it may be called again
+	*handler
 }
 
-func post(t *testing.T, url, body string) (status int, answer string) {
+// serve starts a server whose first pass has ended, until the test ends.
+func serve(t *testing.T, calls map[string]call) *server {
 	t.Helper()
-	resp, err := http.Post(url, "", strings.NewReader(body))
+	log, j := newLog()
+	s := &server{t: t, socket: filepath.Join(t.TempDir(), "mybr.sock"), log: j}
+	s.handler = &handler{calls: calls, ready: closed(), stopping: make(chan struct{}), log: log}
+	ln, err := listen(t.Context(), s.socket)
 	if err != nil {
 		t.Fatal(err)
+	}
+	s.start(ln, s.handler)
+	return s
+}
+
+// start serves ln with h until the test ends.
+func (s *server) start(ln net.Listener, h http.Handler) {
+	srv := newServer(h, s.handler.log)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = srv.Serve(ln) // http.ErrServerClosed
+	}()
+	s.stop = func() {
+		srv.Close()
+		<-ended
+	}
+	s.t.Cleanup(s.stop)
+}
+
+// do sends one request, as Docker's client does.
+func (s *server) do(ctx context.Context, method, path, body string) (*http.Response, string, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", s.socket)
+	}}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://mybr"+path, strings.NewReader(body))
+	if err != nil {
+		return nil, "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, "", err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
+	return resp, strings.TrimSuffix(string(text), "\n"), err
+}
+
+// post makes a call that is answered. Other goroutines may make calls, too.
+func (s *server) post(path, body string) (status int, answer string) {
+	s.t.Helper()
+	resp, text, err := s.do(s.t.Context(), http.MethodPost, path, body)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Error(err)
+		return 0, ""
 	}
 	if have := resp.Header.Get("Content-Type"); have != contentType {
-		t.Errorf("Content-Type %q, want %q", have, contentType)
+		s.t.Errorf("Content-Type %q, want %q", have, contentType)
 	}
-	return resp.StatusCode, strings.TrimSuffix(string(text), "\n")
+	return resp.StatusCode, text
 }
 
 // both is an error's body.
@@ -110,7 +153,7 @@ func TestErrorsAreInBothProtocolsFields(t *testing.T) {
 
 func TestWrongRequests(t *testing.T) {
 	ran := false
-	url, _, _ := serve(t, map[string]call{
+	s := serve(t, map[string]call{
 		"/NetworkDriver.CreateNetwork": action(func(context.Context, *network.CreateNetworkRequest) error {
 			ran = true
 			return nil
@@ -124,40 +167,42 @@ func TestWrongRequests(t *testing.T) {
 			return nil
 		}),
 	})
-	const empty = "the request has no body: Docker lost its connection to mybr, and its retries are empty; try again"
+	noObject := func(body string) string {
+		return fmt.Sprintf("the request is %q: want a JSON object (when its connection to mybr breaks, Docker repeats the call without a body: try again)", body)
+	}
+	const object = "map[string]interface {}"
 	long := strings.Repeat("x", 100)
 	for name, c := range map[string]struct{ path, body, want string }{
-		"empty":           {"NetworkDriver.CreateNetwork", "", empty},
-		"blank":           {"NetworkDriver.CreateNetwork", " \r\n\t", empty},
-		"garbage":         {"NetworkDriver.CreateNetwork", "garbage", "the request is not JSON: invalid character 'g' looking for beginning of value (byte 1)"},
-		"binary":          {"NetworkDriver.CreateNetwork", "\x00\x01", `the request is not JSON: invalid character '\x00' looking for beginning of value (byte 1)`},
-		"truncated":       {"NetworkDriver.CreateNetwork", `{"NetworkID":"a`, "the request is not JSON: unexpected end of JSON input (byte 15)"},
-		"trailing":        {"NetworkDriver.CreateNetwork", `{"NetworkID":"a"}x`, "the request is not JSON: invalid character 'x' after top-level value (byte 18)"},
-		"two objects":     {"NetworkDriver.CreateNetwork", `{"NetworkID":"a"}{}`, "the request is not JSON: invalid character '{' after top-level value (byte 18)"},
-		"single quotes":   {"NetworkDriver.CreateNetwork", `{'NetworkID':'a'}`, `the request is not JSON: invalid character '\'' looking for beginning of object key string (byte 2)`},
-		"null":            {"NetworkDriver.CreateNetwork", "null", "the request is null: want an object"},
-		"array":           {"NetworkDriver.CreateNetwork", "[]", "the request is an array: want an object"},
-		"string":          {"NetworkDriver.CreateNetwork", `"x"`, "the request is a string: want an object"},
-		"number":          {"NetworkDriver.CreateNetwork", "-5", "the request is a number: want an object"},
-		"truth":           {"NetworkDriver.CreateNetwork", "true", "the request is a truth value: want an object"},
-		"ID a number":     {"NetworkDriver.CreateNetwork", `{"NetworkID": 512}`, "the request's NetworkID (byte 17) is 512: want a string"},
-		"ID a truth":      {"NetworkDriver.CreateNetwork", `{"NetworkID": true, "Options":{}}`, "the request's NetworkID (byte 18) is true: want a string"},
-		"ID an object":    {"NetworkDriver.CreateNetwork", `{"NetworkID": {"a":1}}`, "the request's NetworkID (byte 15) is an object: want a string"},
-		"ID an array":     {"NetworkDriver.CreateNetwork", `{"NetworkID": ["a"]}`, "the request's NetworkID (byte 15) is an array: want a string"},
-		"options a text":  {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":"b"}`, `the request's Options (byte 30) is "b": want an object`},
-		"options a long":  {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":"` + long + `"}`, `the request's Options (byte 129) is "` + long[:longestValue] + `…": want an object`},
-		"data an object":  {"NetworkDriver.CreateNetwork", `{"IPv4Data":{"Pool":"a"}}`, "the request's IPv4Data (byte 13) is an object: want an array"},
-		"deep":            {"NetworkDriver.CreateNetwork", `{"IPv4Data":[{"Pool":"a"},{"Pool":7}]}`, "the request's IPv4Data.Pool (byte 35) is 7: want a string"},
-		"deep aux":        {"NetworkDriver.CreateNetwork", `{"IPv4Data":[{"AuxAddresses":[1]}]}`, "the request's IPv4Data.AuxAddresses (byte 30) is an array: want an object"},
-		"interface":       {"NetworkDriver.CreateEndpoint", `{"Interface":"x"}`, `the request's Interface (byte 16) is "x": want an object`},
-		"MAC":             {"NetworkDriver.CreateEndpoint", `{"Interface":{"MacAddress":[2,66]}}`, "the request's Interface.MacAddress (byte 28) is an array: want a string"},
-		"V6 a text":       {"IpamDriver.RequestPool", `{"V6":"false"}`, `the request's V6 (byte 13) is "false": want true or false`},
-		"an IPAM option":  {"IpamDriver.RequestPool", `{"Options":{"a":1}}`, "the request's Options (byte 17) is 1: want a string"},
+		"empty":           {"NetworkDriver.CreateNetwork", "", noObject("")},
+		"blank":           {"NetworkDriver.CreateNetwork", " \r\n\t", noObject("")},
+		"garbage":         {"NetworkDriver.CreateNetwork", "garbage", noObject("garbage")},
+		"binary":          {"NetworkDriver.CreateNetwork", "\x00\x01", noObject("\x00\x01")},
+		"null":            {"NetworkDriver.CreateNetwork", "null", noObject("null")},
+		"array":           {"NetworkDriver.CreateNetwork", "[]", noObject("[]")},
+		"string":          {"NetworkDriver.CreateNetwork", `"x"`, noObject(`"x"`)},
+		"number":          {"NetworkDriver.CreateNetwork", "-5", noObject("-5")},
+		"truth":           {"NetworkDriver.CreateNetwork", "true", noObject("true")},
+		"long":            {"NetworkDriver.CreateNetwork", long, noObject(long[:longestValue] + "…")},
+		"truncated":       {"NetworkDriver.CreateNetwork", `{"NetworkID":"a`, "the request is not JSON: unexpected end of JSON input"},
+		"trailing":        {"NetworkDriver.CreateNetwork", `{"NetworkID":"a"}x`, "the request is not JSON: invalid character 'x' after top-level value"},
+		"two objects":     {"NetworkDriver.CreateNetwork", `{"NetworkID":"a"}{}`, "the request is not JSON: invalid character '{' after top-level value"},
+		"single quotes":   {"NetworkDriver.CreateNetwork", `{'NetworkID':'a'}`, `the request is not JSON: invalid character '\'' looking for beginning of object key string`},
+		"ID a number":     {"NetworkDriver.CreateNetwork", `{"NetworkID": 512}`, `the request's NetworkID: want string, have number: …{"NetworkID": 512`},
+		"ID a truth":      {"NetworkDriver.CreateNetwork", `{"NetworkID": true, "Options":{}}`, `the request's NetworkID: want string, have bool: …{"NetworkID": true`},
+		"ID an object":    {"NetworkDriver.CreateNetwork", `{"NetworkID": {"a":1}}`, `the request's NetworkID: want string, have object: …{"NetworkID": {`},
+		"options a text":  {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":"b"}`, "the request's Options: want " + object + `, have string: …{"NetworkID":"a","Options":"b"`},
+		"options a long":  {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":"` + long + `"}`, "the request's Options: want " + object + ", have string: …" + long[:longestValue-1] + `"`},
+		"data an object":  {"NetworkDriver.CreateNetwork", `{"IPv4Data":{"Pool":"a"}}`, `the request's IPv4Data: want []*network.IPAMData, have object: …{"IPv4Data":{`},
+		"deep":            {"NetworkDriver.CreateNetwork", `{"IPv4Data":[{"Pool":"a"},{"Pool":7}]}`, `the request's IPv4Data.Pool: want string, have number: …{"IPv4Data":[{"Pool":"a"},{"Pool":7`},
+		"deep aux":        {"NetworkDriver.CreateNetwork", `{"IPv4Data":[{"AuxAddresses":[1]}]}`, "the request's IPv4Data.AuxAddresses: want " + object + `, have array: …{"IPv4Data":[{"AuxAddresses":[`},
+		"interface":       {"NetworkDriver.CreateEndpoint", `{"Interface":"x"}`, `the request's Interface: want network.EndpointInterface, have string: …{"Interface":"x"`},
+		"V6 a text":       {"IpamDriver.RequestPool", `{"V6":"false"}`, `the request's V6: want bool, have string: …{"V6":"false"`},
+		"an IPAM option":  {"IpamDriver.RequestPool", `{"Options":{"a":1}}`, `the request's Options: want string, have number: …{"Options":{"a":1`},
 		"too large":       {"NetworkDriver.CreateNetwork", `{"NetworkID":"` + strings.Repeat("a", largestBody) + `"}`, "the request is larger than 8388608 bytes"},
 		"too large blank": {"NetworkDriver.CreateNetwork", strings.Repeat(" ", largestBody+1), "the request is larger than 8388608 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, have := post(t, url+"/"+c.path, c.body)
+			status, have := s.post("/"+c.path, c.body)
 			if status != http.StatusBadRequest || have != both(c.want) {
 				t.Errorf("%d %s\nwant 400 %s", status, have, both(c.want))
 			}
@@ -170,34 +215,34 @@ func TestWrongRequests(t *testing.T) {
 
 func TestLargestRequestIsTaken(t *testing.T) {
 	var have int
-	url, _, _ := serve(t, map[string]call{"/x": action(func(_ context.Context, r *network.DeleteNetworkRequest) error {
+	s := serve(t, map[string]call{"/x": action(func(_ context.Context, r *network.DeleteNetworkRequest) error {
 		have = len(r.NetworkID)
 		return nil
 	})})
 	frame := len(`{"NetworkID":""}`)
-	status, body := post(t, url+"/x", `{"NetworkID":"`+strings.Repeat("a", largestBody-frame)+`"}`)
+	status, body := s.post("/x", `{"NetworkID":"`+strings.Repeat("a", largestBody-frame)+`"}`)
 	if status != http.StatusOK || body != "{}" || have != largestBody-frame {
 		t.Errorf("%d %s with %d bytes", status, body, have)
 	}
 }
 
 func TestUnknownFieldsAreToleratedAndAnswersEncoded(t *testing.T) {
-	url, log, _ := serve(t, map[string]call{
+	s := serve(t, map[string]call{
 		"/NetworkDriver.Join": route(func(_ context.Context, r *network.JoinRequest) (*network.JoinResponse, error) {
 			return &network.JoinResponse{Gateway: r.SandboxKey}, nil
 		}),
 	})
-	status, body := post(t, url+"/NetworkDriver.Join",
+	status, body := s.post("/NetworkDriver.Join",
 		`{"NetworkID":"0123456789abcdef","EndpointID":"fedcba9876543210","SandboxKey":"key","Newer":{"x":[1,null]}}`)
 	if status != http.StatusOK || !strings.Contains(body, `"Gateway":"key"`) {
 		t.Errorf("%d %s", status, body)
 	}
-	entries := log.entries(t)
+	entries := s.log.entries(t)
 	if len(entries) != 1 {
-		t.Fatalf("%d log entries for one request: %s", len(entries), log)
+		t.Fatalf("%d log entries for one request: %s", len(entries), s.log)
 	}
 	e := entries[0]
-	if e["method"] != "NetworkDriver.Join" || e["network"] != "0123456789ab" || e["endpoint"] != "fedcba987654" || e["level"] != "info" || e["took"] == "" {
+	if e["method"] != "NetworkDriver.Join" || e["network"] != "0123456789ab" || e["endpoint"] != "fedcba987654" || e["sandbox"] != "key" || e["level"] != "info" || e["took"] == "" {
 		t.Errorf("log entry %v", e)
 	}
 }
@@ -207,12 +252,12 @@ func TestStatusOfErrors(t *testing.T) {
 		http.StatusBadRequest:          fmt.Errorf("create network x: %w option", model.ErrInvalid),
 		http.StatusInternalServerError: fmt.Errorf("Bind for 0.0.0.0:80 failed: %w", model.ErrConflict),
 	} {
-		url, log, _ := serve(t, map[string]call{"/x": action(func(context.Context, *struct{}) error { return err })})
-		status, body := post(t, url+"/x", "{}")
+		s := serve(t, map[string]call{"/x": action(func(context.Context, *struct{}) error { return err })})
+		status, body := s.post("/x", "{}")
 		if status != want || body != both(err.Error()) {
 			t.Errorf("%d %s, want %d %s", status, body, want, err)
 		}
-		if e := log.entries(t); len(e) != 1 || e[0]["error"] != err.Error() {
+		if e := s.log.entries(t); len(e) != 1 || e[0]["error"] != err.Error() {
 			t.Errorf("log %v", e)
 		}
 	}
@@ -223,21 +268,18 @@ func TestStatusOfErrors(t *testing.T) {
 }
 
 func TestUnknownPathsAndMethods(t *testing.T) {
-	url, _, _ := serve(t, map[string]call{"/A.B": action(func(context.Context, *struct{}) error { return nil })})
+	s := serve(t, map[string]call{"/A.B": action(func(context.Context, *struct{}) error { return nil })})
 	for _, path := range []string{"/", "/A.C", "/a.b", "/A.B/", "//A.B", "/x/../A.B"} {
-		if status, body := post(t, url+path, "{}"); status != http.StatusNotFound || body != both("unknown call "+path) {
+		if status, body := s.post(path, "{}"); status != http.StatusNotFound || body != both("unknown call "+path) {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 	}
 	for _, method := range []string{"GET", "PUT", "DELETE", "OPTIONS", "PATCH"} {
-		req, _ := http.NewRequest(method, url+"/A.B", nil)
-		resp, err := http.DefaultClient.Do(req)
+		resp, body, err := s.do(t.Context(), method, "/A.B", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") != "POST" || strings.TrimSpace(string(body)) != both("method "+method+": want POST") {
+		if resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") != "POST" || body != both("method "+method+": want POST") {
 			t.Errorf("%s: %d %s", method, resp.StatusCode, body)
 		}
 	}
@@ -245,24 +287,24 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 
 func TestPanicIsAnAnswer(t *testing.T) {
 	panics := true
-	url, log, _ := serve(t, map[string]call{
-		"/x": once(action(func(context.Context, *struct{}) error {
+	s := serve(t, map[string]call{
+		"/x": action(func(context.Context, *struct{}) error {
 			if panics {
 				panic("out of luck")
 			}
 			return nil
-		})),
+		}),
 	})
-	status, body := post(t, url+"/x", "{}")
+	status, body := s.post("/x", "{}")
 	if want := both("mybr crashed in this call (see its log): out of luck"); status != http.StatusInternalServerError || body != want {
 		t.Errorf("%d %s, want 500 %s", status, body, want)
 	}
-	e := log.entries(t)
+	e := s.log.entries(t)
 	if len(e) != 1 || e[0]["level"] != "error" || !strings.Contains(fmt.Sprint(e[0]["stack"]), "TestPanicIsAnAnswer") {
 		t.Errorf("log %v", e)
 	}
 	panics = false
-	if status, body := post(t, url+"/x", "{}"); status != http.StatusOK || body != "{}" {
+	if status, body := s.post("/x", "{}"); status != http.StatusOK || body != "{}" {
 		t.Errorf("after the panic: %d %s", status, body)
 	}
 }
@@ -270,14 +312,14 @@ func TestPanicIsAnAnswer(t *testing.T) {
 // The Host header is empty on Engine 20.10 and made up later; there is never a
 // Content-Type.
 func TestRequestsAsDockerSendsThem(t *testing.T) {
-	url, _, _ := serve(t, map[string]call{
+	s := serve(t, map[string]call{
 		"/Plugin.Activate": constant(func(context.Context) (*struct{ Implements []string }, error) {
 			return &struct{ Implements []string }{[]string{"NetworkDriver", "IpamDriver"}}, nil
 		}),
 	})
 	for _, host := range []string{"", "plugin.moby.localhost"} {
 		for _, body := range []string{"", "{}", "null"} {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+			conn, err := net.Dial("unix", s.socket)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -300,7 +342,7 @@ func waitFor(t *testing.T, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(testWithin); !cond(); {
 		if time.Now().After(deadline) {
-			t.Fatal("it did not come to pass")
+			t.Fatal("it has not become true")
 		}
 		time.Sleep(2 * time.Millisecond)
 	}

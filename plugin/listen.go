@@ -37,7 +37,7 @@ type socket struct {
 }
 
 // listen binds a socket at path with mode 0600. A file that a dead process left
-// there is replaced; a socket that answers is an error that names who listens.
+// there is replaced; a socket that answers is an error that names the process that listens.
 func listen(ctx context.Context, path string) (*socket, error) {
 	if len(path) > longestPath {
 		return nil, fmt.Errorf("listen on %s: the path has %d bytes: want at most %d", path, len(path), longestPath)
@@ -48,7 +48,7 @@ func listen(ctx context.Context, path string) (*socket, error) {
 	if err := clearStale(ctx, path); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	// The kernel gives the file the mode of the socket's own inode, so nobody can
+	// The kernel gives the file the mode of the socket's own inode, so no process can
 	// connect between bind and a later chmod (unix_bind in net/unix/af_unix.c).
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var errMode error
@@ -60,7 +60,7 @@ func listen(ctx context.Context, path string) (*socket, error) {
 		return nil, err // says listen, path and cause
 	}
 	s := &socket{UnixListener: ln.(*net.UnixListener), path: path}
-	s.SetUnlinkOnClose(false) // by then it may be another's
+	s.SetUnlinkOnClose(false) // by then the file may be another process's
 	if s.file, err = os.Lstat(path); err != nil {
 		ln.Close()
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
@@ -68,7 +68,7 @@ func listen(ctx context.Context, path string) (*socket, error) {
 	return s, nil
 }
 
-// clearStale removes a socket file on which nobody listens.
+// clearStale removes a socket file on which no process listens.
 func clearStale(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -85,8 +85,8 @@ func clearStale(ctx context.Context, path string) error {
 	switch {
 	case err == nil:
 		defer conn.Close()
-		who, _ := holder(conn.(*net.UnixConn))
-		return fmt.Errorf("in use by %s", who)
+		process, _ := holder(conn.(*net.UnixConn))
+		return fmt.Errorf("in use by %s", process)
 	case errors.Is(err, unix.ECONNREFUSED):
 		return os.Remove(path)
 	default:
@@ -94,9 +94,9 @@ func clearStale(ctx context.Context, path string) error {
 	}
 }
 
-// retire takes the socket out of use: its file goes, those who have connected
-// already are still accepted, then Accept reports net.ErrClosed. Docker dials
-// again when there is no file, but sends an empty request when a connection breaks.
+// retire takes the socket out of use: its file goes, connections that are in its queue
+// are still accepted, then Accept reports net.ErrClosed. Docker dials again when there is
+// no file, but sends an empty request when a connection breaks.
 func (s *socket) retire() {
 	if s.file != nil {
 		if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.file) {

@@ -16,13 +16,14 @@ const lockName = "@mybr"
 
 // lock keeps other instances out of this network namespace.
 type lock struct {
-	ln   *net.UnixListener // nil: somebody who is no instance has the name
+	ln   *net.UnixListener // nil: another process, which is no instance of mybr, has the name
 	done chan struct{}
 }
 
-// lockNamespace takes the lock or says who has it. Any user can bind the name, but only
-// root can be an instance, and an instance listens: anybody else who has it is told of
-// through warn, and does not keep mybr from starting.
+// lockNamespace takes the lock, or returns an error that names the instance that has it.
+// Any user can bind the name, but only root can be an instance, and an instance listens:
+// another process that has the name is reported through warn, and does not keep mybr from
+// starting.
 func lockNamespace(ctx context.Context, warn func(format string, args ...any)) (*lock, error) {
 	addr := &net.UnixAddr{Net: "unix", Name: lockName}
 	for attempt := 0; ; attempt++ {
@@ -38,11 +39,11 @@ func lockNamespace(ctx context.Context, warn func(format string, args ...any)) (
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", lockName)
 		if err == nil {
 			defer conn.Close()
-			who, root := holder(conn.(*net.UnixConn))
+			process, root := holder(conn.(*net.UnixConn))
 			if root {
-				return nil, fmt.Errorf("mybr runs in this network namespace already: %s", who)
+				return nil, fmt.Errorf("mybr runs in this network namespace already: %s", process)
 			}
-			warn("the abstract socket %s is taken by %s, which is not root's: a second mybr would not be noticed", lockName, who)
+			warn("the abstract socket %s is taken by %s, which is not root's: a second mybr would not be noticed", lockName, process)
 			return &lock{}, nil
 		}
 		// Refused: the holder has just ended, or something else has bound the name.
@@ -53,8 +54,8 @@ func lockNamespace(ctx context.Context, warn func(format string, args ...any)) (
 	}
 }
 
-// answer takes the connections of those who ask who holds the lock: connecting is
-// all they need.
+// answer accepts and closes connections, until Close: a process that finds the lock taken
+// connects to learn the owner (see holder).
 func (l *lock) answer() {
 	defer close(l.done)
 	for {

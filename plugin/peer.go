@@ -9,11 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holder says which process listens behind conn: `pid 123 (mybr serve)`, and whether it
-// is root's. The kernel
-// keeps the process that called listen (unix(7), SO_PEERCRED). A process of
-// another PID namespace has no number here.
-func holder(conn *net.UnixConn) (who string, root bool) {
+// holder names the process that listens behind conn, such as `pid 123 (mybr serve)`, and
+// reports whether it is root's. The kernel keeps the process that called listen (unix(7),
+// SO_PEERCRED). A process of another PID namespace has no number here.
+func holder(conn *net.UnixConn) (name string, root bool) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return "an unknown process", true

@@ -6,9 +6,10 @@
 // wait for the first pass. So Docker never waits for a socket, and a host that can't
 // be put right is no reason for Docker to give the plugin up.
 //
-// Be aware: a call that has begun is carried through even if Docker hangs up. Nothing
-// here undoes the networks when the process ends: containers go on without it, save
-// for connections that it carries itself.
+// Be aware: when the client of a call hangs up, the call's context ends, and driver and
+// ipam decide what follows; a call that has not begun by then is not carried out. Nothing
+// here undoes the networks when the process ends: containers go on without it, except for
+// the connections that it relays.
 package plugin
 
 import (

@@ -15,32 +15,29 @@ func activate(context.Context) (*manifest, error) {
 }
 
 // routes is every call of Docker's plugin, NetworkDriver and IpamDriver protocols.
-// greeted is called when Docker asks for the network driver's capabilities, which
-// it does each time it starts to use the plugin.
-//
-// IPAM calls are never shared: two equal requests for some free address are two
-// addresses.
-func routes(d *driver.Driver, i *ipam.Driver, greeted func()) map[string]call {
+// activated is called when Docker asks for the network driver's capabilities, which it
+// does each time it starts to use the plugin.
+func routes(d *driver.Driver, i *ipam.Driver, activated func()) map[string]call {
 	capabilities := func(ctx context.Context) (*driver.CapabilitiesResponse, error) {
-		greeted()
+		activated()
 		return d.GetCapabilities(ctx)
 	}
 	return map[string]call{
 		"/Plugin.Activate": constant(activate),
 
 		"/NetworkDriver.GetCapabilities":             constant(capabilities),
-		"/NetworkDriver.GwAllocCheck":                once(route(d.GwAllocCheck)),
-		"/NetworkDriver.AllocateNetwork":             once(route(d.AllocateNetwork)),
-		"/NetworkDriver.FreeNetwork":                 once(action(d.FreeNetwork)),
-		"/NetworkDriver.CreateNetwork":               once(action(d.CreateNetwork)),
-		"/NetworkDriver.DeleteNetwork":               once(action(d.DeleteNetwork)),
-		"/NetworkDriver.CreateEndpoint":              once(route(d.CreateEndpoint)),
-		"/NetworkDriver.DeleteEndpoint":              once(action(d.DeleteEndpoint)),
-		"/NetworkDriver.EndpointOperInfo":            once(route(d.EndpointOperInfo)),
-		"/NetworkDriver.Join":                        once(route(d.Join)),
-		"/NetworkDriver.Leave":                       once(action(d.Leave)),
-		"/NetworkDriver.ProgramExternalConnectivity": once(action(d.ProgramExternalConnectivity)),
-		"/NetworkDriver.RevokeExternalConnectivity":  once(action(d.RevokeExternalConnectivity)),
+		"/NetworkDriver.GwAllocCheck":                route(d.GwAllocCheck),
+		"/NetworkDriver.AllocateNetwork":             route(d.AllocateNetwork),
+		"/NetworkDriver.FreeNetwork":                 action(d.FreeNetwork),
+		"/NetworkDriver.CreateNetwork":               action(d.CreateNetwork),
+		"/NetworkDriver.DeleteNetwork":               action(d.DeleteNetwork),
+		"/NetworkDriver.CreateEndpoint":              route(d.CreateEndpoint),
+		"/NetworkDriver.DeleteEndpoint":              action(d.DeleteEndpoint),
+		"/NetworkDriver.EndpointOperInfo":            route(d.EndpointOperInfo),
+		"/NetworkDriver.Join":                        route(d.Join),
+		"/NetworkDriver.Leave":                       action(d.Leave),
+		"/NetworkDriver.ProgramExternalConnectivity": action(d.ProgramExternalConnectivity),
+		"/NetworkDriver.RevokeExternalConnectivity":  action(d.RevokeExternalConnectivity),
 		"/NetworkDriver.DiscoverNew":                 action(d.DiscoverNew),
 		"/NetworkDriver.DiscoverDelete":              action(d.DiscoverDelete),
 

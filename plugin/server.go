@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// headerWithin bounds how long a client may take to say what it wants.
+	// headerWithin bounds how long a request's header may take to arrive.
 	headerWithin = 10 * time.Second
 
 	// drainWithin is how long calls that are under way may take when mybr stops.
 	drainWithin = 10 * time.Second
 )
 
-// service is what answers on one socket.
+// service is a socket and the handler of its requests.
 type service struct {
 	socket  *socket
 	handler http.Handler
@@ -67,7 +67,7 @@ func drain(log logrus.FieldLogger, servers []*http.Server) {
 	defer cancel()
 	for _, s := range servers {
 		if err := s.Shutdown(ctx); err != nil {
-			log.Warnf("calls did not end within %s; Docker is told nothing about them", drainWithin)
+			log.Warnf("calls did not end within %s: they get no answer", drainWithin)
 			s.Close()
 		}
 	}
@@ -77,10 +77,12 @@ func drain(log logrus.FieldLogger, servers []*http.Server) {
 //
 // Each connection carries one request. Docker's client repeats a call without its
 // body when a connection breaks, so it must not find itself on one that was idle
-// when mybr stopped. Answers have no deadline: a call takes as long as it takes.
+// when mybr stopped. Answers have no deadline: a call ends when
+// the host has been changed, or with an error.
 func newServer(h http.Handler, log logrus.FieldLogger) *http.Server {
 	s := &http.Server{
 		Handler:                      h,
+		ConnContext:                  withConn,
 		ReadHeaderTimeout:            headerWithin,
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true,
@@ -90,7 +92,7 @@ func newServer(h http.Handler, log logrus.FieldLogger) *http.Server {
 	return s
 }
 
-// logWriter makes log entries of what the http package has to say.
+// logWriter makes log entries of net/http's messages.
 type logWriter struct{ log logrus.FieldLogger }
 
 func (w logWriter) Write(p []byte) (int, error) {

@@ -103,8 +103,8 @@ func newPorts() *cobra.Command {
 		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "PROTO\tHOST\tCONTAINER\tBRIDGE\tNETWORK\tENDPOINT")
 		for _, p := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Proto, span(p.Host, p.Count), span(p.Container, p.Count),
-				p.Bridge, short(p.Network), short(p.Endpoint))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.12s\t%.12s\n", p.Proto, span(p.Host, p.Count), span(p.Container, p.Count),
+				p.Bridge, p.Network, p.Endpoint) // IDs as Docker's commands print them
 		}
 		return w.Flush()
 	})
@@ -119,6 +119,3 @@ func span(first netip.AddrPort, count uint16) string {
 	}
 	return fmt.Sprintf("%s-%d", first, int(first.Port())+int(count)-1)
 }
-
-// short returns the part of an ID that Docker shows.
-func short(id string) string { return id[:min(len(id), 12)] }

@@ -22,10 +22,10 @@ func variable(flag string) string {
 // value is a flag's value, checked as it is set, so that flags and variables are
 // checked alike.
 type value[T any] struct {
-	to    *T
-	parse func(string) (T, error)
-	show  func(T) string
-	kind  string // the placeholder in help texts
+	to     *T
+	parse  func(string) (T, error)
+	format func(T) string
+	kind   string // the placeholder in help texts
 }
 
 func (v value[T]) Set(s string) error {
@@ -36,7 +36,7 @@ func (v value[T]) Set(s string) error {
 	return err
 }
 
-func (v value[T]) String() string { return v.show(*v.to) }
+func (v value[T]) String() string { return v.format(*v.to) }
 
 func (v value[T]) Type() string { return v.kind }
 
@@ -45,8 +45,8 @@ func text(flags *pflag.FlagSet, to *string, name, kind, preset, usage string, ch
 	*to = preset
 	add(flags, name, usage, value[string]{
 		to: to, kind: kind,
-		parse: func(s string) (string, error) { return s, check(s) },
-		show:  func(s string) string { return s },
+		parse:  func(s string) (string, error) { return s, check(s) },
+		format: func(s string) string { return s },
 	})
 }
 
@@ -57,7 +57,7 @@ func add(flags *pflag.FlagSet, name, usage string, v pflag.Value) {
 
 // toggle adds a flag that is off unless it is given; --name alone turns it on.
 func toggle(flags *pflag.FlagSet, to *bool, name, usage string) {
-	add(flags, name, usage, value[bool]{to: to, kind: "bool", parse: parseBool, show: strconv.FormatBool})
+	add(flags, name, usage, value[bool]{to: to, kind: "bool", parse: parseBool, format: strconv.FormatBool})
 	flags.Lookup(name).NoOptDefVal = "true"
 }
 

@@ -117,7 +117,7 @@ func TestMisuse(t *testing.T) {
 		{"", "serve --firewall nftables", `invalid argument "nftables" for "--firewall" flag: want one of auto, iptables`},
 		{"", "serve --allow-direct-routing=perhaps", `invalid argument "perhaps" for "--allow-direct-routing" flag: want true or false`},
 		{"", "serve --accept-fwmark red", `invalid argument "red" for "--accept-fwmark" flag: want VALUE or VALUE/MASK, numbers of 32 bits such as 0x100/0xff00`},
-		{"", "serve --accept-fwmark 3/1", `invalid argument "3/1" for "--accept-fwmark" flag: 0x3 has bits outside of the mask 0x1, so no packet could bear it`},
+		{"", "serve --accept-fwmark 3/1", `invalid argument "3/1" for "--accept-fwmark" flag: 0x3 has bits outside of the mask 0x1, so no packet can have it`},
 		{"", "serve --log-level loud", `invalid argument "loud" for "--log-level" flag: want one of ` + levels},
 		{"", "serve --log-format xml", `invalid argument "xml" for "--log-format" flag: want one of text, json`},
 		{"", "serve --address-pool base=10.0.0.0/8", `invalid argument "base=10.0.0.0/8" for "--address-pool" flag: address pool "base=10.0.0.0/8": size is missing: want base=SUBNET,size=BITS`},
@@ -145,7 +145,7 @@ func TestFailuresAreOneLine(t *testing.T) {
 	dir := t.TempDir()
 	for _, command := range []string{"status", "ports"} {
 		code, stdout, stderr := execute(t, nil, command, "--run-dir", dir)
-		want := "mybr: mybr is not running: nobody listens on " + dir + "/mybr.sock\n"
+		want := "mybr: mybr is not running: no process listens on " + dir + "/mybr.sock\n"
 		if code != exitFailed || stdout != "" || stderr != want {
 			t.Errorf("%s: exit %d, stdout %q, stderr %q, want %q", command, code, stdout, stderr, want)
 		}

@@ -55,13 +55,13 @@ variable, a variable before the default; an empty variable counts as not set.`,
 	runDirFlag(f, &config.RunDir)
 	text(f, &config.Firewall, "firewall", "backend", "auto", "auto or iptables; auto is iptables, in the variant (nft or legacy) that Docker uses", oneOf(plugin.Firewalls()...))
 	text(f, &config.SysctlRoot, "sysctl-root", "dir", "/proc/sys", "where sysctls are written, if that is mounted elsewhere", absolute)
-	toggle(f, &config.DirectRouting, "allow-direct-routing", "let whoever routes to a container's own address reach its published ports there")
+	toggle(f, &config.DirectRouting, "allow-direct-routing", "published ports can be reached at the containers' own addresses, from anywhere that has a route there")
 	add(f, "accept-fwmark", "firewall mark, VALUE or VALUE/MASK, of packets that pass to every network", value[plugin.Mark]{
-		to: &config.AcceptMark, kind: "mark", parse: plugin.ParseMark, show: plugin.FormatMark,
+		to: &config.AcceptMark, kind: "mark", parse: plugin.ParseMark, format: plugin.FormatMark,
 	})
 	level = logrus.InfoLevel
 	add(f, "log-level", "least level that is logged: "+levels(), value[logrus.Level]{
-		to: &level, kind: "level", parse: parseLevel, show: logrus.Level.String,
+		to: &level, kind: "level", parse: parseLevel, format: logrus.Level.String,
 	})
 	text(f, &format, "log-format", "format", formatText, "text or json", oneOf(formatText, formatJSON))
 	add(f, "address-pool", "where subnets come from that Docker leaves to mybr, base=SUBNET,size=BITS; repeatable, in the "+
@@ -113,7 +113,7 @@ func newLog(w io.Writer, level logrus.Level, format string) *logrus.Logger {
 // kernel, which keeps signals from the first process of a container.
 func untilSignal(ctx context.Context, log *logrus.Logger) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	// Otherwise a log that nobody reads any more would end the process (os/signal,
+	// Otherwise a log whose reader has gone would end the process (os/signal,
 	// "SIGPIPE"); and unlike an ignored signal, one that is caught isn't inherited.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	signals := make(chan os.Signal, 2)

@@ -55,6 +55,14 @@ func download(cache string, packages []string) ([]string, error) {
 // uriLine is a line of `apt-get --print-uris`: 'URI' file size hash.
 var uriLine = regexp.MustCompile(`(?m)^'[^']+' (\S+\.deb) `)
 
+// printedArchives returns the file names in the output of `apt-get --print-uris`.
+func printedArchives(printed string) (names []string) {
+	for _, m := range uriLine.FindAllStringSubmatch(printed, -1) {
+		names = append(names, m[1])
+	}
+	return names
+}
+
 // fetch asks apt which archives the packages need, then has it download them.
 func fetch(cache string, base, packages []string) ([]string, error) {
 	archives := filepath.Join(cache, "archives")
@@ -70,8 +78,8 @@ func fetch(cache string, base, packages []string) ([]string, error) {
 		return nil, err
 	}
 	var debs []string
-	for _, m := range uriLine.FindAllStringSubmatch(out, -1) {
-		debs = append(debs, filepath.Join(archives, m[1]))
+	for _, name := range printedArchives(out) {
+		debs = append(debs, filepath.Join(archives, name))
 	}
 	if len(debs) == 0 {
 		return nil, fmt.Errorf("apt-get found no archive for %s", strings.Join(packages, ", "))

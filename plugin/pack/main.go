@@ -19,6 +19,9 @@ import (
 	"path/filepath"
 )
 
+// defaultPackage is what mybr runs; the Dockerfile installs it too.
+const defaultPackage = "iptables"
+
 type options struct {
 	binary   string
 	config   string
@@ -36,7 +39,7 @@ func main() {
 	flag.Parse()
 	o.packages = flag.Args()
 	if len(o.packages) == 0 {
-		o.packages = []string{"iptables"}
+		o.packages = []string{defaultPackage}
 	}
 	if err := pack(o); err != nil {
 		fmt.Fprintln(os.Stderr, "pack:", err)
@@ -44,13 +47,17 @@ func main() {
 	}
 }
 
-// pack makes the plugin directory beside its place and then moves it there, so
-// that a failure leaves what was there before.
 func pack(o options) error {
 	debs, err := download(o.cache, o.packages)
 	if err != nil {
 		return err
 	}
+	return assemble(o, debs)
+}
+
+// assemble makes the plugin directory of archives, beside its place, and then moves it
+// there, so that a failure leaves what was there before.
+func assemble(o options, debs []string) error {
 	if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil {
 		return err
 	}

@@ -39,8 +39,8 @@ func unpack(root string, debs []string) error {
 	for _, deb := range debs {
 		dpkg := exec.Command("dpkg-deb", "--fsys-tarfile", deb)
 		tar := exec.Command("tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", root)
-		var dpkgSaid, tarSaid strings.Builder
-		dpkg.Stderr, tar.Stderr = &dpkgSaid, &tarSaid
+		var dpkgErrors, tarErrors strings.Builder
+		dpkg.Stderr, tar.Stderr = &dpkgErrors, &tarErrors
 		pipe, err := dpkg.StdoutPipe()
 		if err != nil {
 			return err
@@ -51,7 +51,7 @@ func unpack(root string, debs []string) error {
 		}
 		err = errors.Join(tar.Run(), dpkg.Wait())
 		if err != nil {
-			return fmt.Errorf("unpack %s: %w: %s%s", filepath.Base(deb), err, dpkgSaid.String(), tarSaid.String())
+			return fmt.Errorf("unpack %s: %w: %s%s", filepath.Base(deb), err, dpkgErrors.String(), tarErrors.String())
 		}
 	}
 	return nil
