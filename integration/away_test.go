@@ -12,9 +12,7 @@ import (
 // removedWithoutMybr removes containers while mybr is away, which Docker gives up telling
 // it: their ports and addresses can be had again.
 func removedWithoutMybr(t *testing.T, w *world.World) {
-	if testing.Short() {
-		t.Skip("takes more than a minute, for Docker and mybr both wait")
-	}
+	world.Full(t) // more than a minute, for Docker and mybr both wait
 	pooled(w, "mybr", "n0", "--subnet", "10.77.0.0/29")
 	stays := w.Serve("stays", []string{"--net", "n0", "--ip", "10.77.0.2", "-p", "8089:80"}, "tcp:80")
 	w.Idle("wished", "--net", "n0", "--ip", "10.77.0.3", "-p", "8088:80")
