@@ -15,12 +15,12 @@ func removedWithoutMybr(t *testing.T, w *world.World) {
 	world.Full(t) // more than a minute, for Docker and mybr both wait
 	pooled(w, "mybr", "n0", "--subnet", "10.77.0.0/29")
 	stays := w.Serve("stays", []string{"--net", "n0", "--ip", "10.77.0.2", "-p", "8089:80"}, "tcp:80")
-	w.Idle("wished", "--net", "n0", "--ip", "10.77.0.3", "-p", "8088:80")
+	w.Idle("fixed", "--net", "n0", "--ip", "10.77.0.3", "-p", "8088:80")
 	for last := 4; last <= 6; last++ {
 		w.Idle(fmt.Sprint("c", last), "--net", "n0")
 	}
 	w.KillMybr()
-	together(func() { w.DockerTry("rm", "-f", "wished") }, func() { w.DockerTry("rm", "-f", "c5") })
+	together(func() { w.DockerTry("rm", "-f", "fixed") }, func() { w.DockerTry("rm", "-f", "c5") })
 	w.StartMybr()
 	w.Eventually(driver.Settle+20*time.Second, func() error {
 		if list := published(t, w); len(list) != 2 {
@@ -28,11 +28,11 @@ func removedWithoutMybr(t *testing.T, w *world.World) {
 		}
 		return nil
 	})
-	w.Serve("wished", []string{"--net", "n0", "--ip", "10.77.0.3", "-p", "8088:80"}, "tcp:80")
+	w.Serve("fixed", []string{"--net", "n0", "--ip", "10.77.0.3", "-p", "8088:80"}, "tcp:80")
 	w.Idle("next", "--net", "n0")
 	has(t, w, "next", "n0", "10.77.0.5")
 	pingBoth(t, stays, w.Container("next"))
-	pingBoth(t, stays, w.Container("wished"))
+	pingBoth(t, stays, w.Container("fixed"))
 	for _, port := range []string{"8088", "8089"} {
 		seenAs(t, "port "+port, w.LAN.Get("tcp", world.HostAddr+":"+port), world.LANAddr)
 	}

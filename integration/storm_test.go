@@ -27,7 +27,7 @@ const (
 
 // TestStorm lets several users make, change and remove networks and containers while
 // mybr is killed and started again at random moments. A command may fail only if mybr
-// was away meanwhile, or if somebody else has the port. In the end everything is
+// was away meanwhile, or if another container has the port. In the end everything is
 // removed, and nothing is left. The seed, see world.Rand, repeats what each user does,
 // though not the order in which they come to it.
 func TestStorm(t *testing.T) {
@@ -67,8 +67,8 @@ func TestStorm(t *testing.T) {
 		k.serves()
 	}
 	s.all((*worker).clear)
-	// What Docker gave up while mybr was away it can't have told: whoever takes the
-	// subnet again finds it free.
+	// What Docker gave up while mybr was away it could not tell: the next network that
+	// takes the subnet finds it free.
 	s.all(func(k *worker) { k.makeNetworks(); k.removeNetworks() })
 	same(t, w, "after the storm", before)
 	s.nothingRecorded()
@@ -259,7 +259,7 @@ func (k *worker) change() {
 		return
 	}
 	for _, argv := range steps {
-		// Who gives a port up for a moment may find it taken.
+		// A container that releases a port for a moment may find it taken.
 		if !k.docker("port is already allocated", argv...) {
 			k.port = 0
 			return

@@ -80,15 +80,15 @@ func TestMutations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := &hall{}
+			h := &playWorld{}
 			defer h.close()
 			cfg := b.config(nil, "mybr")
 			cfg.Overlay = overlay
 			if !b.open(h, cfg) {
 				if h.t.skipped {
-					t.Skip(h.t.said)
+					t.Skip(h.t.messages)
 				}
-				t.Fatalf("there is no world: %v", h.t.said)
+				t.Fatalf("there is no world: %v", h.t.messages)
 			}
 			b.shared["mybr"] = h
 			for _, name := range m.scenarios {
