@@ -15,6 +15,7 @@ import (
 // TestBeside runs another manager of the host's firewall beside the engine: what
 // networks are for goes on, whatever that does to the rules of all.
 func TestBeside(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)

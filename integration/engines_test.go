@@ -14,6 +14,7 @@ import (
 //
 // With MYBR_TEST_ENGINE=28.5 every other test is about that engine.
 func TestEngines(t *testing.T) {
+	t.Parallel()
 	versions := os.Getenv("MYBR_TEST_ENGINES")
 	if versions == "" {
 		world.Full(t)

@@ -24,6 +24,7 @@ func TestIPAMOutlives(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about mybr's IPAM driver")
 	}
+	t.Parallel()
 	liveRestore := world.Config{DockerArgs: []string{"--live-restore"}}
 	for _, test := range []struct {
 		name string

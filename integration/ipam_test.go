@@ -16,6 +16,7 @@ func TestIPAM(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about mybr's IPAM driver")
 	}
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		test func(*testing.T, *world.World)

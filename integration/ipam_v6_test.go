@@ -15,6 +15,7 @@ func TestIPAMv6(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about mybr's IPAM driver")
 	}
+	t.Parallel()
 	for _, driver := range []string{"bridge"} {
 		for _, test := range []struct {
 			name string

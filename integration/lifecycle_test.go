@@ -14,6 +14,7 @@ import (
 // TestLifecycle ends and starts the processes under running containers, in every way
 // that a machine does it to them.
 func TestLifecycle(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		test   func(*testing.T, *world.World)

@@ -13,6 +13,7 @@ import (
 
 // TestOptions observes what each option of a network does, with packets.
 func TestOptions(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)

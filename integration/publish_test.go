@@ -13,6 +13,7 @@ import (
 
 // TestPublish observes every form of -p, with packets.
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)

@@ -14,6 +14,7 @@ import (
 // TestSecurity attacks. An attacker in a container has all rights over its own network
 // namespace.
 func TestSecurity(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		attack func(*testing.T, *world.World)

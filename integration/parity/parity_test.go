@@ -5,7 +5,6 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,18 +16,11 @@ var update = flag.Bool("update", false, "write testdata and docs/parity.md")
 
 func TestMain(m *testing.M) {
 	world.Main()
-	flag.Parse()
-	// A play mostly waits: for containers, for namespaces to go, for answers that must
-	// not come.
-	if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, "test.parallel") }) {
-		if err := flag.Set("test.parallel", strconv.Itoa(lanes)); err != nil {
-			panic(err)
-		}
-	}
+	world.Parallel(lanes)
 	os.Exit(m.Run())
 }
 
-// lanes is how many scenarios are played at a time, each in worlds of its own.
+// lanes is how many scenarios are played at a time, each in two worlds.
 const lanes = 3
 
 // TestParity plays every scenario on the engines that $MYBR_PARITY_ENGINES names, with
@@ -181,7 +173,7 @@ func (b *bench) compare(t *testing.T, sc scenario) (r record, ok bool) {
 	return summarize(sc, b.engine, plays["bridge"].facts, plays["mybr"].facts, v), true
 }
 
-// reached is the facts that are the driver's own doing on every engine: who reaches whom.
+// reached is the facts that are the driver's own doing on every engine: which client reaches which server.
 // The others, such as files in a container or what the engine leaves behind, are those
 // of the engine's version.
 func reached(facts map[string]string) map[string]string {

@@ -1,9 +1,12 @@
 package world
 
 import (
+	"flag"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -17,6 +20,19 @@ func Full(t T) {
 	t.Helper()
 	if Short() {
 		t.Skipf("only make test-full runs this: go test without -short")
+	}
+}
+
+// Parallel sets how many tests run at a time, unless go test was told so (-parallel). A
+// test with a world mostly waits: for containers, for namespaces to go, for answers that
+// must not come. So that is more than the processors.
+func Parallel(tests int) {
+	flag.Parse()
+	if slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, "test.parallel") }) {
+		return
+	}
+	if err := flag.Set("test.parallel", strconv.Itoa(tests)); err != nil {
+		panic(err)
 	}
 }
 
