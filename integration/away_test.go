@@ -10,9 +10,9 @@ import (
 )
 
 // removedWithoutMybr removes containers while mybr is away, which Docker gives up telling
-// it: their ports and addresses can be had again.
+// it: their ports and addresses can be had again. It takes more than a minute, for Docker and
+// mybr both wait.
 func removedWithoutMybr(t *testing.T, w *world.World) {
-	world.Full(t) // more than a minute, for Docker and mybr both wait
 	pooled(w, "mybr", "n0", "--subnet", "10.77.0.0/29")
 	stays := w.Serve("stays", []string{"--net", "n0", "--ip", "10.77.0.2", "-p", "8089:80"}, "tcp:80")
 	w.Idle("fixed", "--net", "n0", "--ip", "10.77.0.3", "-p", "8088:80")

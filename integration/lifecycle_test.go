@@ -20,6 +20,7 @@ func TestLifecycle(t *testing.T) {
 		test   func(*testing.T, *world.World)
 		cfg    world.Config
 		driver string // "": any
+		full   bool   // only make test-full runs it
 	}{
 		{name: "mybr_stops", driver: "mybr", test: func(t *testing.T, w *world.World) { mybrAway(t, w, w.StopMybr) }},
 		{name: "mybr_killed", driver: "mybr", test: func(t *testing.T, w *world.World) { mybrAway(t, w, w.KillMybr) }},
@@ -32,11 +33,14 @@ func TestLifecycle(t *testing.T) {
 		{name: "reboot", test: reboot},
 		{name: "same_address_again", test: sameAddress},
 		{name: "rounds", test: rounds},
-		{name: "containers_removed_without_mybr", driver: "mybr", test: removedWithoutMybr},
+		{name: "containers_removed_without_mybr", driver: "mybr", test: removedWithoutMybr, full: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.driver != "" && test.driver != world.Driver() {
 				t.Skipf("is about the %s driver", test.driver)
+			}
+			if test.full {
+				world.Full(t)
 			}
 			t.Parallel()
 			test.test(t, world.New(t, test.cfg))
