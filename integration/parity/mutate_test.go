@@ -101,9 +101,8 @@ func replace(source, function string, at place, with string) (string, bool, erro
 	if err != nil {
 		return "", false, err
 	}
-	for _, d := range file.Decls {
-		f, ok := d.(*ast.FuncDecl)
-		if !ok || nameOf(f) != function {
+	for _, f := range functions(file) {
+		if nameOf(f) != function {
 			continue
 		}
 		found := at(f)
@@ -118,6 +117,16 @@ func replace(source, function string, at place, with string) (string, bool, erro
 		return source[:from] + strings.ReplaceAll(with, "OLD", source[from:to]) + source[to:], true, nil
 	}
 	return "", false, nil
+}
+
+// functions is those that a file declares with a body.
+func functions(file *ast.File) (found []*ast.FuncDecl) {
+	for _, d := range file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {
+			found = append(found, f)
+		}
+	}
+	return found
 }
 
 // nameOf is FUNCTION or TYPE.METHOD.
