@@ -14,19 +14,24 @@ func TestBesideDocker(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about the two drivers")
 	}
+	t.Parallel()
 	live := []string{"--live-restore"}
 	for _, test := range []struct {
 		name, variant string
 		test          func(*testing.T, *world.World)
 		args          []string // of dockerd
+		both          bool     // with -short on both engines too
 	}{
-		{"rules_of_others_nft", "nft", attackOrder, live},
-		{"rules_of_others_legacy", "legacy", attackOrder, live},
-		{"daemons_start_again_live_restore", "nft", besideRestart, live},
-		{"daemons_start_again", "legacy", besideRestart, nil},
+		{"rules_of_others_nft", "nft", attackOrder, live, true},
+		{"rules_of_others_legacy", "legacy", attackOrder, live, false},
+		{"daemons_start_again_live_restore", "nft", besideRestart, live, false},
+		{"daemons_start_again", "legacy", besideRestart, nil, false},
 	} {
 		for engine, version := range map[string]string{"usual": world.OwnEngine, "28.5": "28.5"} {
 			t.Run(engine+"/"+test.name, func(t *testing.T) {
+				if version != world.OwnEngine && !test.both {
+					world.Full(t)
+				}
 				t.Parallel()
 				test.test(t, world.New(t, world.Config{Engine: version, Variant: test.variant, DockerArgs: test.args}))
 			})

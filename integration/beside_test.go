@@ -15,6 +15,7 @@ import (
 // TestBeside runs another manager of the host's firewall beside the engine: what
 // networks are for goes on, whatever that does to the rules of all.
 func TestBeside(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)
@@ -76,10 +77,10 @@ type beside struct {
 	web, ben, far, db, dan, their *world.Place
 }
 
-// furnish makes the networks mybr0 (172.18.0.0/16, with the published port 8088), mybr1
+// makeBeside makes the networks mybr0 (172.18.0.0/16, with the published port 8088), mybr1
 // (172.19.0.0/16) and the internal mybr2 (172.20.0.0/16), and Docker's their0
 // (172.21.0.0/16).
-func furnish(w *world.World) *beside {
+func makeBeside(w *world.World) *beside {
 	b := &beside{w: w}
 	for i, internal := range [][]string{nil, nil, {"--internal"}} {
 		w.Network(fmt.Sprint("n", i), append(internal, "--subnet", fmt.Sprintf("172.%d.0.0/16", 18+i), "-o", fmt.Sprint(bridgeName, "mybr", i))...)
@@ -95,18 +96,18 @@ func furnish(w *world.World) *beside {
 	return b
 }
 
-// way is one way that a request can take, and whether it leads there. mybrs are those
+// access is a request from one place to another, and whether it is answered. mybrs are those
 // that are no better with Docker's own driver, before 28: behind ufw, what goes through
 // docker-proxy is what comes in, and is dropped; behind firewalld, internal bridges are
-// in no zone; and whoever has a route to a container reaches it.
-type way struct {
+// in no zone; and a client with a route to a container reaches it.
+type access struct {
 	what, network, to string
 	from              *world.Place
 	open, mybrs       bool
 }
 
-func (b *beside) ways() (ways []way) {
-	for _, y := range []way{
+func (b *beside) accesses() (accesses []access) {
+	for _, y := range []access{
 		{"from the LAN to the published port", "tcp", world.HostAddr + ":8088", b.w.LAN, true, false},
 		{"from the LAN to the published port", "udp", world.HostAddr + ":8088", b.w.LAN, true, false},
 		{"from the host to the published port", "tcp", world.HostAddr + ":8088", b.w.Host, true, false},
@@ -129,21 +130,21 @@ func (b *beside) ways() (ways []way) {
 		{"from the LAN to the container", "tcp", "172.18.0.2:81", b.w.LAN, false, true},
 	} {
 		if !y.mybrs || b.w.Driver == "mybr" {
-			ways = append(ways, y)
+			accesses = append(accesses, y)
 		}
 	}
-	return ways
+	return accesses
 }
 
 // theirs is the container of Docker's network.
 const theirs = "172.21.0.2:80"
 
-// only is the ways that lead there, or those that don't.
-func only(ways []way, open bool) []way {
-	return slices.DeleteFunc(slices.Clone(ways), func(y way) bool { return y.open != open })
+// only is the requests that are answered, or those that are not.
+func only(accesses []access, open bool) []access {
+	return slices.DeleteFunc(slices.Clone(accesses), func(y access) bool { return y.open != open })
 }
 
-func (y way) try() error {
+func (y access) try() error {
 	flag := "--timeout=2s"
 	if !y.open {
 		flag = soon
@@ -155,11 +156,11 @@ func (y way) try() error {
 	return nil
 }
 
-// settles waits until every way is as it ought to be: firewalls take their time, and
+// awaits waits until every request fares as it ought to: firewalls take their time, and
 // Docker puts its rules back one by one.
-func (b *beside) settles(t *testing.T, when string, ways []way) {
+func (b *beside) awaits(t *testing.T, when string, accesses []access) {
 	t.Helper()
-	for _, y := range ways {
+	for _, y := range accesses {
 		b.w.Eventually(20*time.Second, func() error {
 			if err := y.try(); err != nil {
 				return fmt.Errorf("%s: %w", when, err)
@@ -172,17 +173,17 @@ func (b *beside) settles(t *testing.T, when string, ways []way) {
 func besideFirewalld(t *testing.T, w *world.World) {
 	f := startFirewalld(w)
 	w.RestartDocker() // Docker looks for firewalld when it starts
-	b := furnish(w)
+	b := makeBeside(w)
 	routeTo(t, w.LAN, "172.18.0.0/16")
 	b.zones(t, f)
-	all := b.ways()
+	all := b.accesses()
 	for _, y := range all {
 		if err := y.try(); err != nil {
 			t.Errorf("to begin with: %v", err)
 		}
 	}
 	if os.Getenv("MYBR_TEST_ENGINE") != "28.5" { // Docker 20.10 forgets what isolates its bridges when firewalld reloads
-		all = slices.DeleteFunc(all, func(y way) bool { return !y.open && w.Driver != "mybr" })
+		all = slices.DeleteFunc(all, func(y access) bool { return !y.open && w.Driver != "mybr" })
 	}
 	stream := w.LAN.Start("guest", "stream", world.HostAddr+":8088")
 	w.Host.Run("firewall-cmd", "--reload") // the others end connections: firewall-cmd(1)
@@ -196,7 +197,7 @@ func besideFirewalld(t *testing.T, w *world.World) {
 		{"after a restart", func() { f.run.Stop(); f.start() }},
 	} {
 		c.do()
-		b.settles(t, c.what, all)
+		b.awaits(t, c.what, all)
 		b.zones(t, f)
 	}
 
@@ -230,7 +231,7 @@ func (b *beside) zones(t *testing.T, f *firewalld) {
 
 // besideLateFirewalld: neither the bus nor firewalld is there when mybr starts.
 func besideLateFirewalld(t *testing.T, w *world.World) {
-	b := furnish(w)
+	b := makeBeside(w)
 	f := startFirewalld(w)
 	if w.Driver != "mybr" {
 		w.RestartDocker() // it has not found the bus when it started
@@ -242,7 +243,7 @@ func besideLateFirewalld(t *testing.T, w *world.World) {
 			w.Ready(name)
 		}
 		b.zones(t, f)
-		b.settles(t, "behind firewalld", only(b.ways(), true))
+		b.awaits(t, "behind firewalld", only(b.accesses(), true))
 		return
 	}
 	w.Eventually(60*time.Second, func() error { // mybr looks for the bus now and then
@@ -251,17 +252,17 @@ func besideLateFirewalld(t *testing.T, w *world.World) {
 		}
 		return nil
 	})
-	var own []way
-	for _, y := range b.ways() {
+	var own []access
+	for _, y := range b.accesses() {
 		if y.from != b.their && y.to != theirs { // Docker knows nothing of it, and its rules are gone
 			own = append(own, y)
 		}
 	}
-	b.settles(t, "behind firewalld", own)
+	b.awaits(t, "behind firewalld", own)
 
-	// The bus and firewalld go; firewalld has flushed all rules on its way.
+	// The bus and firewalld go; firewalld has flushed all rules on its way out.
 	f.run.Stop()
-	b.settles(t, "without firewalld", own)
+	b.awaits(t, "without firewalld", own)
 }
 
 // besideOtherZone: what the administrator has put into a zone stays there. Docker's own
@@ -281,9 +282,9 @@ func besideOtherZone(t *testing.T, w *world.World) {
 }
 
 func besideUFW(t *testing.T, w *world.World) {
-	b := furnish(w)
+	b := makeBeside(w)
 	routeTo(t, w.LAN, "172.18.0.0/16")
-	all := b.ways()
+	all := b.accesses()
 	before := rules(w)
 	for _, command := range [][]string{{"--force", "enable"}, {"reload"}, {"disable"}, {"--force", "enable"}} {
 		what := "ufw " + command[len(command)-1]

@@ -48,9 +48,23 @@ networks:
     internal: true
 `
 
-// TestCompose takes a project up, replaces its containers and takes it down.
+// TestCompose takes a project up, replaces its containers and takes it down: with Compose 1,
+// and with Compose 2, which the release of the newer engine has.
 func TestCompose(t *testing.T) {
-	w, compose := composeWorld(t)
+	t.Parallel()
+	for name, engine := range map[string]string{"usual": "", "28.5": "28.5"} {
+		t.Run(name, func(t *testing.T) {
+			if engine != "" {
+				world.Full(t)
+			}
+			t.Parallel()
+			composed(t, engine)
+		})
+	}
+}
+
+func composed(t *testing.T, engine string) {
+	w, compose := composeWorld(t, engine)
 	before := footprint(w)
 	ipam := ""
 	if w.Driver == "mybr" {
@@ -118,6 +132,7 @@ func TestComposeReadme(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about the mybr driver")
 	}
+	t.Parallel()
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +142,7 @@ func TestComposeReadme(t *testing.T) {
 	if !found {
 		t.Fatal("the README has no example in yaml")
 	}
-	w, compose := composeWorld(t)
+	w, compose := composeWorld(t, "")
 	before := footprint(w)
 	w.Docker("create", "--name", "proto", world.Image)
 	w.Docker("commit", "--change", `CMD ["serve","tcp:80"]`, "proto", "nginx")
@@ -150,15 +165,15 @@ func TestComposeReadme(t *testing.T) {
 	nothingRecorded(t, w)
 }
 
-// composeWorld is a world, and docker-compose in it: it takes the project's name, its
-// file, and the command. The test is skipped where docker-compose isn't installed.
-func composeWorld(t *testing.T) (*world.World, func(project, file string, args ...string)) {
+// composeWorld is a world of an engine, and docker-compose in it: it takes the project's
+// name, its file, and the command. The test is skipped where docker-compose isn't installed.
+func composeWorld(t *testing.T, engine string) (*world.World, func(project, file string, args ...string)) {
 	t.Helper()
 	const program = "/usr/bin/docker-compose"
-	if _, err := os.Stat(program); err != nil {
-		t.Skipf("docker-compose is not installed (Debian's package docker-compose): %v", err)
+	w := world.New(t, world.Config{Engine: engine})
+	if w.Host.Try("test", "-x", program).Code != 0 {
+		t.Skip("docker-compose is not installed (Debian's package docker-compose)")
 	}
-	w := world.New(t, world.Config{})
 	return w, func(project, file string, args ...string) {
 		t.Helper()
 		w.Host.Run(append([]string{"env", "DOCKER_HOST=unix:///run/docker.sock", program, "-p", project, "-f", file}, args...)...)

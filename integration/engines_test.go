@@ -8,15 +8,17 @@ import (
 	"github.com/mybr/mybr/integration/world"
 )
 
-// TestEngines takes the main path with engines other than the machine's own. It runs
-// with MYBR_TEST_ENGINES=28.5, or several versions with commas between; the first run
-// of each downloads a Debian release.
+// TestEngines takes the main path with engines other than the machine's own: with those
+// of MYBR_TEST_ENGINES=28.5, or several versions with commas between, and with all of
+// them without -short. The first run of each downloads a Debian release.
 //
 // With MYBR_TEST_ENGINE=28.5 every other test is about that engine.
 func TestEngines(t *testing.T) {
+	t.Parallel()
 	versions := os.Getenv("MYBR_TEST_ENGINES")
 	if versions == "" {
-		t.Skip("MYBR_TEST_ENGINES names no engines")
+		world.Full(t)
+		versions = "28.5,26.1"
 	}
 	for _, version := range strings.Split(versions, ",") {
 		t.Run(version, func(t *testing.T) {

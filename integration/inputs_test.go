@@ -151,6 +151,7 @@ func TestWrongInputs(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about mybr's own errors")
 	}
+	t.Parallel()
 	w := world.New(t, world.Config{})
 	w.Network("net", "--subnet", "172.18.0.0/16", "-o", bridgeName+"mybr0")
 	w.Idle("web", "--net", "net", "--ip", "172.18.0.2", "-p", "8080:80")

@@ -24,6 +24,7 @@ func TestIPAMOutlives(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about mybr's IPAM driver")
 	}
+	t.Parallel()
 	liveRestore := world.Config{DockerArgs: []string{"--live-restore"}}
 	for _, test := range []struct {
 		name string
@@ -70,7 +71,7 @@ func ipamReplay(t *testing.T, w *world.World, runOn bool, events ...func()) {
 		w.Idle("gone-"+n, "--net", n)
 		w.Docker("rm", "-f", "gone-"+n)
 	}
-	w.Idle("wish", append(restart, "--net", "n0", "--ip", "10.77.0.9", "--mac-address", "02:42:00:00:00:07")...)
+	w.Idle("fixed", append(restart, "--net", "n0", "--ip", "10.77.0.9", "--mac-address", "02:42:00:00:00:07")...)
 	before := map[string]string{}
 	for _, n := range networks {
 		before[n] = subnet(w, n)
@@ -80,7 +81,7 @@ func ipamReplay(t *testing.T, w *world.World, runOn bool, events ...func()) {
 	for _, event := range events {
 		event()
 	}
-	names := []string{"wish"}
+	names := []string{"fixed"}
 	for _, n := range networks {
 		names = append(names, "a-"+n)
 	}
@@ -100,7 +101,7 @@ func ipamReplay(t *testing.T, w *world.World, runOn bool, events ...func()) {
 			t.Errorf("a-%s has address %s, had %s", n, have, before["a-"+n])
 		}
 	}
-	has(t, w, "wish", "n0", "10.77.0.9")
+	has(t, w, "fixed", "n0", "10.77.0.9")
 	after := leases(t, w)
 	if runOn && fmt.Sprint(after) != fmt.Sprint(held) {
 		t.Errorf("leases are %v, were %v", after, held)
@@ -187,7 +188,7 @@ func replayOnTheWire(t *testing.T, w *world.World) {
 	onTheWire(t, "new", p.take(),
 		"RequestAddress 10.77.0.0/24 gateway",
 		"RequestAddress 10.77.0.0/24 mac",
-		"RequestAddress 10.77.0.0/24 wish 10.77.0.9",
+		"RequestAddress 10.77.0.0/24 fixed 10.77.0.9",
 		"RequestAddress 172.18.0.0/16 gateway",
 		"RequestAddress 172.18.0.0/16 mac",
 		"RequestPool",
@@ -200,14 +201,14 @@ func replayOnTheWire(t *testing.T, w *world.World) {
 		t.Fatalf("no address of a container that ended is released: %q", seen)
 	}
 	onTheWire(t, "repeated", seen[:ends],
-		"RequestAddress 10.77.0.0/24 gateway wish 10.77.0.1",
-		"RequestAddress 10.77.0.0/24 wish 10.77.0.2",
-		"RequestAddress 10.77.0.0/24 wish 10.77.0.9",
-		"RequestAddress 172.18.0.0/16 gateway wish 172.18.0.1",
-		"RequestAddress 172.18.0.0/16 wish 172.18.0.2",
+		"RequestAddress 10.77.0.0/24 gateway fixed 10.77.0.1",
+		"RequestAddress 10.77.0.0/24 fixed 10.77.0.2",
+		"RequestAddress 10.77.0.0/24 fixed 10.77.0.9",
+		"RequestAddress 172.18.0.0/16 gateway fixed 172.18.0.1",
+		"RequestAddress 172.18.0.0/16 fixed 172.18.0.2",
 		"RequestPool 10.77.0.0/24 10.77.0.0/25",
 		"RequestPool 172.18.0.0/16")
-	onTheWire(t, "behind", seen[ends:], "ReleaseAddress 10.77.0.0/24 wish 10.77.0.2", "ReleaseAddress 172.18.0.0/16 wish 172.18.0.2")
+	onTheWire(t, "behind", seen[ends:], "ReleaseAddress 10.77.0.0/24 fixed 10.77.0.2", "ReleaseAddress 172.18.0.0/16 fixed 172.18.0.2")
 }
 
 // onTheWire compares requests in any order, those without a body aside.
@@ -238,7 +239,7 @@ func onTheWire(t *testing.T, when string, seen []string, want ...string) {
 			words = append(words, "mac")
 		}
 		if r.Address != "" {
-			words = append(words, "wish", r.Address)
+			words = append(words, "fixed", r.Address)
 		}
 		have = append(have, strings.TrimSpace(strings.Join(append(words, r.Pool, r.SubPool), " ")))
 	}

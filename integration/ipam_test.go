@@ -16,6 +16,7 @@ func TestIPAM(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about mybr's IPAM driver")
 	}
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		test func(*testing.T, *world.World)
@@ -155,15 +156,15 @@ func ipamParameters(t *testing.T, w *world.World, driver string) {
 		w.Idle(name, "--net", "n0")
 		has(t, w, name, "n0", want)
 	}
-	c := w.Idle("wish", "--net", "n0", "--ip", "10.77.0.200") // outside the range
+	c := w.Idle("fixed", "--net", "n0", "--ip", "10.77.0.200") // outside the range
 	if have := ipv4Prefix(t, c, "eth0"); have.String() != "10.77.0.200/24" {
-		t.Errorf("wish has %s, want 10.77.0.200/24", have)
+		t.Errorf("fixed has %s, want 10.77.0.200/24", have)
 	}
 	answered(t, "neighbour", c.Ping("10.77.0.66"))
 	answered(t, "gateway", c.Ping("10.77.0.254"))
 	answered(t, "LAN", c.Ping(world.LANAddr))
 	leased(t, w, "four containers", pool, "10.77.0.9", "10.77.0.64", "10.77.0.65", "10.77.0.66", "10.77.0.67", "10.77.0.200", "10.77.0.254")
-	w.Docker("rm", "-f", "c0", "c1", "c2", "wish")
+	w.Docker("rm", "-f", "c0", "c1", "c2", "fixed")
 	leased(t, w, "no container", pool, "10.77.0.9", "10.77.0.65", "10.77.0.254")
 	w.Docker("network", "rm", "n0")
 	if left := leases(t, w); len(left) > 0 {

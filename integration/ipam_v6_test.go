@@ -15,6 +15,7 @@ func TestIPAMv6(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about mybr's IPAM driver")
 	}
+	t.Parallel()
 	for _, driver := range []string{"bridge"} {
 		for _, test := range []struct {
 			name string
@@ -68,7 +69,7 @@ func has6(t *testing.T, w *world.World, container, network, want string) {
 	t.Errorf("%s: eth0 has %v, want %s too", container, mustLink(t, w.Container(container), "eth0").Addrs, p)
 }
 
-// ipamV6Defaults looks at the /48 that subnets are chosen from when nobody says which,
+// ipamV6Defaults looks at the /48 that subnets are chosen from by default,
 // and that it is the same one after a restart.
 func ipamV6Defaults(t *testing.T, w *world.World, driver string) {
 	pooled6(w, driver, "n0")
@@ -127,10 +128,10 @@ func ipamV6Parameters(t *testing.T, w *world.World, driver string) {
 		w.Idle(name, "--net", "n0")
 		has6(t, w, name, "n0", want)
 	}
-	w.Idle("wish", "--net", "n0", "--ip6", "fd00:77::ffff:ffff:ffff:ffff", "--mac-address", "02:42:00:00:00:07") // the last one
-	has6(t, w, "wish", "n0", "fd00:77::ffff:ffff:ffff:ffff/64")
-	answered(t, "neighbour", w.Container("wish").Ping("fd00:77::42"))
-	answered(t, "gateway", w.Container("wish").Ping("fd00:77::fe"))
+	w.Idle("fixed", "--net", "n0", "--ip6", "fd00:77::ffff:ffff:ffff:ffff", "--mac-address", "02:42:00:00:00:07") // the last one
+	has6(t, w, "fixed", "n0", "fd00:77::ffff:ffff:ffff:ffff/64")
+	answered(t, "neighbour", w.Container("fixed").Ping("fd00:77::42"))
+	answered(t, "gateway", w.Container("fixed").Ping("fd00:77::fe"))
 	for ip, why := range map[string]string{
 		"fd00:77::":                    "the address of any router (subnet-router anycast) of pool mybr-local/" + pool,
 		"fd00:77::41":                  "Address already in use in pool mybr-local/" + pool + " as an auxiliary address",
@@ -140,7 +141,7 @@ func ipamV6Parameters(t *testing.T, w *world.World, driver string) {
 		denied(t, w, "RequestAddress: request address "+ip+": "+why, "run", "-d", "--name", "victim", "--net", "n0", "--ip6", ip, world.Image, "sleep")
 		w.Docker("rm", "-f", "victim")
 	}
-	w.Docker("rm", "-f", "c0", "c1", "c2", "wish")
+	w.Docker("rm", "-f", "c0", "c1", "c2", "fixed")
 	leased(t, w, "no container", pool, "fd00:77::9", "fd00:77::41", "fd00:77::fe")
 	w.Docker("network", "rm", "n0")
 	if left := leases(t, w); len(left) > 0 {
@@ -154,11 +155,11 @@ func ipamV6Replay(t *testing.T, w *world.World, driver string) {
 	pooled6(w, driver, "n0", "--subnet", "10.77.0.0/24", "--subnet", "fd00:77::/64")
 	pooled6(w, driver, "auto")
 	auto := subnet6(t, w, "auto")
-	w.Idle("wish", "--restart", "always", "--net", "n0", "--ip6", "fd00:77::9")
+	w.Idle("fixed", "--restart", "always", "--net", "n0", "--ip6", "fd00:77::9")
 	w.Idle("web", "--restart", "always", "--net", "auto")
 	w.KillDocker()
 	w.StartDocker()
-	for _, name := range []string{"wish", "web"} {
+	for _, name := range []string{"fixed", "web"} {
 		w.Eventually(30*time.Second, func() error {
 			if got := w.Docker("inspect", "-f", "{{.State.Running}}", name); got != "true" {
 				return fmt.Errorf("%s is not running: %s", name, w.Docker("inspect", "-f", "{{json .State}}", name))
@@ -169,14 +170,14 @@ func ipamV6Replay(t *testing.T, w *world.World, driver string) {
 	if have := subnet6(t, w, "auto"); have != auto {
 		t.Errorf("auto has %s, had %s", have, auto)
 	}
-	has6(t, w, "wish", "n0", "fd00:77::9/64")
+	has6(t, w, "fixed", "n0", "fd00:77::9/64")
 	leased(t, w, "restarted", "fd00:77::/64", "fd00:77::1", "fd00:77::9")
 	if have := leases(t, w)["mybr-local/"+auto.String()]; len(have) != 2 {
 		t.Errorf("leases of %s are %v, want a gateway's and a container's", auto, have)
 	}
 	denied(t, w, "RequestPool: request pool fd00:77::/48: invalid pool request: Pool overlaps with other one on this address space: fd00:77::/64, which another network has in address space mybr-local",
 		"network", "create", "-d", driver, "--ipam-driver", "mybr", "--ipv6", "--subnet", "10.78.0.0/24", "--subnet", "fd00:77::/48", "second")
-	w.Docker("rm", "-f", "wish", "web")
+	w.Docker("rm", "-f", "fixed", "web")
 	w.Docker("network", "rm", "n0", "auto")
 	if left := leases(t, w); len(left) > 0 {
 		t.Errorf("left: %v", left)

@@ -14,11 +14,13 @@ import (
 // TestLifecycle ends and starts the processes under running containers, in every way
 // that a machine does it to them.
 func TestLifecycle(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		test   func(*testing.T, *world.World)
 		cfg    world.Config
 		driver string // "": any
+		full   bool   // only make test-full runs it
 	}{
 		{name: "mybr_stops", driver: "mybr", test: func(t *testing.T, w *world.World) { mybrAway(t, w, w.StopMybr) }},
 		{name: "mybr_killed", driver: "mybr", test: func(t *testing.T, w *world.World) { mybrAway(t, w, w.KillMybr) }},
@@ -31,11 +33,14 @@ func TestLifecycle(t *testing.T) {
 		{name: "reboot", test: reboot},
 		{name: "same_address_again", test: sameAddress},
 		{name: "rounds", test: rounds},
-		{name: "containers_removed_without_mybr", driver: "mybr", test: removedWithoutMybr},
+		{name: "containers_removed_without_mybr", driver: "mybr", test: removedWithoutMybr, full: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.driver != "" && test.driver != world.Driver() {
 				t.Skipf("is about the %s driver", test.driver)
+			}
+			if test.full {
+				world.Full(t)
 			}
 			t.Parallel()
 			test.test(t, world.New(t, test.cfg))
@@ -68,7 +73,7 @@ func open(t *testing.T, w *world.World, neighbour *world.Place) {
 	held(t, w)
 }
 
-// held checks that nobody else can take the shop's ports.
+// held checks that no other process or container can take the shop's ports.
 func held(t *testing.T, w *world.World) {
 	t.Helper()
 	for _, server := range []string{"tcp:0.0.0.0:8088", "udp:0.0.0.0:8088"} {
@@ -184,7 +189,7 @@ func reboot(t *testing.T, w *world.World) {
 	}
 	reached(w, 10*time.Second, w.LAN, world.HostAddr+":8088")
 	open(t, w, w.Container("ben"))
-	// Docker closes FORWARD only if it is the one who turns forwarding on.
+	// Docker sets the policy of FORWARD to DROP only if forwarding was off before.
 	if policy := rules(w); !slices.Contains(policy, ":FORWARD DROP") {
 		t.Errorf("after the reboot the policy of FORWARD is not DROP: %q", policy)
 	}
@@ -201,9 +206,8 @@ func reboot(t *testing.T, w *world.World) {
 	}
 }
 
-// sameAddress makes a container anew at its address, as an upgrade does: who has spoken
-// with the old one, and has its MAC in the neighbour table, must reach the new one at
-// once.
+// sameAddress makes a container anew at its address, as an upgrade does: clients
+// that have the old one's MAC in their neighbour tables must reach the new one at once.
 func sameAddress(t *testing.T, w *world.World) {
 	article(w)
 	ben := w.Idle("ben", "--net", "n0")

@@ -14,5 +14,6 @@ import (
 
 func TestMain(m *testing.M) {
 	world.Main()
+	world.Parallel(4)
 	os.Exit(m.Run())
 }

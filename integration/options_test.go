@@ -13,6 +13,7 @@ import (
 
 // TestOptions observes what each option of a network does, with packets.
 func TestOptions(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)
@@ -88,7 +89,7 @@ func optionInternal(t *testing.T, w *world.World) {
 		t.Errorf("an internal network has a default route: %v", db.Routes())
 	}
 
-	// Whoever is let to add a default route is not let out by it.
+	// A container that may add a default route still gets no packet out.
 	db.Run("ip", "route", "replace", "default", "via", "172.18.0.1")
 	routeTo(t, w.LAN, "172.18.0.0/16")
 	for _, network := range []string{"tcp", "udp"} {

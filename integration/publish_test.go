@@ -13,6 +13,7 @@ import (
 
 // TestPublish observes every form of -p, with packets.
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)
@@ -171,7 +172,7 @@ func publishDirect(t *testing.T, w *world.World) {
 	for _, addr := range []string{"172.18.0.2", "172.19.0.2"} {
 		unanswered(t, "ping "+addr, w.LAN.Ping(addr, soon))
 		for _, port := range []string{"80", "81"} {
-			unanswered(t, "straight to "+addr+":"+port, w.LAN.Get("tcp", addr+":"+port, soon))
+			unanswered(t, "directly to "+addr+":"+port, w.LAN.Get("tcp", addr+":"+port, soon))
 		}
 	}
 	for _, port := range []string{"8088", "8089"} {
@@ -242,7 +243,7 @@ func publishHeld(t *testing.T, w *world.World) {
 		t.Errorf("a container of Docker's own driver takes 8088: exit code %d, %s", r.Code, r.Err)
 	}
 	w.Docker("rm", "-f", "web")
-	w.Serve("rival", []string{"--net", "theirs", "-p", "8088:80"}, "tcp:80")
+	w.Serve("second", []string{"--net", "theirs", "-p", "8088:80"}, "tcp:80")
 	r := w.DockerTry("run", "--rm", "--net", "n0", "-p", "8088:80", world.Image, "sysctl", "kernel.hostname")
 	if r.Code != 125 || !strings.Contains(r.Err, "8088") {
 		t.Errorf("a container takes 8088 from Docker's own driver: exit code %d, %s", r.Code, r.Err)

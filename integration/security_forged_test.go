@@ -10,9 +10,9 @@ import (
 	"github.com/mybr/mybr/integration/world"
 )
 
-// forgeries are packets that may reach nobody but a neighbour on the same network.
+// forgeries are packets that may reach only a neighbour on the same network.
 // Words in capitals are replaced: VICTIM, GATEWAY (of the victim's network), NEIGHBOUR
-// (somebody on it).
+// (a container on it).
 var forgeries = []struct{ name, flags string }{
 	{"TCP SYN to a port that is published", "-proto tcp -dport 80"},
 	{"TCP SYN to a port that isn't", "-proto tcp -dport 81"},

@@ -14,6 +14,7 @@ import (
 // TestSecurity attacks. An attacker in a container has all rights over its own network
 // namespace.
 func TestSecurity(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		attack func(*testing.T, *world.World)
@@ -45,9 +46,9 @@ func until(w *world.World, wire *world.Sniffer, from, to string) []report.Packet
 	return wire.Packets()
 }
 
-// attackStale: a container makes flows with somebody outside and goes; another gets its
-// address. What the kernel knows of the flows must not lead to the newcomer, who has
-// published nothing and asked nobody.
+// attackStale: a container has connections with a LAN host and is removed; another gets its
+// address. What the kernel knows of the connections must not lead to the new container,
+// which has published nothing and sent nothing.
 func attackStale(t *testing.T, w *world.World) {
 	article(w)
 	server := w.LAN.Start("guest", "serve", "tcp:7000", "udp:7000")
@@ -56,7 +57,7 @@ func attackStale(t *testing.T, w *world.World) {
 	answered(t, "UDP to a published port", w.LAN.Get("udp", world.HostAddr+":8088", "--source-port=5556"))
 	answered(t, "UDP from port 82", first.Get("udp", world.LANAddr+":7000", "--source-port=82"))
 	first.Run("guest", "send", "-src", "172.18.0.2", "-proto", "tcp", "-sport", "83", "-dport", "7001", world.LANAddr)
-	// The accomplice on the LAN lets nobody know that it has closed anything.
+	// The LAN host sends no packet that ends the connection.
 	w.LAN.Run("iptables", "-A", "OUTPUT", "-p", "tcp", "-j", "DROP")
 	stream.Stop()
 	server.Stop()
@@ -86,14 +87,14 @@ func attackStale(t *testing.T, w *world.World) {
 	}
 }
 
-// attackEarly: clients knock while a port is being published. What they began before the
+// attackEarly: clients ask while a port is being published. What they began before the
 // rules were there must not go past them: the internal network's spy would get out, and
-// the LAN's client be seen as somebody else.
+// the LAN's client be seen with another address.
 func attackEarly(t *testing.T, w *world.World) {
 	article(w)
 	w.Network("shut", "--subnet", "172.20.0.0/16", "--internal")
 	spy := w.Idle("spy", "--net", "shut")
-	knock := func(from *world.Place, addr string, port int) (o world.Outcome) {
+	ask := func(from *world.Place, addr string, port int) (o world.Outcome) {
 		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
 			o = from.Get("tcp", addr+":8088", fmt.Sprintf("--source-port=%d", port), "--timeout=2500ms") // with one more SYN
 			if o.Code == report.Answered || o.Code == report.TimedOut {
@@ -105,13 +106,13 @@ func attackEarly(t *testing.T, w *world.World) {
 	calls := []func(){func() { w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80") }}
 	for port := 6000; port < 6003; port++ {
 		calls = append(calls,
-			func() { unanswered(t, "out of an internal network", knock(spy, "172.20.0.1", port)) },
-			func() { seenAs(t, "from the LAN", knock(w.LAN, world.HostAddr, port), world.LANAddr) })
+			func() { unanswered(t, "out of an internal network", ask(spy, "172.20.0.1", port)) },
+			func() { seenAs(t, "from the LAN", ask(w.LAN, world.HostAddr, port), world.LANAddr) })
 	}
 	together(calls...)
 }
 
-// attackOrder: whatever others do to the rules, and whoever starts last, networks stay
+// attackOrder: whatever other programs do to the rules, and in whatever order they start, networks stay
 // apart, in both directions, and published ports stay open.
 func attackOrder(t *testing.T, w *world.World) {
 	all := build(t, w)
@@ -218,7 +219,7 @@ func attackLinkLocal(t *testing.T, w *world.World) {
 	}
 }
 
-// attackForeign: somebody else, as kube-proxy does, leads an address of its own to a
+// attackForeign: another program, as kube-proxy does, translates an address of its own to a
 // container. That opens this container's port alone.
 func attackForeign(t *testing.T, w *world.World) {
 	article(w)

@@ -17,6 +17,7 @@ const bridgeName = "com.docker.network.bridge.name="
 // TestSeeds builds, through Docker, what the source articles build by hand, and
 // observes the same facts. A row's name begins with its article and section.
 func TestSeeds(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)

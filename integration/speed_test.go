@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -67,6 +68,36 @@ func BenchmarkFirstAnswer(b *testing.B) {
 			b.ReportMetric(1000*waited[1].Seconds()/float64(b.N), "mybr-ms")
 		})
 	}
+}
+
+// BenchmarkManyNetworks starts and stops a container of 20 networks, in turn on both
+// drivers of one engine. It reports how many times as long Docker's driver takes.
+func BenchmarkManyNetworks(b *testing.B) {
+	const networks = 20
+	w := world.New(b, world.Config{})
+	drivers := []string{"bridge", "mybr"}
+	for i, driver := range drivers {
+		for n := range networks {
+			name := fmt.Sprint(driver, n)
+			w.Docker("network", "create", "-d", driver, "--subnet", fmt.Sprintf("10.%d.%d.0/24", 60+i, n), name)
+			if n == 0 {
+				w.Docker("create", "--name", driver, "--net", name, world.Image, "sleep")
+			} else {
+				w.Docker("network", "connect", name, driver)
+			}
+		}
+	}
+	var start, stop [2]time.Duration
+	for b.Loop() {
+		for i, driver := range drivers {
+			start[i] += timed(func() { w.Docker("start", driver) })
+			stop[i] += timed(func() { w.Docker("kill", driver); w.Docker("wait", driver) })
+		}
+	}
+	b.ReportMetric(start[0].Seconds()/start[1].Seconds(), "start-ratio")
+	b.ReportMetric(stop[0].Seconds()/stop[1].Seconds(), "stop-ratio")
+	b.ReportMetric(start[0].Seconds()/float64(b.N), "bridge-start-s")
+	b.ReportMetric(start[1].Seconds()/float64(b.N), "mybr-start-s")
 }
 
 // firstAnswer asks a server from the LAN, every few milliseconds, until it answers.

@@ -27,8 +27,9 @@ const (
 
 // TestStorm lets several users make, change and remove networks and containers while
 // mybr is killed and started again at random moments. A command may fail only if mybr
-// was away meanwhile, or if somebody else has the port. In the end everything is
-// removed, and nothing is left.
+// was away meanwhile, or if another container has the port. In the end everything is
+// removed, and nothing is left. The seed, see world.Rand, repeats what each user does,
+// though not the order in which they come to it.
 func TestStorm(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("is about the mybr driver")
@@ -36,19 +37,20 @@ func TestStorm(t *testing.T) {
 	t.Parallel()
 	w := world.New(t, world.Config{})
 	s := &storm{t: t, w: w}
+	rnd := world.Rand(t)
 	for i := range stormWorkers {
-		s.workers = append(s.workers, &worker{storm: s, n: i, rnd: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(i)))})
+		s.workers = append(s.workers, &worker{storm: s, n: i, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 0))})
 	}
 	s.all(func(k *worker) { k.makeNetworks(); k.run(); k.clear() }) // what the first ones make once and for all is no leftover
 	before := footprint(w)
 
-	rage := 20 * time.Second
-	if testing.Short() {
-		rage = 5 * time.Second
+	duration := 60 * time.Second
+	if world.Short() {
+		duration = 5 * time.Second
 	}
-	over := time.After(rage)
+	over := time.After(duration)
 	s.begin()
-	for rnd := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano()))); !s.ended.Load(); {
+	for !s.ended.Load() {
 		select {
 		case <-over:
 			s.ended.Store(true)
@@ -65,8 +67,8 @@ func TestStorm(t *testing.T) {
 		k.serves()
 	}
 	s.all((*worker).clear)
-	// What Docker gave up while mybr was away it can't have told: whoever takes the
-	// subnet again finds it free.
+	// What Docker gave up while mybr was away it could not tell: the next network that
+	// takes the subnet finds it free.
 	s.all(func(k *worker) { k.makeNetworks(); k.removeNetworks() })
 	same(t, w, "after the storm", before)
 	s.nothingRecorded()
@@ -257,7 +259,7 @@ func (k *worker) change() {
 		return
 	}
 	for _, argv := range steps {
-		// Who gives a port up for a moment may find it taken.
+		// A container that releases a port for a moment may find it taken.
 		if !k.docker("port is already allocated", argv...) {
 			k.port = 0
 			return

@@ -23,6 +23,9 @@ func TestSwarm(t *testing.T) {
 	dir := packPlugin(t)
 	for name, engine := range map[string]string{"usual": world.OwnEngine, "28.5": "28.5"} {
 		t.Run(name, func(t *testing.T) {
+			if engine != world.OwnEngine {
+				world.Full(t)
+			}
 			t.Parallel()
 			w := world.New(t, world.Config{Driver: "bridge", Engine: engine}) // no process of mybr's on the host
 			w.Driver = managed

@@ -14,6 +14,7 @@ func TestWithoutIPTables6(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about mybr")
 	}
+	t.Parallel()
 	w := world.New(t, world.Config{Engine: "28.5"})
 	w.Network("n0", "--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd00:18::/64", "-o", bridgeName+"mybr0")
 	w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80")

@@ -43,7 +43,7 @@ func ask(p report.Probe) (line string, err error) {
 	line, err = bufio.NewReader(c).ReadString('\n')
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		// The connection ended before the server said a word: docker-proxy and its like
-		// accept first and find out later that nobody is behind.
+		// accept first and find out later that no server is behind.
 		err = fmt.Errorf("%w (%w)", syscall.ECONNREFUSED, err)
 	}
 	return line, err

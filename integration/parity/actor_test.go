@@ -16,7 +16,7 @@ var _ world.T = (*actor)(nil)
 type actor struct {
 	name     string
 	mu       sync.Mutex
-	said     []string
+	messages []string
 	failed   bool
 	skipped  bool
 	cleanups []func()
@@ -40,7 +40,7 @@ func (a *actor) Cleanup(f func()) {
 func (a *actor) Logf(format string, args ...any) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.said = append(a.said, fmt.Sprintf(format, args...))
+	a.messages = append(a.messages, fmt.Sprintf(format, args...))
 }
 
 func (a *actor) Fatalf(format string, args ...any) {

@@ -12,17 +12,17 @@ import (
 // are made when the first scenario asks for them.
 type bench struct {
 	engine string
-	shared map[string]*hall
+	shared map[string]*playWorld
 }
 
-// hall is a world and who answers for it.
-type hall struct {
+// playWorld is a world and the actor that answers for it.
+type playWorld struct {
 	w *world.World
 	t *actor
 }
 
 func newBench(engine string) *bench {
-	return &bench{engine: engine, shared: map[string]*hall{"bridge": {}, "mybr": {}}}
+	return &bench{engine: engine, shared: map[string]*playWorld{"bridge": {}, "mybr": {}}}
 }
 
 // config is the world of a scenario with a driver.
@@ -44,9 +44,9 @@ func (b *bench) config(own *world.Config, driver string) world.Config {
 	return cfg
 }
 
-// open makes a hall, in which one network with a published container has been already:
+// open makes a world, in which one network with a published container has been already:
 // what drivers make once and for all is no leftover of the first scenario.
-func (b *bench) open(h *hall, cfg world.Config) bool {
+func (b *bench) open(h *playWorld, cfg world.Config) bool {
 	h.t = &actor{name: cfg.Driver + " on " + b.engine}
 	return h.t.do(func() {
 		h.w = world.New(h.t, cfg)
@@ -59,8 +59,8 @@ func (b *bench) open(h *hall, cfg world.Config) bool {
 	})
 }
 
-// close ends a hall's world and forgets it.
-func (h *hall) close() {
+// close ends the world and forgets it.
+func (h *playWorld) close() {
 	if h.t != nil {
 		h.t.end()
 	}
@@ -86,17 +86,17 @@ type played struct {
 func (b *bench) play(sc scenario, driver string, timeout time.Duration) (p played) {
 	h := b.shared[driver]
 	if sc.world != nil {
-		h = &hall{}
+		h = &playWorld{}
 		defer h.close()
 	}
 	if h.w == nil && !b.open(h, b.config(sc.world, driver)) {
-		said := strings.Join(h.t.said, "\n")
+		text := strings.Join(h.t.messages, "\n")
 		skipped := h.t.skipped
 		h.close()
 		if skipped {
-			return played{skipped: said}
+			return played{skipped: text}
 		}
-		return played{problem: "there is no world: " + said}
+		return played{problem: "there is no world: " + text}
 	}
 	began := time.Now()
 	t := &actor{name: sc.name}
@@ -113,9 +113,9 @@ func (b *bench) play(sc scenario, driver string, timeout time.Duration) (p playe
 		p.facts, p.log = s.facts, s.log
 	}
 	if t.skipped {
-		p.skipped = strings.Join(t.said, "\n")
+		p.skipped = strings.Join(t.messages, "\n")
 	} else if !whole || t.Failed() {
-		p.problem = "the play came to no end: " + strings.Join(t.said, "\n")
+		p.problem = "the play came to no end: " + strings.Join(t.messages, "\n")
 	}
 	t.end()
 	if !clean || p.problem != "" {
@@ -155,7 +155,7 @@ const (
 	patient = 3 * time.Second
 )
 
-// show logs the facts, for whoever writes a scenario.
+// show logs the facts, for the author of a scenario.
 func show(t *testing.T, driver string, p played) {
 	t.Helper()
 	var text strings.Builder

@@ -48,14 +48,17 @@
 // An unexplained difference fails the test, and so does a declared one that no longer
 // occurs. A fact that one of the two doesn't have is "absent". A scenario with since
 // is offered by the built-in driver from that engine on; on older engines what mybr's
-// containers reach, and who reaches them, is compared with what the built-in driver's do
+// containers reach, and which clients reach them, is compared with what the built-in driver's do
 // on the newest. A scenario with
-// needs isn't played on older engines, for Docker's own part of it isn't there.
+// needs isn't played on older engines, for Docker's own part of it isn't there. With
+// -short, as in make test, those marked full are left out, and on older engines all but
+// the first of each feature (inShort).
 //
 // # Running it
 //
 //	go test ./integration/parity -run 'TestParity/28.5/publish/(tcp|range)' -v  # these alone, facts shown
-//	MYBR_PARITY_DRIVER=bridge go test ... -v                           # one driver alone
+//	MYBR_PARITY_DRIVER=bridge go test ... -v                                    # one driver alone
+//	go test ./integration/parity -short -run TestParity                         # what make test plays
 //	MYBR_PARITY_ENGINES=20.10,26.1,28.5 go test ./integration/parity -update
 //
 // The last writes testdata/ENGINE.json, the summaries, and docs/parity.md, which is

@@ -35,7 +35,7 @@ func (s *stage) footprint() footprint {
 			case strings.HasPrefix(line, "*"):
 				table = line[1:]
 			case strings.HasPrefix(line, ":") && strings.HasSuffix(line, " ACCEPT") && (table != "filter" || !strings.HasPrefix(line, ":FORWARD")):
-				// Chains of the kernel's are listed once somebody has used their table.
+				// Chains of the kernel's are listed once their table has been used.
 			case line != "" && line != "COMMIT" && !strings.HasPrefix(line, "#"):
 				add("rules", save[:strings.IndexByte(save, '-')]+" "+table+" "+line)
 			}

@@ -1,71 +1,94 @@
 package parity
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
+	"os/exec"
 	"slices"
-	"strings"
 	"testing"
+
+	"github.com/mybr/mybr/integration/world"
 )
 
 // mutation is a mistake in mybr that the scenarios must notice.
 type mutation struct {
 	name      string
-	file      string // from the top of the module
-	old, new  string // the text there, once, and the mistake
+	pkg       string // its directory, from the top of the module
+	function  string // FUNCTION, or TYPE.METHOD
+	at        place  // in the function
+	with      string // what is there instead; OLD stands for what was there
 	scenarios []string
 }
 
+// mutations names functions and what is in them, not lines of source. make test plays the
+// first one; make test-full plays all.
 func mutations() []mutation {
-	const render = "internal/firewall/iptables/render.go"
+	const rules, render, link = "internal/firewall/iptables", "internal/reconcile", "internal/link"
 	return []mutation{
-		{name: "no masquerade", file: render, old: "if fam.Masquerade {", new: "if false {",
-			scenarios: []string{"access/out to the LAN and the host"}},
-		{name: "no hairpin", file: render, old: "if fam.Hairpin && n.ICC {", new: "if false {",
-			scenarios: []string{"access/itself by its published port"}},
-		{name: "networks not kept apart", file: render, old: `rules = append(rules, rule{out + uninvited + " -j DROP",`,
-			new: `rules = append(rules, rule{out + uninvited + " -j RETURN",`, scenarios: []string{"access/another network of the driver"}},
-		{name: "published ports not let in", file: render, old: `rule{out + " -m conntrack --ctstate DNAT -j ACCEPT",`,
-			new: `rule{out + " -m conntrack --ctstate INVALID -j ACCEPT",`, scenarios: []string{"publish/tcp"}},
-		{name: "no masquerade of IPv6", file: "internal/reconcile/policy.go", old: "f.Masquerade, f.SNAT = s.Masquerade, s.SNAT",
-			new: "f.Masquerade, f.SNAT = s.Masquerade && s.Prefix.Addr().Is4(), s.SNAT", scenarios: []string{"access6/out to the LAN and the host"}},
-		{name: "no forwarding of IPv6", file: "internal/reconcile/render.go", old: `set[conf("all")+"forwarding"] = "1"`, new: `set[conf("all")+"forwarding"] = "0"`,
-			scenarios: []string{"access6/out to the LAN and the host"}},
-		{name: "router advertisements on the bridge", file: "internal/reconcile/render.go", old: `set[conf(b.Name)+"accept_ra"] = "0"`, new: `set[conf(b.Name)+"accept_ra"] = "1"`,
-			scenarios: []string{"ipv6/plain"}},
-		{name: "enable_icc=false ignored", file: "internal/reconcile/render.go", old: "Isolated: !n.ICC,", new: "Isolated: false,",
-			scenarios: []string{"attack/enable_icc=false, ARP and neighbour discovery"}},
-		{name: "duplicates of the bridge's addresses are looked for", file: "internal/link/message.go", old: "header.Flags = unix.IFA_F_NODAD", new: "header.Flags = 0",
-			scenarios: []string{"ipv6/plain"}},
-		{name: "MTU of the container's link ignored", file: "internal/link/message.go", old: "if v.MTU != 0 {", new: "if false {", scenarios: []string{"ipv6/mtu"}},
-		{name: "gateway of IPv6 forgotten", file: "driver/join.go", old: "if a := f.subnet(&n).Gateway; a.IsValid() && !n.Internal && f.address(&e).IsValid() {",
-			new: "if a := f.subnet(&n).Gateway; a.Is4() && !n.Internal && f.address(&e).IsValid() {", scenarios: []string{"ipv6/subnet with DefaultGatewayIPv6"}},
+		{"no masquerade", rules, "masquerading", condition("Masquerade"), "false", []string{"access/out to the LAN and the host"}},
+		{"no hairpin", rules, "masquerading", condition("Hairpin"), "false", []string{"access/itself by its published port"}},
+		{"networks not kept apart", rules, "family.isolation", wholeBody(), "{ return nil }", []string{"access/another network of the driver"}},
+		{"published ports not let in", rules, "family.forwarding", literal("--ctstate DNAT"), `" -m conntrack --ctstate INVALID -j ACCEPT"`,
+			[]string{"publish/tcp"}},
+		{"no masquerade of IPv6", rules, "masquerading", condition("Masquerade"), "OLD && fam.Prefix.Addr().Is4()",
+			[]string{"access6/out to the LAN and the host"}},
+		{"no forwarding of IPv6", render, "renderEndpointSysctls", assigned("all", "forwarding"), `"0"`, []string{"access6/out to the LAN and the host"}},
+		{"router advertisements on the bridge", render, "BridgeSettings", assigned("accept_ra"), `"1"`, []string{"ipv6/plain"}},
+		{"enable_icc=false ignored", render, "renderVeth", assigned("Isolated"), "false", []string{"attack/enable_icc=false, ARP and neighbour discovery"}},
+		{"duplicates of the bridge's addresses are looked for", link, "nameAddress", assigned("Flags"), "0", []string{"ipv6/plain"}},
+		{"MTU of the container's link ignored", link, "makeVeth", condition("MTU"), "false", []string{"ipv6/mtu"}},
+		{"gateway of IPv6 forgotten", "driver", "joinResponse", condition("Internal", "IsValid"), "OLD && a.Is4()",
+			[]string{"ipv6/subnet with DefaultGatewayIPv6"}},
+	}
+}
+
+// TestMutationsApply builds the package of each mutation: the function and the place are
+// there, and the mistake is one that compiles. It needs no engine.
+func TestMutationsApply(t *testing.T) {
+	for _, m := range mutations() {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			overlay, err := m.overlay(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			build := exec.Command("go", "build", "-overlay="+overlay, "./"+m.pkg)
+			build.Dir = "../.."
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", m.function, err, out)
+			}
+			for _, name := range m.scenarios {
+				if !slices.ContainsFunc(scenarios(), func(sc scenario) bool { return sc.name == name }) {
+					t.Errorf("there is no scenario %q", name)
+				}
+			}
+		})
 	}
 }
 
 // TestMutations builds mybr with one mistake after the other and looks whether the
 // scenarios would fail for it, on the engine whose built-in driver offers them all.
 func TestMutations(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it builds mybr for each mutation")
-	}
 	const engine = "28.5"
 	b := newBench(engine)
 	defer b.close()
 	builtin := map[string]played{}
-	for _, m := range mutations() {
+	for i, m := range mutations() {
 		t.Run(m.name, func(t *testing.T) {
-			overlay := m.overlay(t)
-			h := &hall{}
+			if i > 0 {
+				world.Full(t)
+			}
+			overlay, err := m.overlay(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := &playWorld{}
 			defer h.close()
 			cfg := b.config(nil, "mybr")
 			cfg.Overlay = overlay
 			if !b.open(h, cfg) {
 				if h.t.skipped {
-					t.Skip(h.t.said)
+					t.Skip(h.t.messages)
 				}
-				t.Fatalf("there is no world: %v", h.t.said)
+				t.Fatalf("there is no world: %v", h.t.messages)
 			}
 			b.shared["mybr"] = h
 			for _, name := range m.scenarios {
@@ -99,34 +122,4 @@ func (m mutation) noticed(t *testing.T, b *bench, name string, builtin map[strin
 	for _, key := range v.unexplained {
 		t.Logf("%s notices: %s\n    bridge: %s\n    mybr:   %s", name, key, value(builtin[name].facts, key), value(mybr.facts, key))
 	}
-}
-
-// overlay writes the mutated file, and the file for go build -overlay that puts it in
-// the place of the right one.
-func (m mutation) overlay(t *testing.T) string {
-	t.Helper()
-	path, err := filepath.Abs(filepath.Join("../..", m.file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	right, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(right), m.old); n != 1 {
-		t.Fatalf("%s has %d times %q, want it once", m.file, n, m.old)
-	}
-	dir := t.TempDir()
-	wrong := filepath.Join(dir, "mutated.go")
-	text, err := json.Marshal(map[string]map[string]string{"Replace": {path: wrong}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	overlay := filepath.Join(dir, "overlay.json")
-	for name, content := range map[string][]byte{wrong: []byte(strings.Replace(string(right), m.old, m.new, 1)), overlay: text} {
-		if err := os.WriteFile(name, content, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return overlay
 }

@@ -22,7 +22,7 @@ func randomParts() patterns {
 		{regexp.MustCompile(`\bveth[0-9a-f]{7,11}\b`), "vethX"},
 		// Made of a random MAC address (RFC 4291, appendix A).
 		{regexp.MustCompile(`\bfe80::[0-9a-f:]*ff:fe[0-9a-f:]+\b`), "fe80::EUI64"},
-		// A subnet that nobody gave is a random one of fd00::/8 (RFC 4193).
+		// A subnet that was not given is a random one of fd00::/8 (RFC 4193).
 		{regexp.MustCompile(`\bfd[0-9a-f]{2}:[0-9a-f]{1,4}:[0-9a-f]{1,4}::`), "ULA::"},
 		{regexp.MustCompile(`/tmp/mybr-test-[^/ ]+/world-\d+`), "DIR"},
 		// Of a port published in both families, either may be found taken first.
@@ -78,9 +78,9 @@ func wrappings() *regexp.Regexp {
 }
 
 // core is the part of an error message that the driver is to answer for.
-func core(said string) string {
+func core(message string) string {
 	var lines []string
-	for line := range strings.Lines(said) {
+	for line := range strings.Lines(message) {
 		line = strings.TrimSpace(line)
 		if line != "" && !strings.HasPrefix(line, "See 'docker") && !strings.HasPrefix(line, "Run 'docker") && !strings.HasPrefix(line, "Error: failed to start") {
 			lines = append(lines, line)

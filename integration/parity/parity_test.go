@@ -5,7 +5,6 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,26 +16,24 @@ var update = flag.Bool("update", false, "write testdata and docs/parity.md")
 
 func TestMain(m *testing.M) {
 	world.Main()
-	flag.Parse()
-	// A play mostly waits: for containers, for namespaces to go, for answers that must
-	// not come.
-	if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, "test.parallel") }) {
-		if err := flag.Set("test.parallel", strconv.Itoa(lanes)); err != nil {
-			panic(err)
-		}
-	}
+	world.Parallel(lanes)
 	os.Exit(m.Run())
 }
 
-// lanes is how many scenarios are played at a time, each in worlds of its own.
+// lanes is how many scenarios are played at a time, each in two worlds.
 const lanes = 3
 
 // TestParity plays every scenario on the engines that $MYBR_PARITY_ENGINES names, with
-// both drivers at the same time, and compares the summaries with those in testdata.
+// both drivers at the same time, and compares the summaries with those in testdata. With
+// -short it plays less: see inShort.
 func TestParity(t *testing.T) {
 	wanted := os.Getenv("MYBR_PARITY_ENGINES")
-	if wanted == "" {
+	switch {
+	case wanted != "":
+	case world.Short():
 		wanted = "20.10,28.5"
+	default:
+		wanted = strings.Join(engines(), ",")
 	}
 	for _, engine := range strings.Split(wanted, ",") {
 		if !slices.Contains(engines(), engine) {
@@ -68,6 +65,9 @@ func parityOf(t *testing.T, engine string) {
 	})
 	for _, sc := range all {
 		t.Run(sc.name, func(t *testing.T) {
+			if !inShort(engine, sc) {
+				world.Full(t)
+			}
 			t.Parallel()
 			b := <-idle
 			defer func() { idle <- b }()
@@ -78,6 +78,20 @@ func parityOf(t *testing.T, engine string) {
 			}
 		})
 	}
+}
+
+// inShort tells whether a run with -short plays the scenario too. On the newest engine,
+// whose built-in driver offers everything and is the measure for the older ones, those
+// are all that are not marked full. On an older engine it is the first scenario of each
+// feature: every other test runs on the machine's own engine, and what differs between
+// engines is what they send to the driver, which each scenario of a feature shows alike.
+func inShort(engine string, sc scenario) bool {
+	if engine == engines()[0] {
+		return !sc.full
+	}
+	all := scenarios()
+	i := slices.IndexFunc(all, func(s scenario) bool { return s.feature == sc.feature && s.played(engine) && !s.full })
+	return i >= 0 && all[i].name == sc.name
 }
 
 // judge compares what was seen on an engine with the summary that is kept, or keeps it.
@@ -159,7 +173,7 @@ func (b *bench) compare(t *testing.T, sc scenario) (r record, ok bool) {
 	return summarize(sc, b.engine, plays["bridge"].facts, plays["mybr"].facts, v), true
 }
 
-// reached is the facts that are the driver's own doing on every engine: who reaches whom.
+// reached is the facts that are the driver's own doing on every engine: which client reaches which server.
 // The others, such as files in a container or what the engine leaves behind, are those
 // of the engine's version.
 func reached(facts map[string]string) map[string]string {

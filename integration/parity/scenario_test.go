@@ -19,6 +19,7 @@ type scenario struct {
 	feature string        // the heading in docs/parity.md
 	since   string        // the first engine whose built-in driver offers it; "": all
 	needs   string        // the first engine that can play it at all; "": all
+	full    bool          // a run with -short leaves it out: what it shows, a shorter one shows too
 	world   *world.Config // a world of its own; nil: the shared ones
 	play    func(*stage)
 	differs []difference

@@ -7,7 +7,7 @@ const noDefault = "as the built-in driver has it later on: containers of an inte
 
 const noLinkLocal = "safer on purpose: containers of an internal network don't reach the host by IPv6 link-local addresses"
 
-// accessScenarios ask who reaches whom.
+// accessScenarios are about which client reaches which server.
 func accessScenarios() []scenario {
 	const access = "Who reaches whom"
 	return []scenario{

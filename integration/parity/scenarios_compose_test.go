@@ -15,29 +15,44 @@ import (
 type project struct {
 	s    *stage
 	file string
+	text string
+	two  bool // Compose 2, of the engine's own release
 }
 
-// compose writes the file of a project. The scenario is skipped where there is no
-// docker-compose.
+// fromCompose2 is the first engine whose release is made with Compose 2.
+const fromCompose2 = "28.5"
+
+// composeProgram is Compose 1 on the machine, and Compose 2 in the root directory of
+// another release.
+const composeProgram = "/usr/bin/docker-compose"
+
+// compose writes the file of a project for Compose 1, which is the machine's own on every
+// engine. The scenario is skipped where there is none.
 func (s *stage) compose(text string) project {
 	if _, err := exec.LookPath(composeProgram); err != nil {
 		s.t.Skipf("Debian's package docker-compose: %v", err)
 	}
+	return s.project(text, false)
+}
+
+// compose2 writes the file of a project for Compose 2.
+func (s *stage) compose2(text string) project { return s.project(text, true) }
+
+func (s *stage) project(text string, two bool) project {
 	dir, err := os.MkdirTemp("", "mybr-compose-")
 	if err != nil {
 		s.t.Fatalf("make a project: %v", err)
 	}
 	s.t.Cleanup(func() { os.RemoveAll(dir) })
-	p := project{s, filepath.Join(dir, "compose.yaml")}
-	p.write(text)
+	p := project{s: s, file: filepath.Join(dir, "compose.yaml"), text: text, two: two}
+	p.change()
 	return p
 }
 
-// Another release's engine is asked by the machine's own docker-compose.
-const composeProgram = "/usr/bin/docker-compose"
-
-func (p project) write(text string) {
-	if err := os.WriteFile(p.file, []byte(strings.ReplaceAll(text, "DRIVER", p.s.driver)), 0o644); err != nil {
+// change writes the file with replacements of its text: pairs of old and new.
+func (p project) change(oldnew ...string) {
+	text := strings.NewReplacer(append(oldnew, "DRIVER", p.s.driver)...).Replace(p.text)
+	if err := os.WriteFile(p.file, []byte(text), 0o644); err != nil {
 		p.s.t.Fatalf("write a project: %v", err)
 	}
 	p.s.given += text
@@ -45,18 +60,35 @@ func (p project) write(text string) {
 
 // do runs docker-compose; the fact is its exit code and the line that tells of an error.
 func (p project) do(args ...string) {
-	ctx, cancel := context.WithTimeout(ctx(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, composeProgram, append([]string{"-p", "shop", "-f", p.file}, args...)...)
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + filepath.Dir(p.file), "DOCKER_HOST=unix://" + p.s.w.Path("/run/docker.sock")}
-	out, err := cmd.CombinedOutput()
-	p.s.log = append(p.s.log, fmt.Sprintf("docker-compose %s → %v %s", strings.Join(args, " "), err, out))
+	all := append([]string{"-p", "shop", "-f", p.file}, args...)
+	run := p.outside
+	if p.two {
+		run = p.inside
+	}
+	code, out := run(all)
+	p.s.log = append(p.s.log, fmt.Sprintf("docker-compose %s → %d %s", strings.Join(args, " "), code, out))
 	value := "ok"
-	if err != nil {
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		value = fmt.Sprintf("exit code %d: %s", cmd.ProcessState.ExitCode(), core(lines[len(lines)-1]))
+	if code != 0 {
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		value = fmt.Sprintf("exit code %d: %s", code, core(lines[len(lines)-1]))
 	}
 	p.s.fact("docker-compose "+strings.Join(args, " "), value)
+}
+
+// outside runs Compose 1, outside of the world.
+func (p project) outside(args []string) (code int, out string) {
+	ctx, cancel := context.WithTimeout(ctx(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, composeProgram, args...)
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + filepath.Dir(p.file), "DOCKER_HOST=unix://" + p.s.w.Path("/run/docker.sock")}
+	text, _ := cmd.CombinedOutput() // the exit code tells of an error
+	return cmd.ProcessState.ExitCode(), string(text)
+}
+
+// inside runs Compose 2, in the world.
+func (p project) inside(args []string) (code int, out string) {
+	r := p.s.w.Host.Try(append([]string{"env", "DOCKER_HOST=unix:///run/docker.sock", composeProgram}, args...)...)
+	return r.Code, r.Out + r.Err
 }
 
 // up starts the project and waits for the servers among its containers.
@@ -212,7 +244,7 @@ func composeScenarios() []scenario {
 		s.resolve("db", "box", "stock", "www")
 		settings(s, "box", "shop_back")
 	}
-	shut := difference{engines: "20.10", key: "reach db → * 192.0.2.*", want: "unreachable", why: noDefault}
+	noRoute := difference{engines: "20.10", key: "reach db → * 192.0.2.*", want: "unreachable", why: noDefault}
 	return []scenario{
 		{name: "compose/several networks", feature: compose, play: func(s *stage) {
 			p := s.compose(severalNetworks)
@@ -222,8 +254,8 @@ func composeScenarios() []scenario {
 				s.host(n)
 			}
 			p.do("down", "-t", "0")
-		}, differs: append(quietBridge("shop_vault", "172.29.0.1/24"), shownMAC(), shut)},
-		{name: "compose/up, restart, down, up again", feature: compose, play: func(s *stage) {
+		}, differs: append(internalBridge("shop_vault", "172.29.0.1/24"), shownMAC(), noRoute)},
+		{name: "compose/up, restart, down, up again", feature: compose, full: true, play: func(s *stage) {
 			p := s.compose(severalNetworks)
 			p.up("web", "db")
 			p.do("restart", "-t", "0")
@@ -241,8 +273,8 @@ func composeScenarios() []scenario {
 			s.reach(from("lan", "tcp 192.0.2.2:8088", "tcp 192.0.2.2:9000"), from("box", "ping 192.0.2.9"))
 			p.up("web", "db")
 			several(s)
-		}, differs: []difference{shownMAC(), shut}},
-		{name: "compose/default network", feature: compose, play: func(s *stage) {
+		}, differs: []difference{shownMAC(), noRoute}},
+		{name: "compose/default network", feature: compose, full: true, play: func(s *stage) {
 			p := s.compose(defaultNetwork)
 			p.up("web")
 			s.reach(from("lan", "tcp 192.0.2.2:8088"), from("ben", "tcp {web}:80", "ping 192.0.2.9", "tcp 192.0.2.2:8088"))
@@ -255,7 +287,7 @@ func composeScenarios() []scenario {
 			s.reach(from("lan", "tcp 192.0.2.2:8088"))
 			p.do("down", "-t", "0")
 		}},
-		{name: "compose/long form of ports, aliases and links", feature: compose, play: func(s *stage) {
+		{name: "compose/long form of ports, aliases and links", feature: compose, full: true, play: func(s *stage) {
 			p := s.compose(longPorts)
 			p.up("web")
 			s.reach(from("lan", "tcp 192.0.2.2:8088", "udp 192.0.2.2:8053", "tcp 192.0.2.2:8053", "tcp 192.0.2.2:81"), from("ben", "tcp {web}:80"))
@@ -263,7 +295,7 @@ func composeScenarios() []scenario {
 			s.output("network", "inspect", "-f", "{{.Attachable}} {{.Internal}} {{.Labels.stage}}", "shop_default")
 			p.do("down", "-t", "0")
 		}},
-		{name: "compose/both families", feature: compose, since: fromDual, play: func(s *stage) {
+		{name: "compose/both families", feature: compose, full: true, since: fromDual, play: func(s *stage) {
 			p := s.compose(bothFamilies)
 			p.up("web")
 			s.reach(from("lan", "tcp 192.0.2.2:8088", "tcp [2001:db8::2]:8088"), from("ben", "tcp {web}:80", "tcp {web6}:80", "ping {web6}"), from("host", "tcp [::1]:8088"))
@@ -272,7 +304,7 @@ func composeScenarios() []scenario {
 			s.host("shop_front")
 			p.do("down", "-t", "0")
 		}},
-		{name: "compose/replicas", feature: compose, play: func(s *stage) {
+		{name: "compose/replicas", feature: compose, full: true, play: func(s *stage) {
 			p := s.compose(replicas)
 			p.up("shop_app_1", "shop_app_2", "shop_app_3")
 			s.fact("addresses of app", fmt.Sprint(addresses(s, "app")))
@@ -284,7 +316,7 @@ func composeScenarios() []scenario {
 			s.reach(from("ben", "ping 192.0.2.9"))
 			p.do("down", "-t", "0")
 		}},
-		{name: "compose/network of somebody else's", feature: compose, play: func(s *stage) {
+		{name: "compose/network of somebody else's", feature: compose, full: true, play: func(s *stage) {
 			s.network("lan", "--subnet", "172.18.0.0/16")
 			s.idle("old", "--net", "lan")
 			p := s.compose(strings.Split(defaultNetwork, "networks:")[0] + "networks: {default: {external: true, name: lan}}\n")
@@ -294,7 +326,7 @@ func composeScenarios() []scenario {
 			p.do("down", "-t", "0")
 			s.output("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}")
 		}},
-		{name: "compose/port taken", feature: compose, play: func(s *stage) {
+		{name: "compose/port taken", feature: compose, full: true, play: func(s *stage) {
 			s.serve("old", "tcp:80", "-p", "8088:80")
 			p := s.compose(defaultNetwork)
 			p.do("up", "-d")

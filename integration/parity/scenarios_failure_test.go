@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// quietBridge is how the bridge of an internal network differs, which has an address.
-func quietBridge(network, addr string) []difference {
+// internalBridge is how the bridge of an internal network differs, which has an address.
+func internalBridge(network, addr string) []difference {
 	at := "host of " + network + ": "
 	return []difference{
 		{key: at + "bridge addresses", want: addr + " global", why: noLinkLocal},

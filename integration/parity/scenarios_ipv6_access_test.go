@@ -2,7 +2,7 @@ package parity
 
 const byNAT = "NAT carries to mybr's containers what docker-proxy copies to the built-in driver's"
 
-// ipv6AccessScenarios ask who reaches whom by IPv6.
+// ipv6AccessScenarios are about which client reaches which server by IPv6.
 func ipv6AccessScenarios() []scenario {
 	return []scenario{
 		{name: "access6/same network", feature: headAccess6, play: func(s *stage) {
@@ -59,7 +59,7 @@ func ipv6AccessScenarios() []scenario {
 			dual(s, "tcp:80 udp:80 tcp:81", "-p", "8088:80", "-p", "8088:80/udp")
 			s.network("n1", "--ipv6", "--subnet", other4, "--subnet", other6)
 			s.idle("eve", "--net", "n1")
-			s.settle("eve", "host")
+			s.awaitAddresses("eve", "host")
 			s.reach(from("eve", "ping {web6}", "tcp {web6}:80", "tcp {web6}:81", "udp {web6}:80", host6+"8088", "udp [2001:db8::2]:8088",
 				"tcp [fd00:18::1]:8088", "tcp [fd00:19::1]:8088", "ping fd00:18::1", "ping 2001:db8::2", "tcp [{ll host n1}%eth0]:8088", "udp [{ll host n1}%eth0]:8088",
 				"ping {ll host n0}%eth0", "ping {ll web eth0}%eth0"),
@@ -78,7 +78,7 @@ func ipv6AccessScenarios() []scenario {
 			theirs(s)
 			s.serve("old", "tcp:80 tcp:81", "-p", "8089:80")
 			s.serve("their", "tcp:80 tcp:81", "--net", "theirs", "-p", "8090:80")
-			s.settle("host", "their", "old")
+			s.awaitAddresses("host", "their", "old")
 			s.reach(
 				from("old", "ping {web}", "tcp {web}:80", "tcp {web}:81", "tcp 192.0.2.2:8088"),
 				from("their", "ping {web6}", "tcp {web6}:80", "tcp {web6}:81", host6+"8088", "tcp [fd00:18::1]:8088", "ping fd00:18::1", "ping {web}", "tcp {web}:81"),
@@ -93,7 +93,7 @@ func ipv6AccessScenarios() []scenario {
 			s.network("n0", dualNetwork(option("bridge.enable_icc", "false")...)...)
 			s.serve("web", "tcp:80 udp:80 tcp:81", "--net", "n0", "-p", "8088:80", "-p", "8088:80/udp")
 			s.idle("ben", "--net", "n0")
-			s.settle("host", "web", "ben")
+			s.awaitAddresses("host", "web", "ben")
 			s.reach(
 				from("ben", "ping {web6}", "tcp {web6}:80", "tcp {web6}:81", "udp {web6}:80", host6+"8088", "udp [2001:db8::2]:8088", "tcp [fd00:18::1]:8088", "ping fd00:18::1",
 					"tcp [2001:db8::9]:7000", "ping {ll web eth0}%eth0", "tcp [{ll web eth0}%eth0]:80", "ping {ll host n0}%eth0", "ping {web}", "tcp {web}:80"),
@@ -110,7 +110,7 @@ func ipv6AccessScenarios() []scenario {
 			s.serve("web", "tcp:80 udp:80", "--net", "n0", "-p", "8088:80")
 			s.serve("eve", "tcp:80", "--net", "n1", "-p", "8089:80")
 			s.idle("ben", "--net", "n0")
-			s.settle("host", "web", "ben", "eve")
+			s.awaitAddresses("host", "web", "ben", "eve")
 			s.on("ben", "ip", "-6", "route", "replace", "default", "via", "fd00:18::1")
 			s.reach(
 				from("ben", "ping {web6}", "tcp {web6}:80", "udp {web6}:80", "ping fd00:18::1", "tcp [fd00:18::1]:7001", "ping 2001:db8::9", "tcp [2001:db8::9]:7000", "udp [2001:db8::9]:7000",

@@ -84,14 +84,14 @@ func ipv6PublishScenarios() []scenario {
 			s.network("n0", dualNetwork(option("bridge.host_binding_ipv4", "::1")...)...)
 			s.serve("web", "tcp:80", "--net", "n0", "-p", "8088:80")
 			s.idle("ben", "--net", "n0")
-			s.settle("host")
+			s.awaitAddresses("host")
 			tcp(s)
 		}},
 		{name: "publish6/host_binding_ipv4 of IPv4", feature: headPublish6, play: func(s *stage) {
 			s.network("n0", dualNetwork(option("bridge.host_binding_ipv4", "192.0.2.2")...)...)
 			s.serve("web", "tcp:80", "--net", "n0", "-p", "8088:80")
 			s.idle("ben", "--net", "n0")
-			s.settle("host")
+			s.awaitAddresses("host")
 			tcp(s)
 		}},
 		{name: "publish6/by IPv6 to a container without it", feature: headPublish6, play: func(s *stage) {

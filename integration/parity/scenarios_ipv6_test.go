@@ -43,7 +43,7 @@ func dual(s *stage, servers string, args ...string) {
 	s.network("n0", dualNetwork()...)
 	s.serve("web", servers, append([]string{"--net", "n0"}, args...)...)
 	s.idle("ben", "--net", "n0")
-	s.settle("host", "web", "ben")
+	s.awaitAddresses("host", "web", "ben")
 }
 
 // onlySix is publicly on a network that has no IPv4.
@@ -51,12 +51,12 @@ func onlySix(s *stage, servers string, args ...string) {
 	s.network("n0", "--ipv4=false", "--ipv6", "--subnet", net6)
 	s.serve("web", servers, append([]string{"--net", "n0"}, args...)...)
 	s.idle("ben", "--net", "n0")
-	s.settle("host", "web", "ben")
+	s.awaitAddresses("host", "web", "ben")
 }
 
-// settle waits until no address is tentative: the kernel looks for duplicates of
+// awaitAddresses waits until no address is tentative: the kernel looks for duplicates of
 // link-local ones for a second or two, in which they can't be used.
-func (s *stage) settle(places ...string) {
+func (s *stage) awaitAddresses(places ...string) {
 	for _, place := range places {
 		p := s.place(place)
 		if p == nil {
@@ -175,7 +175,7 @@ func ipv6Scenarios() []scenario {
 			s.idle("outside", "--net", "n0", "--ip6", "fd00:77::aa")
 			s.idle("gateway", "--net", "n0", "--ip6", "fd00:18::1")
 			s.idle("next", "--net", "n0")
-			s.settle("next")
+			s.awaitAddresses("next")
 			s.reach(from("next", "ping {web6}", "ping fe80::42:aaff:febb:ccdd%eth0"))
 			s.neighs("next")
 			s.output("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.MacAddress}} {{.GlobalIPv6Address}}/{{.GlobalIPv6PrefixLen}} {{.IPv6Gateway}} {{.Gateway}}{{end}}", "web")
@@ -204,7 +204,7 @@ func ipv6Scenarios() []scenario {
 			s.idle("ben", "--net", "n0")
 			s.inside("web")
 			s.host("n0")
-			s.settle("host", "ben", "web")
+			s.awaitAddresses("host", "ben", "web")
 			s.reach(from("ben", "ping {web6}", "tcp {web6}:80", "ping fd00:18::1", "ping {ll web eth0}%eth0", "ping {ll host n0}%eth0"), from("host", "tcp {web6}:80", "ping {web6}", "tcp [::1]:8088", host6+"8088"))
 		}},
 		{name: "ipv6/first packets to a container", feature: headAddress6, play: func(s *stage) {
@@ -219,14 +219,14 @@ func ipv6Scenarios() []scenario {
 					s.fact("the host asks for neighbours from "+normal(a.Prefix.Addr().String()), asks)
 				}
 			}
-			s.settle("web", "host")
+			s.awaitAddresses("web", "host")
 			s.reach(from("lan", host6+"8088", "tcp 192.0.2.2:8088"))
 		}, differs: []difference{{key: "the host asks for neighbours from fe80::EUI64", want: "at once", engines: "28.5",
 			why: "better on purpose: what the host forwards by IPv6 to a bridge's first container doesn't wait for the search for duplicates of the bridge's own address"}}},
 		{name: "ipv6/no IPv6 on the network", feature: headAddress6, play: func(s *stage) {
 			publicly(s, "tcp:80")
 			s.inside("web")
-			s.settle("web", "ben", "host")
+			s.awaitAddresses("web", "ben", "host")
 			s.reach(from("ben", "ping {ll web eth0}%eth0", "ping ::1"), from("web", "ping ::1"))
 		}, differs: []difference{{engines: "20.10", key: "reach * → ping ::1", want: "unreachable",
 			why: "of the engine: it switches IPv6 off in containers of networks without it, lo included"}}},

@@ -21,7 +21,7 @@ func moded(s *stage, v4, v6 string, more ...string) {
 	for _, subnet := range []string{net4, net6} {
 		s.route("lan", subnet)
 	}
-	// Who is told that there is no route must not depend on how many ask (icmp(7)).
+	// The kernel limits the rate of ICMP errors (icmp(7)); each of many clients must get its own.
 	s.w.Host.Sysctl("net/ipv4/icmp_ratelimit", "0")
 	s.w.Host.Sysctl("net/ipv6/icmp/ratelimit", "0")
 	s.listen("lan", "tcp:7000", "udp:7000")
@@ -32,7 +32,7 @@ func moded(s *stage, v4, v6 string, more ...string) {
 	s.idle("ben", "--net", "n0")
 	s.idle("eve", "--net", "n1")
 	s.idle("their", "--net", "theirs")
-	s.settle("host", "web", "ben", "eve", "their")
+	s.awaitAddresses("host", "web", "ben", "eve", "their")
 }
 
 // direct asks web by its own addresses, an open port that is published, a closed one
@@ -92,7 +92,7 @@ func modeScenarios() []scenario {
 			s.network("n0", dualNetwork(modes("routed", "routed")...)...)
 			s.serve("web", "tcp:80 tcp:81 tcp:82 udp:80", append([]string{"--net", "n0"}, publish...)...)
 			s.idle("ben", "--net", "n0")
-			s.settle("host", "web", "ben")
+			s.awaitAddresses("host", "web", "ben")
 			play(s)
 		}}
 	}
@@ -182,7 +182,7 @@ func modeScenarios() []scenario {
 			s.serve("web", "tcp:80 tcp:81", "--net", "a0", "-p", "8088:80")
 			s.docker("network", "connect", "z0", "web")
 			s.inside("web")
-			s.settle("web", "host")
+			s.awaitAddresses("web", "host")
 			s.reach(from("lan", "tcp {web@z0}:80", "tcp {web@z0}:81", "ping {web@z0}", "tcp {web6@z0}:80", "tcp {web@a0}:80", "tcp 192.0.2.2:8088", host6+"8088"))
 			s.docker("network", "disconnect", "z0", "web")
 			s.reach(from("lan", "tcp 192.0.2.2:8088", "tcp 172.18.0.2:80", "tcp [fd00:18::2]:80"))
@@ -195,7 +195,7 @@ func modeScenarios() []scenario {
 			s.network("n1", slices.Concat(modes("routed", "routed"), []string{"--ipv6", "--subnet", other4, "--subnet", other6})...)
 			s.serve("web", "tcp:80 tcp:81", "--net", "n0", "-p", "8088:80")
 			s.serve("eve", "tcp:80", "--net", "n1", "-p", "8089:80")
-			s.settle("web", "eve", "host")
+			s.awaitAddresses("web", "eve", "host")
 			s.reach(from("eve", "tcp {web}:80", "tcp {web}:81", "ping {web}", "tcp {web6}:80", "ping {web6}"), from("web", "tcp {eve}:80", "tcp {eve6}:80"))
 		}},
 		{name: "mode/routed, enable_icc=false", feature: heading, since: withRouted, play: func(s *stage) {
@@ -203,7 +203,7 @@ func modeScenarios() []scenario {
 			s.network("n0", dualNetwork(append(modes("routed", "routed"), option("bridge.enable_icc", "false")...)...)...)
 			s.serve("web", "tcp:80 tcp:81", "--net", "n0", "-p", "8088:80")
 			s.idle("ben", "--net", "n0")
-			s.settle("host", "web", "ben")
+			s.awaitAddresses("host", "web", "ben")
 			s.reach(from("ben", "tcp {web}:80", "tcp {web6}:80", "ping {web}"), from("lan", "tcp {web}:80", "tcp {web}:81"), from("host", "tcp {web}:81"))
 		}, differs: []difference{
 			{key: "reach ben → ping {web}", want: timedOut,
@@ -273,7 +273,7 @@ func proxyScenarios() []scenario {
 			dual(s, "tcp:80 udp:80", "-p", "8088:80", "-p", "8088:80/udp")
 			s.network("n1", "--ipv6", "--subnet", other4, "--subnet", other6)
 			s.idle("eve", "--net", "n1")
-			s.settle("eve")
+			s.awaitAddresses("eve")
 			s.reach(from("eve", "tcp 192.0.2.2:8088", "udp 192.0.2.2:8088", "tcp 172.18.0.1:8088", "tcp 172.19.0.1:8088", host6+"8088", "udp [2001:db8::2]:8088", "tcp {web}:80", "tcp {web6}:80"))
 		},
 			at("eve", "tcp", "1*", bridged), at("eve", "udp", "192.0.2.2", bridged+", TTL 63"),
@@ -291,8 +291,8 @@ func modeRefusedScenarios() []scenario {
 		}}
 	}
 	const trusted = "failed to parse com.docker.network.bridge.trusted_host_interfaces value: "
-	mistyped := func(option, said string) difference {
-		return difference{key: "docker network create *" + option + " *", want: "exit code 1: " + said,
+	mistyped := func(option, message string) difference {
+		return difference{key: "docker network create *" + option + " *", want: "exit code 1: " + message,
 			why: "mybr refuses a value that no host can have, where the built-in driver takes it or lets iptables fail"}
 	}
 	with := func(key, value string, more ...string) []string {

@@ -22,7 +22,7 @@ func fortress(s *stage, n0 ...string) {
 	s.serve("web", "tcp:80 udp:80 tcp:81", "--net", "n0", "-p", "8088:80", "-p", "8088:80/udp", "-p", "127.0.0.1:8090:80", "-p", "[::1]:8091:80")
 	s.idle("ben", "--net", "n0")
 	s.idle("eve", "--net", "n1")
-	s.settle("host", "web", "ben", "eve")
+	s.awaitAddresses("host", "web", "ben", "eve")
 }
 
 // outwards has a default route of both families by way of n0's bridge in ben, whatever
@@ -32,8 +32,8 @@ func outwards(s *stage) {
 	s.on("ben", "ip", "-6", "route", "replace", "default", "via", "fd00:18::1")
 }
 
-// knocks is a TCP connection's first packet and a datagram to a port.
-func knocks(number string) []shot {
+// firstPackets is a TCP connection's first packet and a datagram to a port.
+func firstPackets(number string) []shot {
 	return []shot{
 		{"TCP SYN to " + number, "-proto tcp -sport 21011 -dport " + number, port("tcp", 21011)},
 		{"UDP to " + number, "-proto udp -sport 21012 -dport " + number, port("udp", 21012)},
@@ -53,7 +53,7 @@ func as(a attack, sources ...string) (list []attack) {
 // the host itself may ask and those that others may, with an honest source and a false
 // one; martians6 is one on what it publishes at ::1.
 func martians(a attack) (list []attack) {
-	a.shots = knocks("8090")
+	a.shots = firstPackets("8090")
 	for _, dst := range []string{"127.0.0.1", "127.9.9.9", "192.0.2.2", "172.18.0.1"} {
 		a.dst = dst
 		list = append(list, as(a, "", "127.0.0.1")...)
@@ -62,7 +62,7 @@ func martians(a attack) (list []attack) {
 }
 
 func martians6(a attack) (list []attack) {
-	a.shots = knocks("8091")
+	a.shots = firstPackets("8091")
 	for _, dst := range []string{"::1", "2001:db8::2", "fd00:18::1"} {
 		a.dst = dst
 		list = append(list, as(a, "", "::1")...)
@@ -95,8 +95,8 @@ func securityScenarios() []scenario {
 		}),
 		row("from the LAN to published ports with a false source", func(s *stage) {
 			fortress(s)
-			s.attacks(as(attack{from: "lan", at: "web", dst: "192.0.2.2", shots: knocks("8088")}, "{ben}", "172.18.0.1", "192.0.2.77", "127.0.0.1")...)
-			s.attacks(as(attack{from: "lan", at: "web", dst: "2001:db8::2", shots: knocks("8088")}, "{ben6}", "fd00:18::1", "2001:db8::77", "::1")...)
+			s.attacks(as(attack{from: "lan", at: "web", dst: "192.0.2.2", shots: firstPackets("8088")}, "{ben}", "172.18.0.1", "192.0.2.77", "127.0.0.1")...)
+			s.attacks(as(attack{from: "lan", at: "web", dst: "2001:db8::2", shots: firstPackets("8088")}, "{ben6}", "fd00:18::1", "2001:db8::77", "::1")...)
 		},
 			difference{key: "attack lan → web by 192.0.2.2 as {ben}: *", want: "arrives from 172.18.0.1", why: falseSource},
 			difference{key: "attack lan → web by 2001:db8::2 as {ben6}: *", want: "arrives from fd00:18::1", why: falseSource},
@@ -141,7 +141,7 @@ func securityScenarios() []scenario {
 			theirs(s)
 			s.serve("old", "tcp:80 tcp:81", "-p", "8098:80")
 			s.serve("their", "tcp:80 tcp:81", "--net", "theirs", "-p", "8099:80")
-			s.settle("host", "their")
+			s.awaitAddresses("host", "their")
 			s.attacks(attack{from: "old", at: "web"}, attack{from: "their", at: "web"}, attack{from: "their", at: "web", dst: "{web6}"})
 		}),
 		row("out of an internal network", func(s *stage) {
@@ -175,8 +175,8 @@ func securityScenarios() []scenario {
 			}
 			s.route("lan", "10.77.0.0/24")
 			s.route("lan", "fd00:77::/64")
-			s.settle("host", "lan2")
-			s.attacks(attack{from: "lan", at: "lan2", dst: "10.77.0.10", shots: knocks("80")}, attack{from: "lan", at: "lan2", dst: "fd00:77::10", shots: knocks("80")})
+			s.awaitAddresses("host", "lan2")
+			s.attacks(attack{from: "lan", at: "lan2", dst: "10.77.0.10", shots: firstPackets("80")}, attack{from: "lan", at: "lan2", dst: "fd00:77::10", shots: firstPackets("80")})
 		}),
 		row("into an internal network", func(s *stage) {
 			fortress(s, "--internal")
@@ -184,15 +184,15 @@ func securityScenarios() []scenario {
 				attack{from: "eve", at: "web"}, attack{from: "eve", at: "web", dst: "{web6}"},
 				attack{from: "lan", at: "web", src: "{ben}"}, attack{from: "lan", at: "web", dst: "{web6}", src: "{ben6}"},
 				attack{from: "eve", at: "web", src: "{ben}"}, attack{from: "eve", at: "web", dst: "{web6}", src: "{ben6}"},
-				attack{from: "lan", at: "web", dst: "192.0.2.2", shots: knocks("8088")}, attack{from: "lan", at: "web", dst: "2001:db8::2", shots: knocks("8088")})
+				attack{from: "lan", at: "web", dst: "192.0.2.2", shots: firstPackets("8088")}, attack{from: "lan", at: "web", dst: "2001:db8::2", shots: firstPackets("8088")})
 		}, difference{key: "attack * as {ben*: *", want: "stopped", why: "safer on purpose: the built-in driver lets into an internal network what has an address of the network as its source, " +
 			"wherever it comes from; mybr looks at the link that it comes from"}),
 		row("an internal network and published ports of others", func(s *stage) {
 			fortress(s, "--internal")
 			s.serve("shop", "tcp:80 udp:80", "--net", "n1", "-p", "8077:80", "-p", "8077:80/udp")
 			outwards(s)
-			s.attacks(attack{from: "ben", at: "shop", dst: "192.0.2.2", shots: knocks("8077")}, attack{from: "ben", at: "shop", dst: "2001:db8::2", shots: knocks("8077")},
-				attack{from: "ben", at: "shop", dst: "172.18.0.1", shots: knocks("8077")}, attack{from: "ben", at: "shop", dst: "fd00:18::1", shots: knocks("8077")})
+			s.attacks(attack{from: "ben", at: "shop", dst: "192.0.2.2", shots: firstPackets("8077")}, attack{from: "ben", at: "shop", dst: "2001:db8::2", shots: firstPackets("8077")},
+				attack{from: "ben", at: "shop", dst: "172.18.0.1", shots: firstPackets("8077")}, attack{from: "ben", at: "shop", dst: "fd00:18::1", shots: firstPackets("8077")})
 		}),
 		row("enable_icc=false", func(s *stage) {
 			fortress(s, option("bridge.enable_icc", "false")...)
@@ -246,7 +246,7 @@ func securityScenarios() []scenario {
 			fortress(s, modes("nat-unprotected", "nat-unprotected")...)
 			s.attacks(attack{from: "lan", at: "web"}, attack{from: "lan", at: "web", dst: "{web6}"},
 				attack{from: "eve", at: "web"}, attack{from: "eve", at: "web", dst: "{web6}"},
-				attack{from: "lan", at: "web", dst: "127.0.0.1", link: "eth0", mac: "{mac host eth0}", shots: knocks("8090")},
+				attack{from: "lan", at: "web", dst: "127.0.0.1", link: "eth0", mac: "{mac host eth0}", shots: firstPackets("8090")},
 				attack{from: "ben", at: "eve"}, attack{from: "ben", at: "eve", dst: "{eve6}"})
 		}),
 		row("an isolated network", func(s *stage) {

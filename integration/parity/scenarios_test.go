@@ -26,6 +26,7 @@ func scenarios() []scenario {
 		failureScenarios(),
 		engineScenarios(),
 		composeScenarios(),
+		compose2Scenarios(),
 		ipamScenarios(),
 	)
 }

@@ -25,7 +25,7 @@ type stage struct {
 
 	mu     sync.Mutex
 	facts  map[string]string
-	log    []string // the commands, for whoever has to understand a difference
+	log    []string // the commands, to explain a difference
 	given  string   // all arguments of the user's: MAC addresses in there aren't random
 	before footprint
 	undo   []func() // what clear calls, the last first

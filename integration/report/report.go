@@ -17,7 +17,7 @@ const (
 	Unreachable = 5 // no route, or an ICMP error that is not about the port
 )
 
-// Answer is what a server says to whoever asks it.
+// Answer is what a server answers a client.
 type Answer struct {
 	Client netip.AddrPort // as the server sees it
 	Server netip.AddrPort // the address the client reached, as the server sees it

@@ -64,8 +64,8 @@ func newBoot(dir, root string) (*boot, error) {
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil || strings.TrimSpace(line) != "ready" {
 		b.end()
-		said, _ := os.ReadFile(log.Name())
-		return nil, fmt.Errorf("process 1: %q, %w: %s", line, err, said)
+		text, _ := os.ReadFile(log.Name())
+		return nil, fmt.Errorf("process 1: %q, %w: %s", line, err, text)
 	}
 	return b, b.open()
 }

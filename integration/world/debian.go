@@ -27,8 +27,8 @@ var suites = map[string]string{
 }
 
 // packages is what a world needs besides the base system. docker.io only recommends
-// the last two.
-const packages = "docker.io,docker-cli,iptables,nftables,iproute2,conntrack,apparmor,ca-certificates"
+// apparmor and ca-certificates. docker-compose is Compose 2 there.
+const packages = "docker.io,docker-cli,docker-compose,iptables,nftables,iproute2,conntrack,apparmor,ca-certificates"
 
 // debian is one engine's root directory.
 type debian struct {
@@ -85,9 +85,9 @@ func makeDebian(version string) (d debian) {
 		d.err = fmt.Errorf("debootstrap %s: %w\n%s", suite, err, out)
 		return d
 	}
-	said, err := privately(fresh, "/usr/sbin/dockerd", "--version")
-	if err != nil || !strings.HasPrefix(said, "Docker version "+version+".") {
-		d.err = fmt.Errorf("want an engine %s of Debian %s, have: %s %w", version, suite, said, err)
+	have, err := privately(fresh, "/usr/sbin/dockerd", "--version")
+	if err != nil || !strings.HasPrefix(have, "Docker version "+version+".") {
+		d.err = fmt.Errorf("want an engine %s of Debian %s, have: %s %w", version, suite, have, err)
 		return d
 	}
 	d.err = errors.Join(os.Rename(fresh, d.root), os.WriteFile(stamp, []byte(want), 0o644))

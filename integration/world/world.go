@@ -44,8 +44,8 @@ const (
 	lanBits6  = "/64"
 )
 
-// addr6 is the IPv6 address of whoever has an IPv4 address of the LAN: the one ends
-// with the digits of the other.
+// addr6 is the IPv6 address of the host with this IPv4 address of the LAN: it ends with
+// the last number of the IPv4 address.
 func addr6(addr string) string { return "2001:db8::" + addr[strings.LastIndexByte(addr, '.')+1:] }
 
 // OwnEngine is the machine's own engine in Config.Engine.
@@ -247,20 +247,20 @@ func (w *World) end() {
 	if w.lan != nil {
 		w.lan.close()
 	}
-	crime := w.crime()
-	if w.t.Failed() || crime != "" {
+	violation := w.violation()
+	if w.t.Failed() || violation != "" {
 		w.showLogs()
 	}
 	if err := sweepWorld(w.name, w.dir); err != nil {
 		w.t.Fatalf("world: %v", err)
 	}
-	if crime != "" {
-		w.t.Fatalf("mybr's log: %s", crime)
+	if violation != "" {
+		w.t.Fatalf("mybr's log: %s", violation)
 	}
 }
 
-// crime is what mybr may never do, whatever the test looks at.
-func (w *World) crime() string {
+// violation is what mybr may never do, whatever the test looks at.
+func (w *World) violation() string {
 	text, err := os.ReadFile(filepath.Join(w.dir, "mybr.log"))
 	if err != nil {
 		return "" // it was not started

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestVictim makes a world, says who lives in it, and waits to be killed.
+// TestVictim makes a world, prints its PID namespace, and waits to be killed.
 func TestVictim(t *testing.T) {
 	if os.Getenv(victimEnv) == "" {
 		t.Skip("runs only as the victim of TestWorldDiesWithItsTest")
@@ -45,7 +45,7 @@ func TestWorldDiesWithItsTest(t *testing.T) {
 		t.Skip("needs root")
 	}
 	// The victim's orphans come here, and not to the machine's process 1: in a container
-	// that may be a program that reaps nobody, and a world doesn't end before that
+	// that may be a program that reaps no children, and a world doesn't end before that
 	// (pid_namespaces(7), prctl(2)).
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
@@ -68,34 +68,34 @@ func TestWorldDiesWithItsTest(t *testing.T) {
 			t.Skip("the victim could not make a world here")
 		}
 	}
-	lives := inhabitants(t, ns)
+	alive := processes(t, ns)
 	left := leftovers(t, cmd.Process.Pid)
-	if len(lives) < 4 || len(left) < 2 { // process 1, dockerd, containerd, the container
-		t.Fatalf("before the kill: %d processes, %v: want a whole world", len(lives), left)
+	if len(alive) < 4 || len(left) < 2 { // process 1, dockerd, containerd, the container
+		t.Fatalf("before the kill: %d processes, %v: want a whole world", len(alive), left)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	cmd.Wait()
 	deadline := time.Now().Add(15 * time.Second)
-	for len(lives)+len(left) > 0 && time.Now().Before(deadline) {
+	for len(alive)+len(left) > 0 && time.Now().Before(deadline) {
 		for pid := 1; pid > 0; {
 			pid, _ = unix.Wait4(-1, nil, unix.WNOHANG, nil)
 		}
-		lives, left = inhabitants(t, ns), leftovers(t, cmd.Process.Pid)
+		alive, left = processes(t, ns), leftovers(t, cmd.Process.Pid)
 		time.Sleep(20 * time.Millisecond)
 	}
-	if len(lives)+len(left) > 0 {
-		t.Errorf("left after kill -9: processes %v, files %v", lives, left)
+	if len(alive)+len(left) > 0 {
+		t.Errorf("left after kill -9: processes %v, files %v", alive, left)
 	}
 	if after := links(t); after != before {
 		t.Errorf("links of the machine: %s, before: %s", after, before)
 	}
 }
 
-// inhabitants lists the processes of a PID namespace. Zombies have ended: it's for
+// processes lists the processes of a PID namespace. Zombies have ended: it's for
 // their parent, or for the machine's process 1, to notice.
-func inhabitants(t *testing.T, ns string) (found []string) {
+func processes(t *testing.T, ns string) (found []string) {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/ns/pid")
 	if err != nil || len(all) == 0 {
