@@ -59,7 +59,7 @@ func (c *closing) mine(path string, want sysctl.Set) (bool, error) {
 			return false, err
 		}
 		if mine = value == "0"; mine {
-			c.said("%s is 0: mybr turns it on for its containers, and sees to it that nothing is forwarded that no rule accepts (chain MYBR-CLOSED, at the end of FORWARD)", path)
+			c.said("%s is 0: mybr turns it on for its containers, and sees to it that nothing is forwarded that no rule accepts (chain MYBR-FORWARD-DROP, at the end of FORWARD)", path)
 			if _, err := c.records.Update(func(tx *store.Tx) error { return tx.SetTurnedOn(path) }); err != nil {
 				return false, fmt.Errorf("turn %s on: %w", path, err)
 			}

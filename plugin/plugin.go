@@ -25,7 +25,8 @@ import (
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/conntrack"
-	"github.com/mybr/mybr/internal/firewall/iptables"
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/backend"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
@@ -146,7 +147,7 @@ func open(ctx context.Context, c Config) (docker, operator *socket, err error) {
 // host is what keeps the host as the records say.
 type host struct {
 	reconciler *reconcile.Reconciler
-	filter     *iptables.Backend
+	filter     firewall.Backend
 	ports      *hostport.Manager
 	links      *link.Applier
 	noIPv6     error // why the host has none for networks; nil: it has
@@ -155,12 +156,7 @@ type host struct {
 }
 
 func newHost(c Config, records *store.Store) (*host, error) {
-	switch c.Firewall {
-	case firewallAuto, firewallIptables: // the only backend, so auto has no choice
-	default:
-		return nil, fmt.Errorf("firewall %q: want one of %s", c.Firewall, strings.Join(Firewalls(), ", "))
-	}
-	filter, err := iptables.New(iptables.Config{Info: c.Log.Infof, Warn: c.Log.Warnf})
+	filter, err := backend.Open(c.Firewall, firewall.Config{Info: c.Log.Infof, Warn: c.Log.Warnf})
 	if err != nil {
 		return nil, err
 	}

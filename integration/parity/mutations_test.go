@@ -18,15 +18,15 @@ type mutation struct {
 }
 
 func mutations() []mutation {
-	const render = "internal/firewall/iptables/render.go"
+	const filter, nat = "internal/firewall/iptables/render.go", "internal/firewall/iptables/nat.go"
 	return []mutation{
-		{name: "no masquerade", file: render, old: "if fam.Masquerade {", new: "if false {",
+		{name: "no masquerade", file: nat, old: "if fam.Masquerade {", new: "if false {",
 			scenarios: []string{"access/out to the LAN and the host"}},
-		{name: "no hairpin", file: render, old: "if fam.Hairpin && n.ICC {", new: "if false {",
+		{name: "no hairpin", file: nat, old: "if fam.Hairpin && n.ICC {", new: "if false {",
 			scenarios: []string{"access/itself by its published port"}},
-		{name: "networks not kept apart", file: render, old: `rules = append(rules, rule{out + uninvited + " -j DROP",`,
-			new: `rules = append(rules, rule{out + uninvited + " -j RETURN",`, scenarios: []string{"access/another network of the driver"}},
-		{name: "published ports not let in", file: render, old: `rule{out + " -m conntrack --ctstate DNAT -j ACCEPT",`,
+		{name: "networks not kept apart", file: filter, old: `rules = append(rules, rule{out + unsolicited + " -j DROP",`,
+			new: `rules = append(rules, rule{out + unsolicited + " -j RETURN",`, scenarios: []string{"access/another network of the driver"}},
+		{name: "published ports not let in", file: filter, old: `rule{out + " -m conntrack --ctstate DNAT -j ACCEPT",`,
 			new: `rule{out + " -m conntrack --ctstate INVALID -j ACCEPT",`, scenarios: []string{"publish/tcp"}},
 		{name: "no masquerade of IPv6", file: "internal/reconcile/policy.go", old: "f.Masquerade, f.SNAT = s.Masquerade, s.SNAT",
 			new: "f.Masquerade, f.SNAT = s.Masquerade && s.Prefix.Addr().Is4(), s.SNAT", scenarios: []string{"access6/out to the LAN and the host"}},

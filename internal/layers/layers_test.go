@@ -52,7 +52,7 @@ func packages(t *testing.T) []pkg {
 
 // leaves may import what all of them do (common), and nothing else of the project.
 var leaves = []string{
-	"internal/link", "internal/firewall", "internal/firewall/iptables", "internal/hostport",
+	"internal/link", "internal/firewall", "internal/firewall/backend", "internal/firewall/iptables", "internal/hostport",
 	"internal/conntrack", "internal/sysctl", "internal/firewalld",
 }
 
@@ -71,6 +71,7 @@ var layers = map[string][]string{
 	"internal/model":     nil,
 	"internal/plan":      nil,
 
+	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables", "internal/model"},
 	"internal/firewall/iptables": {"internal/firewall", "internal/model", "internal/plan"},
 	"internal/conntrack":         {"internal/firewall", "internal/model", "internal/plan"},
 }

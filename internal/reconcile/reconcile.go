@@ -269,14 +269,14 @@ func (r *Reconciler) apply(ctx context.Context, want Host, doubt bool) (errs fai
 	}
 	var unknown error
 	if r.closed != nil {
-		want.Firewall.Closed, unknown = r.closed(want.Sysctls)
+		want.Firewall.DefaultDrop, unknown = r.closed(want.Sysctls)
 	}
 	errs.firewall = errors.Join(unknown, run(ctx, r, &r.firewall, want.Firewall))
 	errs.links = run(ctx, r, &r.links, want.Links)
 	if r.links.full { // a link that was made anew has the kernel's settings, and another number
 		r.sysctls.have, r.ports.have = nil, nil
 	}
-	if errs.firewall == nil || want.Firewall.Closed == (firewall.Families{}) && unknown == nil {
+	if errs.firewall == nil || want.Firewall.DefaultDrop == (firewall.Families{}) && unknown == nil {
 		errs.sysctls = run(ctx, r, &r.sysctls, want.Sysctls)
 	}
 

@@ -71,7 +71,7 @@ func Render(s model.Snapshot, o Options) Host {
 		for _, b := range e.Ports {
 			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), PortBinding: b})
 			if translated(n, b) {
-				h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, PortBinding: b})
+				h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, Link: e.HostIface(), PortBinding: b})
 			}
 		}
 	}
