@@ -68,6 +68,7 @@ type fake struct {
 	in         map[string]string   // interface → zone
 	reloads    int
 	said       error // what every call about interfaces fails with
+	noPolicy   bool  // no policy can be made
 	hang       chan struct{}
 }
 
@@ -191,6 +192,9 @@ func (f *fake) names(kind string) ([]string, *dbus.Error) {
 
 func (f *fake) add(kind, name string, settings map[string]dbus.Variant) (dbus.ObjectPath, *dbus.Error) {
 	defer f.enter(fmt.Sprintln("add", kind, name, settings["target"].Value(), settings["ingress_zones"].Value(), settings["egress_zones"].Value()))()
+	if f.noPolicy && kind == "policy" {
+		return "/", failure("INVALID_POLICY", name)
+	}
 	if slices.Contains(f.configured[kind], name) {
 		return "/", failure("NAME_CONFLICT", "new_zone(): '"+name+"'")
 	}
