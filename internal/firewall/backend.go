@@ -6,13 +6,13 @@ import (
 	"github.com/mybr/mybr/internal/plan"
 )
 
-// Config is how a backend finds its commands and whom it tells what it does.
+// Config is how a backend finds its commands and where it reports what it does.
 type Config struct {
 	// Dir is searched for the commands before PATH; "" for PATH alone.
 	Dir string
-	// Info is told of every change in a chain that mybr doesn't own; nil for nobody.
+	// Info gets every change in a chain that mybr doesn't own; nil: nothing is reported.
 	Info func(format string, args ...any)
-	// Warn is told what is odd but no error; nil for nobody.
+	// Warn gets what is odd but no error; nil: nothing is reported.
 	Warn func(format string, args ...any)
 }
 

@@ -24,8 +24,8 @@ type Policy struct {
 	Networks []Network
 	Ports    []Port
 	Openings []Opening
-	// DefaultDrop are the families in which mybr turned forwarding on: what no rule of
-	// anybody's accepts is not forwarded there, with or without networks.
+	// DefaultDrop are the families in which mybr turned forwarding on: a packet that no
+	// rule in the host accepts is not forwarded there, with or without networks.
 	DefaultDrop Families
 	Accept      Mark // what bears this mark passes to and from every network, even an internal one; zero mask: nothing does
 }
@@ -109,7 +109,7 @@ const (
 type Port struct {
 	Bridge string
 	ICC    bool
-	Link   string // the host's end of the endpoint's veth pair: whom a failure concerns; no rule depends on it
+	Link   string // the host's end of the endpoint's veth pair: the subject of its errors; no rule depends on it
 	model.PortBinding
 }
 

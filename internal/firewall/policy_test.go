@@ -119,7 +119,7 @@ func TestValidateBlames(t *testing.T) {
 	p := two()
 	p.Accept = firewall.Mark{Value: 1}
 	if subjects, rest := plan.Blame(p.Validate()); subjects != nil || !errors.Is(rest, model.ErrInvalid) {
-		t.Errorf("the mark is everybody's: %v, %v", subjects, rest)
+		t.Errorf("the mark is of no single subject: %v, %v", subjects, rest)
 	}
 }
 

@@ -3,8 +3,8 @@ package firewall
 import "slices"
 
 // Subjects returns the parts of the policy by the link that each is about: a network is
-// about its bridge, a port or an opening about its Link. What concerns everybody is
-// below "", if there is anything. Parts of two policies that are deeply equal need the
+// about its bridge, a port or an opening about its Link. What concerns all
+// of them is below "", if there is anything. Parts of two policies that are deeply equal need the
 // same rules.
 func (p Policy) Subjects() map[string]any {
 	parts := map[string]Policy{}
@@ -33,8 +33,8 @@ func (p Policy) Subjects() map[string]any {
 }
 
 // Only returns the policy with the subjects that keep reports true for. Ports and openings
-// go with their network, without which they have no meaning; what concerns everybody
-// stays.
+// go with their network, without which they have no meaning; what concerns all
+// subjects stays.
 func (p Policy) Only(keep func(subject string) bool) Policy {
 	kept := map[string]bool{}
 	out := Policy{DefaultDrop: p.DefaultDrop, Accept: p.Accept}

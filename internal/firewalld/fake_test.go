@@ -67,7 +67,7 @@ type fake struct {
 	configured map[string][]string // under "zone" and "policy"
 	in         map[string]string   // interface → zone
 	reloads    int
-	said       error // what every call about interfaces fails with
+	failure    error // what every call about interfaces fails with
 	noPolicy   bool  // no policy can be made
 	hang       chan struct{}
 }
@@ -213,8 +213,8 @@ func (f *fake) reload() *dbus.Error {
 
 func (f *fake) zoneOfInterface(name string) (string, *dbus.Error) {
 	defer f.enter("zone of " + name)()
-	if f.said != nil {
-		return "", failure(f.said.Error(), name)
+	if f.failure != nil {
+		return "", failure(f.failure.Error(), name)
 	}
 	return f.in[name], nil
 }

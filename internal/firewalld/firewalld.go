@@ -7,7 +7,7 @@
 // (nft(8)). So the bridges are in a zone that accepts everything, and leave it to the
 // rules of others what passes. The zone "docker" and the policy "docker-forwarding",
 // which lets connections into the zone that are not translated, are those that Docker
-// makes; who of the two comes first makes them.
+// makes; whichever of the two is first makes them.
 //
 // Where there is no system bus, or no firewalld on it, nothing is wanted of it and
 // nothing fails. firewalld is never started by a call.
@@ -16,7 +16,7 @@
 // the zone and the policy are made to stay. They take effect with a reload of
 // firewalld, which ends runtime changes of others and every iptables rule.
 //
-// Be aware: an interface that is in another zone was put there by somebody, and stays.
+// Be aware: an interface that is in another zone was put there on purpose, and stays.
 // What was in the zone before stays there too as long as have does not name it: whose
 // it is can't be told.
 package firewalld
@@ -62,8 +62,8 @@ func (s Set) Only(keep func(subject string) bool) Set {
 type Applier struct {
 	// Address is that of the system bus, as in the D-Bus specification; "" is the usual.
 	Address string
-	// Info is told what was made in firewalld's configuration, and which interface is
-	// left in another zone. It may be nil.
+	// Info gets what was made in firewalld's configuration, and which interface is left in
+	// another zone. It may be nil.
 	Info func(format string, args ...any)
 }
 
@@ -74,8 +74,8 @@ type Applier struct {
 // flushes everybody's rules, so the step renews everything.
 //
 // An error is that of the interfaces that are to be put into the zone, each an *plan.Error:
-// those that are in it don't depend on firewalld's answer. It is everybody's where there are
-// none. Without firewalld there is nothing to do.
+// those that are in it don't depend on firewalld's answer. Where there are
+// none it concerns all. Without firewalld there is nothing to do.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	var had Set
 	if have != nil {
@@ -173,7 +173,7 @@ func (a *Applier) planAdded(ctx context.Context, names []string, forward bool) (
 	case all != nil:
 		return nil, errorOf(names, all)
 	case len(names) > 0 && len(errs) == len(names):
-		return nil, errors.Join(errs...) // nobody is left whom a reload is for
+		return nil, errors.Join(errs...) // nothing is left that a reload is for
 	}
 	return steps, errors.Join(errs...)
 }
@@ -216,7 +216,7 @@ func (a *Applier) enter(ctx context.Context, d *daemon, name string) error {
 	switch {
 	case failedWith(err, "ZONE_ALREADY_SET", "ALREADY_ENABLED"):
 		return nil
-	case failedWith(err, "ZONE_CONFLICT"): // somebody was faster
+	case failedWith(err, "ZONE_CONFLICT"): // another program was faster
 		in, err := d.zoneOf(ctx, name)
 		if err != nil {
 			return putError(name, err)
@@ -238,7 +238,7 @@ func (a *Applier) left(name, in string) {
 	if in == zone {
 		return
 	}
-	a.info("firewalld: %s stays in the zone %s, where somebody has put it: that must let through what its containers are to send and receive", name, in)
+	a.info("firewalld: %s stays in the zone %s, in which it was before: that zone must let through what its containers are to send and receive", name, in)
 }
 
 // leave takes an interface out of the zone, if it is in that one.

@@ -20,8 +20,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func applier(b *bus) (*Applier, *[]string) {
-	var said []string
-	return &Applier{Address: b.address, Info: func(f string, args ...any) { said = append(said, fmt.Sprintf(f, args...)) }}, &said
+	var infos []string
+	return &Applier{Address: b.address, Info: func(f string, args ...any) { infos = append(infos, fmt.Sprintf(f, args...)) }}, &infos
 }
 
 func must(t *testing.T, err error) {
@@ -41,7 +41,7 @@ func ctx(t *testing.T) context.Context {
 func TestApply(t *testing.T) {
 	b := startBus(t, t.TempDir())
 	f := startFake(t, b)
-	a, said := applier(b)
+	a, infos := applier(b)
 	f.locked(func() { f.in["theirs"], f.in["lan0"] = zone, "trusted" })
 
 	must(t, a.Apply(ctx(t), nil, Set{}))
@@ -54,8 +54,8 @@ func TestApply(t *testing.T) {
 	if got := f.took(); !slices.Contains(got, "add zone docker ACCEPT <nil> <nil>\n") || f.reloaded() != 1 {
 		t.Errorf("calls %q, %d reloads", got, f.reloaded())
 	}
-	if len(*said) != 2 || !strings.Contains((*said)[0], "lan0 stays in the zone trusted") {
-		t.Errorf("said %q", *said)
+	if len(*infos) != 2 || !strings.Contains((*infos)[0], "lan0 stays in the zone trusted") {
+		t.Errorf("reported %q", *infos)
 	}
 	expect := map[string]string{"theirs": zone, "lan0": "trusted", "br-a": zone, "br-b": zone}
 	if !maps.Equal(f.inZones(), expect) {
@@ -105,7 +105,7 @@ func TestPolicy(t *testing.T) {
 }
 
 // dockerd makes the same zone at the same time.
-func TestZoneOfSomebodyFaster(t *testing.T) {
+func TestZoneMadeByDockerMeanwhile(t *testing.T) {
 	b := startBus(t, t.TempDir())
 	f := startFake(t, b)
 	a, _ := applier(b)
@@ -114,7 +114,7 @@ func TestZoneOfSomebodyFaster(t *testing.T) {
 	if f.reloaded() != 1 || f.inZones()["br-a"] != zone {
 		t.Errorf("%d reloads, zones %v", f.reloaded(), f.inZones())
 	}
-	// Somebody has deleted it since: who needs it makes it again.
+	// It was deleted since: what needs it makes it again.
 	f.locked(func() { f.zones, f.configured["zone"] = f.zones[:2], f.zones[:2] })
 	have, want := Set{Interfaces: []string{"br-a"}}, Set{Interfaces: []string{"br-a", "br-b"}}
 	must(t, a.Apply(ctx(t), &have, want))
@@ -178,9 +178,9 @@ func TestErrorsAreTheBridges(t *testing.T) {
 			t.Errorf("%s: blamed %v, rest %v", when, subjects, rest)
 		}
 	}
-	f.locked(func() { f.said = errors.New("RUNNING_BUT_FAILED") })
+	f.locked(func() { f.failure = errors.New("RUNNING_BUT_FAILED") })
 	blamed("it fails", a.Apply(ctx(t), &have, want))
-	f.locked(func() { f.said, f.noPolicy = nil, true })
+	f.locked(func() { f.failure, f.noPolicy = nil, true })
 	blamed("the policy can't be made", a.Apply(ctx(t), &have, want))
 	if in := f.inZones(); in["br-b"] != "" || in["br-c"] != "" {
 		t.Errorf("they are in the zone, and nothing is let in: %v", in)
@@ -217,7 +217,7 @@ func TestErrors(t *testing.T) {
 	b := startBus(t, t.TempDir())
 	f := startFake(t, b)
 	a, _ := applier(b)
-	f.locked(func() { f.said = errors.New("RUNNING_BUT_FAILED") })
+	f.locked(func() { f.failure = errors.New("RUNNING_BUT_FAILED") })
 	err := a.Apply(ctx(t), &Set{Interfaces: []string{"br-a"}}, Set{Interfaces: []string{"br-b"}})
 	for _, part := range []string{"put br-b into the zone docker: RUNNING_BUT_FAILED", "take br-a out of the zone docker: RUNNING"} {
 		if err == nil || !strings.Contains(err.Error(), part) {

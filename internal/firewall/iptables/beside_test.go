@@ -20,7 +20,7 @@ func twoNetworks() firewall.Policy {
 	return dual(firewall.Policy{Networks: []firewall.Network{a, b}, Ports: []firewall.Port{port(a, "tcp 0.0.0.0:8080 172.18.0.2:80", 1)}})
 }
 
-// A full pass finds the jumps in their places, whatever somebody has done to the
+// A full pass finds the jumps in their places, whatever was done to the
 // chains of others meanwhile.
 func TestJumpsFindTheirPlace(t *testing.T) {
 	for _, c := range []struct{ name, before, after, forward, user string }{
@@ -159,8 +159,8 @@ func TestLegacyIsNotWoken(t *testing.T) {
 	}
 }
 
-// If somebody has deleted what is thought to be there, the small way says so, with
-// the line, and the full way mends it.
+// If rules are missing that a difference takes for granted, its error says so, with the
+// line, and a plan in full mends it.
 func TestDeltaFailsFullMends(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		k.docker2010(h)
@@ -263,11 +263,11 @@ func TestContextIsHonoured(t *testing.T) {
 }
 
 // Info tells what is done to the chains of others.
-func TestSaid(t *testing.T) {
+func TestInfo(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		k.docker2010(h)
-		var said []string
-		b, err := New(firewall.Config{Dir: k.dir, Info: func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) }})
+		var infos []string
+		b, err := New(firewall.Config{Dir: k.dir, Info: func(f string, a ...any) { infos = append(infos, fmt.Sprintf(f, a...)) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -275,21 +275,21 @@ func TestSaid(t *testing.T) {
 		for _, c := range []struct {
 			change string
 			want   firewall.Policy
-			said   string
+			info   string
 		}{
 			{"", p, k.command + ": inserted jump to MYBR-FORWARD in FORWARD at 3"},
 			{"", p, ""},
 			{"-I FORWARD 3 -j LOG\n-D FORWARD -j LOG\n-I FORWARD -j MYBR-FORWARD", p, "moved jump to MYBR-FORWARD in FORWARD to 3"},
 			{"", firewall.Policy{}, "removed jump to MYBR-FORWARD from FORWARD"},
 		} {
-			said = nil
+			infos = nil
 			k.do(h, c.change)
 			apply(t, b, nil, c.want)
-			if c.said == "" && len(said) == 0 {
+			if c.info == "" && len(infos) == 0 {
 				continue
 			}
-			if !slices.ContainsFunc(said, func(s string) bool { return c.said != "" && strings.HasSuffix(s, c.said) }) {
-				t.Errorf("said %q instead of %q", said, c.said)
+			if !slices.ContainsFunc(infos, func(s string) bool { return c.info != "" && strings.HasSuffix(s, c.info) }) {
+				t.Errorf("reported %q instead of %q", infos, c.info)
 			}
 		}
 	})

@@ -26,34 +26,34 @@ func TestDefaultDrop(t *testing.T) {
 			}
 		}
 		b := k.backend(t)
-		open, closed := twoNetworks(), twoNetworks()
-		closed.DefaultDrop = firewall.Families{V4: k.name4(), V6: !k.name4()}
+		open, dropping := twoNetworks(), twoNetworks()
+		dropping.DefaultDrop = firewall.Families{V4: k.Family == model.IPv4, V6: k.Family == model.IPv6}
 		apply(t, b, nil, open)
 		ends("open", false)
-		apply(t, b, &open, closed)
-		ends("closed", true)
-		one := closed
-		one.Networks, one.Ports = closed.Networks[:1], nil
-		apply(t, b, &closed, one)
+		apply(t, b, &open, dropping)
+		ends("dropping", true)
+		one := dropping
+		one.Networks, one.Ports = dropping.Networks[:1], nil
+		apply(t, b, &dropping, one)
 		ends("a network less", true)
 		k.do(h, "-A FORWARD -i wg0 -j ACCEPT")
 		for range 2 {
 			apply(t, b, nil, one)
-			ends("somebody adds a rule", true)
+			ends("a rule is added", true)
 		}
 		rules := k.rules(h, "filter", "FORWARD")
 		if slices.Index(rules, "-j "+chainForward) > slices.Index(rules, "-i wg0 -j ACCEPT") {
 			t.Errorf("FORWARD is %q", rules)
 		}
-		none := firewall.Policy{DefaultDrop: closed.DefaultDrop}
+		none := firewall.Policy{DefaultDrop: dropping.DefaultDrop}
 		apply(t, b, &one, none)
 		ends("without networks", true)
 		if saved := k.save(h); strings.Contains(saved, chainIsolate) || strings.Contains(saved, chainPorts) {
 			t.Errorf("without networks:\n%s", saved)
 		}
-		apply(t, b, &none, closed)
+		apply(t, b, &none, dropping)
 		ends("networks again", true)
-		apply(t, b, &closed, firewall.Policy{})
+		apply(t, b, &dropping, firewall.Policy{})
 		ends("not any more, and no networks", false)
 		if saved := k.save(h); strings.Contains(saved, ownPrefix) {
 			t.Errorf("left:\n%s", saved)
@@ -61,11 +61,8 @@ func TestDefaultDrop(t *testing.T) {
 	})
 }
 
-// name4 reports whether the test is about IPv4.
-func (k kind) name4() bool { return k.Family == model.IPv4 }
-
 // The jump to MYBR-FORWARD is behind Docker's, wherever the one to MYBR-FORWARD-DROP was:
-// Docker puts its own in front again, or somebody has moved mybr's.
+// Docker puts its own in front again, or mybr's was moved.
 func TestForwardBehindDockerWhereDropWasInFront(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		k.do(h, "-A FORWARD -j LOG")
@@ -91,8 +88,7 @@ func TestForwardBehindDockerWhereDropWasInFront(t *testing.T) {
 	})
 }
 
-// The chain had another name once. At no moment of the change does the host forward for
-// everybody.
+// The chain had another name once. At no moment of the change is there no drop.
 func TestDropUnderItsFormerName(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		b := k.backend(t)
@@ -123,7 +119,7 @@ func TestDropUnderItsFormerName(t *testing.T) {
 			}
 		}
 		if save := missing(); save != "" {
-			t.Errorf("the host forwards for everybody:\n%s", save)
+			t.Errorf("nothing drops at the end:\n%s", save)
 		}
 	})
 }

@@ -21,9 +21,9 @@ func (s saved) observed(d defaults) facts {
 	return f
 }
 
-// dockerBridges lists the bridges of Docker's from which something may be forwarded: that
-// what goes out to them passes the chain DOCKER is said in FORWARD (Docker up to 27) or
-// DOCKER-BRIDGE (from 28).
+// dockerBridges lists the bridges of Docker's from which something may be forwarded: a rule
+// in FORWARD (Docker up to 27) or DOCKER-BRIDGE (from 28) leads what goes out to them to
+// the chain DOCKER.
 func (s saved) dockerBridges() (bridges []string) {
 	for _, name := range []string{"FORWARD", dockerForward, dockerBridge} {
 		rules, _ := s.chain("filter", name)

@@ -40,7 +40,7 @@ func TestDockerUserBehindItsBridges(t *testing.T) {
 }
 
 // Nor has it put back what keeps its bridges apart.
-func TestDockerForgetsItsBridges(t *testing.T) {
+func TestDockerLosesItsBridges(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		k.docker2010(h)
 		b := k.backend(t)
@@ -71,17 +71,17 @@ func TestDockerForgetsItsBridges(t *testing.T) {
 	})
 }
 
-// What is out of place without networks needs nothing, also where the family is closed.
-func TestDisorderWithoutNetworks(t *testing.T) {
+// What is out of place without networks needs nothing, also with a default drop.
+func TestMissingJumpsWithoutNetworks(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		k.docker2010(h)
 		k.do(h, "-D FORWARD -j DOCKER-USER")
 		b := k.backend(t)
-		closed := twoNetworks()
-		closed.DefaultDrop = firewall.Families{V4: true, V6: true}
-		none := firewall.Policy{DefaultDrop: closed.DefaultDrop}
-		apply(t, b, nil, closed)
-		for _, have := range []*firewall.Policy{&closed, nil} {
+		dropping := twoNetworks()
+		dropping.DefaultDrop = firewall.Families{V4: true, V6: true}
+		none := firewall.Policy{DefaultDrop: dropping.DefaultDrop}
+		apply(t, b, nil, dropping)
+		for _, have := range []*firewall.Policy{&dropping, nil} {
 			apply(t, b, have, none)
 			if saved := k.save(h); strings.Contains(saved, chainIsolate) || !strings.Contains(saved, chainForwardDrop) {
 				t.Errorf("without networks:\n%s", saved)

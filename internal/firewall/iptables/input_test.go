@@ -12,7 +12,7 @@ import (
 )
 
 // The host takes from a bridge what it is to take, and there is a chain for it only as
-// long as that isn't everything. The jump is in front, whatever somebody puts there.
+// long as that isn't everything. The jump is in front of other rules, also of those that came later.
 func TestInput(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {

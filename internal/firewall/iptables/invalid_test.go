@@ -103,7 +103,7 @@ func TestInvalidDoesNotLeave(t *testing.T) {
 		if got := w.segment("lan", "c", reset, 5*time.Second); got != k.in(addresses["lan"]) {
 			t.Errorf("from the LAN it arrives in a routed network from %q", got)
 		}
-		// Nor is it anybody's business where addresses are not to be hidden.
+		// Where addresses are not translated, nothing is dropped.
 		plain := w.policy(func(n *firewall.Network) { n.V4.Masquerade = false })
 		w.apply(plain)
 		if got := w.segment("a", "lan", reset, 5*time.Second); got != own {

@@ -43,10 +43,10 @@ func (fam family) jumps(p firewall.Policy) []jump {
 	}
 	if need.guarded {
 		all = append(all, jump{"filter", dockerStage2, unsolicited[1:] + " -j " + chainUnprotected,
-			"Here goes what leaves one of Docker's bridges for another interface: unprotected networks are closed to it, as Docker's own are.", first, false})
+			"What leaves one of Docker's bridges for another interface passes here: it doesn't enter unprotected networks, as it doesn't enter Docker's own.", first, false})
 	}
 	if need.defaultDrop {
-		all = append(all, jump{"filter", "FORWARD", "-j " + chainForwardDrop, "Behind every rule of anybody's.", behindAll, true})
+		all = append(all, jump{"filter", "FORWARD", "-j " + chainForwardDrop, "Behind all rules.", behindAll, true})
 	}
 	return all
 }

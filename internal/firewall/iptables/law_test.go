@@ -123,8 +123,8 @@ func drawOpening(t *rapid.T, n firewall.Network, f firewall.Family) firewall.Ope
 		}}
 }
 
-// With and without Docker, from any policy to any other: the small way and the full
-// way end alike, and doing it again does nothing.
+// With and without Docker, from any policy to any other: a difference and the whole
+// end alike, and doing it again does nothing.
 func TestDeltaEqualsFull(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		small := 0
@@ -157,7 +157,7 @@ func TestDeltaEqualsFull(t *testing.T) {
 			}
 		})
 		if small == 0 {
-			t.Error("the small way was never gone")
+			t.Error("no difference was ever applied")
 		}
 	})
 }
@@ -221,8 +221,8 @@ func TestEveryPolicyIsTaken(t *testing.T) {
 			}
 			cmd := exec.Command(filepath.Join(k.dir, k.command+"-restore"), "--test", "--noflush")
 			cmd.Stdin = strings.NewReader(out.input.String())
-			if said, err := cmd.CombinedOutput(); err != nil {
-				r.Errorf("%v: %s\n%s", err, said, out.input.String())
+			if output, err := cmd.CombinedOutput(); err != nil {
+				r.Errorf("%v: %s\n%s", err, output, out.input.String())
 			}
 		})
 	})
@@ -259,7 +259,7 @@ func TestForeignUntouched(t *testing.T) {
 					if got := foreign(k.save(h)); got != before {
 						r.Fatalf("was\n%s\nis\n%s", before, got)
 					}
-					if have = &steps[i]; rapid.Bool().Draw(r, "forget") {
+					if have = &steps[i]; rapid.Bool().Draw(r, "unknown") {
 						have = nil
 					}
 				}

@@ -50,10 +50,10 @@ func (w *world) mode(direct firewall.Direct, openings ...firewall.Opening) firew
 }
 
 // pings checks who can be pinged, as "lan a, lan b".
-func (w *world) pings(want bool, ways string) {
+func (w *world) pings(want bool, paths string) {
 	w.t.Helper()
-	for _, way := range strings.Split(ways, ", ") {
-		from, to, _ := strings.Cut(way, " ")
+	for _, path := range strings.Split(paths, ", ") {
+		from, to, _ := strings.Cut(path, " ")
 		timeout := 300 * time.Millisecond
 		if want {
 			timeout = 5 * time.Second
@@ -94,7 +94,7 @@ func (w *world) ping(from, to string, timeout time.Duration) bool {
 func TestMeaningBesideEveryDocker(t *testing.T) {
 	eachDocker(t, func(t *testing.T, w *world) {
 		w.apply(w.policy(nil))
-		w.expect(everyWay + dockerWays)
+		w.expect(everyPath + dockerPaths)
 		w.pings(false, "lan a, c a, d a, a c, a d, i lan, lan i")
 		w.pings(true, "a lan, a b, host a")
 	})
@@ -199,15 +199,15 @@ func TestUnprotectedInAFamilyWithoutDocker(t *testing.T) {
 	}
 }
 
-// What is open is so for the interface that it names, and openings come and go in the
-// small way, the first and the last of a network like any other.
+// What is open is so for the interface that it names, and openings come and go by
+// differences, the first and the last of a network like any other.
 func TestOpenings(t *testing.T) {
 	eachDocker(t, func(t *testing.T, w *world) {
-		shut := w.mode(firewall.DirectOpenings)
+		none := w.mode(firewall.DirectOpenings)
 		from := w.mode(firewall.DirectOpenings, opening("tcp 172.18.0.2", 80, 1, "eth0"), opening("tcp 172.18.0.2", 81, 1, "eth1"))
-		apply(t, w.b, nil, shut)
+		apply(t, w.b, nil, none)
 		w.expect("lan tcp a:80 -> nothing\n lan tcp 192.0.2.1:8080 -> a lan")
-		apply(t, w.b, &shut, from)
+		apply(t, w.b, &none, from)
 		w.expect(`
 			lan tcp a:80 -> a lan
 			lan tcp 192.0.2.1:8080 -> a lan
@@ -216,7 +216,7 @@ func TestOpenings(t *testing.T) {
 			c tcp a:80 -> nothing
 			d tcp a:80 -> nothing`)
 		w.pings(false, "lan a")
-		apply(t, w.b, &from, shut)
+		apply(t, w.b, &from, none)
 		w.expect("lan tcp a:80 -> nothing\n lan tcp 192.0.2.1:8080 -> a lan")
 	})
 }
@@ -267,9 +267,9 @@ func TestFamilyOff(t *testing.T) {
 			a tcp c:80 -> nothing
 			a tcp 192.0.2.1:8180 -> nothing
 			a tcp 192.0.2.1:8017 -> nothing`)
-		for _, way := range [][2]string{{"a", "lan"}, {"lan", "a"}} {
-			if w.arrives(way[0], way[1], 200*time.Millisecond) {
-				t.Errorf("a packet from %s has arrived at %s", way[0], way[1])
+		for _, path := range [][2]string{{"a", "lan"}, {"lan", "a"}} {
+			if w.arrives(path[0], path[1], 200*time.Millisecond) {
+				t.Errorf("a packet from %s has arrived at %s", path[0], path[1])
 			}
 		}
 	})

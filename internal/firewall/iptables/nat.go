@@ -25,7 +25,7 @@ func masquerading(n firewall.Network, fam firewall.Family) []rule {
 	}
 	if fam.Hairpin && n.ICC {
 		rules = append(rules, rule{fmt.Sprintf("-s %s -o %s -m conntrack --ctstate DNAT -j %s", fam.Prefix, n.Bridge, target),
-			"A container that reaches itself or a neighbour through a published port is answered by way of the host, which must undo the translation."})
+			"A container that reaches itself or a neighbour through a published port is answered through the host, which must undo the translation."})
 	}
 	return rules
 }

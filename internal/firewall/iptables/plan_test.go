@@ -32,7 +32,7 @@ func (k kind) planned(t *testing.T, b *Backend, have *firewall.Policy, want fire
 	return changes
 }
 
-// What somebody has done to the rules is printed rule by rule, and nothing else is; the
+// What was changed in the rules is printed rule by rule, and nothing else is; the
 // plan mends it, and behind that there is nothing to do.
 func TestPlanPrintsWhatDiffers(t *testing.T) {
 	for _, c := range []struct{ name, done, planned string }{
@@ -166,14 +166,14 @@ func TestChainsStayUntilTheOtherVariantHasThem(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if !strings.Contains(mine.save(h), chainPorts) {
-		t.Error("they are nowhere")
+		t.Error("the chains are in no variant")
 	}
 	b.v4.variants[i].command = right
 	if err := steps.Do(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(mine.save(h), ownPrefix) || !strings.Contains(docker.save(h), chainPorts) || b.Variant() != "iptables (legacy)" {
-		t.Error("they have not moved")
+		t.Error("the chains have not moved")
 	}
 }
 

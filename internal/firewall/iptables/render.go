@@ -114,7 +114,7 @@ func (fam family) render(p firewall.Policy, f facts) ruleset {
 	}
 	if need.defaultDrop {
 		filter = append(filter, chain{name: chainForwardDrop, rules: []rule{{"-j DROP",
-			"mybr had to turn forwarding on. The host doesn't become a router for everybody by that: what no rule has accepted isn't forwarded."}}})
+			"mybr had to turn forwarding on. It makes the host no router for others: what no rule has accepted isn't forwarded."}}})
 	}
 	return ruleset{{"filter", filter}, {"nat", nat}}
 }
@@ -139,8 +139,8 @@ func (fam family) isolation(n firewall.Network, f facts, egress bool) []rule {
 	switch {
 	case n.Internal:
 		return []rule{
-			{in + " -j DROP", "Nothing leaves an internal network by way of the host."},
-			{out + " -j DROP", "Nothing comes into an internal network by way of the host."},
+			{in + " -j DROP", "Nothing leaves an internal network through the host."},
+			{out + " -j DROP", "Nothing comes into an internal network through the host."},
 		}
 	case !n.Forwards(fam.Family):
 		return []rule{
@@ -160,7 +160,7 @@ func (fam family) isolation(n firewall.Network, f facts, egress bool) []rule {
 			"Into the network come replies, what a published port leads there, and what is listed as open at the containers' own addresses."})
 	default:
 		rules = append(rules, rule{out + unsolicited + " -j DROP",
-			"Into the network come only replies and what a published port leads there: neither other networks nor somebody who routes to a container's address."})
+			"Into the network come only replies and what a published port leads there: nothing from other networks, and nothing that is routed to a container's address."})
 	}
 	if egress {
 		rules = append(rules, rule{in + unsolicited + " -j " + chainEgress,
@@ -225,7 +225,7 @@ func (fam family) direct(p firewall.Policy) chain {
 		if !fam.Has(o.Addr) {
 			continue
 		}
-		from, why := "", "The port is open to everybody who has a route to the container."
+		from, why := "", "The port is open to every client that has a route to the container."
 		if o.From != "" {
 			from, why = "-i "+o.From+" ", "The port is open to what comes from this interface."
 		}
@@ -257,10 +257,10 @@ func (fam family) forwarding(n firewall.Network, accept firewall.Mark) []rule {
 			"Replies reach the containers, whatever the policy of FORWARD."})
 		if !n.TakesOpenings(fam.Family) && !n.Unprotected(fam.Family) {
 			rules = append(rules, rule{out + " -m conntrack --ctstate DNAT -j ACCEPT",
-				"What a published port has led to a container reaches it."})
+				"What a published port translates to a container's address reaches it."})
 		} else {
 			rules = append(rules, rule{out + " -j ACCEPT",
-				"What was not dropped reaches the containers: what a published port has led there, and what may enter at their own addresses."})
+				"What was not dropped reaches the containers: what a published port leads there, and what may enter at their own addresses."})
 		}
 		rules = append(rules, rule{in + " -j ACCEPT", "Containers reach the outside, whatever the policy of FORWARD."})
 	}
@@ -273,5 +273,5 @@ func (fam family) forwarding(n firewall.Network, accept firewall.Mark) []rule {
 			"Containers of the network reach each other: " + how})
 	}
 	return append(rules, rule{"-i " + n.Bridge + " -o " + n.Bridge + " -j DROP",
-		"Containers of the network don't reach each other by way of the host; between its ports, the bridge itself keeps them apart."})
+		"Containers of the network don't reach each other through the host; between its ports, the bridge itself keeps them apart."})
 }

@@ -111,7 +111,7 @@ func (s *side) changes(ctx context.Context, have *firewall.Policy, want firewall
 	return s.full(ctx, want, d)
 }
 
-// make carries one change out and tells what has changed in chains of others.
+// make carries one change out and reports what has changed in chains of others.
 func (s *side) make(ctx context.Context, c change) error {
 	if err := c.on.restore(ctx, c.input); err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 )
 
 // probeWithin bounds each command by which the variants are looked for: what takes longer
-// waits for a lock that somebody holds for good. Everything else ends with its context.
+// waits for a lock that another program keeps. Everything else ends with its context.
 const probeWithin = 10 * time.Second
 
 // variant is one of the two implementations of iptables, for one address family.

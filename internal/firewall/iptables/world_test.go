@@ -129,9 +129,9 @@ func (w *world) parse(line string) *try {
 	return t
 }
 
-// expect asks everything at once and compares who answered, and whom it saw. Nobody
+// expect asks everything at once and compares which server answered, and the client that it saw. Nobody
 // answers what is dropped, so lines that end in "nothing" take a while; a test that
-// has them also has a line, or a moment, in which the same way is open.
+// has them also has a line, or a moment, in which the same path is open.
 func (w *world) expect(lines string) {
 	w.t.Helper()
 	var tries []*try
