@@ -17,13 +17,13 @@ type scenario struct {
 
 // chapter is scenarios that share a host.
 type chapter struct {
-	name      string
-	engine    string
-	chains    iptables.Docker   // where that engine makes its own
-	mybr      []string          // flags of mybr serve
-	options   reconcile.Options // what they come to
-	closed    firewall.Families // that mybr has the host forward; others the host forwards for itself
-	scenarios []scenario
+	name        string
+	engine      string
+	chains      iptables.Docker   // where that engine makes its own
+	mybr        []string          // flags of mybr serve
+	options     reconcile.Options // what they come to
+	defaultDrop firewall.Families // that mybr has the host forward; others the host forwards for itself
+	scenarios   []scenario
 }
 
 const (
@@ -117,9 +117,9 @@ var chapters = []chapter{
 		scenarios: []scenario{{"accept-fwmark", "Marked packets",
 			"mybr's `--accept-fwmark`: what the administrator has marked passes to and from every network, internal ones too.",
 			[]string{createDual + "net", createOther + "--internal shut", runWeb + "-p 8080:80 guest sleep"}}}},
-	{name: "closed", engine: world.OwnEngine, chains: iptables.Docker{V4: true}, closed: firewall.Families{V6: true},
-		scenarios: []scenario{{"closed", "A host that forwards IPv6 for mybr alone",
-			"Where mybr had to turn forwarding on (Docker does so for IPv4, and closes FORWARD by its policy), the host is no router for everybody: `MYBR-CLOSED`, behind all rules, drops what none has accepted. It stays until the host is booted, for forwarding does.",
+	{name: "default-drop", engine: world.OwnEngine, chains: iptables.Docker{V4: true}, defaultDrop: firewall.Families{V6: true},
+		scenarios: []scenario{{"default-drop", "A host that forwards IPv6 for mybr alone",
+			"Where mybr had to turn forwarding on (Docker does so for IPv4, and closes FORWARD by its policy), the host is no router for everybody: `MYBR-FORWARD-DROP`, behind all rules, drops what none has accepted. It stays until the host is booted, for forwarding does.",
 			[]string{createDual + "net", runWeb + "-p 8080:80 guest sleep"}}}},
 	{name: "28.5", engine: "28.5", chains: iptables.Docker{V4: true, V6: true},
 		scenarios: []scenario{{"ipv6-only", "A network without IPv4",

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/iptables"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/reconcile"
@@ -62,7 +63,7 @@ Each network has rules in both families: those that close it to IPv6, where it h
 // observe runs a chapter's scenarios in one world and returns their sections.
 func (c chapter) observe(t *testing.T, variant string) (sections []string) {
 	w := world.New(t, world.Config{Variant: variant, Engine: c.engine, MybrArgs: c.mybr})
-	if c.closed.V6 {
+	if c.defaultDrop.V6 {
 		createAndForget(w)
 	} else {
 		w.Host.Sysctl("net/ipv6/conf/all/forwarding", "1")
@@ -94,7 +95,7 @@ func (c chapter) try(t *testing.T, w *world.World, s scenario, withJumps bool) s
 	golden(t, filepath.Join("testdata", "rules", s.name+".rules"), strings.Join(have, "\n")+"\n")
 
 	policy := reconcile.Render(snapshot(t, w), c.options).Firewall
-	policy.Closed = c.closed
+	policy.DefaultDrop = c.defaultDrop
 	rules := iptables.Explain(policy, c.chains)
 	var want []string
 	for _, e := range rules {
@@ -118,7 +119,7 @@ func (c chapter) try(t *testing.T, w *world.World, s scenario, withJumps bool) s
 }
 
 // section is a scenario's part of the rule book.
-func (c chapter) section(s scenario, rules []iptables.ExplainedRule, withJumps bool) string {
+func (c chapter) section(s scenario, rules []firewall.ExplainedRule, withJumps bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n## %s\n\n%s\n\n```sh\n", s.title, s.about)
 	if len(c.mybr) > 0 {
@@ -132,7 +133,7 @@ func (c chapter) section(s scenario, rules []iptables.ExplainedRule, withJumps b
 	table := ""
 	for _, e := range rules {
 		foreign := !strings.HasPrefix(e.Chain, "MYBR-")
-		if !withJumps && (foreign && e.Chain != "DOCKER-ISOLATION-STAGE-2" && !strings.HasSuffix(e.Rule, "MYBR-CLOSED") || e.Command == "ip6tables" && !six) {
+		if !withJumps && (foreign && e.Chain != "DOCKER-ISOLATION-STAGE-2" && !strings.HasSuffix(e.Rule, "MYBR-FORWARD-DROP") || e.Command == "ip6tables" && !six) {
 			continue
 		}
 		if t := e.Command + " *" + e.Table; t != table {

@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/backend"
 	"github.com/mybr/mybr/ipam"
 )
 
@@ -31,14 +32,8 @@ type Config struct {
 	Log          *logrus.Logger
 }
 
-// The values of Config.Firewall.
-const (
-	firewallAuto     = "auto"
-	firewallIptables = "iptables"
-)
-
 // Firewalls lists what Config.Firewall may be.
-func Firewalls() []string { return []string{firewallAuto, firewallIptables} }
+func Firewalls() []string { return backend.Kinds() }
 
 // AddressPool is where subnets are chosen from that Docker leaves to the plugin.
 type AddressPool = ipam.AddressPool

@@ -2,14 +2,13 @@ package plugin
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/conntrack"
-	"github.com/mybr/mybr/internal/firewall/iptables"
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/backend"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
@@ -21,7 +20,7 @@ import (
 // host is what keeps the host as the records say.
 type host struct {
 	reconciler *reconcile.Reconciler
-	filter     *iptables.Backend
+	filter     firewall.Backend
 	ports      *hostport.Manager
 	links      *link.Applier
 	noIPv6     error // why the host has none for networks; nil: it has
@@ -29,12 +28,7 @@ type host struct {
 }
 
 func newHost(c Config, records *store.Store) (*host, error) {
-	switch c.Firewall {
-	case firewallAuto, firewallIptables: // the only backend, so auto has no choice
-	default:
-		return nil, fmt.Errorf("firewall %q: want one of %s", c.Firewall, strings.Join(Firewalls(), ", "))
-	}
-	filter, err := iptables.New(iptables.Config{Info: c.Log.Infof, Warn: c.Log.Warnf})
+	filter, err := backend.Open(c.Firewall, firewall.Config{Info: c.Log.Infof, Warn: c.Log.Warnf})
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +67,8 @@ func newHost(c Config, records *store.Store) (*host, error) {
 			Sysctls:   settings,
 			Flows:     &conntrack.Applier{},
 			Ports:     h.ports,
+
+			FirewallHint: filter.SlowHint(),
 		}.Aspects(records.Snapshot()),
 		Log: c.Log,
 	})

@@ -247,7 +247,7 @@ func daemonScenarios() []scenario {
 			s.route("lan", "2001:db8::10/128")
 			s.reach(from("lan", "ping 192.0.2.10", "ping 2001:db8::10", "tcp [2001:db8::2]:8088"))
 		}, differs: []difference{{key: "left: rules",
-			want: "+ ip6tables filter -A FORWARD -j MYBR-CLOSED; + ip6tables filter -A MYBR-CLOSED -j DROP; + ip6tables filter :MYBR-CLOSED -",
+			want: "+ ip6tables filter -A FORWARD -j MYBR-FORWARD-DROP; + ip6tables filter -A MYBR-FORWARD-DROP -j DROP; + ip6tables filter :MYBR-FORWARD-DROP -",
 			why:  "mybr changes no policy of a built-in chain: where it had to turn forwarding on, a last rule closes FORWARD as long as forwarding is on"}}},
 		{name: "daemon/reboot, container on two networks", feature: daemons, world: &world.Config{}, play: func(s *stage) {
 			again(s, s.w.Reboot)

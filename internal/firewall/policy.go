@@ -1,6 +1,7 @@
 // Package firewall says what the packet filter must achieve for the networks and
-// published ports of mybr, as values. The folders below it are the backends, each
-// of which renders a Policy in its own idiom.
+// published ports of mybr, as values, and what a backend that brings it about offers.
+// The backends are in the packages below, each of which renders a Policy in its own
+// idiom; package backend opens one by its name.
 //
 // The seam is here, at the meaning, and not at single rules, because iptables and
 // nftables reach the same end in different ways.
@@ -23,14 +24,22 @@ type Policy struct {
 	Networks []Network
 	Ports    []Port
 	Openings []Opening
-	// Closed are the families that mybr alone has the host forward: what no rule of anybody's
-	// accepts is not forwarded, with or without networks.
-	Closed Families
-	Accept Mark // what bears this mark passes to and from every network, even an internal one; zero mask: nothing does
+	// DefaultDrop are the families in which mybr turned forwarding on: a packet that no
+	// rule in the host accepts is not forwarded there, with or without networks.
+	DefaultDrop Families
+	Accept      Mark // what bears this mark passes to and from every network, even an internal one; zero mask: nothing does
 }
 
 // Families is a choice of address families.
 type Families struct{ V4, V6 bool }
+
+// Has reports whether a family is chosen.
+func (s Families) Has(f model.Family) bool {
+	if f == model.IPv4 {
+		return s.V4
+	}
+	return s.V6
+}
 
 // Mark is a firewall mark and the bits of it that count (iptables-extensions(8), mark).
 type Mark struct{ Value, Mask uint32 }
@@ -55,6 +64,7 @@ type Family struct {
 	SNAT       netip.Addr // that address, where it is fixed
 	Hairpin    bool       // the bridge has an address, so what is sent back to the bridge it came from can be masqueraded with it
 	Direct     Direct
+	Input      Input
 }
 
 // Direct is what reaches containers at their own addresses from other interfaces.
@@ -70,20 +80,36 @@ const (
 	// DirectRouted: that, and ICMP.
 	DirectRouted Direct = "routed"
 	// DirectAll: everything, save what comes from bridges of other networks, Docker's
-	// included where Docker keeps a list of them.
+	// included.
 	DirectAll Direct = "all"
+)
+
+// Input is what the host itself takes from a bridge. It stands in for settings below
+// /proc/sys/net/ipv6/conf where those can't be written: accept_ra and disable_ipv6
+// (ip-sysctl.rst).
+type Input string
+
+const (
+	// InputAll: everything; the filter has no rule for it.
+	InputAll Input = ""
+	// InputNoAdvertisements: no router advertisements (ICMPv6 type 134, RFC 4861). Not
+	// for IPv4.
+	InputNoAdvertisements Input = "no-advertisements"
+	// InputNone: nothing of this family.
+	InputNone Input = "none"
 )
 
 // Port leads host ports to a container on Bridge. Only bindings whose host and
 // container addresses are of one family, and whose host address is not a loopback
-// address, are here: the process carries the others itself. It carries IPv6 clients
+// address, are here: the process relays the others itself. It relays IPv6 clients
 // with link-local addresses (fe80::/10) too, which can't be masqueraded with another.
 //
 // With ICC false a port is not translated for what comes from Bridge itself: the
-// bridge ports are isolated from each other, and the process carries that traffic.
+// bridge ports are isolated from each other, and the process relays that traffic.
 type Port struct {
 	Bridge string
 	ICC    bool
+	Link   string // the host's end of the endpoint's veth pair: the subject of its errors; no rule depends on it
 	model.PortBinding
 }
 
@@ -91,7 +117,40 @@ type Port struct {
 // address. The network's family is one of DirectOpenings or DirectRouted.
 type Opening struct {
 	Bridge string
+	Link   string // as a Port's
 	Addr   netip.Addr
 	model.PortSpan
 	From string // the interface that they come from; "": any
+}
+
+// Family returns one address family of the network.
+func (n Network) Family(f model.Family) Family {
+	if f == model.IPv4 {
+		return n.V4
+	}
+	return n.V6
+}
+
+// Forwards reports whether anything may pass between the network and other interfaces.
+func (n Network) Forwards(f model.Family) bool {
+	return !n.Internal && n.Family(f).Prefix.IsValid()
+}
+
+// TakesOpenings reports whether the Openings say what may enter at the containers' own
+// addresses.
+func (n Network) TakesOpenings(f model.Family) bool {
+	d := n.Family(f).Direct
+	return n.Forwards(f) && (d == DirectOpenings || d == DirectRouted)
+}
+
+// Unprotected reports whether everything may enter that doesn't come from the bridge of
+// another network.
+func (n Network) Unprotected(f model.Family) bool {
+	return n.Forwards(f) && n.Family(f).Direct == DirectAll
+}
+
+// KeepsBridgesOut reports whether something may enter at the containers' own addresses,
+// but not from the bridges of other networks.
+func (n Network) KeepsBridgesOut(f model.Family) bool {
+	return n.Unprotected(f) || n.TakesOpenings(f) && n.Family(f).Direct == DirectOpenings
 }

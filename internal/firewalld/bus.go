@@ -30,13 +30,13 @@ const (
 // object is a zone or a policy: how to ask for it, as it is now and as it is
 // configured, and how to configure it. The settings are Docker's.
 type object struct {
-	name, now, configured, add string
-	settings                   map[string]any
+	kind, name, now, configured, add string
+	settings                         map[string]any
 }
 
 func zoneObject() object {
 	return object{
-		name: zone, now: zoneInterface + ".getZones",
+		kind: "zone", name: zone, now: zoneInterface + ".getZones",
 		configured: configInterface + ".getZoneNames", add: configInterface + ".addZone2",
 		settings: map[string]any{
 			"version": "1.0", "short": zone, "target": "ACCEPT", "forward": true,
@@ -47,7 +47,7 @@ func zoneObject() object {
 
 func policyObject() object {
 	return object{
-		name: policy, now: policyInterface + ".getPolicies",
+		kind: "policy", name: policy, now: policyInterface + ".getPolicies",
 		configured: configInterface + ".getPolicyNames", add: configInterface + ".addPolicy",
 		settings: map[string]any{
 			"version": "1.0", "target": "ACCEPT",
@@ -117,31 +117,45 @@ func (d *daemon) zoneOf(ctx context.Context, name string) (in string, err error)
 	return in, err
 }
 
-// provide configures an object unless firewalld goes by it already. made says that a
-// reload is needed.
-func (d *daemon) provide(ctx context.Context, o object) (made bool, err error) {
+// missing lists what firewalld doesn't go by yet: the zone, and the policy if it is
+// wanted. A firewalld before 0.9 has no policies and lets in what a zone accepts.
+func (d *daemon) missing(ctx context.Context, forward bool) (missing []object, err error) {
+	objects := []object{zoneObject()}
+	if forward {
+		objects = append(objects, policyObject())
+	}
+	for _, o := range objects {
+		var names []string
+		err := d.call(ctx, daemonPath, o.now).Store(&names)
+		switch {
+		case unknownMethod(err) && o.kind == "policy":
+		case err != nil:
+			return nil, fmt.Errorf("look for the %s %s: %w", o.kind, o.name, err)
+		case !slices.Contains(names, o.name):
+			missing = append(missing, o)
+		}
+	}
+	return missing, nil
+}
+
+// add configures an object, unless it is configured already and only a reload is needed.
+func (d *daemon) add(ctx context.Context, o object) error {
 	var names []string
-	if err := d.call(ctx, daemonPath, o.now).Store(&names); err != nil {
-		return false, fmt.Errorf("look for %s: %w", o.name, err)
-	}
-	if slices.Contains(names, o.name) {
-		return false, nil
-	}
 	if err := d.call(ctx, configPath, o.configured).Store(&names); err != nil {
-		return false, fmt.Errorf("look for %s in the configuration: %w", o.name, err)
+		return fmt.Errorf("look for the %s %s in the configuration: %w", o.kind, o.name, err)
 	}
 	if slices.Contains(names, o.name) {
-		return true, nil
+		return nil
 	}
 	settings := make(map[string]dbus.Variant, len(o.settings))
 	for key, value := range o.settings {
 		settings[key] = dbus.MakeVariant(value)
 	}
-	err = d.call(ctx, configPath, o.add, o.name, settings).Err
+	err := d.call(ctx, configPath, o.add, o.name, settings).Err
 	if err != nil && !failedWith(err, "NAME_CONFLICT") { // Docker was faster
-		return false, fmt.Errorf("make %s: %w", o.name, err)
+		return fmt.Errorf("make the %s %s: %w", o.kind, o.name, err)
 	}
-	return true, nil
+	return nil
 }
 
 // failedWith reports whether firewalld said no with one of these words

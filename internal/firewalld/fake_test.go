@@ -67,7 +67,8 @@ type fake struct {
 	configured map[string][]string // under "zone" and "policy"
 	in         map[string]string   // interface → zone
 	reloads    int
-	said       error // what every call about interfaces fails with
+	failure    error // what every call about interfaces fails with
+	noPolicy   bool  // no policy can be made
 	hang       chan struct{}
 }
 
@@ -191,6 +192,9 @@ func (f *fake) names(kind string) ([]string, *dbus.Error) {
 
 func (f *fake) add(kind, name string, settings map[string]dbus.Variant) (dbus.ObjectPath, *dbus.Error) {
 	defer f.enter(fmt.Sprintln("add", kind, name, settings["target"].Value(), settings["ingress_zones"].Value(), settings["egress_zones"].Value()))()
+	if f.noPolicy && kind == "policy" {
+		return "/", failure("INVALID_POLICY", name)
+	}
 	if slices.Contains(f.configured[kind], name) {
 		return "/", failure("NAME_CONFLICT", "new_zone(): '"+name+"'")
 	}
@@ -209,8 +213,8 @@ func (f *fake) reload() *dbus.Error {
 
 func (f *fake) zoneOfInterface(name string) (string, *dbus.Error) {
 	defer f.enter("zone of " + name)()
-	if f.said != nil {
-		return "", failure(f.said.Error(), name)
+	if f.failure != nil {
+		return "", failure(f.failure.Error(), name)
 	}
 	return f.in[name], nil
 }

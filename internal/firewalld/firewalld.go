@@ -7,7 +7,7 @@
 // (nft(8)). So the bridges are in a zone that accepts everything, and leave it to the
 // rules of others what passes. The zone "docker" and the policy "docker-forwarding",
 // which lets connections into the zone that are not translated, are those that Docker
-// makes; who of the two comes first makes them.
+// makes; whichever of the two is first makes them.
 //
 // Where there is no system bus, or no firewalld on it, nothing is wanted of it and
 // nothing fails. firewalld is never started by a call.
@@ -16,7 +16,7 @@
 // the zone and the policy are made to stay. They take effect with a reload of
 // firewalld, which ends runtime changes of others and every iptables rule.
 //
-// Be aware: an interface that is in another zone was put there by somebody, and stays.
+// Be aware: an interface that is in another zone was put there on purpose, and stays.
 // What was in the zone before stays there too as long as have does not name it: whose
 // it is can't be told.
 package firewalld
@@ -26,6 +26,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/mybr/mybr/internal/plan"
 )
 
 // zone is the zone of Docker's bridges, policy what lets connections into it.
@@ -40,31 +42,80 @@ type Set struct {
 	Forward    bool     // some of them take connections from elsewhere that are not translated
 }
 
+// Subjects returns the interfaces, each of which is a subject of its own. What Forward asks
+// for is a matter of the interfaces that come.
+func (s Set) Subjects() map[string]any {
+	all := make(map[string]any, len(s.Interfaces))
+	for _, name := range s.Interfaces {
+		all[name] = struct{}{}
+	}
+	return all
+}
+
+// Only returns the set with the interfaces that keep reports true for.
+func (s Set) Only(keep func(subject string) bool) Set {
+	s.Interfaces = slices.DeleteFunc(slices.Clone(s.Interfaces), func(name string) bool { return !keep(name) })
+	return s
+}
+
 // Applier puts interfaces into the zone. It holds no state.
 type Applier struct {
 	// Address is that of the system bus, as in the D-Bus specification; "" is the usual.
 	Address string
-	// Info is told what was made in firewalld's configuration, and which interface is
-	// left in another zone. It may be nil.
+	// Info gets what was made in firewalld's configuration, and which interface is left in
+	// another zone. It may be nil.
 	Info func(format string, args ...any)
 }
 
-// Apply puts the interfaces of want into the zone and takes those that only have names
-// out of it. With have unknown, all of want is looked at and nothing is taken out. The
-// zone is made if there is none and something is to be in it. The error joins one for
-// each interface that could not be dealt with.
-func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
+// Plan puts the interfaces of want into the zone and takes those that only have names out
+// of it. With have unknown, all of want is looked at and nothing is taken out. firewalld is
+// asked nothing about interfaces that are in both. The zone is made if there is none and
+// something is to be in it; that, and the making of the policy, reloads firewalld, which
+// flushes everybody's rules, so the step renews everything.
+//
+// An error is that of the interfaces that are to be put into the zone, each an *plan.Error:
+// those that are in it don't depend on firewalld's answer. Where there are
+// none it concerns all. Without firewalld there is nothing to do.
+func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	var had Set
 	if have != nil {
 		had = *have
 	}
-	if len(had.Interfaces)+len(want.Interfaces) == 0 {
-		return nil
+	add, gone := without(want.Interfaces, had.Interfaces), without(had.Interfaces, want.Interfaces)
+	var steps plan.Plan
+	var err error
+	if len(add) > 0 || len(want.Interfaces) > 0 && want.Forward && !had.Forward {
+		steps, err = a.planAdded(ctx, add, want.Forward)
 	}
+	for _, name := range gone {
+		steps = append(steps, plan.Step{
+			Subject: name, Changes: []string{fmt.Sprintf("firewalld: take %s out of the zone %s, if it is there", name, zone)},
+			Do: func(ctx context.Context) error {
+				return a.with(ctx, func(d *daemon) error { return leave(ctx, d, name) })
+			},
+		})
+	}
+	return steps, err
+}
+
+// Apply is Plan, and what the plan says.
+func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
+	p, err := a.Plan(ctx, have, want)
+	return errors.Join(err, p.Do(ctx))
+}
+
+// without lists the names of one list that are not in another.
+func without(names, not []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(not, name) })
+}
+
+// with calls do with firewalld, if there is one. An error of do that says that firewalld
+// has gone is none.
+func (a *Applier) with(ctx context.Context, do func(d *daemon) error) error {
 	d, err := a.connect(ctx)
 	if err == nil && d != nil {
 		defer d.conn.Close()
-		err = a.apply(ctx, d, had, want)
+		err = do(d)
 	}
 	switch {
 	case err == nil || absent(err):
@@ -75,66 +126,119 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 	return fmt.Errorf("firewalld: %w", err)
 }
 
-func (a *Applier) apply(ctx context.Context, d *daemon, had, want Set) error {
-	if len(want.Interfaces) > 0 && (len(had.Interfaces) == 0 || want.Forward && !had.Forward) {
-		if err := a.provide(ctx, d, want.Forward); err != nil {
-			return err
-		}
-	}
+// planAdded plans what puts interfaces into the zone.
+func (a *Applier) planAdded(ctx context.Context, names []string, forward bool) (steps plan.Plan, err error) {
 	var errs []error
-	for _, name := range want.Interfaces {
-		if !slices.Contains(had.Interfaces, name) {
-			errs = append(errs, a.enter(ctx, d, name))
-		}
-	}
-	for _, name := range had.Interfaces {
-		if !slices.Contains(want.Interfaces, name) {
-			errs = append(errs, leave(ctx, d, name))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// provide makes the zone, and the policy if it is needed, unless firewalld goes by them
-// already.
-func (a *Applier) provide(ctx context.Context, d *daemon, forward bool) error {
-	made, err := d.provide(ctx, zoneObject())
-	if err != nil {
-		return err
-	}
-	if forward {
-		m, err := d.provide(ctx, policyObject())
-		if err != nil && !unknownMethod(err) { // firewalld before 0.9 has no policies and lets in what a zone accepts
+	all := a.with(ctx, func(d *daemon) error {
+		missing, err := d.missing(ctx, forward)
+		if err != nil {
 			return err
 		}
-		made = made || m
-	}
-	if !made {
+		var failed error // what the zone or the policy could not be made for
+		if len(missing) > 0 {
+			steps = append(steps, a.provide(missing, func(err error) error {
+				if failed = err; len(names) > 0 {
+					return nil // it is the interfaces' error
+				}
+				return err
+			}))
+		}
+		for _, name := range names {
+			in, err := d.zoneOf(ctx, name)
+			switch {
+			case absent(err) || ctx.Err() != nil:
+				return err
+			case err != nil:
+				errs = append(errs, &plan.Error{Subject: name, Err: fmt.Errorf("firewalld: %w", putError(name, err))})
+			case in == "":
+				steps = append(steps, plan.Step{Subject: name, Changes: []string{fmt.Sprintf("firewalld: put %s into the zone %s", name, zone)},
+					Do: func(ctx context.Context) error {
+						if failed != nil {
+							return failed
+						}
+						return a.with(ctx, func(d *daemon) error { return a.enter(ctx, d, name) })
+					}})
+			default:
+				a.left(name, in)
+				if len(missing) > 0 {
+					steps = append(steps, plan.Step{Subject: name, Do: func(context.Context) error { return failed }})
+				}
+			}
+		}
 		return nil
+	})
+	switch {
+	case len(names) == 0 && all != nil:
+		return nil, all
+	case all != nil:
+		return nil, errorOf(names, all)
+	case len(names) > 0 && len(errs) == len(names):
+		return nil, errors.Join(errs...) // nothing is left that a reload is for
 	}
-	a.info("firewalld: it has a new zone or policy of the name %q or %q, and reloads", zone, policy)
-	return d.call(ctx, daemonPath, daemonName+".reload").Err
+	return steps, errors.Join(errs...)
 }
 
-// enter puts an interface into the zone unless it is in one.
-func (a *Applier) enter(ctx context.Context, d *daemon, name string) error {
-	in, err := d.zoneOf(ctx, name)
-	if err == nil && in == "" {
-		in = zone
-		err = d.call(ctx, daemonPath, zoneInterface+".addInterface", zone, name).Err
-		if failedWith(err, "ZONE_ALREADY_SET", "ALREADY_ENABLED") {
-			err = nil
-		} else if failedWith(err, "ZONE_CONFLICT") { // somebody was faster
-			in, err = d.zoneOf(ctx, name)
-		}
+// errorOf is one error of each of the interfaces.
+func errorOf(names []string, err error) error {
+	var all []error
+	for _, name := range names {
+		all = append(all, &plan.Error{Subject: name, Err: err})
 	}
+	return errors.Join(all...)
+}
+
+// provide is the step that makes what is missing and reloads firewalld. done gets what
+// that failed with, nil too, and returns the step's error.
+func (a *Applier) provide(missing []object, done func(error) error) plan.Step {
+	var changes []string
+	for _, o := range missing {
+		changes = append(changes, "firewalld: make the "+o.kind+" "+o.name)
+	}
+	return plan.Step{Renews: true, Changes: append(changes, "firewalld: reload"), Do: func(ctx context.Context) error {
+		return done(a.with(ctx, func(d *daemon) error {
+			for _, o := range missing {
+				if err := d.add(ctx, o); err != nil {
+					return err
+				}
+			}
+			a.info("firewalld: it has a new zone or policy of the name %q or %q, and reloads", zone, policy)
+			if err := d.call(ctx, daemonPath, daemonName+".reload").Err; err != nil {
+				return fmt.Errorf("reload: %w", err)
+			}
+			return nil
+		}))
+	}}
+}
+
+// enter puts an interface into the zone that was in none.
+func (a *Applier) enter(ctx context.Context, d *daemon, name string) error {
+	err := d.call(ctx, daemonPath, zoneInterface+".addInterface", zone, name).Err
 	switch {
+	case failedWith(err, "ZONE_ALREADY_SET", "ALREADY_ENABLED"):
+		return nil
+	case failedWith(err, "ZONE_CONFLICT"): // another program was faster
+		in, err := d.zoneOf(ctx, name)
+		if err != nil {
+			return putError(name, err)
+		}
+		a.left(name, in)
+		return nil
 	case err != nil:
-		return fmt.Errorf("put %s into the zone %s: %w", name, zone, err)
-	case in != zone:
-		a.info("firewalld: %s stays in the zone %s, where somebody has put it: that must let through what its containers are to send and receive", name, in)
+		return putError(name, err)
 	}
 	return nil
+}
+
+func putError(name string, err error) error {
+	return fmt.Errorf("put %s into the zone %s: %w", name, zone, err)
+}
+
+// left tells that an interface is in another zone, if it is.
+func (a *Applier) left(name, in string) {
+	if in == zone {
+		return
+	}
+	a.info("firewalld: %s stays in the zone %s, in which it was before: that zone must let through what its containers are to send and receive", name, in)
 }
 
 // leave takes an interface out of the zone, if it is in that one.

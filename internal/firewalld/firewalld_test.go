@@ -13,13 +13,15 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/mybr/mybr/internal/plan"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func applier(b *bus) (*Applier, *[]string) {
-	var said []string
-	return &Applier{Address: b.address, Info: func(f string, args ...any) { said = append(said, fmt.Sprintf(f, args...)) }}, &said
+	var infos []string
+	return &Applier{Address: b.address, Info: func(f string, args ...any) { infos = append(infos, fmt.Sprintf(f, args...)) }}, &infos
 }
 
 func must(t *testing.T, err error) {
@@ -39,7 +41,7 @@ func ctx(t *testing.T) context.Context {
 func TestApply(t *testing.T) {
 	b := startBus(t, t.TempDir())
 	f := startFake(t, b)
-	a, said := applier(b)
+	a, infos := applier(b)
 	f.locked(func() { f.in["theirs"], f.in["lan0"] = zone, "trusted" })
 
 	must(t, a.Apply(ctx(t), nil, Set{}))
@@ -52,8 +54,8 @@ func TestApply(t *testing.T) {
 	if got := f.took(); !slices.Contains(got, "add zone docker ACCEPT <nil> <nil>\n") || f.reloaded() != 1 {
 		t.Errorf("calls %q, %d reloads", got, f.reloaded())
 	}
-	if len(*said) != 2 || !strings.Contains((*said)[1], "lan0 stays in the zone trusted") {
-		t.Errorf("said %q", *said)
+	if len(*infos) != 2 || !strings.Contains((*infos)[0], "lan0 stays in the zone trusted") {
+		t.Errorf("reported %q", *infos)
 	}
 	expect := map[string]string{"theirs": zone, "lan0": "trusted", "br-a": zone, "br-b": zone}
 	if !maps.Equal(f.inZones(), expect) {
@@ -69,7 +71,7 @@ func TestApply(t *testing.T) {
 	// A difference: what came goes in, what went comes out if it is still there.
 	next := Set{Interfaces: []string{"br-b", "br-c"}}
 	must(t, a.Apply(ctx(t), &want, next))
-	if got, want := f.took(), []string{"zone of br-c", "add br-c", "zone of br-a", "remove br-a", "zone of lan0"}; !slices.Equal(got, want) {
+	if got, want := f.took(), []string{"list", "zone of br-c", "add br-c", "zone of br-a", "remove br-a", "zone of lan0"}; !slices.Equal(got, want) {
 		t.Errorf("called %q, want %q", got, want)
 	}
 	must(t, a.Apply(ctx(t), &next, Set{}))
@@ -103,7 +105,7 @@ func TestPolicy(t *testing.T) {
 }
 
 // dockerd makes the same zone at the same time.
-func TestZoneOfSomebodyFaster(t *testing.T) {
+func TestZoneMadeByDockerMeanwhile(t *testing.T) {
 	b := startBus(t, t.TempDir())
 	f := startFake(t, b)
 	a, _ := applier(b)
@@ -112,20 +114,110 @@ func TestZoneOfSomebodyFaster(t *testing.T) {
 	if f.reloaded() != 1 || f.inZones()["br-a"] != zone {
 		t.Errorf("%d reloads, zones %v", f.reloaded(), f.inZones())
 	}
-	// Somebody has deleted it since: a difference fails, the whole makes it.
+	// It was deleted since: what needs it makes it again.
 	f.locked(func() { f.zones, f.configured["zone"] = f.zones[:2], f.zones[:2] })
 	have, want := Set{Interfaces: []string{"br-a"}}, Set{Interfaces: []string{"br-a", "br-b"}}
-	if err := a.Apply(ctx(t), &have, want); err == nil || !strings.Contains(err.Error(), "firewalld: put br-b into the zone docker: INVALID_ZONE: docker") {
-		t.Error(err)
+	must(t, a.Apply(ctx(t), &have, want))
+	if f.reloaded() != 2 || f.inZones()["br-b"] != zone {
+		t.Errorf("%d reloads, zones %v", f.reloaded(), f.inZones())
 	}
-	must(t, a.Apply(ctx(t), nil, want))
+}
+
+// What reloads firewalld flushes the rules of all, and the plan says so, also where it is
+// a difference; the rest doesn't.
+func TestReloadRenewsEverything(t *testing.T) {
+	b := startBus(t, t.TempDir())
+	f := startFake(t, b)
+	a, _ := applier(b)
+	var have *Set
+	for _, c := range []struct {
+		name    string
+		want    Set
+		changes string
+		renews  bool
+	}{
+		{"first bridge", Set{Interfaces: []string{"br-a"}}, "make the zone docker, reload, put br-a into the zone docker", true},
+		{"second bridge", Set{Interfaces: []string{"br-a", "br-b"}}, "put br-b into the zone docker", false},
+		{"one that is entered", Set{Interfaces: []string{"br-a", "br-b", "br-c"}, Forward: true}, "make the policy docker-forwarding, reload, put br-c into the zone docker", true},
+		{"another one", Set{Interfaces: []string{"br-a", "br-b", "br-c", "br-d"}, Forward: true}, "put br-d into the zone docker", false},
+		{"a bridge less", Set{Interfaces: []string{"br-a", "br-b", "br-c"}, Forward: true}, "take br-d out of the zone docker, if it is there", false},
+		{"the same", Set{Interfaces: []string{"br-a", "br-b", "br-c"}, Forward: true}, "", false},
+	} {
+		p, err := a.Plan(ctx(t), have, c.want)
+		must(t, err)
+		if got := strings.ReplaceAll(strings.Join(p.Changes(), ", "), "firewalld: ", ""); got != c.changes {
+			t.Errorf("%s: planned %q, want %q", c.name, got, c.changes)
+		}
+		if _, all := p.Renewed(); all != c.renews {
+			t.Errorf("%s: everything is made anew: %t", c.name, all)
+		}
+		must(t, p.Do(ctx(t)))
+		if p, err := a.Plan(ctx(t), nil, c.want); err != nil || len(p) > 0 {
+			t.Errorf("%s: still to be done: %q, %v", c.name, p.Changes(), err)
+		}
+		have = &c.want
+	}
+	f.took()
+}
+
+// firewalld's errors are those of the bridges that it is asked about: it isn't asked about
+// those that are in the zone.
+func TestErrorsAreTheBridges(t *testing.T) {
+	dir := t.TempDir()
+	b := startBus(t, dir)
+	f := startFake(t, b)
+	a, _ := applier(b)
+	have := Set{Interfaces: []string{"br-a"}}
+	must(t, a.Apply(ctx(t), nil, have))
+	f.took()
+	want := Set{Interfaces: []string{"br-a", "br-b", "br-c"}, Forward: true}
+	blamed := func(when string, err error) {
+		t.Helper()
+		subjects, rest := plan.Blame(err)
+		if rest != nil || len(subjects) != 2 || subjects[0].Subject != "br-b" || subjects[1].Subject != "br-c" {
+			t.Errorf("%s: blamed %v, rest %v", when, subjects, rest)
+		}
+	}
+	f.locked(func() { f.failure = errors.New("RUNNING_BUT_FAILED") })
+	blamed("it fails", a.Apply(ctx(t), &have, want))
+	f.locked(func() { f.failure, f.noPolicy = nil, true })
+	blamed("the policy can't be made", a.Apply(ctx(t), &have, want))
+	if in := f.inZones(); in["br-b"] != "" || in["br-c"] != "" {
+		t.Errorf("they are in the zone, and nothing is let in: %v", in)
+	}
+	blamed("nothing is known", a.Apply(ctx(t), nil, Set{Interfaces: []string{"br-b", "br-c"}, Forward: true}))
+
+	hang := make(chan struct{})
+	defer close(hang)
+	f.locked(func() { f.hang, f.noPolicy = hang, false })
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	blamed("it hangs", a.Apply(short, &have, want))
+	deaf, err := net.Listen("unix", filepath.Join(dir, "deaf"))
+	must(t, err)
+	defer deaf.Close()
+	short, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	blamed("the bus is deaf", (&Applier{Address: "unix:path=" + filepath.Join(dir, "deaf")}).Apply(short, &have, want))
+	must(t, a.Apply(ctx(t), &have, have)) // it isn't asked
+}
+
+func TestSubjects(t *testing.T) {
+	s := Set{Interfaces: []string{"br-a", "br-b"}, Forward: true}
+	if got := slices.Sorted(maps.Keys(s.Subjects())); !slices.Equal(got, s.Interfaces) {
+		t.Errorf("subjects %q", got)
+	}
+	only := s.Only(func(name string) bool { return name == "br-b" })
+	if !slices.Equal(only.Interfaces, []string{"br-b"}) || !only.Forward || len(s.Interfaces) != 2 {
+		t.Errorf("only %+v of %+v", only, s)
+	}
 }
 
 func TestErrors(t *testing.T) {
 	b := startBus(t, t.TempDir())
 	f := startFake(t, b)
 	a, _ := applier(b)
-	f.locked(func() { f.said = errors.New("RUNNING_BUT_FAILED") })
+	f.locked(func() { f.failure = errors.New("RUNNING_BUT_FAILED") })
 	err := a.Apply(ctx(t), &Set{Interfaces: []string{"br-a"}}, Set{Interfaces: []string{"br-b"}})
 	for _, part := range []string{"put br-b into the zone docker: RUNNING_BUT_FAILED", "take br-a out of the zone docker: RUNNING"} {
 		if err == nil || !strings.Contains(err.Error(), part) {

@@ -71,6 +71,7 @@ var layers = map[string][]string{
 
 // siblings says which leaf may import which other one.
 var siblings = map[string][]string{
+	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables"},
 	"internal/firewall/iptables": {"internal/firewall"},
 	"internal/hostport":          {"internal/relay"},
 }
@@ -103,7 +104,6 @@ var users = map[string][]string{
 	"github.com/docker/go-plugins-helpers": {"plugin", "driver", "ipam"},
 	"go.etcd.io/bbolt":                     {"internal/store"},
 	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/nettest", "integration"},
-	"github.com/coreos/go-iptables":        {"internal/firewall"},
 	"github.com/sirupsen/logrus":           {"cmd", "plugin", "internal/reconcile"},
 	"github.com/spf13/cobra":               {"cmd"},
 	"github.com/coreos/go-systemd/v22":     {"plugin"},

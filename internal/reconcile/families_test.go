@@ -41,9 +41,9 @@ func TestRenderBothFamilies(t *testing.T) {
 	n := &want.Firewall.Networks[0]
 	n.V6 = firewall.Family{Prefix: netip.MustParsePrefix("fd00:18::/64"), Masquerade: true, SNAT: netip.MustParseAddr("2001:db8::9"), Hairpin: true}
 	want.Firewall.Ports = []firewall.Port{
-		{Bridge: n.Bridge, ICC: true, PortBinding: tcp},
-		{Bridge: n.Bridge, ICC: true, PortBinding: tcp6},
-		{Bridge: n.Bridge, ICC: true, PortBinding: udp},
+		{Bridge: n.Bridge, ICC: true, Link: "veth0123456789", PortBinding: tcp},
+		{Bridge: n.Bridge, ICC: true, Link: "veth0123456789", PortBinding: tcp6},
+		{Bridge: n.Bridge, ICC: true, Link: "veth0123456789", PortBinding: udp},
 	}
 	want.Links.Bridges[0].V6 = netip.MustParsePrefix("fd00:18::1/64")
 	want.Links.Veths[0].V6 = netip.MustParseAddr("fd00:18::2")

@@ -65,7 +65,7 @@ func openings(n model.Network, e model.Endpoint, o Options) (all []firewall.Open
 		}
 		for _, iface := range from {
 			for _, span := range spans {
-				all = append(all, firewall.Opening{Bridge: n.Bridge, Addr: f.address, PortSpan: span, From: iface})
+				all = append(all, firewall.Opening{Bridge: n.Bridge, Link: e.HostIface(), Addr: f.address, PortSpan: span, From: iface})
 			}
 		}
 	}

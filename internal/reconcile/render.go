@@ -46,7 +46,7 @@ type Options struct {
 // nothing.
 func Render(s model.Snapshot, o Options) Host {
 	h := Host{Sysctls: sysctl.Set{}}
-	h.Firewall.Accept, h.Firewall.Closed = o.Accept, o.DefaultDrop
+	h.Firewall.Accept, h.Firewall.DefaultDrop = o.Accept, o.DefaultDrop
 	s = o.usable(s)
 	networks := make(map[string]model.Network, len(s.Networks))
 	for _, n := range s.Networks {
@@ -71,7 +71,7 @@ func Render(s model.Snapshot, o Options) Host {
 			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b})
 			h.Flows.Bindings = append(h.Flows.Bindings, b)
 			if translated(n, b) {
-				h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, PortBinding: b})
+				h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, Link: e.HostIface(), PortBinding: b})
 			}
 		}
 	}

@@ -56,8 +56,8 @@ func TestRender(t *testing.T) {
 				V4: firewall.Family{Prefix: netip.MustParsePrefix("172.18.0.0/16"), Masquerade: true, Hairpin: true},
 			}},
 			Ports: []firewall.Port{
-				{Bridge: "br-4f2a1b3c4d5e", ICC: true, PortBinding: tcp},
-				{Bridge: "br-4f2a1b3c4d5e", ICC: true, PortBinding: udp},
+				{Bridge: "br-4f2a1b3c4d5e", ICC: true, Link: "veth0123456789", PortBinding: tcp},
+				{Bridge: "br-4f2a1b3c4d5e", ICC: true, Link: "veth0123456789", PortBinding: udp},
 			},
 		},
 		Links: link.Set{

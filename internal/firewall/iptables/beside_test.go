@@ -20,7 +20,7 @@ func twoNetworks() firewall.Policy {
 	return dual(firewall.Policy{Networks: []firewall.Network{a, b}, Ports: []firewall.Port{port(a, "tcp 0.0.0.0:8080 172.18.0.2:80", 1)}})
 }
 
-// A full pass finds the jumps in their places, whatever somebody has done to the
+// A full pass finds the jumps in their places, whatever was done to the
 // chains of others meanwhile.
 func TestJumpsFindTheirPlace(t *testing.T) {
 	for _, c := range []struct{ name, before, after, forward, user string }{
@@ -96,10 +96,10 @@ func TestDockerComesLater(t *testing.T) {
 		if user := k.rules(h, "filter", dockerUser); len(user) != 2 || user[0] != "-j MYBR-ISOLATE" {
 			t.Errorf("DOCKER-USER: %q", user)
 		}
-		if own := strings.Join(k.rules(h, "filter", chainIsolate), "\n"); !strings.Contains(own, dockerStage2) {
+		if own := strings.Join(k.rules(h, "filter", chainEgress), "\n"); !strings.Contains(own, dockerStage2) {
 			t.Errorf("no use of Docker's isolation:\n%s", own)
 		}
-		if !k.side(b).hint.settled {
+		if !k.side(b).state.ready {
 			t.Error("looks for Docker for ever")
 		}
 	})
@@ -159,8 +159,8 @@ func TestLegacyIsNotWoken(t *testing.T) {
 	}
 }
 
-// If somebody has deleted what is thought to be there, the small way says so, with
-// the line, and the full way mends it.
+// If rules are missing that a difference takes for granted, its error says so, with the
+// line, and a plan in full mends it.
 func TestDeltaFailsFullMends(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		k.docker2010(h)
@@ -193,43 +193,50 @@ func TestNoGap(t *testing.T) {
 		b := k.backend(t)
 		p := twoNetworks()
 		apply(t, b, nil, p)
-		lacks := make(chan string, 1)
-		stop, looking := make(chan struct{}), make(chan struct{})
-		h.Go(func() {
-			for n := 0; ; n++ {
-				save := k.save(h)
-				for _, want := range []string{"-A FORWARD -j MYBR-FORWARD", "-A DOCKER-USER -j MYBR-ISOLATE", "--dport 8080 -j DNAT",
-					"-A MYBR-FORWARD ! -i br0 -o br0", k.in("-A MYBR-POSTROUTING -s 172.18.0.0/16 ! -o br0"), "-A POSTROUTING -j MYBR"} {
-					if !strings.Contains(save, want) {
-						select {
-						case lacks <- fmt.Sprintf("%s is missing in\n%s", want, save):
-						default:
-						}
-					}
-				}
-				if n == 0 {
-					close(looking)
-				}
-				select {
-				case <-stop:
-					return
-				default:
+		missing := k.watch(h, func(save string) bool {
+			for _, want := range []string{"-A FORWARD -j MYBR-FORWARD", "-A DOCKER-USER -j MYBR-ISOLATE", "--dport 8080 -j DNAT",
+				"-A MYBR-FORWARD ! -i br0 -o br0", k.in("-A MYBR-POSTROUTING -s 172.18.0.0/16 ! -o br0"), "-A POSTROUTING -j MYBR"} {
+				if !strings.Contains(save, want) {
+					return false
 				}
 			}
+			return true
 		})
-		<-looking
 		for range 10 {
 			// Everything has to be written: other content, and jumps out of place.
 			k.do(h, "-A FORWARD -j MYBR-FORWARD\n-A DOCKER-USER -j MYBR-ISOLATE\n-A MYBR-FORWARD -j LOG\n-t nat -A MYBR-PORTS -j LOG\n-t nat -A MYBR-POSTROUTING -j LOG")
 			apply(t, b, nil, p)
 		}
-		close(stop)
-		select {
-		case s := <-lacks:
-			t.Error(s)
-		default:
+		if save := missing(); save != "" {
+			t.Errorf("something is missing in\n%s", save)
 		}
 	})
+}
+
+// watch saves the rules again and again, from before it returns until the function that it
+// returns is called, which says what they were when they were not right; "" if they always
+// were.
+func (k kind) watch(h *nettest.Host, right func(save string) bool) (wrong func() string) {
+	found, stop, looking := make(chan string, 1), make(chan struct{}), make(chan struct{})
+	h.Go(func() {
+		var bad string
+		for n := 0; ; n++ {
+			if save := k.save(h); bad == "" && !right(save) {
+				bad = save
+			}
+			if n == 0 {
+				close(looking)
+			}
+			select {
+			case <-stop:
+				found <- bad
+				return
+			default:
+			}
+		}
+	})
+	<-looking
+	return func() string { close(stop); return <-found }
 }
 
 func TestContextIsHonoured(t *testing.T) {
@@ -256,11 +263,11 @@ func TestContextIsHonoured(t *testing.T) {
 }
 
 // Info tells what is done to the chains of others.
-func TestSaid(t *testing.T) {
+func TestInfo(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		k.docker2010(h)
-		var said []string
-		b, err := New(Config{Dir: k.dir, Info: func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) }})
+		var infos []string
+		b, err := New(firewall.Config{Dir: k.dir, Info: func(f string, a ...any) { infos = append(infos, fmt.Sprintf(f, a...)) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -268,21 +275,21 @@ func TestSaid(t *testing.T) {
 		for _, c := range []struct {
 			change string
 			want   firewall.Policy
-			said   string
+			info   string
 		}{
 			{"", p, k.command + ": inserted jump to MYBR-FORWARD in FORWARD at 3"},
 			{"", p, ""},
 			{"-I FORWARD 3 -j LOG\n-D FORWARD -j LOG\n-I FORWARD -j MYBR-FORWARD", p, "moved jump to MYBR-FORWARD in FORWARD to 3"},
 			{"", firewall.Policy{}, "removed jump to MYBR-FORWARD from FORWARD"},
 		} {
-			said = nil
+			infos = nil
 			k.do(h, c.change)
 			apply(t, b, nil, c.want)
-			if c.said == "" && len(said) == 0 {
+			if c.info == "" && len(infos) == 0 {
 				continue
 			}
-			if !slices.ContainsFunc(said, func(s string) bool { return c.said != "" && strings.HasSuffix(s, c.said) }) {
-				t.Errorf("said %q instead of %q", said, c.said)
+			if !slices.ContainsFunc(infos, func(s string) bool { return c.info != "" && strings.HasSuffix(s, c.info) }) {
+				t.Errorf("reported %q instead of %q", infos, c.info)
 			}
 		}
 	})
@@ -290,7 +297,7 @@ func TestSaid(t *testing.T) {
 
 func TestNoCommands(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if _, err := New(Config{}); err == nil || !strings.Contains(err.Error(), "installed") {
+	if _, err := New(firewall.Config{}); err == nil || !strings.Contains(err.Error(), "installed") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -73,7 +73,7 @@ func TestCommands(t *testing.T) {
 	opened := with(v6, func(p *firewall.Policy) { p.Openings = []firewall.Opening{opening("tcp 172.18.0.2", 80, 1, "")} })
 	routed := with(opened, func(p *firewall.Policy) { p.Networks[1].V6.Direct = firewall.DirectRouted })
 	const (
-		all  = "iptables-save iptables-save iptables-restore ip6tables-save ip6tables-save ip6tables-restore"
+		all  = "iptables-save iptables-save ip6tables-save ip6tables-save iptables-restore ip6tables-restore"
 		look = "iptables-save iptables-save ip6tables-save ip6tables-save"
 	)
 	var have *firewall.Policy

@@ -2,9 +2,7 @@ package iptables
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/mybr/mybr/internal/firewall"
 )
@@ -13,10 +11,7 @@ import (
 // rules: no network has changed in place, what stands before all networks is the same,
 // and the chains and the jumps to them are there before and after.
 func (fam family) commutes(have, want firewall.Policy) bool {
-	if len(have.Networks) == 0 || len(want.Networks) == 0 || have.Accept != want.Accept || fam.shut(have) != fam.shut(want) {
-		return false
-	}
-	if slices.ContainsFunc(have.Networks, fam.aloof) != slices.ContainsFunc(want.Networks, fam.aloof) {
+	if h := fam.layout(have); !h.networks || h != fam.layout(want) {
 		return false
 	}
 	was := make(map[string]firewall.Network, len(have.Networks))
@@ -29,61 +24,53 @@ func (fam family) commutes(have, want firewall.Policy) bool {
 	})
 }
 
-// applyDelta deletes the rules that went and adds those that came. done is false if
-// the chains of others are not those that the last full pass saw.
-func (s *side) applyDelta(ctx context.Context, have, want firewall.Policy, lead lead) (done bool, err error) {
-	input := delta(s.fam.render(have, s.hint.facts), s.fam.render(want, s.hint.facts))
-	if input == "" {
-		return true, nil
+// delta deletes the rules that went and adds those that came. enough is false if the
+// chains of others are not those that were last read.
+func (s *side) delta(ctx context.Context, have, want firewall.Policy, d defaults) (c change, enough bool, err error) {
+	c = difference(s.state.use, s.fam.render(have, s.state.facts), s.fam.render(want, s.state.facts))
+	if c.input == "" {
+		return c, true, nil
 	}
-	if s.hint.lead != lead {
-		return false, nil
+	if s.state.defaults != d {
+		return c, false, nil
 	}
-	if !s.hint.settled {
+	if !s.state.ready {
 		jumps, err := dockerJumps(ctx, s.variants)
-		if err != nil || jumps != s.hint.jumps {
-			return false, err
+		if err != nil || jumps != s.state.jumps {
+			return c, false, err
 		}
 	}
-	return true, s.hint.use.restore(ctx, input)
+	return c, true, nil
 }
 
-// delta is the input of iptables-restore that turns one ruleset into the other; ""
-// if they are alike.
-func delta(have, want ruleset) string {
-	var out strings.Builder
+// difference turns one ruleset into the other. Both have the same chains.
+func difference(on *variant, have, want ruleset) change {
+	out := &script{on: on}
 	for i, t := range want {
-		var gone, came strings.Builder
+		out.begin(t.name)
+		var deleted, added [][]string // by chain; rules commute, so that none must move
 		for j, c := range t.chains {
-			difference(&gone, "-D", have[i].chains[j], c)
-			if c.drops { // what is put in front last is first
-				slices.Reverse(c.rules)
-				difference(&came, "-I", c, have[i].chains[j])
-			} else {
-				difference(&came, "-A", c, have[i].chains[j])
+			gone, came, _ := compare(have[i].chains[j].texts(), c.texts())
+			deleted, added = append(deleted, gone), append(added, came)
+		}
+		for j, c := range t.chains {
+			for _, r := range deleted[j] {
+				out.write("-D %s %s", c.name, r)
 			}
+			out.tell("delete -A", c.name, deleted[j]...)
 		}
-		section(&out, t.name, gone.String()+came.String())
-	}
-	return out.String()
-}
-
-// difference writes the rules of a chain that the other version of it hasn't.
-func difference(out *strings.Builder, action string, of, not chain) {
-	known := make(map[string]bool, len(not.rules))
-	for _, r := range not.rules {
-		known[r.text] = true
-	}
-	for _, r := range of.rules {
-		if !known[r.text] {
-			fmt.Fprintf(out, "%s %s %s\n", action, of.name, r.text)
+		for j, c := range t.chains {
+			action := "-A"
+			if c.drops { // what is put in front last is first
+				action = "-I"
+				slices.Reverse(added[j])
+			}
+			for _, r := range added[j] {
+				out.write("%s %s %s", action, c.name, r)
+			}
+			out.tell(action, c.name, added[j]...)
 		}
+		out.end()
 	}
-}
-
-// section writes a table's part of the input of iptables-restore, if there is any.
-func section(out *strings.Builder, table, lines string) {
-	if lines != "" {
-		fmt.Fprintf(out, "*%s\n%sCOMMIT\n", table, lines)
-	}
+	return change{on: on, input: out.input.String(), text: out.text}
 }

@@ -6,34 +6,48 @@ import (
 	"github.com/mybr/mybr/internal/firewall"
 )
 
-// ExplainedRule is one rule that a policy brings about, and what it is for.
-type ExplainedRule struct {
-	Command      string // "iptables" or "ip6tables"
-	Table, Chain string
-	Rule         string // as iptables-save(8) prints it behind "-A CHAIN "
-	Why          string // one sentence or two
+// Docker says what Docker has on a host: in which families it has made its chains for
+// isolation (up to Docker 28), and which bridges of its own have rules.
+type Docker struct {
+	V4, V6  bool
+	Bridges []string
 }
 
-// Docker says in which families Docker has made its chains (Docker 20.10 to 28).
-type Docker struct{ V4, V6 bool }
-
-// Explain lists the rules of a policy, IPv4's first, of each family the jumps in chains
-// of others first, then mybr's own chains in the order of their tables. A policy without
-// networks has no rules but those of a closed family.
-func Explain(p firewall.Policy, docker Docker) []ExplainedRule {
-	return append(ipv4().explain(p, docker.V4), ipv6().explain(p, docker.V6)...)
+// Explain lists the rules of a policy beside Docker, IPv4's first, of each family the
+// jumps in chains of others first, then mybr's own chains in the order of their tables. A
+// policy without networks has no rules but those of a family of DefaultDrop.
+func Explain(p firewall.Policy, docker Docker) []firewall.ExplainedRule {
+	side := func(fam family, stages bool) []firewall.ExplainedRule {
+		f := facts{stages: stages}
+		if !stages {
+			f.bridges = docker.Bridges
+		}
+		return fam.explain(p, f)
+	}
+	return append(side(ipv4(), docker.V4), side(ipv6(), docker.V6)...)
 }
 
-func (fam family) explain(p firewall.Policy, docker bool) (out []ExplainedRule) {
+// Explain lists the rules of a policy beside what was last read of Docker.
+func (b *Backend) Explain(p firewall.Policy) []firewall.ExplainedRule {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := b.v4.fam.explain(p, b.v4.state.facts)
+	if b.v6 != nil {
+		all = append(all, b.v6.fam.explain(p, b.v6.state.facts)...)
+	}
+	return all
+}
+
+func (fam family) explain(p firewall.Policy, f facts) (out []firewall.ExplainedRule) {
 	for _, j := range fam.jumps(p) {
-		if docker || !strings.HasPrefix(j.chain, dockerPrefix) {
-			out = append(out, ExplainedRule{fam.command, j.table, j.chain, j.text, j.why})
+		if f.stages || !strings.HasPrefix(j.chain, dockerPrefix) {
+			out = append(out, firewall.ExplainedRule{Command: fam.command, Table: j.table, Chain: j.chain, Rule: j.text, Why: j.why})
 		}
 	}
-	for _, t := range fam.render(p, facts{stages: docker}) {
+	for _, t := range fam.render(p, f) {
 		for _, c := range t.chains {
 			for _, r := range c.rules {
-				out = append(out, ExplainedRule{fam.command, t.name, c.name, r.text, r.why})
+				out = append(out, firewall.ExplainedRule{Command: fam.command, Table: t.name, Chain: c.name, Rule: r.text, Why: r.why})
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
 )
 
 // Tests are written in IPv4 addresses. In IPv6, 172.18.0.2 is fd00:18::2, 192.0.2.1 is
@@ -45,7 +46,7 @@ func sixthPort(a netip.AddrPort) netip.AddrPort {
 
 // in is a text of addresses in a family.
 func (fam family) in(text string) string {
-	if fam.name == "IPv4" {
+	if fam.Family == model.IPv4 {
 		return text
 	}
 	return regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+(/\d+|:\d+)?`).ReplaceAllStringFunc(text, func(s string) string {

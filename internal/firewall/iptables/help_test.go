@@ -44,7 +44,7 @@ type kind struct {
 func eachKind(t *testing.T, test func(t *testing.T, h *nettest.Host, k kind)) {
 	for _, name := range []string{"nft", "legacy"} {
 		for _, fam := range []family{ipv4(), ipv6()} {
-			t.Run(name+" "+fam.name, func(t *testing.T) {
+			t.Run(name+" "+fam.String(), func(t *testing.T) {
 				t.Parallel()
 				h := nettest.New(t)
 				test(t, h, kindOf(t, name, fam))
@@ -72,7 +72,7 @@ func kindOf(t *testing.T, name string, fam family) kind {
 
 // side is the backend's side in the family that the test is about.
 func (k kind) side(b *Backend) *side {
-	if k.family.name == b.v4.fam.name {
+	if k.Family == model.IPv4 {
 		return b.v4
 	}
 	return b.v6
@@ -80,7 +80,7 @@ func (k kind) side(b *Backend) *side {
 
 func (k kind) backend(t *testing.T) *Backend {
 	t.Helper()
-	b, err := New(Config{Dir: k.dir, Warn: func(f string, a ...any) { t.Errorf("warning: "+f, a...) }})
+	b, err := New(firewall.Config{Dir: k.dir, Warn: func(f string, a ...any) { t.Errorf("warning: "+f, a...) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func normal(save string) string {
 				sortFrom(c.rules, strings.Contains(strings.Join(c.rules[:min(1, len(c.rules))], ""), "--mark"), false)
 			case chainDirect: // what is left is dropped last
 				sortFrom(c.rules, false, true)
-			case chainPorts, chainPostrouting, chainUnprotected:
+			case chainPorts, chainPostrouting, chainUnprotected, chainEgress, chainInput:
 				slices.Sort(c.rules)
 			}
 			for _, r := range c.rules {
@@ -290,8 +290,22 @@ func (k kind) docker285(h *nettest.Host) {
 	`)
 }
 
+// docker29 is docker2010 as Docker 29 has it: without a list of its bridges.
+func (k kind) docker29(h *nettest.Host) {
+	k.docker285(h)
+	k.do(h, `
+		-D DOCKER-FORWARD -j DOCKER-ISOLATION-STAGE-1
+		-F DOCKER-ISOLATION-STAGE-1
+		-F DOCKER-ISOLATION-STAGE-2
+		-X DOCKER-ISOLATION-STAGE-1
+		-X DOCKER-ISOLATION-STAGE-2
+		-N DOCKER-INTERNAL
+		-I DOCKER-FORWARD 2 -j DOCKER-INTERNAL
+	`)
+}
+
 // dockers are the layouts of Docker's chains: that of 20.10, which has no DOCKER-USER
-// for IPv6, and that of 28.5.
+// for IPv6, that of 28.5, and that of 29.
 func (k kind) dockers() map[string]func(*nettest.Host) {
 	return map[string]func(*nettest.Host){
 		"20.10": k.docker2010,
@@ -302,6 +316,11 @@ func (k kind) dockers() map[string]func(*nettest.Host) {
 		"28.5": k.docker285,
 		"28.5, no DOCKER-USER": func(h *nettest.Host) {
 			k.docker285(h)
+			k.do(h, "-D FORWARD -j DOCKER-USER\n-X DOCKER-USER")
+		},
+		"29": k.docker29,
+		"29, no DOCKER-USER": func(h *nettest.Host) {
+			k.docker29(h)
 			k.do(h, "-D FORWARD -j DOCKER-USER\n-X DOCKER-USER")
 		},
 	}

@@ -3,9 +3,11 @@
 //
 //	filter  MYBR-FORWARD      from FORWARD, behind Docker's own first jumps
 //	filter  MYBR-ISOLATE      from DOCKER-USER, behind the administrator's rules, and from MYBR-FORWARD; only drops
+//	filter  MYBR-EGRESS       from MYBR-ISOLATE; new connections that leave a network; only drops
 //	filter  MYBR-DIRECT       from MYBR-ISOLATE; what may enter at the containers' own addresses; only drops
-//	filter  MYBR-UNPROTECTED  from MYBR-ISOLATE and DOCKER-ISOLATION-STAGE-2, while others may enter a network at containers' own addresses; only drops
-//	filter  MYBR-CLOSED       from FORWARD, behind everything, where mybr has the host forward; only drops
+//	filter  MYBR-UNPROTECTED  from MYBR-EGRESS, and DOCKER-ISOLATION-STAGE-2 or MYBR-ISOLATE, while others may enter a network at containers' own addresses; only drops
+//	filter  MYBR-FORWARD-DROP from FORWARD, behind everything, where mybr has the host forward; only drops
+//	filter  MYBR-INPUT        from INPUT, before everything, where the host doesn't take everything from a bridge; only drops
 //	nat     MYBR-PORTS        from PREROUTING and OUTPUT
 //	nat     MYBR-POSTROUTING  from POSTROUTING
 //
@@ -21,6 +23,11 @@
 // that at no moment a rule is missing that was there before and is wanted after. Rules
 // of different networks, and of different ports, commute; so what is new is appended,
 // or in MYBR-DIRECT, which ends with a drop, put in front.
+//
+// Be aware: Docker from 29 has no list of its bridges that could lead to
+// MYBR-UNPROTECTED. There, and in a family that Docker has no chains for, its bridges are
+// those that its rules named when they were last read, in a plan that starts from nothing
+// known: a bridge that Docker makes later can reach unprotected networks until then.
 //
 // Be aware: iptables has two variants, nf_tables and legacy, whose rules both apply,
 // and a drop in either is final. The variant that Docker's chains are in is used, or,
@@ -41,26 +48,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"sync"
 	"sync/atomic"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/plan"
 )
 
-// Config is how a Backend finds its commands and whom it tells what it does.
-type Config struct {
-	// Dir is searched for the commands before PATH; "" for PATH alone.
-	Dir string
-	// Info is told of every change in a chain that mybr doesn't own; nil for nobody.
-	Info func(format string, args ...any)
-	// Warn is told what is odd but no error; nil for nobody.
-	Warn func(format string, args ...any)
-}
+// Name is what the backend is opened by.
+const Name = "iptables"
 
-// Backend applies policies. Its calls run one after the other.
+// Backend applies policies. It is a firewall.Backend.
 type Backend struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // held while rules are read or written
 	v4     *side
 	v6     *side // nil where IPv6 can't be filtered
 	noIPv6 error // why
@@ -69,7 +69,7 @@ type Backend struct {
 }
 
 // New finds the commands. It reads no rules, but looks whether those of IPv6 can be read.
-func New(cfg Config) (*Backend, error) {
+func New(cfg firewall.Config) (*Backend, error) {
 	for _, f := range []*func(string, ...any){&cfg.Info, &cfg.Warn} {
 		if *f == nil {
 			*f = func(string, ...any) {}
@@ -79,12 +79,20 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{v4: &side{fam: ipv4(), variants: variants, info: cfg.Info, warn: cfg.Warn}}
+	b := &Backend{}
+	b.v4 = &side{b: b, fam: ipv4(), variants: variants, info: cfg.Info, warn: cfg.Warn}
 	if variants, b.noIPv6 = usableIPv6(cfg.Dir, "/proc/thread-self/net"); b.noIPv6 == nil {
-		b.v6 = &side{fam: ipv6(), variants: variants, info: cfg.Info, warn: cfg.Warn}
+		b.v6 = &side{b: b, fam: ipv6(), variants: variants, info: cfg.Info, warn: cfg.Warn}
 	}
 	return b, nil
 }
+
+// Name returns "iptables".
+func (b *Backend) Name() string { return Name }
+
+// SlowHint asks for the lock that all programs share that change rules of the legacy
+// variant (iptables(8), --wait).
+func (b *Backend) SlowHint() string { return "does another program hold /run/xtables.lock?" }
 
 // Variant says where mybr's chains are: "iptables (nf_tables)" or "iptables (legacy)";
 // "" while there are none.
@@ -99,30 +107,52 @@ func (b *Backend) Variant() string {
 	return "iptables (nf_tables)"
 }
 
-// IPv6 says why the host's IPv6 can't be filtered; nil: it can. If it can't, Apply
-// leaves IPv6 alone, and the caller must see to it that no network has any.
+// IPv6 says why the host's IPv6 can't be filtered; nil: it can.
 func (b *Backend) IPv6() error { return b.noIPv6 }
 
-// Apply makes the packet filter do what want says. have is the policy that the last
-// Apply achieved, of which the difference is then applied; nil means that nothing is
-// known: everything of mybr's is read and put right, its leftovers are removed, and if
-// want has no networks, nothing of mybr's stays.
-func (b *Backend) Apply(ctx context.Context, have *firewall.Policy, want firewall.Policy) error {
+// Plan makes one step for each family and variant that has to change; each is one
+// iptables-restore.
+func (b *Backend) Plan(ctx context.Context, have *firewall.Policy, want firewall.Policy) (plan.Plan, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if have != nil && reflect.DeepEqual(*have, want) {
+	if have != nil && have.Equal(want) {
+		return nil, nil
+	}
+	invalid := want.Validate()
+	subjects, rest := plan.Blame(invalid)
+	if rest != nil {
+		return nil, invalid
+	}
+	if len(subjects) > 0 {
+		want = without(want, subjects)
+	}
+	all, next, err := b.v4.plan(ctx, have, want, defaults{legacy: b.v4.variants[0].legacy})
+	errs := []error{invalid, wrap(err)}
+	if b.v6 != nil && ctx.Err() == nil {
+		steps, _, err := b.v6.plan(ctx, have, want, next.defaultsFor(b.v4))
+		all, errs = append(all, steps...), append(errs, wrap(err))
+	}
+	return all, errors.Join(errs...)
+}
+
+// without is the policy without the subjects that have failed.
+func without(p firewall.Policy, failed []*plan.Error) firewall.Policy {
+	gone := map[string]bool{}
+	for _, e := range failed {
+		gone[e.Subject] = true
+	}
+	return p.Only(func(subject string) bool { return !gone[subject] })
+}
+
+func wrap(err error) error {
+	if err == nil {
 		return nil
 	}
-	if err := validate(want); err != nil {
-		return fmt.Errorf("firewall: %w", err)
-	}
-	err := b.v4.apply(ctx, have, want, lead{legacy: b.v4.variants[0].legacy})
-	b.inUse.Store(b.v4.hint.use)
-	if b.v6 != nil && ctx.Err() == nil {
-		err = errors.Join(err, b.v6.apply(ctx, have, want, b.v4.lead()))
-	}
-	if err != nil {
-		return fmt.Errorf("firewall: %w", err)
-	}
-	return nil
+	return fmt.Errorf("firewall: %w", err)
+}
+
+// Apply is Plan, and what the plan says.
+func (b *Backend) Apply(ctx context.Context, have *firewall.Policy, want firewall.Policy) error {
+	p, err := b.Plan(ctx, have, want)
+	return errors.Join(err, p.Do(ctx))
 }

@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,30 +22,33 @@ type jump struct {
 // jumps are those that a policy needs.
 func (fam family) jumps(p firewall.Policy) []jump {
 	local := "-m addrtype --dst-type LOCAL -j " + chainPorts
-	var end []jump
-	if fam.shut(p) {
-		end = []jump{{"filter", "FORWARD", "-j " + chainClosed, "Behind every rule of anybody's.", behindAll, true}}
+	need := fam.layout(p)
+	var all []jump
+	if need.networks {
+		all = append(all,
+			jump{"filter", dockerUser, "-j " + chainIsolate,
+				"Behind the administrator's rules and before everything of Docker's: Docker itself would accept what its own containers send to mybr's.", behindAdministrator, false},
+			jump{"filter", "FORWARD", "-j " + chainForward,
+				"Behind Docker's jumps to DOCKER-USER and to its isolation, and before any later DROP.", behindDocker, false},
+			jump{"nat", "PREROUTING", local,
+				"What is sent to an address of the host may be meant for a published port.", last, false},
+			jump{"nat", "OUTPUT", "! -d " + fam.loopback.String() + " " + local,
+				"So may what the host sends to itself, but for its loopback addresses, where the process listens.", last, false},
+			jump{"nat", "POSTROUTING", "-j " + chainPostrouting,
+				"What leaves a network, or comes back to it through a published port, may need an address of the host.", first, false})
 	}
-	if len(p.Networks) == 0 {
-		return end
+	if need.input {
+		all = append(all, jump{"filter", "INPUT", "-j " + chainInput,
+			"Before every rule that could accept it: the host doesn't take everything from some bridges.", inFront, false})
 	}
-	all := []jump{
-		{"filter", dockerUser, "-j " + chainIsolate,
-			"Behind the administrator's rules and before everything of Docker's: Docker itself would accept what its own containers send to mybr's.", behindAdministrator, false},
-		{"filter", "FORWARD", "-j " + chainForward,
-			"Behind Docker's jumps to DOCKER-USER and to its isolation, and before any later DROP.", behindDocker, false},
-		{"nat", "PREROUTING", local,
-			"What is sent to an address of the host may be meant for a published port.", last, false},
-		{"nat", "OUTPUT", "! -d " + fam.loopback.String() + " " + local,
-			"So may what the host sends to itself, but for its loopback addresses, where the process listens.", last, false},
-		{"nat", "POSTROUTING", "-j " + chainPostrouting,
-			"What leaves a network, or comes back to it through a published port, may need an address of the host.", first, false},
+	if need.guarded {
+		all = append(all, jump{"filter", dockerStage2, unsolicited[1:] + " -j " + chainUnprotected,
+			"What leaves one of Docker's bridges for another interface passes here: it doesn't enter unprotected networks, as it doesn't enter Docker's own.", first, false})
 	}
-	if slices.ContainsFunc(p.Networks, fam.aloof) {
-		all = append(all, jump{"filter", dockerStage2, strings.TrimSpace(uninvited) + " -j " + chainUnprotected,
-			"Here goes what leaves one of Docker's bridges for another interface: unprotected networks are closed to it, as Docker's own are.", first, false})
+	if need.defaultDrop {
+		all = append(all, jump{"filter", "FORWARD", "-j " + chainForwardDrop, "Behind all rules.", behindAll, true})
 	}
-	return append(all, end...)
+	return all
 }
 
 // behindDocker: directly behind the last jump that Docker puts on top of FORWARD at
@@ -90,13 +92,37 @@ func last(others []string) (at int, strict bool) { return len(others), false }
 
 func first([]string) (at int, strict bool) { return 0, false }
 
-// unconditional returns the target of a rule that matches every packet.
+// inFront: before all rules of others, always.
+func inFront([]string) (at int, strict bool) { return 0, true }
+
+// unconditional returns the target of a rule that matches every packet; it may have a
+// comment.
 func unconditional(rule string) (target string, ok bool) {
-	m := regexp.MustCompile(`^(?:-m comment --comment (?:"(?:[^"\\]|\\.)*"|\S+) )?-[jg] (\S+)$`).FindStringSubmatch(rule)
-	if m == nil {
+	if rest, found := strings.CutPrefix(rule, "-m comment --comment "); found {
+		rule = behindWord(rest)
+	}
+	action, target, ok := strings.Cut(rule, " ")
+	if !ok || action != "-j" && action != "-g" || target == "" || strings.Contains(target, " ") {
 		return "", false
 	}
-	return m[1], true
+	return target, true
+}
+
+// behindWord is what follows the first word of a rule, which is in quotes if it has
+// spaces, and then has a backslash before each quote inside.
+func behindWord(rule string) string {
+	quoted := false
+	for i := 0; i < len(rule); i++ {
+		switch {
+		case rule[i] == '"':
+			quoted = !quoted
+		case rule[i] == '\\' && quoted:
+			i++
+		case rule[i] == ' ' && !quoted:
+			return rule[i+1:]
+		}
+	}
+	return ""
 }
 
 // jumpsTo reports whether a rule leads every packet into the chain.
@@ -119,12 +145,12 @@ type edit struct {
 	gone         []string // rules to delete first
 }
 
-// where is the place in words.
-func (e edit) where(word string) string {
+// place is the place in words.
+func (e edit) place() string {
 	if e.at == 0 {
-		return word + "the end"
+		return "the end"
 	}
-	return word + strconv.Itoa(e.at)
+	return strconv.Itoa(e.at)
 }
 
 // to names the chain that the jump leads to.
@@ -142,7 +168,8 @@ func (j jump) to() string { return target(j.text) }
 func target(rule string) string { return rule[strings.LastIndexByte(rule, ' ')+1:] }
 
 // edits returns, for every chain that mybr doesn't own, what must change in it so that
-// of all rules that lead into mybr's chains only the wanted jumps remain.
+// of all rules that lead into mybr's chains only the wanted jumps remain. They are to be
+// made in this order.
 func (s saved) edits(want []jump) []edit {
 	var out []edit
 	for _, t := range s.tables {
@@ -151,18 +178,18 @@ func (s saved) edits(want []jump) []edit {
 				continue
 			}
 			wanted := slices.DeleteFunc(slices.Clone(want), func(j jump) bool { return j.table != t.name || j.chain != c.name })
-			var stray []string // that lead where no wanted jump does
-			for _, r := range c.rules {
-				if ownTarget(r) && !slices.ContainsFunc(wanted, func(j jump) bool { return j.to() == target(r) }) {
-					stray = append(stray, r)
-				}
+			stray := func(r string) bool { // it leads where no wanted jump does
+				return ownTarget(r) && !slices.ContainsFunc(wanted, func(j jump) bool { return j.to() == target(r) })
 			}
-			if len(stray) > 0 {
-				out = append(out, edit{table: t.name, chain: c.name, gone: stray})
+			rules := slices.DeleteFunc(slices.Clone(c.rules), stray)
+			if len(rules) < len(c.rules) {
+				gone := slices.DeleteFunc(slices.Clone(c.rules), func(r string) bool { return !stray(r) })
+				out = append(out, edit{table: t.name, chain: c.name, gone: gone})
 			}
 			for _, j := range wanted {
-				if e, needed := c.edit(j); needed {
-					out = append(out, e)
+				e, changed := j.in(rules)
+				if changed != nil {
+					out, rules = append(out, e), changed
 				}
 			}
 		}
@@ -170,12 +197,13 @@ func (s saved) edits(want []jump) []edit {
 	return out
 }
 
-// edit returns what must change in a chain so that a wanted jump is there once, and in
-// its place among the rules of others.
-func (c savedChain) edit(j jump) (e edit, needed bool) {
+// in returns what must change in its chain, which has these rules, so that the jump is
+// there once, and in its place among the rules of others; and the rules that the chain
+// then has, nil if nothing must change.
+func (j jump) in(rules []string) (e edit, changed []string) {
 	var others, mine []string
 	before := 0 // others before the first of mine
-	for _, r := range c.rules {
+	for _, r := range rules {
 		switch {
 		case !ownTarget(r):
 			others = append(others, r)
@@ -186,12 +214,35 @@ func (c savedChain) edit(j jump) (e edit, needed bool) {
 		}
 	}
 	at, strict := j.place(others)
-	if len(mine) == 1 && mine[0] == j.text && (before == at || !strict) {
-		return e, false
+	placed := before == at || !strict
+	if j.end {
+		placed = len(rules) > 0 && rules[len(rules)-1] == j.text
 	}
-	e = edit{table: j.table, chain: c.name, text: j.text, at: at + 1, gone: mine}
+	if len(mine) == 1 && mine[0] == j.text && placed {
+		return e, nil
+	}
+	rest := slices.DeleteFunc(slices.Clone(rules), func(r string) bool { return ownTarget(r) && target(r) == j.to() })
+	place := len(rest)
+	if !j.end {
+		place = behindOthers(rest, at)
+	}
+	e = edit{table: j.table, chain: j.chain, text: j.text, at: place + 1, gone: mine}
 	if j.end {
 		e.at = 0
 	}
-	return e, true
+	return e, slices.Insert(rest, place, j.text)
+}
+
+// behindOthers is the place, counted from 0, directly behind the first n rules of others:
+// other jumps of mybr's may stand among them.
+func behindOthers(rules []string, n int) int {
+	for i, r := range rules {
+		if n == 0 {
+			return i
+		}
+		if !ownTarget(r) {
+			n--
+		}
+	}
+	return len(rules)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -20,10 +21,10 @@ import (
 func eachDocker(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Parallel()
 	for layout, variant := range map[string]string{
-		"20.10": "legacy", "20.10, no DOCKER-USER": "nft", "28.5": "nft", "28.5, no DOCKER-USER": "legacy",
+		"20.10": "legacy", "20.10, no DOCKER-USER": "nft", "28.5": "nft", "28.5, no DOCKER-USER": "legacy", "29": "nft", "29, no DOCKER-USER": "legacy",
 	} {
 		for _, fam := range []family{ipv4(), ipv6()} {
-			t.Run(layout+" "+fam.name, func(t *testing.T) {
+			t.Run(layout+" "+fam.String(), func(t *testing.T) {
 				t.Parallel()
 				h := nettest.New(t)
 				w := newWorld(t, h, kindOf(t, variant, fam))
@@ -49,10 +50,10 @@ func (w *world) mode(direct firewall.Direct, openings ...firewall.Opening) firew
 }
 
 // pings checks who can be pinged, as "lan a, lan b".
-func (w *world) pings(want bool, ways string) {
+func (w *world) pings(want bool, paths string) {
 	w.t.Helper()
-	for _, way := range strings.Split(ways, ", ") {
-		from, to, _ := strings.Cut(way, " ")
+	for _, path := range strings.Split(paths, ", ") {
+		from, to, _ := strings.Cut(path, " ")
 		timeout := 300 * time.Millisecond
 		if want {
 			timeout = 5 * time.Second
@@ -68,7 +69,7 @@ func (w *world) pings(want bool, ways string) {
 func (w *world) ping(from, to string, timeout time.Duration) bool {
 	w.t.Helper()
 	network, request, answer := "ip4:icmp", []byte{8, 0, 0, 0, 0, 7, 0, 1}, byte(0)
-	if binary.BigEndian.PutUint16(request[2:], ^uint16(8<<8+7+1)); w.k.family.name == "IPv6" {
+	if binary.BigEndian.PutUint16(request[2:], ^uint16(8<<8+7+1)); w.k.Family == model.IPv6 {
 		network, request, answer = "ip6:ipv6-icmp", []byte{128, 0, 0, 0, 0, 7, 0, 1}, 129
 	}
 	c := w.hosts[from].ListenPacket(network, w.k.in("0.0.0.0"))
@@ -93,7 +94,7 @@ func (w *world) ping(from, to string, timeout time.Duration) bool {
 func TestMeaningBesideEveryDocker(t *testing.T) {
 	eachDocker(t, func(t *testing.T, w *world) {
 		w.apply(w.policy(nil))
-		w.expect(everyWay + dockerWays)
+		w.expect(everyPath + dockerPaths)
 		w.pings(false, "lan a, c a, d a, a c, a d, i lan, lan i")
 		w.pings(true, "a lan, a b, host a")
 	})
@@ -154,13 +155,15 @@ func TestUnprotected(t *testing.T) {
 		w.expect(open)
 		w.pings(true, "lan a, lan b")
 		w.pings(false, "c a, d a, i a")
-		w.k.do(w.host, "-F DOCKER-ISOLATION-STAGE-2\n-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP\n-A DOCKER-ISOLATION-STAGE-2 -j RETURN")
-		w.apply(w.mode(firewall.DirectAll)) // what follows Docker's start
-		w.expect(open)
+		if len(w.k.rules(w.host, "filter", dockerStage2)) > 0 {
+			w.k.do(w.host, "-F DOCKER-ISOLATION-STAGE-2\n-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP\n-A DOCKER-ISOLATION-STAGE-2 -j RETURN")
+			w.apply(w.mode(firewall.DirectAll)) // what follows Docker's start
+			w.expect(open)
+		}
 		w.apply(w.policy(nil))
 		w.expect("lan tcp a:80 -> nothing")
-		if got := w.k.rules(w.host, "filter", dockerStage2); slices.ContainsFunc(got, ownTarget) {
-			t.Errorf("without an unprotected network there is %q", got)
+		if save := w.k.save(w.host); strings.Contains(save, "-j "+chainUnprotected) {
+			t.Errorf("without an unprotected network there is\n%s", save)
 		}
 	})
 }
@@ -175,15 +178,36 @@ func TestUnprotectedWithoutDocker(t *testing.T) {
 	})
 }
 
-// What is open is so for the interface that it names, and openings come and go in the
-// small way, the first and the last of a network like any other.
+// Docker has no chains for IPv6: its bridges are those that it has rules for in IPv4.
+func TestUnprotectedInAFamilyWithoutDocker(t *testing.T) {
+	t.Parallel()
+	h := nettest.New(t)
+	k := kindOf(t, "nft", ipv6())
+	w := newWorld(t, h, k)
+	four := k
+	four.family = ipv4()
+	for name, docker := range map[string]func(*nettest.Host){"20.10": four.docker2010, "29": four.docker29} {
+		four.do(h, "-F FORWARD\n-F\n-X\n-t nat -F\n-t nat -X\n-t raw -F")
+		docker(h)
+		k.do(h, "-P FORWARD ACCEPT")
+		w.apply(w.policy(nil))
+		w.apply(w.mode(firewall.DirectAll))
+		w.expect("lan tcp a:80 -> a lan\n d tcp a:80 -> nothing\n a tcp b:80 -> b a")
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+}
+
+// What is open is so for the interface that it names, and openings come and go by
+// differences, the first and the last of a network like any other.
 func TestOpenings(t *testing.T) {
 	eachDocker(t, func(t *testing.T, w *world) {
-		shut := w.mode(firewall.DirectOpenings)
+		none := w.mode(firewall.DirectOpenings)
 		from := w.mode(firewall.DirectOpenings, opening("tcp 172.18.0.2", 80, 1, "eth0"), opening("tcp 172.18.0.2", 81, 1, "eth1"))
-		apply(t, w.b, nil, shut)
+		apply(t, w.b, nil, none)
 		w.expect("lan tcp a:80 -> nothing\n lan tcp 192.0.2.1:8080 -> a lan")
-		apply(t, w.b, &shut, from)
+		apply(t, w.b, &none, from)
 		w.expect(`
 			lan tcp a:80 -> a lan
 			lan tcp 192.0.2.1:8080 -> a lan
@@ -192,7 +216,7 @@ func TestOpenings(t *testing.T) {
 			c tcp a:80 -> nothing
 			d tcp a:80 -> nothing`)
 		w.pings(false, "lan a")
-		apply(t, w.b, &from, shut)
+		apply(t, w.b, &from, none)
 		w.expect("lan tcp a:80 -> nothing\n lan tcp 192.0.2.1:8080 -> a lan")
 	})
 }
@@ -230,7 +254,7 @@ func TestFamilyOff(t *testing.T) {
 		p := w.policy(nil)
 		w.k.off(&p.Networks[0])
 		p.Ports = slices.DeleteFunc(p.Ports, func(port firewall.Port) bool {
-			return port.Bridge == "br0" && w.k.owns(port.Container.Addr())
+			return port.Bridge == "br0" && w.k.Has(port.Container.Addr())
 		})
 		w.apply(p)
 		w.expect(`
@@ -243,9 +267,9 @@ func TestFamilyOff(t *testing.T) {
 			a tcp c:80 -> nothing
 			a tcp 192.0.2.1:8180 -> nothing
 			a tcp 192.0.2.1:8017 -> nothing`)
-		for _, way := range [][2]string{{"a", "lan"}, {"lan", "a"}} {
-			if w.arrives(way[0], way[1], 200*time.Millisecond) {
-				t.Errorf("a packet from %s has arrived at %s", way[0], way[1])
+		for _, path := range [][2]string{{"a", "lan"}, {"lan", "a"}} {
+			if w.arrives(path[0], path[1], 200*time.Millisecond) {
+				t.Errorf("a packet from %s has arrived at %s", path[0], path[1])
 			}
 		}
 	})
@@ -253,7 +277,7 @@ func TestFamilyOff(t *testing.T) {
 
 // off switches the family that the test is about off.
 func (k kind) off(n *firewall.Network) {
-	if k.family.name == "IPv4" {
+	if k.Family == model.IPv4 {
 		n.V4 = firewall.Family{}
 	} else {
 		n.V6 = firewall.Family{}

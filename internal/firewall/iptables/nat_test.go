@@ -36,7 +36,7 @@ func TestHairpin(t *testing.T) {
 					h.Run("ip", "link", "set", port, "type", "bridge_slave", "hairpin", "on")
 				}
 				filters := []string{"0", "1", "2"}
-				if k.family.name == "IPv6" {
+				if k.Family == model.IPv6 {
 					filters = filters[:1] // IPv6 has no rp_filter
 				}
 				for _, call := range []string{"0", "1"} {

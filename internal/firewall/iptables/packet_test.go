@@ -11,8 +11,8 @@ import (
 	"github.com/mybr/mybr/internal/nettest"
 )
 
-// everyWay lists who reaches whom, and by what address the server sees the client.
-const everyWay = `
+// everyPath lists which client reaches which server, and by what address the server sees it.
+const everyPath = `
 	host tcp a:80 -> a 172.18.0.1
 	host tcp i:80 -> i 172.20.0.1
 	a tcp b:80 -> b a
@@ -45,8 +45,8 @@ const everyWay = `
 	i tcp 192.0.2.1:8080 -> nothing
 `
 
-// dockerWays are the ways between mybr's networks and a bridge of Docker's.
-const dockerWays = `
+// dockerPaths are those between mybr's networks and a bridge of Docker's.
+const dockerPaths = `
 	d tcp lan:80 -> lan 192.0.2.1
 	lan tcp 192.0.2.1:8017 -> d lan
 	a tcp 192.0.2.1:8017 -> d *
@@ -68,7 +68,7 @@ func TestOpenWithoutRules(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		w := newWorld(t, h, k)
 		k.do(h, "-P FORWARD ACCEPT")
-		for line := range strings.Lines(everyWay + dockerWays) {
+		for line := range strings.Lines(everyPath + dockerPaths) {
 			if f := strings.Fields(line); len(f) == 5 && f[4] == "nothing" && !strings.HasPrefix(f[2], lanHost) {
 				server, _, _ := strings.Cut(f[2], ":")
 				w.expect(fmt.Sprintf("%s %s %s -> %s %s", f[0], f[1], f[2], server, f[0]))
@@ -77,7 +77,7 @@ func TestOpenWithoutRules(t *testing.T) {
 	})
 }
 
-// With a policy of DROP and without Docker, and again when somebody drops at the end,
+// With a policy of DROP and without Docker, and again when a rule drops at the end,
 // and at the end of the chain beforehand.
 func TestMeaning(t *testing.T) {
 	t.Parallel()
@@ -85,11 +85,11 @@ func TestMeaning(t *testing.T) {
 		w := newWorld(t, h, k)
 		k.do(h, "-A FORWARD -j DROP")
 		w.apply(w.policy(nil))
-		w.expect(everyWay)
+		w.expect(everyPath)
 		k.do(h, "-A FORWARD -j DROP")
-		w.expect(everyWay)
+		w.expect(everyPath)
 		k.do(h, "-P FORWARD ACCEPT\n-D FORWARD -j DROP\n-D FORWARD -j DROP")
-		w.expect(everyWay)
+		w.expect(everyPath)
 	})
 }
 
@@ -102,7 +102,7 @@ func TestMeaningBesideDocker(t *testing.T) {
 		k.docker2010(h)
 		w.expect("a tcp d:80 -> d\n d tcp a:80 -> a\n a tcp d:81 -> nothing") // Docker alone keeps neither apart
 		w.apply(w.policy(nil))
-		w.expect(everyWay + dockerWays)
+		w.expect(everyPath + dockerPaths)
 		k.do(h, `
 			-D FORWARD -j DOCKER-USER
 			-D FORWARD -j DOCKER-ISOLATION-STAGE-1
@@ -112,12 +112,12 @@ func TestMeaningBesideDocker(t *testing.T) {
 			-I FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 			-I FORWARD -j DOCKER-ISOLATION-STAGE-1
 			-I FORWARD -j DOCKER-USER`)
-		w.expect(everyWay + dockerWays)
+		w.expect(everyPath + dockerPaths)
 		w.apply(w.policy(nil))
 		k.do(h, "-F DOCKER-USER")
-		w.expect(everyWay + dockerWays)
+		w.expect(everyPath + dockerPaths)
 		k.do(h, "-P FORWARD ACCEPT")
-		w.expect(everyWay + dockerWays)
+		w.expect(everyPath + dockerPaths)
 	})
 }
 
@@ -128,17 +128,17 @@ func TestInternalIsClosedBothWays(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		w := newWorld(t, h, k)
 		k.do(h, "-P FORWARD ACCEPT")
-		ways := [][2]string{{"i", "lan"}, {"lan", "i"}, {"i", "d"}, {"d", "i"}}
-		for _, way := range ways {
-			if !w.arrives(way[0], way[1], 5*time.Second) {
-				t.Errorf("without rules nothing arrives from %s at %s", way[0], way[1])
+		paths := [][2]string{{"i", "lan"}, {"lan", "i"}, {"i", "d"}, {"d", "i"}}
+		for _, path := range paths {
+			if !w.arrives(path[0], path[1], 5*time.Second) {
+				t.Errorf("without rules nothing arrives from %s at %s", path[0], path[1])
 			}
 		}
 		w.apply(w.policy(nil))
 		h.Run("conntrack", "-F")
-		for _, way := range ways {
-			if w.arrives(way[0], way[1], 200*time.Millisecond) {
-				t.Errorf("a packet from %s has arrived at %s", way[0], way[1])
+		for _, path := range paths {
+			if w.arrives(path[0], path[1], 200*time.Millisecond) {
+				t.Errorf("a packet from %s has arrived at %s", path[0], path[1])
 			}
 		}
 		if !w.arrives("a", "lan", 5*time.Second) {
@@ -150,7 +150,7 @@ func TestInternalIsClosedBothWays(t *testing.T) {
 // arrives sends a datagram and reports whether it arrives in time.
 func (w *world) arrives(from, to string, timeout time.Duration) bool {
 	w.t.Helper()
-	// A port of its own each time: commands that start meanwhile keep closed sockets a little longer.
+	// A port of its own each time: commands that start meanwhile keep sockets open a little longer.
 	l := w.hosts[to].ListenPacket(w.net("udp"), w.k.in("0.0.0.0:0"))
 	defer l.Close()
 	port := netip.MustParseAddrPort(l.LocalAddr().String()).Port()
@@ -230,7 +230,7 @@ func TestNoICC(t *testing.T) {
 	})
 }
 
-// Rules may change under a connection: it goes on, in the small way and in the full.
+// Rules may change under a connection: it goes on, with a difference and in full.
 func TestConnectionsGoOn(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {

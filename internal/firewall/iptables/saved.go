@@ -55,7 +55,7 @@ func builtin(table string) []string {
 	if table == "nat" {
 		return []string{"PREROUTING", "OUTPUT", "POSTROUTING"}
 	}
-	return []string{"FORWARD"}
+	return []string{"INPUT", "FORWARD"}
 }
 
 // table returns the table of that name, made if it is missing.

@@ -16,21 +16,17 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/coreos/go-iptables/iptables"
 )
 
-// lockWait is how long a single command waits for the lock that all iptables commands
-// of the legacy variant share, in seconds. What waits longer has met somebody who
-// holds it for good. iptables-restore waits as long as its context lasts.
-const lockWait = 10
+// probeWithin bounds each command by which the variants are looked for: what takes longer
+// waits for a lock that another program keeps. Everything else ends with its context.
+const probeWithin = 10 * time.Second
 
 // variant is one of the two implementations of iptables, for one address family.
 type variant struct {
 	inUse   string // lists the family's legacy tables
 	legacy  bool
 	command string // path of iptables; those of -save and -restore are this with the suffix
-	ipt     *iptables.IPTables
 }
 
 func (v *variant) String() string { return filepath.Base(v.command) }
@@ -48,20 +44,18 @@ func findVariants(dir string, fam family) ([]*variant, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find %s: %w", name, err)
 		}
-		version, err := exec.Command(path, "--version").Output()
+		ctx, cancel := context.WithTimeout(context.Background(), probeWithin)
+		version, err := run(ctx, "", path, "--version")
+		cancel()
 		if err != nil {
 			return nil, fmt.Errorf("%s --version: %w", path, err)
 		}
 		// Before 1.8 there was only the legacy variant, and no word on it (iptables(8)).
-		legacy := !strings.Contains(string(version), "nf_tables")
+		legacy := !strings.Contains(version, "nf_tables")
 		if slices.ContainsFunc(found, func(v *variant) bool { return v.legacy == legacy }) {
 			continue
 		}
-		ipt, err := iptables.New(iptables.Path(path), iptables.Timeout(lockWait))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		found = append(found, &variant{fam.inUse, legacy, path, ipt})
+		found = append(found, &variant{fam.inUse, legacy, path})
 	}
 	if len(found) == 0 {
 		return nil, fmt.Errorf("neither %s is installed", strings.Join(names, " nor "))
@@ -80,7 +74,7 @@ func usableIPv6(dir, proc string) ([]*variant, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lockWait*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), probeWithin)
 	defer cancel()
 	var failed []error
 	for _, v := range variants {
@@ -188,27 +182,36 @@ func run(ctx context.Context, input, command string, args ...string) (string, er
 	return stdout.String(), nil
 }
 
-// dockerJumps lists the unconditional jumps to Docker's chains in FORWARD, of all
+// dockerJumps reads the unconditional jumps to Docker's chains in FORWARD, of all
 // variants: it changes when Docker starts, or moves to another variant.
 func dockerJumps(ctx context.Context, variants []*variant) (string, error) {
 	var out strings.Builder
 	for _, v := range variants {
-		if err := ctx.Err(); err != nil {
-			return "", err
-		}
 		var rules []string
 		if !v.unused("filter") {
-			lines, err := v.ipt.List("filter", "FORWARD")
+			text, err := run(ctx, "", v.command, "--wait", "--table", "filter", "--list-rules", "FORWARD")
 			if err != nil {
-				return "", err
+				return "", fmt.Errorf("%s --list-rules FORWARD: %w", v, err)
 			}
-			for _, l := range lines {
-				rules = append(rules, strings.TrimPrefix(l, "-A FORWARD "))
+			for line := range strings.Lines(text) {
+				if rule, ok := strings.CutPrefix(line, "-A FORWARD "); ok {
+					rules = append(rules, strings.TrimSpace(rule))
+				}
 			}
 		}
 		writeDockerJumps(&out, v, rules)
 	}
 	return out.String(), nil
+}
+
+// jumpsOf is dockerJumps of what was read.
+func jumpsOf(all []found) string {
+	var out strings.Builder
+	for _, f := range all {
+		forward, _ := f.chain("filter", "FORWARD")
+		writeDockerJumps(&out, f.variant, forward)
+	}
+	return out.String()
 }
 
 func writeDockerJumps(out *strings.Builder, v *variant, forward []string) {

@@ -30,7 +30,7 @@ type world struct {
 
 const lanHost = "192.0.2.1" // the host's address in the LAN
 
-var addresses = map[string]string{"lan": "192.0.2.2", "a": "172.18.0.2", "b": "172.18.0.3", "c": "172.19.0.2", "i": "172.20.0.2", "d": "172.17.0.2"}
+var addresses = map[string]string{"host": lanHost, "lan": "192.0.2.2", "a": "172.18.0.2", "b": "172.18.0.3", "c": "172.19.0.2", "i": "172.20.0.2", "d": "172.17.0.2"}
 
 func newWorld(t *testing.T, h *nettest.Host, k kind) *world {
 	t.Helper()
@@ -70,7 +70,9 @@ func newWorld(t *testing.T, h *nettest.Host, k kind) *world {
 func both(address string) []string { return []string{address, ipv6().in(address)} }
 
 // net is a protocol in the family that the test is about, as the net package has it.
-func (w *world) net(proto string) string { return proto + strings.TrimPrefix(w.k.family.name, "IPv") }
+func (w *world) net(proto string) string {
+	return proto + strings.TrimPrefix(w.k.Family.String(), "IPv")
+}
 
 func (w *world) peer(name string) *nettest.Host {
 	w.hosts[name] = w.host.Peer(name)
@@ -127,9 +129,9 @@ func (w *world) parse(line string) *try {
 	return t
 }
 
-// expect asks everything at once and compares who answered, and whom it saw. Nobody
+// expect asks everything at once and compares which server answered, and the client that it saw. Nobody
 // answers what is dropped, so lines that end in "nothing" take a while; a test that
-// has them also has a line, or a moment, in which the same way is open.
+// has them also has a line, or a moment, in which the same path is open.
 func (w *world) expect(lines string) {
 	w.t.Helper()
 	var tries []*try

@@ -40,12 +40,12 @@ func TestDockerUserBehindItsBridges(t *testing.T) {
 }
 
 // Nor has it put back what keeps its bridges apart.
-func TestDockerForgetsItsBridges(t *testing.T) {
+func TestDockerLosesItsBridges(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		k.docker2010(h)
 		b := k.backend(t)
 		isolated := func() (to []string) {
-			for _, r := range k.rules(h, "filter", chainIsolate) {
+			for _, r := range k.rules(h, "filter", chainEgress) {
 				if strings.Contains(r, "-o docker0 ") {
 					to = append(to, r)
 				}
@@ -54,36 +54,36 @@ func TestDockerForgetsItsBridges(t *testing.T) {
 		}
 		apply(t, b, nil, twoNetworks())
 		if got := isolated(); got != nil {
-			t.Errorf("in order, %s has %q", chainIsolate, got)
+			t.Errorf("in order, %s has %q", chainEgress, got)
 		}
 		k.do(h, "-F DOCKER-ISOLATION-STAGE-2")
 		for range 2 {
 			apply(t, b, nil, twoNetworks())
-			if got := isolated(); len(got) != 2 || !strings.HasSuffix(got[0], "-j DROP") {
-				t.Errorf("in disorder, %s has %q", chainIsolate, got)
+			if got := isolated(); len(got) != 1 || !strings.HasSuffix(got[0], "-j DROP") {
+				t.Errorf("in disorder, %s has %q", chainEgress, got)
 			}
 		}
 		k.do(h, "-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP")
 		apply(t, b, nil, twoNetworks())
 		if got := isolated(); got != nil {
-			t.Errorf("in order again, %s has %q", chainIsolate, got)
+			t.Errorf("in order again, %s has %q", chainEgress, got)
 		}
 	})
 }
 
-// What is out of place without networks needs nothing, also where the family is closed.
-func TestDisorderWithoutNetworks(t *testing.T) {
+// What is out of place without networks needs nothing, also with a default drop.
+func TestMissingJumpsWithoutNetworks(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		k.docker2010(h)
 		k.do(h, "-D FORWARD -j DOCKER-USER")
 		b := k.backend(t)
-		closed := twoNetworks()
-		closed.Closed = firewall.Families{V4: true, V6: true}
-		none := firewall.Policy{Closed: closed.Closed}
-		apply(t, b, nil, closed)
-		for _, have := range []*firewall.Policy{&closed, nil} {
+		dropping := twoNetworks()
+		dropping.DefaultDrop = firewall.Families{V4: true, V6: true}
+		none := firewall.Policy{DefaultDrop: dropping.DefaultDrop}
+		apply(t, b, nil, dropping)
+		for _, have := range []*firewall.Policy{&dropping, nil} {
 			apply(t, b, have, none)
-			if saved := k.save(h); strings.Contains(saved, chainIsolate) || !strings.Contains(saved, chainClosed) {
+			if saved := k.save(h); strings.Contains(saved, chainIsolate) || !strings.Contains(saved, chainForwardDrop) {
 				t.Errorf("without networks:\n%s", saved)
 			}
 		}

@@ -1,0 +1,61 @@
+package iptables
+
+import "slices"
+
+// compare says what makes one list of rules another: the rules that only have has, those
+// that only want has, and those that both have but that must change their places. Rules
+// that are there several times count as often.
+func compare(have, want []string) (deleted, added, moved []string) {
+	places := make(map[string][]int, len(want)) // of each rule in want, those not found yet
+	for i, r := range want {
+		places[r] = append(places[r], i)
+	}
+	var common []int // the places in want of what both have, in the order of have
+	for _, r := range have {
+		if p := places[r]; len(p) > 0 {
+			common, places[r] = append(common, p[0]), p[1:]
+		} else {
+			deleted = append(deleted, r)
+		}
+	}
+	for i, r := range want {
+		if p := places[r]; len(p) > 0 && p[0] == i {
+			added, places[r] = append(added, r), p[1:]
+		}
+	}
+	stay := increasing(common)
+	for _, i := range common {
+		if len(stay) > 0 && stay[0] == i {
+			stay = stay[1:]
+		} else {
+			moved = append(moved, want[i])
+		}
+	}
+	return deleted, added, moved
+}
+
+// increasing returns a longest increasing subsequence of distinct numbers, by patience
+// sorting.
+func increasing(numbers []int) []int {
+	var ends []int // ends[n] is the index of the smallest number that ends a subsequence of n+1
+	before := make([]int, len(numbers))
+	for i, x := range numbers {
+		n, _ := slices.BinarySearchFunc(ends, x, func(end, x int) int { return numbers[end] - x })
+		if before[i] = -1; n > 0 {
+			before[i] = ends[n-1]
+		}
+		if n == len(ends) {
+			ends = append(ends, i)
+		} else {
+			ends[n] = i
+		}
+	}
+	if len(ends) == 0 {
+		return nil
+	}
+	out := make([]int, len(ends))
+	for n, i := len(ends)-1, ends[len(ends)-1]; n >= 0; n, i = n-1, before[i] {
+		out[n] = numbers[i]
+	}
+	return out
+}

@@ -1,0 +1,66 @@
+package firewall
+
+import "slices"
+
+// Subjects returns the parts of the policy by the link that each is about: a network is
+// about its bridge, a port or an opening about its Link. What concerns all
+// of them is below "", if there is anything. Parts of two policies that are deeply equal need the
+// same rules.
+func (p Policy) Subjects() map[string]any {
+	parts := map[string]Policy{}
+	part := func(subject string, add func(*Policy)) {
+		of := parts[subject]
+		add(&of)
+		parts[subject] = of
+	}
+	if p.DefaultDrop != (Families{}) || p.Accept != (Mark{}) {
+		parts[""] = Policy{DefaultDrop: p.DefaultDrop, Accept: p.Accept}
+	}
+	for _, n := range p.Networks {
+		part(n.Bridge, func(of *Policy) { of.Networks = append(of.Networks, n) })
+	}
+	for _, port := range p.Ports {
+		part(port.Link, func(of *Policy) { of.Ports = append(of.Ports, port) })
+	}
+	for _, o := range p.Openings {
+		part(o.Link, func(of *Policy) { of.Openings = append(of.Openings, o) })
+	}
+	all := make(map[string]any, len(parts))
+	for subject, of := range parts {
+		all[subject] = of
+	}
+	return all
+}
+
+// Only returns the policy with the subjects that keep reports true for. Ports and openings
+// go with their network, without which they have no meaning; what concerns all
+// subjects stays.
+func (p Policy) Only(keep func(subject string) bool) Policy {
+	kept := map[string]bool{}
+	out := Policy{DefaultDrop: p.DefaultDrop, Accept: p.Accept}
+	for _, n := range p.Networks {
+		if keep(n.Bridge) {
+			out.Networks, kept[n.Bridge] = append(out.Networks, n), true
+		}
+	}
+	for _, port := range p.Ports {
+		if kept[port.Bridge] && keep(port.Link) {
+			out.Ports = append(out.Ports, port)
+		}
+	}
+	for _, o := range p.Openings {
+		if kept[o.Bridge] && keep(o.Link) {
+			out.Openings = append(out.Openings, o)
+		}
+	}
+	return out
+}
+
+// Equal reports whether two policies need the same rules: they differ in the Links of
+// ports and openings, and the IDs of networks, at most.
+func (p Policy) Equal(q Policy) bool {
+	return p.DefaultDrop == q.DefaultDrop && p.Accept == q.Accept &&
+		slices.EqualFunc(p.Networks, q.Networks, func(a, b Network) bool { a.ID = b.ID; return a == b }) &&
+		slices.EqualFunc(p.Ports, q.Ports, func(a, b Port) bool { a.Link = b.Link; return a == b }) &&
+		slices.EqualFunc(p.Openings, q.Openings, func(a, b Opening) bool { a.Link = b.Link; return a == b })
+}
