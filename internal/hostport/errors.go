@@ -9,7 +9,7 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// ConflictError says that this Manager itself holds a socket in the way of Addr.
+// ConflictError says that this Manager itself holds a socket that conflicts with Addr.
 // It is model.ErrConflict to errors.Is; the text is Docker's own.
 type ConflictError struct {
 	Addr  netip.AddrPort

@@ -29,7 +29,7 @@ import (
 // Config is how a Manager behaves. The zero value is ready for use.
 type Config struct {
 	// Warn says what is no error, but worth knowing: that the kernel has no SCTP
-	// sockets. Nil: nobody is told.
+	// sockets. Nil: it is not said.
 	Warn func(format string, args ...any)
 	// UDPTimeout is how long a UDP client is remembered after its last datagram in
 	// either direction. 0: 90 s, as docker-proxy has it.
