@@ -208,7 +208,7 @@ func set(bindings ...Binding) Set { return Set{Bindings: bindings} }
 func setOf(owner string, bindings []model.PortBinding) Set {
 	var all []Binding
 	for _, b := range bindings {
-		all = append(all, Binding{Owner: owner, PortBinding: b})
+		all = append(all, Binding{Owner: owner, Link: "veth" + owner, PortBinding: b})
 	}
 	return set(all...)
 }
