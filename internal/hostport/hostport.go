@@ -1,6 +1,6 @@
 // Package hostport reserves host ports with sockets that it holds, so that no other
-// program can take them, and has package relay serve on those sockets what NAT
-// can't: from the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from one
+// program can take them. On those sockets package relay serves the connections that NAT
+// can't lead to containers: from the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from one
 // address family to containers of the other. There is no process for each port: a port
 // costs one socket and, once it is relayed, one goroutine.
 //

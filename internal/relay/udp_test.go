@@ -116,7 +116,7 @@ func waitForFlow(t *testing.T, s Session) (f *flow) {
 func TestUDPDropsIdleClientsButNotBusyOnes(t *testing.T) {
 	host, container := withContainer(t)
 	container.Echo("udp4", "0.0.0.0:53")
-	r := start(t, Config{UDPTimeout: 300 * time.Millisecond})
+	r := start(t, Config{UDPTimeout: time.Second})
 	s := serve(t, r, "udp", 5353, 53)
 	sockets := openSockets(t)
 	idle, busy := client(t, host, "127.0.0.1:5353"), client(t, host, "127.0.0.1:5353")
@@ -127,7 +127,7 @@ func TestUDPDropsIdleClientsButNotBusyOnes(t *testing.T) {
 	if _, _, err := say(idle, "x"); err != nil {
 		t.Fatal(err)
 	}
-	for until := time.Now().Add(time.Second); time.Now().Before(until); {
+	for until := time.Now().Add(1500 * time.Millisecond); time.Now().Before(until); {
 		// The same client to the container, although far longer than the timeout.
 		if greeting, _, err := say(busy, "x"); err != nil || greeting != first {
 			t.Fatalf("%q %v, was %q", greeting, err, first)
