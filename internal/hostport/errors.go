@@ -11,10 +11,7 @@ import (
 
 // ConflictError says that this Manager itself holds a socket that conflicts with Addr.
 // It is model.ErrConflict to errors.Is; the text is Docker's own.
-type ConflictError struct {
-	Addr  netip.AddrPort
-	Proto model.Proto
-}
+type ConflictError struct{ Addr netip.AddrPort }
 
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("Bind for %s failed: port is already allocated", unbracketed(e.Addr))

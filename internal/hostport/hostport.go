@@ -1,8 +1,8 @@
 // Package hostport reserves host ports with sockets that it holds, so that no other
 // program can take them. On those sockets package relay serves the connections that NAT
-// can't lead to containers: from the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from one
-// address family to containers of the other. There is no process for each port: a port
-// costs one socket and, once it is relayed, one goroutine.
+// can't lead to containers: from the host to 127.0.0.0/8, to ::1 and to link-local
+// addresses, and from one address family to containers of the other. There is no process
+// for each port: a port costs one socket and, once it is relayed, one goroutine.
 //
 // Be aware: a port that is reserved drops what arrives (a socket filter) until Apply
 // adopts it. Connections that are relayed end with the process; translated ones don't

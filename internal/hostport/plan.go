@@ -237,7 +237,7 @@ func (o *opening) holdOne(b Binding) error {
 	k := keyOf(b.PortBinding)
 	s := o.m.find(k)
 	if o.wanted[k] != b || s != nil && s.owner != b.Owner {
-		return &ConflictError{Addr: k.host, Proto: k.proto}
+		return &ConflictError{Addr: k.host}
 	}
 	if s == nil {
 		var err error

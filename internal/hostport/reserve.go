@@ -207,7 +207,7 @@ func (r *reservation) claimable(k key, req model.PortRequest, t model.Target) (*
 	if s.owner == r.owner && (!again || fixed(req) && container == t.Container) {
 		return s, nil
 	}
-	return nil, &ConflictError{Addr: k.host, Proto: k.proto}
+	return nil, &ConflictError{Addr: k.host}
 }
 
 // unclaim takes the claim back, and closes the socket if it has no other claim and is not

@@ -60,7 +60,7 @@ func (m *Manager) find(k key) *socket {
 // *BindError with the kernel's reason, or with the budget's (*relay.LimitError).
 func (m *Manager) open(k key, name string, container netip.AddrPort) (*socket, error) {
 	if m.overlapping(k) {
-		return nil, &ConflictError{Addr: k.host, Proto: k.proto}
+		return nil, &ConflictError{Addr: k.host}
 	}
 	refused := func(err error) error {
 		return &BindError{Addr: k.host, Container: container, Proto: k.proto, Err: reason(err)}
