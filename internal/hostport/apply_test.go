@@ -201,6 +201,7 @@ func TestManyAtOnce(t *testing.T) {
 	m := start(t, Config{})
 	var mu sync.Mutex
 	records := map[string][]model.PortBinding{}
+	var have *Set
 	pass := func(change func()) error {
 		mu.Lock()
 		change()
@@ -209,7 +210,12 @@ func TestManyAtOnce(t *testing.T) {
 			want.Bindings = append(want.Bindings, setOf(owner, bindings).Bindings...)
 		}
 		mu.Unlock()
-		return m.Apply(t.Context(), nil, want)
+		err := m.Apply(t.Context(), have, want)
+		have = nil
+		if err == nil && rand.IntN(4) > 0 {
+			have = &want
+		}
+		return err
 	}
 	var passes sync.Mutex // the reconciler runs one pass at a time
 	var wg sync.WaitGroup

@@ -31,7 +31,7 @@ func (a *dockerAllocator) allocate(network, host string) (uint16, error) {
 		if a.held[port] {
 			continue
 		}
-		c, err := hold(network, fmt.Sprintf("%s:%d", host, port))
+		c, err := bindAs(network, fmt.Sprintf("%s:%d", host, port))
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -43,8 +43,8 @@ func (a *dockerAllocator) allocate(network, host string) (uint16, error) {
 	return 0, errors.Join(errs...)
 }
 
-// hold binds as any program would.
-func hold(network, address string) (interface{ Close() error }, error) {
+// bindAs binds as another program would.
+func bindAs(network, address string) (interface{ Close() error }, error) {
 	if network[:3] == "udp" {
 		return net.ListenPacket(network, address)
 	}

@@ -9,15 +9,12 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// ConflictError says that this Manager itself holds a socket in the way of Addr.
+// ConflictError says that this Manager itself holds a socket that conflicts with Addr.
 // It is model.ErrConflict to errors.Is; the text is Docker's own.
-type ConflictError struct {
-	Addr  netip.AddrPort
-	Proto model.Proto
-}
+type ConflictError struct{ Addr netip.AddrPort }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("Bind for %s failed: port is already allocated", quoted(e.Addr))
+	return fmt.Sprintf("Bind for %s failed: port is already allocated", unbracketed(e.Addr))
 }
 
 // Unwrap makes the error a conflict.
@@ -36,9 +33,9 @@ func (e *BindError) Error() string {
 	return fmt.Sprintf("failed to bind host port for %s:%s/%s: %s", e.Addr, e.Container, e.Proto, e.Err)
 }
 
-// quoted is an address and a port as Docker's message of a conflict has them, without
+// unbracketed is an address and a port as Docker's message of a conflict has them, without
 // brackets. That of the kernel's refusal has them.
-func quoted(a netip.AddrPort) string { return fmt.Sprintf("%s:%d", a.Addr(), a.Port()) }
+func unbracketed(a netip.AddrPort) string { return fmt.Sprintf("%s:%d", a.Addr(), a.Port()) }
 
 // Unwrap gives the kernel's reason and, where that is so, model.ErrConflict.
 func (e *BindError) Unwrap() []error {

@@ -40,7 +40,7 @@ func TestEveryFamilyIsRelayedToEveryFamily(t *testing.T) {
 	v4 := []asked{{host, "127.0.0.1"}, {host, "127.0.0.9"}, {host, "172.30.0.1"}, {host, "192.0.2.9"}, {lan, "192.0.2.1"}, {lan, "192.0.2.9"}, {container, "172.30.0.1"}}
 	v6 := []asked{{host, "[::1]"}, {host, "[fd00:30::1]"}, {host, "[fd00:5::9]"}, {lan, "[fd00:5::1]"}, {lan, "[fd00:5::9]"}, {lan, "[fe80::5:1%eth0]"},
 		{container, "[fd00:30::1]"}, {container, "[fe80::30:1%eth0]"}, {host, "[fe80::30:1%vh0]"}, {host, "[fe80::5:1%lan0]"}}
-	for _, way := range []struct {
+	for _, published := range []struct {
 		host    string
 		clients []asked
 	}{
@@ -54,17 +54,17 @@ func TestEveryFamilyIsRelayedToEveryFamily(t *testing.T) {
 		for _, to := range []netip.AddrPort{at(80), at6(80)} {
 			var bindings []model.PortBinding
 			for _, proto := range []model.Proto{model.TCP, model.UDP} {
-				bindings = append(bindings, model.PortBinding{Proto: proto, Host: netip.AddrPortFrom(netip.MustParseAddr(way.host), 8080), Container: to, Count: 1})
+				bindings = append(bindings, model.PortBinding{Proto: proto, Host: netip.AddrPortFrom(netip.MustParseAddr(published.host), 8080), Container: to, Count: 1})
 			}
 			apply(t, m, setOf("a", bindings))
-			for _, c := range way.clients {
+			for _, c := range published.clients {
 				address := c.address + ":8080"
 				if answer, err := c.by.Ask("tcp", address, patience); err != nil || answer.Server != "container" || answer.Client.Addr().Is4() != to.Addr().Is4() {
-					t.Errorf("%s to %s: %s asks tcp %s: %v %v", way.host, to, c.by.Name, address, answer, err)
+					t.Errorf("%s to %s: %s asks tcp %s: %v %v", published.host, to, c.by.Name, address, answer, err)
 				}
 				greeting, echo, err := say(client(t, c.by, address), "hello") // hears nobody but that address
 				if err != nil || !strings.HasPrefix(greeting, "container ") || echo != "hello" {
-					t.Errorf("%s to %s: %s asks udp %s: %q %q %v", way.host, to, c.by.Name, address, greeting, echo, err)
+					t.Errorf("%s to %s: %s asks udp %s: %q %q %v", published.host, to, c.by.Name, address, greeting, echo, err)
 				}
 			}
 		}

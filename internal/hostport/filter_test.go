@@ -125,8 +125,8 @@ func TestBlockedLinksAreKeptFromPortsToCome(t *testing.T) {
 	refused("suspended and adopted")
 }
 
-// A filter has room for every internal network of a big host; beyond that nothing is let
-// in.
+// A filter can hold every internal network of a big host; beyond that nothing is
+// accepted.
 func TestBlockingManyLinks(t *testing.T) {
 	host, container := withContainer(t)
 	container.Echo("tcp4", "0.0.0.0:80")

@@ -1,8 +1,8 @@
 // Package hostport reserves host ports with sockets that it holds, so that no other
-// program can take them, and has package relay serve on those sockets what NAT
-// can't: from the host to 127.0.0.0/8, to ::1 and to link-local addresses, and from one
-// address family to containers of the other. There is no process for each port: a port
-// costs one socket and, once it is relayed, one goroutine.
+// program can take them. On those sockets package relay serves the connections that NAT
+// can't lead to containers: from the host to 127.0.0.0/8, to ::1 and to link-local
+// addresses, and from one address family to containers of the other. There is no process
+// for each port: a port costs one socket and, once it is relayed, one goroutine.
 //
 // Be aware: a port that is reserved drops what arrives (a socket filter) until Apply
 // adopts it. Connections that are relayed end with the process; translated ones don't
@@ -29,7 +29,7 @@ import (
 // Config is how a Manager behaves. The zero value is ready for use.
 type Config struct {
 	// Warn says what is no error, but worth knowing: that the kernel has no SCTP
-	// sockets. Nil: nobody is told.
+	// sockets. Nil: it is not said.
 	Warn func(format string, args ...any)
 	// UDPTimeout is how long a UDP client is remembered after its last datagram in
 	// either direction. 0: 90 s, as docker-proxy has it.

@@ -241,7 +241,7 @@ func TestLoopbackPortsAreOutOfReachOfRoutedMartians(t *testing.T) {
 	m := start(t, Config{})
 	publish(t, m, request(model.TCP, "127.0.0.1", 8080, 8080, 80))
 	if answer, err := lan.Ask("tcp", "127.0.0.1:8081", patience); err != nil || answer.Server != "host" {
-		t.Fatalf("the way there: %v %v", answer, err)
+		t.Fatalf("the route there: %v %v", answer, err)
 	}
 	if answer, err := lan.Ask("tcp", "127.0.0.1:8080", patience); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("reached: %v %v", answer, err)

@@ -158,14 +158,14 @@ func at(port int) netip.AddrPort {
 // container's port to.
 func request(proto model.Proto, ip string, first, last, to int) model.PortRequest {
 	req := model.PortRequest{Proto: proto, First: uint16(first), Last: uint16(last)}
-	way := func(ip string) model.Target { return model.Target{Host: netip.MustParseAddr(ip), Container: at(to)} }
+	target := func(ip string) model.Target { return model.Target{Host: netip.MustParseAddr(ip), Container: at(to)} }
 	switch {
 	case ip == "":
-		req.V4, req.V6 = way("0.0.0.0"), way("::")
+		req.V4, req.V6 = target("0.0.0.0"), target("::")
 	case netip.MustParseAddr(ip).Unmap().Is4():
-		req.V4 = way(ip)
+		req.V4 = target(ip)
 	default:
-		req.V6 = way(ip)
+		req.V6 = target(ip)
 	}
 	return req
 }
@@ -208,7 +208,7 @@ func set(bindings ...Binding) Set { return Set{Bindings: bindings} }
 func setOf(owner string, bindings []model.PortBinding) Set {
 	var all []Binding
 	for _, b := range bindings {
-		all = append(all, Binding{Owner: owner, PortBinding: b})
+		all = append(all, Binding{Owner: owner, Link: "veth" + owner, PortBinding: b})
 	}
 	return set(all...)
 }

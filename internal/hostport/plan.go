@@ -48,23 +48,29 @@ func (m *Manager) Plan(_ context.Context, have *Set, want Set) (plan.Plan, error
 	blocked, err := indexes(want.Blocked)
 	differ := m.differing(have != nil, want, blocked)
 	look := slices.DeleteFunc(slices.Clone(want.Bindings), func(b Binding) bool { _, ok := differ[b.Owner]; return !ok })
-	wanted := portsOf(look)
-	closing, touched := m.planClosing(differ, wanted)
-	if err != nil {
-		return closing, err
-	}
-	opening := &opening{m: m, wanted: wanted, blocked: blocked, names: want.Blocked, bindings: map[string][]Binding{}, changes: map[string][]string{}}
-	for _, b := range look {
-		if opening.add(b) {
-			touched[b.Owner] = true
+	d := &difference{m: m, wanted: portsOf(look), blocked: blocked, names: strings.Join(want.Blocked, ", ")}
+	matched := maps.Clone(differ)
+	var closing, opening steps
+	for _, name := range slices.Sorted(maps.Keys(differ)) {
+		if d.unwanted(name, &closing) {
+			delete(matched, name)
 		}
 	}
-	for name, bindings := range differ {
-		if o := m.owners[name]; o != nil && !touched[name] {
+	if err != nil {
+		return closing.plan(), err
+	}
+	for _, b := range look {
+		if change := d.missing(b); change != "" {
+			delete(matched, b.Owner)
+			opening.add(b.Link, fmt.Sprintf("%s %s for %s", change, b.PortBinding, named(b.Owner)), func() error { return d.hold(b) })
+		}
+	}
+	for name, bindings := range matched {
+		if o := m.owners[name]; o != nil {
 			o.matched, o.blocked = bindings, blocked
 		}
 	}
-	return append(closing, opening.steps()...), nil
+	return append(closing.plan(), opening.plan()...), nil
 }
 
 // differing returns the owners that may not match, with all their wanted bindings: with
@@ -86,129 +92,118 @@ func (m *Manager) differing(trust bool, want Set, blocked []uint32) map[string][
 	return all
 }
 
-// planClosing returns a step for each link with ports that their owners must not hold any
-// more, and the owners. The caller holds m.mu.
-func (m *Manager) planClosing(differ map[string][]Binding, wanted map[key]Binding) (p plan.Plan, owners map[string]bool) {
-	type group struct{ link, owner string }
-	groups := map[group][]model.PortBinding{}
-	owners = map[string]bool{}
-	for name := range differ {
-		for s := range m.owned(name) {
-			if w, ok := wanted[s.key]; (ok && w.Owner == name) || (!s.adopted && len(s.pending) > 0) {
-				continue
-			}
-			g := group{s.link, name}
-			groups[g] = append(groups[g], model.PortBinding{Proto: s.proto, Host: s.host, Container: s.target, Count: 1})
-			owners[name] = true
-		}
+// steps collects changes into one step for each link, in the order of their first ones.
+type steps struct {
+	links   []string
+	changes map[string][]change
+}
+
+type change struct {
+	text string
+	do   func() error
+}
+
+func (s *steps) add(link, text string, do func() error) {
+	if s.changes == nil {
+		s.changes = map[string][]change{}
 	}
-	for _, g := range slices.SortedFunc(maps.Keys(groups), func(a, b group) int {
-		return cmp.Or(cmp.Compare(a.link, b.link), cmp.Compare(a.owner, b.owner))
-	}) {
-		runs := coalesce(groups[g])
-		step := plan.Step{Subject: g.link, Do: func(context.Context) error { m.closeAll(g.owner, runs); return nil }}
-		for _, b := range runs {
-			host, _, _ := strings.Cut(b.String(), " -> ")
-			step.Changes = append(step.Changes, fmt.Sprintf("host ports: close %s of %s", host, named(g.owner)))
+	if s.changes[link] == nil {
+		s.links = append(s.links, link)
+	}
+	s.changes[link] = append(s.changes[link], change{"host ports: " + text, do})
+}
+
+// plan returns the steps. One change that fails does not keep the others of its link from
+// being made.
+func (s *steps) plan() (p plan.Plan) {
+	for _, link := range s.links {
+		step := plan.Step{Subject: link, Do: func(ctx context.Context) error {
+			var errs []error
+			for _, c := range s.changes[link] {
+				if err := context.Cause(ctx); err != nil {
+					return errors.Join(append(errs, err)...)
+				}
+				errs = append(errs, c.do())
+			}
+			return errors.Join(errs...)
+		}}
+		for _, c := range s.changes[link] {
+			step.Changes = append(step.Changes, c.text)
 		}
 		p = append(p, step)
 	}
-	return p, owners
+	return p
 }
 
-// closeAll closes ports if they are still the owner's; what has been reserved again is only
-// suspended.
-func (m *Manager) closeAll(owner string, bindings []model.PortBinding) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.touch(owner)
-	for _, b := range bindings {
-		for one := range expand(b) {
-			switch s := m.find(keyOf(one)); {
-			case s == nil || s.owner != owner:
-			case len(s.pending) > 0:
-				s.suspend()
-			default:
-				m.drop(s)
-			}
-		}
-	}
-}
-
-// opening collects what is to be opened, adopted, or blocked anew.
-type opening struct {
+// difference is what Plan compares the Manager with.
+type difference struct {
 	m       *Manager
 	wanted  map[key]Binding // each port, for the binding that is to have it
 	blocked []uint32        // the indexes of
-	names   []string        // the blocked links
-
-	links    []string // in the order of their first binding
-	bindings map[string][]Binding
-	changes  map[string][]string
+	names   string          // the blocked links
 }
 
-// add notes a binding that does not match and reports true, or false. The caller holds
-// m.mu.
-func (o *opening) add(b Binding) bool {
-	change := o.missing(b)
-	if change == "" {
-		return false
+// unwanted adds the closing of the ports that an owner must not hold any more, and reports
+// whether there are such. The caller holds m.mu.
+func (d *difference) unwanted(name string, closing *steps) bool {
+	links := map[string][]model.PortBinding{}
+	for s := range d.m.owned(name) {
+		if w, ok := d.wanted[s.key]; (!ok || w.Owner != name) && (s.adopted || len(s.pending) == 0) {
+			links[s.link] = append(links[s.link], model.PortBinding{Proto: s.proto, Host: s.host, Container: s.target, Count: 1})
+		}
 	}
-	if _, known := o.bindings[b.Link]; !known {
-		o.links = append(o.links, b.Link)
+	for _, link := range slices.Sorted(maps.Keys(links)) {
+		for _, b := range coalesce(links[link]) {
+			host, _, _ := strings.Cut(b.String(), " -> ")
+			closing.add(link, fmt.Sprintf("close %s of %s", host, named(name)), func() error { d.m.closePorts(name, b); return nil })
+		}
 	}
-	o.bindings[b.Link] = append(o.bindings[b.Link], b)
-	o.changes[b.Link] = append(o.changes[b.Link], fmt.Sprintf("host ports: %s %s for %s", change, b.PortBinding, named(b.Owner)))
-	return true
+	return len(links) > 0
+}
+
+// closePorts closes ports if they are still the owner's; what has been reserved again is only
+// suspended.
+func (m *Manager) closePorts(owner string, b model.PortBinding) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.touch(owner)
+	for one := range expand(b) {
+		switch s := m.find(keyOf(one)); {
+		case s == nil || s.owner != owner:
+		case len(s.pending) > 0:
+			s.suspend()
+		default:
+			m.drop(s)
+		}
+	}
 }
 
 // missing says what is to be done for the first port of a binding that does not match; ""
 // if all do.
-func (o *opening) missing(b Binding) string {
+func (d *difference) missing(b Binding) string {
 	if b.check() != nil {
 		return "open"
 	}
 	for one := range b.each() {
-		s := o.m.find(keyOf(one.PortBinding))
+		s := d.m.find(keyOf(one.PortBinding))
 		switch {
-		case s == nil || s.owner != b.Owner || o.wanted[s.key] != one:
+		case s == nil || s.owner != b.Owner || d.wanted[s.key] != one:
 			return "open"
 		case !s.adopted || s.target != one.Container || s.claimedFor(one.Container):
 			return "adopt"
-		case s.session == nil || slices.Equal(s.blocked, o.blocked):
-		case len(o.names) == 0:
-			return "block no link at"
+		case s.session == nil || slices.Equal(s.blocked, d.blocked):
 		default:
-			return "block " + strings.Join(o.names, ", ") + " at"
+			return "block " + cmp.Or(d.names, "no link") + " at"
 		}
 	}
 	return ""
 }
 
-// steps returns a step for each link.
-func (o *opening) steps() (p plan.Plan) {
-	for _, link := range o.links {
-		p = append(p, plan.Step{Subject: link, Changes: o.changes[link], Do: func(ctx context.Context) error {
-			var errs []error
-			for _, b := range o.bindings[link] {
-				if err := context.Cause(ctx); err != nil {
-					return errors.Join(append(errs, err)...)
-				}
-				if err := o.hold(b); err != nil {
-					errs = append(errs, err)
-				}
-			}
-			return errors.Join(errs...)
-		}})
-	}
-	return p
-}
-
 // hold adopts or opens every port of b.
-func (o *opening) hold(b Binding) error {
-	o.m.mu.Lock()
-	defer o.m.mu.Unlock()
-	if o.m.closed {
+func (d *difference) hold(b Binding) error {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	if d.m.closed {
 		return net.ErrClosed
 	}
 	if err := b.check(); err != nil {
@@ -216,7 +211,7 @@ func (o *opening) hold(b Binding) error {
 	}
 	var failed *Error
 	for one := range b.each() {
-		err := o.holdOne(one)
+		err := d.holdOne(one)
 		switch {
 		case err == nil:
 		case failed == nil:
@@ -225,7 +220,7 @@ func (o *opening) hold(b Binding) error {
 			failed.Missing++
 		}
 	}
-	o.m.touch(b.Owner)
+	d.m.touch(b.Owner)
 	if failed == nil {
 		return nil
 	}
@@ -233,15 +228,15 @@ func (o *opening) hold(b Binding) error {
 }
 
 // holdOne makes one port b's, unless another binding of the set was there first.
-func (o *opening) holdOne(b Binding) error {
+func (d *difference) holdOne(b Binding) error {
 	k := keyOf(b.PortBinding)
-	s := o.m.find(k)
-	if o.wanted[k] != b || s != nil && s.owner != b.Owner {
-		return &ConflictError{Addr: k.host, Proto: k.proto}
+	s := d.m.find(k)
+	if d.wanted[k] != b || s != nil && s.owner != b.Owner {
+		return &ConflictError{Addr: k.host}
 	}
 	if s == nil {
 		var err error
-		if s, err = o.m.open(k, b.Owner, b.Container); err != nil {
+		if s, err = d.m.open(k, b.Owner, b.Container); err != nil {
 			return err
 		}
 	}
@@ -251,7 +246,7 @@ func (o *opening) holdOne(b Binding) error {
 		}
 	}
 	s.link = b.Link
-	if err := o.m.adopt(s, b.Container, o.blocked); err != nil {
+	if err := d.m.adopt(s, b.Container, d.blocked); err != nil {
 		return &BindError{Addr: k.host, Container: b.Container, Proto: k.proto, Err: reason(err)}
 	}
 	return nil

@@ -1,7 +1,9 @@
 package hostport
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"strconv"
@@ -27,19 +29,23 @@ type span struct {
 	skip        portSet
 }
 
-// ephemeral reads the host's range for ports of which nobody cares about the
-// number, without those that the administrator keeps back. A file that is missing
-// means the kernel's default.
+// ephemeral reads the host's range for ports without a number, without those that the
+// administrator has reserved. A file that is missing means the kernel's default.
 func ephemeral(root string) (*span, error) {
 	s := &span{first: defaultFirst, last: defaultLast}
-	if text, err := os.ReadFile(root + "/net/ipv4/ip_local_port_range"); err == nil {
-		if s.first, s.last, err = parseRange(string(text)); err != nil {
-			return nil, fmt.Errorf("ip_local_port_range: %w", err)
+	for path, parse := range map[string]func(text string) error{
+		"ip_local_port_range":     func(text string) (err error) { s.first, s.last, err = parseRange(text); return err },
+		"ip_local_reserved_ports": func(text string) (err error) { s.skip, err = parsePorts(text); return err },
+	} {
+		text, err := os.ReadFile(root + "/net/ipv4/" + path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-	}
-	if text, err := os.ReadFile(root + "/net/ipv4/ip_local_reserved_ports"); err == nil {
-		if s.skip, err = parsePorts(string(text)); err != nil {
-			return nil, fmt.Errorf("ip_local_reserved_ports: %w", err)
+		if err == nil {
+			err = parse(string(text))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	return s, nil

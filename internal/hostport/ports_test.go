@@ -1,11 +1,13 @@
 package hostport
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -161,7 +163,18 @@ func TestEphemeralWithoutFilesIsTheKernelsDefault(t *testing.T) {
 	}
 }
 
-func TestEphemeralNamesTheFileItCantRead(t *testing.T) {
+func TestEphemeralNamesTheFileItCantOpen(t *testing.T) {
+	root := settings(t, "1000 2000", "")
+	file := filepath.Join(root, "net/ipv4/ip_local_reserved_ports")
+	if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ephemeral(root); !errors.Is(err, syscall.EISDIR) || !strings.HasPrefix(err.Error(), "ip_local_reserved_ports: ") {
+		t.Error(err)
+	}
+}
+
+func TestEphemeralNamesTheFileItCantParse(t *testing.T) {
 	_, err := ephemeral(settings(t, "1000 2000", "1;2"))
 	if want := `ip_local_reserved_ports: "1;2" is not a port number`; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)

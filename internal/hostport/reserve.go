@@ -14,7 +14,7 @@ import (
 	"github.com/mybr/mybr/internal/relay"
 )
 
-// reservation is what one call of Reserve has claimed and is not recorded yet.
+// reservation is what one call of Reserve has claimed and no Apply has adopted yet.
 type reservation struct {
 	m       *Manager
 	owner   string
@@ -207,10 +207,11 @@ func (r *reservation) claimable(k key, req model.PortRequest, t model.Target) (*
 	if s.owner == r.owner && (!again || fixed(req) && container == t.Container) {
 		return s, nil
 	}
-	return nil, &ConflictError{Addr: k.host, Proto: k.proto}
+	return nil, &ConflictError{Addr: k.host}
 }
 
-// unclaim takes the claim back and closes the socket if nobody else wants it.
+// unclaim takes the claim back, and closes the socket if it has no other claim and is not
+// adopted.
 func (r *reservation) unclaim(s *socket) {
 	delete(r.claimed, s)
 	delete(s.pending, r)

@@ -11,8 +11,8 @@ import (
 type Set struct {
 	Bindings []Binding // sorted by owner, then as in the record
 	// Blocked names links, sorted: what comes by them is not relayed. The sockets are bound
-	// to every address, and no firewall rule stands between them and a container of a
-	// network that has no way out.
+	// to every address, and no firewall rule stands between them and a container of an
+	// internal network.
 	Blocked []string
 }
 

@@ -27,7 +27,7 @@ type socket struct {
 	owner   string
 	link    string // of the binding that has adopted it last; "": none has
 	conn    conn
-	pending map[*reservation]struct{} // claims that no Apply has adopted and nobody has released
+	pending map[*reservation]struct{} // claims that are neither adopted by an Apply nor released
 	adopted bool                      // an Apply wanted it
 	blocked []uint32                  // links whose packets are dropped; while there is a session
 	target  netip.AddrPort            // where what arrives is relayed to; while adopted

@@ -31,7 +31,7 @@ func (m *Manager) owned(name string) map[*socket]struct{} {
 	return nil
 }
 
-// overlapping reports whether what is held stands in the way of k: the same protocol,
+// overlapping reports whether a socket is held that conflicts with k: the same protocol,
 // family and port, with the same address or with either one unspecified. The caller holds
 // m.mu.
 func (m *Manager) overlapping(k key) bool {
@@ -56,11 +56,11 @@ func (m *Manager) find(k key) *socket {
 // open binds k for an owner, filtered, and remembers the socket. The container's port is
 // for messages. The caller holds m.mu.
 //
-// Errors: *ConflictError if the Manager itself holds what stands in the way,
+// Errors: *ConflictError if the Manager itself holds a socket that conflicts,
 // *BindError with the kernel's reason, or with the budget's (*relay.LimitError).
 func (m *Manager) open(k key, name string, container netip.AddrPort) (*socket, error) {
 	if m.overlapping(k) {
-		return nil, &ConflictError{Addr: k.host, Proto: k.proto}
+		return nil, &ConflictError{Addr: k.host}
 	}
 	refused := func(err error) error {
 		return &BindError{Addr: k.host, Container: container, Proto: k.proto, Err: reason(err)}
@@ -115,7 +115,7 @@ type key struct {
 	host  netip.AddrPort // of IPv4, or of IPv6 alone; never an IPv4-mapped address
 }
 
-// slot is where sockets meet that could stand in each other's way.
+// slot is what sockets that can conflict have in common.
 type slot struct {
 	proto model.Proto
 	is6   bool

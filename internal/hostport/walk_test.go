@@ -14,7 +14,7 @@ import (
 	"github.com/mybr/mybr/internal/nettest"
 )
 
-// TestRandomWalk keeps a model of who holds what and compares it with the kernel
+// TestRandomWalk keeps a model of what each owner holds and compares it with the kernel
 // between the steps.
 func TestRandomWalk(t *testing.T) {
 	nettest.Process(t)
@@ -151,7 +151,7 @@ func drawOwner(rt *rapid.T) string {
 	return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "owner")
 }
 
-// held is who holds "tcp 0.0.0.0:80" and so on.
+// held is the owner of "tcp 0.0.0.0:80" and so on.
 func (w *walk) held() map[string]string {
 	all := map[string]string{}
 	note := func(owner string, bindings []model.PortBinding) {

@@ -117,7 +117,7 @@ func (a *account) take(n int) bool {
 	}
 	if now := time.Now(); now.Sub(b.warned) > time.Minute {
 		b.warned = now
-		b.warn("%s/%s: too many clients to relay: of RLIMIT_NOFILE, %d, relayed traffic has %d descriptors, %d of them for this port, and %d hold ports; raise it with LimitNOFILE= in the systemd unit",
+		b.warn("%s/%s: too many clients to relay: RLIMIT_NOFILE is %d, relayed traffic has %d descriptors, %d of them for this port, and %d hold ports; raise it with LimitNOFILE= in the systemd unit, or with ulimit -n",
 			a.addr, a.addr.Network(), b.limit, b.relayed, a.own, b.held)
 	}
 	return false

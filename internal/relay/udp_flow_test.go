@@ -41,12 +41,12 @@ func TestUDPDatagramAfterARefusalIsSent(t *testing.T) {
 func TestUDPRemembersClientsThatOnlySend(t *testing.T) {
 	host, container := withContainer(t)
 	server := container.ListenPacket("udp4", "0.0.0.0:53")
-	r := start(t, Config{UDPTimeout: 300 * time.Millisecond})
+	r := start(t, Config{UDPTimeout: time.Second})
 	serve(t, r, "udp", 5353, 53)
 	c := client(t, host, "127.0.0.1:5353")
 	_ = server.SetReadDeadline(time.Now().Add(patience))
 	seen := map[string]bool{}
-	for until := time.Now().Add(time.Second); time.Now().Before(until); {
+	for until := time.Now().Add(1500 * time.Millisecond); time.Now().Before(until); {
 		if _, err := c.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
