@@ -26,8 +26,9 @@
 //
 // Be aware: Docker from 29 has no list of its bridges that could lead to
 // MYBR-UNPROTECTED. There, and in a family that Docker has no chains for, its bridges are
-// those that its rules named when they were last read, in a plan that starts from nothing
-// known: a bridge that Docker makes later can reach unprotected networks until then.
+// those that its rules named when they were last read, which a plan does that changes
+// rules: a bridge that Docker makes later can reach unprotected networks until the next
+// one.
 //
 // Be aware: iptables has two variants, nf_tables and legacy, whose rules both apply,
 // and a drop in either is final. The variant that Docker's chains are in is used, or,
