@@ -34,9 +34,11 @@ func (s *side) delta(ctx context.Context, have, want firewall.Policy, d defaults
 	if s.state.defaults != d {
 		return c, false, nil
 	}
-	if !s.state.ready {
-		jumps, err := dockerJumps(ctx, s.variants)
-		if err != nil || jumps != s.state.jumps {
+	// Docker 29 tells of a new bridge by rules for it alone, which matter to unprotected
+	// networks.
+	if listed := !s.state.facts.stages && s.fam.layout(want).guarded; listed || !s.state.ready {
+		docker, err := readDocker(ctx, s.variants)
+		if err != nil || docker != s.state.docker {
 			return c, false, err
 		}
 	}

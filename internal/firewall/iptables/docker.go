@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -12,7 +13,8 @@ import (
 func (s saved) observed(d defaults) facts {
 	_, one := s.chain("filter", dockerStage1)
 	_, two := s.chain("filter", dockerStage2)
-	f := facts{stages: one && two, stage1Jumps: len(s.missingJumps()) > 0, unisolated: s.unisolated()}
+	_, user := s.chain("filter", dockerUser)
+	f := facts{user: user, stages: one && two, stage1Jumps: len(s.missingJumps()) > 0, unisolated: s.unisolated()}
 	if !f.stages {
 		f.bridges = append(s.dockerBridges(), strings.Fields(d.bridges)...)
 		slices.Sort(f.bridges)
@@ -62,8 +64,12 @@ func (s saved) missingJumps() []jump {
 			break
 		}
 	}
-	return []jump{{"filter", dockerStage1, "-j " + chainIsolate,
-		"No jump to DOCKER-USER comes before rules of Docker's that accept what its containers send to mybr's.", first, false}}
+	return []jump{stage1Jump()}
+}
+
+func stage1Jump() jump {
+	return jump{"filter", dockerStage1, "-j " + chainIsolate,
+		"No jump to DOCKER-USER comes before rules of Docker's that accept what its containers send to mybr's.", first, false}
 }
 
 // unisolated lists Docker's bridges whose isolation Docker 20.10 has not put back after
@@ -93,4 +99,21 @@ func (s saved) dockerReady(d defaults) bool {
 		return slices.ContainsFunc(forward, func(r string) bool { return jumpsTo(r, name) })
 	}
 	return (has(dockerUser) || d.dockerReady) && (has(dockerStage1) || has(dockerForward))
+}
+
+// describeDocker lists Docker's unconditional jumps in FORWARD, and its bridges, of all
+// variants: it changes when Docker starts, moves to another variant, or makes a bridge.
+func describeDocker(all []found) string {
+	var out strings.Builder
+	for _, f := range all {
+		fmt.Fprintf(&out, "%s:", f.variant)
+		forward, _ := f.chain("filter", "FORWARD")
+		for _, r := range forward {
+			if target, ok := unconditional(r); ok && strings.HasPrefix(target, dockerPrefix) {
+				fmt.Fprintf(&out, " %s", target)
+			}
+		}
+		fmt.Fprintf(&out, " %s\n", f.dockerBridges())
+	}
+	return out.String()
 }

@@ -1,25 +1,23 @@
 package iptables
 
 import (
-	"strings"
-
 	"github.com/mybr/mybr/internal/firewall"
 )
 
-// Docker says what Docker has on a host: in which families it has made its chains for
-// isolation (up to Docker 28), and which bridges of its own have rules.
+// Docker says what Docker has on a host.
 type Docker struct {
-	V4, V6  bool
-	Bridges []string
+	V4, V6   bool     // it has made its chains for the family
+	NoStages bool     // those for isolation are not among them: Docker from 29
+	Bridges  []string // those of its own that it has rules for
 }
 
 // Explain lists the rules of a policy beside Docker, IPv4's first, of each family the
 // jumps in chains of others first, then mybr's own chains in the order of their tables. A
 // policy without networks has no rules but those of a family of DefaultDrop.
 func Explain(p firewall.Policy, docker Docker) []firewall.ExplainedRule {
-	side := func(fam family, stages bool) []firewall.ExplainedRule {
-		f := facts{stages: stages}
-		if !stages {
+	side := func(fam family, chains bool) []firewall.ExplainedRule {
+		f := facts{user: chains, stages: chains && !docker.NoStages}
+		if !f.stages {
 			f.bridges = docker.Bridges
 		}
 		return fam.explain(p, f)
@@ -39,8 +37,12 @@ func (b *Backend) Explain(p firewall.Policy) []firewall.ExplainedRule {
 }
 
 func (fam family) explain(p firewall.Policy, f facts) (out []firewall.ExplainedRule) {
-	for _, j := range fam.jumps(p) {
-		if f.stages || !strings.HasPrefix(j.chain, dockerPrefix) {
+	jumps := fam.jumps(p)
+	if f.stage1Jumps && len(p.Networks) > 0 {
+		jumps = append(jumps, stage1Jump())
+	}
+	for _, j := range jumps {
+		if (f.user || j.chain != dockerUser) && (f.stages || j.chain != dockerStage2) {
 			out = append(out, firewall.ExplainedRule{Command: fam.command, Table: j.table, Chain: j.chain, Rule: j.text, Why: j.why})
 		}
 	}

@@ -27,7 +27,7 @@ type scene struct {
 func (s scene) rules() []firewall.ExplainedRule {
 	docker := Docker{V4: s.docker, V6: s.docker}
 	if strings.Contains(s.golden, "docker-29") {
-		docker.Bridges = []string{"docker0"}
+		docker = Docker{V4: true, V6: true, NoStages: true, Bridges: []string{"docker0"}}
 	}
 	return Explain(s.policy, docker)
 }

@@ -11,15 +11,16 @@ import (
 	"github.com/mybr/mybr/internal/nettest"
 )
 
-// probePort is the port that probes are sent from and to; nobody listens there.
-const probePort = 4242
-
 // reset is the flag that makes a TCP segment of no known connection INVALID to conntrack
 // (nf_conntrack_proto_tcp.c, tcp_conntracks); with syn it would be a new connection.
 const (
 	reset = 0x04
 	syn   = 0x02
 )
+
+// probePort is the port that a segment is sent from and to; nothing listens there. Segments
+// of different flags are of different connections.
+func probePort(flags byte) uint16 { return 4242 + uint16(flags) }
 
 // segment sends a TCP segment of its own making and reports whether, and from which
 // address, it arrives in time.
@@ -43,7 +44,7 @@ func (w *world) segment(from, to string, flags byte, timeout time.Duration) (cli
 		if err != nil {
 			return ""
 		}
-		if n >= 20 && binary.BigEndian.Uint16(got[2:]) == probePort && got[13] == flags {
+		if n >= 20 && binary.BigEndian.Uint16(got[2:]) == probePort(flags) && got[13] == flags {
 			return by.String()
 		}
 	}
@@ -52,12 +53,12 @@ func (w *world) segment(from, to string, flags byte, timeout time.Duration) (cli
 // tcpSegment is a TCP header without options and data (RFC 9293, section 3.1).
 func tcpSegment(src, dst net.IP, flags byte) []byte {
 	h := make([]byte, 20)
-	binary.BigEndian.PutUint16(h[0:], probePort)
-	binary.BigEndian.PutUint16(h[2:], probePort)
+	binary.BigEndian.PutUint16(h[0:], probePort(flags))
+	binary.BigEndian.PutUint16(h[2:], probePort(flags))
 	binary.BigEndian.PutUint32(h[4:], 1)
 	h[12], h[13] = 5<<4, flags
 	binary.BigEndian.PutUint16(h[14:], 1024)
-	pseudo := append(append([]byte{}, src.To16()...), dst.To16()...) // what IPv4 has in front adds ffff twice
+	pseudo := append(append([]byte{}, src.To16()...), dst.To16()...)
 	if v4 := src.To4(); v4 != nil {
 		pseudo = append(append([]byte{}, v4...), dst.To4()...)
 	}
@@ -95,7 +96,7 @@ func TestInvalidDoesNotLeave(t *testing.T) {
 		// A routed network lets in what is listed, and that is no way out of another one.
 		routed := w.policy(nil)
 		routed.Networks[1].V4.Direct, routed.Networks[1].V6.Direct = firewall.DirectRouted, firewall.DirectRouted
-		routed.Openings = dual(firewall.Policy{Openings: []firewall.Opening{opening("tcp 172.19.0.2", probePort, 1, "")}}).Openings
+		routed.Openings = dual(firewall.Policy{Openings: []firewall.Opening{opening("tcp 172.19.0.2", probePort(reset), 1, "")}}).Openings
 		w.apply(routed)
 		if got := w.segment("a", "c", reset, 300*time.Millisecond); got != "" {
 			t.Errorf("a segment of no connection arrives in a routed network from %q", got)

@@ -36,6 +36,7 @@ const unsolicited = " -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT"
 
 // facts is what rendering needs to know of the host.
 type facts struct {
+	user        bool     // the chain DOCKER-USER exists
 	stages      bool     // the chains DOCKER-ISOLATION-STAGE-1 and -2 exist
 	stage1Jumps bool     // the first of them leads to MYBR-ISOLATE, see missingJumps
 	unisolated  []string // Docker's bridges that are missing there

@@ -28,8 +28,8 @@ type state struct {
 	use      *variant // nil: nothing is known, or there are no chains of mybr's
 	defaults defaults
 	facts    facts
-	jumps    string // Docker's jumps in FORWARD of every variant, see dockerJumps
-	ready    bool   // Docker has made all of its chains, so jumps need not be looked at again
+	docker   string // Docker's jumps and bridges, see describeDocker
+	ready    bool   // Docker has made all of its chains, so its jumps need not be looked at again
 	bridges  string // of Docker's, that its rules name; with spaces between them
 }
 
@@ -143,10 +143,10 @@ func (s *side) full(ctx context.Context, want firewall.Policy, d defaults) ([]ch
 		return nil, state{}, err
 	}
 	use := choose(all, d.legacy)
-	next := state{defaults: d, jumps: jumpsOf(all), ready: use.dockerReady(d), bridges: strings.Join(use.dockerBridges(), " ")}
+	next := state{defaults: d, facts: use.observed(d), docker: describeDocker(all), ready: use.dockerReady(d), bridges: strings.Join(use.dockerBridges(), " ")}
 	var changes []change
 	if need := s.fam.layout(want); need.networks || need.defaultDrop {
-		next.use, next.facts = use.variant, use.observed(d)
+		next.use = use.variant
 		changes = append(changes, s.fill(use, want, next.facts))
 	}
 	for _, f := range all {

@@ -182,44 +182,18 @@ func run(ctx context.Context, input, command string, args ...string) (string, er
 	return stdout.String(), nil
 }
 
-// dockerJumps reads the unconditional jumps to Docker's chains in FORWARD, of all
-// variants: it changes when Docker starts, or moves to another variant.
-func dockerJumps(ctx context.Context, variants []*variant) (string, error) {
-	var out strings.Builder
+// readDocker returns what is Docker's in the filter tables of all variants, see describeDocker.
+func readDocker(ctx context.Context, variants []*variant) (string, error) {
+	var all []found
 	for _, v := range variants {
-		var rules []string
+		text := ""
 		if !v.unused("filter") {
-			text, err := run(ctx, "", v.command, "--wait", "--table", "filter", "--list-rules", "FORWARD")
-			if err != nil {
-				return "", fmt.Errorf("%s --list-rules FORWARD: %w", v, err)
-			}
-			for line := range strings.Lines(text) {
-				if rule, ok := strings.CutPrefix(line, "-A FORWARD "); ok {
-					rules = append(rules, strings.TrimSpace(rule))
-				}
+			var err error
+			if text, err = run(ctx, "", v.command, "--wait", "--table", "filter", "--list-rules"); err != nil {
+				return "", fmt.Errorf("%s --list-rules: %w", v, err)
 			}
 		}
-		writeDockerJumps(&out, v, rules)
+		all = append(all, found{v, parseSave("*filter\n"+text, "filter")})
 	}
-	return out.String(), nil
-}
-
-// jumpsOf is dockerJumps of what was read.
-func jumpsOf(all []found) string {
-	var out strings.Builder
-	for _, f := range all {
-		forward, _ := f.chain("filter", "FORWARD")
-		writeDockerJumps(&out, f.variant, forward)
-	}
-	return out.String()
-}
-
-func writeDockerJumps(out *strings.Builder, v *variant, forward []string) {
-	fmt.Fprintf(out, "%s:", v)
-	for _, r := range forward {
-		if target, ok := unconditional(r); ok && strings.HasPrefix(target, dockerPrefix) {
-			fmt.Fprintf(out, " %s", target)
-		}
-	}
-	out.WriteString("\n")
+	return describeDocker(all), nil
 }
