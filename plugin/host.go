@@ -37,6 +37,10 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		c.Log.Warnf("networks get no IPv6 on this host: %v", noIPv6)
 	}
 	settings := &sysctl.Applier{Root: c.SysctlRoot, Info: c.Log.Infof}
+	fixed := settings.Fixed(link.DefaultSetting)
+	if fixed != nil {
+		c.Log.Warnf("settings of links can't be written, and firewall rules stand in for them: %v", fixed)
+	}
 	h := &host{
 		filter:    filter,
 		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
@@ -57,8 +61,10 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		},
 	}
 	h.reconciler = reconcile.New(reconcile.Config{
-		Snapshot:   records.Snapshot,
-		Options:    reconcile.Options{NoIPv6: noIPv6 != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark},
+		Snapshot: records.Snapshot,
+		Options: reconcile.Options{
+			NoIPv6: noIPv6 != nil, FixedSettings: fixed != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark,
+		},
 		Forwarding: forwarding.DefaultDrop,
 		Aspects: reconcile.Appliers{
 			Firewalld: h.firewalld,

@@ -34,7 +34,7 @@ func mutations() []mutation {
 		{"router advertisements on the bridge", render, "renderBridge", assigned("AcceptRA"), `"1"`, []string{"ipv6/plain"}},
 		{"enable_icc=false ignored", render, "renderVeth", assigned("Isolated"), "false", []string{"attack/enable_icc=false, ARP and neighbour discovery"}},
 		{"duplicates of the bridge's addresses are looked for", link, "nameAddress", assigned("Flags"), "0", []string{"ipv6/plain"}},
-		{"MTU of the container's link ignored", link, "makeVeth", condition("MTU"), "false", []string{"ipv6/mtu"}},
+		{"MTU of the container's link ignored", link, "kernel.makeVeth", condition("MTU"), "false", []string{"ipv6/mtu"}},
 		{"gateway of IPv6 forgotten", "driver", "joinResponse", condition("Internal", "IsValid"), "OLD && a.Is4()",
 			[]string{"ipv6/subnet with DefaultGatewayIPv6"}},
 	}

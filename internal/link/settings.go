@@ -16,6 +16,10 @@ type Settings interface {
 	Set(path, value string) error
 }
 
+// DefaultSetting is a setting that new links take over: where it can't be written, theirs
+// can't either.
+const DefaultSetting = "net/ipv6/conf/default/accept_ra"
+
 // setting is one IPv6 setting of a link (ip-sysctl.rst).
 type setting struct {
 	link, name, want string

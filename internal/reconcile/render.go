@@ -35,6 +35,9 @@ type Options struct {
 	DirectRouting bool
 	// Accept is the mark of packets that pass to every network.
 	Accept firewall.Mark
+	// FixedSettings says that settings of links can't be written, as where /proc/sys is
+	// mounted read-only: the packet filter stands in for those that protect the host.
+	FixedSettings bool
 	// DefaultDrop are the families in which nothing is forwarded that no rule accepts.
 	DefaultDrop firewall.Families
 	// KeepForwarding says that forwarding must not be turned on now.
@@ -51,8 +54,12 @@ func Render(s model.Snapshot, o Options) Host {
 	networks := make(map[string]model.Network, len(s.Networks))
 	for _, n := range s.Networks {
 		networks[n.ID] = n
-		h.Links.Bridges = append(h.Links.Bridges, renderBridge(n))
-		h.Firewall.Networks = append(h.Firewall.Networks, renderPolicy(n, o))
+		b, policy := renderBridge(n), renderPolicy(n, o)
+		if o.FixedSettings {
+			b.AcceptRA, b.DisableIPv6, policy.V6.Input = fixedSettings(b)
+		}
+		h.Links.Bridges = append(h.Links.Bridges, b)
+		h.Firewall.Networks = append(h.Firewall.Networks, policy)
 		h.Firewalld.Interfaces = append(h.Firewalld.Interfaces, n.Bridge)
 		h.Firewalld.Forward = h.Firewalld.Forward || entered(n, o)
 		if n.Internal {
@@ -163,6 +170,19 @@ func renderBridge(n model.Network) link.Bridge {
 		b.Alias, b.MAC, b.MTU = model.AliasNetwork+n.ID, n.BridgeMAC, n.MTU
 	}
 	return b
+}
+
+// fixedSettings returns which of a bridge's settings are wanted where none can be written,
+// and what the host may take from the bridge in IPv6 instead. IPv6 that is needed can't be
+// had by a rule: should it be off, the link says so.
+func fixedSettings(b link.Bridge) (acceptRA, disableIPv6 string, input firewall.Input) {
+	switch {
+	case b.DisableIPv6 == "1":
+		return "", "", firewall.InputNone
+	case b.AcceptRA == "0":
+		return "", b.DisableIPv6, firewall.InputNoAdvertisements
+	}
+	return b.AcceptRA, b.DisableIPv6, firewall.InputAll
 }
 
 func renderVeth(n model.Network, e model.Endpoint) link.Veth {

@@ -183,3 +183,31 @@ func TestRenderLeavesOutOrphans(t *testing.T) {
 		t.Errorf("an endpoint without its network got %+v", h)
 	}
 }
+
+// Where settings of links can't be written, rules keep from the host what the settings
+// would: router advertisements, and all IPv6 of a network that has none. Nothing is asked
+// of settings but IPv6 where the network has it.
+func TestRenderWithFixedSettings(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		change   func(*model.Network)
+		settings string // disable_ipv6 and accept_ra
+		input    firewall.Input
+	}{
+		{"IPv4", func(n *model.Network) { n.V6 = model.Subnet{} }, " ", firewall.InputNoAdvertisements},
+		{"both families", func(*model.Network) {}, "0 ", firewall.InputNoAdvertisements},
+		{"internal without IPv6", func(n *model.Network) { n.Internal, n.V6 = true, model.Subnet{} }, " ", firewall.InputNone},
+		{"somebody's bridge", func(n *model.Network) { n.Owned, n.V6 = false, model.Subnet{} }, " ", firewall.InputAll},
+	} {
+		s := dual()
+		c.change(&s.Networks[0])
+		h := Render(s, Options{FixedSettings: true})
+		b := h.Links.Bridges[0]
+		if got := b.DisableIPv6 + " " + b.AcceptRA; got != c.settings || h.Firewall.Networks[0].V6.Input != c.input {
+			t.Errorf("%s: settings %q, input %q", c.name, got, h.Firewall.Networks[0].V6.Input)
+		}
+		if err := h.Firewall.Validate(); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

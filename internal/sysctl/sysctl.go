@@ -28,8 +28,8 @@ import (
 // interface's name may contain dots, but never a slash.
 type Set map[string]string
 
-// Subjects returns the values by path. A path is not the name of a link: the errors of
-// these settings concern everybody, and the steps of a plan have no subject.
+// Subjects returns the values by path. A path is not the name of a link: which links a
+// setting concerns is for the caller to know.
 func (s Set) Subjects() map[string]any {
 	m := make(map[string]any, len(s))
 	for path, value := range s {
@@ -73,8 +73,8 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 
 // Plan has one step for each setting that has another value than is wanted; those that
 // have says are right are not looked at. What has its value already is not written, so
-// that this succeeds where nothing can be written. Each error is a *plan.Error of
-// everybody's, for one setting that can't be read.
+// that this succeeds where nothing can be written. Each error is a *plan.Error whose
+// subject is the path of a setting that can't be read.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	var steps plan.Plan
 	var errs []error
@@ -90,7 +90,7 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 		}
 		now, err := a.Get(path)
 		if err != nil {
-			errs = append(errs, &plan.Error{Err: err})
+			errs = append(errs, &plan.Error{Subject: path, Err: err})
 			continue
 		}
 		if now != value {
@@ -103,7 +103,7 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 // step changes one setting.
 func (a *Applier) step(path, have, want string) plan.Step {
 	change := fmt.Sprintf("%s: %s -> %s", path, have, want)
-	return plan.Step{Changes: []string{change}, Do: func(context.Context) error {
+	return plan.Step{Subject: path, Changes: []string{change}, Do: func(context.Context) error {
 		if a.Before != nil {
 			a.Before(path, want)
 		}
@@ -135,6 +135,19 @@ func inOrder(s Set) []string {
 	return slices.SortedFunc(maps.Keys(s), func(a, b string) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
 	})
+}
+
+// Fixed says why a setting can't be written; nil: it can, or there is none. Nothing is
+// written.
+func (a *Applier) Fixed(path string) error {
+	f, err := os.OpenFile(filepath.Join(cmp.Or(a.Root, defaultRoot), path), os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, cause(err))
+	}
+	return f.Close()
 }
 
 // Get returns the value of a setting. One that does not exist is fs.ErrNotExist.

@@ -45,7 +45,7 @@ func TestApply(t *testing.T) {
 		t.Error("a plan has changed a setting")
 	}
 	for _, s := range p {
-		if s.Subject != "" || len(s.Changes) != 1 {
+		if !strings.HasPrefix(s.Changes[0], s.Subject+": ") || len(s.Changes) != 1 {
 			t.Errorf("step %+v", s)
 		}
 	}
@@ -94,8 +94,8 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%q is not in the error:\n%v", part, err)
 		}
 	}
-	if subjects, _ := plan.Blame(err); len(subjects) != 0 {
-		t.Errorf("errors of single links: %v", subjects)
+	if subjects, rest := plan.Blame(err); len(subjects) != 3 || rest != nil {
+		t.Errorf("to blame: %v, rest %v", subjects, rest)
 	}
 	if h.ReadSysctl("net/ipv4/conf/lo/rp_filter") != "1" {
 		t.Error("one bad setting has kept another from being written")
@@ -179,5 +179,22 @@ func TestBefore(t *testing.T) {
 	}
 	if _, err := a.Get("net/ipv4/conf/gone0/rp_filter"); err == nil || err.Error() != "read setting net/ipv4/conf/gone0/rp_filter: no such file or directory" {
 		t.Errorf("%v", err)
+	}
+}
+
+// A setting that can't be written is told of without writing it; one that is not there, as
+// on a kernel without IPv6, is not.
+func TestFixed(t *testing.T) {
+	h := nettest.New(t)
+	a, _ := applier()
+	before := h.ReadSysctl("net/ipv4/conf/lo/rp_filter")
+	if err := a.Fixed("net/ipv4/conf/lo/rp_filter"); err != nil || h.ReadSysctl("net/ipv4/conf/lo/rp_filter") != before {
+		t.Errorf("one that can be written: %v", err)
+	}
+	if err := a.Fixed("net/ipv4/no_such_setting"); err != nil {
+		t.Errorf("one that is not there: %v", err)
+	}
+	if err := a.Fixed("net"); err == nil {
+		t.Error("what can't be written is taken for a setting that can")
 	}
 }
