@@ -185,6 +185,8 @@ func TestDeltaDoesNotGrowWithTheHost(t *testing.T) {
 	late := veth(1, b1)
 	late.Announce, late.V4, late.V6 = true, bridge(1).V4.Addr().Next(), bridge(1).V6.Addr().Next()
 	more := set(have.Bridges, append(slices.Clone(have.Veths), late)...)
+	quiet := set(have.Bridges, slices.Clone(more.Veths)...)
+	quiet.Veths[1000].Announce = false
 	wider := set([]Bridge{b1, b2}, more.Veths...)
 	wider.Bridges[1].V4 = bridge(3).V4
 	a, requests := counted()
@@ -194,10 +196,12 @@ func TestDeltaDoesNotGrowWithTheHost(t *testing.T) {
 		requests   map[string]int
 	}{
 		{"a pair comes", &have, &more, map[string]int{"read link": 1, "write link": 2, "forget neighbour": 2}},
+		{"it goes", &more, &have, map[string]int{"read link": 1, "delete link": 1}},
+		{"a pair comes that is not announced", &have, &quiet, map[string]int{"read link": 1, "write link": 2}},
 		{"nothing changes", &more, &more, map[string]int{}},
 		{"a bridge changes", &more, &wider, map[string]int{"read link": 1, "dump: read addresses": 2, "delete address": 1, "add address": 1}},
 		{"it changes back", &wider, &more, map[string]int{"read link": 1, "dump: read addresses": 2, "delete address": 1, "add address": 1}},
-		{"a pair goes", &more, &have, map[string]int{"read link": 1, "delete link": 1}},
+		{"it goes again", &more, &have, map[string]int{"read link": 1, "delete link": 1}},
 		{"everything", nil, &have, map[string]int{"dump: read link": 1, "dump: read addresses": 1}},
 	} {
 		clear(requests)

@@ -71,7 +71,7 @@ func (p *planner) settings(w *work, l found, all []setting) error {
 		have, err := p.Settings.Get(conf(from, s.name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // a kernel or a link without IPv6 has no use for it
-			if l.index != 0 {
+			if len(w.acts) == 0 { // else the link may get IPv6 now, with its new MTU
 				continue
 			}
 		case err != nil:
@@ -139,8 +139,8 @@ func (a *Applier) isTolerated(s setting, have string) bool {
 	return known && s.needless(a, have) != ""
 }
 
-// forgetSettings drops what is noted about the settings of a link that is no longer wanted.
-func (a *Applier) forgetSettings(all []setting) {
+// dropTolerated drops what is noted about the settings of a link that is no longer wanted.
+func (a *Applier) dropTolerated(all []setting) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, s := range all {

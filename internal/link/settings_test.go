@@ -117,6 +117,24 @@ func TestSettingsAreChanges(t *testing.T) {
 	}
 }
 
+// A bridge whose MTU is too small for IPv6 has no such settings; with a larger one it has.
+func TestSettingsOfABridgeThatGetsIPv6(t *testing.T) {
+	h := nettest.New(t)
+	br, _ := withSettings(1)
+	br.MTU, br.V6, br.DisableIPv6 = minMTU6-1, netip.Prefix{}, ""
+	small, large := set([]Bridge{br}), set([]Bridge{br})
+	large.Bridges[0].MTU = minMTU6
+	a := &Applier{Settings: &sysctl.Applier{}}
+	for _, have := range []*Set{nil, &small} {
+		if err := a.Apply(t.Context(), nil, small); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Apply(t.Context(), have, large); err != nil || h.ReadSysctl("net/ipv6/conf/mybr1/accept_ra") != "0" {
+			t.Errorf("accept_ra is %s, %v", h.ReadSysctl("net/ipv6/conf/mybr1/accept_ra"), err)
+		}
+	}
+}
+
 // readOnly mounts the settings of the host read-only and returns where. The calling thread
 // gets a mount namespace of its own.
 func readOnly(t *testing.T) (root string) {

@@ -177,7 +177,7 @@ func (v Veth) made(l, peer found) bool {
 
 // hostMAC returns the MAC of the host end: the peer's with a first byte of fe (fa where
 // the peer's is fe: the two must differ), which is higher than that of common hardware.
-// A bridge of somebody else takes the lowest MAC of its ports unless it was given one,
+// A bridge that is not owned takes the lowest MAC of its ports unless it was given one,
 // and must not lose its own to a container.
 func (v Veth) hostMAC() model.MAC {
 	m := v.MAC
@@ -244,7 +244,7 @@ func (p *planner) mendPeer(w *work, peer found, v Veth) {
 
 // dropVeth plans to delete a pair that mybr made.
 func (p *planner) dropVeth(had Veth) {
-	p.forgetSettings(had.settings())
+	p.dropTolerated(had.settings())
 	w := work{subject: had.Host}
 	l, there, err := p.find(had.Host)
 	var peer found

@@ -13,7 +13,7 @@
 //
 // Be aware: /proc/sys/net shows the namespace of the thread that looks, but /proc/net
 // and /proc/self/net show that of the process's first thread; the thread's own is
-// /proc/thread-self/net (proc(5)). /sys/class/net belongs to whoever mounted /sys.
+// /proc/thread-self/net (proc(5)). /sys/class/net shows the namespace of the process that mounted /sys.
 package nettest
 
 import (
@@ -190,7 +190,7 @@ func current(t testing.TB, name string) *Host {
 }
 
 // loUp brings lo up in the calling thread's namespace. New IPv6 addresses are usable
-// at once there: nobody else is on the links, so duplicates are not looked for.
+// at once there: duplicates are not looked for, since the test knows all addresses.
 func (h *Host) loUp() {
 	h.t.Helper()
 	for _, links := range []string{"all", "default"} {
