@@ -194,12 +194,12 @@ func (w *work) run() error {
 	return nil
 }
 
-// add makes a step of the work, or notes the error that working it out ended with. What
-// says of which kind the link is.
-func (p *planner) add(what string, w work, err error, needs ...string) {
-	what += " " + w.subject
+// add makes a step of the work on a link of a kind, or notes the error that working it out
+// ended with.
+func (p *planner) add(kind string, w work, err error, needs ...string) {
+	link := kind + " " + w.subject
 	if err != nil {
-		p.errs = append(p.errs, &plan.Error{Subject: w.subject, Err: fmt.Errorf("%s: %w", what, err)})
+		p.errs = append(p.errs, &plan.Error{Subject: w.subject, Err: fmt.Errorf("%s: %w", link, err)})
 		return
 	}
 	if len(w.acts) == 0 {
@@ -208,7 +208,7 @@ func (p *planner) add(what string, w work, err error, needs ...string) {
 	p.steps = append(p.steps, plan.Step{Subject: w.subject, Needs: needs, Changes: w.changes, Renews: w.renews,
 		Do: func(context.Context) error {
 			if err := w.run(); err != nil {
-				return fmt.Errorf("%s: %w", what, err)
+				return fmt.Errorf("%s: %w", link, err)
 			}
 			return nil
 		}})

@@ -172,6 +172,11 @@ func (p *planner) mendAddresses(w *work, l found, b, had Bridge, takenOver bool)
 	}
 	for _, a := range wanted {
 		if !slices.ContainsFunc(there, func(b address) bool { return b.Prefix == a && !b.fromKernel() }) {
+			if l.index != 0 && a.Addr().IsLinkLocalUnicast() {
+				// The kernel may be looking for duplicates of its own; one that only takes
+				// its place would go on waiting for that.
+				w.do(func() error { return p.dropAddress(l.index, a) })
+			}
 			w.do(func() error { return p.giveAddress(b, a) }, "add address "+a.String())
 		}
 	}
