@@ -256,6 +256,26 @@ func TestAddressesOfOneLink(t *testing.T) {
 	}
 }
 
+// A pair that was being made when the step failed is completed when it is repeated.
+func TestStepCompletesWhatItHasBegun(t *testing.T) {
+	h := nettest.New(t)
+	br := bridge(1)
+	v := veth(1, br)
+	want := set([]Bridge{br}, v)
+	for _, have := range []*Set{nil, {Bridges: want.Bridges}} {
+		apply(t, nil, set([]Bridge{br}))
+		p, err := (&Applier{}).Plan(t.Context(), have, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Run("ip", "link", "add", v.Host, "type", "veth", "peer", "name", v.Peer, "address", v.MAC.String())
+		if err := p.Do(t.Context()); err != nil {
+			t.Error(err)
+		}
+		matches(t, want)
+	}
+}
+
 func TestErrorsAreOfTheirSubjects(t *testing.T) {
 	nettest.New(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
