@@ -1,13 +1,14 @@
-// Package conntrack forgets tracked flows that would go on leading to where they may no
-// longer lead.
+// Package conntrack deletes tracked flows that would go on leading to addresses to which
+// they may no longer lead.
 //
 // The nat table is asked about the first packet of a flow only (iptables(8)), and a
 // flow that has been answered passes the filter. UDP has no end of a flow that the
 // kernel could see, so one that a client keeps busy would follow the rules of its first
 // packet for ever. TCP has one, but the kernel remembers a connection whose container is
 // gone for up to five days (nf_conntrack_tcp_timeout_established) and lets a new SYN
-// within it pass, to whoever has the address by then. And one that nobody has answered
-// yet, because the port was reserved and not yet translated, would never be translated.
+// within it pass, to the container that has the address by then. And a flow that has not
+// been answered yet, because its port was reserved and not yet translated, would never be
+// translated.
 //
 // Be aware: flows are looked for in the namespace of the calling thread, and by reading
 // all of a family once, whatever the number of ports and addresses; none of a family in
@@ -25,12 +26,13 @@ import (
 	"github.com/mybr/mybr/internal/plan"
 )
 
-// Set is what flows are led by.
+// Set is what decides where flows may lead.
 type Set struct {
 	Bindings  []model.PortBinding
 	Endpoints []Endpoint
-	// Unsure says of a set that was known that the rules may not have led to its bindings
-	// all the time, so that flows may have begun past them.
+	// Unsure says of a set that the host was known to match that the packet filter may have
+	// been without the rules of the bindings for a time, so that flows may have begun past
+	// them.
 	Unsure bool
 }
 
@@ -46,7 +48,7 @@ func (s Set) Subjects() map[string]any { return nil }
 // Only returns the whole set.
 func (s Set) Only(func(subject string) bool) Set { return s }
 
-// Applier forgets flows. It holds no state.
+// Applier deletes stale flows. It holds no state.
 type Applier struct{}
 
 // Apply is Plan, and then Do.

@@ -253,7 +253,7 @@ func newClient(t *testing.T, from *nettest.Host, to string) *client {
 	return &client{t, c}
 }
 
-// server returns the name of who answers.
+// server returns the name of the server that answers.
 func (c *client) server() string {
 	c.t.Helper()
 	a, err := nettest.AskOn(c.c, 2*time.Second)
@@ -364,7 +364,7 @@ func testPortChangesHands(t *testing.T, f testFamily) {
 	}
 }
 
-// Of a container that left, every flow is forgotten, of any protocol, whoever began it;
+// Of a container that left, every flow is forgotten, of any protocol and in any direction;
 // those of others stay.
 func TestContainerLeaves(t *testing.T) { inBoth(t, testContainerLeaves) }
 
@@ -425,7 +425,7 @@ func testConnectionBegunEarly(t *testing.T, f testFamily) {
 	if _, err := lan.Ask("tcp"+f.suffix, f.say("192.0.2.1:8082"), 5*time.Second); err != nil { // an answered one
 		t.Fatal(err)
 	}
-	// Nobody answers: as a socket does that drops what arrives, behind conntrack.
+	// No answer is sent, as by a socket that drops what arrives, behind conntrack.
 	for _, port := range []int{8080, 8081} {
 		h.Run(f.command, "-t", "raw", "-A", "OUTPUT", "-p", "tcp", "--sport", fmt.Sprint(port), "-j", "DROP") // no reset
 		if _, err := lan.Dial("tcp"+f.suffix, f.say(fmt.Sprintf("192.0.2.1:%d", port)), 100*time.Millisecond); err == nil {

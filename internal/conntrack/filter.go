@@ -35,7 +35,7 @@ func (f *filter) stale(l flow) bool {
 const synSent = 1
 
 // early reports whether a flow to the host itself is one to a port that came: it began
-// before the rules led it to the container.
+// before the rules sent it to the container.
 func (f *filter) early(proto model.Proto, asked netip.AddrPort) bool {
 	if !f.local[asked.Addr()] {
 		return false

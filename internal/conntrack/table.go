@@ -67,8 +67,8 @@ func list(ctx context.Context, f model.Family, match func(flow) bool) (found []f
 	return found, err
 }
 
-// forget deletes flows. One that is gone is fine, and so is one that began anew in its
-// place, which stays: the kernel compares its ID (CTA_ID).
+// forget deletes flows, each by its addresses and its ID (CTA_ID). One that is gone is
+// fine. One that has begun anew since has another ID as a rule, and stays.
 func forget(ctx context.Context, f model.Family, all []flow) error {
 	var errs []error
 	for _, l := range all {

@@ -29,8 +29,8 @@ func (k kernel) sendAnnouncements(v Veth, bridge int) error {
 		if !a.IsValid() || v.MAC.IsZero() {
 			continue
 		}
-		if err := k.forgetNeighbour(a, bridge); err != nil {
-			return fmt.Errorf("forget the host's neighbour entry of %s: %w", a, err)
+		if err := k.deleteNeighbour(a, bridge); err != nil {
+			return fmt.Errorf("delete the host's neighbour entry of %s: %w", a, err)
 		}
 		if a.Is4() {
 			frames = append(frames, arp(v.MAC, a))
@@ -44,9 +44,9 @@ func (k kernel) sendAnnouncements(v Veth, bridge int) error {
 	return nil
 }
 
-// forgetNeighbour deletes what the host knows of an address on a bridge, if anything
+// deleteNeighbour deletes what the host knows of an address on a bridge, if anything
 // (rtnetlink(7), RTM_DELNEIGH).
-func (k kernel) forgetNeighbour(a netip.Addr, bridge int) error {
+func (k kernel) deleteNeighbour(a netip.Addr, bridge int) error {
 	req := nl.NewNetlinkRequest(unix.RTM_DELNEIGH, unix.NLM_F_ACK)
 	req.AddData(&neighbour{family: family(a), index: uint32(bridge)})
 	req.AddData(nl.NewRtAttr(unix.NDA_DST, a.AsSlice()))
@@ -132,7 +132,7 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// send sends frames to all who are on a bridge. They leave by the bridge itself, which
+// send sends frames to all ports of a bridge. They leave by the bridge itself, which
 // therefore does not learn the MAC at a wrong port.
 func send(frames [][]byte, bridge int) error {
 	if len(frames) == 0 {

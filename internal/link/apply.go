@@ -62,9 +62,9 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 		return nil, &plan.Error{Err: err}
 	}
 	p.bridges, p.hadBridges = byName(want.Bridges, Bridge.key), byName(have.Bridges, Bridge.key)
-	wanted, hadVeths := want.Subjects(), byName(have.Veths, Veth.key)
+	wanted, hadVeths := want.names(), byName(have.Veths, Veth.key)
 	for _, v := range have.Veths {
-		if wanted[v.Host] == nil {
+		if !wanted[v.Host] {
 			p.dropVeth(v)
 		}
 	}
@@ -85,12 +85,24 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 		}
 	}
 	for _, b := range have.Bridges {
-		if wanted[b.Name] == nil {
+		if !wanted[b.Name] {
 			p.dropBridge(b)
 		}
 	}
 	p.dropLeftovers(kindBridge, wanted)
 	return p.steps, errors.Join(p.errs...)
+}
+
+// names returns the names of all links of the set.
+func (s Set) names() map[string]bool {
+	m := make(map[string]bool, len(s.Bridges)+len(s.Veths))
+	for _, b := range s.Bridges {
+		m[b.Name] = true
+	}
+	for _, v := range s.Veths {
+		m[v.Host] = true
+	}
+	return m
 }
 
 func (b Bridge) key() string { return b.Name }
@@ -194,12 +206,12 @@ func (w *work) run() error {
 	return nil
 }
 
-// add makes a step of the work, or notes the error that working it out ended with. What
-// says of which kind the link is.
-func (p *planner) add(what string, w work, err error, needs ...string) {
-	what += " " + w.subject
+// add makes a step of the work on a link of a kind, or notes the error that working it out
+// ended with.
+func (p *planner) add(kind string, w work, err error, needs ...string) {
+	link := kind + " " + w.subject
 	if err != nil {
-		p.errs = append(p.errs, &plan.Error{Subject: w.subject, Err: fmt.Errorf("%s: %w", what, err)})
+		p.errs = append(p.errs, &plan.Error{Subject: w.subject, Err: fmt.Errorf("%s: %w", link, err)})
 		return
 	}
 	if len(w.acts) == 0 {
@@ -208,7 +220,7 @@ func (p *planner) add(what string, w work, err error, needs ...string) {
 	p.steps = append(p.steps, plan.Step{Subject: w.subject, Needs: needs, Changes: w.changes, Renews: w.renews,
 		Do: func(context.Context) error {
 			if err := w.run(); err != nil {
-				return fmt.Errorf("%s: %w", what, err)
+				return fmt.Errorf("%s: %w", link, err)
 			}
 			return nil
 		}})
@@ -216,10 +228,10 @@ func (p *planner) add(what string, w work, err error, needs ...string) {
 
 // dropLeftovers plans to delete the links of a kind that mybr made and that are not
 // wanted. Only names count: a link that bears a wanted one has been planned, or will be.
-func (p *planner) dropLeftovers(kind string, wanted map[string]any) {
+func (p *planner) dropLeftovers(kind string, wanted map[string]bool) {
 	for _, name := range slices.Sorted(maps.Keys(p.links)) {
 		l := p.links[name]
-		if l.kind != kind || wanted[name] != nil || !l.ours() {
+		if l.kind != kind || wanted[name] || !l.ours() {
 			continue
 		}
 		w := work{subject: name}

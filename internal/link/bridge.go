@@ -165,13 +165,18 @@ func (p *planner) mendAddresses(w *work, l found, b, had Bridge, takenOver bool)
 	}
 	wanted := b.addresses()
 	for _, a := range there {
-		leaves := takenOver && !a.kernels() || slices.Contains(had.addresses(), a.Prefix)
+		leaves := takenOver && !a.fromKernel() || slices.Contains(had.addresses(), a.Prefix)
 		if leaves && !slices.Contains(wanted, a.Prefix) {
 			w.do(func() error { return p.dropAddress(l.index, a.Prefix) }, "delete address "+a.String())
 		}
 	}
 	for _, a := range wanted {
-		if !slices.ContainsFunc(there, func(b address) bool { return b.Prefix == a && !b.kernels() }) {
+		if !slices.ContainsFunc(there, func(b address) bool { return b.Prefix == a && !b.fromKernel() }) {
+			if l.index != 0 && a.Addr().IsLinkLocalUnicast() {
+				// The kernel may be looking for duplicates of its own; one that only takes
+				// its place would go on waiting for that.
+				w.do(func() error { return p.dropAddress(l.index, a) })
+			}
 			w.do(func() error { return p.giveAddress(b, a) }, "add address "+a.String())
 		}
 	}
@@ -191,7 +196,7 @@ func (p *planner) giveAddress(b Bridge, a netip.Prefix) error {
 
 // dropAddress takes an address off a link. With the first address of an IPv4 subnet the
 // kernel takes the others of that subnet too, unless promote_secondaries is set
-// (ip-sysctl.rst); those are somebody else's, and are added again.
+// (ip-sysctl.rst); those belong to others, and are added again.
 func (p *planner) dropAddress(index int, a netip.Prefix) error {
 	before, err := p.dumpAddresses(index)
 	if err != nil {
@@ -213,16 +218,16 @@ func (p *planner) dropAddress(index int, a netip.Prefix) error {
 	return nil
 }
 
-// kernels reports whether it is a link-local address that the kernel has given the link:
+// fromKernel reports whether it is a link-local address that the kernel has given the link:
 // looked for elsewhere on the link first, unlike what is added here.
-func (a address) kernels() bool {
+func (a address) fromKernel() bool {
 	return a.Addr().Is6() && a.Addr().IsLinkLocalUnicast() && a.flags&unix.IFA_F_NODAD == 0
 }
 
 // dropBridge plans to delete a bridge that mybr made, or to take its addresses off one
 // that was there before. A link of that name that is not mybr's is left alone.
 func (p *planner) dropBridge(had Bridge) {
-	p.forgetSettings(had.settings())
+	p.dropTolerated(had.settings())
 	w := work{subject: had.Name}
 	l, there, err := p.find(had.Name)
 	switch {

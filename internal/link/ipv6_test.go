@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -88,6 +89,39 @@ func TestBridgeAsksForNeighboursAtOnce(t *testing.T) {
 		if a.NoDAD {
 			t.Errorf("%s is left", a.Local)
 		}
+	}
+}
+
+// The kernel may be looking for duplicates of the link-local address of a bridge that is
+// taken over: that ends, too.
+func TestBridgeTakenOverAsksForNeighboursAtOnce(t *testing.T) {
+	h := nettest.New(t)
+	br, other := bridge(1), bridge(1)
+	other.Alias, other.V6 = other.Alias+"b", netip.Prefix{}
+	v := veth(1, br)
+	have, want := set([]Bridge{other}, v), set([]Bridge{br}, v)
+	for _, had := range []*Set{nil, &have} {
+		for _, links := range []string{"all", "default"} { // as on a real host
+			h.Sysctl("net/ipv6/conf/"+links+"/accept_dad", "1")
+		}
+		h.Sysctl("net/ipv6/conf/default/dad_transmits", "30") // so that it takes half a minute
+		apply(t, nil, have)
+		h.Sysctl("net/ipv6/conf/default/dad_transmits", "1")
+		h.Run("ip", "link", "set", v.Peer, "up") // the bridge gets a carrier
+		nettest.Eventually(t, 5*time.Second, func() error {
+			for _, a := range ipLinks(t, h)[br.Name].Addresses {
+				if a.Scope == "link" && a.Tentative {
+					return nil
+				}
+			}
+			return errors.New("no tentative address")
+		})
+		apply(t, had, want)
+		if text := dumpText(t, h); !strings.Contains(text, "fe80::42:ff:fe00:65/64 brd  nodad=true tentative=false") {
+			t.Error(text)
+		}
+		matches(t, want)
+		apply(t, nil, set(nil))
 	}
 }
 

@@ -49,9 +49,12 @@ func (k kernel) dump(ask int, answer uint16, header nl.NetlinkRequestData) ([][]
 		return nil, err
 	}
 	defer socket.Close()
-	// Without it the kernel does not look at what the header asks for.
+	// Without NETLINK_GET_STRICT_CHK the kernel does not look at what the header asks for.
 	err = unix.SetsockoptInt(socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
-	if err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		err = nil
+	}
+	if err := errors.Join(err, socket.SetSendTimeout(&nl.SocketTimeoutTv), socket.SetReceiveTimeout(&nl.SocketTimeoutTv)); err != nil {
 		return nil, err
 	}
 	handle := &nl.SocketHandle{Socket: socket}

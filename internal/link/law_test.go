@@ -144,6 +144,29 @@ func TestLawFull(t *testing.T) {
 	})
 }
 
+// What is known of a link, or is not because it has failed before, makes no difference for
+// what it is made to be.
+func TestLawFailedSubjects(t *testing.T) {
+	h := nettest.New(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		a, b := sets(true).Draw(rt, "a"), sets(true).Draw(rt, "b")
+		keepMTU(a, &b)
+		wanted := b.Subjects()
+		known := a.Only(func(subject string) bool { return wanted[subject] == nil || rapid.Bool().Draw(rt, "known: "+subject) })
+		direct, err := after(t, h, b, step(nil, a), step(&a, b))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		mended, err := after(t, h, b, step(nil, a), step(&known, b))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if direct != mended {
+			rt.Fatalf("Apply(&a, b):\n%s\nApply(&known, b):\n%s", direct, mended)
+		}
+	})
+}
+
 // keepMTU gives bridges of one network one MTU: 0 leaves a bridge as it is found.
 func keepMTU(a Set, b *Set) {
 	for i := range b.Bridges {

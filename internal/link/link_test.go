@@ -115,7 +115,7 @@ func TestBridgeKeepsItsMACAndMTU(t *testing.T) {
 	}
 }
 
-// What somebody has changed is mended by a look at everything.
+// What a look at everything mends besides: TestChangesByHand has the rest.
 func TestMend(t *testing.T) {
 	h := nettest.New(t)
 	b1, b2 := bridge(1), bridge(2)
@@ -126,13 +126,9 @@ func TestMend(t *testing.T) {
 	apply(t, nil, want)
 	good := dumpText(t, h)
 	for _, damage := range []string{
-		"link set NAME mtu 1300", "link set VETH mtu 1300", "link set PEER mtu 1300",
-		"link set NAME address 02:00:00:00:00:99", "link set PEER address 02:00:00:00:00:99",
-		"link set NAME down", "link set VETH down", "link set PEER name other0",
-		"addr flush dev NAME", "link set VETH nomaster", "link set VETH master mybr2",
+		"link set PEER address 02:00:00:00:00:99", "addr flush dev NAME",
 		"link set VETH type bridge_slave hairpin off isolated on",
-		"link set NAME alias x", "link del NAME", "link del VETH",
-		"link add mybr9 alias stale type bridge", "link set mybr9 alias mybr_network_x",
+		"link set NAME alias x", "link add mybr9 alias stale type bridge", "link set mybr9 alias mybr_network_x",
 	} {
 		args := strings.NewReplacer("NAME", b1.Name, "VETH", v.Host, "PEER", v.Peer).Replace(damage)
 		switch damage {

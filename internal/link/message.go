@@ -165,9 +165,9 @@ func (k kernel) deleteLink(index int) error {
 }
 
 // addAddress adds an address with its prefix length to a link. One that is there is fine.
-// Whether somebody else on the link has an IPv6 address is not found out first (RFC 4862,
-// section 5.4): for a second nothing could be bound to it, and on a bridge without ports,
-// which has no carrier, for ever.
+// An IPv6 address is used without looking for duplicates of it first (RFC 4862, section
+// 5.4): for a second nothing could be bound to it, and on a bridge without ports, which has
+// no carrier, for ever.
 func (k kernel) addAddress(index int, p netip.Prefix) error {
 	flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL | unix.NLM_F_ACK
 	if p.Addr().Is6() {

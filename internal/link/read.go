@@ -152,14 +152,14 @@ func (k kernel) getLink(name string, index int) (found, error) {
 	return parseLink(msgs[0])
 }
 
-// ours reports whether mybr made the link: by its alias, which nobody else gives to a
+// ours reports whether mybr made the link: by its alias, which no other program gives to a
 // link of that kind.
 func (l found) ours() bool {
 	return l.kind == kindBridge && strings.HasPrefix(l.alias, model.AliasNetwork) ||
 		l.kind == kindVeth && strings.HasPrefix(l.alias, model.AliasEndpoint)
 }
 
-// foreign is the error for a wanted name that a link of somebody else has.
+// foreign is the error for a wanted name that a link has which mybr did not make.
 func (l found) foreign() error {
 	kind := l.kind
 	if kind == "" {

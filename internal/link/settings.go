@@ -23,7 +23,6 @@ const DefaultSetting = "net/ipv6/conf/default/accept_ra"
 // setting is one IPv6 setting of a link (ip-sysctl.rst).
 type setting struct {
 	link, name, want string
-	remedy           string // what gives the link its value where mybr can't write it
 
 	// needless says why the link does well without the setting, given its value; "": it does not.
 	needless func(a *Applier, have string) string
@@ -36,29 +35,22 @@ func (s setting) path() string { return conf(s.link, s.name) }
 
 // settings lists what the bridge wants.
 func (b Bridge) settings() []setting {
-	all := []setting{{link: b.Name, name: "accept_ra", want: b.AcceptRA}, {link: b.Name, name: "disable_ipv6", want: b.DisableIPv6}}
-	for i, s := range all {
-		all[i].remedy = fmt.Sprintf("net.ipv6.conf.default.%s=%s, which new links take over", s.name, s.want)
-		if !b.Owned {
-			all[i].remedy = s.path() + "=" + s.want
-		}
-		all[i].needless = func(*Applier, string) string { return "" }
-	}
 	// With 1 a link takes router advertisements only if it does not forward (ip-sysctl.rst).
-	all[0].needless = func(a *Applier, have string) string {
-		if forwards, err := a.Settings.Get(conf(b.Name, "forwarding")); err == nil && forwards == "1" && have == "1" && b.AcceptRA == "0" {
+	forwards := func(a *Applier, have string) string {
+		forwarding, err := a.Settings.Get(conf(b.Name, "forwarding"))
+		if err == nil && forwarding == "1" && have == "1" && b.AcceptRA == "0" {
 			return "a link that forwards IPv6 takes no router advertisements with 1 either"
 		}
 		return ""
 	}
-	return all
+	needed := func(*Applier, string) string { return "" }
+	return []setting{{b.Name, "accept_ra", b.AcceptRA, forwards}, {b.Name, "disable_ipv6", b.DisableIPv6, needed}}
 }
 
 // settings lists what the pair's host end wants.
 func (v Veth) settings() []setting {
-	return []setting{{link: v.Host, name: "disable_ipv6", want: v.DisableIPv6, needless: func(*Applier, string) string {
-		return "it only keeps a link-local address off a bridge port"
-	}}}
+	tidy := func(*Applier, string) string { return "it only keeps a link-local address off a bridge port" }
+	return []setting{{v.Host, "disable_ipv6", v.DisableIPv6, tidy}}
 }
 
 // settings plans to write those that a link has otherwise. A link that the work makes
@@ -75,7 +67,7 @@ func (p *planner) settings(w *work, l found, all []setting) error {
 		have, err := p.Settings.Get(conf(from, s.name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // a kernel or a link without IPv6 has no use for it
-			if l.index != 0 {
+			if len(w.acts) == 0 { // else the link may get IPv6 now, with its new MTU
 				continue
 			}
 		case err != nil:
@@ -83,7 +75,7 @@ func (p *planner) settings(w *work, l found, all []setting) error {
 		case l.index != 0 && (have == s.want || p.isTolerated(s, have)):
 			continue
 		}
-		w.do(func() error { return p.write(s) })
+		w.do(func() error { return p.write(s, l.index == 0) })
 		if err == nil && have != s.want {
 			w.changes = append(w.changes, fmt.Sprintf("%s: %s -> %s", s.path(), have, s.want))
 		}
@@ -91,9 +83,9 @@ func (p *planner) settings(w *work, l found, all []setting) error {
 	return nil
 }
 
-// write gives a link a setting, unless it has it. Where that is not allowed and the link
+// write gives a link a setting, unless it has it; made says that the link is new. Where that is not allowed and the link
 // does well without it, Warn is told, once.
-func (a *Applier) write(s setting) error {
+func (a *Applier) write(s setting, made bool) error {
 	have, err := a.Settings.Get(s.path())
 	if err == nil && have != s.want {
 		err = a.Settings.Set(s.path(), s.want)
@@ -110,8 +102,12 @@ func (a *Applier) write(s setting) error {
 		}
 		return nil
 	}
+	remedy := s.path() + "=" + s.want
+	if made {
+		remedy = fmt.Sprintf("net.ipv6.conf.default.%s=%s, which new links take over", s.name, s.want)
+	}
 	return fmt.Errorf("%w; it is %s and must be %s: mount /proc/sys writable for the container that mybr runs in, or have the host set %s",
-		err, have, s.want, s.remedy)
+		err, have, s.want, remedy)
 }
 
 // denied reports whether a setting is there and must not be written: many containers have
@@ -143,8 +139,8 @@ func (a *Applier) isTolerated(s setting, have string) bool {
 	return known && s.needless(a, have) != ""
 }
 
-// forgetSettings drops what is noted about the settings of a link that is no longer wanted.
-func (a *Applier) forgetSettings(all []setting) {
+// dropTolerated drops what is noted about the settings of a link that is no longer wanted.
+func (a *Applier) dropTolerated(all []setting) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, s := range all {

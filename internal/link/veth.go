@@ -13,7 +13,8 @@ import (
 // veth plans what makes one pair what v says; had is what it was known to be, or zero.
 func (p *planner) veth(v, had Veth) {
 	w := work{subject: v.Host}
-	p.add("veth", w, p.matchVeth(&w, v, had), v.Bridge)
+	err := p.matchVeth(&w, v, had)
+	p.add("veth", w, err, v.Bridge)
 }
 
 // matchVeth mends a pair that is there, and makes one that is not: where nothing is
@@ -44,12 +45,12 @@ func (p *planner) matchVeth(w *work, v, had Veth) error {
 // newVeth plans to make a pair. What fails half-way is found again by its peer's MAC.
 func (p *planner) newVeth(w *work, v Veth) error {
 	w.renews = true
-	again := false
+	wasThere := false
 	w.do(func() error {
 		err := p.makeVeth(v, p.indexes[v.Bridge])
 		switch {
 		case errors.Is(err, unix.EEXIST):
-			again = true
+			wasThere = true
 			return p.mendNow(v)
 		case errors.Is(err, unix.EXFULL):
 			return fmt.Errorf("bridge %s has all the ports that the kernel allows (1023): %w", v.Bridge, err)
@@ -63,7 +64,7 @@ func (p *planner) newVeth(w *work, v Veth) error {
 	}
 	if v.Announce {
 		w.do(func() error {
-			if !again {
+			if !wasThere {
 				p.announce(v)
 			}
 			return nil
@@ -177,7 +178,7 @@ func (v Veth) made(l, peer found) bool {
 
 // hostMAC returns the MAC of the host end: the peer's with a first byte of fe (fa where
 // the peer's is fe: the two must differ), which is higher than that of common hardware.
-// A bridge of somebody else takes the lowest MAC of its ports unless it was given one,
+// A bridge that is not owned takes the lowest MAC of its ports unless it was given one,
 // and must not lose its own to a container.
 func (v Veth) hostMAC() model.MAC {
 	m := v.MAC
@@ -204,8 +205,8 @@ func (p *planner) peerOf(l found) (found, error) {
 	if l.peer == 0 {
 		return found{}, nil
 	}
-	if p.byIndex != nil {
-		return p.byIndex[l.peer], nil
+	if peer, read := p.byIndex[l.peer]; read {
+		return peer, nil
 	}
 	peer, err := p.getLink(l.name+"'s peer", l.peer)
 	if errors.Is(err, model.ErrNotFound) {
@@ -244,7 +245,7 @@ func (p *planner) mendPeer(w *work, peer found, v Veth) {
 
 // dropVeth plans to delete a pair that mybr made.
 func (p *planner) dropVeth(had Veth) {
-	p.forgetSettings(had.settings())
+	p.dropTolerated(had.settings())
 	w := work{subject: had.Host}
 	l, there, err := p.find(had.Host)
 	var peer found

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Answer is what an echo server says about who asked it.
+// Answer is what an echo server says about its client.
 type Answer struct {
 	Server string         // Name of the host that the server runs on
 	Client netip.AddrPort // where the request came from, as the server saw it
@@ -99,7 +99,7 @@ func (h *Host) echoUDP(c net.PacketConn) {
 }
 
 // Ask sends a few bytes to an echo server from inside the namespace and returns what
-// it said. An error says that nobody answered in time, or not properly.
+// it said. An error says that no server answered in time, or not properly.
 func (h *Host) Ask(network, address string, timeout time.Duration) (Answer, error) {
 	h.t.Helper()
 	c, err := h.Dial(network, address, timeout)

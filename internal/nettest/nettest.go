@@ -13,17 +13,14 @@
 //
 // Be aware: /proc/sys/net shows the namespace of the thread that looks, but /proc/net
 // and /proc/self/net show that of the process's first thread; the thread's own is
-// /proc/thread-self/net (proc(5)). /sys/class/net belongs to whoever mounted /sys.
+// /proc/thread-self/net (proc(5)). /sys/class/net shows the namespace of the process that mounted /sys.
 package nettest
 
 import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -150,69 +147,6 @@ func (h *Host) Go(fn func()) {
 	}()
 }
 
-// Run executes a command in the namespace and returns what it wrote to both of its
-// outputs. A failure fails the test.
-func (h *Host) Run(name string, args ...string) string {
-	h.t.Helper()
-	out, err := h.Try(name, args...)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return out
-}
-
-// Feed is Run for a command that reads something.
-func (h *Host) Feed(input, name string, args ...string) string {
-	h.t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Stdin = strings.NewReader(input)
-	out, err := h.try(cmd)
-	if err != nil {
-		h.t.Fatalf("%v\n%s", err, input)
-	}
-	return out
-}
-
-// Try is Run for commands that may fail.
-func (h *Host) Try(name string, args ...string) (string, error) {
-	h.t.Helper()
-	return h.try(exec.Command(name, args...))
-}
-
-func (h *Host) try(cmd *exec.Cmd) (string, error) {
-	h.t.Helper()
-	var out []byte
-	var err error
-	h.In(func() { out, err = cmd.CombinedOutput() })
-	if err != nil {
-		err = fmt.Errorf("%s: %s: %w: %s", h.Name, strings.Join(cmd.Args, " "), err, out)
-	}
-	return string(out), err
-}
-
-// Sysctl writes a setting, such as "net/ipv4/ip_forward".
-func (h *Host) Sysctl(path, value string) {
-	h.t.Helper()
-	h.In(func() {
-		if err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0o644); err != nil {
-			h.t.Fatalf("%s: %v", h.Name, err)
-		}
-	})
-}
-
-// ReadSysctl returns a setting without the line end.
-func (h *Host) ReadSysctl(path string) string {
-	h.t.Helper()
-	var value []byte
-	h.In(func() {
-		var err error
-		if value, err = os.ReadFile(filepath.Join("/proc/sys", path)); err != nil {
-			h.t.Fatalf("%s: %v", h.Name, err)
-		}
-	})
-	return strings.TrimSpace(string(value))
-}
-
 // Eventually calls fn every few milliseconds until it returns nil, and fails the
 // test with its last error when the time is up.
 func Eventually(t testing.TB, timeout time.Duration, fn func() error) {
@@ -256,12 +190,12 @@ func current(t testing.TB, name string) *Host {
 }
 
 // loUp brings lo up in the calling thread's namespace. New IPv6 addresses are usable
-// at once there: nobody else is on the links, so duplicates are not looked for.
+// at once there: duplicates are not looked for, since the test knows all addresses.
 func (h *Host) loUp() {
 	h.t.Helper()
-	for _, who := range []string{"all", "default"} {
+	for _, links := range []string{"all", "default"} {
 		// Absent on a kernel without IPv6, which is fine.
-		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+who+"/accept_dad", []byte("0"), 0o644)
+		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+links+"/accept_dad", []byte("0"), 0o644)
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {

@@ -3,6 +3,9 @@ package nettest
 import (
 	"fmt"
 	"net"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -98,8 +101,11 @@ func (h *Host) Address(link, address string) {
 	})
 }
 
-// ready waits until a link that is up can send. The kernel notices later, by itself, that
-// a link has got a carrier, and drops what is sent before (operstates.rst).
+// ready waits until a link that is up can send, and answers for its addresses. The kernel
+// notices later, by itself, that a link has got a carrier, and drops what is sent before
+// (operstates.rst). And it lets a link listen for neighbours that ask for a new IPv6
+// address (at its solicited-node multicast address; RFC 4291, section 2.7.1) from a work
+// queue, which takes its time on a busy host; an unheard question is repeated after 1 s.
 func (h *Host) ready(link string) {
 	h.t.Helper()
 	Eventually(h.t, 10*time.Second, func() (err error) {
@@ -108,9 +114,34 @@ func (h *Host) ready(link string) {
 			if l, err = netlink.LinkByName(link); err == nil && l.Attrs().OperState != netlink.OperUp {
 				err = fmt.Errorf("%s: link %s is %s", h.Name, link, l.Attrs().OperState)
 			}
+			if err == nil {
+				err = listens(l)
+			}
 		})
 		return err
 	})
+}
+
+// listens returns an error unless a link listens at the solicited-node multicast address
+// of each of its IPv6 addresses.
+func listens(l netlink.Link) error {
+	addresses, err := netlink.AddrList(l, netlink.FAMILY_V6)
+	if err != nil || len(addresses) == 0 {
+		return err
+	}
+	groups, err := os.ReadFile("/proc/thread-self/net/igmp6") // each line: index, name, address in hexadecimal, …
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		group := fmt.Sprintf(" ff0200000000000000000001ff%x ", []byte(a.IP[13:]))
+		if !slices.ContainsFunc(strings.Split(string(groups), "\n"), func(line string) bool {
+			return strings.Contains(line, " "+l.Attrs().Name+" ") && strings.Contains(line, group)
+		}) {
+			return fmt.Errorf("link %s does not listen for questions after %s", l.Attrs().Name, a.IP)
+		}
+	}
+	return nil
 }
 
 // setup makes a link what an End says, and up.

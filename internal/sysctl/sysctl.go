@@ -2,8 +2,8 @@
 // host, such as forwarding. Settings of single links belong to package link, which reads
 // and writes them by Get and Set.
 //
-// Be aware: settings are only ever written, never put back: other programs may
-// have come to rely on them.
+// Be aware: settings are only ever written, never given their earlier values back: other
+// programs may have come to rely on them.
 package sysctl
 
 import (
