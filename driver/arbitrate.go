@@ -62,8 +62,8 @@ func use(used map[held]bool, all []held, r model.PortRequest) {
 // settle returns what is left of a request beside what others hold of its number.
 func (s *settlement) settle(r model.PortRequest, others []held, only4 bool) model.PortRequest {
 	rest := r
-	for _, f := range families() {
-		w := f.way(&rest)
+	for _, f := range model.Families() {
+		w := rest.Target(f)
 		rivals := slices.DeleteFunc(slices.Clone(others), func(h held) bool { return !inTheWay(*w, h) })
 		if slices.ContainsFunc(rivals, func(h held) bool { return !outdoes(*w, h, only4) }) {
 			*w, s.left = model.Target{}, true

@@ -205,8 +205,8 @@ func checkRecords(t *testing.T, w *world) {
 		if !networks[e.NetworkID] {
 			t.Errorf("endpoint %s has no network", short(e.ID))
 		}
-		for _, f := range families() {
-			a := f.address(&e).Addr()
+		for _, f := range model.Families() {
+			a := e.Address(f).Addr()
 			if a.IsValid() && addrs[a] {
 				t.Errorf("two endpoints have %s", a)
 			}

@@ -132,7 +132,7 @@ func (d *Driver) buryRivals(ctx context.Context, want model.Network) {
 	var rivals []string
 	err := d.store.View(func(tx *store.Tx) error {
 		for _, o := range tx.Networks() {
-			if o.ID != want.ID && slices.ContainsFunc(families(), func(f family) bool { return sameSubnet(*f.subnet(&o), *f.subnet(&want)) }) {
+			if o.ID != want.ID && (sameSubnet(o.V4, want.V4) || sameSubnet(o.V6, want.V6)) {
 				rivals = append(rivals, o.ID)
 			}
 		}

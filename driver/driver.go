@@ -110,7 +110,7 @@ func (d *Driver) GetCapabilities(context.Context) (*CapabilitiesResponse, error)
 
 // AllocateNetwork is what swarm managers ask of drivers with global scope.
 func (d *Driver) AllocateNetwork(_ context.Context, r *network.AllocateNetworkRequest) (*network.AllocateNetworkResponse, error) {
-	return nil, invalid("allocate network %s: networks of this driver exist on one host only", short(r.NetworkID))
+	return nil, model.Invalid("allocate network %s: networks of this driver exist on one host only", short(r.NetworkID))
 }
 
 // FreeNetwork undoes AllocateNetwork: there is nothing to undo.
@@ -187,7 +187,7 @@ func (d *Driver) network(id string) (n model.Network, err error) {
 		return err
 	})
 	if errors.Is(err, model.ErrNotFound) {
-		err = notFound("network %s is not known to mybr: if Docker has it, remove it and create it again", short(id))
+		err = model.NotFound("network %s is not known to mybr: if Docker has it, remove it and create it again", short(id))
 	}
 	return n, err
 }
@@ -202,32 +202,9 @@ func (d *Driver) endpoint(networkID, id string) (n model.Network, e model.Endpoi
 		return err
 	})
 	if errors.Is(err, model.ErrNotFound) || err == nil && e.NetworkID != networkID {
-		err = notFound("the endpoint is not known to mybr on network %s", short(networkID))
+		err = model.NotFound("the endpoint is not known to mybr on network %s", short(networkID))
 	}
 	return n, e, err
-}
-
-// fault is an error of one of the model's kinds with a text of its own.
-type fault struct{ kind, err error }
-
-func (f *fault) Error() string { return f.err.Error() }
-
-func (f *fault) Unwrap() []error { return []error{f.kind, f.err} }
-
-func invalid(format string, args ...any) error {
-	return &fault{model.ErrInvalid, fmt.Errorf(format, args...)}
-}
-
-func conflict(format string, args ...any) error {
-	return &fault{model.ErrConflict, fmt.Errorf(format, args...)}
-}
-
-func exists(format string, args ...any) error {
-	return &fault{model.ErrExists, fmt.Errorf(format, args...)}
-}
-
-func notFound(format string, args ...any) error {
-	return &fault{model.ErrNotFound, fmt.Errorf(format, args...)}
 }
 
 // wrap puts what was being done before the error, if there is one.
@@ -237,12 +214,9 @@ func wrap(err *error, doing, id string) {
 	}
 }
 
-// short is an ID as `docker network ls` prints it.
+// short is an ID as `docker network ls` prints it, quoted if it is none of Docker's.
 func short(id string) string {
-	if len(id) > 12 {
-		id = id[:12]
-	}
-	if checkID("", id) != nil {
+	if id = model.ShortID(id); checkID("", id) != nil {
 		return strconv.Quote(id)
 	}
 	return id
@@ -252,14 +226,14 @@ func short(id string) string {
 // hexadecimal digits; those of swarm networks 25 lower-case letters and digits.
 func checkID(noun, id string) error {
 	if id == "" {
-		return invalid("the %s ID is missing", noun)
+		return model.Invalid("the %s ID is missing", noun)
 	}
 	if len(id) > 128 {
-		return invalid("the %s ID is longer than 128 characters", noun)
+		return model.Invalid("the %s ID is longer than 128 characters", noun)
 	}
 	for _, c := range []byte(id) {
 		if !isAlnum(c) && c != '_' && c != '-' {
-			return invalid("the %s ID %q has other characters than letters, digits, _ and -", noun, id)
+			return model.Invalid("the %s ID %q has other characters than letters, digits, _ and -", noun, id)
 		}
 	}
 	return nil

@@ -27,7 +27,7 @@ func calls() []call {
 	return []call{
 		{"CreateNetwork", none, func(w *world) (any, error) { return nil, w.createNetwork(netB, "10.2.0.0/24", "") }, false, false},
 		{"CreateNetwork of both families", none, func(w *world) (any, error) {
-			return nil, w.dualNetwork(netB, userOptions(ipv4.optMode(), "routed", optTrusted, "eth0"), "10.2.0.0/24", "fd00:2::/64")
+			return nil, w.dualNetwork(netB, userOptions(modeKey(model.IPv4), "routed", optTrusted, "eth0"), "10.2.0.0/24", "fd00:2::/64")
 		}, false, false},
 		{"CreateEndpoint of both families", bothFamilies, func(w *world) (any, error) {
 			return nil, w.dualEndpoint(netB, ep2, "10.2.0.2/24", "fd00:2::2/64")
@@ -81,7 +81,7 @@ func bothFamilies(w *world) {
 }
 
 func routedEndpoint(w *world) {
-	must(w.t, w.dualNetwork(netB, userOptions(ipv4.optMode(), "routed"), "10.2.0.0/24"))
+	must(w.t, w.dualNetwork(netB, userOptions(modeKey(model.IPv4), "routed"), "10.2.0.0/24"))
 	must(w.t, w.dualEndpoint(netB, ep2, "10.2.0.2/24"))
 }
 
@@ -227,12 +227,6 @@ func TestCapabilities(t *testing.T) {
 	}
 	_, err = w.AllocateNetwork(ctx, &network.AllocateNetworkRequest{NetworkID: netA})
 	wantErr(t, err, model.ErrInvalid, "allocate network a1a1a1a1a1a1: networks of this driver exist on one host only")
-}
-
-func TestAliasIsThatOfLinks(t *testing.T) {
-	if model.AliasNetwork != model.AliasNetwork {
-		t.Errorf("have %q, want %q", model.AliasNetwork, model.AliasNetwork)
-	}
 }
 
 func TestClientHangsUp(t *testing.T) {

@@ -97,8 +97,8 @@ func parseEndpoint(n model.Network, r *network.CreateEndpointRequest) (e model.E
 		i = &network.EndpointInterface{}
 	}
 	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID}
-	for _, f := range families() {
-		if *f.address(&e), err = f.parseAddress(n, f.sent(i)); err != nil {
+	for _, f := range model.Families() {
+		if *e.Address(f), err = parseAddress(f, n, sent(f, i)); err != nil {
 			return e, err
 		}
 	}
@@ -108,7 +108,7 @@ func parseEndpoint(n model.Network, r *network.CreateEndpointRequest) (e model.E
 	}
 	e.MACGiven = true
 	if e.MAC, err = model.ParseMAC(i.MacAddress); err != nil || e.MAC.IsZero() || e.MAC[0]&1 != 0 {
-		return e, invalid("%q is not the MAC address of an interface", i.MacAddress)
+		return e, model.Invalid("%q is not the MAC address of an interface", i.MacAddress)
 	}
 	return e, nil
 }
@@ -116,47 +116,49 @@ func parseEndpoint(n model.Network, r *network.CreateEndpointRequest) (e model.E
 // parseAddress reads an endpoint's address, which has the subnet's prefix length. There
 // is one if the network has the family; but Docker gives no IPv6 address, from 28 on, to a
 // container that has IPv6 switched off by a sysctl.
-func (f family) parseAddress(n model.Network, text string) (netip.Prefix, error) {
-	subnet := *f.subnet(&n)
+func parseAddress(f model.Family, n model.Network, text string) (netip.Prefix, error) {
+	subnet := *n.Subnet(f)
 	switch {
 	case text == "" && !subnet.Prefix.IsValid():
 		return netip.Prefix{}, nil
-	case text == "" && f == ipv6 && n.V4.Prefix.IsValid():
+	case text == "" && f == model.IPv6 && n.V4.Prefix.IsValid():
 		return netip.Prefix{}, nil
 	case text == "":
-		return netip.Prefix{}, invalid("there is no %s address for it: mybr needs an IPAM driver that gives one", f)
+		return netip.Prefix{}, model.Invalid("there is no %s address for it: mybr needs an IPAM driver that gives one", f)
 	case !subnet.Prefix.IsValid():
-		return netip.Prefix{}, invalid("address %s: network %s has no %s", text, short(n.ID), f)
+		return netip.Prefix{}, model.Invalid("address %s: network %s has no %s", text, short(n.ID), f)
 	}
 	p, err := netip.ParsePrefix(text)
-	if err != nil || !f.has(p.Addr()) {
-		return netip.Prefix{}, invalid("%q is not %s address with a prefix length", text, f.article())
+	if err != nil || !f.Has(p.Addr()) {
+		return netip.Prefix{}, model.Invalid("%q is not %s address with a prefix length", text, article(f))
 	}
 	a := p.Addr()
 	if err := checkHost("address", a, subnet.Prefix); err != nil {
 		return netip.Prefix{}, err
 	}
 	if a == subnet.Address.Addr() {
-		return netip.Prefix{}, conflict("address %s is that of bridge %s", a, n.Bridge)
+		return netip.Prefix{}, model.Conflict("address %s is that of bridge %s", a, n.Bridge)
 	}
 	if a == subnet.Gateway {
-		return netip.Prefix{}, conflict("address %s is that of the default gateway of network %s", a, short(n.ID))
+		return netip.Prefix{}, model.Conflict("address %s is that of the default gateway of network %s", a, short(n.ID))
 	}
 	return netip.PrefixFrom(a, subnet.Prefix.Bits()), nil
 }
 
 // addressHeld says whose the address is that another endpoint was to get.
 type addressHeld struct {
-	fault
+	error
 	by string // endpoint ID
 }
+
+func (e *addressHeld) Unwrap() error { return e.error }
 
 // putEndpoint records want, unless it is there: then want becomes the record.
 func putEndpoint(tx *store.Tx, want *model.Endpoint) error {
 	have, err := tx.Endpoint(want.ID)
 	if err == nil {
 		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.V6 != want.V6 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC {
-			return exists("there is an endpoint of this ID with other settings")
+			return model.Exists("there is an endpoint of this ID with other settings")
 		}
 		*want = have
 		return nil
@@ -164,15 +166,14 @@ func putEndpoint(tx *store.Tx, want *model.Endpoint) error {
 		return err
 	}
 	for _, o := range tx.Endpoints() {
-		for _, f := range families() {
-			a := f.address(want).Addr()
-			if o.NetworkID == want.NetworkID && a.IsValid() && a == f.address(&o).Addr() {
-				err := conflict("address %s is that of endpoint %s", a, short(o.ID)).(*fault)
-				return &addressHeld{*err, o.ID}
+		for _, f := range model.Families() {
+			a := want.Address(f).Addr()
+			if o.NetworkID == want.NetworkID && a.IsValid() && a == o.Address(f).Addr() {
+				return &addressHeld{model.Conflict("address %s is that of endpoint %s", a, short(o.ID)), o.ID}
 			}
 		}
 		if o.HostIface() == want.HostIface() {
-			return conflict("interface %s is that of endpoint %s, whose ID begins alike", o.HostIface(), short(o.ID))
+			return model.Conflict("interface %s is that of endpoint %s, whose ID begins alike", o.HostIface(), short(o.ID))
 		}
 	}
 	return tx.PutEndpoint(*want)

@@ -248,11 +248,11 @@ func TestJoinByFamily(t *testing.T) {
 		{"IPv4", []string{"10.1.0.0/24"}, []string{"10.1.0.2/24"}, nil, nil, "10.1.0.1", ""},
 		{"IPv6", []string{"fd00:1::/64"}, []string{"fd00:1::2/64"}, nil, nil, "", "fd00:1::1"},
 		{"routed", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.2/24", "fd00:1::2/64"},
-			userOptions(ipv4.optMode(), "routed", ipv6.optMode(), "routed"), nil, "10.1.0.1", "fd00:1::1"},
+			userOptions(modeKey(model.IPv4), "routed", modeKey(model.IPv6), "routed"), nil, "10.1.0.1", "fd00:1::1"},
 		{"inhibited", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.2/24", "fd00:1::2/64"}, userOptions(optInhibit, "true"), nil, "10.1.0.1", "fd00:1::1"},
 		{"internal", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.2/24", "fd00:1::2/64"}, nil, map[string]any{internal: true}, "", ""},
 		{"isolated", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.1/24", "fd00:1::1/64"},
-			userOptions(ipv4.optMode(), "isolated", ipv6.optMode(), "isolated"), map[string]any{internal: true}, "", ""},
+			userOptions(modeKey(model.IPv4), "isolated", modeKey(model.IPv6), "isolated"), map[string]any{internal: true}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -292,7 +292,7 @@ func TestOpenedAtJoin(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.options = c.options
-			must(t, w.dualNetwork(netA, userOptions(ipv4.optMode(), c.mode4, ipv6.optMode(), c.mode6), "10.1.0.0/24", "fd00:1::/64"))
+			must(t, w.dualNetwork(netA, userOptions(modeKey(model.IPv4), c.mode4, modeKey(model.IPv6), c.mode6), "10.1.0.0/24", "fd00:1::/64"))
 			must(t, w.dualEndpoint(netA, ep1, "10.1.0.2/24", "fd00:1::2/64"))
 			join := func(ports string) error {
 				_, err := w.Join(ctx, decode[network.JoinRequest](t, fmt.Sprintf(
@@ -328,7 +328,7 @@ func TestPortMapOfAnEndpoint(t *testing.T) {
 // A host address means nothing where no host port is taken, and that is said.
 func TestHostAddressOfARoutedFamily(t *testing.T) {
 	w := newWorld(t)
-	must(t, w.dualNetwork(netA, userOptions(ipv4.optMode(), "routed"), "10.1.0.0/24"))
+	must(t, w.dualNetwork(netA, userOptions(modeKey(model.IPv4), "routed"), "10.1.0.0/24"))
 	must(t, w.dualEndpoint(netA, ep1, "10.1.0.2/24"))
 	w.unchanged(func() { must(t, w.pec(netA, ep1, `[{"Proto":6,"Port":80,"HostIP":"192.0.2.7","HostPort":8080}]`)) })
 	if want := []string{"endpoint e1e1e1e1e1e1: host address 192.0.2.7 of its port 80/tcp does not matter: IPv4 of its network is routed"}; !reflect.DeepEqual(w.said, want) {

@@ -95,9 +95,9 @@ func (d *Driver) portRequests(r *network.ProgramExternalConnectivityRequest) (n 
 		return n, e, nil, false, err
 	}
 	for _, entry := range entries {
-		if host, err := entry.host(); err == nil && host.IsValid() && familyOf(host).subnet(&n).Mode == model.ModeRouted && !n.Internal {
+		if host, err := entry.host(); err == nil && host.IsValid() && n.Subnet(model.FamilyOf(host)).Mode == model.ModeRouted && !n.Internal {
 			d.warn("endpoint %s: host address %s of its port %d/%s does not matter: %s of its network is routed",
-				short(e.ID), host, entry.Port, model.Proto(entry.Proto), familyOf(host))
+				short(e.ID), host, entry.Port, model.Proto(entry.Proto), model.FamilyOf(host))
 		}
 	}
 	reqs, err = parsePorts(entries, n, e, !only4)

@@ -109,7 +109,7 @@ func TestPortRequests(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
-			opts := []string{ipv4.optMode(), cmp.Or(c.mode4, "nat"), ipv6.optMode(), cmp.Or(c.mode6, "nat")}
+			opts := []string{modeKey(model.IPv4), cmp.Or(c.mode4, "nat"), modeKey(model.IPv6), cmp.Or(c.mode6, "nat")}
 			if c.binding != "" {
 				opts = append(opts, optHostBinding, c.binding)
 			}

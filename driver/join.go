@@ -24,7 +24,7 @@ const (
 func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network.JoinResponse, err error) {
 	defer wrap(&err, "join endpoint", r.EndpointID)
 	if r.SandboxKey == "" {
-		return nil, invalid("the sandbox key is missing")
+		return nil, model.Invalid("the sandbox key is missing")
 	}
 	ctx, end := d.beginEndpoint(ctx, r.NetworkID, r.EndpointID)
 	defer end()
@@ -36,7 +36,7 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 		if links, err := d.linkNames(); err != nil {
 			return nil, err
 		} else if !links[e.PeerIface()] {
-			return nil, conflict("it has joined sandbox %s already", e.Sandbox)
+			return nil, model.Conflict("it has joined sandbox %s already", e.Sandbox)
 		}
 	}
 	open, err := openAtJoin(n, e, r.Options)
@@ -49,7 +49,7 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 			if e.Sandbox != "" && e.Sandbox != r.SandboxKey {
 				e.Ports, e.Wanted = nil, nil
 			}
-			e.Sandbox, e.OpenV4, e.OpenV6 = r.SandboxKey, open[ipv4], open[ipv6]
+			e.Sandbox, e.OpenV4, e.OpenV6 = r.SandboxKey, open[model.IPv4], open[model.IPv6]
 		})
 	})
 	if err != nil {
@@ -63,14 +63,14 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 // openAtJoin lists the ports that each routed family opens. Docker sends them to each
 // endpoint of a container; it asks only those that are the way out to publish them. Of a
 // host address nothing counts but its family.
-func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[family][]model.PortSpan, error) {
+func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[model.Family][]model.PortSpan, error) {
 	entries, err := parsePortMap(opts)
 	if err != nil || n.Internal {
 		return nil, err
 	}
-	open := map[family][]model.PortSpan{}
-	for _, f := range families() {
-		if !f.address(&e).IsValid() || f.subnet(&n).Mode != model.ModeRouted {
+	open := map[model.Family][]model.PortSpan{}
+	for _, f := range model.Families() {
+		if !e.Address(f).IsValid() || n.Subnet(f).Mode != model.ModeRouted {
 			continue
 		}
 		var of []portEntry
@@ -82,7 +82,7 @@ func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[fam
 			if !host.IsValid() {
 				host = n.HostBinding
 			}
-			if !host.IsValid() || familyOf(host) == f {
+			if !host.IsValid() || model.FamilyOf(host) == f {
 				of = append(of, entry)
 			}
 		}
@@ -98,8 +98,8 @@ func joinResponse(n model.Network, e model.Endpoint) *network.JoinResponse {
 	res := &network.JoinResponse{
 		InterfaceName: network.InterfaceName{SrcName: e.PeerIface(), DstPrefix: n.IfacePrefix},
 	}
-	for f, gateway := range map[family]*string{ipv4: &res.Gateway, ipv6: &res.GatewayIPv6} {
-		if a := f.subnet(&n).Gateway; a.IsValid() && !n.Internal && f.address(&e).IsValid() {
+	for f, gateway := range map[model.Family]*string{model.IPv4: &res.Gateway, model.IPv6: &res.GatewayIPv6} {
+		if a := n.Subnet(f).Gateway; a.IsValid() && !n.Internal && e.Address(f).IsValid() {
 			*gateway = a.String()
 		}
 	}

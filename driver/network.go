@@ -27,13 +27,13 @@ type GwAllocCheckResponse struct {
 // GwAllocCheck answers the first call of `docker network create` from Engine 28 on.
 func (d *Driver) GwAllocCheck(_ context.Context, r *GwAllocCheckRequest) (*GwAllocCheckResponse, error) {
 	o, err := parseNetOptions(r.Options)
-	if err == nil && o.Families[ipv6].On {
+	if err == nil && o.Families[model.IPv6].On {
 		err = d.checkIPv6()
 	}
 	if err != nil {
-		return nil, invalid("create network: %w", err)
+		return nil, model.Invalid("create network: %w", err)
 	}
-	return &GwAllocCheckResponse{SkipIPv4: !o.needsGateway(ipv4), SkipIPv6: !o.needsGateway(ipv6)}, nil
+	return &GwAllocCheckResponse{SkipIPv4: !o.needsGateway(model.IPv4), SkipIPv6: !o.needsGateway(model.IPv6)}, nil
 }
 
 // checkIPv6 says why a network with IPv6 can't be had, if it can't.
@@ -41,7 +41,7 @@ func (d *Driver) checkIPv6() error {
 	if d.noIPv6 == nil {
 		return nil
 	}
-	return invalid("IPv6 can't be had on this host: %w", d.noIPv6)
+	return model.Invalid("IPv6 can't be had on this host: %w", d.noIPv6)
 }
 
 // CreateNetwork records a network and makes its bridge, or uses the bridge that is
@@ -57,7 +57,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 	have, err := d.network(want.ID)
 	if err == nil {
 		if !sameNetwork(have, want) {
-			return exists("there is a network of this ID with other settings")
+			return model.Exists("there is a network of this ID with other settings")
 		}
 		if err := d.sync.Sync(ctx, have.Bridge); err != nil {
 			return err
@@ -134,8 +134,8 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 	if n.Bridge == "" {
 		n.Bridge = "br-" + n.ID[:min(12, len(n.ID))]
 	}
-	for _, f := range families() {
-		if *f.subnet(&n), err = f.parsePools(f.pools(r), o); err != nil {
+	for _, f := range model.Families() {
+		if *n.Subnet(f), err = parsePools(f, pools(f, r), o); err != nil {
 			return n, err
 		}
 	}

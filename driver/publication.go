@@ -82,7 +82,7 @@ func (p *publication) reserve(ports Ports, id string, reqs []model.PortRequest, 
 func (s *settlement) kept(o part) []model.PortRequest {
 	return slices.DeleteFunc(fixed(o.ports), func(r model.PortRequest) bool {
 		return slices.ContainsFunc(s.taken, func(h held) bool {
-			w := familyOf(h.Host.Addr()).way(&r)
+			w := r.Target(model.FamilyOf(h.Host.Addr()))
 			return h.by == o.e.ID && r.Proto == h.Proto && r.First == h.Host.Port() && w.Host == h.Host.Addr() && w.Container == h.Container
 		})
 	})
@@ -119,7 +119,7 @@ func fixed(ports []model.PortBinding) (reqs []model.PortRequest) {
 	for _, b := range ports {
 		for one := range singles(b) {
 			r := model.PortRequest{Proto: b.Proto, First: one.Host.Port(), Last: one.Host.Port()}
-			*familyOf(one.Host.Addr()).way(&r) = model.Target{Host: one.Host.Addr(), Container: one.Container}
+			*r.Target(model.FamilyOf(one.Host.Addr())) = model.Target{Host: one.Host.Addr(), Container: one.Container}
 			reqs = append(reqs, r)
 		}
 	}

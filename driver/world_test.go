@@ -167,7 +167,7 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 			}
 		}
 		if h := p.owner[port]; h != "" && h != owner || used(got, r, port) {
-			return nil, nil, conflict("Bind for 0.0.0.0:%d failed: port is already allocated", port)
+			return nil, nil, model.Conflict("Bind for 0.0.0.0:%d failed: port is already allocated", port)
 		}
 		if p.owner[port] == "" {
 			mine = append(mine, port)
@@ -267,18 +267,18 @@ func (w *world) dualNetwork(id string, user map[string]string, subnets ...string
 	}
 	r := &network.CreateNetworkRequest{NetworkID: id, Options: map[string]any{optGeneric: generic}}
 	maps.Copy(r.Options, w.options)
-	for _, f := range families() {
-		r.Options[f.optEnable()] = false
+	for _, f := range model.Families() {
+		r.Options[enableKey(f)] = false
 	}
 	for _, text := range subnets {
 		p := netip.MustParsePrefix(text)
 		data := &network.IPAMData{AddressSpace: "LocalDefault", Pool: text, Gateway: netip.PrefixFrom(p.Addr().Next(), p.Bits()).String()}
-		if f := familyOf(p.Addr()); f == ipv4 {
+		if f := model.FamilyOf(p.Addr()); f == model.IPv4 {
 			r.IPv4Data = append(r.IPv4Data, data)
 		} else {
 			r.IPv6Data = append(r.IPv6Data, data)
 		}
-		r.Options[familyOf(p.Addr()).optEnable()] = true
+		r.Options[enableKey(model.FamilyOf(p.Addr()))] = true
 	}
 	return w.CreateNetwork(ctx, r)
 }
