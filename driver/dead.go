@@ -110,7 +110,7 @@ func (d *Driver) ForgetPutBack(ctx context.Context) error {
 func (d *Driver) ForgetUnanswered(ctx context.Context) error {
 	var pending []string
 	err := d.store.View(func(tx *store.Tx) error {
-		pending = tx.Pending()
+		pending = tx.Unanswered()
 		return nil
 	})
 	for _, id := range pending {

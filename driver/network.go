@@ -83,7 +83,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 		if err := settle(&want, links); err != nil {
 			return err
 		}
-		return errors.Join(tx.PutNetwork(want), tx.SetPending(want.ID, true))
+		return errors.Join(tx.PutNetwork(want), tx.SetUnanswered(want.ID, true))
 	})
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 // before that, then Docker gives the network up without a word: it repeats the call, but
 // with an empty body.
 func (d *Driver) answerable(ctx context.Context, n model.Network) error {
-	_, err := d.store.Update(func(tx *store.Tx) error { return tx.SetPending(n.ID, false) })
+	_, err := d.store.Update(func(tx *store.Tx) error { return tx.SetUnanswered(n.ID, false) })
 	if err != nil {
 		return errors.Join(err, d.forgetNetwork(ctx, n))
 	}
