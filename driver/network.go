@@ -5,11 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"reflect"
+	"slices"
 
 	"github.com/docker/go-plugins-helpers/network"
 
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/store"
 )
 
 // GwAllocCheckRequest asks whether a network needs addresses for its gateways.
@@ -52,31 +52,44 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 	if err != nil {
 		return err
 	}
-	ctx, end := d.beginNetwork(ctx, r.NetworkID)
-	defer end()
+	defer d.beginNetwork(r.NetworkID)()
 	have, err := d.network(want.ID)
-	if err == nil {
-		if !sameNetwork(have, want) {
-			return model.Exists("there is a network of this ID with other settings")
+	switch {
+	case err == nil && !sameNetwork(have, want):
+		return model.Exists("there is a network of this ID with other settings")
+	case err == nil:
+		want = have
+		if err = d.sync.Sync(context.WithoutCancel(ctx), want.Bridge); err == nil {
+			err = hungUp(ctx)
 		}
-		if err := d.sync.Sync(ctx, have.Bridge); err != nil {
-			return err
-		}
-		return d.answerable(ctx, have)
-	} else if !errors.Is(err, model.ErrNotFound) {
+	case errors.Is(err, model.ErrNotFound):
+		err = d.makeNetwork(ctx, want)
+	}
+	if err != nil {
 		return err
 	}
+	return d.answerable(ctx, want)
+}
+
+// makeNetwork records a network that is not known yet, with the mark that CreateNetwork
+// has not been answered, and makes it.
+func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 	if want.V6.Prefix.IsValid() {
 		if err := d.checkIPv6(); err != nil {
 			return err
 		}
 	}
-	d.buryRivals(ctx, want)
+	if err := hungUp(ctx); err != nil {
+		return err
+	}
+	if err := d.removeConflicting(ctx, want); err != nil {
+		return err
+	}
 	links, err := d.links.Links()
 	if err != nil {
 		return err
 	}
-	err = d.commit(ctx, want.Bridge, func(tx *store.Tx) error {
+	return d.commit(ctx, want.Bridge, func(tx Tx) error {
 		if err := checkNetworks(want, tx.Networks()); err != nil {
 			return err
 		}
@@ -85,36 +98,68 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 		}
 		return errors.Join(tx.PutNetwork(want), tx.SetUnanswered(want.ID, true))
 	})
-	if err != nil {
-		return err
-	}
-	return d.answerable(ctx, want)
 }
 
 // answerable takes the mark off a network that is there now. Should the process end
 // before that, then Docker gives the network up without a word: it repeats the call, but
 // with an empty body.
 func (d *Driver) answerable(ctx context.Context, n model.Network) error {
-	_, err := d.store.Update(func(tx *store.Tx) error { return tx.SetUnanswered(n.ID, false) })
+	_, err := d.store.Update(func(tx Tx) error { return tx.SetUnanswered(n.ID, false) })
 	if err != nil {
-		return errors.Join(err, d.forgetNetwork(ctx, n))
+		return errors.Join(err, d.removeNetwork(ctx, n))
 	}
 	return nil
 }
 
-// DeleteNetwork forgets a network and whatever endpoints it still has. Docker does
+// DeleteNetwork removes a network and whatever endpoints it still has. Docker does
 // not ask twice: it forgets the network even if this fails.
 func (d *Driver) DeleteNetwork(ctx context.Context, r *network.DeleteNetworkRequest) (err error) {
 	defer wrap(&err, "delete network", r.NetworkID)
-	ctx, end := d.beginNetwork(ctx, r.NetworkID)
-	defer end()
+	defer d.beginNetwork(r.NetworkID)()
 	n, err := d.network(r.NetworkID)
 	if errors.Is(err, model.ErrNotFound) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	return d.forgetNetwork(ctx, n)
+	return d.removeNetwork(ctx, n)
+}
+
+// removeNetwork removes a network's record and those of its endpoints, whose ports go to
+// the other endpoints of their sandboxes. The caller holds the network's lock.
+func (d *Driver) removeNetwork(ctx context.Context, n model.Network) error {
+	within := func(e model.Endpoint) bool { return e.NetworkID == n.ID }
+	endpoints, err := d.endpointsThat(within)
+	if err != nil {
+		return err
+	}
+	var owners []string
+	for _, e := range endpoints {
+		owners = append(owners, e.PortOwner())
+	}
+	defer d.sandboxes.lockAll(slices.Clone(owners)...)()
+	slices.Sort(owners)
+	var all []*shares
+	for _, owner := range slices.Compact(owners) {
+		s, err := d.reshareAll(owner, within, withoutPorts)
+		if err != nil {
+			return err
+		}
+		defer s.release()
+		all = append(all, s)
+	}
+	return d.remove(ctx, n.Bridge, func(tx Tx) error {
+		var errs []error
+		for _, s := range all {
+			errs = append(errs, s.put(tx))
+		}
+		for _, e := range tx.Endpoints() {
+			if within(e) {
+				errs = append(errs, tx.DeleteEndpoint(e.ID))
+			}
+		}
+		return errors.Join(errors.Join(errs...), tx.DeleteNetwork(n.ID))
+	})
 }
 
 // parseNetwork reads all of a network that depends on nothing but the request.

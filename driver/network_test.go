@@ -145,7 +145,8 @@ func TestNetworkConflicts(t *testing.T) {
 	w := newWorld(t)
 	br0 := userOptions(optBridge, "br0")
 	must(t, w.dualNetwork(netA, br0, "10.1.0.0/16", "fd00:1::/64"))
-	must(t, w.dualEndpoint(netA, ep1, "10.1.0.9/16", "fd00:1::9/64")) // so that it is in use
+	must(t, w.dualEndpoint(netA, ep1, "10.1.0.9/16", "fd00:1::9/64"))
+	must(t, w.join(netA, ep1)) // so that it is in use
 	w.host.foreign = []model.Link{
 		{Name: "eth0", Addresses: prefixes("192.0.2.7/24", "2001:db8::7/64", "fe80::1/64")},
 		{Name: "dummy0", Kind: "dummy", Addresses: prefixes("10.2.0.77/32")},

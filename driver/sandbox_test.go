@@ -138,12 +138,12 @@ func TestHeirs(t *testing.T) {
 		},
 		"dead for a while": func(w *world) error {
 			w.host.gone = map[string]bool{model.Endpoint{ID: ep1}.HostIface(): true}
-			return w.ForgetPutBack(ctx)
+			return w.RemoveStale(ctx)
 		},
 		"dead at the start": func(w *world) error {
 			w.host.gone = map[string]bool{model.Endpoint{ID: ep1}.HostIface(): true}
 			w.restart()
-			return errors.Join(w.ForgetDead(), w.ForgetPutBack(ctx))
+			return errors.Join(w.RemoveEnded(), w.RemoveStale(ctx))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -275,19 +275,20 @@ func fixedPorts(r *rapid.T) (string, error) {
 // to IPv4 although an endpoint that was asked has IPv6.
 func checkPorts(t *testing.T, w *world) {
 	t.Helper()
-	type place struct {
+	type hostPort struct {
 		proto model.Proto
 		host  netip.AddrPort
 	}
-	taken := map[place]netip.AddrPort{}
+	taken := map[hostPort]netip.AddrPort{}
 	for _, e := range w.store.Snapshot().Endpoints {
 		for _, b := range e.Ports {
-			for one := range singles(b) {
-				k := place{one.Proto, one.Host}
-				if to, twice := taken[k]; twice {
-					t.Errorf("%s leads to %s and to %s", k.host, to, one.Container)
+			for i := range b.Count {
+				k := hostPort{b.Proto, netip.AddrPortFrom(b.Host.Addr(), b.Host.Port()+i)}
+				to := netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
+				if other, twice := taken[k]; twice {
+					t.Errorf("%s leads to %s and to %s", k.host, other, to)
 				}
-				taken[k] = one.Container
+				taken[k] = to
 			}
 		}
 	}
@@ -369,7 +370,7 @@ func TestHeirThatGetsNothing(t *testing.T) {
 		t.Errorf("said %q", w.said)
 	}
 	w.ports.refuse = nil
-	must(t, w.ForgetPutBack(ctx))
+	must(t, w.RemoveStale(ctx))
 	w.wantPublished(ep2, "tcp 0.0.0.0:8080 -> 10.2.0.2:80", "tcp [::]:8080 -> [fd00:2::2]:80")
 }
 

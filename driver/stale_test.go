@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/docker/go-plugins-helpers/network"
 
@@ -42,6 +43,7 @@ func TestNetworkThatDockerRemovedWhileMybrWasAway(t *testing.T) {
 		must(t, create(w, netA, "LocalDefault", "10.2.0.0/24", "10.2.0.1/24"))
 		_, err := w.createEndpoint(netA, ep1, "10.2.0.9/24")
 		must(t, err)
+		must(t, w.join(netA, ep1))
 		w.unchanged(func() {
 			wantErr(t, create(w, netB, "LocalDefault", "10.2.0.0/24", "10.2.0.1/24"), model.ErrConflict, text)
 		})
@@ -84,7 +86,7 @@ func TestEndpointsThatEndedWhileMybrWasAway(t *testing.T) {
 	gone := func(id string) string { return model.Endpoint{ID: id}.HostIface() }
 	w.host.gone = map[string]bool{gone(ep1): true, gone(ep3): true} // ep3 never joined: its pair is made again
 	w.restart()
-	must(t, w.ForgetDead())
+	must(t, w.RemoveEnded())
 	var left []string
 	for _, e := range w.store.Snapshot().Endpoints {
 		left = append(left, e.ID)
@@ -118,7 +120,7 @@ func TestEndpointsThatDockerLeftWhileMybrWasAway(t *testing.T) {
 	}
 	t.Run("its port is wanted", func(t *testing.T) {
 		w := left(t)
-		w.settle = -1
+		w.clock.pass(time.Minute)
 		must(t, w.pec(netA, ep2, port8080))
 		want(t, w, ep2)
 	})
@@ -132,10 +134,10 @@ func TestEndpointsThatDockerLeftWhileMybrWasAway(t *testing.T) {
 	t.Run("some time after the start", func(t *testing.T) {
 		w := left(t)
 		w.restart()
-		must(t, w.ForgetPutBack(ctx))
+		must(t, w.RemoveStale(ctx))
 		want(t, w, ep1, ep2)
-		w.settle = -1
-		must(t, w.ForgetPutBack(ctx))
+		w.clock.pass(time.Minute)
+		must(t, w.RemoveStale(ctx))
 		want(t, w, ep2)
 	})
 }
