@@ -24,7 +24,7 @@ func removedWithoutMybr(t *testing.T, w *world.World) {
 	w.KillMybr()
 	together(func() { w.DockerTry("rm", "-f", "wished") }, func() { w.DockerTry("rm", "-f", "c5") })
 	w.StartMybr()
-	w.Eventually(driver.Settle+20*time.Second, func() error {
+	w.Eventually(driver.CheckInterval+20*time.Second, func() error {
 		if list := published(t, w); len(list) != 2 {
 			return fmt.Errorf("still published is %+v", list)
 		}

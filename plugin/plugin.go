@@ -65,17 +65,16 @@ func Run(ctx context.Context, c Config) error {
 		"version": c.Version, "networks": len(snapshot.Networks), "endpoints": len(snapshot.Endpoints),
 	}).Infof("serving Docker on %s", docker.path)
 
-	networks := driver.New(driver.Config{Store: records, Sync: host.reconciler, Ports: host.ports, Links: host.links, IPv6: host.noIPv6, Warn: c.Log.Warnf})
-	if err := networks.ForgetDead(); err != nil {
+	networks := driver.New(driver.Config{
+		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, IPv6: host.noIPv6,
+		Spaces: []string{ipam.SpaceLocal, ipam.SpaceGlobal}, Warn: c.Log.Warnf,
+	})
+	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
 	}
 	stop, ready := host.start(ctx, func(ctx context.Context) {
-		if err := networks.ForgetUnanswered(ctx); err != nil {
-			c.Log.WithError(err).Warn("networks that Docker does not have may still be there")
-		}
-	}, func(ctx context.Context) {
-		if err := networks.ForgetPutBack(ctx); err != nil {
-			c.Log.WithError(err).Warn("endpoints that Docker has left may still be there")
+		if err := networks.RemoveStale(ctx); err != nil {
+			c.Log.WithError(err).Warn("endpoints and networks that Docker has given up may still be there")
 		}
 	})
 	defer stop()
@@ -197,9 +196,9 @@ func newHost(c Config, records *store.Store) (*host, error) {
 
 // start makes the first pass and then every pass that is asked for, until stop is
 // called. ctx's end does not stop it: the last calls still need it. ready is closed
-// once the first pass and what is to be done behind it have ended; later is done when
-// Docker has had the time to finish what it was at.
-func (h *host) start(ctx context.Context, behind, later func(context.Context)) (stop func(), ready <-chan struct{}) {
+// once the first pass and the first check behind it have ended; more of them follow, every
+// driver.CheckInterval.
+func (h *host) start(ctx context.Context, check func(context.Context)) (stop func(), ready <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	begun := make(chan struct{})
 	var running sync.WaitGroup
@@ -211,14 +210,14 @@ func (h *host) start(ctx context.Context, behind, later func(context.Context)) (
 		case <-ctx.Done():
 			return
 		}
-		behind(ctx)
+		check(ctx)
 		close(begun)
-		settled := time.NewTimer(driver.Settle)
-		defer settled.Stop()
+		checks := time.NewTicker(driver.CheckInterval)
+		defer checks.Stop()
 		for {
 			select {
-			case <-settled.C:
-				later(ctx)
+			case <-checks.C:
+				check(ctx)
 			case <-h.doubts:
 				_ = h.reconciler.Resync(ctx) // a pass logs what went wrong
 			case <-ctx.Done():

@@ -63,7 +63,7 @@ var common = []string{"internal/model", "internal/plan"}
 var layers = map[string][]string{
 	"cmd/mybr":           {"plugin"},
 	"plugin":             append([]string{"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan"}, leaves...),
-	"driver":             {"internal/arbitrate", "internal/store", "internal/model"},
+	"driver":             {"internal/arbitrate", "internal/model"},
 	"ipam":               {"internal/store", "internal/model"},
 	"plugin/pack":        nil,
 	"internal/store":     {"internal/model"},
