@@ -456,3 +456,11 @@ func (s portsFollow) Sync(ctx context.Context, about ...string) error {
 	s.ports.mu.Unlock()
 	return s.fakeSync.Sync(ctx, about...)
 }
+
+func fmtPorts(ports []model.PortBinding) string {
+	var texts []string
+	for _, b := range ports {
+		texts = append(texts, b.String())
+	}
+	return fmt.Sprint(texts)
+}
