@@ -31,12 +31,13 @@ func (a *ages) since(id string) time.Duration {
 	return a.now().Sub(a.begun)
 }
 
-// keep drops what is known of all other endpoints.
+// keep drops what is known of all other endpoints, save those noted just now: one may be
+// about to be recorded.
 func (a *ages) keep(exists map[string]bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for id := range a.at {
-		if !exists[id] {
+	for id, at := range a.at {
+		if !exists[id] && a.now().Sub(at) > joinedWithin {
 			delete(a.at, id)
 		}
 	}

@@ -111,7 +111,7 @@ func TestOverlappingCallAfterAFailure(t *testing.T) {
 	waiting(t, &w.networks, netA, 2)
 	broken := errors.New("no")
 	g.open <- broken
-	g.open <- nil // the records are put back
+	g.open <- nil // the records are reverted
 	if err := await(t, first); !errors.Is(err, broken) {
 		t.Errorf("the first call: %v", err)
 	}

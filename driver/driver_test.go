@@ -40,7 +40,7 @@ func calls() []call {
 		{"ProgramExternalConnectivity of a sibling", siblingEndpoint, func(w *world) (any, error) {
 			return nil, w.pec(netB, ep2, port8080)
 		}, false, false, false},
-		{"ProgramExternalConnectivity of a way out by IPv4", siblingPorts, func(w *world) (any, error) {
+		{"ProgramExternalConnectivity of a default route by IPv4", siblingPorts, func(w *world) (any, error) {
 			return nil, w.publish(netA, ep1, port8080, true)
 		}, false, false, false},
 		{"RevokeExternalConnectivity of a sibling", siblingPorts, func(w *world) (any, error) {
@@ -160,7 +160,7 @@ func TestFailedSync(t *testing.T) {
 				}
 			})
 			if n := w.sync.n - base; n != 2 {
-				t.Errorf("synced %d times, want once more after the records were put back", n)
+				t.Errorf("synced %d times, want once more after the records were reverted", n)
 			}
 			_, err := c.do(w) // and it can be asked for again
 			must(t, err)

@@ -174,8 +174,8 @@ func TestEndpointsOfBothFamilies(t *testing.T) {
 	must(t, w.dualEndpoint(netA, ep2, "10.1.0.3/24", "fd00:1::2/64"))
 }
 
-// A gateway is for a family that the network has a way out by; where there is none at all,
-// Docker must not look for another.
+// Each family has the gateway of its subnet; where there is none at all, Docker must not
+// look for another.
 func TestJoinByFamily(t *testing.T) {
 	const internal = "com.docker.network.internal"
 	for _, c := range []struct {

@@ -174,6 +174,20 @@ func TestEndpointThatNobodyJoins(t *testing.T) {
 	}
 }
 
+// A check that began before an endpoint was recorded does not make it old.
+func TestAgeOfAnEndpointThatIsBeingMade(t *testing.T) {
+	w := newWorld(t)
+	w.running()
+	w.clock.pass(time.Hour)
+	w.ages.note(ep2)
+	must(t, w.RemoveStale(ctx))
+	_, err := w.createEndpoint(netA, ep2, "10.1.0.3/24")
+	must(t, err)
+	w.ages.keep(map[string]bool{ep1: true})
+	must(t, w.RemoveStale(ctx))
+	w.endpointRecord(ep2)
+}
+
 // Docker is right about whose an address is.
 func TestAddressThatDockerGivesAway(t *testing.T) {
 	leave := func(w *world) { must(t, w.Leave(ctx, &network.LeaveRequest{NetworkID: netA, EndpointID: ep1})) }

@@ -74,7 +74,7 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 }
 
 // openAtJoin lists the ports that each routed family opens. Docker sends them to each
-// endpoint of a container; it asks only those that are the way out to publish them. Of a
+// endpoint of a container; it asks only those that are a default route to publish them. Of a
 // host address nothing counts but its family.
 func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[model.Family][]model.PortSpan, error) {
 	entries, err := parsePortMap(opts)

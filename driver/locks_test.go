@@ -193,6 +193,7 @@ func TestStormOfEverything(t *testing.T) {
 	for _, n := range w.store.Snapshot().Networks {
 		must(t, w.DeleteNetwork(ctx, &network.DeleteNetworkRequest{NetworkID: n.ID}))
 	}
+	w.clock.pass(time.Hour)
 	must(t, w.RemoveStale(ctx))
 	must(t, w.Driver.sync.Sync(ctx))
 	if s := w.store.Snapshot(); len(s.Networks)+len(s.Endpoints) != 0 {

@@ -112,7 +112,7 @@ func (d *Driver) answerable(ctx context.Context, n model.Network) error {
 }
 
 // DeleteNetwork removes a network and whatever endpoints it still has. Docker does
-// not ask twice: it forgets the network even if this fails.
+// not ask twice: for it the network is gone even if this fails.
 func (d *Driver) DeleteNetwork(ctx context.Context, r *network.DeleteNetworkRequest) (err error) {
 	defer wrap(&err, "delete network", r.NetworkID)
 	defer d.beginNetwork(r.NetworkID)()

@@ -90,8 +90,8 @@ func TestSiblingsPublishTheSame(t *testing.T) {
 	}{
 		{"IPv4, then both", []ask{{four, false}, {dual, false}}, want{ep1: {four4}, ep2: {dual6}}, dual, want{ep1: {four4, four6}}},
 		{"both, then IPv4", []ask{{dual, false}, {four, false}}, want{ep2: {dual4, dual6}}, dual, want{ep1: {four4, four6}}},
-		{"both, then the way out by IPv4", []ask{{dual, false}, {four, true}}, want{ep1: {four4}, ep2: {dual6}}, four, want{ep2: {dual4, dual6}}},
-		{"the way out by IPv4, then both", []ask{{four, true}, {dual, false}}, want{ep1: {four4}, ep2: {dual6}}, four, want{ep2: {dual4, dual6}}},
+		{"both, then the default route by IPv4", []ask{{dual, false}, {four, true}}, want{ep1: {four4}, ep2: {dual6}}, four, want{ep2: {dual4, dual6}}},
+		{"the default route by IPv4, then both", []ask{{four, true}, {dual, false}}, want{ep1: {four4}, ep2: {dual6}}, four, want{ep2: {dual4, dual6}}},
 		{"IPv4, then IPv6", []ask{{four, false}, {six, false}}, want{ep1: {four4}, ep3: {six6}}, six, want{ep1: {four4, four6}}},
 		{"IPv6, then IPv4", []ask{{six, false}, {four, false}}, want{ep1: {four4}, ep3: {six6}}, six, want{ep1: {four4, four6}}},
 		{"both, then IPv6", []ask{{dual, false}, {six, false}}, want{ep2: {dual4, dual6}}, dual, want{ep3: {six6}}},
@@ -121,7 +121,7 @@ func TestSiblingsPublishTheSame(t *testing.T) {
 }
 
 // However the endpoint that has the ports goes, the other one gets them.
-func TestHeirs(t *testing.T) {
+func TestPortsOfAnEndpointThatGoes(t *testing.T) {
 	for name, end := range map[string]func(w *world) error{
 		"revoke": func(w *world) error { return w.revoke(four) },
 		"leave": func(w *world) error {
@@ -180,7 +180,7 @@ func TestSiblingsWithDifferentPorts(t *testing.T) {
 	})
 }
 
-// A way at all of the host's addresses is left to whoever has one of them, and the same
+// A port at all of the host's addresses is left to the endpoint that has it at one of them, and the same
 // number at other addresses is no matter.
 func TestSiblingsAtSeveralAddresses(t *testing.T) {
 	w := newWorld(t)
@@ -252,7 +252,7 @@ func TestSiblingsByChance(t *testing.T) {
 // shares writes what each endpoint publishes and wants.
 func (w *world) shares() (text string) {
 	for _, e := range w.store.Snapshot().Endpoints {
-		text += fmt.Sprintf("%s has %v, wants %q\n", short(e.ID), e.Ports, ways(e.Wanted))
+		text += fmt.Sprintf("%s has %v, wants %q\n", short(e.ID), e.Ports, requestTexts(e.Wanted))
 	}
 	return text
 }
@@ -355,7 +355,7 @@ func TestSiblingsInAStorm(t *testing.T) {
 }
 
 // What can't be had when it becomes free stays wanted, and the call that freed it is well.
-func TestHeirThatGetsNothing(t *testing.T) {
+func TestPortsThatCannotBeReassigned(t *testing.T) {
 	w := newWorld(t)
 	w.container(four, dual)
 	must(t, w.publish(netA, ep1, port8080, true))

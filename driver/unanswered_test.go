@@ -73,7 +73,7 @@ func TestDiskIsFullWhileANetworkIsMade(t *testing.T) {
 
 // An endpoint that nobody joined keeps no subnet from the network that Docker has given
 // it to.
-func TestNetworkWithAnOrphanThatDockerRemoved(t *testing.T) {
+func TestNetworkWithAnUnjoinedEndpointThatDockerRemoved(t *testing.T) {
 	w := newWorld(t)
 	must(t, w.createNetwork(netA, "10.1.0.0/24", ""))
 	_, err := w.createEndpoint(netA, ep1, "10.1.0.2/24")

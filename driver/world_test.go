@@ -330,7 +330,7 @@ func (w *world) dualEndpoint(netID, id string, addresses ...string) error {
 	return err
 }
 
-// publish is pec with the word that another network is the way out by IPv6.
+// publish is pec; only4 says that another network is the default route by IPv6.
 func (w *world) publish(netID, id, ports string, only4 bool) error {
 	r := decode[network.ProgramExternalConnectivityRequest](w.t, fmt.Sprintf(
 		`{"NetworkID":%q,"EndpointID":%q,"Options":{%q:%v,%q:%s}}`, netID, id, optNoProxy64, only4, optPortMap, ports))
