@@ -111,7 +111,7 @@ func TestOverlappingCallAfterAFailure(t *testing.T) {
 	waiting(t, &w.networks, netA, 2)
 	broken := errors.New("no")
 	g.open <- broken
-	g.open <- nil // the records are put back
+	g.open <- nil // the records are reverted
 	if err := await(t, first); !errors.Is(err, broken) {
 		t.Errorf("the first call: %v", err)
 	}
@@ -205,8 +205,8 @@ func checkRecords(t *testing.T, w *world) {
 		if !networks[e.NetworkID] {
 			t.Errorf("endpoint %s has no network", short(e.ID))
 		}
-		for _, f := range families() {
-			a := f.address(&e).Addr()
+		for _, f := range model.Families() {
+			a := e.Address(f).Addr()
 			if a.IsValid() && addrs[a] {
 				t.Errorf("two endpoints have %s", a)
 			}

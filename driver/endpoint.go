@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/docker/go-plugins-helpers/network"
 
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/store"
 )
 
-// CreateEndpoint records an endpoint and makes its veth pair. The answer has the MAC
+// CreateEndpoint records an endpoint and makes its interface. The answer has the MAC
 // address if none was asked for, and nothing else: Docker takes what it is told
 // although it knew it for an attempt to change it.
 func (d *Driver) CreateEndpoint(ctx context.Context, r *network.CreateEndpointRequest) (res *network.CreateEndpointResponse, err error) {
@@ -19,23 +19,23 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r *network.CreateEndpointRe
 	if err := checkID("endpoint", r.EndpointID); err != nil {
 		return nil, err
 	}
-	ctx, end := d.beginEndpoint(ctx, r.NetworkID, r.EndpointID)
-	defer end()
+	defer d.beginEndpoint(r.NetworkID, r.EndpointID)()
 	n, err := d.network(r.NetworkID)
 	if err != nil {
 		return nil, err
 	}
-	want, err := parseEndpoint(n, r)
+	want, err := d.kindOf(n.ID).parse(n, r)
 	if err != nil {
 		return nil, err
 	}
-	create := func() error {
-		return d.commit(ctx, want.HostIface(), func(tx *store.Tx) error { return putEndpoint(tx, &want) })
+	if err := hungUp(ctx); err != nil {
+		return nil, err
 	}
-	err = create()
-	if held := (*addressHeld)(nil); errors.As(err, &held) && d.bury(ctx, held.by, d.lostAddress) {
-		err = create()
+	if err := d.takeAddresses(want); err != nil {
+		return nil, err
 	}
+	d.ages.note(want.ID)
+	err = d.commit(ctx, d.kindOf(n.ID).subject(want), func(tx Tx) error { return putEndpoint(tx, &want) })
 	if err != nil {
 		return nil, err
 	}
@@ -46,27 +46,31 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r *network.CreateEndpointRe
 	return res, nil
 }
 
-// DeleteEndpoint forgets an endpoint with all it has: whether Docker revoked its
+// DeleteEndpoint removes an endpoint with all it has: whether Docker revoked its
 // ports and left before does not matter.
 func (d *Driver) DeleteEndpoint(ctx context.Context, r *network.DeleteEndpointRequest) (err error) {
 	defer wrap(&err, "delete endpoint", r.EndpointID)
-	ctx, end := d.beginEndpoint(ctx, r.NetworkID, r.EndpointID)
-	defer end()
-	_, e, err := d.endpoint(r.NetworkID, r.EndpointID)
+	defer d.beginEndpoint(r.NetworkID, r.EndpointID)()
+	_, e, unlock, err := d.lockedEndpoint(r.NetworkID, r.EndpointID)
+	defer unlock()
 	if errors.Is(err, model.ErrNotFound) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	defer d.sandboxes.lock(e.PortOwner())()
-	return d.forget(ctx, e)
+	return d.removeEndpoint(ctx, e)
 }
 
-// forget removes an endpoint's record. The caller holds its lock and its sandbox's.
-func (d *Driver) forget(ctx context.Context, e model.Endpoint) error {
-	d.orphans.forget(e.ID)
-	d.joins.forget(e.ID)
-	return d.withdraw(ctx, e, func(tx *store.Tx) error { return tx.DeleteEndpoint(e.ID) })
+// removeEndpoint removes an endpoint's record. The caller holds its lock and its sandbox's.
+func (d *Driver) removeEndpoint(ctx context.Context, e model.Endpoint) error {
+	s, err := d.reshare(e.PortOwner(), e.ID, withoutPorts)
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	return d.remove(ctx, d.kindOf(e.NetworkID).subject(e), func(tx Tx) error {
+		return errors.Join(s.put(tx), tx.DeleteEndpoint(e.ID))
+	})
 }
 
 // InfoResponse is what is known of an endpoint: the helper's type has strings only.
@@ -87,76 +91,33 @@ func (d *Driver) EndpointOperInfo(_ context.Context, r *network.InfoRequest) (*I
 	return &InfoResponse{Value: endpointInfo(e)}, nil
 }
 
-// parseEndpoint reads an endpoint of network n.
-func parseEndpoint(n model.Network, r *network.CreateEndpointRequest) (e model.Endpoint, err error) {
-	if err := checkEndpointOptions(r.Options); err != nil {
-		return e, err
+// endpointInfo is an endpoint as Docker's own bridge driver tells it, one entry for
+// each port.
+func endpointInfo(e model.Endpoint) map[string]any {
+	type published struct {
+		Proto       model.Proto
+		IP          string
+		Port        uint16
+		HostIP      string
+		HostPort    uint16
+		HostPortEnd uint16
 	}
-	i := r.Interface
-	if i == nil {
-		i = &network.EndpointInterface{}
-	}
-	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID}
-	for _, f := range families() {
-		if *f.address(&e), err = f.parseAddress(n, f.sent(i)); err != nil {
-			return e, err
+	ports := []published{}
+	for _, b := range e.Ports {
+		for i := range b.Count {
+			host := b.Host.Port() + i
+			ports = append(ports, published{b.Proto, b.Container.Addr().String(), b.Container.Port() + i, b.Host.Addr().String(), host, host})
 		}
 	}
-	if i.MacAddress == "" {
-		e.MAC = randomMAC()
-		return e, nil
-	}
-	e.MACGiven = true
-	if e.MAC, err = model.ParseMAC(i.MacAddress); err != nil || e.MAC.IsZero() || e.MAC[0]&1 != 0 {
-		return e, invalid("%q is not the MAC address of an interface", i.MacAddress)
-	}
-	return e, nil
-}
-
-// parseAddress reads an endpoint's address, which has the subnet's prefix length. There
-// is one if the network has the family; but Docker gives no IPv6 address, from 28 on, to a
-// container that has IPv6 switched off by a sysctl.
-func (f family) parseAddress(n model.Network, text string) (netip.Prefix, error) {
-	subnet := *f.subnet(&n)
-	switch {
-	case text == "" && !subnet.Prefix.IsValid():
-		return netip.Prefix{}, nil
-	case text == "" && f == ipv6 && n.V4.Prefix.IsValid():
-		return netip.Prefix{}, nil
-	case text == "":
-		return netip.Prefix{}, invalid("there is no %s address for it: mybr needs an IPAM driver that gives one", f)
-	case !subnet.Prefix.IsValid():
-		return netip.Prefix{}, invalid("address %s: network %s has no %s", text, short(n.ID), f)
-	}
-	p, err := netip.ParsePrefix(text)
-	if err != nil || !f.has(p.Addr()) {
-		return netip.Prefix{}, invalid("%q is not %s address with a prefix length", text, f.article())
-	}
-	a := p.Addr()
-	if err := checkHost("address", a, subnet.Prefix); err != nil {
-		return netip.Prefix{}, err
-	}
-	if a == subnet.Address.Addr() {
-		return netip.Prefix{}, conflict("address %s is that of bridge %s", a, n.Bridge)
-	}
-	if a == subnet.Gateway {
-		return netip.Prefix{}, conflict("address %s is that of the default gateway of network %s", a, short(n.ID))
-	}
-	return netip.PrefixFrom(a, subnet.Prefix.Bits()), nil
-}
-
-// addressHeld says whose the address is that another endpoint was to get.
-type addressHeld struct {
-	fault
-	by string // endpoint ID
+	return map[string]any{"MacAddress": e.MAC.String(), optPortMap: ports}
 }
 
 // putEndpoint records want, unless it is there: then want becomes the record.
-func putEndpoint(tx *store.Tx, want *model.Endpoint) error {
+func putEndpoint(tx Tx, want *model.Endpoint) error {
 	have, err := tx.Endpoint(want.ID)
 	if err == nil {
 		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.V6 != want.V6 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC {
-			return exists("there is an endpoint of this ID with other settings")
+			return model.Exists("there is an endpoint of this ID with other settings")
 		}
 		*want = have
 		return nil
@@ -164,16 +125,117 @@ func putEndpoint(tx *store.Tx, want *model.Endpoint) error {
 		return err
 	}
 	for _, o := range tx.Endpoints() {
-		for _, f := range families() {
-			a := f.address(want).Addr()
-			if o.NetworkID == want.NetworkID && a.IsValid() && a == f.address(&o).Addr() {
-				err := conflict("address %s is that of endpoint %s", a, short(o.ID)).(*fault)
-				return &addressHeld{*err, o.ID}
-			}
+		if shared := sharedAddresses(o, *want); len(shared) > 0 {
+			return model.Conflict("address %s is that of endpoint %s", shared[0], short(o.ID))
 		}
 		if o.HostIface() == want.HostIface() {
-			return conflict("interface %s is that of endpoint %s, whose ID begins alike", o.HostIface(), short(o.ID))
+			return model.Conflict("interface %s is that of endpoint %s, whose ID begins alike", o.HostIface(), short(o.ID))
 		}
 	}
 	return tx.PutEndpoint(*want)
+}
+
+// sharedAddresses are those that two endpoints of one network both have.
+func sharedAddresses(a, b model.Endpoint) (shared []netip.Addr) {
+	if a.ID == b.ID || a.NetworkID != b.NetworkID {
+		return nil
+	}
+	for _, f := range model.Families() {
+		if addr := a.Address(f).Addr(); addr.IsValid() && addr == b.Address(f).Addr() {
+			shared = append(shared, addr)
+		}
+	}
+	return shared
+}
+
+// takeAddresses takes the addresses of a new endpoint from the endpoints that have them:
+// Docker, which is who gives them out, has taken them back, and does not always say so. It
+// releases the address of an endpoint that it gave up waiting for; and, from 28 on, the
+// IPv6 address of one that has IPv6 switched off by a sysctl, which lives on. An endpoint
+// that is left without an address is removed.
+//
+// The lock of the endpoint that loses is not taken: a call that is still at making it, and
+// that Docker no longer waits for, may hold it.
+func (d *Driver) takeAddresses(want model.Endpoint) error {
+	known := false
+	losers, err := d.endpointsThat(func(o model.Endpoint) bool {
+		known = known || o.ID == want.ID
+		return len(sharedAddresses(o, want)) > 0
+	})
+	if err != nil || known {
+		return err
+	}
+	for _, o := range losers {
+		if err := d.takeAddressesFrom(o, want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Driver) takeAddressesFrom(o, want model.Endpoint) error {
+	defer d.sandboxes.lock(o.PortOwner())()
+	lost := sharedAddresses(o, want)
+	s, err := d.reshare(o.PortOwner(), o.ID, func(e *model.Endpoint) {
+		for _, a := range lost {
+			loseAddress(e, a)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	i := slices.IndexFunc(s.after, func(e model.Endpoint) bool { return e.ID == o.ID })
+	if i < 0 {
+		return nil // it is gone, or in another sandbox, by now
+	}
+	loseAll := !s.after[i].V4.IsValid() && !s.after[i].V6.IsValid()
+	_, err = d.store.Update(func(tx Tx) error {
+		if loseAll {
+			return errors.Join(s.put(tx), tx.DeleteEndpoint(o.ID))
+		}
+		err := s.put(tx)
+		if err == nil {
+			err = changeEndpoint(tx, o.ID, func(e *model.Endpoint) {
+				for _, a := range lost {
+					loseAddress(e, a)
+				}
+			})
+		}
+		if errors.Is(err, model.ErrNotFound) {
+			return nil // it was deleted meanwhile
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case loseAll:
+		d.warn("Docker gives %v, the address of endpoint %s, to endpoint %s: endpoint %s has no other one, so it is removed", lost, short(o.ID), short(want.ID), short(o.ID))
+	default:
+		d.warn("Docker gives %v, an address of endpoint %s, to endpoint %s: endpoint %s goes on without it", lost, short(o.ID), short(want.ID), short(o.ID))
+	}
+	return nil
+}
+
+// loseAddress takes an address from an endpoint, with the ports that lead there.
+func loseAddress(e *model.Endpoint, a netip.Addr) {
+	f := model.FamilyOf(a)
+	if e.Address(f).Addr() != a {
+		return
+	}
+	*e.Address(f), *e.Open(f) = netip.Prefix{}, nil
+	e.Ports = slices.DeleteFunc(slices.Clone(e.Ports), func(b model.PortBinding) bool { return b.Container.Addr() == a })
+	var wanted []model.PortRequest
+	for _, r := range e.Wanted {
+		for _, f := range model.Families() {
+			if t := r.Target(f); t.Container.Addr() == a {
+				*t = model.Target{}
+			}
+		}
+		if r.V4.Wanted() || r.V6.Wanted() {
+			wanted = append(wanted, r)
+		}
+	}
+	e.Wanted = wanted
 }

@@ -38,7 +38,6 @@ func TestWrongEndpoints(t *testing.T) {
 		{address("10.1.0.255/24"), model.ErrInvalid, "address 10.1.0.255 is the broadcast address of subnet 10.1.0.0/24"},
 		{address("10.1.0.1/24"), model.ErrConflict, "address 10.1.0.1 is that of bridge br-a1a1a1a1a1a1"},
 		{request(netB, ep2, `{"Address":"10.2.0.1/24"}`, "{}"), model.ErrConflict, "address 10.2.0.1 is that of the default gateway of network b2b2b2b2b2b2"},
-		{address("10.1.0.2/24"), model.ErrConflict, "address 10.1.0.2 is that of endpoint e1e1e1e1e1e1"},
 		{iface(`{"Address":"10.1.0.9/24","AddressIPv6":"fd00::9/64"}`), model.ErrInvalid, "address fd00::9/64: network a1a1a1a1a1a1 has no IPv6"},
 		{iface(`{"Address":"10.1.0.9/24","MacAddress":"02:42"}`), model.ErrInvalid, `"02:42" is not the MAC address of an interface`},
 		{iface(`{"Address":"10.1.0.9/24","MacAddress":"03:42:00:00:00:01"}`), model.ErrInvalid, `"03:42:00:00:00:01" is not the MAC address of an interface`},
@@ -102,63 +101,6 @@ func TestMACThatWasGiven(t *testing.T) {
 	})
 }
 
-func TestEndpointThatIsMadeAgainIsNoOrphan(t *testing.T) {
-	w := newWorld(t)
-	must(t, w.createNetwork(netA, "10.1.0.0/24", ""))
-	create := func(id string) error { _, err := w.createEndpoint(netA, id, "10.1.0.2/24"); return err }
-	must(t, create(ep1))
-	w.restart()
-	must(t, w.DeleteEndpoint(ctx, &network.DeleteEndpointRequest{NetworkID: netA, EndpointID: ep1}))
-	must(t, create(ep1))
-	w.unchanged(func() {
-		wantErr(t, create(ep2), model.ErrConflict, "create endpoint e2e2e2e2e2e2: address 10.1.0.2 is that of endpoint e1e1e1e1e1e1")
-	})
-}
-
-func TestAddressOfADeadEndpoint(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		before func(w *world)
-		taken  bool
-	}{
-		{"alive", func(*world) {}, false},
-		{"veth gone", func(w *world) { w.host.gone = map[string]bool{"vethe1e1e1e1e1": true} }, true},
-		{"never joined", func(w *world) {
-			must(t, w.Leave(ctx, &network.LeaveRequest{NetworkID: netA, EndpointID: ep1}))
-		}, false},
-		{"never joined, of another process", func(w *world) {
-			must(t, w.Leave(ctx, &network.LeaveRequest{NetworkID: netA, EndpointID: ep1}))
-			w.restart()
-		}, true},
-		{"joined since the process began", func(w *world) {
-			must(t, w.Leave(ctx, &network.LeaveRequest{NetworkID: netA, EndpointID: ep1}))
-			w.restart()
-			must(t, w.join(netA, ep1))
-		}, false},
-		{"a call is about it", func(w *world) {
-			w.host.gone = map[string]bool{"vethe1e1e1e1e1": true}
-			unlock := w.endpoints.lock(ep1)
-			w.t.Cleanup(unlock)
-		}, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			w.running()
-			c.before(w)
-			_, err := w.createEndpoint(netA, ep2, "10.1.0.2/24")
-			if !c.taken {
-				wantErr(t, err, model.ErrConflict, "create endpoint e2e2e2e2e2e2: address 10.1.0.2 is that of endpoint e1e1e1e1e1e1")
-				w.endpointRecord(ep1)
-				return
-			}
-			must(t, err)
-			if s := w.store.Snapshot(); len(s.Endpoints) != 1 || s.Endpoints[0].ID != ep2 {
-				t.Errorf("endpoints are %+v", s.Endpoints)
-			}
-		})
-	}
-}
-
 func TestJoin(t *testing.T) {
 	w := newWorld(t)
 	must(t, w.createNetwork(netA, "10.1.0.0/24", user(optIfacePrefix, "net", optRoutes, "10.9.0.0/16 via 10.1.0.7, 192.0.2.0/24")))
@@ -210,7 +152,6 @@ func TestEndpointsOfBothFamilies(t *testing.T) {
 		text      string
 	}{
 		{netA, ep1, []string{"10.1.0.2/24", "fd00:1::3/64"}, model.ErrExists, "there is an endpoint of this ID with other settings"},
-		{netA, ep2, []string{"10.1.0.3/24", "fd00:1::2/64"}, model.ErrConflict, "address fd00:1::2 is that of endpoint e1e1e1e1e1e1"},
 		{netA, ep2, []string{"10.1.0.3/24", "fd00:1::1/64"}, model.ErrConflict, "address fd00:1::1 is that of bridge br-a1a1a1a1a1a1"},
 		{netA, ep2, []string{"10.1.0.3/24", "fd00:1::/64"}, model.ErrInvalid, "address fd00:1:: is the address of subnet fd00:1::/64 itself"},
 		{netA, ep2, []string{"10.1.0.3/24", "fd00:9::2/64"}, model.ErrInvalid, "address fd00:9::2 is not in subnet fd00:1::/64"},
@@ -233,8 +174,8 @@ func TestEndpointsOfBothFamilies(t *testing.T) {
 	must(t, w.dualEndpoint(netA, ep2, "10.1.0.3/24", "fd00:1::2/64"))
 }
 
-// A gateway is for a family that the network has a way out by; where there is none at all,
-// Docker must not look for another.
+// Each family has the gateway of its subnet; where there is none at all, Docker must not
+// look for another.
 func TestJoinByFamily(t *testing.T) {
 	const internal = "com.docker.network.internal"
 	for _, c := range []struct {
@@ -248,11 +189,11 @@ func TestJoinByFamily(t *testing.T) {
 		{"IPv4", []string{"10.1.0.0/24"}, []string{"10.1.0.2/24"}, nil, nil, "10.1.0.1", ""},
 		{"IPv6", []string{"fd00:1::/64"}, []string{"fd00:1::2/64"}, nil, nil, "", "fd00:1::1"},
 		{"routed", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.2/24", "fd00:1::2/64"},
-			userOptions(ipv4.optMode(), "routed", ipv6.optMode(), "routed"), nil, "10.1.0.1", "fd00:1::1"},
+			userOptions(modeKey(model.IPv4), "routed", modeKey(model.IPv6), "routed"), nil, "10.1.0.1", "fd00:1::1"},
 		{"inhibited", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.2/24", "fd00:1::2/64"}, userOptions(optInhibit, "true"), nil, "10.1.0.1", "fd00:1::1"},
 		{"internal", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.2/24", "fd00:1::2/64"}, nil, map[string]any{internal: true}, "", ""},
 		{"isolated", []string{"10.1.0.0/24", "fd00:1::/64"}, []string{"10.1.0.1/24", "fd00:1::1/64"},
-			userOptions(ipv4.optMode(), "isolated", ipv6.optMode(), "isolated"), map[string]any{internal: true}, "", ""},
+			userOptions(modeKey(model.IPv4), "isolated", modeKey(model.IPv6), "isolated"), map[string]any{internal: true}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -292,7 +233,7 @@ func TestOpenedAtJoin(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.options = c.options
-			must(t, w.dualNetwork(netA, userOptions(ipv4.optMode(), c.mode4, ipv6.optMode(), c.mode6), "10.1.0.0/24", "fd00:1::/64"))
+			must(t, w.dualNetwork(netA, userOptions(modeKey(model.IPv4), c.mode4, modeKey(model.IPv6), c.mode6), "10.1.0.0/24", "fd00:1::/64"))
 			must(t, w.dualEndpoint(netA, ep1, "10.1.0.2/24", "fd00:1::2/64"))
 			join := func(ports string) error {
 				_, err := w.Join(ctx, decode[network.JoinRequest](t, fmt.Sprintf(
@@ -328,7 +269,7 @@ func TestPortMapOfAnEndpoint(t *testing.T) {
 // A host address means nothing where no host port is taken, and that is said.
 func TestHostAddressOfARoutedFamily(t *testing.T) {
 	w := newWorld(t)
-	must(t, w.dualNetwork(netA, userOptions(ipv4.optMode(), "routed"), "10.1.0.0/24"))
+	must(t, w.dualNetwork(netA, userOptions(modeKey(model.IPv4), "routed"), "10.1.0.0/24"))
 	must(t, w.dualEndpoint(netA, ep1, "10.1.0.2/24"))
 	w.unchanged(func() { must(t, w.pec(netA, ep1, `[{"Proto":6,"Port":80,"HostIP":"192.0.2.7","HostPort":8080}]`)) })
 	if want := []string{"endpoint e1e1e1e1e1e1: host address 192.0.2.7 of its port 80/tcp does not matter: IPv4 of its network is routed"}; !reflect.DeepEqual(w.said, want) {

@@ -42,8 +42,8 @@ func TestWrongPorts(t *testing.T) {
 	}
 }
 
-// ways writes requests as `tcp 8080-8081 0.0.0.0→10.1.0.2:80 ::→[fd00:1::2]:80`.
-func ways(reqs []model.PortRequest) (texts []string) {
+// requestTexts writes requests as `tcp 8080-8081 0.0.0.0→10.1.0.2:80 ::→[fd00:1::2]:80`.
+func requestTexts(reqs []model.PortRequest) (texts []string) {
 	for _, r := range reqs {
 		text := r.Proto.String() + fmt.Sprintf(" %d", r.First)
 		if r.Last != r.First {
@@ -109,7 +109,7 @@ func TestPortRequests(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
-			opts := []string{ipv4.optMode(), cmp.Or(c.mode4, "nat"), ipv6.optMode(), cmp.Or(c.mode6, "nat")}
+			opts := []string{modeKey(model.IPv4), cmp.Or(c.mode4, "nat"), modeKey(model.IPv6), cmp.Or(c.mode6, "nat")}
 			if c.binding != "" {
 				opts = append(opts, optHostBinding, c.binding)
 			}
@@ -123,7 +123,7 @@ func TestPortRequests(t *testing.T) {
 			must(t, w.dualNetwork(netA, userOptions(opts...), subnets...))
 			must(t, w.dualEndpoint(netA, ep1, addresses...))
 			must(t, w.publish(netA, ep1, c.ports, c.only4))
-			if have := ways(w.ports.reqs); !slices.Equal(have, c.want) {
+			if have := requestTexts(w.ports.reqs); !slices.Equal(have, c.want) {
 				t.Errorf("have %q\nwant %q", have, c.want)
 			}
 		})

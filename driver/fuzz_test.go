@@ -45,16 +45,16 @@ func FuzzOptions(f *testing.F) {
 		entries, err := parsePortMap(opts)
 		users(err)
 		n, e := model.Network{HostBinding: o.HostBinding}, model.Endpoint{}
-		n.V4.Mode, n.V6.Mode = o.Families[ipv4].Mode, o.Families[ipv6].Mode
-		for f, address := range map[family]string{ipv4: "10.1.0.2/24", ipv6: "fd00:1::2/64"} {
+		n.V4.Mode, n.V6.Mode = o.Families[model.IPv4].Mode, o.Families[model.IPv6].Mode
+		for f, address := range map[model.Family]string{model.IPv4: "10.1.0.2/24", model.IPv6: "fd00:1::2/64"} {
 			if o.Families[f].On {
-				*f.address(&e) = netip.MustParsePrefix(address)
+				*e.Address(f) = netip.MustParsePrefix(address)
 			}
 		}
 		reqs, err := parsePorts(entries, n, e, o.ICC)
 		users(err)
 		for _, r := range reqs {
-			if r.Last < r.First || (r.First == 0) != (r.Last == 0) || !rightWay(ipv4, r.V4) || !rightWay(ipv6, r.V6) || !r.V4.Wanted() && !r.V6.Wanted() {
+			if r.Last < r.First || (r.First == 0) != (r.Last == 0) || !rightWay(model.IPv4, r.V4) || !rightWay(model.IPv6, r.V6) || !r.V4.Wanted() && !r.V6.Wanted() {
 				t.Errorf("request %+v", r)
 			}
 		}
@@ -62,8 +62,8 @@ func FuzzOptions(f *testing.F) {
 }
 
 // rightWay reports whether a way is not wanted, or of the family's addresses.
-func rightWay(f family, w model.Target) bool {
-	return w == model.Target{} || f.has(w.Host) && w.Container.IsValid() && w.Container.Port() != 0
+func rightWay(f model.Family, w model.Target) bool {
+	return w == model.Target{} || f.Has(w.Host) && w.Container.IsValid() && w.Container.Port() != 0
 }
 
 func checkNetOptions(t *testing.T, o netOptions) {
@@ -76,8 +76,8 @@ func checkNetOptions(t *testing.T, o netOptions) {
 	if o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU) {
 		t.Errorf("MTU %d", o.MTU)
 	}
-	for _, f := range families() {
-		if a := o.Families[f].SNAT; a.IsValid() && (!f.has(a) || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast()) {
+	for _, f := range model.Families() {
+		if a := o.Families[f].SNAT; a.IsValid() && (!f.Has(a) || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast()) {
 			t.Errorf("SNAT to %s", a)
 		}
 		if o.Families[f].Mode == model.ModeIsolated && !o.Internal {
@@ -93,8 +93,8 @@ func checkNetOptions(t *testing.T, o netOptions) {
 		t.Errorf("host binding %s", a)
 	}
 	for _, r := range o.Routes {
-		if f := familyOf(r.Destination.Addr()); !r.Destination.IsValid() || !f.has(r.Destination.Addr()) || r.Destination != r.Destination.Masked() ||
-			r.NextHop.IsValid() && !f.has(r.NextHop) {
+		if f := model.FamilyOf(r.Destination.Addr()); !r.Destination.IsValid() || !f.Has(r.Destination.Addr()) || r.Destination != r.Destination.Masked() ||
+			r.NextHop.IsValid() && !f.Has(r.NextHop) {
 			t.Errorf("route %+v", r)
 		}
 	}

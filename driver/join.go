@@ -3,11 +3,11 @@ package driver
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/docker/go-plugins-helpers/network"
 
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/store"
 )
 
 // Types of static routes in Join's answer (libnetwork's types package).
@@ -17,60 +17,73 @@ const (
 )
 
 // Join records the sandbox of an endpoint and tells Docker which interface to move
-// there and what routes to give it.
+// there and what routes to give it. There is a pass only if that changes anything on the
+// host: for ports that a routed network opens, and for those that the endpoint had.
 //
 // An endpoint that has joined a sandbox can join another one only while its interface
-// is on the host, where Docker has put it back or from where it never took it.
+// is on the host, where Docker has put it back or from where it never took it. Its ports
+// stay with the sandbox that it leaves.
 func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network.JoinResponse, err error) {
 	defer wrap(&err, "join endpoint", r.EndpointID)
 	if r.SandboxKey == "" {
-		return nil, invalid("the sandbox key is missing")
+		return nil, model.Invalid("the sandbox key is missing")
 	}
-	ctx, end := d.beginEndpoint(ctx, r.NetworkID, r.EndpointID)
-	defer end()
-	n, e, err := d.endpoint(r.NetworkID, r.EndpointID)
+	defer d.beginEndpoint(r.NetworkID, r.EndpointID)()
+	n, e, unlock, err := d.lockedEndpoint(r.NetworkID, r.EndpointID, r.SandboxKey)
+	defer unlock()
 	if err != nil {
 		return nil, err
 	}
-	if e.Sandbox != "" && e.Sandbox != r.SandboxKey {
+	moves := e.Sandbox != "" && e.Sandbox != r.SandboxKey
+	if moves {
 		if links, err := d.linkNames(); err != nil {
 			return nil, err
-		} else if !links[e.PeerIface()] {
-			return nil, conflict("it has joined sandbox %s already", e.Sandbox)
+		} else if d.kindOf(n.ID).place(e, links) != placeHost {
+			return nil, model.Conflict("it has joined sandbox %s already", e.Sandbox)
 		}
 	}
 	open, err := openAtJoin(n, e, r.Options)
+	if err == nil {
+		err = hungUp(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer d.sandboxes.lock(r.SandboxKey)()
-	err = d.commit(ctx, e.HostIface(), func(tx *store.Tx) error {
-		return change(tx, e.ID, func(e *model.Endpoint) {
-			if e.Sandbox != "" && e.Sandbox != r.SandboxKey {
-				e.Ports, e.Wanted = nil, nil
-			}
-			e.Sandbox, e.OpenV4, e.OpenV6 = r.SandboxKey, open[ipv4], open[ipv6]
-		})
-	})
+	s := &shares{}
+	if moves {
+		if s, err = d.reshare(e.PortOwner(), e.ID, withoutPorts); err != nil {
+			return nil, err
+		}
+		defer s.release()
+	}
+	record := func(tx Tx) error {
+		return errors.Join(s.put(tx), changeEndpoint(tx, e.ID, func(e *model.Endpoint) {
+			e.Sandbox, e.OpenV4, e.OpenV6 = r.SandboxKey, open[model.IPv4], open[model.IPv6]
+		}))
+	}
+	if s.published() || e.Sandbox == "" && len(e.Ports) > 0 || !slices.Equal(e.OpenV4, open[model.IPv4]) || !slices.Equal(e.OpenV6, open[model.IPv6]) {
+		err = d.commit(ctx, d.kindOf(n.ID).subject(e), record)
+	} else {
+		_, err = d.store.Update(record)
+	}
 	if err != nil {
 		return nil, err
 	}
-	d.orphans.forget(e.ID)
-	d.joins.note(e.ID)
-	return joinResponse(n, e), nil
+	d.ages.note(e.ID)
+	return joinResponse(n, e, d.kindOf(n.ID).source(e)), nil
 }
 
 // openAtJoin lists the ports that each routed family opens. Docker sends them to each
-// endpoint of a container; it asks only those that are the way out to publish them. Of a
+// endpoint of a container; it asks only those that are a default route to publish them. Of a
 // host address nothing counts but its family.
-func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[family][]model.PortSpan, error) {
+func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[model.Family][]model.PortSpan, error) {
 	entries, err := parsePortMap(opts)
 	if err != nil || n.Internal {
 		return nil, err
 	}
-	open := map[family][]model.PortSpan{}
-	for _, f := range families() {
-		if !f.address(&e).IsValid() || f.subnet(&n).Mode != model.ModeRouted {
+	open := map[model.Family][]model.PortSpan{}
+	for _, f := range model.Families() {
+		if !e.Address(f).IsValid() || n.Subnet(f).Mode != model.ModeRouted {
 			continue
 		}
 		var of []portEntry
@@ -82,7 +95,7 @@ func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[fam
 			if !host.IsValid() {
 				host = n.HostBinding
 			}
-			if !host.IsValid() || familyOf(host) == f {
+			if !host.IsValid() || model.FamilyOf(host) == f {
 				of = append(of, entry)
 			}
 		}
@@ -94,12 +107,12 @@ func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[fam
 // joinResponse says how the endpoint looks from inside the sandbox. Where there is no
 // default gateway, Docker is told not to look for one: it would attach the container
 // to a network of its own, and publish its ports there.
-func joinResponse(n model.Network, e model.Endpoint) *network.JoinResponse {
+func joinResponse(n model.Network, e model.Endpoint, source string) *network.JoinResponse {
 	res := &network.JoinResponse{
-		InterfaceName: network.InterfaceName{SrcName: e.PeerIface(), DstPrefix: n.IfacePrefix},
+		InterfaceName: network.InterfaceName{SrcName: source, DstPrefix: n.IfacePrefix},
 	}
-	for f, gateway := range map[family]*string{ipv4: &res.Gateway, ipv6: &res.GatewayIPv6} {
-		if a := f.subnet(&n).Gateway; a.IsValid() && !n.Internal && f.address(&e).IsValid() {
+	for f, gateway := range map[model.Family]*string{model.IPv4: &res.Gateway, model.IPv6: &res.GatewayIPv6} {
+		if a := n.Subnet(f).Gateway; a.IsValid() && !n.Internal && e.Address(f).IsValid() {
 			*gateway = a.String()
 		}
 	}
@@ -114,20 +127,22 @@ func joinResponse(n model.Network, e model.Endpoint) *network.JoinResponse {
 	return res
 }
 
-// Leave forgets the sandbox of an endpoint, and its ports, published and opened: Docker does not always
-// revoke them.
+// Leave takes an endpoint out of its sandbox, and its ports, published and opened: Docker
+// does not always revoke them.
 func (d *Driver) Leave(ctx context.Context, r *network.LeaveRequest) (err error) {
 	defer wrap(&err, "leave endpoint", r.EndpointID)
-	ctx, end := d.beginEndpoint(ctx, r.NetworkID, r.EndpointID)
-	defer end()
-	_, e, err := d.endpoint(r.NetworkID, r.EndpointID)
-	if errors.Is(err, model.ErrNotFound) || err == nil && e.Sandbox == "" && len(e.Ports) == 0 && len(e.Wanted) == 0 {
+	defer d.beginEndpoint(r.NetworkID, r.EndpointID)()
+	n, e, unlock, err := d.lockedEndpoint(r.NetworkID, r.EndpointID)
+	defer unlock()
+	if errors.Is(err, model.ErrNotFound) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	defer d.sandboxes.lock(e.PortOwner())()
-	return d.withdraw(ctx, e, func(tx *store.Tx) error {
-		return change(tx, e.ID, func(e *model.Endpoint) { e.Sandbox, e.Ports, e.Wanted, e.OpenV4, e.OpenV6 = "", nil, nil, nil, nil })
+	if e.Sandbox != "" {
+		d.ages.note(e.ID)
+	}
+	return d.withdraw(ctx, n, e, func(e *model.Endpoint) {
+		e.Sandbox, e.Ports, e.Wanted, e.OpenV4, e.OpenV6 = "", nil, nil, nil, nil
 	})
 }

@@ -1,6 +1,29 @@
 package driver
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
+
+// The locks are taken in this order: a network's (of calls about the network to write, of
+// calls about its endpoints to read), an endpoint's, and those of sandboxes, which guard
+// the ports, addresses and membership of their endpoints. Whoever changes an endpoint's
+// record in the store holds the lock of its sandbox (model.Endpoint.PortOwner). Several
+// sandboxes are locked at once, sorted (lockAll). Any other lock that is taken meanwhile is
+// tried only (tryLock).
+
+// beginNetwork waits for its turn with a network.
+func (d *Driver) beginNetwork(id string) (end func()) { return d.networks.lock(id) }
+
+// beginEndpoint waits for its turn with an endpoint; the network stays meanwhile.
+func (d *Driver) beginEndpoint(networkID, id string) (end func()) {
+	unlockNetwork := d.networks.rlock(networkID)
+	unlock := d.endpoints.lock(id)
+	return func() {
+		unlock()
+		unlockNetwork()
+	}
+}
 
 // locks is one lock for each key, kept only while somebody holds it or waits for it.
 type locks struct {
@@ -18,6 +41,20 @@ func (l *locks) lock(key string) (unlock func()) {
 	k := l.use(key)
 	k.Lock()
 	return func() { k.Unlock(); l.leave(key) }
+}
+
+// lockAll waits until nobody else has any of the keys.
+func (l *locks) lockAll(keys ...string) (unlock func()) {
+	slices.Sort(keys)
+	var all []func()
+	for _, key := range slices.Compact(keys) {
+		all = append(all, l.lock(key))
+	}
+	return func() {
+		for _, unlock := range all {
+			unlock()
+		}
+	}
 }
 
 // rlock waits until nobody has the key but other readers.

@@ -5,11 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"reflect"
+	"slices"
 
 	"github.com/docker/go-plugins-helpers/network"
 
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/store"
 )
 
 // GwAllocCheckRequest asks whether a network needs addresses for its gateways.
@@ -27,13 +27,13 @@ type GwAllocCheckResponse struct {
 // GwAllocCheck answers the first call of `docker network create` from Engine 28 on.
 func (d *Driver) GwAllocCheck(_ context.Context, r *GwAllocCheckRequest) (*GwAllocCheckResponse, error) {
 	o, err := parseNetOptions(r.Options)
-	if err == nil && o.Families[ipv6].On {
+	if err == nil && o.Families[model.IPv6].On {
 		err = d.checkIPv6()
 	}
 	if err != nil {
-		return nil, invalid("create network: %w", err)
+		return nil, model.Invalid("create network: %w", err)
 	}
-	return &GwAllocCheckResponse{SkipIPv4: !o.needsGateway(ipv4), SkipIPv6: !o.needsGateway(ipv6)}, nil
+	return &GwAllocCheckResponse{SkipIPv4: !o.needsGateway(model.IPv4), SkipIPv6: !o.needsGateway(model.IPv6)}, nil
 }
 
 // checkIPv6 says why a network with IPv6 can't be had, if it can't.
@@ -41,7 +41,7 @@ func (d *Driver) checkIPv6() error {
 	if d.noIPv6 == nil {
 		return nil
 	}
-	return invalid("IPv6 can't be had on this host: %w", d.noIPv6)
+	return model.Invalid("IPv6 can't be had on this host: %w", d.noIPv6)
 }
 
 // CreateNetwork records a network and makes its bridge, or uses the bridge that is
@@ -52,69 +52,114 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 	if err != nil {
 		return err
 	}
-	ctx, end := d.beginNetwork(ctx, r.NetworkID)
-	defer end()
+	defer d.beginNetwork(r.NetworkID)()
 	have, err := d.network(want.ID)
-	if err == nil {
-		if !sameNetwork(have, want) {
-			return exists("there is a network of this ID with other settings")
+	switch {
+	case err == nil && !sameNetwork(have, want):
+		return model.Exists("there is a network of this ID with other settings")
+	case err == nil:
+		want = have
+		if err = d.sync.Sync(context.WithoutCancel(ctx), want.Bridge); err == nil {
+			err = hungUp(ctx)
 		}
-		if err := d.sync.Sync(ctx, have.Bridge); err != nil {
-			return err
-		}
-		return d.answerable(ctx, have)
-	} else if !errors.Is(err, model.ErrNotFound) {
-		return err
+	case errors.Is(err, model.ErrNotFound):
+		err = d.makeNetwork(ctx, want)
 	}
-	if want.V6.Prefix.IsValid() {
-		if err := d.checkIPv6(); err != nil {
-			return err
-		}
-	}
-	d.buryRivals(ctx, want)
-	links, err := d.links.Links()
-	if err != nil {
-		return err
-	}
-	err = d.commit(ctx, want.Bridge, func(tx *store.Tx) error {
-		if err := checkNetworks(want, tx.Networks()); err != nil {
-			return err
-		}
-		if err := settle(&want, links); err != nil {
-			return err
-		}
-		return errors.Join(tx.PutNetwork(want), tx.SetPending(want.ID, true))
-	})
 	if err != nil {
 		return err
 	}
 	return d.answerable(ctx, want)
 }
 
+// makeNetwork records a network that is not known yet, with the mark that CreateNetwork
+// has not been answered, and makes it.
+func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
+	if want.V6.Prefix.IsValid() {
+		if err := d.checkIPv6(); err != nil {
+			return err
+		}
+	}
+	if err := hungUp(ctx); err != nil {
+		return err
+	}
+	if err := d.removeConflicting(ctx, want); err != nil {
+		return err
+	}
+	links, err := d.links.Links()
+	if err != nil {
+		return err
+	}
+	return d.commit(ctx, want.Bridge, func(tx Tx) error {
+		if err := checkNetworks(want, tx.Networks()); err != nil {
+			return err
+		}
+		if err := settle(&want, links); err != nil {
+			return err
+		}
+		return errors.Join(tx.PutNetwork(want), tx.SetUnanswered(want.ID, true))
+	})
+}
+
 // answerable takes the mark off a network that is there now. Should the process end
 // before that, then Docker gives the network up without a word: it repeats the call, but
 // with an empty body.
 func (d *Driver) answerable(ctx context.Context, n model.Network) error {
-	_, err := d.store.Update(func(tx *store.Tx) error { return tx.SetPending(n.ID, false) })
+	_, err := d.store.Update(func(tx Tx) error { return tx.SetUnanswered(n.ID, false) })
 	if err != nil {
-		return errors.Join(err, d.forgetNetwork(ctx, n))
+		return errors.Join(err, d.removeNetwork(ctx, n))
 	}
 	return nil
 }
 
-// DeleteNetwork forgets a network and whatever endpoints it still has. Docker does
-// not ask twice: it forgets the network even if this fails.
+// DeleteNetwork removes a network and whatever endpoints it still has. Docker does
+// not ask twice: for it the network is gone even if this fails.
 func (d *Driver) DeleteNetwork(ctx context.Context, r *network.DeleteNetworkRequest) (err error) {
 	defer wrap(&err, "delete network", r.NetworkID)
-	ctx, end := d.beginNetwork(ctx, r.NetworkID)
-	defer end()
+	defer d.beginNetwork(r.NetworkID)()
 	n, err := d.network(r.NetworkID)
 	if errors.Is(err, model.ErrNotFound) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	return d.forgetNetwork(ctx, n)
+	return d.removeNetwork(ctx, n)
+}
+
+// removeNetwork removes a network's record and those of its endpoints, whose ports go to
+// the other endpoints of their sandboxes. The caller holds the network's lock.
+func (d *Driver) removeNetwork(ctx context.Context, n model.Network) error {
+	within := func(e model.Endpoint) bool { return e.NetworkID == n.ID }
+	endpoints, err := d.endpointsThat(within)
+	if err != nil {
+		return err
+	}
+	var owners []string
+	for _, e := range endpoints {
+		owners = append(owners, e.PortOwner())
+	}
+	defer d.sandboxes.lockAll(slices.Clone(owners)...)()
+	slices.Sort(owners)
+	var all []*shares
+	for _, owner := range slices.Compact(owners) {
+		s, err := d.reshareAll(owner, within, withoutPorts)
+		if err != nil {
+			return err
+		}
+		defer s.release()
+		all = append(all, s)
+	}
+	return d.remove(ctx, n.Bridge, func(tx Tx) error {
+		var errs []error
+		for _, s := range all {
+			errs = append(errs, s.put(tx))
+		}
+		for _, e := range tx.Endpoints() {
+			if within(e) {
+				errs = append(errs, tx.DeleteEndpoint(e.ID))
+			}
+		}
+		return errors.Join(errors.Join(errs...), tx.DeleteNetwork(n.ID))
+	})
 }
 
 // parseNetwork reads all of a network that depends on nothing but the request.
@@ -134,8 +179,8 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 	if n.Bridge == "" {
 		n.Bridge = "br-" + n.ID[:min(12, len(n.ID))]
 	}
-	for _, f := range families() {
-		if *f.subnet(&n), err = f.parsePools(f.pools(r), o); err != nil {
+	for _, f := range model.Families() {
+		if *n.Subnet(f), err = parsePools(f, pools(f, r), o); err != nil {
 			return n, err
 		}
 	}

@@ -15,8 +15,8 @@ import (
 )
 
 // oneNetwork is a request with everything left to vary.
-func oneNetwork(id, options, ipv4 string) string {
-	return fmt.Sprintf(`{"NetworkID":%q,"Options":%s,"IPv4Data":%s,"IPv6Data":[]}`, id, options, ipv4)
+func oneNetwork(id, options, pool string) string {
+	return fmt.Sprintf(`{"NetworkID":%q,"Options":%s,"IPv4Data":%s,"IPv6Data":[]}`, id, options, pool)
 }
 
 const pool2 = `[{"Pool":"10.2.0.0/24","Gateway":"10.2.0.1/24"}]`
@@ -42,14 +42,14 @@ func TestWrongNetworks(t *testing.T) {
 		{option(optInhibit, "yes"), `failed to parse com.docker.network.bridge.inhibit_ipv4 value: yes (strconv.ParseBool: parsing "yes": invalid syntax): want true or false`},
 		{option(optHostBinding, "localhost"), `failed to parse com.docker.network.bridge.host_binding_ipv4 value: localhost (nil ip): want an IP address`},
 		{option(optHostBinding, "224.0.0.1"), `failed to parse com.docker.network.bridge.host_binding_ipv4 value: 224.0.0.1 (invalid argument): want an address that a host can have`},
-		{option(ipv4.optSNAT(), "::1"), `failed to parse com.docker.network.host_ipv4 value: ::1 (invalid argument): want an IPv4 address that can be a source address`},
-		{option(ipv4.optSNAT(), "foo"), `failed to parse com.docker.network.host_ipv4 value: foo (nil ip): want an IPv4 address that can be a source address`},
-		{option(ipv6.optSNAT(), "192.0.2.7"), `failed to parse com.docker.network.host_ipv6 value: 192.0.2.7 (invalid argument): want an IPv6 address that can be a source address`},
-		{option(ipv6.optSNAT(), ""), `failed to parse com.docker.network.host_ipv6 value:  (nil ip): want an IPv6 address that can be a source address`},
-		{option(ipv4.optMode(), "foo"), `failed to parse com.docker.network.bridge.gateway_mode_ipv4 value: foo (unknown gateway mode foo): want nat, nat-unprotected, routed or isolated`},
-		{option(ipv6.optMode(), ""), `failed to parse com.docker.network.bridge.gateway_mode_ipv6 value:  (unknown gateway mode ): want nat, nat-unprotected, routed or isolated`},
-		{option(ipv4.optMode(), "isolated"), `option com.docker.network.bridge.gateway_mode_ipv4: gateway mode 'isolated' can only be used for an internal network`},
-		{option(ipv6.optMode(), "isolated"), `option com.docker.network.bridge.gateway_mode_ipv6: gateway mode 'isolated' can only be used for an internal network`},
+		{option(snatKey(model.IPv4), "::1"), `failed to parse com.docker.network.host_ipv4 value: ::1 (invalid argument): want an IPv4 address that can be a source address`},
+		{option(snatKey(model.IPv4), "foo"), `failed to parse com.docker.network.host_ipv4 value: foo (nil ip): want an IPv4 address that can be a source address`},
+		{option(snatKey(model.IPv6), "192.0.2.7"), `failed to parse com.docker.network.host_ipv6 value: 192.0.2.7 (invalid argument): want an IPv6 address that can be a source address`},
+		{option(snatKey(model.IPv6), ""), `failed to parse com.docker.network.host_ipv6 value:  (nil ip): want an IPv6 address that can be a source address`},
+		{option(modeKey(model.IPv4), "foo"), `failed to parse com.docker.network.bridge.gateway_mode_ipv4 value: foo (unknown gateway mode foo): want nat, nat-unprotected, routed or isolated`},
+		{option(modeKey(model.IPv6), ""), `failed to parse com.docker.network.bridge.gateway_mode_ipv6 value:  (unknown gateway mode ): want nat, nat-unprotected, routed or isolated`},
+		{option(modeKey(model.IPv4), "isolated"), `option com.docker.network.bridge.gateway_mode_ipv4: gateway mode 'isolated' can only be used for an internal network`},
+		{option(modeKey(model.IPv6), "isolated"), `option com.docker.network.bridge.gateway_mode_ipv6: gateway mode 'isolated' can only be used for an internal network`},
 		{option(optTrusted, "eth0:a/b"), `failed to parse com.docker.network.bridge.trusted_host_interfaces value: eth0:a/b ("a/b" has other characters than letters, digits, _, . and (not at the beginning) -)`},
 		{option(optTrusted, "eth0::eth1"), `failed to parse com.docker.network.bridge.trusted_host_interfaces value: eth0::eth1 ("" is not 1 to 15 bytes long)`},
 		{option(optTrusted, "eth+"), `failed to parse com.docker.network.bridge.trusted_host_interfaces value: eth+ ("eth+" has other characters than letters, digits, _, . and (not at the beginning) -)`},
@@ -145,7 +145,8 @@ func TestNetworkConflicts(t *testing.T) {
 	w := newWorld(t)
 	br0 := userOptions(optBridge, "br0")
 	must(t, w.dualNetwork(netA, br0, "10.1.0.0/16", "fd00:1::/64"))
-	must(t, w.dualEndpoint(netA, ep1, "10.1.0.9/16", "fd00:1::9/64")) // so that it is in use
+	must(t, w.dualEndpoint(netA, ep1, "10.1.0.9/16", "fd00:1::9/64"))
+	must(t, w.join(netA, ep1)) // so that it is in use
 	w.host.foreign = []model.Link{
 		{Name: "eth0", Addresses: prefixes("192.0.2.7/24", "2001:db8::7/64", "fe80::1/64")},
 		{Name: "dummy0", Kind: "dummy", Addresses: prefixes("10.2.0.77/32")},
@@ -215,7 +216,7 @@ func TestBridgeThatIsThere(t *testing.T) {
 
 func TestGateways(t *testing.T) {
 	const internal, inhibit = `"com.docker.network.internal":true`, `"com.docker.network.generic":{"com.docker.network.bridge.inhibit_ipv4":"true"}`
-	for _, c := range []struct{ name, options, ipv4, address, gateway string }{
+	for _, c := range []struct{ name, options, pool, address, gateway string }{
 		{"plain", `{}`, pool2, "10.2.0.1/24", "10.2.0.1"},
 		{"host bits in the pool", `{}`, `[{"Pool":"10.2.0.9/24","Gateway":"10.2.0.1/32"}]`, "10.2.0.1/24", "10.2.0.1"},
 		{"internal", `{` + internal + `}`, pool2, "10.2.0.1/24", ""},
@@ -227,7 +228,7 @@ func TestGateways(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
-			must(t, w.CreateNetwork(ctx, decode[network.CreateNetworkRequest](t, oneNetwork(netB, c.options, c.ipv4))))
+			must(t, w.CreateNetwork(ctx, decode[network.CreateNetworkRequest](t, oneNetwork(netB, c.options, c.pool))))
 			v4 := w.networkRecord(netB).V4
 			if text(v4.Address) != c.address || text(v4.Gateway) != c.gateway {
 				t.Errorf("have address %s, gateway %s", v4.Address, v4.Gateway)
@@ -264,10 +265,10 @@ func TestGwAllocCheck(t *testing.T) {
 		{internal, nil, false, false},
 		{"", []string{optInhibit, "1"}, false, false},
 		{internal, []string{optInhibit, "1"}, true, false},
-		{internal, []string{ipv4.optMode(), "isolated"}, true, false},
-		{internal, []string{ipv6.optMode(), "isolated"}, false, true},
-		{internal, []string{ipv4.optMode(), "isolated", ipv6.optMode(), "isolated"}, true, true},
-		{internal, []string{ipv4.optMode(), "routed", ipv6.optMode(), "nat-unprotected"}, false, false},
+		{internal, []string{modeKey(model.IPv4), "isolated"}, true, false},
+		{internal, []string{modeKey(model.IPv6), "isolated"}, false, true},
+		{internal, []string{modeKey(model.IPv4), "isolated", modeKey(model.IPv6), "isolated"}, true, true},
+		{internal, []string{modeKey(model.IPv4), "routed", modeKey(model.IPv6), "nat-unprotected"}, false, false},
 	} {
 		generic, _ := json.Marshal(userOptions(c.user...))
 		options := fmt.Sprintf(`{%s"com.docker.network.enable_ipv4":true,"com.docker.network.enable_ipv6":true,"com.docker.network.generic":%s}`, c.internal, generic)
@@ -292,7 +293,7 @@ func TestHostWithoutIPv6(t *testing.T) {
 		_, err := w.GwAllocCheck(ctx, decode[GwAllocCheckRequest](t, `{"Options":{"com.docker.network.enable_ipv6":true}}`))
 		wantErr(t, err, model.ErrInvalid, "create network: "+text)
 	})
-	must(t, w.dualNetwork(netB, userOptions(ipv6.optMode(), "routed"), "10.2.0.0/24"))
+	must(t, w.dualNetwork(netB, userOptions(modeKey(model.IPv6), "routed"), "10.2.0.0/24"))
 }
 
 // What each option makes of the record.
@@ -314,11 +315,11 @@ func TestOptionsInTheRecord(t *testing.T) {
 		{[]string{optIfacePrefix, ""}, func(*model.Network) {}},
 		{[]string{optIfacePrefix, "net"}, func(n *model.Network) { n.IfacePrefix = "net" }},
 		{[]string{optHostBinding, "::1"}, func(n *model.Network) { n.HostBinding = netip.MustParseAddr("::1") }},
-		{[]string{ipv4.optSNAT(), "192.0.2.7"}, func(n *model.Network) { n.V4.SNAT = netip.MustParseAddr("192.0.2.7") }},
-		{[]string{ipv6.optSNAT(), "2001:db8::7"}, func(n *model.Network) { n.V6.SNAT = netip.MustParseAddr("2001:db8::7") }},
-		{[]string{ipv4.optMode(), "nat"}, func(*model.Network) {}},
-		{[]string{ipv4.optMode(), "nat-unprotected"}, func(n *model.Network) { n.V4.Mode = model.ModeNATUnprotected }},
-		{[]string{ipv6.optMode(), "routed"}, func(n *model.Network) { n.V6.Mode = model.ModeRouted }},
+		{[]string{snatKey(model.IPv4), "192.0.2.7"}, func(n *model.Network) { n.V4.SNAT = netip.MustParseAddr("192.0.2.7") }},
+		{[]string{snatKey(model.IPv6), "2001:db8::7"}, func(n *model.Network) { n.V6.SNAT = netip.MustParseAddr("2001:db8::7") }},
+		{[]string{modeKey(model.IPv4), "nat"}, func(*model.Network) {}},
+		{[]string{modeKey(model.IPv4), "nat-unprotected"}, func(n *model.Network) { n.V4.Mode = model.ModeNATUnprotected }},
+		{[]string{modeKey(model.IPv6), "routed"}, func(n *model.Network) { n.V6.Mode = model.ModeRouted }},
 		{[]string{optTrusted, ""}, func(*model.Network) {}},
 		{[]string{optTrusted, "wg0:eth1:wg0"}, func(n *model.Network) { n.Trusted = []string{"eth1", "wg0"} }},
 		{[]string{optAdvertiseCount, "0", optAdvertiseInterval, "2000"}, func(*model.Network) {}}, // Docker's to act on
@@ -376,7 +377,7 @@ func TestFamiliesOfANetwork(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			r := decode[network.CreateNetworkRequest](t, fmt.Sprintf(`{"NetworkID":%q,"Options":%s,"IPv4Data":[%s],"IPv6Data":[%s]}`, netB, c.options, c.ipv4, c.ipv6))
-			r.Options[ipv4.optEnable()], r.Options[ipv6.optEnable()] = c.ipv4 != "", true
+			r.Options[enableKey(model.IPv4)], r.Options[enableKey(model.IPv6)] = c.ipv4 != "", true
 			w.host.foreign = []model.Link{{Name: "eth0", Addresses: prefixes("fe80::1/64")}}
 			must(t, w.CreateNetwork(ctx, r))
 			n := w.networkRecord(netB)

@@ -2,7 +2,6 @@ package driver
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -85,30 +84,30 @@ type familyOptions struct {
 }
 
 // bare reports whether the bridge has no address of the family.
-func (o netOptions) bare(f family) bool {
-	return f == ipv4 && o.Inhibit || o.Families[f].Mode == model.ModeIsolated
+func (o netOptions) bare(f model.Family) bool {
+	return f == model.IPv4 && o.Inhibit || o.Families[f].Mode == model.ModeIsolated
 }
 
 // needsGateway reports whether the network needs an address for its gateway: for the
 // bridge, or as the containers' default route.
-func (o netOptions) needsGateway(f family) bool { return !o.Internal || !o.bare(f) }
+func (o netOptions) needsGateway(f model.Family) bool { return !o.Internal || !o.bare(f) }
 
 // parseNetOptions reads the options of CreateNetwork and GwAllocCheck. Of several
 // faults it names the one whose key sorts first.
 func parseNetOptions(opts map[string]any) (netOptions, error) {
 	o := netOptions{ICC: true, Masquerade: true, IfacePrefix: "eth"}
-	o.Families[ipv4].On = true // engines before 28 don't say so
-	_, o.announces = opts[ipv4.optEnable()]
+	o.Families[model.IPv4].On = true // engines before 28 don't say so
+	_, o.announces = opts[enableKey(model.IPv4)]
 	for _, flag := range []struct {
 		key  string
 		into *bool
-	}{{ipv4.optEnable(), &o.Families[ipv4].On}, {ipv6.optEnable(), &o.Families[ipv6].On}, {optInternal, &o.Internal}} {
+	}{{enableKey(model.IPv4), &o.Families[model.IPv4].On}, {enableKey(model.IPv6), &o.Families[model.IPv6].On}, {optInternal, &o.Internal}} {
 		if err := get(opts, flag.key, flag.into); err != nil {
 			return o, err
 		}
 	}
-	if !o.Families[ipv4].On && !o.Families[ipv6].On {
-		return o, invalid("IPv4 or IPv6 must be enabled")
+	if !o.Families[model.IPv4].On && !o.Families[model.IPv6].On {
+		return o, model.Invalid("IPv4 or IPv6 must be enabled")
 	}
 	var user map[string]any
 	if err := get(opts, optGeneric, &user); err != nil {
@@ -119,9 +118,9 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 			return o, err
 		}
 	}
-	for _, f := range families() {
+	for _, f := range model.Families() {
 		if o.Families[f].Mode == model.ModeIsolated && !o.Internal {
-			return o, invalid("option %s: gateway mode 'isolated' can only be used for an internal network", f.optMode())
+			return o, model.Invalid("option %s: gateway mode 'isolated' can only be used for an internal network", modeKey(f))
 		}
 	}
 	return o, nil
@@ -141,10 +140,10 @@ func (o *netOptions) set(key string, user map[string]any) error {
 		return err
 	}
 	err = read(value)
-	if is := (*fault)(nil); errors.As(err, &is) {
+	if model.IsKind(err) {
 		return err
 	} else if err != nil {
-		return invalid("failed to parse %s value: %s %w", key, shown(value), err)
+		return model.Invalid("failed to parse %s value: %s %w", key, shown(value), err)
 	}
 	return nil
 }
@@ -175,17 +174,17 @@ func (o *netOptions) option(key string) (func(string) error, error) {
 	case optAdvertiseInterval:
 		return o.advertise(key, "integer milliseconds", 100, 2000), nil
 	case optDefaultBridge:
-		return nil, invalid("option %s is about Docker's own default bridge: a plugin can't provide it", key)
+		return nil, model.Invalid("option %s is about Docker's own default bridge: a plugin can't provide it", key)
 	}
-	for _, f := range families() {
+	for _, f := range model.Families() {
 		switch key {
-		case f.optMode():
+		case modeKey(f):
 			return into(&o.Families[f].Mode, parseMode), nil
-		case f.optSNAT():
-			return into(&o.Families[f].SNAT, f.parseSource), nil
+		case snatKey(f):
+			return into(&o.Families[f].SNAT, func(s string) (netip.Addr, error) { return parseSource(f, s) }), nil
 		}
 	}
-	return nil, invalid("option %s is not known", key)
+	return nil, model.Invalid("option %s is not known", key)
 }
 
 // into makes a function that reads a value and stores it.
@@ -202,11 +201,11 @@ func (o *netOptions) advertise(key, noun string, least, most int) func(string) e
 		n, err := strconv.Atoi(s)
 		switch {
 		case err != nil:
-			return invalid("value for option %s %q must be %s", key, s, noun)
+			return model.Invalid("value for option %s %q must be %s", key, s, noun)
 		case n < least || n > most:
-			return invalid("%s must be in the range %d to %d: it is %d", key, least, most, n)
+			return model.Invalid("%s must be in the range %d to %d: it is %d", key, least, most, n)
 		case !o.announces:
-			return invalid("option %s: %d: Docker Engine announces no addresses before version 28", key, n)
+			return model.Invalid("option %s: %d: Docker Engine announces no addresses before version 28", key, n)
 		}
 		return nil
 	}
@@ -214,15 +213,15 @@ func (o *netOptions) advertise(key, noun string, least, most int) func(string) e
 
 // parseAuxGateway returns the family's auxiliary default gateway, zero if there is none.
 // Docker sends it with the pool's prefix length.
-func (f family) parseAuxGateway(data *network.IPAMData) (netip.Addr, error) {
+func parseAuxGateway(f model.Family, data *network.IPAMData) (netip.Addr, error) {
 	var text string
-	if err := get(data.AuxAddresses, f.auxGateway(), &text); err != nil || text == "" {
+	if err := get(data.AuxAddresses, auxGateway(f), &text); err != nil || text == "" {
 		return netip.Addr{}, err
 	}
 	addr, _, _ := strings.Cut(text, "/")
 	a, err := netip.ParseAddr(addr)
-	if err != nil || !f.has(a) {
-		return netip.Addr{}, invalid("auxiliary address %s: %q is not %s address", f.auxGateway(), text, f.article())
+	if err != nil || !f.Has(a) {
+		return netip.Addr{}, model.Invalid("auxiliary address %s: %q is not %s address", auxGateway(f), text, article(f))
 	}
 	return a, nil
 }
@@ -232,11 +231,11 @@ func (f family) parseAuxGateway(data *network.IPAMData) (netip.Addr, error) {
 func checkEndpointOptions(opts map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(opts)) {
 		if key == optIfname {
-			return invalid("option %s: Docker does not let a plugin name the interface; "+
+			return model.Invalid("option %s: Docker does not let a plugin name the interface; "+
 				"set the beginning of its name for the network, with -o %s", key, optIfacePrefix)
 		}
 		if !strings.HasPrefix(key, dockerPrefix) {
-			return invalid("option %s is not known", key)
+			return model.Invalid("option %s is not known", key)
 		}
 	}
 	_, err := parsePortMap(opts)
@@ -252,7 +251,7 @@ func get[T string | bool | map[string]any](opts map[string]any, key string, into
 	}
 	t, ok := v.(T)
 	if !ok {
-		return invalid("option %s: have %s, want %s", key, jsonType(v), jsonType(*into))
+		return model.Invalid("option %s: have %s, want %s", key, jsonType(v), jsonType(*into))
 	}
 	*into = t
 	return nil

@@ -31,13 +31,13 @@ func (o netOptions) options() map[string]any {
 		user[optHostBinding] = o.HostBinding.String()
 	}
 	sent := map[string]any{optInternal: o.Internal, optGeneric: user}
-	for _, f := range families() {
+	for _, f := range model.Families() {
 		if o.Families[f].SNAT.IsValid() {
-			user[f.optSNAT()] = o.Families[f].SNAT.String()
+			user[snatKey(f)] = o.Families[f].SNAT.String()
 		}
-		user[f.optMode()] = cmp.Or(string(o.Families[f].Mode), "nat")
-		if o.announces || f == ipv6 {
-			sent[f.optEnable()] = o.Families[f].On
+		user[modeKey(f)] = cmp.Or(string(o.Families[f].Mode), "nat")
+		if o.announces || f == model.IPv6 {
+			sent[enableKey(f)] = o.Families[f].On
 		}
 	}
 	if o.Trusted != nil {
@@ -61,9 +61,9 @@ func addr4(t *rapid.T) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, rapid.Byte().Draw(t, "b"), rapid.Byte().Draw(t, "c"), rapid.Byte().Draw(t, "d")})
 }
 
-func addrOf(f family, t *rapid.T) netip.Addr {
+func addrOf(f model.Family, t *rapid.T) netip.Addr {
 	a := addr4(t)
-	if f == ipv4 {
+	if f == model.IPv4 {
 		return a
 	}
 	b := a.As4()
@@ -92,20 +92,20 @@ func randomOptions(t *rapid.T) netOptions {
 	if o.Internal {
 		modes = append(modes, model.ModeIsolated)
 	}
-	for _, f := range families() {
-		o.Families[f].On = f == ipv4 && !o.announces || rapid.Bool().Draw(t, "on")
+	for _, f := range model.Families() {
+		o.Families[f].On = f == model.IPv4 && !o.announces || rapid.Bool().Draw(t, "on")
 		o.Families[f].Mode = rapid.SampledFrom(modes).Draw(t, "mode")
 		if rapid.Bool().Draw(t, "snat") {
 			o.Families[f].SNAT = addrOf(f, t)
 		}
 	}
-	if !o.Families[ipv4].On && !o.Families[ipv6].On {
-		o.Families[ipv6].On = true
+	if !o.Families[model.IPv4].On && !o.Families[model.IPv6].On {
+		o.Families[model.IPv6].On = true
 	}
 	o.Trusted = rapid.SampledFrom([][]string{nil, {"eth0"}, {"eth0", "wg-home"}}).Draw(t, "trusted")
 	seen := map[netip.Prefix]bool{}
 	for range rapid.IntRange(0, 4).Draw(t, "routes") {
-		f := rapid.SampledFrom(families()).Draw(t, "family")
+		f := rapid.SampledFrom([]model.Family{model.IPv4, model.IPv6}).Draw(t, "family")
 		r := model.Route{Destination: netip.PrefixFrom(addrOf(f, t), rapid.IntRange(1, 32).Draw(t, "bits")).Masked()}
 		if seen[r.Destination] {
 			continue
@@ -144,7 +144,7 @@ func TestOptionsRoundTrip(t *testing.T) {
 // refused is refused in words that name the option.
 func TestAnyStringIsReadOrRefused(t *testing.T) {
 	keys := []string{optBridge, optICC, optMasquerade, optHostBinding, optInhibit, optMTU, optIfacePrefix,
-		optTrusted, ipv4.optSNAT(), ipv6.optSNAT(), ipv4.optMode(), ipv6.optMode(), optAdvertiseCount, optAdvertiseInterval, optDefaultBridge, optRoutes, "x"}
+		optTrusted, snatKey(model.IPv4), snatKey(model.IPv6), modeKey(model.IPv4), modeKey(model.IPv6), optAdvertiseCount, optAdvertiseInterval, optDefaultBridge, optRoutes, "x"}
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.SampledFrom(keys).Draw(t, "key")
 		value := rapid.OneOf(rapid.String(), rapid.StringMatching(`[-.0-9a-z:/ ,+]{0,20}`)).Draw(t, "value")

@@ -27,17 +27,17 @@ func parsePortMap(opts map[string]any) ([]portEntry, error) {
 	}
 	text, err := json.Marshal(v)
 	if err != nil {
-		return nil, invalid("option %s: %w", optPortMap, err)
+		return nil, model.Invalid("option %s: %w", optPortMap, err)
 	}
 	var entries []portEntry
 	err = json.Unmarshal(text, &entries)
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && wrong.Field == "" {
-		return nil, invalid("option %s: have %s, want an array of objects", optPortMap, wrong.Value)
+		return nil, model.Invalid("option %s: have %s, want an array of objects", optPortMap, wrong.Value)
 	} else if errors.As(err, &wrong) {
-		return nil, invalid("option %s: %s: have %s, want %s", optPortMap, wrong.Field, wrong.Value, describe(wrong.Type.String()))
+		return nil, model.Invalid("option %s: %s: have %s, want %s", optPortMap, wrong.Field, wrong.Value, describe(wrong.Type.String()))
 	} else if err != nil {
-		return nil, invalid("option %s: %w", optPortMap, err)
+		return nil, model.Invalid("option %s: %w", optPortMap, err)
 	}
 	for _, entry := range entries {
 		if err := entry.check(); err != nil {
@@ -51,11 +51,11 @@ func parsePortMap(opts map[string]any) ([]portEntry, error) {
 func (p portEntry) check() error {
 	switch proto := model.Proto(p.Proto); {
 	case proto != model.TCP && proto != model.UDP && proto != model.SCTP:
-		return invalid("%s has no ports that can be published: tcp, udp and sctp have", proto)
+		return model.Invalid("%s has no ports that can be published: tcp, udp and sctp have", proto)
 	case p.Port == 0:
-		return invalid("the container's port is 0")
+		return model.Invalid("the container's port is 0")
 	case p.HostPortEnd != 0 && (p.HostPort == 0 || p.HostPort > p.HostPortEnd):
-		return invalid("%d-%d is not a range of host ports", p.HostPort, p.HostPortEnd)
+		return model.Invalid("%d-%d is not a range of host ports", p.HostPort, p.HostPortEnd)
 	}
 	_, err := p.host()
 	return err
@@ -68,7 +68,7 @@ func (p portEntry) host() (netip.Addr, error) {
 	}
 	a, err := parseHostIP(p.HostIP)
 	if err != nil {
-		return a, invalid("host address: %s %w", shown(p.HostIP), err)
+		return a, model.Invalid("host address: %s %w", shown(p.HostIP), err)
 	}
 	return a, nil
 }
@@ -138,32 +138,32 @@ func parsePort(entry portEntry, n model.Network, e model.Endpoint, carry bool) (
 	if !host.IsValid() {
 		host = n.HostBinding
 	}
-	for _, f := range families() {
-		if host.IsValid() && !f.has(host) {
+	for _, f := range model.Families() {
+		if host.IsValid() && !f.Has(host) {
 			continue
 		}
-		way := model.Target{Host: host, Container: f.target(n, e, entry.Port)}
+		way := model.Target{Host: host, Container: targetOf(f, n, e, entry.Port)}
 		if !way.Host.IsValid() {
-			way.Host = f.anywhere()
+			way.Host = f.Unspecified()
 		}
-		if own := f.has(way.Container.Addr()); !way.Container.IsValid() ||
-			!own && f == ipv6 && !carry ||
-			!own && !host.IsValid() && (f == ipv4 || r.Proto == model.SCTP) {
+		if own := f.Has(way.Container.Addr()); !way.Container.IsValid() ||
+			!own && f == model.IPv6 && !carry ||
+			!own && !host.IsValid() && (f == model.IPv4 || r.Proto == model.SCTP) {
 			continue
 		}
-		*f.way(&r) = way
+		*r.Target(f) = way
 	}
 	return r, checkSCTP(r)
 }
 
 // target is where ports of the host's addresses of a family lead: zero if nowhere.
-func (f family) target(n model.Network, e model.Endpoint, port uint16) netip.AddrPort {
-	for _, to := range []family{f, 1 - f} {
-		a := to.address(&e).Addr()
+func targetOf(f model.Family, n model.Network, e model.Endpoint, port uint16) netip.AddrPort {
+	for _, to := range []model.Family{f, f.Other()} {
+		a := e.Address(to).Addr()
 		switch {
 		case !a.IsValid():
 			continue
-		case to.subnet(&n).Mode == model.ModeRouted:
+		case n.Subnet(to).Mode == model.ModeRouted:
 			return netip.AddrPort{}
 		}
 		return netip.AddrPortFrom(a, port)
@@ -179,7 +179,7 @@ func checkSCTP(r model.PortRequest) error {
 	}
 	for _, w := range []model.Target{r.V4, r.V6} {
 		if w.Wanted() && (w.Host.IsLoopback() || w.Host.Is4() != w.Container.Addr().Is4()) {
-			return invalid("host address: sctp can't be published at %s: it takes NAT, within one address family and not from a loopback address", w.Host)
+			return model.Invalid("host address: sctp can't be published at %s: it takes NAT, within one address family and not from a loopback address", w.Host)
 		}
 	}
 	return nil

@@ -3,135 +3,162 @@ package driver
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 
+	"github.com/mybr/mybr/internal/arbitrate"
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/store"
 )
 
-// sandbox reads what the endpoints of e's sandbox publish; e is one of them.
-func (d *Driver) sandbox(e model.Endpoint) (*publication, error) {
-	p := &publication{owner: e.PortOwner()}
-	err := d.store.View(func(tx *store.Tx) error {
-		for _, o := range tx.Endpoints() {
-			if o.PortOwner() == p.owner {
-				p.parts = append(p.parts, part{e: o, ports: o.Ports, all: o.Wanted})
-			}
-		}
-		return nil
-	})
-	return p, err
+// shares are what the endpoints of one sandbox publish, before and after a change. The
+// lock of the sandbox is held from the first to the last use.
+type shares struct {
+	before, after []model.Endpoint
+	reserved      []func()
 }
 
-// reserve is that of the publication. If it fails because of endpoints that are dead, they
-// are removed, and it is tried once more.
-func (d *Driver) reserve(ctx context.Context, p *publication, id string, reqs []model.PortRequest, only4 bool) (release func(), err error) {
-	release, err = p.reserve(d.ports, id, reqs, only4)
+// sandbox reads what the endpoints of a sandbox publish; owner is as in
+// model.Endpoint.PortOwner.
+func (d *Driver) sandbox(owner string) (*shares, error) {
+	all, err := d.endpointsThat(func(e model.Endpoint) bool { return e.PortOwner() == owner })
+	return &shares{before: all, after: all}, err
+}
+
+// put records the shares that have changed.
+func (s *shares) put(tx Tx) error {
+	var errs []error
+	for i, e := range s.after {
+		if was := s.before[i]; reflect.DeepEqual(was.Ports, e.Ports) && reflect.DeepEqual(was.Wanted, e.Wanted) {
+			continue
+		}
+		errs = append(errs, changeEndpoint(tx, e.ID, func(have *model.Endpoint) { have.Ports, have.Wanted = e.Ports, e.Wanted }))
+	}
+	return errors.Join(errs...)
+}
+
+// published reports whether the ports of an endpoint have changed.
+func (s *shares) published() bool {
+	return !slices.EqualFunc(s.before, s.after, func(a, b model.Endpoint) bool { return reflect.DeepEqual(a.Ports, b.Ports) })
+}
+
+// release gives back what was reserved and not recorded. It is called even if all went
+// well: what a pass has adopted stays, but where nothing had changed it adopted nothing.
+func (s *shares) release() {
+	for _, release := range s.reserved {
+		release()
+	}
+}
+
+// reserve is arbitrate.Reserve for a sandbox.
+func (d *Driver) reserve(owner string, s *shares) arbitrate.Reserve {
+	return func(reqs []model.PortRequest) ([]model.PortBinding, error) {
+		bindings, release, err := d.ports.Reserve(owner, reqs)
+		if err == nil {
+			s.reserved = append(s.reserved, release)
+		}
+		return bindings, err
+	}
+}
+
+// publish makes a request's ports the only ones of its endpoint. If that fails because of
+// endpoints of other sandboxes that are stale, they are removed, and it is tried once more.
+func (d *Driver) publish(ctx context.Context, owner string, s *shares, r arbitrate.Request) error {
+	after, err := arbitrate.Publish(s.after, r, d.reserve(owner, s))
+	if err != nil && d.removeStaleHolders(ctx, owner, r.Ports) {
+		after, err = arbitrate.Publish(s.after, r, d.reserve(owner, s))
+	}
 	if err == nil {
-		return release, nil
+		s.after = after
 	}
-	buried := false
-	for _, id := range d.rivals(p.owner, reqs) {
-		buried = d.bury(ctx, id, d.leftForGood) || buried
-	}
-	if !buried {
+	return err
+}
+
+// reassign gives the other endpoints of a sandbox what they want and nobody has any more.
+// What they can't have they go on wanting.
+func (d *Driver) reassign(owner string, s *shares, except string) {
+	s.after = arbitrate.Reassign(s.after, except, d.reserve(owner, s), func(e model.Endpoint, err error) {
+		d.warn("publish the other ports of endpoint %s: %v", short(e.ID), err)
+	})
+}
+
+// reshare changes what an endpoint of a sandbox has, and gives what it has no more to
+// others that want it. change may change its addresses too, which put does not record.
+func (d *Driver) reshare(owner, id string, change func(*model.Endpoint)) (*shares, error) {
+	return d.reshareAll(owner, func(e model.Endpoint) bool { return e.ID == id }, change)
+}
+
+func (d *Driver) reshareAll(owner string, which func(model.Endpoint) bool, change func(*model.Endpoint)) (*shares, error) {
+	s, err := d.sandbox(owner)
+	if err != nil {
 		return nil, err
 	}
-	return p.reserve(d.ports, id, reqs, only4)
+	s.after = slices.Clone(s.before)
+	for i := range s.after {
+		if which(s.after[i]) {
+			change(&s.after[i])
+		}
+	}
+	d.reassign(owner, s, "")
+	return s, nil
 }
 
-// rivals returns the endpoints of other sandboxes that have published a port that reqs
-// may need.
-func (d *Driver) rivals(owner string, reqs []model.PortRequest) (ids []string) {
-	err := d.store.View(func(tx *store.Tx) error {
-		for _, e := range tx.Endpoints() {
-			if e.PortOwner() != owner && slices.ContainsFunc(e.Ports, func(b model.PortBinding) bool { return wanted(b, reqs) }) {
-				ids = append(ids, e.ID)
-			}
-		}
+// withoutPorts is a change for reshare.
+func withoutPorts(e *model.Endpoint) { e.Ports, e.Wanted = nil, nil }
+
+// reassignSandbox gives the endpoints of a sandbox what they want and nobody has.
+func (d *Driver) reassignSandbox(ctx context.Context, owner string) error {
+	defer d.sandboxes.lock(owner)()
+	s, err := d.sandbox(owner)
+	if err != nil {
+		return err
+	}
+	d.reassign(owner, s, "")
+	defer s.release()
+	if !s.published() {
 		return nil
+	}
+	e := s.after[0]
+	return d.commit(ctx, d.kindOf(e.NetworkID).subject(e), s.put)
+}
+
+// removeStaleHolders removes the stale endpoints of other sandboxes that have published a
+// port that reqs may need, and reports whether there were any.
+func (d *Driver) removeStaleHolders(ctx context.Context, owner string, reqs []model.PortRequest) (removed bool) {
+	holders, err := d.endpointsThat(func(e model.Endpoint) bool {
+		return e.PortOwner() != owner && slices.ContainsFunc(e.Ports, func(b model.PortBinding) bool { return needed(b, reqs) })
 	})
 	if err != nil {
 		d.warn("look for endpoints that have the ports: %v", err)
 	}
-	return ids
+	for _, e := range holders {
+		removed = d.removeIfStale(ctx, e.ID) || removed
+	}
+	return removed
 }
 
-// wanted reports whether a request may need a host port of b.
-func wanted(b model.PortBinding, reqs []model.PortRequest) bool {
+// needed reports whether a request may need a host port of b.
+func needed(b model.PortBinding, reqs []model.PortRequest) bool {
 	return slices.ContainsFunc(reqs, func(r model.PortRequest) bool {
 		return r.Proto == b.Proto && r.First <= b.Last() && b.Host.Port() <= r.Last
 	})
 }
 
-// buryDeadSiblings forgets the endpoints of e's sandbox that are dead and have ports.
-func (d *Driver) buryDeadSiblings(ctx context.Context, e model.Endpoint) {
-	var ids []string
-	err := d.store.View(func(tx *store.Tx) error {
-		for _, o := range tx.Endpoints() {
-			if o.ID != e.ID && o.PortOwner() == e.PortOwner() && len(o.Ports) > 0 {
-				ids = append(ids, o.ID)
-			}
+// removeStaleSiblings removes the endpoints that are stale and have ports, of the sandbox
+// that an endpoint is in.
+func (d *Driver) removeStaleSiblings(ctx context.Context, id string) {
+	owner := ""
+	holders, err := d.endpointsThat(func(o model.Endpoint) bool {
+		if o.ID == id {
+			owner = o.PortOwner()
 		}
-		return nil
+		return o.ID != id && len(o.Ports) > 0
 	})
 	if err != nil {
 		d.warn("look for other endpoints of the sandbox: %v", err)
 	}
-	for _, id := range ids {
-		d.bury(ctx, id, d.leftForGood)
-	}
-}
-
-// withdraw records change, by which endpoint e has no ports any more, and gives them to
-// others that want them. The caller holds the lock of its sandbox.
-func (d *Driver) withdraw(ctx context.Context, e model.Endpoint, change func(*store.Tx) error) error {
-	p, err := d.sandbox(e)
-	if err != nil {
-		return err
-	}
-	before := p.clone()
-	if own := p.part(e.ID); own != nil {
-		own.ports, own.all = nil, nil
-	}
-	defer d.bequeath(p, e.ID)()
-	return d.remove(ctx, e.HostIface(), func(tx *store.Tx) error {
-		return errors.Join(p.put(tx, before), change(tx))
-	})
-}
-
-// bequeath gives all but one endpoint what they want and that one does not have. What they
-// can't have they go on wanting.
-func (d *Driver) bequeath(p *publication, id string) (release func()) {
-	var all []func()
-	for _, o := range p.parts {
-		if o.e.ID == id || o.all == nil {
-			continue
+	for _, o := range holders {
+		if o.PortOwner() == owner {
+			d.removeIfStale(ctx, o.ID)
 		}
-		release, err := p.reserve(d.ports, o.e.ID, o.all, false)
-		if err != nil {
-			d.warn("publish the other ports of endpoint %s: %v", short(o.e.ID), err)
-			continue
-		}
-		all = append(all, release)
-	}
-	return func() {
-		for _, release := range all {
-			release()
-		}
-	}
-}
-
-// inherit gives the endpoints of a sandbox what they want and nobody has.
-func (d *Driver) inherit(ctx context.Context, sandbox string) {
-	defer d.sandboxes.lock(sandbox)()
-	p, err := d.sandbox(model.Endpoint{Sandbox: sandbox})
-	if err != nil || len(p.parts) == 0 {
-		return
-	}
-	before := p.clone()
-	defer d.bequeath(p, "")()
-	if err := d.commit(ctx, p.parts[0].e.HostIface(), func(tx *store.Tx) error { return p.put(tx, before) }); err != nil {
-		d.warn("publish ports that another endpoint had: %v", err)
 	}
 }

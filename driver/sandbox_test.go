@@ -90,8 +90,8 @@ func TestSiblingsPublishTheSame(t *testing.T) {
 	}{
 		{"IPv4, then both", []ask{{four, false}, {dual, false}}, want{ep1: {four4}, ep2: {dual6}}, dual, want{ep1: {four4, four6}}},
 		{"both, then IPv4", []ask{{dual, false}, {four, false}}, want{ep2: {dual4, dual6}}, dual, want{ep1: {four4, four6}}},
-		{"both, then the way out by IPv4", []ask{{dual, false}, {four, true}}, want{ep1: {four4}, ep2: {dual6}}, four, want{ep2: {dual4, dual6}}},
-		{"the way out by IPv4, then both", []ask{{four, true}, {dual, false}}, want{ep1: {four4}, ep2: {dual6}}, four, want{ep2: {dual4, dual6}}},
+		{"both, then the default route by IPv4", []ask{{dual, false}, {four, true}}, want{ep1: {four4}, ep2: {dual6}}, four, want{ep2: {dual4, dual6}}},
+		{"the default route by IPv4, then both", []ask{{four, true}, {dual, false}}, want{ep1: {four4}, ep2: {dual6}}, four, want{ep2: {dual4, dual6}}},
 		{"IPv4, then IPv6", []ask{{four, false}, {six, false}}, want{ep1: {four4}, ep3: {six6}}, six, want{ep1: {four4, four6}}},
 		{"IPv6, then IPv4", []ask{{six, false}, {four, false}}, want{ep1: {four4}, ep3: {six6}}, six, want{ep1: {four4, four6}}},
 		{"both, then IPv6", []ask{{dual, false}, {six, false}}, want{ep2: {dual4, dual6}}, dual, want{ep3: {six6}}},
@@ -121,7 +121,7 @@ func TestSiblingsPublishTheSame(t *testing.T) {
 }
 
 // However the endpoint that has the ports goes, the other one gets them.
-func TestHeirs(t *testing.T) {
+func TestPortsOfAnEndpointThatGoes(t *testing.T) {
 	for name, end := range map[string]func(w *world) error{
 		"revoke": func(w *world) error { return w.revoke(four) },
 		"leave": func(w *world) error {
@@ -138,12 +138,12 @@ func TestHeirs(t *testing.T) {
 		},
 		"dead for a while": func(w *world) error {
 			w.host.gone = map[string]bool{model.Endpoint{ID: ep1}.HostIface(): true}
-			return w.ForgetPutBack(ctx)
+			return w.RemoveStale(ctx)
 		},
 		"dead at the start": func(w *world) error {
 			w.host.gone = map[string]bool{model.Endpoint{ID: ep1}.HostIface(): true}
 			w.restart()
-			return errors.Join(w.ForgetDead(), w.ForgetPutBack(ctx))
+			return errors.Join(w.RemoveEnded(), w.RemoveStale(ctx))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestSiblingsWithDifferentPorts(t *testing.T) {
 	})
 }
 
-// A way at all of the host's addresses is left to whoever has one of them, and the same
+// A port at all of the host's addresses is left to the endpoint that has it at one of them, and the same
 // number at other addresses is no matter.
 func TestSiblingsAtSeveralAddresses(t *testing.T) {
 	w := newWorld(t)
@@ -252,7 +252,7 @@ func TestSiblingsByChance(t *testing.T) {
 // shares writes what each endpoint publishes and wants.
 func (w *world) shares() (text string) {
 	for _, e := range w.store.Snapshot().Endpoints {
-		text += fmt.Sprintf("%s has %v, wants %q\n", short(e.ID), e.Ports, ways(e.Wanted))
+		text += fmt.Sprintf("%s has %v, wants %q\n", short(e.ID), e.Ports, requestTexts(e.Wanted))
 	}
 	return text
 }
@@ -275,19 +275,20 @@ func fixedPorts(r *rapid.T) (string, error) {
 // to IPv4 although an endpoint that was asked has IPv6.
 func checkPorts(t *testing.T, w *world) {
 	t.Helper()
-	type place struct {
+	type hostPort struct {
 		proto model.Proto
 		host  netip.AddrPort
 	}
-	taken := map[place]netip.AddrPort{}
+	taken := map[hostPort]netip.AddrPort{}
 	for _, e := range w.store.Snapshot().Endpoints {
 		for _, b := range e.Ports {
-			for one := range singles(b) {
-				k := place{one.Proto, one.Host}
-				if to, twice := taken[k]; twice {
-					t.Errorf("%s leads to %s and to %s", k.host, to, one.Container)
+			for i := range b.Count {
+				k := hostPort{b.Proto, netip.AddrPortFrom(b.Host.Addr(), b.Host.Port()+i)}
+				to := netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
+				if other, twice := taken[k]; twice {
+					t.Errorf("%s leads to %s and to %s", k.host, other, to)
 				}
-				taken[k] = one.Container
+				taken[k] = to
 			}
 		}
 	}
@@ -354,7 +355,7 @@ func TestSiblingsInAStorm(t *testing.T) {
 }
 
 // What can't be had when it becomes free stays wanted, and the call that freed it is well.
-func TestHeirThatGetsNothing(t *testing.T) {
+func TestPortsThatCannotBeReassigned(t *testing.T) {
 	w := newWorld(t)
 	w.container(four, dual)
 	must(t, w.publish(netA, ep1, port8080, true))
@@ -369,7 +370,7 @@ func TestHeirThatGetsNothing(t *testing.T) {
 		t.Errorf("said %q", w.said)
 	}
 	w.ports.refuse = nil
-	must(t, w.ForgetPutBack(ctx))
+	must(t, w.RemoveStale(ctx))
 	w.wantPublished(ep2, "tcp 0.0.0.0:8080 -> 10.2.0.2:80", "tcp [::]:8080 -> [fd00:2::2]:80")
 }
 

@@ -10,47 +10,47 @@ import (
 )
 
 // parsePools reads the one subnet that a family has if it is on.
-func (f family) parsePools(pools []*network.IPAMData, o netOptions) (model.Subnet, error) {
+func parsePools(f model.Family, pools []*network.IPAMData, o netOptions) (model.Subnet, error) {
 	switch {
 	case len(pools) > 1:
-		return model.Subnet{}, invalid("there are %d %s subnets: bridge driver doesn't support multiple subnets", len(pools), f)
+		return model.Subnet{}, model.Invalid("there are %d %s subnets: bridge driver doesn't support multiple subnets", len(pools), f)
 	case !o.Families[f].On && len(pools) > 0:
-		return model.Subnet{}, invalid("there is %s subnet, but %s is off", f.article(), f)
+		return model.Subnet{}, model.Invalid("there is %s subnet, but %s is off", article(f), f)
 	case !o.Families[f].On:
 		return model.Subnet{}, nil
 	case len(pools) == 0 || pools[0] == nil:
-		return model.Subnet{}, invalid("%s pool is empty: there is no %s subnet", f.suffix(), f)
+		return model.Subnet{}, model.Invalid("%s pool is empty: there is no %s subnet", suffix(f), f)
 	}
-	return f.parseSubnet(pools[0], o)
+	return parseSubnet(f, pools[0], o)
 }
 
 // parseSubnet reads the pool, the gateway and the auxiliary default gateway.
-func (f family) parseSubnet(data *network.IPAMData, o netOptions) (s model.Subnet, err error) {
+func parseSubnet(f model.Family, data *network.IPAMData, o netOptions) (s model.Subnet, err error) {
 	pool, err := netip.ParsePrefix(data.Pool)
-	if err != nil || !f.has(pool.Addr()) {
-		return s, invalid("%q is not %s subnet", data.Pool, f.article())
+	if err != nil || !f.Has(pool.Addr()) {
+		return s, model.Invalid("%q is not %s subnet", data.Pool, article(f))
 	}
 	s = model.Subnet{
 		Prefix: pool.Masked(), Mode: o.Families[f].Mode,
 		Masquerade: o.Masquerade, SNAT: o.Families[f].SNAT, Space: data.AddressSpace,
 	}
-	gateway, err := f.parseGateway(data.Gateway, s.Prefix)
+	gateway, err := parseGateway(f, data.Gateway, s.Prefix)
 	if err != nil {
 		return s, err
 	}
-	if err := f.checkUnicast(s.Prefix, gateway); err != nil {
+	if err := checkUnicast(f, s.Prefix, gateway); err != nil {
 		return s, err
 	}
-	aux, err := f.parseAuxGateway(data)
+	aux, err := parseAuxGateway(f, data)
 	if err != nil {
 		return s, err
 	}
-	if err := f.checkAuxGateway(aux, s.Prefix, o); err != nil {
+	if err := checkAuxGateway(f, aux, s.Prefix, o); err != nil {
 		return s, err
 	}
 	if !o.bare(f) {
 		if !gateway.IsValid() {
-			return s, invalid("there is no %s address for the bridge: name one with --gateway, or have a bridge without an address with %s", f, f.withoutAddress())
+			return s, model.Invalid("there is no %s address for the bridge: name one with --gateway, or have a bridge without an address with %s", f, withoutAddress(f))
 		}
 		s.Address = netip.PrefixFrom(gateway, s.Prefix.Bits())
 	}
@@ -64,22 +64,22 @@ func (f family) parseSubnet(data *network.IPAMData, o netOptions) (s model.Subne
 }
 
 // withoutAddress are the options that keep addresses of the family from the bridge.
-func (f family) withoutAddress() string {
-	text := "--internal -o " + f.optMode() + "=isolated"
-	if f == ipv4 {
+func withoutAddress(f model.Family) string {
+	text := "--internal -o " + modeKey(f) + "=isolated"
+	if f == model.IPv4 {
 		text = "-o " + optInhibit + "=true or " + text
 	}
 	return text
 }
 
 // parseGateway reads the address that IPAM has for the gateway, zero if it has none.
-func (f family) parseGateway(text string, subnet netip.Prefix) (netip.Addr, error) {
+func parseGateway(f model.Family, text string, subnet netip.Prefix) (netip.Addr, error) {
 	if text == "" {
 		return netip.Addr{}, nil
 	}
 	p, err := netip.ParsePrefix(text)
-	if err != nil || !f.has(p.Addr()) {
-		return netip.Addr{}, invalid("gateway %q is not %s address with a prefix length", text, f.article())
+	if err != nil || !f.Has(p.Addr()) {
+		return netip.Addr{}, model.Invalid("gateway %q is not %s address with a prefix length", text, article(f))
 	}
 	return p.Addr(), checkHost("gateway", p.Addr(), subnet)
 }
@@ -87,7 +87,7 @@ func (f family) parseGateway(text string, subnet netip.Prefix) (netip.Addr, erro
 // checkUnicast refuses subnets whose addresses interfaces can't have. All of fe80::/64 is
 // allowed, as the bridge's own link-local addresses are; any other that overlaps it would
 // hide them.
-func (f family) checkUnicast(subnet netip.Prefix, gateway netip.Addr) error {
+func checkUnicast(f model.Family, subnet netip.Prefix, gateway netip.Addr) error {
 	text := subnet.String()
 	if gateway.IsValid() {
 		text = netip.PrefixFrom(gateway, subnet.Bits()).String()
@@ -96,27 +96,27 @@ func (f family) checkUnicast(subnet netip.Prefix, gateway netip.Addr) error {
 	a, linkLocal := subnet.Addr(), netip.MustParsePrefix("fe80::/64")
 	switch {
 	case subnet.Bits() == 0:
-		return invalid("%s pool is empty: subnet %s is none, and the IPAM driver null has no other", f.suffix(), subnet)
-	case f == ipv4 && (a.IsMulticast() || a.IsLoopback() || a.As4()[0] == 0 || a.As4()[0] > 239):
-		return invalid("subnet %s is not of unicast addresses", subnet)
-	case f == ipv6 && a.IsMulticast():
-		return invalid("multicast subnet '%s' is not allowed", text)
-	case f == ipv6 && (within("::/127") || within("::ffff:0:0/96") || within("ff00::/8")):
-		return invalid("subnet %s is not of unicast addresses", subnet)
+		return model.Invalid("%s pool is empty: subnet %s is none, and the IPAM driver null has no other", suffix(f), subnet)
+	case f == model.IPv4 && (a.IsMulticast() || a.IsLoopback() || a.As4()[0] == 0 || a.As4()[0] > 239):
+		return model.Invalid("subnet %s is not of unicast addresses", subnet)
+	case f == model.IPv6 && a.IsMulticast():
+		return model.Invalid("multicast subnet '%s' is not allowed", text)
+	case f == model.IPv6 && (within("::/127") || within("::ffff:0:0/96") || within("ff00::/8")):
+		return model.Invalid("subnet %s is not of unicast addresses", subnet)
 	case subnet != linkLocal && subnet.Overlaps(linkLocal):
-		return invalid("'%s' clashes with the Link-Local prefix '%s'", text, linkLocal)
+		return model.Invalid("'%s' clashes with the Link-Local prefix '%s'", text, linkLocal)
 	}
 	return nil
 }
 
-func (f family) checkAuxGateway(aux netip.Addr, subnet netip.Prefix, o netOptions) error {
+func checkAuxGateway(f model.Family, aux netip.Addr, subnet netip.Prefix, o netOptions) error {
 	if !aux.IsValid() {
 		return nil
 	}
 	if o.Internal {
-		return invalid("auxiliary address %s: no gateway can be set on an internal bridge network", f.auxGateway())
+		return model.Invalid("auxiliary address %s: no gateway can be set on an internal bridge network", auxGateway(f))
 	}
-	return checkHost("auxiliary address "+f.auxGateway(), aux, subnet)
+	return checkHost("auxiliary address "+auxGateway(f), aux, subnet)
 }
 
 // checkHost refuses an address that no host of the subnet can have: in subnets of
@@ -124,16 +124,16 @@ func (f family) checkAuxGateway(aux netip.Addr, subnet netip.Prefix, o netOption
 // its routers (RFC 4291, section 2.6.1), and in IPv4 the last is the broadcast address.
 func checkHost(noun string, a netip.Addr, subnet netip.Prefix) error {
 	if !subnet.Contains(a) {
-		return invalid("%s %s is not in subnet %s", noun, a, subnet)
+		return model.Invalid("%s %s is not in subnet %s", noun, a, subnet)
 	}
 	if subnet.Bits() >= subnet.Addr().BitLen()-1 {
 		return nil
 	}
 	if a == subnet.Addr() {
-		return invalid("%s %s is the address of subnet %s itself", noun, a, subnet)
+		return model.Invalid("%s %s is the address of subnet %s itself", noun, a, subnet)
 	}
 	if a.Is4() && !subnet.Contains(a.Next()) {
-		return invalid("%s %s is the broadcast address of subnet %s", noun, a, subnet)
+		return model.Invalid("%s %s is the broadcast address of subnet %s", noun, a, subnet)
 	}
 	return nil
 }
@@ -141,15 +141,15 @@ func checkHost(noun string, a netip.Addr, subnet netip.Prefix) error {
 // checkRoutes refuses routes that the kernel would not take in a container.
 func checkRoutes(n model.Network) error {
 	for _, r := range n.Routes {
-		f := familyOf(r.Destination.Addr())
-		subnet := f.subnet(&n).Prefix
+		f := model.FamilyOf(r.Destination.Addr())
+		subnet := n.Subnet(f).Prefix
 		switch {
 		case !subnet.IsValid():
-			return invalid("option %s: %s is %s prefix, but %s is off", optRoutes, r.Destination, f.article(), f)
+			return model.Invalid("option %s: %s is %s prefix, but %s is off", optRoutes, r.Destination, article(f), f)
 		case r.Destination == subnet:
-			return invalid("option %s: %s is the subnet of the network", optRoutes, r.Destination)
+			return model.Invalid("option %s: %s is the subnet of the network", optRoutes, r.Destination)
 		case r.NextHop.IsValid() && !subnet.Contains(r.NextHop):
-			return invalid("option %s: next hop %s is not in subnet %s", optRoutes, r.NextHop, subnet)
+			return model.Invalid("option %s: next hop %s is not in subnet %s", optRoutes, r.NextHop, subnet)
 		}
 	}
 	return nil
@@ -159,7 +159,7 @@ func checkRoutes(n model.Network) error {
 // its whole ID: Docker may not know it any more.
 func checkNetworks(want model.Network, others []model.Network) error {
 	clash := func(o model.Network, what string) error {
-		return conflict("cannot create network %s (%s): conflicts with network %s (%s): %s", want.ID, want.Bridge, o.ID, o.Bridge, what)
+		return model.Conflict("cannot create network %s (%s): conflicts with network %s (%s): %s", want.ID, want.Bridge, o.ID, o.Bridge, what)
 	}
 	for _, o := range others {
 		if o.Bridge == want.Bridge {
@@ -167,8 +167,8 @@ func checkNetworks(want model.Network, others []model.Network) error {
 		}
 	}
 	for _, o := range others {
-		for _, f := range families() {
-			if have, mine := f.subnet(&o).Prefix, f.subnet(&want).Prefix; have.Overlaps(mine) {
+		for _, f := range model.Families() {
+			if have, mine := o.Subnet(f).Prefix, want.Subnet(f).Prefix; have.Overlaps(mine) {
 				return clash(o, "networks have overlapping "+f.String()+": "+mine.String()+" and "+have.String())
 			}
 		}
@@ -184,18 +184,18 @@ func settle(want *model.Network, links []model.Link) error {
 	for _, l := range links {
 		if l.Name == want.Bridge {
 			if l.Kind != "bridge" {
-				return conflict("existing interface %s is not a bridge", l.Name)
+				return model.Conflict("existing interface %s is not a bridge", l.Name)
 			}
 			want.Owned = strings.HasPrefix(l.Alias, model.AliasNetwork)
 		}
 		for _, a := range l.Addresses {
-			f := familyOf(a.Addr())
-			s := f.subnet(want)
+			f := model.FamilyOf(a.Addr())
+			s := want.Subnet(f)
 			switch {
 			case l.Name == want.Bridge:
 				s.AddressKept = s.AddressKept || a == s.Address && !want.Owned
-			case s.Prefix.Contains(a.Addr()) && !(f == ipv6 && a.Addr().IsLinkLocalUnicast()):
-				return conflict("subnet %s contains %s, an address of interface %s", s.Prefix, a.Addr(), l.Name)
+			case s.Prefix.Contains(a.Addr()) && !(f == model.IPv6 && a.Addr().IsLinkLocalUnicast()):
+				return model.Conflict("subnet %s contains %s, an address of interface %s", s.Prefix, a.Addr(), l.Name)
 			}
 		}
 	}

@@ -142,13 +142,13 @@ func parseHostIP(s string) (netip.Addr, error) {
 }
 
 // parseSource reads an address that what leaves a network can have.
-func (f family) parseSource(s string) (netip.Addr, error) {
-	want := fmt.Sprintf("%s address that can be a source address", f.article())
+func parseSource(f model.Family, s string) (netip.Addr, error) {
+	want := fmt.Sprintf("%s address that can be a source address", article(f))
 	a, err := parseHostIP(s)
 	if err != nil {
 		return a, &unfit{"nil ip", want}
 	}
-	if !f.has(a) || a.IsUnspecified() || a.IsLoopback() {
+	if !f.Has(a) || a.IsUnspecified() || a.IsLoopback() {
 		return netip.Addr{}, &unfit{"invalid argument", want}
 	}
 	return a, nil
@@ -181,12 +181,12 @@ func parseRoute(words []string) (r model.Route, err error) {
 	if m := r.Destination.Masked(); m != r.Destination {
 		return r, fmt.Errorf("has bits behind the prefix length: did you mean %s?", m)
 	}
-	f := familyOf(r.Destination.Addr())
+	f := model.FamilyOf(r.Destination.Addr())
 	if r.Destination.Bits() == 0 {
-		return r, fmt.Errorf("is a default route: give the gateway with --gateway or --aux-address %s=ADDRESS", f.auxGateway())
+		return r, fmt.Errorf("is a default route: give the gateway with --gateway or --aux-address %s=ADDRESS", auxGateway(f))
 	}
 	if len(words) == 3 {
-		if r.NextHop, err = f.parseSource(words[2]); err != nil {
+		if r.NextHop, err = parseSource(f, words[2]); err != nil {
 			return r, fmt.Errorf("has no %s address behind via", f)
 		}
 	}

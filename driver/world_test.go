@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -48,6 +49,7 @@ type world struct {
 	host  *fakeLinks
 	said  []string
 
+	clock   *clock
 	noIPv6  error          // for restart
 	options map[string]any // of networks that dualNetwork makes, beside the user's
 }
@@ -59,7 +61,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	w := &world{t: t, store: s, ports: &fakePorts{store: s, owner: map[uint16]string{}}, host: &fakeLinks{}}
+	w := &world{t: t, store: s, clock: &clock{at: time.Unix(1700000000, 0)}, ports: &fakePorts{store: s, owner: map[uint16]string{}}, host: &fakeLinks{taken: map[string]bool{}}}
 	w.sync = &fakeSync{store: s, links: w.host}
 	w.restart()
 	return w
@@ -68,11 +70,41 @@ func newWorld(t testing.TB) *world {
 // restart replaces the driver as a new process would.
 func (w *world) restart() {
 	var mu sync.Mutex
-	w.Driver = New(Config{Store: w.store, Sync: w.sync, Ports: w.ports, Links: w.host, IPv6: w.noIPv6, Warn: func(format string, args ...any) {
+	w.Driver = New(Config{Store: records{w.store}, Now: w.clock.now, Spaces: []string{"mybr-local"}, Sync: w.sync, Ports: w.ports, Links: w.host, IPv6: w.noIPv6, Warn: func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
 		w.said = append(w.said, fmt.Sprintf(format, args...))
 	}})
+}
+
+// records is a store as the driver sees it.
+type records struct{ *store.Store }
+
+func (r records) View(fn func(Tx) error) error {
+	return r.Store.View(func(tx *store.Tx) error { return fn(tx) })
+}
+
+func (r records) Update(fn func(Tx) error) (func() error, error) {
+	undo, err := r.Store.Update(func(tx *store.Tx) error { return fn(tx) })
+	return func() error { return r.Revert(undo) }, err
+}
+
+// clock stands still until it is set.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
 }
 
 // fakeSync makes the fake links match the store.
@@ -119,6 +151,7 @@ type fakeLinks struct {
 	foreign []model.Link
 	made    []model.Link
 	gone    map[string]bool
+	taken   map[string]bool // into a sandbox
 	err     error
 }
 
@@ -127,7 +160,7 @@ func (l *fakeLinks) Links() ([]model.Link, error) {
 	defer l.mu.Unlock()
 	links := append([]model.Link(nil), l.foreign...)
 	for _, m := range l.made {
-		if !l.gone[m.Name] {
+		if !l.gone[m.Name] && !l.taken[m.Name] {
 			links = append(links, m)
 		}
 	}
@@ -167,7 +200,7 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 			}
 		}
 		if h := p.owner[port]; h != "" && h != owner || used(got, r, port) {
-			return nil, nil, conflict("Bind for 0.0.0.0:%d failed: port is already allocated", port)
+			return nil, nil, model.Conflict("Bind for 0.0.0.0:%d failed: port is already allocated", port)
 		}
 		if p.owner[port] == "" {
 			mine = append(mine, port)
@@ -267,18 +300,18 @@ func (w *world) dualNetwork(id string, user map[string]string, subnets ...string
 	}
 	r := &network.CreateNetworkRequest{NetworkID: id, Options: map[string]any{optGeneric: generic}}
 	maps.Copy(r.Options, w.options)
-	for _, f := range families() {
-		r.Options[f.optEnable()] = false
+	for _, f := range model.Families() {
+		r.Options[enableKey(f)] = false
 	}
 	for _, text := range subnets {
 		p := netip.MustParsePrefix(text)
 		data := &network.IPAMData{AddressSpace: "LocalDefault", Pool: text, Gateway: netip.PrefixFrom(p.Addr().Next(), p.Bits()).String()}
-		if f := familyOf(p.Addr()); f == ipv4 {
+		if f := model.FamilyOf(p.Addr()); f == model.IPv4 {
 			r.IPv4Data = append(r.IPv4Data, data)
 		} else {
 			r.IPv6Data = append(r.IPv6Data, data)
 		}
-		r.Options[familyOf(p.Addr()).optEnable()] = true
+		r.Options[enableKey(model.FamilyOf(p.Addr()))] = true
 	}
 	return w.CreateNetwork(ctx, r)
 }
@@ -297,7 +330,7 @@ func (w *world) dualEndpoint(netID, id string, addresses ...string) error {
 	return err
 }
 
-// publish is pec with the word that another network is the way out by IPv6.
+// publish is pec; only4 says that another network is the default route by IPv6.
 func (w *world) publish(netID, id, ports string, only4 bool) error {
 	r := decode[network.ProgramExternalConnectivityRequest](w.t, fmt.Sprintf(
 		`{"NetworkID":%q,"EndpointID":%q,"Options":{%q:%v,%q:%s}}`, netID, id, optNoProxy64, only4, optPortMap, ports))
@@ -316,6 +349,17 @@ func (w *world) join(netID, id string) error {
 func (w *world) joinSandbox(netID, id, key string) error {
 	_, err := w.Join(ctx, &network.JoinRequest{NetworkID: netID, EndpointID: id, SandboxKey: key})
 	return err
+}
+
+// Join is the driver's, after which Docker takes the interface into the sandbox.
+func (w *world) Join(ctx context.Context, r *network.JoinRequest) (*network.JoinResponse, error) {
+	res, err := w.Driver.Join(ctx, r)
+	if err == nil {
+		w.host.mu.Lock()
+		w.host.taken[model.Endpoint{ID: r.EndpointID}.PeerIface()] = true
+		w.host.mu.Unlock()
+	}
+	return res, err
 }
 
 // sandboxOf is that of a container with one endpoint.
@@ -411,4 +455,12 @@ func (s portsFollow) Sync(ctx context.Context, about ...string) error {
 	}
 	s.ports.mu.Unlock()
 	return s.fakeSync.Sync(ctx, about...)
+}
+
+func fmtPorts(ports []model.PortBinding) string {
+	var texts []string
+	for _, b := range ports {
+		texts = append(texts, b.String())
+	}
+	return fmt.Sprint(texts)
 }

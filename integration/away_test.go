@@ -26,7 +26,7 @@ func removedWithoutMybr(t *testing.T, w *world.World) {
 	client.silence()
 	together(func() { w.DockerTry("rm", "-f", "fixed") }, func() { w.DockerTry("rm", "-f", "c5") })
 	w.StartMybr()
-	w.Eventually(driver.Settle+20*time.Second, func() error {
+	w.Eventually(driver.CheckInterval+20*time.Second, func() error {
 		if list := published(t, w); len(list) != 2 {
 			return fmt.Errorf("still published is %+v", list)
 		}

@@ -54,7 +54,7 @@ func FuzzCalls(f *testing.F) {
 		defer records.Close()
 		log := logrus.New()
 		log.SetOutput(io.Discard)
-		networks := driver.New(driver.Config{Store: records, Sync: nowhere{}, Ports: nowhere{}, Links: nowhere{}})
+		networks := driver.New(driver.Config{Store: driverRecords{records}, Sync: nowhere{}, Ports: nowhere{}, Links: nowhere{}})
 		calls := routes(networks, ipam.New(ipam.Config{Store: records, Routes: nowhere{}}), func() {})
 		h := &handler{calls: calls, ready: closed(), stopping: make(chan struct{}), log: log}
 		for _, path := range inCallOrder {

@@ -83,9 +83,9 @@ func newHost(c Config, records *store.Store) (*host, error) {
 
 // start makes the first pass and then every pass that is asked for, until stop is
 // called. ctx's end does not stop it: the last calls still need it. ready is closed
-// once the first pass and what is to be done behind it have ended; later is done when
-// Docker has had the time to finish what it was at.
-func (h *host) start(ctx context.Context, behind, later func(context.Context)) (stop func(), ready <-chan struct{}) {
+// once the first pass and the first check behind it have ended; more of them follow, every
+// driver.CheckInterval.
+func (h *host) start(ctx context.Context, check func(context.Context)) (stop func(), ready <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	begun := make(chan struct{})
 	var running sync.WaitGroup
@@ -97,14 +97,17 @@ func (h *host) start(ctx context.Context, behind, later func(context.Context)) (
 		case <-ctx.Done():
 			return
 		}
-		behind(ctx)
+		check(ctx)
 		close(begun)
-		settled := time.NewTimer(driver.Settle)
-		defer settled.Stop()
-		select {
-		case <-settled.C:
-			later(ctx)
-		case <-ctx.Done():
+		checks := time.NewTicker(driver.CheckInterval)
+		defer checks.Stop()
+		for {
+			select {
+			case <-checks.C:
+				check(ctx)
+			case <-ctx.Done():
+				return
+			}
 		}
 	})
 	return func() {

@@ -58,17 +58,16 @@ func Run(ctx context.Context, c Config) error {
 		"version": c.Version, "networks": len(snapshot.Networks), "endpoints": len(snapshot.Endpoints),
 	}).Infof("serving Docker on %s", docker.path)
 
-	networks := driver.New(driver.Config{Store: records, Sync: host.reconciler, Ports: host.ports, Links: host.links, IPv6: host.noIPv6, Warn: c.Log.Warnf})
-	if err := networks.ForgetDead(); err != nil {
+	networks := driver.New(driver.Config{
+		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, IPv6: host.noIPv6,
+		Spaces: []string{ipam.SpaceLocal, ipam.SpaceGlobal}, Warn: c.Log.Warnf,
+	})
+	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
 	}
 	stop, ready := host.start(ctx, func(ctx context.Context) {
-		if err := networks.ForgetUnanswered(ctx); err != nil {
-			c.Log.WithError(err).Warn("networks that Docker does not have may still be there")
-		}
-	}, func(ctx context.Context) {
-		if err := networks.ForgetPutBack(ctx); err != nil {
-			c.Log.WithError(err).Warn("endpoints that Docker has left may still be there")
+		if err := networks.RemoveStale(ctx); err != nil {
+			c.Log.WithError(err).Warn("endpoints and networks that Docker has given up may still be there")
 		}
 	})
 	defer stop()

@@ -65,6 +65,7 @@ var layers = map[string][]string{
 
 	"internal/reconcile": {"internal/model", "internal/plan", leaf},
 	"internal/store":     {"internal/model"},
+	"internal/arbitrate": {"internal/model"},
 	"internal/plan":      nil,
 	"internal/model":     nil,
 }

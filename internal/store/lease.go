@@ -41,11 +41,11 @@ func (tx *Tx) PutPool(p model.Pool) error {
 	if err != nil && !errors.Is(err, model.ErrNotFound) {
 		return err
 	}
-	_, changed, putErr := put(tx, bucketPools, p.ID, p)
+	stored, changed, putErr := put(tx, bucketPools, p.ID, p)
 	if putErr != nil || !changed {
 		return putErr
 	}
-	remember(&tx.undo.pools, p.ID, before, err)
+	remember(&tx.undo.pools, p.ID, before, err, &stored)
 	root, err := tx.b.Bucket(bucketLeases.bytes()).CreateBucketIfNotExists([]byte(p.ID))
 	if err != nil {
 		return fmt.Errorf("pool %s: %w", p.ID, err)
@@ -68,7 +68,7 @@ func (tx *Tx) DeletePool(id string) error {
 		return err
 	}
 	for l := range tx.Leases(id, netip.Addr{}) {
-		remember(&tx.undo.leases, leaseKey{id, l.Addr}, l, nil)
+		remember(&tx.undo.leases, leaseKey{id, l.Addr}, l, nil, nil)
 	}
 	if err := del(tx, bucketPools, id); err != nil {
 		return err
@@ -76,7 +76,7 @@ func (tx *Tx) DeletePool(id string) error {
 	if err := tx.b.Bucket(bucketLeases.bytes()).DeleteBucket([]byte(id)); err != nil {
 		return fmt.Errorf("delete the leases of pool %s: %w", id, err)
 	}
-	remember(&tx.undo.pools, id, before, nil)
+	remember(&tx.undo.pools, id, before, nil, nil)
 	return nil
 }
 
@@ -120,11 +120,11 @@ func (tx *Tx) PutLease(poolID string, l model.Lease) error {
 	if err != nil && !errors.Is(err, model.ErrNotFound) {
 		return err
 	}
-	_, changed, putErr := putIn(tx, addrs, l.Addr.AsSlice(), l)
+	stored, changed, putErr := putIn(tx, addrs, l.Addr.AsSlice(), l)
 	if putErr != nil || !changed {
 		return putErr
 	}
-	remember(&tx.undo.leases, leaseKey{poolID, l.Addr}, before, err)
+	remember(&tx.undo.leases, leaseKey{poolID, l.Addr}, before, err, &stored)
 	if err == nil && before.MAC != l.MAC {
 		if err := macs.Delete(macKey(before)); err != nil {
 			return fmt.Errorf("address %s of pool %s: %w", l.Addr, poolID, err)
@@ -156,7 +156,7 @@ func (tx *Tx) DeleteLease(poolID string, a netip.Addr) error {
 		return fmt.Errorf("address %s of pool %s: %w", a, poolID, err)
 	}
 	tx.dirty = true
-	remember(&tx.undo.leases, leaseKey{poolID, a}, before, nil)
+	remember(&tx.undo.leases, leaseKey{poolID, a}, before, nil, nil)
 	return nil
 }
 

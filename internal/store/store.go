@@ -4,7 +4,7 @@
 // Changes are made in a closure that is all or nothing: Update commits if the
 // closure returns nil, and changes nothing if it returns an error or panics. What
 // Update returns can be given to Revert, which puts back the records that this one
-// update touched, whatever others have changed since.
+// update touched, save those that others have changed since.
 //
 // Networks and endpoints are kept decoded in memory too, so Snapshot costs next to
 // nothing. Pools and leases are read from the file, so a pool that nobody uses
@@ -68,11 +68,11 @@ const (
 	bucketAddr      keyText = "addr"
 	bucketMAC       keyText = "mac"
 
-	keySchema   keyText = "schema"
-	keyBoot     keyText = "boot"
-	keyGlobalID keyText = "global-id"
-	keyPending  keyText = "pending/"   // a network's ID follows
-	keyTurnedOn keyText = "turned-on/" // the path of a setting follows
+	keySchema     keyText = "schema"
+	keyBoot       keyText = "boot"
+	keyGlobalID   keyText = "global-id"
+	keyUnanswered keyText = "pending/"   // a network's ID follows
+	keyTurnedOn   keyText = "turned-on/" // the path of a setting follows
 )
 
 // Store is an open file of records. Its methods may be called from any goroutine.
@@ -281,7 +281,7 @@ func (s *Store) Boot(id string) (changed bool, err error) {
 				return err
 			}
 		}
-		if err := tx.forgetTurnedOn(); err != nil {
+		if err := tx.deleteTurnedOn(); err != nil {
 			return err
 		}
 		tx.dirty = true

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -300,8 +301,8 @@ func TestRecordsAreCopies(t *testing.T) {
 	})
 	kept := s.Snapshot()
 	err := s.View(func(tx *Tx) error {
-		tx.Networks()[0].Routes[0].NextHop = netip.Addr{}
-		tx.Endpoints()[0].Ports[0].Count = 9
+		e, _ := tx.Endpoint("e1")
+		e.Ports[0].Count = 9
 		n, _ := tx.Network("n1")
 		n.Routes[0].NextHop = netip.Addr{}
 		return nil
@@ -382,4 +383,44 @@ func TestBoot(t *testing.T) {
 	s = open(t, filepath.Join(t.TempDir(), "mybr.db"))
 	fill()
 	boot("a", true, 0) // endpoints of an unknown boot
+}
+
+// A list is that of the moment it was asked for, whatever the transaction changes while it
+// is read, and costs no copies.
+func TestListsWhileRecordsChange(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "mybr.db"))
+	ids := []string{"a", "b", "c", "d"}
+	update(t, s, func(tx *Tx) (err error) {
+		for _, id := range ids {
+			err = errors.Join(err, tx.PutNetwork(network(id)), tx.PutEndpoint(endpoint(id)))
+		}
+		return err
+	})
+	var networks, endpoints []string
+	update(t, s, func(tx *Tx) (err error) {
+		for _, n := range tx.Networks() {
+			networks = append(networks, n.ID)
+			err = errors.Join(err, tx.DeleteNetwork(n.ID), tx.PutNetwork(network("z"+n.ID)))
+		}
+		for _, e := range tx.Endpoints() {
+			endpoints = append(endpoints, e.ID)
+			err = errors.Join(err, tx.DeleteEndpoint(e.ID))
+		}
+		return err
+	})
+	if !slices.Equal(networks, ids) || !slices.Equal(endpoints, ids) {
+		t.Errorf("read %v and %v, want %v", networks, endpoints, ids)
+	}
+	if have := s.Snapshot(); len(have.Networks) != len(ids) || len(have.Endpoints) != 0 {
+		t.Errorf("have %+v", have)
+	}
+	err := s.View(func(tx *Tx) error {
+		if n := testing.AllocsPerRun(10, func() { _, _ = tx.Networks(), tx.Endpoints() }); n != 0 {
+			t.Errorf("the lists are copied: %v allocations", n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // Tx is one transaction, good until the closure that got it returns. A Put replaces
-// a record or makes it; deleting what has no record is no error. What is read can be
-// changed freely: it is a copy.
+// a record or makes it; deleting what has no record is no error. A single record that is
+// read is a copy; the lists of all are not.
 type Tx struct {
 	b     *bolt.Tx
 	snap  model.Snapshot // as this transaction sees it
@@ -28,9 +28,11 @@ type Tx struct {
 
 func newTx(b *bolt.Tx, snap model.Snapshot) *Tx { return &Tx{b: b, snap: snap} }
 
-// Networks returns all networks, sorted by ID.
+// Networks returns all networks as of the call, sorted by ID. The list and what it holds
+// must not be changed; records may be put and deleted while it is read.
 func (tx *Tx) Networks() []model.Network {
-	return cloneAll(tx.snap.Networks, model.Network.Clone)
+	tx.ownNetworks = false // the next change is made to a copy
+	return tx.snap.Networks
 }
 
 // Network returns the network with that ID, or an error that wraps model.ErrNotFound.
@@ -49,8 +51,8 @@ func (tx *Tx) PutNetwork(n model.Network) error {
 	if putErr != nil || !changed {
 		return putErr
 	}
-	remember(&tx.undo.networks, n.ID, before, err)
-	tx.own()
+	remember(&tx.undo.networks, n.ID, before, err, &stored)
+	tx.copyNetworks()
 	tx.snap.Networks = insert(tx.snap.Networks, stored, n.ID, compareNetwork)
 	return nil
 }
@@ -61,18 +63,19 @@ func (tx *Tx) DeleteNetwork(id string) error {
 	if err != nil {
 		return nil
 	}
-	if err := errors.Join(del(tx, bucketNetworks, id), tx.SetPending(id, false)); err != nil {
+	if err := errors.Join(del(tx, bucketNetworks, id), tx.SetUnanswered(id, false)); err != nil {
 		return err
 	}
-	remember(&tx.undo.networks, id, before, nil)
-	tx.own()
+	remember(&tx.undo.networks, id, before, nil, nil)
+	tx.copyNetworks()
 	tx.snap.Networks = remove(tx.snap.Networks, id, compareNetwork)
 	return nil
 }
 
-// Endpoints returns all endpoints, sorted by ID.
+// Endpoints is Networks for endpoints.
 func (tx *Tx) Endpoints() []model.Endpoint {
-	return cloneAll(tx.snap.Endpoints, model.Endpoint.Clone)
+	tx.ownEndpoints = false
+	return tx.snap.Endpoints
 }
 
 // Endpoint returns the endpoint with that ID, or an error that wraps model.ErrNotFound.
@@ -91,8 +94,8 @@ func (tx *Tx) PutEndpoint(e model.Endpoint) error {
 	if putErr != nil || !changed {
 		return putErr
 	}
-	remember(&tx.undo.endpoints, e.ID, before, err)
-	tx.own()
+	remember(&tx.undo.endpoints, e.ID, before, err, &stored)
+	tx.copyEndpoints()
 	tx.snap.Endpoints = insert(tx.snap.Endpoints, stored, e.ID, compareEndpoint)
 	return nil
 }
@@ -106,18 +109,20 @@ func (tx *Tx) DeleteEndpoint(id string) error {
 	if err := del(tx, bucketEndpoints, id); err != nil {
 		return err
 	}
-	remember(&tx.undo.endpoints, id, before, nil)
-	tx.own()
+	remember(&tx.undo.endpoints, id, before, nil, nil)
+	tx.copyEndpoints()
 	tx.snap.Endpoints = remove(tx.snap.Endpoints, id, compareEndpoint)
 	return nil
 }
 
-// own makes the slices of snap this transaction's own, which until then are those
-// of the snapshot that everybody reads.
-func (tx *Tx) own() {
+// copyNetworks makes the slice of snap this transaction's own, if somebody else reads it.
+func (tx *Tx) copyNetworks() {
 	if !tx.ownNetworks {
 		tx.snap.Networks, tx.ownNetworks = slices.Clone(tx.snap.Networks), true
 	}
+}
+
+func (tx *Tx) copyEndpoints() {
 	if !tx.ownEndpoints {
 		tx.snap.Endpoints, tx.ownEndpoints = slices.Clone(tx.snap.Endpoints), true
 	}
@@ -163,14 +168,6 @@ func (tx *Tx) fail(err error) { tx.err = errors.Join(tx.err, err) }
 
 func compareNetwork(n model.Network, id string) int   { return cmp.Compare(n.ID, id) }
 func compareEndpoint(e model.Endpoint, id string) int { return cmp.Compare(e.ID, id) }
-
-func cloneAll[V any](list []V, clone func(V) V) []V {
-	out := make([]V, len(list))
-	for i, v := range list {
-		out[i] = clone(v)
-	}
-	return out
-}
 
 // insert puts v into the sorted list, in place of the one with the same ID.
 func insert[V any](list []V, v V, id string, compare func(V, string) int) []V {

@@ -3,63 +3,84 @@ package store
 import (
 	"errors"
 	"net/netip"
+	"reflect"
 
 	"github.com/mybr/mybr/internal/model"
 )
 
-// Undo is what one update touched: each record as it was before, nil where there
-// was none.
+// Undo is what one update touched: each record as it was before and as the update left
+// it.
 type Undo struct {
-	networks  map[string]*model.Network
-	endpoints map[string]*model.Endpoint
-	pools     map[string]*model.Pool
-	leases    map[leaseKey]*model.Lease
+	networks  map[string]touched[model.Network]
+	endpoints map[string]touched[model.Endpoint]
+	pools     map[string]touched[model.Pool]
+	leases    map[leaseKey]touched[model.Lease]
 }
+
+// touched is a record before and after an update; nil where there is none.
+type touched[V any] struct{ before, after *V }
 
 type leaseKey struct {
 	pool string
 	addr netip.Addr
 }
 
-// remember keeps what a record was before it is touched the first time. err is
-// what reading it gave: model.ErrNotFound if there was none.
-func remember[K comparable, V any](m *map[K]*V, key K, before V, err error) {
+// remember keeps what a record was before it is touched the first time, and what it is
+// after this time: nil if it is deleted. err is what reading it before gave:
+// model.ErrNotFound if there was none.
+func remember[K comparable, V any](m *map[K]touched[V], key K, before V, err error, after *V) {
 	if *m == nil {
-		*m = map[K]*V{}
+		*m = map[K]touched[V]{}
 	}
-	if _, touched := (*m)[key]; touched {
-		return
+	t, again := (*m)[key]
+	if !again && err == nil {
+		t.before = &before
 	}
-	if err != nil {
-		(*m)[key] = nil
-		return
-	}
-	(*m)[key] = &before
+	t.after = after
+	(*m)[key] = t
 }
 
 // Revert puts the records of one update back to what they were before it, in one
-// transaction. Records that the update did not touch are left alone, even if they
-// came later; only a pool that goes takes all its leases with it. A lease whose pool
-// is gone for another reason stays gone.
+// transaction. What another update has changed, made or deleted since is left alone. So
+// are the records that the update did not touch, save that a pool that goes takes all its
+// leases with it. An endpoint whose network is gone and a lease whose pool is gone stay
+// gone; a network that has endpoints stays.
 func (s *Store) Revert(u Undo) error {
 	_, err := s.Update(func(tx *Tx) error {
 		return errors.Join(
-			restore(u.networks, tx.PutNetwork, tx.DeleteNetwork),
-			restore(u.endpoints, tx.PutEndpoint, tx.DeleteEndpoint),
-			restore(u.pools, tx.PutPool, tx.DeletePool),
-			tx.restoreLeases(u.leases),
+			revert(u.endpoints, tx.Endpoint, nil, tx.DeleteEndpoint),
+			revert(u.networks, tx.Network, byID(tx.PutNetwork), tx.deleteEmptyNetwork),
+			revert(u.endpoints, tx.Endpoint, byID(tx.putEndpointOfNetwork), nil),
+			revert(u.pools, tx.Pool, byID(tx.PutPool), tx.DeletePool),
+			revert(u.leases,
+				func(k leaseKey) (model.Lease, error) { return tx.Lease(k.pool, k.addr) },
+				func(k leaseKey, l model.Lease) error { return tx.putLeaseOfPool(k.pool, l) },
+				func(k leaseKey) error { return tx.DeleteLease(k.pool, k.addr) },
+			),
 		)
 	})
 	return err
 }
 
-func restore[V any](before map[string]*V, put func(V) error, del func(string) error) error {
-	for id, v := range before {
-		var err error
-		if v == nil {
-			err = del(id)
-		} else {
-			err = put(*v)
+// revert puts those records back that are as the update left them. With put or del nil it
+// leaves those alone that would need it.
+func revert[K comparable, V any](all map[K]touched[V], get func(K) (V, error), put func(K, V) error, del func(K) error) error {
+	for key, t := range all {
+		have, err := get(key)
+		found := err == nil
+		if err != nil && !errors.Is(err, model.ErrNotFound) {
+			return err
+		}
+		if found != (t.after != nil) || found && !reflect.DeepEqual(have, *t.after) {
+			continue
+		}
+		switch {
+		case t.before == nil && del != nil:
+			err = del(key)
+		case t.before != nil && put != nil:
+			err = put(key, *t.before)
+		default:
+			err = nil
 		}
 		if err != nil {
 			return err
@@ -68,17 +89,33 @@ func restore[V any](before map[string]*V, put func(V) error, del func(string) er
 	return nil
 }
 
-func (tx *Tx) restoreLeases(before map[leaseKey]*model.Lease) error {
-	for key, l := range before {
-		var err error
-		if l == nil {
-			err = tx.DeleteLease(key.pool, key.addr)
-		} else {
-			err = tx.PutLease(key.pool, *l)
-		}
-		if err != nil && !errors.Is(err, model.ErrNotFound) {
-			return err
+// byID makes a put of a record with an ID of its own one with a key.
+func byID[V any](put func(V) error) func(string, V) error {
+	return func(_ string, v V) error { return put(v) }
+}
+
+// deleteEmptyNetwork deletes a network unless it has endpoints.
+func (tx *Tx) deleteEmptyNetwork(id string) error {
+	for _, e := range tx.Endpoints() {
+		if e.NetworkID == id {
+			return nil
 		}
 	}
-	return nil
+	return tx.DeleteNetwork(id)
+}
+
+// putEndpointOfNetwork records an endpoint if its network has a record.
+func (tx *Tx) putEndpointOfNetwork(e model.Endpoint) error {
+	if _, err := tx.Network(e.NetworkID); err != nil {
+		return nil
+	}
+	return tx.PutEndpoint(e)
+}
+
+// putLeaseOfPool records a lease if its pool has a record.
+func (tx *Tx) putLeaseOfPool(pool string, l model.Lease) error {
+	if _, err := tx.Pool(pool); errors.Is(err, model.ErrNotFound) {
+		return nil
+	}
+	return tx.PutLease(pool, l)
 }

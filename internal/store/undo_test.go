@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -69,9 +70,9 @@ func randomStep(t *rapid.T, tx *Tx) error {
 	mac := model.MAC{0, 0, 0, 0, 0, byte(rapid.IntRange(0, 3).Draw(t, "mac"))}
 	steps := []func() error{
 		func() error { return tx.PutNetwork(model.Network{ID: id, MTU: n}) },
-		func() error { return tx.DeleteNetwork(id) },
+		func() error { return tx.deleteEmptyNetwork(id) },
 		func() error {
-			return tx.PutEndpoint(model.Endpoint{ID: id, MAC: mac, Ports: make([]model.PortBinding, n)})
+			return tx.putEndpointOfNetwork(model.Endpoint{ID: id, NetworkID: id, MAC: mac, Ports: make([]model.PortBinding, n)})
 		},
 		func() error { return tx.DeleteEndpoint(id) },
 		func() error { return tx.PutPool(model.Pool{ID: id, Last: addr}) },
@@ -225,5 +226,60 @@ func TestIdleUpdateIsNotCommitted(t *testing.T) {
 	undo := update(t, s, put)
 	if after := txid(); after != before || undo.networks != nil {
 		t.Errorf("transaction %d, then %d, undo %v", before, after, undo)
+	}
+}
+
+// A revert puts back no record that another update has changed or deleted since, and no
+// endpoint without its network.
+func TestRevertOfWhatHasChangedSince(t *testing.T) {
+	n, e := network("n"), model.Endpoint{ID: "e", NetworkID: "n"}
+	busy := e
+	busy.Sandbox = "/var/run/docker/netns/1"
+	moved := busy
+	moved.Sandbox = "/var/run/docker/netns/2"
+	put := func(records ...any) func(*Tx) error {
+		return func(tx *Tx) (err error) {
+			for _, r := range records {
+				switch r := r.(type) {
+				case model.Network:
+					err = errors.Join(err, tx.PutNetwork(r))
+				case model.Endpoint:
+					err = errors.Join(err, tx.PutEndpoint(r))
+				}
+			}
+			return err
+		}
+	}
+	deleteEndpoint := func(tx *Tx) error { return tx.DeleteEndpoint("e") }
+	deleteBoth := func(tx *Tx) error { return errors.Join(tx.DeleteEndpoint("e"), tx.DeleteNetwork("n")) }
+	for name, c := range map[string]struct {
+		before         func(*Tx) error
+		reverted, then func(*Tx) error
+		networks       int
+		endpoints      []model.Endpoint
+	}{
+		"changed, then changed":                  {put(n, e), put(busy), put(moved), 1, []model.Endpoint{moved}},
+		"changed, then deleted":                  {put(n, e), put(busy), deleteEndpoint, 1, nil},
+		"changed, then deleted with its network": {put(n, e), put(busy), deleteBoth, 0, nil},
+		"deleted, then its network is deleted":   {put(n, e), deleteEndpoint, deleteBoth, 0, nil},
+		"deleted, then made":                     {put(n, e), deleteEndpoint, put(moved), 1, []model.Endpoint{moved}},
+		"made, then changed":                     {put(n), put(e), put(busy), 1, []model.Endpoint{busy}},
+		"made with its network, then changed":    {put(), put(n, e), put(busy), 1, []model.Endpoint{busy}},
+		"changed, and the same again":            {put(n, e), put(busy), put(busy), 1, []model.Endpoint{e}},
+		"deleted with its network":               {put(n, e), deleteBoth, put(), 1, []model.Endpoint{e}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, filepath.Join(t.TempDir(), "mybr.db"))
+			update(t, s, c.before)
+			undo := update(t, s, c.reverted)
+			update(t, s, c.then)
+			if err := s.Revert(undo); err != nil {
+				t.Fatal(err)
+			}
+			have := dump(t, s)
+			if len(have.Networks) != c.networks || !slices.EqualFunc(have.Endpoints, c.endpoints, func(a, b model.Endpoint) bool { return reflect.DeepEqual(a, b) }) {
+				t.Errorf("have %d networks, %+v, want %d, %+v", len(have.Networks), have.Endpoints, c.networks, c.endpoints)
+			}
+		})
 	}
 }

@@ -22,8 +22,8 @@ func (tx *Tx) TurnedOn(path string) bool {
 	return tx.b.Bucket(bucketMeta.bytes()).Get(append(keyTurnedOn.bytes(), path...)) != nil
 }
 
-// forgetTurnedOn takes the records of SetTurnedOn away.
-func (tx *Tx) forgetTurnedOn() error {
+// deleteTurnedOn deletes the records of SetTurnedOn.
+func (tx *Tx) deleteTurnedOn() error {
 	meta := tx.b.Bucket(bucketMeta.bytes())
 	var keys [][]byte
 	c := meta.Cursor()

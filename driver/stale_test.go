@@ -2,12 +2,15 @@ package driver
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/docker/go-plugins-helpers/network"
 
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/store"
 )
 
 func TestNetworkThatDockerRemovedWhileMybrWasAway(t *testing.T) {
@@ -42,18 +45,24 @@ func TestNetworkThatDockerRemovedWhileMybrWasAway(t *testing.T) {
 		must(t, create(w, netA, "LocalDefault", "10.2.0.0/24", "10.2.0.1/24"))
 		_, err := w.createEndpoint(netA, ep1, "10.2.0.9/24")
 		must(t, err)
+		must(t, w.join(netA, ep1))
 		w.unchanged(func() {
 			wantErr(t, create(w, netB, "LocalDefault", "10.2.0.0/24", "10.2.0.1/24"), model.ErrConflict, text)
 		})
 	})
 	for name, c := range map[string]struct{ space, subnet, gateway string }{
-		"another address space": {"elsewhere", "10.2.0.0/24", "10.2.0.1/24"},
-		"another subnet":        {"LocalDefault", "10.3.0.0/24", "10.3.0.1/24"},
-		"no address space":      {"", "10.2.0.0/24", "10.2.0.1/24"},
+		"another address space":                  {"elsewhere", "10.2.0.0/24", "10.2.0.1/24"},
+		"another subnet":                         {"LocalDefault", "10.3.0.0/24", "10.3.0.1/24"},
+		"no address space":                       {"", "10.2.0.0/24", "10.2.0.1/24"},
+		"the same one of two other IPAM drivers": {"local", "10.2.0.0/24", "10.2.0.1/24"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			must(t, create(w, netA, "LocalDefault", "10.2.0.0/24", "10.2.0.1/24"))
+			space := "LocalDefault"
+			if c.space == "local" {
+				space = c.space
+			}
+			must(t, create(w, netA, space, "10.2.0.0/24", "10.2.0.1/24"))
 			w.unchanged(func() {
 				wantErr(t, create(w, netB, c.space, c.subnet, c.gateway), model.ErrConflict, text)
 			})
@@ -84,7 +93,7 @@ func TestEndpointsThatEndedWhileMybrWasAway(t *testing.T) {
 	gone := func(id string) string { return model.Endpoint{ID: id}.HostIface() }
 	w.host.gone = map[string]bool{gone(ep1): true, gone(ep3): true} // ep3 never joined: its pair is made again
 	w.restart()
-	must(t, w.ForgetDead())
+	must(t, w.RemoveEnded())
 	var left []string
 	for _, e := range w.store.Snapshot().Endpoints {
 		left = append(left, e.ID)
@@ -118,7 +127,7 @@ func TestEndpointsThatDockerLeftWhileMybrWasAway(t *testing.T) {
 	}
 	t.Run("its port is wanted", func(t *testing.T) {
 		w := left(t)
-		w.settle = -1
+		w.clock.pass(time.Minute)
 		must(t, w.pec(netA, ep2, port8080))
 		want(t, w, ep2)
 	})
@@ -132,10 +141,51 @@ func TestEndpointsThatDockerLeftWhileMybrWasAway(t *testing.T) {
 	t.Run("some time after the start", func(t *testing.T) {
 		w := left(t)
 		w.restart()
-		must(t, w.ForgetPutBack(ctx))
+		must(t, w.RemoveStale(ctx))
 		want(t, w, ep1, ep2)
-		w.settle = -1
-		must(t, w.ForgetPutBack(ctx))
+		w.clock.pass(time.Minute)
+		must(t, w.RemoveStale(ctx))
 		want(t, w, ep2)
 	})
+}
+
+// With mybr's own IPAM, Docker releases the pool of a network that it has removed.
+func TestNetworkWhosePoolIsReleased(t *testing.T) {
+	w := newWorld(t)
+	create := func(id, space, subnet string) {
+		p := netip.MustParsePrefix(subnet)
+		must(t, w.CreateNetwork(ctx, decode[network.CreateNetworkRequest](t, oneNetwork(id, "{}",
+			fmt.Sprintf(`[{"AddressSpace":%q,"Pool":%q,"Gateway":"%s/24"}]`, space, subnet, p.Addr().Next())))))
+	}
+	left := func(ids ...string) {
+		t.Helper()
+		must(t, w.RemoveStale(ctx))
+		var have []string
+		for _, n := range w.store.Snapshot().Networks {
+			have = append(have, n.ID)
+		}
+		if !slices.Equal(have, ids) {
+			t.Errorf("left are %v, want %v", have, ids)
+		}
+	}
+	update := func(fn func(*store.Tx) error) {
+		_, err := w.store.Update(fn)
+		must(t, err)
+	}
+	pool := model.Pool{ID: "p", Space: "mybr-local", Prefix: netip.MustParsePrefix("10.1.0.0/24")}
+	update(func(tx *store.Tx) error { return tx.PutPool(pool) })
+	create(netA, "mybr-local", "10.1.0.0/24")
+	create(netB, "LocalDefault", "10.2.0.0/24")
+	create(netC, "elsewhere", "10.3.0.0/24")
+	_, err := w.createEndpoint(netA, ep1, "10.1.0.2/24")
+	must(t, err)
+	must(t, w.join(netA, ep1))
+	left(netA, netB, netC)
+	update(func(tx *store.Tx) error { return tx.DeletePool("p") })
+	left(netA, netB, netC) // a container is attached
+	must(t, w.Leave(ctx, &network.LeaveRequest{NetworkID: netA, EndpointID: ep1}))
+	unlock := w.networks.rlock(netA)
+	left(netA, netB, netC) // a call is about it
+	unlock()
+	left(netB, netC)
 }

@@ -1,0 +1,254 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// Docker does not tell of every endpoint and network that it gives up: not after it was
+// killed, not while mybr was away, and not if it gave up waiting for the answer that they
+// are made. RemoveStale finds those that nobody needs any more.
+const (
+	// CheckInterval is how often RemoveStale is to be called.
+	CheckInterval = 30 * time.Second
+
+	// takenWithin is how long an endpoint that has joined may have its interface on the host:
+	// Docker moves it into the sandbox in well under a second, on a busy host in a few.
+	takenWithin = 30 * time.Second
+
+	// joinedWithin is how long an endpoint may be without a sandbox: Docker joins it at once,
+	// and deletes it at once when it has left.
+	joinedWithin = 5 * time.Minute
+)
+
+// Docker's own address spaces (libnetwork's ipams/builtin).
+var dockerSpaces = []string{"LocalDefault", "GlobalDefault"}
+
+// RemoveEnded removes the endpoints that had joined a sandbox and whose interfaces are
+// gone: they ended while mybr was away. It is for the start of a process, before the
+// first pass, and does not sync.
+func (d *Driver) RemoveEnded() error {
+	links, err := d.linkNames()
+	if err != nil {
+		return err
+	}
+	_, err = d.store.Update(func(tx Tx) error {
+		var errs []error
+		for _, e := range tx.Endpoints() {
+			if e.Sandbox != "" && d.kindOf(e.NetworkID).place(e, links) == placeNowhere {
+				d.warn("endpoint %s has no container any more: it is removed", short(e.ID))
+				errs = append(errs, tx.DeleteEndpoint(e.ID))
+			}
+		}
+		return errors.Join(errs...)
+	})
+	return err
+}
+
+// RemoveStale removes the endpoints and networks that Docker has given up without saying
+// so, and gives ports that nobody has any more to the endpoints that want them. It is to be
+// called behind the first pass, which finds a bridge that was half made by its record alone,
+// and then every CheckInterval. What a call is about is left alone.
+func (d *Driver) RemoveStale(ctx context.Context) error {
+	endpoints, err := d.endpointsThat(func(model.Endpoint) bool { return true })
+	if err != nil {
+		return err
+	}
+	links, err := d.linkNames()
+	if err != nil {
+		return err
+	}
+	exists, wanting := map[string]bool{}, map[string]bool{}
+	for _, e := range endpoints {
+		exists[e.ID] = true
+		if e.Wanted != nil {
+			wanting[e.PortOwner()] = true
+		}
+		if d.stale(e, links) != "" {
+			d.removeIfStale(ctx, e.ID)
+		}
+	}
+	d.ages.keep(exists)
+	errs := []error{d.removeStaleNetworks(ctx)}
+	for _, owner := range slices.Sorted(maps.Keys(wanting)) {
+		errs = append(errs, d.reassignSandbox(ctx, owner))
+	}
+	return errors.Join(errs...)
+}
+
+// stale says why an endpoint is none of Docker's any more; "" if it may be.
+func (d *Driver) stale(e model.Endpoint, links map[string]bool) string {
+	age := d.ages.since(e.ID)
+	where := d.kindOf(e.NetworkID).place(e, links)
+	switch {
+	case e.Sandbox == "" && age > joinedWithin:
+		return "has joined no sandbox for " + age.Round(time.Second).String()
+	case e.Sandbox != "" && where == placeNowhere:
+		return "has no container any more"
+	case e.Sandbox != "" && where == placeHost && age > takenWithin:
+		return "has its interface on the host, where Docker has put it back"
+	}
+	return ""
+}
+
+// removeIfStale removes an endpoint if it is stale, and reports whether it is gone. One
+// that a call is about is left alone: its interface may be just about to be made.
+func (d *Driver) removeIfStale(ctx context.Context, id string) bool {
+	unlock, ok := d.endpoints.tryLock(id)
+	if !ok {
+		return false
+	}
+	defer unlock()
+	var e model.Endpoint
+	read := func() error {
+		return d.store.View(func(tx Tx) (err error) {
+			e, err = tx.Endpoint(id)
+			return err
+		})
+	}
+	err := read()
+	if err == nil {
+		unlockSandbox, ok := d.sandboxes.tryLock(e.PortOwner())
+		if !ok {
+			return false
+		}
+		defer unlockSandbox()
+		err = read()
+	}
+	if errors.Is(err, model.ErrNotFound) {
+		return true
+	}
+	var links map[string]bool
+	if err == nil {
+		links, err = d.linkNames()
+	}
+	if err != nil {
+		d.warn("see whether endpoint %s is still there: %v", short(id), err)
+		return false
+	}
+	why := d.stale(e, links)
+	if why == "" {
+		return false
+	}
+	d.warn("endpoint %s %s: it is removed", short(id), why)
+	if err := d.removeEndpoint(ctx, e); err != nil {
+		d.warn("remove endpoint %s: %v", short(id), err)
+		return false
+	}
+	return true
+}
+
+// removeStaleNetworks removes the networks that staleNetwork says are stale.
+func (d *Driver) removeStaleNetworks(ctx context.Context) error {
+	var ids []string
+	err := d.store.View(func(tx Tx) error {
+		for _, n := range tx.Networks() {
+			if d.staleNetwork(tx, n) != "" {
+				ids = append(ids, n.ID)
+			}
+		}
+		return nil
+	})
+	for _, id := range ids {
+		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, d.staleNetwork))
+	}
+	return err
+}
+
+// staleNetwork says why a network that no call is about is none of Docker's; "" if it may
+// be: its CreateNetwork was not answered, or its pool of mybr's own IPAM is released, which
+// Docker does when it has removed the network.
+func (d *Driver) staleNetwork(tx Tx, n model.Network) string {
+	if slices.Contains(tx.Unanswered(), n.ID) {
+		return "Docker was not told that it is made"
+	}
+	for _, f := range model.Families() {
+		s := n.Subnet(f)
+		if s.Prefix.IsValid() && slices.Contains(d.spaces, s.Space) &&
+			!slices.ContainsFunc(tx.Pools(), func(p model.Pool) bool { return p.Space == s.Space && p.Prefix == s.Prefix }) {
+			return "Docker has released its subnet " + s.Prefix.String()
+		}
+	}
+	return ""
+}
+
+// removeConflicting removes the networks that Docker must have removed while mybr was
+// away, because it gives their subnet to another one. That is certain only of address
+// spaces that give a subnet once: Docker's own, and mybr's. Two other IPAM drivers may call
+// their address spaces the same.
+func (d *Driver) removeConflicting(ctx context.Context, want model.Network) error {
+	var conflicting []string
+	err := d.store.View(func(tx Tx) error {
+		for _, o := range tx.Networks() {
+			if o.ID != want.ID && (d.sameSubnet(o.V4, want.V4) || d.sameSubnet(o.V6, want.V6)) {
+				conflicting = append(conflicting, o.ID)
+			}
+		}
+		return nil
+	})
+	for _, id := range conflicting {
+		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, func(Tx, model.Network) string {
+			return "Docker has given a subnet of it to another one"
+		}))
+	}
+	return err
+}
+
+// sameSubnet reports whether two subnets are of one address space that gives a subnet once,
+// and overlap.
+func (d *Driver) sameSubnet(a, b model.Subnet) bool {
+	once := slices.Contains(dockerSpaces, a.Space) || slices.Contains(d.spaces, a.Space)
+	return once && a.Space == b.Space && a.Prefix.Overlaps(b.Prefix)
+}
+
+// removeNetworkIfUnused removes a network that is stale, unless a container is attached to
+// it or a call is about it. stale says why it is, "" if it isn't.
+func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale func(Tx, model.Network) string) error {
+	unlock, ok := d.networks.tryLock(id)
+	if !ok {
+		return nil
+	}
+	defer unlock()
+	var n model.Network
+	var why string
+	err := d.store.View(func(tx Tx) (err error) {
+		if n, err = tx.Network(id); err == nil {
+			why = stale(tx, n)
+		}
+		return err
+	})
+	if errors.Is(err, model.ErrNotFound) || err == nil && why == "" {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	links, err := d.linkNames()
+	if err != nil {
+		return err
+	}
+	attached, err := d.endpointsThat(func(e model.Endpoint) bool {
+		return e.NetworkID == id && e.Sandbox != "" && d.kindOf(id).place(e, links) == placeSandbox
+	})
+	if err != nil || len(attached) > 0 {
+		return err
+	}
+	d.warn("network %s is removed: %s", short(id), why)
+	return d.removeNetwork(ctx, n)
+}
+
+func (d *Driver) linkNames() (map[string]bool, error) {
+	links, err := d.links.Links()
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]bool, len(links))
+	for _, l := range links {
+		names[l.Name] = true
+	}
+	return names, nil
+}
