@@ -74,7 +74,7 @@ func FuzzCalls(f *testing.F) {
 	})
 }
 
-// inCallOrder is the calls in an order in which each finds what it is about.
+// inCallOrder is the calls in an order in which each finds the records that it needs.
 var inCallOrder = []string{
 	"/IpamDriver.RequestPool", "/IpamDriver.RequestAddress", "/NetworkDriver.GwAllocCheck", "/NetworkDriver.CreateNetwork",
 	"/NetworkDriver.CreateEndpoint", "/NetworkDriver.Join", "/NetworkDriver.ProgramExternalConnectivity",

@@ -102,7 +102,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 		return a
 	}
 	a.body, a.err = guarded(ctx, p.do)
-	a.unread = ctx.Err() != nil
+	a.unread = ctx.Err() != nil || hungUp(r.Context())
 	return a
 }
 

@@ -108,8 +108,8 @@ func TestLongestPath(t *testing.T) {
 	s.Close()
 }
 
-// The file of a successor stays.
-func TestRetireLeavesAnothersFile(t *testing.T) {
+// The socket file that another process has made since stays.
+func TestRetireLeavesTheFileOfAnotherProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mybr.sock")
 	first, err := listen(t.Context(), path)
 	if err != nil {
@@ -153,7 +153,7 @@ func TestOneInstancePerNamespace(t *testing.T) {
 }
 
 // Any user can bind the name. That must not keep mybr from starting.
-func TestLockTakenByWhatIsNoInstance(t *testing.T) {
+func TestLockTakenByAnotherProgram(t *testing.T) {
 	take := func(t *testing.T) (fd int) {
 		t.Helper()
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -186,11 +186,11 @@ func TestLockTakenByWhatIsNoInstance(t *testing.T) {
 	})
 	t.Run("it is not root's", func(t *testing.T) {
 		if os.Getuid() != 0 {
-			t.Skip("needs root, to be somebody else")
+			t.Skip("needs root, to become another user")
 		}
 		nettest.New(t)
 		fd := take(t)
-		// The kernel notes the user of who listens (SO_PEERCRED in unix(7)). Only this
+		// The kernel notes the user of the listening process (SO_PEERCRED in unix(7)). Only this
 		// thread becomes another user: nettest throws it away.
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), 65534, ^uintptr(0)); errno != 0 {
 			t.Fatal(errno)
@@ -205,8 +205,8 @@ func TestLockTakenByWhatIsNoInstance(t *testing.T) {
 	})
 }
 
-// Who has connected when the socket retires is served; who comes later finds no
-// file; calls that are under way are finished.
+// Connections made before the socket retires are served; later ones find no file; calls
+// that are under way are finished.
 func TestStopping(t *testing.T) {
 	log, _ := newLog()
 	path := filepath.Join(t.TempDir(), "mybr.sock")
@@ -283,8 +283,9 @@ func unixPost(path, call, body string) error {
 	return err
 }
 
-// A client that sends nothing, or half a request, holds nobody up for long.
-func TestIdleClientsDoNotHoldUpTheEnd(t *testing.T) {
+// A client that sends nothing, or half a request, does not delay the end of the process
+// for long.
+func TestIdleClientsDoNotDelayTheEnd(t *testing.T) {
 	log, _ := newLog()
 	path := filepath.Join(t.TempDir(), "mybr.sock")
 	s, err := listen(t.Context(), path)

@@ -172,7 +172,7 @@ const (
 		"IPv4Data":[{"AddressSpace":"LocalDefault","Gateway":"10.198.1.1/24","Pool":"10.198.1.0/24"}],"IPv6Data":[]}`
 )
 
-// A life: greeted, a network made, kept over a restart, removed.
+// From activation to the end: a network is made, kept over a restart, and removed.
 func TestServe(t *testing.T) {
 	nettest.New(t)
 	dir := t.TempDir()
@@ -260,10 +260,10 @@ func TestSecondInstance(t *testing.T) {
 	h := nettest.New(t)
 	dir := t.TempDir()
 	first := up(t, dir, nil)
-	who := fmt.Sprintf("pid %d (%s serve --log-level debug)", first.cmd.Process.Pid, binary)
+	owner := fmt.Sprintf("pid %d (%s serve --log-level debug)", first.cmd.Process.Pid, binary)
 
 	second := start(t, t.TempDir(), nil)
-	if code, want := second.ended(t), "mybr: mybr runs in this network namespace already: "+who+"\n"; code != exitFailed || second.log.String() != want {
+	if code, want := second.ended(t), "mybr: mybr runs in this network namespace already: "+owner+"\n"; code != exitFailed || second.log.String() != want {
 		t.Errorf("same namespace: exit %d %q, want %q", code, second.log, want)
 	}
 
@@ -275,7 +275,7 @@ func TestSecondInstance(t *testing.T) {
 			t.Errorf("same state: exit %d %q", code, third.log)
 		}
 		fourth := start(t, t.TempDir(), nil, func(c *exec.Cmd) { c.Env = append(c.Env, "MYBR_PLUGIN_DIR="+filepath.Dir(first.plugin)) })
-		if code, want := fourth.ended(t), "mybr: listen on "+first.plugin+": in use by "+who+"\n"; code != exitFailed || fourth.log.String() != want {
+		if code, want := fourth.ended(t), "mybr: listen on "+first.plugin+": in use by "+owner+"\n"; code != exitFailed || fourth.log.String() != want {
 			t.Errorf("same socket: exit %d %q, want %q", code, fourth.log, want)
 		}
 	})

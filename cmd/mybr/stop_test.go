@@ -94,7 +94,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// A second signal doesn't wait for anything.
+// A second signal ends the process without waiting for calls.
 func TestSecondSignal(t *testing.T) {
 	nettest.New(t)
 	i, _, firewall := held(t)
@@ -107,7 +107,7 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// A log that nobody reads any more is no reason to end.
+// mybr goes on when the reader of its log has gone.
 func TestBrokenLog(t *testing.T) {
 	nettest.New(t)
 	r, w, err := os.Pipe()
