@@ -71,10 +71,16 @@ func BenchmarkFirstAnswer(b *testing.B) {
 }
 
 // BenchmarkManyNetworks starts and stops a container of 20 networks, in turn on both
-// drivers of one engine. It reports how many times as long Docker's driver takes.
+// drivers, on the machine's own engine and on the newest. It reports how many times as
+// long Docker's driver takes.
 func BenchmarkManyNetworks(b *testing.B) {
+	for name, engine := range map[string]string{"own": world.OwnEngine, "28.5": "28.5"} {
+		b.Run(name, func(b *testing.B) { manyNetworks(b, world.New(b, world.Config{Engine: engine})) })
+	}
+}
+
+func manyNetworks(b *testing.B, w *world.World) {
 	const networks = 20
-	w := world.New(b, world.Config{})
 	drivers := []string{"bridge", "mybr"}
 	for i, driver := range drivers {
 		for n := range networks {

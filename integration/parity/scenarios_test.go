@@ -46,3 +46,21 @@ func TestScenarios(t *testing.T) {
 		}
 	}
 }
+
+// With -short each feature is still played on the newest engine and on the machine's own.
+func TestShortPlaysEachFeature(t *testing.T) {
+	for _, engine := range []string{engines()[0], "20.10"} {
+		played, short := map[string]bool{}, map[string]bool{}
+		for _, sc := range scenarios() {
+			if sc.played(engine) {
+				played[sc.feature] = true
+				short[sc.feature] = short[sc.feature] || inShort(engine, sc)
+			}
+		}
+		for feature := range played {
+			if !short[feature] {
+				t.Errorf("%s: with -short no scenario of %q is played", engine, feature)
+			}
+		}
+	}
+}

@@ -251,7 +251,8 @@ func (w *World) end() {
 	if w.t.Failed() || violation != "" {
 		w.showLogs()
 	}
-	if err := sweepWorld(w.name, w.dir); err != nil {
+	// The kernel lets go of a control group a moment after its last process has ended.
+	if err := poll(stopTimeout, func() error { return sweepWorld(w.name, w.dir) }); err != nil {
 		w.t.Fatalf("world: %v", err)
 	}
 	if violation != "" {
