@@ -129,7 +129,8 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 	n = model.Network{
 		ID: r.NetworkID, Bridge: o.Bridge, MTU: o.MTU,
 		Internal: o.Internal, ICC: o.ICC,
-		IfacePrefix: o.IfacePrefix, HostBinding: o.HostBinding, Routes: o.Routes, Trusted: o.Trusted,
+		IfacePrefix: o.IfacePrefix, HostBinding: o.HostBinding,
+		NoAnnounce: o.NoAnnounce, Routes: o.Routes, Trusted: o.Trusted,
 	}
 	if n.Bridge == "" {
 		n.Bridge = "br-" + n.ID[:min(12, len(n.ID))]

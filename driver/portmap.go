@@ -68,7 +68,7 @@ func (p portEntry) host() (netip.Addr, error) {
 	}
 	a, err := parseHostIP(p.HostIP)
 	if err != nil {
-		return a, model.Invalid("host address: %s %w", shown(p.HostIP), err)
+		return a, model.Invalid("host address: %s %w", quoted(p.HostIP), err)
 	}
 	return a, nil
 }

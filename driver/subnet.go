@@ -84,6 +84,21 @@ func parseGateway(f model.Family, text string, subnet netip.Prefix) (netip.Addr,
 	return p.Addr(), checkHost("gateway", p.Addr(), subnet)
 }
 
+// parseAuxGateway returns the family's auxiliary default gateway, zero if there is none.
+// Docker sends it with the pool's prefix length.
+func parseAuxGateway(f model.Family, data *network.IPAMData) (netip.Addr, error) {
+	var text string
+	if err := get(data.AuxAddresses, auxGateway(f), &text); err != nil || text == "" {
+		return netip.Addr{}, err
+	}
+	addr, _, _ := strings.Cut(text, "/")
+	a, err := netip.ParseAddr(addr)
+	if err != nil || !f.Has(a) {
+		return netip.Addr{}, model.Invalid("auxiliary address %s: %q is not %s address", auxGateway(f), text, article(f))
+	}
+	return a, nil
+}
+
 // checkUnicast refuses subnets whose addresses interfaces can't have. All of fe80::/64 is
 // allowed, as the bridge's own link-local addresses are; any other that overlaps it would
 // hide them.
