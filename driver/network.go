@@ -80,7 +80,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 		if err := checkNetworks(want, tx.Networks()); err != nil {
 			return err
 		}
-		if err := settle(&want, links); err != nil {
+		if err := checkLinks(&want, links); err != nil {
 			return err
 		}
 		return errors.Join(tx.PutNetwork(want), tx.SetPending(want.ID, true))
