@@ -64,7 +64,7 @@ var layers = map[string][]string{
 	"cmd/mybr":           {"plugin"},
 	"plugin":             append([]string{"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan"}, leaves...),
 	"driver":             {"internal/store", "internal/model"},
-	"ipam":               {"internal/store", "internal/model"},
+	"ipam":               {"internal/model"},
 	"plugin/pack":        nil,
 	"internal/store":     {"internal/model"},
 	"internal/reconcile": append([]string{"internal/store", "internal/model", "internal/plan"}, leaves...),

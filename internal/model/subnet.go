@@ -7,18 +7,15 @@ import "net/netip"
 // loopback, multicast (RFC 4291, sections 2.5 and 2.7), and what stands for an IPv4 address.
 // The rest of 240.0.0.0/4 is reserved for future use (RFC 1112, section 4), but Linux takes
 // it for unicast addresses, and overlay networks are built on it.
-var reserved = [...]struct {
-	prefix netip.Prefix
-	name   string
-}{
-	{netip.MustParsePrefix("0.0.0.0/8"), "this network"},
-	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
-	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
-	{netip.MustParsePrefix("255.255.255.255/32"), "broadcast"},
-	{netip.MustParsePrefix("::/128"), "unspecified"},
-	{netip.MustParsePrefix("::1/128"), "loopback"},
-	{netip.MustParsePrefix("::ffff:0:0/96"), "IPv4-mapped"},
-	{netip.MustParsePrefix("ff00::/8"), "multicast"},
+var reserved = [...]struct{ prefix, name string }{
+	{"0.0.0.0/8", "this network"},
+	{"127.0.0.0/8", "loopback"},
+	{"224.0.0.0/4", "multicast"},
+	{"255.255.255.255/32", "broadcast"},
+	{"::/128", "unspecified"},
+	{"::1/128", "loopback"},
+	{"::ffff:0:0/96", "IPv4-mapped"},
+	{"ff00::/8", "multicast"},
 }
 
 // linkLocal is the IPv6 subnet that every link has of itself (RFC 4291, section 2.5.6).
@@ -30,7 +27,7 @@ var linkLocal = netip.MustParsePrefix("fe80::/64")
 // the link-local addresses. The error is ErrInvalid, and its text follows the subnet's.
 func CheckSubnet(p netip.Prefix) error {
 	for _, r := range reserved {
-		if r.prefix.Overlaps(p) {
+		if netip.MustParsePrefix(r.prefix).Overlaps(p) {
 			return Invalid("overlaps %s (%s), which no host can have addresses of", r.prefix, r.name)
 		}
 	}

@@ -21,7 +21,7 @@ func TestCheckSubnet(t *testing.T) {
 		"239.0.0.0/24":       "overlaps 224.0.0.0/4 (multicast), which no host can have addresses of",
 		"::/64":              "overlaps ::/128 (unspecified), which no host can have addresses of",
 		"::1/128":            "overlaps ::1/128 (loopback), which no host can have addresses of",
-		"::ffff:10.0.0.0/96": "overlaps ::ffff:0.0.0.0/96 (IPv4-mapped), which no host can have addresses of",
+		"::ffff:10.0.0.0/96": "overlaps ::ffff:0:0/96 (IPv4-mapped), which no host can have addresses of",
 		"fe00::/7":           "overlaps ff00::/8 (multicast), which no host can have addresses of",
 		"fe80::/66":          "clashes with the Link-Local prefix 'fe80::/64': want exactly that or nothing of it",
 		"fe80::/10":          "clashes with the Link-Local prefix 'fe80::/64': want exactly that or nothing of it",
