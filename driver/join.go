@@ -88,12 +88,9 @@ func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[mod
 		}
 		var of []portEntry
 		for _, entry := range entries {
-			host, err := entry.host()
+			host, err := entry.hostOn(n)
 			if err != nil {
 				return nil, err
-			}
-			if !host.IsValid() {
-				host = n.HostBinding
 			}
 			if !host.IsValid() || model.FamilyOf(host) == f {
 				of = append(of, entry)

@@ -93,7 +93,7 @@ func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 		if err := checkNetworks(want, tx.Networks()); err != nil {
 			return err
 		}
-		if err := settle(&want, links); err != nil {
+		if err := checkLinks(&want, links); err != nil {
 			return err
 		}
 		return errors.Join(tx.PutNetwork(want), tx.SetUnanswered(want.ID, true))
@@ -174,7 +174,8 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 	n = model.Network{
 		ID: r.NetworkID, Bridge: o.Bridge, MTU: o.MTU,
 		Internal: o.Internal, ICC: o.ICC,
-		IfacePrefix: o.IfacePrefix, HostBinding: o.HostBinding, Routes: o.Routes, Trusted: o.Trusted,
+		IfacePrefix: o.IfacePrefix, HostBinding: o.HostBinding,
+		NoAnnounce: o.NoAnnounce, Routes: o.Routes, Trusted: o.Trusted,
 	}
 	if n.Bridge == "" {
 		n.Bridge = "br-" + n.ID[:min(12, len(n.ID))]

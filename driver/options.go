@@ -6,10 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/docker/go-plugins-helpers/network"
 
 	"github.com/mybr/mybr/internal/model"
 )
@@ -41,8 +38,9 @@ const (
 	optRoutes      = "mybr.routes" // comma-separated `PREFIX via ADDRESS` or `PREFIX`
 )
 
-// How often and how far apart an interface's address is announced. From Engine 28 on
-// Docker does it itself, for every driver.
+// How often and how far apart an interface's addresses are announced. From Engine 28 on
+// Docker does that itself, for every driver, three times and 1000 ms apart by default; for
+// older ones mybr announces once.
 const (
 	optAdvertiseCount    = "com.docker.network.advertise_addr_nmsgs"
 	optAdvertiseInterval = "com.docker.network.advertise_addr_ms"
@@ -51,8 +49,8 @@ const (
 // optDefaultBridge marks docker0, which is no plugin's.
 const optDefaultBridge = "com.docker.network.bridge.default_bridge"
 
-// optIfname asks for the interface's exact name. Docker does not let a plugin choose
-// more of it than its beginning.
+// optIfname asks for the interface's exact name. Engines from 28 on pass it to the plugin,
+// but take no more than the beginning of a name from its answer.
 const optIfname = "com.docker.network.endpoint.ifname"
 
 // dockerPrefix begins the keys that Docker adds to an endpoint's options by itself.
@@ -68,11 +66,12 @@ type netOptions struct {
 	MTU         int    // bytes; 0: the kernel's default
 	IfacePrefix string
 	HostBinding netip.Addr
+	NoAnnounce  bool
 	Trusted     []string // sorted
 	Routes      []model.Route
 	Families    [2]familyOptions // by family
 
-	announces bool // Docker announces addresses, as from Engine 28 on
+	since28 bool // the engine is of version 28 or newer
 }
 
 // familyOptions is what the options say of one family. Of one that is off they must be
@@ -97,7 +96,7 @@ func (o netOptions) needsGateway(f model.Family) bool { return !o.Internal || !o
 func parseNetOptions(opts map[string]any) (netOptions, error) {
 	o := netOptions{ICC: true, Masquerade: true, IfacePrefix: "eth"}
 	o.Families[model.IPv4].On = true // engines before 28 don't say so
-	_, o.announces = opts[enableKey(model.IPv4)]
+	_, o.since28 = opts[enableKey(model.IPv4)]
 	for _, flag := range []struct {
 		key  string
 		into *bool
@@ -143,7 +142,7 @@ func (o *netOptions) set(key string, user map[string]any) error {
 	if model.IsKind(err) {
 		return err
 	} else if err != nil {
-		return model.Invalid("failed to parse %s value: %s %w", key, shown(value), err)
+		return model.Invalid("failed to parse %s value: %s %w", key, quoted(value), err)
 	}
 	return nil
 }
@@ -170,11 +169,17 @@ func (o *netOptions) option(key string) (func(string) error, error) {
 	case optRoutes:
 		return into(&o.Routes, parseRoutes), nil
 	case optAdvertiseCount:
-		return o.advertise(key, "an integer", 0, 3), nil
+		return o.advertiseCount, nil
 	case optAdvertiseInterval:
-		return o.advertise(key, "integer milliseconds", 100, 2000), nil
+		return o.advertiseInterval, nil
 	case optDefaultBridge:
-		return nil, model.Invalid("option %s is about Docker's own default bridge: a plugin can't provide it", key)
+		return refuse(key, true, true, "only docker0 is Docker's default bridge, which a plugin can't provide: leave it out"), nil
+	case optInternal:
+		return refuse(key, true, !o.Internal, "Docker Engine does not look at it: create the network with --internal"), nil
+	case enableKey(model.IPv4):
+		return refuse(key, false, !o.since28, "Docker Engine can't create a network without IPv4 before version 28"), nil
+	case enableKey(model.IPv6):
+		return refuse(key, true, !o.since28 && !o.Families[model.IPv6].On, "this Docker Engine does not look at it: create the network with --ipv6"), nil
 	}
 	for _, f := range model.Families() {
 		switch key {
@@ -195,42 +200,32 @@ func into[T any](v *T, parse func(string) (T, error)) func(string) error {
 	}
 }
 
-// advertise reads a number that only Docker acts on, if it does.
-func (o *netOptions) advertise(key, noun string, least, most int) func(string) error {
-	return func(s string) error {
-		n, err := strconv.Atoi(s)
-		switch {
-		case err != nil:
-			return model.Invalid("value for option %s %q must be %s", key, s, noun)
-		case n < least || n > most:
-			return model.Invalid("%s must be in the range %d to %d: it is %d", key, least, most, n)
-		case !o.announces:
-			return model.Invalid("option %s: %d: Docker Engine announces no addresses before version 28", key, n)
-		}
-		return nil
+// advertiseCount reads how often addresses are announced.
+func (o *netOptions) advertiseCount(s string) error {
+	n, err := parseAdvertise(optAdvertiseCount, s, "an integer", 0, 3)
+	if err == nil && n == 2 && !o.since28 {
+		return model.Invalid("option %s: %d: addresses are announced once before Docker Engine 28: want 0 or 1", optAdvertiseCount, n)
 	}
+	o.NoAnnounce = n == 0
+	return err
 }
 
-// parseAuxGateway returns the family's auxiliary default gateway, zero if there is none.
-// Docker sends it with the pool's prefix length.
-func parseAuxGateway(f model.Family, data *network.IPAMData) (netip.Addr, error) {
-	var text string
-	if err := get(data.AuxAddresses, auxGateway(f), &text); err != nil || text == "" {
-		return netip.Addr{}, err
+// advertiseInterval reads how far apart addresses are announced.
+func (o *netOptions) advertiseInterval(s string) error {
+	n, err := parseAdvertise(optAdvertiseInterval, s, "integer milliseconds", 100, 2000)
+	if err == nil && n != 1000 && !o.since28 {
+		return model.Invalid("option %s: %d: addresses are announced once before Docker Engine 28: leave it out", optAdvertiseInterval, n)
 	}
-	addr, _, _ := strings.Cut(text, "/")
-	a, err := netip.ParseAddr(addr)
-	if err != nil || !f.Has(a) {
-		return netip.Addr{}, model.Invalid("auxiliary address %s: %q is not %s address", auxGateway(f), text, article(f))
-	}
-	return a, nil
+	return err
 }
 
 // checkEndpointOptions refuses what the user asked of an endpoint (driver-opts) and
 // can't be done. Docker mixes its own keys with the user's.
 func checkEndpointOptions(opts map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(opts)) {
-		if key == optIfname {
+		if key == optIfname && (opts[key] == nil || opts[key] == "") {
+			continue
+		} else if key == optIfname {
 			return model.Invalid("option %s: Docker does not let a plugin name the interface; "+
 				"set the beginning of its name for the network, with -o %s", key, optIfacePrefix)
 		}

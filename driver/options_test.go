@@ -36,9 +36,12 @@ func (o netOptions) options() map[string]any {
 			user[snatKey(f)] = o.Families[f].SNAT.String()
 		}
 		user[modeKey(f)] = cmp.Or(string(o.Families[f].Mode), "nat")
-		if o.announces || f == model.IPv6 {
+		if o.since28 || f == model.IPv6 {
 			sent[enableKey(f)] = o.Families[f].On
 		}
+	}
+	if o.NoAnnounce {
+		user[optAdvertiseCount] = "0"
 	}
 	if o.Trusted != nil {
 		user[optTrusted] = strings.Join(o.Trusted, ":")
@@ -87,13 +90,14 @@ func randomOptions(t *rapid.T) netOptions {
 	case 2:
 		o.HostBinding = netip.IPv6Unspecified()
 	}
-	o.announces = rapid.Bool().Draw(t, "announces")
+	o.NoAnnounce = rapid.Bool().Draw(t, "no announce")
+	o.since28 = rapid.Bool().Draw(t, "since 28")
 	modes := []model.Mode{model.ModeNAT, model.ModeNATUnprotected, model.ModeRouted}
 	if o.Internal {
 		modes = append(modes, model.ModeIsolated)
 	}
 	for _, f := range model.Families() {
-		o.Families[f].On = f == model.IPv4 && !o.announces || rapid.Bool().Draw(t, "on")
+		o.Families[f].On = f == model.IPv4 && !o.since28 || rapid.Bool().Draw(t, "on")
 		o.Families[f].Mode = rapid.SampledFrom(modes).Draw(t, "mode")
 		if rapid.Bool().Draw(t, "snat") {
 			o.Families[f].SNAT = addrOf(f, t)
@@ -144,7 +148,7 @@ func TestOptionsRoundTrip(t *testing.T) {
 // refused is refused in words that name the option.
 func TestAnyStringIsReadOrRefused(t *testing.T) {
 	keys := []string{optBridge, optICC, optMasquerade, optHostBinding, optInhibit, optMTU, optIfacePrefix,
-		optTrusted, snatKey(model.IPv4), snatKey(model.IPv6), modeKey(model.IPv4), modeKey(model.IPv6), optAdvertiseCount, optAdvertiseInterval, optDefaultBridge, optRoutes, "x"}
+		optTrusted, snatKey(model.IPv4), snatKey(model.IPv6), modeKey(model.IPv4), modeKey(model.IPv6), optAdvertiseCount, optAdvertiseInterval, optDefaultBridge, optInternal, enableKey(model.IPv4), enableKey(model.IPv6), optRoutes, "x"}
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.SampledFrom(keys).Draw(t, "key")
 		value := rapid.OneOf(rapid.String(), rapid.StringMatching(`[-.0-9a-z:/ ,+]{0,20}`)).Draw(t, "value")
@@ -178,7 +182,7 @@ func TestDefaults(t *testing.T) {
 		must(t, json.Unmarshal([]byte(text), &opts))
 		have, err := parseNetOptions(opts)
 		must(t, err)
-		have.announces = false // that depends on what is sent
+		have.since28 = false // that depends on what is sent
 		if !reflect.DeepEqual(have, want) {
 			t.Errorf("%s: have %+v, want %+v", text, have, want)
 		}

@@ -68,9 +68,21 @@ func (p portEntry) host() (netip.Addr, error) {
 	}
 	a, err := parseHostIP(p.HostIP)
 	if err != nil {
-		return a, model.Invalid("host address: %s %w", shown(p.HostIP), err)
+		return a, model.Invalid("host address: %s %w", quoted(p.HostIP), err)
 	}
 	return a, nil
+}
+
+// hostOn is the address of the host that the port is published at: the one that was asked
+// for, or else the network's default; zero: all addresses, of both families. 0.0.0.0 as a
+// default means that as well, for it is Docker's own default; as the address of a published
+// port it stands for all of IPv4 alone (docs.docker.com, "Port publishing and mapping").
+func (p portEntry) hostOn(n model.Network) (netip.Addr, error) {
+	a, err := p.host()
+	if err == nil && !a.IsValid() && n.HostBinding != netip.IPv4Unspecified() {
+		a = n.HostBinding
+	}
+	return a, err
 }
 
 // describe says in words what a field of portEntry takes.
@@ -109,10 +121,10 @@ func opened(entries []portEntry) (spans []model.PortSpan) {
 
 // parsePorts turns Docker's entries, which come in any order, into requests for the
 // ports of endpoint e, sorted.
-func parsePorts(entries []portEntry, n model.Network, e model.Endpoint, carry bool) ([]model.PortRequest, error) {
+func parsePorts(entries []portEntry, n model.Network, e model.Endpoint, relay bool) ([]model.PortRequest, error) {
 	var reqs []model.PortRequest
 	for _, entry := range entries {
-		req, err := parsePort(entry, n, e, carry)
+		req, err := parsePort(entry, n, e, relay)
 		if err != nil {
 			return nil, err
 		}
@@ -125,39 +137,37 @@ func parsePorts(entries []portEntry, n model.Network, e model.Endpoint, carry bo
 }
 
 // parsePort turns one entry into a request. Ports lead from each family of the host to
-// the container's address of the same family; where the container has none, to its other
-// one: the process carries them. carry says whether that is wanted from addresses that
-// the user has not named, and of IPv6. A family that is routed needs no host port, and
-// lends its container address to none.
-func parsePort(entry portEntry, n model.Network, e model.Endpoint, carry bool) (r model.PortRequest, err error) {
+// the container's address of the same family; where the container has none, to that of the
+// other family, by the process as a relay. relay says whether that is wanted for addresses
+// of the host that the user has not named, and for those of IPv6. A family that is routed
+// needs no host port, and no port of the other family is relayed to it.
+func parsePort(entry portEntry, n model.Network, e model.Endpoint, relay bool) (r model.PortRequest, err error) {
 	r = model.PortRequest{Proto: model.Proto(entry.Proto), First: entry.HostPort, Last: max(entry.HostPort, entry.HostPortEnd)}
-	host, err := entry.host()
+	host, err := entry.hostOn(n)
 	if err != nil {
 		return r, err
-	}
-	if !host.IsValid() {
-		host = n.HostBinding
 	}
 	for _, f := range model.Families() {
 		if host.IsValid() && !f.Has(host) {
 			continue
 		}
-		way := model.Target{Host: host, Container: targetOf(f, n, e, entry.Port)}
-		if !way.Host.IsValid() {
-			way.Host = f.Unspecified()
+		target := model.Target{Host: host, Container: containerPort(f, n, e, entry.Port)}
+		if !target.Host.IsValid() {
+			target.Host = f.Unspecified()
 		}
-		if own := f.Has(way.Container.Addr()); !way.Container.IsValid() ||
-			!own && f == model.IPv6 && !carry ||
-			!own && !host.IsValid() && (f == model.IPv4 || r.Proto == model.SCTP) {
+		if sameFamily := f.Has(target.Container.Addr()); !target.Container.IsValid() ||
+			!sameFamily && f == model.IPv6 && !relay ||
+			!sameFamily && !host.IsValid() && (f == model.IPv4 || r.Proto == model.SCTP) {
 			continue
 		}
-		*r.Target(f) = way
+		*r.Target(f) = target
 	}
 	return r, checkSCTP(r)
 }
 
-// target is where ports of the host's addresses of a family lead: zero if nowhere.
-func targetOf(f model.Family, n model.Network, e model.Endpoint, port uint16) netip.AddrPort {
+// containerPort is where a port at the host's addresses of a family leads: to the container's
+// address of that family, or else of the other one; zero: nowhere.
+func containerPort(f model.Family, n model.Network, e model.Endpoint, port uint16) netip.AddrPort {
 	for _, to := range []model.Family{f, f.Other()} {
 		a := e.Address(to).Addr()
 		switch {
@@ -171,15 +181,15 @@ func targetOf(f model.Family, n model.Network, e model.Endpoint, port uint16) ne
 	return netip.AddrPort{}
 }
 
-// checkSCTP refuses what only the process could carry, which carries TCP and UDP: SCTP
-// goes where NAT leads it, within one family and not from a loopback address.
+// checkSCTP refuses what only the process could relay, which relays TCP and UDP: SCTP
+// needs NAT, which works within one family and not from a loopback address.
 func checkSCTP(r model.PortRequest) error {
 	if r.Proto != model.SCTP {
 		return nil
 	}
-	for _, w := range []model.Target{r.V4, r.V6} {
-		if w.Wanted() && (w.Host.IsLoopback() || w.Host.Is4() != w.Container.Addr().Is4()) {
-			return model.Invalid("host address: sctp can't be published at %s: it takes NAT, within one address family and not from a loopback address", w.Host)
+	for _, t := range []model.Target{r.V4, r.V6} {
+		if t.Wanted() && (t.Host.IsLoopback() || t.Host.Is4() != t.Container.Addr().Is4()) {
+			return model.Invalid("host address: sctp can't be published at %s: it takes NAT, within one address family and not from a loopback address", t.Host)
 		}
 	}
 	return nil
@@ -196,7 +206,7 @@ func compareRequests(a, b model.PortRequest) int {
 	)
 }
 
-// leeway is how many more than one number would do.
+// leeway is how many host ports beside one could be chosen.
 func leeway(r model.PortRequest) int {
 	if r.First == 0 {
 		return 1 << 16

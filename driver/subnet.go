@@ -2,6 +2,7 @@ package driver
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/docker/go-plugins-helpers/network"
@@ -38,7 +39,7 @@ func parseSubnet(f model.Family, data *network.IPAMData, o netOptions) (s model.
 	if err != nil {
 		return s, err
 	}
-	if err := checkUnicast(f, s.Prefix, gateway); err != nil {
+	if err := checkSubnet(f, s.Prefix, gateway); err != nil {
 		return s, err
 	}
 	aux, err := parseAuxGateway(f, data)
@@ -46,6 +47,9 @@ func parseSubnet(f model.Family, data *network.IPAMData, o netOptions) (s model.
 		return s, err
 	}
 	if err := checkAuxGateway(f, aux, s.Prefix, o); err != nil {
+		return s, err
+	}
+	if err := checkRoom(data, s.Prefix, gateway); err != nil {
 		return s, err
 	}
 	if !o.bare(f) {
@@ -84,27 +88,37 @@ func parseGateway(f model.Family, text string, subnet netip.Prefix) (netip.Addr,
 	return p.Addr(), checkHost("gateway", p.Addr(), subnet)
 }
 
-// checkUnicast refuses subnets whose addresses interfaces can't have. All of fe80::/64 is
-// allowed, as the bridge's own link-local addresses are; any other that overlaps it would
-// hide them.
-func checkUnicast(f model.Family, subnet netip.Prefix, gateway netip.Addr) error {
+// parseAuxGateway returns the family's auxiliary default gateway, zero if there is none.
+// Docker sends it with the pool's prefix length.
+func parseAuxGateway(f model.Family, data *network.IPAMData) (netip.Addr, error) {
+	var text string
+	if err := get(data.AuxAddresses, auxGateway(f), &text); err != nil || text == "" {
+		return netip.Addr{}, err
+	}
+	addr, _, _ := strings.Cut(text, "/")
+	a, err := netip.ParseAddr(addr)
+	if err != nil || !f.Has(a) {
+		return netip.Addr{}, model.Invalid("auxiliary address %s: %q is not %s address", auxGateway(f), text, article(f))
+	}
+	return a, nil
+}
+
+// checkSubnet refuses subnets that no network can have, in Docker's words where it has some.
+func checkSubnet(f model.Family, subnet netip.Prefix, gateway netip.Addr) error {
 	text := subnet.String()
 	if gateway.IsValid() {
 		text = netip.PrefixFrom(gateway, subnet.Bits()).String()
 	}
-	within := func(prefix string) bool { return subnet.Overlaps(netip.MustParsePrefix(prefix)) }
-	a, linkLocal := subnet.Addr(), netip.MustParsePrefix("fe80::/64")
+	err := model.CheckSubnet(subnet)
 	switch {
 	case subnet.Bits() == 0:
 		return model.Invalid("%s pool is empty: subnet %s is none, and the IPAM driver null has no other", suffix(f), subnet)
-	case f == model.IPv4 && (a.IsMulticast() || a.IsLoopback() || a.As4()[0] == 0 || a.As4()[0] > 239):
-		return model.Invalid("subnet %s is not of unicast addresses", subnet)
-	case f == model.IPv6 && a.IsMulticast():
+	case f == model.IPv6 && subnet.Addr().IsMulticast():
 		return model.Invalid("multicast subnet '%s' is not allowed", text)
-	case f == model.IPv6 && (within("::/127") || within("::ffff:0:0/96") || within("ff00::/8")):
-		return model.Invalid("subnet %s is not of unicast addresses", subnet)
-	case subnet != linkLocal && subnet.Overlaps(linkLocal):
-		return model.Invalid("'%s' clashes with the Link-Local prefix '%s'", text, linkLocal)
+	case err != nil && subnet.Addr().IsLinkLocalUnicast():
+		return model.Invalid("'%s' %w", text, err)
+	case err != nil:
+		return model.Invalid("subnet %s %w", subnet, err)
 	}
 	return nil
 }
@@ -138,6 +152,33 @@ func checkHost(noun string, a netip.Addr, subnet netip.Prefix) error {
 	return nil
 }
 
+// checkRoom refuses a subnet in which the gateway and the auxiliary addresses leave none for
+// a container. Engines before 28 take an address for the gateway in any case.
+func checkRoom(data *network.IPAMData, subnet netip.Prefix, gateway netip.Addr) error {
+	taken := []netip.Addr{}
+	if gateway.IsValid() {
+		taken = append(taken, gateway)
+	}
+	for _, aux := range data.AuxAddresses {
+		text, _ := aux.(string)
+		addr, _, _ := strings.Cut(text, "/")
+		if a, err := netip.ParseAddr(addr); err == nil && !slices.Contains(taken, a) {
+			taken = append(taken, a)
+		}
+	}
+	for a := subnet.Addr(); subnet.Contains(a); a = a.Next() {
+		if checkHost("address", a, subnet) == nil && !slices.Contains(taken, a) {
+			return nil
+		}
+	}
+	slices.SortFunc(taken, netip.Addr.Compare)
+	var text []string
+	for _, a := range taken {
+		text = append(text, a.String())
+	}
+	return model.Invalid("subnet %s has no address beside %s, so that no container could join: give a wider one (--subnet)", subnet, strings.Join(text, ", "))
+}
+
 // checkRoutes refuses routes that the kernel would not take in a container.
 func checkRoutes(n model.Network) error {
 	for _, r := range n.Routes {
@@ -158,28 +199,28 @@ func checkRoutes(n model.Network) error {
 // checkNetworks refuses what another network has already, in Docker's words, which give
 // its whole ID: Docker may not know it any more.
 func checkNetworks(want model.Network, others []model.Network) error {
-	clash := func(o model.Network, what string) error {
+	conflict := func(o model.Network, what string) error {
 		return model.Conflict("cannot create network %s (%s): conflicts with network %s (%s): %s", want.ID, want.Bridge, o.ID, o.Bridge, what)
 	}
 	for _, o := range others {
 		if o.Bridge == want.Bridge {
-			return clash(o, "networks have same bridge name")
+			return conflict(o, "networks have same bridge name")
 		}
 	}
 	for _, o := range others {
 		for _, f := range model.Families() {
 			if have, mine := o.Subnet(f).Prefix, want.Subnet(f).Prefix; have.Overlaps(mine) {
-				return clash(o, "networks have overlapping "+f.String()+": "+mine.String()+" and "+have.String())
+				return conflict(o, "networks have overlapping "+f.String()+": "+mine.String()+" and "+have.String())
 			}
 		}
 	}
 	return nil
 }
 
-// settle compares a new network with the host's links: its bridge may be there, which
-// makes it somebody else's unless it bears mybr's alias; its subnets must have no
-// address of another link, unless it is one that every link can have.
-func settle(want *model.Network, links []model.Link) error {
+// checkLinks compares a new network with the host's links: its bridge may be there, which
+// makes it somebody else's unless it bears mybr's alias; its subnets must hide no neighbours
+// of another link.
+func checkLinks(want *model.Network, links []model.Link) error {
 	want.Owned = true
 	for _, l := range links {
 		if l.Name == want.Bridge {
@@ -189,18 +230,35 @@ func settle(want *model.Network, links []model.Link) error {
 			want.Owned = strings.HasPrefix(l.Alias, model.AliasNetwork)
 		}
 		for _, a := range l.Addresses {
-			f := model.FamilyOf(a.Addr())
-			s := want.Subnet(f)
-			switch {
-			case l.Name == want.Bridge:
+			s := want.Subnet(model.FamilyOf(a.Addr()))
+			if l.Name == want.Bridge {
 				s.AddressKept = s.AddressKept || a == s.Address && !want.Owned
-			case s.Prefix.Contains(a.Addr()) && !(f == model.IPv6 && a.Addr().IsLinkLocalUnicast()):
-				return model.Conflict("subnet %s contains %s, an address of interface %s", s.Prefix, a.Addr(), l.Name)
+			} else if err := checkAddress(s.Prefix, a, l.Name); err != nil {
+				return err
 			}
 		}
 	}
 	if want.Owned {
 		want.BridgeMAC = randomMAC()
+	}
+	return nil
+}
+
+// checkAddress refuses a subnet that overlaps that of an address of another link: the host's
+// packets for some of its neighbours there would go to the bridge. Docker's own driver makes
+// such a network, and only its IPAM driver looks for overlaps, with its own networks.
+//
+// A link-local subnet is that of any link, and a very wide one says nothing about the subnets
+// in it: of these, only the address itself is in the way, and of IPv6 not even a link-local one.
+func checkAddress(subnet, addr netip.Prefix, link string) error {
+	a := addr.Addr()
+	switch {
+	case a.Is6() && a.IsLinkLocalUnicast():
+		return nil
+	case subnet.Contains(a):
+		return model.Conflict("subnet %s contains %s, an address of interface %s", subnet, a, link)
+	case subnet.Overlaps(addr) && !a.IsLinkLocalUnicast() && !model.VeryWide(addr):
+		return model.Conflict("subnet %s overlaps %s, in which interface %s has address %s", subnet, addr.Masked(), link, a)
 	}
 	return nil
 }

@@ -24,20 +24,20 @@ const (
 	maxMTU = 65535
 )
 
-// unfit says why a value can't be taken, in Docker's own words where it has some, and
-// what can.
-type unfit struct{ reason, want string }
+// valueError says why the value of an option can't be taken, in Docker's own words where it
+// has some, and what can.
+type valueError struct{ reason, want string }
 
-func (u *unfit) Error() string {
-	text := "(" + u.reason + ")"
-	if u.want != "" {
-		text += ": want " + u.want
+func (e *valueError) Error() string {
+	text := "(" + e.reason + ")"
+	if e.want != "" {
+		text += ": want " + e.want
 	}
 	return text
 }
 
-// shown is a value as Docker shows it, quoted if it isn't fit to be printed.
-func shown(s string) string {
+// quoted is a value as Docker's messages have it, in quotes if it can't be printed as it is.
+func quoted(s string) string {
 	if q := strconv.Quote(s); q[1:len(q)-1] != s {
 		return q
 	}
@@ -47,9 +47,23 @@ func shown(s string) string {
 func parseBool(s string) (bool, error) {
 	b, err := strconv.ParseBool(s)
 	if err != nil {
-		return false, &unfit{err.Error(), "true or false"}
+		return false, &valueError{err.Error(), "true or false"}
 	}
 	return b, nil
+}
+
+// refuse makes a function that reads true or false for what the engine decides itself and
+// sends beside the -o options. If inVain, the value is refused with the reason, for it would
+// have no effect; the opposite value asks for nothing. Engines from 28 on look at enable_ipv4
+// and enable_ipv6 among the -o options, too, and flags such as --ipv6 overrule these.
+func refuse(key string, value, inVain bool, reason string) func(string) error {
+	return func(s string) error {
+		v, err := parseBool(s)
+		if err == nil && v == value && inVain {
+			return model.Invalid("option %s: %t: %s", key, v, reason)
+		}
+		return err
+	}
 }
 
 // parseBridgeName reads the name of a bridge. The kernel takes more characters than
@@ -59,7 +73,7 @@ func parseBridgeName(s string) (string, error) {
 	case "":
 		return "", nil
 	case ".", "..", "lo", "all", "default": // the last two stand for every link in /proc/sys/net/*/conf
-		return "", &unfit{"it can't be the name of a bridge", ""}
+		return "", &valueError{"it can't be the name of a bridge", ""}
 	}
 	return s, checkName(s, maxName)
 }
@@ -72,12 +86,12 @@ func parseIfacePrefix(s string) (string, error) {
 	return s, checkName(s, maxPrefix)
 }
 
-// parseTrusted reads names of interfaces with colons between; nothing is none.
+// parseTrusted reads names of interfaces with colons between; as Docker, it skips empty ones.
 func parseTrusted(s string) ([]string, error) {
-	if s == "" {
+	names := strings.FieldsFunc(s, func(c rune) bool { return c == ':' })
+	if len(names) == 0 {
 		return nil, nil
 	}
-	names := strings.Split(s, ":")
 	for _, name := range names {
 		if err := checkName(name, maxName); err != nil {
 			return nil, err
@@ -95,16 +109,16 @@ func parseMode(s string) (model.Mode, error) {
 	case "nat":
 		return model.ModeNAT, nil
 	}
-	return "", &unfit{"unknown gateway mode " + shown(s), "nat, nat-unprotected, routed or isolated"}
+	return "", &valueError{"unknown gateway mode " + quoted(s), "nat, nat-unprotected, routed or isolated"}
 }
 
 func checkName(s string, most int) error {
 	if s == "" || len(s) > most {
-		return &unfit{fmt.Sprintf("%q is not 1 to %d bytes long", s, most), ""}
+		return &valueError{fmt.Sprintf("%q is not 1 to %d bytes long", s, most), ""}
 	}
 	for i, c := range []byte(s) {
 		if !isAlnum(c) && c != '_' && c != '.' && (c != '-' || i == 0) {
-			return &unfit{fmt.Sprintf("%q has other characters than letters, digits, _, . and (not at the beginning) -", s), ""}
+			return &valueError{fmt.Sprintf("%q has other characters than letters, digits, _, . and (not at the beginning) -", s), ""}
 		}
 	}
 	return nil
@@ -119,11 +133,22 @@ func parseMTU(s string) (int, error) {
 	want := fmt.Sprintf("a number of bytes from %d to %d", minMTU, maxMTU)
 	switch {
 	case err != nil:
-		return 0, &unfit{err.Error(), want}
+		return 0, &valueError{err.Error(), want}
 	case n < 0:
-		return 0, &unfit{fmt.Sprintf("invalid MTU number: %d", n), want}
+		return 0, &valueError{fmt.Sprintf("invalid MTU number: %d", n), want}
 	case n != 0 && (n < minMTU || n > maxMTU):
-		return 0, &unfit{"invalid argument", want}
+		return 0, &valueError{"invalid argument", want}
+	}
+	return n, nil
+}
+
+// parseAdvertise reads a number within bounds, and refuses others in Docker's words.
+func parseAdvertise(key, s, noun string, least, most int) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return n, model.Invalid("value for option %s %q must be %s", key, s, noun)
+	} else if n < least || n > most {
+		return n, model.Invalid("%s must be in the range %d to %d: it is %d", key, least, most, n)
 	}
 	return n, nil
 }
@@ -132,11 +157,11 @@ func parseMTU(s string) (int, error) {
 func parseHostIP(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" {
-		return netip.Addr{}, &unfit{"nil ip", "an IP address"}
+		return netip.Addr{}, &valueError{"nil ip", "an IP address"}
 	}
 	a = a.Unmap()
 	if a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return netip.Addr{}, &unfit{"invalid argument", "an address that a host can have"}
+		return netip.Addr{}, &valueError{"invalid argument", "an address that a host can have"}
 	}
 	return a, nil
 }
@@ -146,10 +171,10 @@ func parseSource(f model.Family, s string) (netip.Addr, error) {
 	want := fmt.Sprintf("%s address that can be a source address", article(f))
 	a, err := parseHostIP(s)
 	if err != nil {
-		return a, &unfit{"nil ip", want}
+		return a, &valueError{"nil ip", want}
 	}
 	if !f.Has(a) || a.IsUnspecified() || a.IsLoopback() {
-		return netip.Addr{}, &unfit{"invalid argument", want}
+		return netip.Addr{}, &valueError{"invalid argument", want}
 	}
 	return a, nil
 }
@@ -160,10 +185,10 @@ func parseRoutes(s string) ([]model.Route, error) {
 	for text := range strings.SplitSeq(s, ",") {
 		r, err := parseRoute(strings.Fields(text))
 		if err != nil {
-			return nil, &unfit{fmt.Sprintf("%q %s", strings.TrimSpace(text), err), ""}
+			return nil, &valueError{fmt.Sprintf("%q %s", strings.TrimSpace(text), err), ""}
 		}
 		if slices.ContainsFunc(routes, func(o model.Route) bool { return o.Destination == r.Destination }) {
-			return nil, &unfit{fmt.Sprintf("there are two routes to %s", r.Destination), ""}
+			return nil, &valueError{fmt.Sprintf("there are two routes to %s", r.Destination), ""}
 		}
 		routes = append(routes, r)
 	}

@@ -133,23 +133,11 @@ func obstacles(held []model.Pool, routes []netip.Prefix) []netip.Prefix {
 		all = append(all, p.Prefix)
 	}
 	for _, r := range routes {
-		if !veryWide(r) {
+		if !model.VeryWide(r) {
 			all = append(all, r.Masked())
 		}
 	}
 	return all
-}
-
-// veryWide reports whether a route is to so many addresses that it says nothing about
-// any subnet among them. VPNs split their default route, so that it wins over the other
-// one: into 0.0.0.0/1 and 128.0.0.0/1, ::/1 and 8000::/1, or 2000::/3. A route to all
-// unique local addresses (fc00::/7, or the half that is in use, fd00::/8) is one as
-// well: it would leave none of them, which are random in order not to meet.
-func veryWide(r netip.Prefix) bool {
-	if r.Addr().Is4() {
-		return r.Bits() < 4
-	}
-	return r.Bits() <= 8
 }
 
 // nextSubnet returns the first subnet of the pools, in their order, that overlaps

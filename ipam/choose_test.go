@@ -306,7 +306,7 @@ func BenchmarkRequestAddress(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			s := openStore(b, b.TempDir()+"/mybr.db")
 			defer s.Close()
-			d := New(Config{Store: s, Routes: hostRoutes(nil)})
+			d := New(Config{Store: records{s}, Routes: hostRoutes(nil)})
 			id := pool(b, d, "10.0.0.0/8", "")
 			fill(b, s, id, 60000)
 			for b.Loop() {

@@ -27,13 +27,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"sync"
 
 	helper "github.com/docker/go-plugins-helpers/ipam"
 
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/store"
 )
 
 // The address spaces that Docker is told: one for networks of this host, one for
@@ -43,10 +43,33 @@ const (
 	SpaceGlobal = "mybr-global"
 )
 
-// Records is the part of the store that this package needs.
+// Tx is a transaction of the records, good until the function that got it returns. A Put
+// replaces a record or makes it; deleting what has no record is no error; what has none is
+// an error that wraps model.ErrNotFound.
+type Tx interface {
+	Pools() []model.Pool // sorted by ID
+	Pool(id string) (model.Pool, error)
+	PutPool(model.Pool) error
+	DeletePool(id string) error // with its leases
+
+	Lease(poolID string, a netip.Addr) (model.Lease, error)
+	LeaseByMAC(poolID string, mac model.MAC) (model.Lease, error)
+	Leases(poolID string, from netip.Addr) iter.Seq[model.Lease] // in the order of addresses
+	Leased(poolID string, from netip.Addr) iter.Seq[netip.Addr]  // likewise
+	PutLease(poolID string, l model.Lease) error
+	DeleteLease(poolID string, a netip.Addr) error
+
+	GlobalID() ([5]byte, error) // of this host's unique local addresses (RFC 4193, 3.2.1)
+
+	// Networks and Endpoints are those of mybr's own driver.
+	Networks() []model.Network
+	Endpoints() []model.Endpoint
+}
+
+// Records runs transactions. What Update's function has put is kept unless it fails.
 type Records interface {
-	View(func(*store.Tx) error) error
-	Update(func(*store.Tx) error) (store.Undo, error)
+	View(func(Tx) error) error
+	Update(func(Tx) error) error
 }
 
 // Routes tells where the host has routes and addresses, of both families.
@@ -95,7 +118,7 @@ type CapabilitiesResponse struct {
 func (d *Driver) GetCapabilities(context.Context) (*CapabilitiesResponse, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	err := d.store.View(func(tx *store.Tx) error {
+	err := d.store.View(func(tx Tx) error {
 		d.replay.expect(tx.Pools())
 		return nil
 	})
@@ -111,7 +134,8 @@ func (d *Driver) GetDefaultAddressSpaces(context.Context) (*helper.AddressSpaces
 }
 
 // RequestPool takes the subnet that is asked for, host bits dropped as Docker's own
-// IPAM does, or else the next of the default subnets that overlaps neither a held
+// IPAM does, or else the next of the default subnets, or of those of the size that is asked
+// for (0.0.0.0/24, ::/80), that overlaps neither a held
 // pool of the address space nor a route or address of the host. Docker asks again
 // and again for such a subnet, and holds those that it doesn't like, until it likes
 // one: so each request gets another.
@@ -139,11 +163,11 @@ func (d *Driver) RequestPool(_ context.Context, r *helper.RequestPoolRequest) (r
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !want.prefix.IsValid() {
+	if !want.prefix.IsValid() && want.size == 0 {
 		d.replay.over() // what is repeated has a subnet
 	}
 	var p model.Pool
-	_, err = d.store.Update(func(tx *store.Tx) error {
+	err = d.store.Update(func(tx Tx) error {
 		p, err = d.takePool(tx, want, routes)
 		return err
 	})
@@ -156,7 +180,7 @@ func (d *Driver) RequestPool(_ context.Context, r *helper.RequestPoolRequest) (r
 
 // takePool records the pool that is wanted, unless this is the repetition of an
 // earlier request.
-func (d *Driver) takePool(tx *store.Tx, want poolWish, routes []netip.Prefix) (model.Pool, error) {
+func (d *Driver) takePool(tx Tx, want wantedPool, routes []netip.Prefix) (model.Pool, error) {
 	var held []model.Pool
 	for _, p := range tx.Pools() {
 		if p.Space == want.space {
@@ -164,13 +188,13 @@ func (d *Driver) takePool(tx *store.Tx, want poolWish, routes []netip.Prefix) (m
 		}
 	}
 	if !want.prefix.IsValid() {
-		pools, err := d.poolsOf(tx, want.v6)
+		pools, err := d.poolsOf(tx, want)
 		if err != nil {
 			return model.Pool{}, err
 		}
 		prefix, ok := nextSubnet(pools, obstacles(held, routes))
 		if !ok {
-			return model.Pool{}, conflict("every default %s subnet is in use by another network or by a route of the host: give a subnet (--subnet), or mybr more of them (--address-pool)", family(want.v6))
+			return model.Pool{}, model.Conflict("every default %s subnet is in use by another network or by a route of the host: give a subnet (--subnet), or mybr more of them (--address-pool)", want.family)
 		}
 		want.prefix = prefix
 	}
@@ -187,7 +211,7 @@ func (d *Driver) takePool(tx *store.Tx, want poolWish, routes []netip.Prefix) (m
 }
 
 func overlap(p model.Pool) error {
-	return conflict("invalid pool request: Pool overlaps with other one on this address space: %s, which another network has in address space %s", p.Prefix, p.Space)
+	return model.Conflict("invalid pool request: Pool overlaps with other one on this address space: %s, which another network has in address space %s", p.Prefix, p.Space)
 }
 
 // ReleasePool gives the pool back, with all its addresses. A pool that is not held
@@ -199,7 +223,7 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 	if d.replay.released(r.PoolID) {
 		return nil
 	}
-	_, err := d.store.Update(func(tx *store.Tx) error { return tx.DeletePool(r.PoolID) })
+	err := d.store.Update(func(tx Tx) error { return tx.DeletePool(r.PoolID) })
 	return wrap(err, "release pool", r.PoolID)
 }
 
@@ -207,17 +231,17 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 // request has a MAC), or as an auxiliary address (it has neither mark), which is
 // one that Docker keeps from being used.
 //
-// An address that is wished may be any of the pool that a host can have (see hostsOf),
-// in the sub-pool or not. Without a wish, a gateway gets the lowest free
-// address of the sub-pool (of the pool, if there is none), and everybody else the
-// next free one behind the one that was chosen last, so that an address that was
-// released rests as long as it can.
+// An address that the request names may be any of the pool that a host can have (see
+// hostsOf), in the sub-pool or not. If it names none, a gateway gets the lowest free
+// address of the sub-pool (of the pool, if there is none), and an endpoint the next free
+// one behind the one that was chosen last, so that an address is given again as late as
+// possible.
 //
 // The same request again gets the same address: that of the pool's gateway, of the
-// endpoint with this MAC, or the one wished, if it was granted to the same; but not
+// endpoint with this MAC, or the one named, if it was granted to the same; but not
 // once mybr's driver has made an endpoint with it: then it is another container that
 // has this MAC. An address that no endpoint of mybr's driver has, although one was to,
-// is free if it is wished or if no other is: its release was lost. While
+// is free if it is named or if no other is: its release was lost. While
 // Docker repeats its requests after a start, it sends endpoints' addresses without
 // their MACs, so then what is held is granted whatever for.
 func (d *Driver) RequestAddress(_ context.Context, r *helper.RequestAddressRequest) (resp *helper.RequestAddressResponse, err error) {
@@ -233,7 +257,7 @@ func (d *Driver) RequestAddress(_ context.Context, r *helper.RequestAddressReque
 	}
 	want.repeated = d.replay.address(r.PoolID, want)
 	var got netip.Prefix
-	_, err = d.store.Update(func(tx *store.Tx) error {
+	err = d.store.Update(func(tx Tx) error {
 		p, err := tx.Pool(r.PoolID)
 		if err != nil {
 			return err
@@ -250,11 +274,11 @@ func (d *Driver) RequestAddress(_ context.Context, r *helper.RequestAddressReque
 
 // checkSecond refuses the gateway of a second network whose pool was taken for a
 // repetition.
-func (d *Driver) checkSecond(poolID string, want addrWish) error {
+func (d *Driver) checkSecond(poolID string, want wantedAddress) error {
 	if !d.replay.runs(poolID) || want.kind != model.LeaseGateway {
 		return nil
 	}
-	return d.store.View(func(tx *store.Tx) error {
+	return d.store.View(func(tx Tx) error {
 		p, err := tx.Pool(poolID)
 		if err != nil {
 			return err
@@ -280,7 +304,7 @@ func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressReque
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.replay.end(r.PoolID)
-	_, err = d.store.Update(func(tx *store.Tx) error {
+	err = d.store.Update(func(tx Tx) error {
 		p, err := tx.Pool(r.PoolID)
 		if errors.Is(err, model.ErrNotFound) {
 			return nil
@@ -288,7 +312,7 @@ func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressReque
 		if err != nil {
 			return err
 		}
-		return giveAddress(tx, p, a)
+		return releaseAddress(tx, p, a)
 	})
 	return err
 }

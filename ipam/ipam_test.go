@@ -35,6 +35,18 @@ type tester interface {
 	Fatalf(string, ...any)
 }
 
+// records gives a store's transactions to the driver.
+type records struct{ store *store.Store }
+
+func (r records) View(fn func(Tx) error) error {
+	return r.store.View(func(tx *store.Tx) error { return fn(tx) })
+}
+
+func (r records) Update(fn func(Tx) error) error {
+	_, err := r.store.Update(func(tx *store.Tx) error { return fn(tx) })
+	return err
+}
+
 func openStore(t tester, path string) *store.Store {
 	t.Helper()
 	s, err := store.Open(path)
@@ -49,7 +61,7 @@ func newDriver(t *testing.T, routes ...string) (*Driver, *store.Store) {
 	t.Helper()
 	s := openStore(t, filepath.Join(t.TempDir(), "mybr.db"))
 	t.Cleanup(func() { _ = s.Close() })
-	return New(Config{Store: s, Routes: hostRoutes(prefixes(routes...))}), s
+	return New(Config{Store: records{s}, Routes: hostRoutes(prefixes(routes...))}), s
 }
 
 type world struct {
@@ -305,7 +317,7 @@ func TestGatewayLeavesTheRoundAlone(t *testing.T) {
 func TestAnswersOutliveTheProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mybr.db")
 	s := openStore(t, path)
-	d := New(Config{Store: s, Routes: hostRoutes(nil)})
+	d := New(Config{Store: records{s}, Routes: hostRoutes(nil)})
 	id := pool(t, d, "10.0.0.0/24", "")
 	want(t, d, id, "gateway", "", "10.0.0.1/24")
 	want(t, d, id, mac1, "", "10.0.0.2/24")
@@ -316,7 +328,7 @@ func TestAnswersOutliveTheProcess(t *testing.T) {
 	}
 	s = openStore(t, path)
 	defer s.Close()
-	d = New(Config{Store: s, Routes: hostRoutes(nil)})
+	d = New(Config{Store: records{s}, Routes: hostRoutes(nil)})
 	want(t, d, id, mac1, "", "10.0.0.2/24")
 	want(t, d, id, mac3, "", "10.0.0.4/24")
 }
@@ -357,7 +369,7 @@ func (brokenRoutes) Routes() ([]netip.Prefix, error) { return nil, errors.New("n
 
 func TestRoutesThatCannotBeRead(t *testing.T) {
 	_, s := newDriver(t)
-	d := New(Config{Store: s, Routes: brokenRoutes{}})
+	d := New(Config{Store: records{s}, Routes: brokenRoutes{}})
 	before := dump(t, s)
 	_, err := d.RequestPool(context.Background(), &helper.RequestPoolRequest{AddressSpace: SpaceLocal})
 	if err == nil || err.Error() != "request pool: read the routes of the host: netlink is gone" {

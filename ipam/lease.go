@@ -6,13 +6,12 @@ import (
 	"net/netip"
 
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/store"
 )
 
 // takeAddress finds and records the address that is wanted, or finds it recorded.
-func takeAddress(tx *store.Tx, p model.Pool, want addrWish) (netip.Addr, error) {
+func takeAddress(tx Tx, p model.Pool, want wantedAddress) (netip.Addr, error) {
 	if want.addr.IsValid() {
-		return want.addr, takeWished(tx, p, want)
+		return want.addr, takeNamed(tx, p, want)
 	}
 	have, err := repeated(tx, p, want)
 	if !errors.Is(err, model.ErrNotFound) {
@@ -31,7 +30,7 @@ func takeAddress(tx *store.Tx, p model.Pool, want addrWish) (netip.Addr, error) 
 		a, ok = nextAddr(s, behind, leased(tx, p))
 	}
 	if !ok {
-		return a, conflict("pool %s is exhausted: all %d addresses of %s are in use", p.ID, s.size(), chosenFrom(p))
+		return a, model.Conflict("pool %s is exhausted: all %d addresses of %s are in use", p.ID, s.size(), chosenFrom(p))
 	}
 	if want.kind != model.LeaseGateway {
 		p.Last = a
@@ -42,10 +41,10 @@ func takeAddress(tx *store.Tx, p model.Pool, want addrWish) (netip.Addr, error) 
 	return a, tx.PutLease(p.ID, model.Lease{Addr: a, Kind: want.kind, MAC: want.mac})
 }
 
-// repeated returns the address that the same request without a wish got before, or
+// repeated returns the address that the same request, which names none, got before, or
 // an error that wraps model.ErrNotFound. Once the address is an endpoint's of mybr's
 // driver, the request is of another container, which was given the same MAC.
-func repeated(tx *store.Tx, p model.Pool, want addrWish) (netip.Addr, error) {
+func repeated(tx Tx, p model.Pool, want wantedAddress) (netip.Addr, error) {
 	switch want.kind {
 	case model.LeaseEndpoint:
 		l, err := tx.LeaseByMAC(p.ID, want.mac)
@@ -63,18 +62,18 @@ func repeated(tx *store.Tx, p model.Pool, want addrWish) (netip.Addr, error) {
 	return netip.Addr{}, model.ErrNotFound
 }
 
-// takeWished records the one address that is wished, if it is free.
-func takeWished(tx *store.Tx, p model.Pool, want addrWish) error {
+// takeNamed records the address that the request names, if it is free.
+func takeNamed(tx Tx, p model.Pool, want wantedAddress) error {
 	hosts := hostsOf(p.Prefix)
 	switch {
 	case !p.Prefix.Contains(want.addr):
-		return invalid("not an address of pool %s", p.ID)
+		return model.Invalid("not an address of pool %s", p.ID)
 	case want.addr.Less(hosts.first) && want.addr.Is4():
-		return invalid("the network address of pool %s", p.ID)
+		return model.Invalid("the network address of pool %s", p.ID)
 	case want.addr.Less(hosts.first):
-		return invalid("the address of any router (subnet-router anycast) of pool %s", p.ID)
+		return model.Invalid("the address of any router (subnet-router anycast) of pool %s", p.ID)
 	case hosts.last.Less(want.addr):
-		return invalid("the broadcast address of pool %s", p.ID)
+		return model.Invalid("the broadcast address of pool %s", p.ID)
 	}
 	l := model.Lease{Addr: want.addr, Kind: want.kind, MAC: want.mac}
 	have, err := tx.Lease(p.ID, want.addr)
@@ -96,7 +95,7 @@ func takeWished(tx *store.Tx, p model.Pool, want addrWish) error {
 	case holder == stale:
 		return tx.PutLease(p.ID, l)
 	}
-	return conflict("Address already in use in pool %s %s", p.ID, use(have))
+	return model.Conflict("Address already in use in pool %s %s", p.ID, use(have))
 }
 
 // use says what an address is in use for.
@@ -122,7 +121,7 @@ const (
 // holderOf looks for the endpoint that has an address. Docker makes the endpoints of a
 // network one after the other, so while it asks for an address it is not about to make
 // an endpoint with another one.
-func holderOf(tx *store.Tx, p model.Pool, a netip.Addr) holder {
+func holderOf(tx Tx, p model.Pool, a netip.Addr) holder {
 	of := holders(tx, p)
 	switch {
 	case of == nil:
@@ -135,7 +134,7 @@ func holderOf(tx *store.Tx, p model.Pool, a netip.Addr) holder {
 
 // holders returns the addresses, of both families, of the endpoints that mybr's own
 // driver has in the network of a pool; nil if no network of that driver has the pool.
-func holders(tx *store.Tx, p model.Pool) map[netip.Addr]bool {
+func holders(tx Tx, p model.Pool) map[netip.Addr]bool {
 	is := func(s model.Subnet) bool { return s.Prefix == p.Prefix && s.Space == p.Space }
 	for _, n := range tx.Networks() {
 		if !is(n.V4) && !is(n.V6) {
@@ -153,7 +152,7 @@ func holders(tx *store.Tx, p model.Pool) map[netip.Addr]bool {
 }
 
 // reclaim deletes the stale leases of a pool.
-func reclaim(tx *store.Tx, p model.Pool) error {
+func reclaim(tx Tx, p model.Pool) error {
 	of := holders(tx, p)
 	if of == nil {
 		return nil
@@ -172,10 +171,10 @@ func reclaim(tx *store.Tx, p model.Pool) error {
 	return nil
 }
 
-// giveAddress deletes a lease. If the address would be the very next to be chosen,
+// releaseAddress deletes a lease. If the address would be the very next to be chosen,
 // the search is moved past it, so that the next endpoint gets another one as long as
 // there is one: neighbours may still know it by the old MAC.
-func giveAddress(tx *store.Tx, p model.Pool, a netip.Addr) error {
+func releaseAddress(tx Tx, p model.Pool, a netip.Addr) error {
 	if _, err := tx.Lease(p.ID, a); errors.Is(err, model.ErrNotFound) {
 		return nil
 	}
@@ -189,6 +188,6 @@ func giveAddress(tx *store.Tx, p model.Pool, a netip.Addr) error {
 	return tx.PutPool(p)
 }
 
-func leased(tx *store.Tx, p model.Pool) func(from netip.Addr) iter.Seq[netip.Addr] {
+func leased(tx Tx, p model.Pool) func(from netip.Addr) iter.Seq[netip.Addr] {
 	return func(from netip.Addr) iter.Seq[netip.Addr] { return tx.Leased(p.ID, from) }
 }

@@ -262,7 +262,7 @@ func (m *machine) Restart(t *rapid.T) {
 		t.Fatal(err)
 	}
 	m.s = openStore(t, m.path)
-	m.d = New(Config{Store: m.s, Routes: hostRoutes(nil)})
+	m.d = New(Config{Store: records{m.s}, Routes: hostRoutes(nil)})
 	m.used()
 }
 
@@ -301,7 +301,7 @@ func TestAgainstAModel(t *testing.T) {
 		}
 		m.s = openStore(t, m.path)
 		defer func() { _ = m.s.Close() }()
-		m.d = New(Config{Store: m.s, Routes: hostRoutes(nil)})
+		m.d = New(Config{Store: records{m.s}, Routes: hostRoutes(nil)})
 		t.Repeat(rapid.StateMachineActions(m))
 	})
 }
@@ -317,7 +317,7 @@ func TestPoolsNeverOverlap(t *testing.T) {
 		near := prefixes("10.0.0.0/24", "2001:db8::/56") // in both, 8 bits count
 		routes := hostRoutes{drawPrefix(t, near[0], 32, "route"), drawPrefix(t, near[1], 64, "route")}
 		more := rapid.IntRange(0, 6).Draw(t, "size")
-		d := New(Config{Store: s, Routes: routes, Pools: []AddressPool{{near[0], 24 + more}, {near[1], 56 + more}}})
+		d := New(Config{Store: records{s}, Routes: routes, Pools: []AddressPool{{near[0], 24 + more}, {near[1], 56 + more}}})
 		for range rapid.IntRange(1, 25).Draw(t, "calls") {
 			r := &helper.RequestPoolRequest{AddressSpace: rapid.SampledFrom([]string{SpaceLocal, SpaceGlobal}).Draw(t, "space")}
 			of := rapid.IntRange(0, 1).Draw(t, "family")

@@ -23,34 +23,17 @@ const (
 	typeGateway   = "com.docker.network.gateway"
 )
 
-// unusable are the addresses that no host has: "this network", loopback, multicast (RFC
-// 6890) and the limited broadcast (RFC 919) of IPv4; of IPv6 the unspecified address,
-// loopback, multicast (RFC 4291, 2.5 and 2.7), and what stands for an IPv4 address.
-var unusable = [...]struct{ prefix, name string }{
-	{"0.0.0.0/8", "this network"},
-	{"127.0.0.0/8", "loopback"},
-	{"224.0.0.0/4", "multicast"},
-	{"255.255.255.255/32", "broadcast"},
-	{"::/128", "unspecified"},
-	{"::1/128", "loopback"},
-	{"::ffff:0:0/96", "IPv4-mapped"},
-	{"ff00::/8", "multicast"},
-}
-
-// linkLocal is the subnet that every link has of itself (RFC 4291, 2.5.6). A network may
-// be given it, as with Docker's own driver, but no part of it and nothing wider.
-const linkLocal = "fe80::/64"
-
-// poolWish is a RequestPool that can be granted, if nothing is in the way.
-type poolWish struct {
+// wantedPool is a RequestPool that can be granted, if nothing is in the way.
+type wantedPool struct {
 	space  string
-	v6     bool
+	family model.Family
 	prefix netip.Prefix // zero: any of the family
+	size   int          // where prefix is zero: the prefix length that it must have; 0: the default
 	sub    netip.Prefix // zero: none
 }
 
 // id is the pool's ID: no two pools of a space overlap, so their subnets name them.
-func (w poolWish) id() string {
+func (w wantedPool) id() string {
 	id := w.space + "/" + w.prefix.String()
 	if w.sub.IsValid() {
 		id += "/" + w.sub.String()
@@ -58,30 +41,38 @@ func (w poolWish) id() string {
 	return id
 }
 
-func parsePool(r *helper.RequestPoolRequest) (w poolWish, err error) {
+func parsePool(r *helper.RequestPoolRequest) (w wantedPool, err error) {
 	if r.AddressSpace != SpaceLocal && r.AddressSpace != SpaceGlobal {
-		return w, invalid("address space %q is unknown: want %s or %s", r.AddressSpace, SpaceLocal, SpaceGlobal)
+		return w, model.Invalid("address space %q is unknown: want %s or %s", r.AddressSpace, SpaceLocal, SpaceGlobal)
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.Options)) {
 		if !strings.HasPrefix(key, keyIPAMPrefix) {
-			return w, invalid("option %q (--ipam-opt) is unknown", key)
+			return w, model.Invalid("option %q (--ipam-opt) is unknown", key)
 		}
 	}
-	w.space, w.v6 = r.AddressSpace, r.V6
-	if r.Pool == "" {
-		if r.SubPool != "" {
-			return w, invalid("sub-pool %s (--ip-range) needs a subnet (--subnet)", r.SubPool)
-		}
+	w.space = r.AddressSpace
+	if r.V6 {
+		w.family = model.IPv6
+	}
+	if r.Pool == "" && r.SubPool != "" {
+		return w, model.Invalid("sub-pool %s (--ip-range) needs a subnet (--subnet)", r.SubPool)
+	} else if r.Pool == "" {
 		return w, nil
 	}
 	if w.prefix, err = parsePrefix("subnet", r.Pool); err != nil {
 		return w, err
 	}
-	if have := w.prefix.Addr(); have.Is6() != w.v6 {
-		return w, invalid("subnet %s is one of %s, and %s is asked for", r.Pool, family(have.Is6()), family(w.v6))
+	sized := w.prefix.Addr().IsUnspecified() && w.prefix.Bits() > 0
+	if !sized {
+		if err := checkPrefix("subnet", r.Pool, w.prefix); err != nil {
+			return w, err
+		}
 	}
-	if own := netip.MustParsePrefix(linkLocal); w.prefix != own && w.prefix.Overlaps(own) {
-		return w, invalid("subnet %s: clash with the Link-Local prefix '%s': want exactly that or nothing of it", r.Pool, own)
+	if have := model.FamilyOf(w.prefix.Addr()); have != w.family {
+		return w, model.Invalid("subnet %s is one of %s, and %s is asked for", r.Pool, have, w.family)
+	}
+	if sized {
+		return parseSize(w, r)
 	}
 	if r.SubPool == "" {
 		return w, nil
@@ -90,46 +81,53 @@ func parsePool(r *helper.RequestPoolRequest) (w poolWish, err error) {
 		return w, err
 	}
 	if w.sub.Bits() < w.prefix.Bits() || !w.prefix.Contains(w.sub.Addr()) {
-		return w, invalid("sub-pool %s (--ip-range) is not part of the subnet", r.SubPool)
+		return w, model.Invalid("sub-pool %s (--ip-range) is not part of the subnet", r.SubPool)
 	}
 	if rangeOf(model.Pool{Prefix: w.prefix, Sub: w.sub}).empty() {
-		return w, invalid("sub-pool %s (--ip-range) has no address that a container can have", r.SubPool)
+		return w, model.Invalid("sub-pool %s (--ip-range) has no address that a container can have", r.SubPool)
 	}
 	return w, nil
 }
 
-// family names the address family that Docker says is version 6 or isn't.
-func family(v6 bool) string {
-	if v6 {
-		return "IPv6"
+// parseSize reads a request for any subnet of a size: 0.0.0.0/24 or ::/80, as Docker's IPAM
+// driver takes it from version 29 on. No other one could have such an address.
+func parseSize(w wantedPool, r *helper.RequestPoolRequest) (wantedPool, error) {
+	w.prefix, w.size = netip.Prefix{}, w.prefix.Bits()
+	if r.SubPool != "" {
+		return w, model.Invalid("sub-pool %s (--ip-range) needs a subnet (--subnet), and %s is any of that size", r.SubPool, r.Pool)
 	}
-	return "IPv4"
+	if longest := w.family.Unspecified().BitLen() - 1; w.size > longest {
+		return w, model.Invalid("subnet %s is any of that size, which has no address for both a gateway and a container: want a prefix length of %d at most", r.Pool, longest)
+	}
+	return w, nil
 }
 
 // parsePrefix reads a subnet, and drops its host bits.
 func parsePrefix(noun, s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return netip.Prefix{}, invalid("%s %q is not in CIDR notation, like 172.18.0.0/16", noun, s)
+		return netip.Prefix{}, model.Invalid("%s %q is not in CIDR notation, like 172.18.0.0/16", noun, s)
 	}
-	p = p.Masked()
-	for _, u := range unusable {
-		if netip.MustParsePrefix(u.prefix).Overlaps(p) {
-			return netip.Prefix{}, invalid("%s %s overlaps %s (%s), which no host can have addresses of", noun, s, u.prefix, u.name)
-		}
-	}
-	return p, nil
+	return p.Masked(), nil
 }
 
-// addrWish is a RequestAddress that can be granted, if nothing is in the way.
-type addrWish struct {
+// checkPrefix refuses a subnet in which no host can have an address.
+func checkPrefix(noun, s string, p netip.Prefix) error {
+	if err := model.CheckSubnet(p); err != nil {
+		return model.Invalid("%s %s %w", noun, s, err)
+	}
+	return nil
+}
+
+// wantedAddress is a RequestAddress that can be granted, if nothing is in the way.
+type wantedAddress struct {
 	kind     model.LeaseKind
 	mac      model.MAC  // of an endpoint
 	addr     netip.Addr // zero: any
 	repeated bool       // Docker may be repeating what it asked for before it started
 }
 
-func parseAddress(r *helper.RequestAddressRequest) (w addrWish, err error) {
+func parseAddress(r *helper.RequestAddressRequest) (w wantedAddress, err error) {
 	w.kind = model.LeaseAux
 	if r.Address != "" {
 		if w.addr, err = parseAddr(r.Address); err != nil {
@@ -142,13 +140,13 @@ func parseAddress(r *helper.RequestAddressRequest) (w addrWish, err error) {
 		case key == keyType && value == typeGateway:
 			w.kind = model.LeaseGateway
 		case key == keyType:
-			return w, invalid("option %s: %q is unknown: want %s", key, value, typeGateway)
+			return w, model.Invalid("option %s: %q is unknown: want %s", key, value, typeGateway)
 		case key == keyMAC:
 			if w.mac, err = model.ParseMAC(value); err != nil || w.mac.IsZero() {
-				return w, invalid("option %s: %q is not the MAC address of an endpoint", key, value)
+				return w, model.Invalid("option %s: %q is not the MAC address of an endpoint", key, value)
 			}
 		case !strings.HasPrefix(key, keyPrefix):
-			return w, invalid("option %q is unknown", key)
+			return w, model.Invalid("option %q is unknown", key)
 		}
 	}
 	switch {
@@ -164,31 +162,13 @@ func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil:
-		return a, invalid("%q is not an address like 172.18.0.2", s)
+		return a, model.Invalid("%q is not an address like 172.18.0.2", s)
 	case a.Zone() != "":
-		return a, invalid("%q has a zone, which no address of a pool has", s)
+		return a, model.Invalid("%q has a zone, which no address of a pool has", s)
 	case a.Is4In6():
-		return a, invalid("%q is an IPv4-mapped address: want %s", s, a.Unmap())
+		return a, model.Invalid("%q is an IPv4-mapped address: want %s", s, a.Unmap())
 	}
 	return a, nil
-}
-
-// fault is an error of one of the model's kinds with a text of its own.
-type fault struct {
-	kind error
-	text string
-}
-
-func (f *fault) Error() string { return f.text }
-
-func (f *fault) Unwrap() error { return f.kind }
-
-func invalid(format string, args ...any) error {
-	return &fault{model.ErrInvalid, fmt.Sprintf(format, args...)}
-}
-
-func conflict(format string, args ...any) error {
-	return &fault{model.ErrConflict, fmt.Sprintf(format, args...)}
 }
 
 // wrap puts what was being done, and to what, before an error, if there is one.

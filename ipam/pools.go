@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/mybr/mybr/internal/store"
+	"github.com/mybr/mybr/internal/model"
 )
 
 // AddressPool is a range of addresses that is cut into subnets of equal size.
@@ -33,23 +33,38 @@ func uniqueLocal(globalID [5]byte) AddressPool {
 	return AddressPool{netip.PrefixFrom(netip.AddrFrom16(a), 48), 64}
 }
 
-// poolsOf returns where subnets of a family are chosen from: the pools of that family
-// which the operator gave, or else its default.
-func (d *Driver) poolsOf(tx *store.Tx, v6 bool) ([]AddressPool, error) {
-	var given []AddressPool
+// poolsOf returns where a subnet is chosen from: the pools of the family which the operator
+// gave, or else its default. If a size is asked for, they are cut into subnets of that size,
+// and those that have no room for one are left out.
+func (d *Driver) poolsOf(tx Tx, want wantedPool) ([]AddressPool, error) {
+	var pools []AddressPool
 	for _, p := range d.pools {
-		if p.Base.Addr().Is6() == v6 {
-			given = append(given, p)
+		if model.FamilyOf(p.Base.Addr()) == want.family {
+			pools = append(pools, p)
 		}
 	}
-	switch {
-	case len(given) > 0:
-		return given, nil
-	case !v6:
-		return DefaultAddressPools(), nil
+	if len(pools) == 0 && want.family == model.IPv4 {
+		pools = DefaultAddressPools()
+	} else if len(pools) == 0 {
+		id, err := tx.GlobalID()
+		if err != nil {
+			return nil, err
+		}
+		pools = []AddressPool{uniqueLocal(id)}
 	}
-	id, err := tx.GlobalID()
-	return []AddressPool{uniqueLocal(id)}, err
+	if want.size == 0 {
+		return pools, nil
+	}
+	var wide []AddressPool
+	for _, p := range pools {
+		if p.Base.Bits() <= want.size {
+			wide = append(wide, AddressPool{p.Base, want.size})
+		}
+	}
+	if len(wide) == 0 {
+		return nil, model.Invalid("no default %s subnet is as wide as /%d: give a subnet (--subnet), or mybr wider ones (--address-pool)", want.family, want.size)
+	}
+	return wide, nil
 }
 
 // ParseAddressPools reads the values of the flag --address-pool, each as
@@ -82,28 +97,31 @@ func parseAddressPool(value string) (p AddressPool, err error) {
 			if p.Base, err = parsePrefix("base", text); err != nil {
 				return p, err
 			}
+			if err = checkPrefix("base", text, p.Base); err != nil {
+				return p, err
+			}
 		case name == "size" && size == "":
 			if size = text; size == "" {
-				return p, invalid("size: empty")
+				return p, model.Invalid("size: empty")
 			}
 		case name == "base" || name == "size":
-			return p, invalid("%s is there twice", name)
+			return p, model.Invalid("%s is there twice", name)
 		default:
-			return p, invalid("field %q is unknown: want base=SUBNET,size=BITS", field)
+			return p, model.Invalid("field %q is unknown: want base=SUBNET,size=BITS", field)
 		}
 	}
 	switch {
 	case !p.Base.IsValid():
-		return p, invalid("base is missing: want base=SUBNET,size=BITS")
+		return p, model.Invalid("base is missing: want base=SUBNET,size=BITS")
 	case size == "":
-		return p, invalid("size is missing: want base=SUBNET,size=BITS")
+		return p, model.Invalid("size is missing: want base=SUBNET,size=BITS")
 	}
-	if own := netip.MustParsePrefix(linkLocal); p.Base.Overlaps(own) {
-		return p, invalid("base %s: clash with the Link-Local prefix '%s'", p.Base, own)
+	if p.Base.Addr().Is6() && p.Base.Addr().IsLinkLocalUnicast() {
+		return p, model.Invalid("base %s is link-local (fe80::/10), which every link has addresses of", p.Base)
 	}
 	longest := p.Base.Addr().BitLen() - 1 // two addresses: a gateway and a container
 	if p.Size, err = strconv.Atoi(size); err != nil || p.Size < p.Base.Bits() || p.Size > longest {
-		return p, invalid("size %q is not a prefix length from %d, that of base, to %d", size, p.Base.Bits(), longest)
+		return p, model.Invalid("size %q is not a prefix length from %d, that of base, to %d", size, p.Base.Bits(), longest)
 	}
 	return p, nil
 }

@@ -29,7 +29,7 @@ func TestUniqueLocalSubnets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mybr.db")
 	start := func() (*Driver, *store.Store) {
 		s := openStore(t, path)
-		return New(Config{Store: s, Routes: hostRoutes(nil)}), s
+		return New(Config{Store: records{s}, Routes: hostRoutes(nil)}), s
 	}
 	d, s := start()
 	first, err := anyPoolOf(d, SpaceLocal, true)
@@ -72,7 +72,7 @@ func TestPoolsOfEachFamily(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return New(Config{Store: s, Routes: hostRoutes(prefixes(routes...)), Pools: pools})
+		return New(Config{Store: records{s}, Routes: hostRoutes(prefixes(routes...)), Pools: pools})
 	}
 	d := given(nil, "base=fd12:3456::/63,size=64", "base=10.0.0.0/24,size=24", "base=fd12:9999::/126,size=127")
 	poolsFrom(t, d, true, "fd12:3456::/64", "fd12:3456:0:1::/64", "fd12:9999::/127", "fd12:9999::2/127")
@@ -118,7 +118,7 @@ func FuzzRequests(f *testing.F) {
 	f.Fuzz(func(t *testing.T, subnet, sub, wish string, v6 bool) {
 		s := openStore(t, filepath.Join(t.TempDir(), "mybr.db"))
 		defer s.Close()
-		d := New(Config{Store: s, Routes: hostRoutes(nil)})
+		d := New(Config{Store: records{s}, Routes: hostRoutes(nil)})
 		r, err := d.RequestPool(context.Background(), &helper.RequestPoolRequest{AddressSpace: SpaceLocal, Pool: subnet, SubPool: sub, V6: v6})
 		if err != nil {
 			if !errors.Is(err, model.ErrInvalid) || len(dump(t, s).Pools) != 0 {

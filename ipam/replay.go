@@ -41,7 +41,7 @@ func (r *replay) pool(poolID string) {
 // repetition: Docker then sends the address that it has on record, and no MAC, since
 // it doesn't record the options of endpoints. Docker repeats everything before it does
 // anything else, so any other request ends the stage of all pools.
-func (r *replay) address(poolID string, want addrWish) bool {
+func (r *replay) address(poolID string, want wantedAddress) bool {
 	if !want.addr.IsValid() || want.kind == model.LeaseEndpoint {
 		r.over()
 		return false

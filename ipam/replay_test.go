@@ -129,7 +129,7 @@ func TestUseEndsReplay(t *testing.T) {
 func TestRestartDuringReplay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mybr.db")
 	s := openStore(t, path)
-	d := New(Config{Store: s, Routes: hostRoutes(nil)})
+	d := New(Config{Store: records{s}, Routes: hostRoutes(nil)})
 	id := pool(t, d, "10.0.0.0/24", "")
 	want(t, d, id, mac1, "", "10.0.0.1/24")
 	capabilities(t, d)
@@ -137,7 +137,7 @@ func TestRestartDuringReplay(t *testing.T) {
 	_ = s.Close()
 	s = openStore(t, path)
 	defer s.Close()
-	d = New(Config{Store: s, Routes: hostRoutes(nil)})
+	d = New(Config{Store: records{s}, Routes: hostRoutes(nil)})
 	secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
 	if after := dump(t, s); !reflect.DeepEqual(after, before) {
 		t.Errorf("have %+v, want %+v", after, before)

@@ -55,7 +55,7 @@ func FuzzCalls(f *testing.F) {
 		log := logrus.New()
 		log.SetOutput(io.Discard)
 		networks := driver.New(driver.Config{Store: driverRecords{records}, Sync: nowhere{}, Ports: nowhere{}, Links: nowhere{}})
-		calls := routes(networks, ipam.New(ipam.Config{Store: records, Routes: nowhere{}}), func() {})
+		calls := routes(networks, ipam.New(ipam.Config{Store: pools{records}, Routes: nowhere{}}), func() {})
 		h := &handler{calls: calls, ready: closed(), stopping: make(chan struct{}), log: log}
 		for _, path := range inCallOrder {
 			w := httptest.NewRecorder()

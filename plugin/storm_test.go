@@ -57,7 +57,7 @@ func newStorm(t *testing.T) *storm {
 	t.Cleanup(func() { records.Close() })
 	s := &storm{records: records}
 	networks := driver.New(driver.Config{Store: driverRecords{records}, Sync: &busy{}, Ports: nowhere{}, Links: nowhere{}})
-	calls := routes(networks, ipam.New(ipam.Config{Store: records, Routes: nowhere{}}), func() {})
+	calls := routes(networks, ipam.New(ipam.Config{Store: pools{records}, Routes: nowhere{}}), func() {})
 	for path, c := range calls {
 		prepare := c.prepare
 		c.prepare = func(body []byte) (*prepared, error) {
