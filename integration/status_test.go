@@ -33,10 +33,10 @@ func TestStatus(t *testing.T) {
 	w.Host.Run("iptables", "-I", "MYBR-ISOLATE", "-s", "172.18.0.9/32", "-j", "DROP")
 	w.Host.Run("ss", "-K", "-4", "-t", "-l", "sport", "=", ":8080")
 	w.Host.Run("conntrack", "-I", "-p", "udp", "-s", "192.0.2.9", "-d", world.HostAddr, "--sport", "4242", "--dport", "5353",
-		"-r", world.HostAddr, "-q", "192.0.2.9", "--timeout", "300", "-u", "SEEN_REPLY")
+		"--timeout", "300", "-u", "SEEN_REPLY")
 	want := []string{
-		`^iptables nat: .*add.* -A MYBR-POSTROUTING -s 172\.18\.0\.0/16 ! -o mybr0 -j MASQUERADE$`,
-		`^iptables filter: .*delete.* -A MYBR-ISOLATE -s 172\.18\.0\.9/32 -j DROP$`,
+		`^iptables nat: -A MYBR-POSTROUTING -s 172\.18\.0\.0/16 ! -o mybr0 -j MASQUERADE$`,
+		`^iptables filter: delete -A MYBR-ISOLATE -s 172\.18\.0\.9/32 -j DROP$`,
 		`^link mybr1: MTU 1400 -> 1500$`,
 		`^link mybr1: add address 172\.19\.0\.1/16$`,
 		`^net/ipv6/conf/mybr0/accept_ra: 1 -> 0$`,

@@ -150,7 +150,7 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate error, 
 		// itself.
 		r.log.WithError(err).WithField("aspect", a.Name).Debug("the difference failed; trying again without it")
 		var again bool
-		again, err = a.apply(ctx, r, a.without(*a.have, err), want)
+		again, err = a.apply(ctx, r, a.without(*a.have, want, err), want)
 		renewed = renewed || again
 	}
 	a.hung = nil
@@ -169,7 +169,7 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate error, 
 	if rest != nil {
 		out.failures = append(out.failures, a.blame(h, missing, rest)...)
 	}
-	a.have = a.without(want, err)
+	a.have = a.without(want, want, err)
 	return out
 }
 
@@ -203,15 +203,19 @@ func (a *aspect[T]) missing(want T) (subjects []string) {
 	return slices.Sorted(maps.Keys(wanted))
 }
 
-// without returns what of a part is still known after an error: nothing, unless single
-// subjects are to blame.
-func (a *aspect[T]) without(part T, err error) *T {
+// without returns what of a part is still known after an error on the way to want:
+// nothing, unless single subjects are to blame. One that is not wanted, and could not be
+// removed, is found again by a plan that starts from nothing.
+func (a *aspect[T]) without(part, want T, err error) *T {
 	subjects, rest := plan.Blame(err)
 	if rest != nil {
 		return nil
 	}
-	failed := map[string]bool{}
+	failed, wanted := map[string]bool{}, want.Subjects()
 	for _, s := range subjects {
+		if _, ok := wanted[s.Subject]; !ok {
+			return nil
+		}
 		failed[s.Subject] = true
 	}
 	part = part.Only(func(subject string) bool { return !failed[subject] })

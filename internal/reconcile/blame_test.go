@@ -135,6 +135,35 @@ func TestOneLinksFailureConcernsItsOwnRequests(t *testing.T) {
 	})
 }
 
+// What could not be removed is found again, from nothing: a difference knows nothing of it.
+func TestFailedRemovalIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		h.set(networks())
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.took()
+		h.links.failWith(func(*link.Set, link.Set) error { return failed("br-b") })
+		s := networks()
+		s.Networks, s.Endpoints = s.Networks[:1], s.Endpoints[:1]
+		h.set(s)
+		if err := h.r.Sync(t.Context(), "br-a"); err != nil {
+			t.Error(err)
+		}
+		if got, want := h.took(), "firewalld delta, firewall delta, links delta, links full"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		h.links.failWith(nil)
+		time.Sleep(firstRetry) // in the bubble's time
+		synctest.Wait()
+		if got := h.took(); got != "links full" {
+			t.Errorf("the retry: %s", got)
+		}
+	})
+}
+
 // A network that stays broken is a warning once, not one every 30 seconds.
 func TestTheSameErrorIsWarnedOfOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,50 @@
 package iptables
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
+
+// compare says what makes a list of rules the chain: the rules that only the list has,
+// those that only the chain has, and those that both have but that must change their
+// places. An order that doesn't matter is no difference: differences that were applied one
+// after the other leave the rules in the order of their coming.
+func (c chain) compare(have []string) (deleted, added, moved []string) {
+	want := c.texts()
+	deleted, added, _ = compare(have, want)
+	if c.ordered {
+		wanted := byBridge(want)
+		for bridge, rules := range byBridge(have) {
+			_, _, out := compare(rules, wanted[bridge])
+			moved = append(moved, out...)
+		}
+		slices.Sort(moved)
+	}
+	n := len(want)
+	if c.first && slices.Contains(have, want[0]) && have[0] != want[0] && !slices.Contains(moved, want[0]) {
+		moved = append(moved, want[0])
+	}
+	if c.drops && n > 0 && slices.Contains(have, want[n-1]) && have[len(have)-1] != want[n-1] {
+		moved = append(moved, want[n-1])
+	}
+	return deleted, added, moved
+}
+
+// byBridge sorts rules by the link that they are about, in their order; "" is none.
+func byBridge(rules []string) map[string][]string {
+	all := map[string][]string{}
+	for _, r := range rules {
+		bridge, words := "", strings.Fields(r)
+		for i, w := range words[:len(words)-1] {
+			if w == "-i" || w == "-o" {
+				bridge = words[i+1]
+				break
+			}
+		}
+		all[bridge] = append(all[bridge], r)
+	}
+	return all
+}
 
 // compare says what makes one list of rules another: the rules that only have has, those
 // that only want has, and those that both have but that must change their places. Rules

@@ -148,6 +148,10 @@ func TestDeltaEqualsFull(t *testing.T) {
 						}
 						have = &steps[i]
 					}
+					// The order in which differences came is no difference.
+					if p, err := be.Plan(context.Background(), nil, *have); err != nil || len(p) > 0 {
+						r.Errorf("after %d steps there is %q to do: %v", len(steps), p.Changes(), err)
+					}
 					save = k.save(h)
 				})
 				return save

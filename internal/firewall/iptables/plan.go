@@ -74,7 +74,8 @@ func (s *side) fill(f found, want firewall.Policy, known facts) change {
 func (s *script) rewrite(have saved, want table) {
 	other := slices.DeleteFunc(slices.Clone(want.chains), func(c chain) bool {
 		rules, ok := have.chain(want.name, c.name)
-		return ok && slices.Equal(rules, c.texts())
+		deleted, added, moved := c.compare(rules)
+		return ok && len(deleted)+len(added)+len(moved) == 0
 	})
 	for _, c := range other {
 		s.write(":%s - [0:0]", c.name)
@@ -87,7 +88,7 @@ func (s *script) rewrite(have saved, want table) {
 			s.write("-A %s %s", c.name, r)
 		}
 		rules, _ := have.chain(want.name, c.name)
-		deleted, added, moved := compare(rules, c.texts())
+		deleted, added, moved := c.compare(rules)
 		s.tell("delete -A", c.name, deleted...)
 		s.tell("move -A", c.name, moved...)
 		s.tell("-A", c.name, added...)

@@ -55,6 +55,11 @@ type table struct {
 type chain struct {
 	name  string
 	rules []rule
+	// first says that the first rule must stay the first.
+	first bool
+	// ordered says that the rules of one bridge must keep their order. Otherwise, and
+	// between bridges, the order does not matter.
+	ordered bool
 	// drops says that the last rule, if there is any, drops whatever the others have not
 	// returned, so that new rules go to the front.
 	drops bool
@@ -78,11 +83,12 @@ type rule struct {
 // render is the content of mybr's chains in one family.
 func (fam family) render(p firewall.Policy, f facts) ruleset {
 	need := fam.layout(p)
-	forward := chain{name: chainForward, rules: []rule{{"-j " + chainIsolate,
+	forward := chain{name: chainForward, first: true, ordered: true, rules: []rule{{"-j " + chainIsolate,
 		"What must not pass is dropped before anything is accepted, even where DOCKER-USER is absent or was flushed."}}}
 	isolate, egress, unprotected := chain{name: chainIsolate}, fam.egress(p, f, need), chain{name: chainUnprotected}
 	ports, post, input := chain{name: chainPorts}, chain{name: chainPostrouting}, chain{name: chainInput}
 	if mark := marked(p.Accept); mark != "" {
+		isolate.first = true
 		isolate.rules = []rule{{mark + "-j RETURN", "What the administrator has marked is not dropped."}}
 	}
 	if need.guarded {
