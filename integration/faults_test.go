@@ -20,6 +20,7 @@ func TestFaults(t *testing.T) {
 		cfg  world.Config
 	}{
 		{name: "bridge_deleted_beside_another_network", test: bridgeDeleted},
+		{name: "link_deleted_while_mybr_was_away", test: endedWhileAway},
 		{name: "client_hangs_up", test: clientHangsUp},
 		{name: "thousand_endpoints", test: thousandEndpoints, full: true},
 	} {
