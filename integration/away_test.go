@@ -87,3 +87,28 @@ func (c oldClient) reachesNot(t *testing.T, container *world.Place, gateway, add
 		}
 	}
 }
+
+// endedWhileAway: while mybr is away a container's link goes, and with it its endpoint.
+// Another container gets the address when mybr is back.
+func endedWhileAway(t *testing.T, w *world.World) {
+	article(w)
+	first := w.Serve("first", []string{"--net", "n0", "--ip", "172.18.0.2", "-p", "8088:80", "-p", "8088:80/udp"}, "tcp:80", "udp:80")
+	client := connect(t, w)
+	link := hostEnd(t, w, first, "eth0").Name
+	w.KillMybr()
+	client.silence()
+	w.Host.Run("ip", "link", "del", link)
+	w.StartMybr()
+	w.Eventually(10*time.Second, func() error {
+		if list := published(t, w); len(list) > 0 {
+			return fmt.Errorf("still published is %+v", list)
+		}
+		return nil
+	})
+	w.Docker("rm", "-f", "first")
+	second := w.Idle("second", "--net", "n0", "--ip", "172.18.0.2")
+	client.reachesNot(t, second, "172.18.0.1", "172.18.0.2")
+	w.Docker("rm", "-f", "second")
+	w.Serve("third", []string{"--net", "n0", "--ip", "172.18.0.2", "-p", "8088:80"}, "tcp:80")
+	seenAs(t, "published again, with the same source port", w.LAN.Get("tcp", world.HostAddr+":8088", "--source-port=5555"), world.LANAddr)
+}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
 )
 
@@ -20,7 +21,10 @@ func TestFaults(t *testing.T) {
 		cfg  world.Config
 	}{
 		{name: "bridge_deleted_beside_another_network", test: bridgeDeleted},
+		{name: "link_deleted_while_mybr_was_away", test: endedWhileAway},
 		{name: "client_hangs_up", test: clientHangsUp},
+		{name: "chosen_ports_beside_docker0", test: chosenBesideDocker0},
+		{name: "chosen_ports_beside_docker0_28.5", test: chosenBesideDocker0, full: true, cfg: world.Config{Engine: "28.5"}},
 		{name: "thousand_endpoints", test: thousandEndpoints, full: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -96,4 +100,55 @@ func bridgeDeleted(t *testing.T, w *world.World) {
 	w.Docker("rm", "-f", "web")
 	w.Docker("network", "rm", "broken", "whole", "fresh")
 	nothingRecorded(t, w)
+}
+
+// chosenBesideDocker0: containers whose host ports are chosen (docker run -P), on mybr and
+// on docker0 in turn. Both choose from the kernel's range, and Docker gives up after ten
+// ports that others have (maxAllocatePortAttempts of its bridge driver).
+func chosenBesideDocker0(t *testing.T, w *world.World) {
+	article(w)
+	var names []string
+	for round := range 4 {
+		for i, network := range []string{"n0", "bridge"} {
+			name := fmt.Sprintf("chosen%d.%d", round, i)
+			w.Serve(name, []string{"--net", network, "--expose", "80-89", "-P"}, "tcp:80")
+			names = append(names, name)
+		}
+	}
+	taken := map[string]string{} // host port → container
+	for i, name := range names {
+		var list []string
+		if i%2 == 1 {
+			for line := range strings.Lines(w.Docker("port", name)) {
+				if _, port, ok := strings.Cut(strings.TrimSpace(line), "0.0.0.0:"); ok {
+					list = append(list, port)
+				}
+			}
+		} else {
+			endpoint := w.Docker("inspect", "-f", "{{.NetworkSettings.Networks.n0.EndpointID}}", name)
+			for _, p := range published(t, w) {
+				for n := range p.Count {
+					if p.Endpoint == endpoint && p.Host.Addr().Is4() {
+						list = append(list, fmt.Sprint(p.Host.Port()+n))
+					}
+				}
+			}
+		}
+		if len(list) != 10 {
+			t.Errorf("%s has the host ports %v, want ten", name, list)
+		}
+		answers := 0
+		for _, port := range list {
+			if other, there := taken[port]; there {
+				t.Errorf("%s and %s both have host port %s", name, other, port)
+			}
+			taken[port] = name
+			if o := w.LAN.Get("tcp", world.HostAddr+":"+port, soon); o.Code == report.Answered && o.Answer.Name == name {
+				answers++
+			}
+		}
+		if answers != 1 { // it listens on one of the ten
+			t.Errorf("%s answers at %d of its ports %v, want one", name, answers, list)
+		}
+	}
 }
