@@ -38,9 +38,9 @@ const (
 	optRoutes      = "mybr.routes" // comma-separated `PREFIX via ADDRESS` or `PREFIX`
 )
 
-// How often and how far apart an interface's addresses are announced. From Engine 28 on
-// Docker does that itself, for every driver, three times and 1000 ms apart by default; for
-// older ones mybr announces once.
+// How often and how far apart the addresses of a new interface are announced. mybr announces
+// them once; Engines from 28 on do it as well, for every driver, by default three times and
+// 1000 ms apart.
 const (
 	optAdvertiseCount    = "com.docker.network.advertise_addr_nmsgs"
 	optAdvertiseInterval = "com.docker.network.advertise_addr_ms"

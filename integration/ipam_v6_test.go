@@ -186,9 +186,9 @@ func ipamV6Replay(t *testing.T, w *world.World, driver string) {
 
 func ipamV6Refusals(t *testing.T, w *world.World, driver string) {
 	for subnet, why := range map[string]string{
-		"fe80::/65": ": clash with the Link-Local prefix 'fe80::/64': want exactly that or nothing of it",
+		"fe80::/65": " clashes with the Link-Local prefix 'fe80::/64': want exactly that or nothing of it",
 		"ff05::/64": " overlaps ff00::/8 (multicast), which no host can have addresses of",
-		"::/64":     " overlaps ::/128 (unspecified), which no host can have addresses of",
+		"::1/128":   " overlaps ::1/128 (loopback), which no host can have addresses of",
 	} {
 		denied(t, w, "RequestPool: request pool "+subnet+": subnet "+subnet+why,
 			"network", "create", "-d", driver, "--ipam-driver", "mybr", "--ipv6", "--subnet", "10.77.0.0/24", "--subnet", subnet, "n0")

@@ -21,13 +21,17 @@
 // mere text, so it can't tell an exhausted pool from any other failure. On networks of
 // other drivers nothing tells a container with the MAC of another one from a repeated
 // request, and what is released while mybr is away stays in use until the network goes.
+//
+// The pool of a network that was removed while mybr was away stays held. That Docker does
+// not ask for it again after a start proves nothing: Docker repeats no requests if mybr was
+// away when it started or if a managed plugin is enabled again, and what looks like the
+// first repetition may then be a second network with the subnet of another pool.
 package ipam
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"net/netip"
 	"sync"
 
@@ -42,35 +46,6 @@ const (
 	SpaceLocal  = "mybr-local"
 	SpaceGlobal = "mybr-global"
 )
-
-// Tx is a transaction of the records, good until the function that got it returns. A Put
-// replaces a record or makes it; deleting what has no record is no error; what has none is
-// an error that wraps model.ErrNotFound.
-type Tx interface {
-	Pools() []model.Pool // sorted by ID
-	Pool(id string) (model.Pool, error)
-	PutPool(model.Pool) error
-	DeletePool(id string) error // with its leases
-
-	Lease(poolID string, a netip.Addr) (model.Lease, error)
-	LeaseByMAC(poolID string, mac model.MAC) (model.Lease, error)
-	Leases(poolID string, from netip.Addr) iter.Seq[model.Lease] // in the order of addresses
-	Leased(poolID string, from netip.Addr) iter.Seq[netip.Addr]  // likewise
-	PutLease(poolID string, l model.Lease) error
-	DeleteLease(poolID string, a netip.Addr) error
-
-	GlobalID() ([5]byte, error) // of this host's unique local addresses (RFC 4193, 3.2.1)
-
-	// Networks and Endpoints are those of mybr's own driver.
-	Networks() []model.Network
-	Endpoints() []model.Endpoint
-}
-
-// Records runs transactions. What Update's function has put is kept unless it fails.
-type Records interface {
-	View(func(Tx) error) error
-	Update(func(Tx) error) error
-}
 
 // Routes tells where the host has routes and addresses, of both families.
 type Routes interface {
@@ -134,11 +109,10 @@ func (d *Driver) GetDefaultAddressSpaces(context.Context) (*helper.AddressSpaces
 }
 
 // RequestPool takes the subnet that is asked for, host bits dropped as Docker's own
-// IPAM does, or else the next of the default subnets, or of those of the size that is asked
-// for (0.0.0.0/24, ::/80), that overlaps neither a held
-// pool of the address space nor a route or address of the host. Docker asks again
-// and again for such a subnet, and holds those that it doesn't like, until it likes
-// one: so each request gets another.
+// IPAM does. If none is asked for, or only a size (0.0.0.0/24, ::/80), it takes the next
+// of the default subnets, of that size, that overlaps neither a held pool of the address
+// space nor a route or address of the host. Docker repeats a request without a subnet,
+// and holds those that it can't use, until it can use one: so each request gets another.
 //
 // Nothing in the request tells a repetition from a second network with the same
 // subnet. It is a repetition, and gets the same answer, if Docker has asked for the

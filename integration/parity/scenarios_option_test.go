@@ -126,6 +126,11 @@ func optionScenarios() []scenario {
 			s.idle("full", "--net", "n0")
 			s.network("n1", "--subnet", "172.18.0.8/31")
 			s.network("n2", "--subnet", "172.18.0.16/32")
+		}, differs: []difference{
+			{engines: "26.1 28.5", key: "docker network create * n2", why: noRoom,
+				want: "exit code 1: subnet 172.18.0.16/32 has no address beside 172.18.0.16, so that no container could join: give a wider one (--subnet)"},
+			{engines: "26.1 28.5", key: "docker network rm n0 n1", why: noRoom, want: "ok"},
+			{engines: "26.1 28.5", key: "docker network rm n0 n1 n2", why: noRoom, want: absent},
 		}},
 		{name: "address/ip and mac-address of a container", feature: addresses, play: func(s *stage) {
 			s.network("n0", "--subnet", "172.18.0.0/16")

@@ -12,6 +12,7 @@ func scenarios() []scenario {
 		publishScenarios(),
 		accessScenarios(),
 		optionScenarios(),
+		valueScenarios(),
 		errorScenarios(),
 		from27(ipv6Scenarios()),
 		from27(ipv6AccessScenarios()),

@@ -1,0 +1,37 @@
+package ipam
+
+import (
+	"iter"
+	"net/netip"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// Tx is a transaction of the records, good until the function that got it returns. A Put
+// replaces a record or makes it; deleting what has no record is no error; what has none is
+// an error that wraps model.ErrNotFound.
+type Tx interface {
+	Pools() []model.Pool // sorted by ID
+	Pool(id string) (model.Pool, error)
+	PutPool(model.Pool) error
+	DeletePool(id string) error // with its leases
+
+	Lease(poolID string, a netip.Addr) (model.Lease, error)
+	LeaseByMAC(poolID string, mac model.MAC) (model.Lease, error)
+	Leases(poolID string, from netip.Addr) iter.Seq[model.Lease] // in the order of addresses
+	Leased(poolID string, from netip.Addr) iter.Seq[netip.Addr]  // likewise
+	PutLease(poolID string, l model.Lease) error
+	DeleteLease(poolID string, a netip.Addr) error
+
+	GlobalID() ([5]byte, error) // of this host's unique local addresses (RFC 4193, 3.2.1)
+
+	// Networks and Endpoints are those of mybr's own driver.
+	Networks() []model.Network
+	Endpoints() []model.Endpoint
+}
+
+// Records runs transactions. What Update's function has put is kept unless it fails.
+type Records interface {
+	View(func(Tx) error) error
+	Update(func(Tx) error) error
+}
