@@ -18,7 +18,8 @@ import (
 func TestStatus(t *testing.T) {
 	w := world.New(t, world.Config{Driver: "mybr"})
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr0", "--subnet", "172.18.0.0/16", "n0")
-	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr1", "--subnet", "172.19.0.0/16", "n1")
+	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr1",
+		"-o", "com.docker.network.driver.mtu=1450", "--subnet", "172.19.0.0/16", "n1")
 	w.Serve("web", []string{"--net", "n0", "--ip", "172.18.0.9", "-p", "8080:80", "-p", "5353:53/udp"}, "tcp:80", "udp:53")
 	w.Idle("other", "--net", "n1")
 	if got := differences(t, w); len(got) > 0 {
@@ -37,7 +38,7 @@ func TestStatus(t *testing.T) {
 	want := []string{
 		`^iptables nat: -A MYBR-POSTROUTING -s 172\.18\.0\.0/16 ! -o mybr0 -j MASQUERADE$`,
 		`^iptables filter: delete -A MYBR-ISOLATE -s 172\.18\.0\.9/32 -j DROP$`,
-		`^link mybr1: MTU 1400 -> 1500$`,
+		`^link mybr1: MTU 1400 -> 1450$`,
 		`^link mybr1: add address 172\.19\.0\.1/16$`,
 		`^net/ipv6/conf/mybr0/accept_ra: 1 -> 0$`,
 		`^net/ipv4/ip_forward: 0 -> 1$`,

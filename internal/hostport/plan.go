@@ -33,8 +33,8 @@ func (m *Manager) Apply(ctx context.Context, have *Set, want Set) error {
 // A step is about one link, and serves all its bindings that can be served. The indexes of
 // blocked links are those of the moment of Plan.
 //
-// What is held is known from the sockets themselves. have == nil only means that every one
-// of them is looked at; otherwise an owner is passed over which an earlier Plan has found
+// What is held is known from the sockets themselves. have == nil means that every one of
+// them is looked at, and that the kernel is asked whether it still listens; otherwise an owner is passed over which an earlier Plan has found
 // to match the same bindings, and for whom nothing was reserved or changed since.
 //
 // Errors: net.ErrClosed; that a blocked link can't be looked up: the plan opens nothing
@@ -48,7 +48,7 @@ func (m *Manager) Plan(_ context.Context, have *Set, want Set) (plan.Plan, error
 	blocked, err := indexes(want.Blocked)
 	differ := m.differing(have != nil, want, blocked)
 	look := slices.DeleteFunc(slices.Clone(want.Bindings), func(b Binding) bool { _, ok := differ[b.Owner]; return !ok })
-	d := &difference{m: m, wanted: portsOf(look), blocked: blocked, names: strings.Join(want.Blocked, ", ")}
+	d := &difference{m: m, thorough: have == nil, wanted: portsOf(look), blocked: blocked, names: strings.Join(want.Blocked, ", ")}
 	matched := maps.Clone(differ)
 	var closing, opening steps
 	for _, name := range slices.Sorted(maps.Keys(differ)) {
@@ -137,10 +137,11 @@ func (s *steps) plan() (p plan.Plan) {
 
 // difference is what Plan compares the Manager with.
 type difference struct {
-	m       *Manager
-	wanted  map[key]Binding // each port, for the binding that is to have it
-	blocked []uint32        // the indexes of
-	names   string          // the blocked links
+	m        *Manager
+	thorough bool            // the kernel is asked about each socket
+	wanted   map[key]Binding // each port, for the binding that is to have it
+	blocked  []uint32        // the indexes of
+	names    string          // the blocked links
 }
 
 // unwanted adds the closing of the ports that an owner must not hold any more, and reports
@@ -187,7 +188,7 @@ func (d *difference) missing(b Binding) string {
 	for one := range b.each() {
 		s := d.m.find(keyOf(one.PortBinding))
 		switch {
-		case s == nil || s.owner != b.Owner || d.wanted[s.key] != one:
+		case s == nil || s.owner != b.Owner || d.wanted[s.key] != one || d.thorough && s.destroyed():
 			return "open"
 		case !s.adopted || s.target != one.Container || s.claimedFor(one.Container):
 			return "adopt"
@@ -233,6 +234,10 @@ func (d *difference) holdOne(b Binding) error {
 	s := d.m.find(k)
 	if d.wanted[k] != b || s != nil && s.owner != b.Owner {
 		return &ConflictError{Addr: k.host}
+	}
+	if s != nil && d.thorough && s.destroyed() {
+		d.m.drop(s)
+		s = nil
 	}
 	if s == nil {
 		var err error

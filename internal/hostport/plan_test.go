@@ -3,9 +3,11 @@ package hostport
 import (
 	"errors"
 	"fmt"
+	"net"
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/mybr/mybr/internal/model"
@@ -183,5 +185,26 @@ func TestSubjects(t *testing.T) {
 	}
 	if got := (Set{}).Subjects(); len(got) > 0 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A listening socket that another program had the kernel destroy holds no port any more. A
+// plan that starts from nothing sees it, and mends it.
+func TestDestroyedSocketIsOpenedAnew(t *testing.T) {
+	host := nettest.Process(t)
+	m := start(t, Config{})
+	want := set(on("veth0", binding(sandbox, model.TCP, "0.0.0.0:8080", 80, 2)))
+	if err := m.Apply(t.Context(), nil, want); err != nil {
+		t.Fatal(err)
+	}
+	planned(t, m, nil, want)
+	host.Run("ss", "--kill", "--tcp", "--listening", "sport", "=", ":8081")
+	p := planned(t, m, nil, want, "host ports: open tcp 0.0.0.0:8080-8081 -> 172.30.0.2:80-81 for sandbox "+sandbox)
+	if err := p.Do(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	planned(t, m, nil, want)
+	if _, err := net.Listen("tcp4", "0.0.0.0:8081"); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("the port is not held: %v", err)
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/relay"
 )
 
@@ -32,6 +35,20 @@ type socket struct {
 	blocked []uint32                  // links whose packets are dropped; while there is a session
 	target  netip.AddrPort            // where what arrives is relayed to; while adopted
 	session relay.Session             // nil unless adopted, and always for SCTP
+}
+
+// destroyed reports whether the kernel has ended a listening socket at another program's
+// request (sock_diag(7), SOCK_DESTROY; ss -K): it listens no longer and holds no port.
+func (s *socket) destroyed() bool {
+	if s.conn == nil || s.proto == model.UDP {
+		return false
+	}
+	var listens int
+	err := withFD(s.conn, func(fd int) (err error) {
+		listens, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		return err
+	})
+	return err == nil && listens == 0
 }
 
 // containers lists where the socket's traffic belongs, by the record and by every
