@@ -54,15 +54,15 @@ func FuzzOptions(f *testing.F) {
 		reqs, err := parsePorts(entries, n, e, o.ICC)
 		users(err)
 		for _, r := range reqs {
-			if r.Last < r.First || (r.First == 0) != (r.Last == 0) || !rightWay(model.IPv4, r.V4) || !rightWay(model.IPv6, r.V6) || !r.V4.Wanted() && !r.V6.Wanted() {
+			if r.Last < r.First || (r.First == 0) != (r.Last == 0) || !rightTarget(model.IPv4, r.V4) || !rightTarget(model.IPv6, r.V6) || !r.V4.Wanted() && !r.V6.Wanted() {
 				t.Errorf("request %+v", r)
 			}
 		}
 	})
 }
 
-// rightWay reports whether a way is not wanted, or of the family's addresses.
-func rightWay(f model.Family, w model.Target) bool {
+// rightTarget reports whether a target is not wanted, or at addresses of the family.
+func rightTarget(f model.Family, w model.Target) bool {
 	return w == model.Target{} || f.Has(w.Host) && w.Container.IsValid() && w.Container.Port() != 0
 }
 

@@ -262,7 +262,7 @@ func (d *Driver) checkSecond(poolID string, want wantedAddress) error {
 		} else if err != nil && !errors.Is(err, model.ErrNotFound) {
 			return err
 		}
-		d.replay.unmask(poolID)
+		d.replay.markSecond(poolID)
 		return overlap(p)
 	})
 }

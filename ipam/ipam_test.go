@@ -101,8 +101,8 @@ func pool(t tester, d *Driver, subnet, sub string) string {
 }
 
 // ask requests an address: what is "gateway", "aux" or a MAC.
-func ask(d *Driver, poolID, what, wish string) (string, error) {
-	r := &helper.RequestAddressRequest{PoolID: poolID, Address: wish}
+func ask(d *Driver, poolID, what, addr string) (string, error) {
+	r := &helper.RequestAddressRequest{PoolID: poolID, Address: addr}
 	switch what {
 	case "gateway":
 		r.Options = map[string]string{keyType: typeGateway}
@@ -117,17 +117,17 @@ func ask(d *Driver, poolID, what, wish string) (string, error) {
 	return resp.Address, nil
 }
 
-func want(t tester, d *Driver, poolID, what, wish, want string) {
+func want(t tester, d *Driver, poolID, what, addr, want string) {
 	t.Helper()
-	if have, err := ask(d, poolID, what, wish); err != nil || have != want {
-		t.Fatalf("%s %q of %s: have %s %v, want %s", what, wish, poolID, have, err, want)
+	if have, err := ask(d, poolID, what, addr); err != nil || have != want {
+		t.Fatalf("%s %q of %s: have %s %v, want %s", what, addr, poolID, have, err, want)
 	}
 }
 
-func refused(t tester, d *Driver, poolID, what, wish, want string) {
+func refused(t tester, d *Driver, poolID, what, addr, want string) {
 	t.Helper()
-	if have, err := ask(d, poolID, what, wish); err == nil || err.Error() != want {
-		t.Fatalf("%s %q of %s: have %s %v, want %s", what, wish, poolID, have, err, want)
+	if have, err := ask(d, poolID, what, addr); err == nil || err.Error() != want {
+		t.Fatalf("%s %q of %s: have %s %v, want %s", what, addr, poolID, have, err, want)
 	}
 }
 
@@ -289,7 +289,7 @@ func TestRoundRobin(t *testing.T) {
 		want(t, d, id, mac2, "", next+"/29")
 		release(t, d, id, next)
 	}
-	// Not even when it was wished, and would have been the next.
+	// Not even when it was named, and would have been the next.
 	want(t, d, id, mac2, "10.0.0.4", "10.0.0.4/29")
 	release(t, d, id, "10.0.0.4")
 	want(t, d, id, mac3, "", "10.0.0.5/29")

@@ -77,7 +77,7 @@ func sameMAC(t *testing.T, subnet, one, two string) {
 }
 
 // Containers were removed while mybr was away: the leases of those that had no
-// endpoint left are free when wished, or when nothing else is. Those of gateways and
+// endpoint left are free when named, or when nothing else is. Those of gateways and
 // auxiliary addresses are not.
 func TestStaleLeases(t *testing.T) {
 	for subnet, text := range map[string]string{"10.0.0.0/29": "10.0.0.", "fd00::/125": "fd00::"} {

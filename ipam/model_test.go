@@ -31,7 +31,7 @@ type machine struct {
 	second      bool       // for a second network, as the request for its gateway has shown
 }
 
-// addrs are the addresses of a subnet that may be granted when wished, or chosen.
+// addrs are the addresses of a subnet that may be granted when named, or chosen.
 func (m *machine) addrs(part netip.Prefix) (out []netip.Addr) {
 	for a := part.Addr(); part.Contains(a); a = a.Next() {
 		first := a == m.prefix.Addr()
@@ -144,8 +144,8 @@ func (m *machine) granted(t *rapid.T, text string, kind model.LeaseKind, mac mod
 	m.leases[got.Addr()] = model.Lease{Addr: got.Addr(), Kind: kind, MAC: mac}
 }
 
-// unmasked checks the refusal of a second network's gateway.
-func (m *machine) unmasked(t *rapid.T, text string, err error) {
+// checkRefused checks the refusal of a second network's gateway.
+func (m *machine) checkRefused(t *rapid.T, text string, err error) {
 	if !errors.Is(err, model.ErrConflict) || !strings.Contains(err.Error(), "overlaps") {
 		t.Fatalf("have %s %v, want it refused as a second network's", text, err)
 	}
@@ -159,14 +159,14 @@ func (m *machine) same(t *rapid.T, text string, err error, a netip.Addr) {
 	}
 }
 
-// Gateway asks for a gateway without a wish.
+// Gateway asks for a gateway without an address.
 func (m *machine) Gateway(t *rapid.T) {
 	if m.id == "" {
 		t.Skip("no pool")
 	}
 	text, err := ask(m.d, m.id, "gateway", "")
 	if m.again {
-		m.unmasked(t, text, err)
+		m.checkRefused(t, text, err)
 		return
 	}
 	m.used()
@@ -211,7 +211,7 @@ func (m *machine) Wish(t *rapid.T) {
 		if have.Kind == model.LeaseGateway {
 			m.same(t, text, err, a)
 		} else {
-			m.unmasked(t, text, err)
+			m.checkRefused(t, text, err)
 		}
 		return
 	}

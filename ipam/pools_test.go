@@ -104,7 +104,7 @@ func TestPoolsOfEachFamily(t *testing.T) {
 // an address of the subnet that isn't given twice.
 func FuzzRequests(f *testing.F) {
 	for _, seed := range []struct {
-		subnet, sub, wish string
+		subnet, sub, addr string
 		v6                bool
 	}{
 		{"10.0.0.0/24", "10.0.0.64/26", "10.0.0.9", false}, {"", "", "", false}, {"", "", "::1", true},
@@ -113,9 +113,9 @@ func FuzzRequests(f *testing.F) {
 		{"2001:db8::/128", "", "", true}, {"8000::/1", "", "", true}, {"fd00::/64", "10.0.0.0/24", "10.0.0.1", true},
 		{"ff02::1/16", "", "ff02::1", true}, {"255.255.255.254/31", "", "", false}, {"fdff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127", "", "", true},
 	} {
-		f.Add(seed.subnet, seed.sub, seed.wish, seed.v6)
+		f.Add(seed.subnet, seed.sub, seed.addr, seed.v6)
 	}
-	f.Fuzz(func(t *testing.T, subnet, sub, wish string, v6 bool) {
+	f.Fuzz(func(t *testing.T, subnet, sub, addr string, v6 bool) {
 		s := openStore(t, filepath.Join(t.TempDir(), "mybr.db"))
 		defer s.Close()
 		d := New(Config{Store: records{s}, Routes: hostRoutes(nil)})
@@ -131,8 +131,8 @@ func FuzzRequests(f *testing.F) {
 			t.Fatalf("%q: have %s", subnet, p)
 		}
 		seen := map[netip.Prefix]bool{}
-		for _, c := range []struct{ what, wish string }{{"gateway", ""}, {"aux", wish}, {mac1, ""}, {mac2, ""}} {
-			have, err := ask(d, r.PoolID, c.what, c.wish)
+		for _, c := range []struct{ what, addr string }{{"gateway", ""}, {"aux", addr}, {mac1, ""}, {mac2, ""}} {
+			have, err := ask(d, r.PoolID, c.what, c.addr)
 			if err != nil {
 				continue
 			}

@@ -53,9 +53,9 @@ func (r *replay) address(poolID string, want wantedAddress) bool {
 	return want.kind == model.LeaseAux
 }
 
-// unmask notes that the pool was not asked for again but for a second network with its
+// markSecond notes that the pool was not asked for again but for a second network with its
 // subnet: Docker repeats a gateway with its address, and nobody else has it.
-func (r *replay) unmask(poolID string) {
+func (r *replay) markSecond(poolID string) {
 	r.over()
 	r.stages[poolID] = second
 }

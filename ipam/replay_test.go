@@ -152,7 +152,7 @@ func TestRestartDuringReplay(t *testing.T) {
 // A second network with the subnet is then told from a repetition by its gateway, and
 // what Docker releases of it is not released of the first.
 func TestSecondNetworkInsteadOfReplay(t *testing.T) {
-	for name, gateway := range map[string]string{"chosen": "", "wished": "10.0.0.254"} {
+	for name, gateway := range map[string]string{"chosen": "", "named": "10.0.0.254"} {
 		t.Run(name, func(t *testing.T) {
 			d, s := newDriver(t)
 			id := pool(t, d, "10.0.0.0/24", "")
@@ -189,7 +189,7 @@ func TestSecondNetworkInsteadOfReplay(t *testing.T) {
 func TestOtherUseEndsReplay(t *testing.T) {
 	for name, use := range map[string]func(d *Driver, other string){
 		"endpoint": func(d *Driver, other string) { want(t, d, other, mac1, "", "10.1.0.1/24") },
-		"wished":   func(d *Driver, other string) { want(t, d, other, mac1, "10.1.0.9", "10.1.0.9/24") },
+		"named":    func(d *Driver, other string) { want(t, d, other, mac1, "10.1.0.9", "10.1.0.9/24") },
 		"subnet":   func(d *Driver, _ string) { pool(t, d, "", "") },
 	} {
 		t.Run(name, func(t *testing.T) {

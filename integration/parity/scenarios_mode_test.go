@@ -307,8 +307,7 @@ func modeRefusedScenarios() []scenario {
 		explained(refused("trusted_host_interfaces", with("bridge.trusted_host_interfaces", ""), with("bridge.trusted_host_interfaces", "eth0:eth0"), with("bridge.trusted_host_interfaces", "a name that is too long for it"),
 			with("bridge.trusted_host_interfaces", "eth0,eth1"), with("bridge.trusted_host_interfaces", "eth0:")),
 			mistyped("bridge.trusted_host_interfaces=a name that is too long for it", trusted+`a name that is too long for it ("a name that is too long for it" is not 1 to 15 bytes long)`),
-			mistyped("bridge.trusted_host_interfaces=eth0,eth1", trusted+`eth0,eth1 ("eth0,eth1" has other characters than letters, digits, _, . and (not at the beginning) -)`),
-			mistyped("bridge.trusted_host_interfaces=eth0:", trusted+`eth0: ("" is not 1 to 15 bytes long)`)),
+			mistyped("bridge.trusted_host_interfaces=eth0,eth1", trusted+`eth0,eth1 ("eth0,eth1" has other characters than letters, digits, _, . and (not at the beginning) -)`)),
 		refused("host_ipv4", with("host_ipv4", "eth0")),
 		explained(refused("host_ipv4 and host_ipv6 of the other family", with("host_ipv4", "2001:db8::2"), with("host_ipv6", "192.0.2.2", six...)),
 			mistyped("host_ipv4=2001:db8::2", "failed to parse com.docker.network.host_ipv4 value: 2001:db8::2 (invalid argument): want an IPv4 address that can be a source address"),
@@ -318,7 +317,9 @@ func modeRefusedScenarios() []scenario {
 			mistyped("host_ipv6=::", "failed to parse com.docker.network.host_ipv6 value: :: (invalid argument): want an IPv6 address that can be a source address")),
 		explained(refused("isolated and DefaultGatewayIPv4", with("bridge.gateway_mode_ipv4", "isolated", "--internal", "--aux-address", "DefaultGatewayIPv4=172.18.0.9")),
 			difference{key: "left: links", want: "nothing", why: leavesBridge}),
-		refused("a subnet /31 that isn't isolated", []string{"--subnet", "172.18.0.8/31", "--internal"}, []string{"--subnet", "172.18.0.8/32", "--internal"}),
+		explained(refused("a subnet /31 that isn't isolated", []string{"--subnet", "172.18.0.8/31", "--internal"}, []string{"--subnet", "172.18.0.8/32", "--internal"}),
+			difference{engines: "26.1 28.5", key: "docker network create * 172.18.0.8/32 --internal x", why: noRoom,
+				want: "exit code 1: subnet 172.18.0.8/32 has no address beside 172.18.0.8, so that no container could join: give a wider one (--subnet)"}),
 	}
 }
 
