@@ -33,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	helper "github.com/docker/go-plugins-helpers/ipam"
@@ -123,7 +124,7 @@ func (d *Driver) GetDefaultAddressSpaces(context.Context) (*helper.AddressSpaces
 // Be aware: Docker asks for the capabilities and repeats nothing if mybr was away when
 // it started, and if a managed plugin is disabled and enabled. Then a second network
 // passes here; its request for a gateway shows what it is, and is refused.
-func (d *Driver) RequestPool(_ context.Context, r *helper.RequestPoolRequest) (resp *helper.RequestPoolResponse, err error) {
+func (d *Driver) RequestPool(ctx context.Context, r *helper.RequestPoolRequest) (resp *helper.RequestPoolResponse, err error) {
 	defer func() { err = wrap(err, "request pool", r.Pool) }()
 	want, err := parsePool(r)
 	if err != nil {
@@ -141,12 +142,19 @@ func (d *Driver) RequestPool(_ context.Context, r *helper.RequestPoolRequest) (r
 		d.replay.over() // what is repeated has a subnet
 	}
 	var p model.Pool
+	held := true
 	err = d.store.Update(func(tx Tx) error {
+		pools := tx.Pools()
 		p, err = d.takePool(tx, want, routes)
+		held = slices.ContainsFunc(pools, func(o model.Pool) bool { return o.ID == p.ID })
 		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	if err := context.Cause(ctx); err != nil && !held {
+		// Docker gives up what it is not told of, and would be refused the same subnet again.
+		return nil, errors.Join(err, d.store.Update(func(tx Tx) error { return tx.DeletePool(p.ID) }))
 	}
 	d.replay.pool(p.ID)
 	return &helper.RequestPoolResponse{PoolID: p.ID, Pool: p.Prefix.String()}, nil
@@ -218,7 +226,7 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 // is free if it is named or if no other is: its release was lost. While
 // Docker repeats its requests after a start, it sends endpoints' addresses without
 // their MACs, so then what is held is granted whatever for.
-func (d *Driver) RequestAddress(_ context.Context, r *helper.RequestAddressRequest) (resp *helper.RequestAddressResponse, err error) {
+func (d *Driver) RequestAddress(ctx context.Context, r *helper.RequestAddressRequest) (resp *helper.RequestAddressResponse, err error) {
 	defer func() { err = wrap(err, "request address", r.Address) }()
 	want, err := parseAddress(r)
 	if err != nil {
@@ -231,17 +239,21 @@ func (d *Driver) RequestAddress(_ context.Context, r *helper.RequestAddressReque
 	}
 	want.repeated = d.replay.address(r.PoolID, want)
 	var got netip.Prefix
+	var leased netip.Addr // zero: it was leased before
 	err = d.store.Update(func(tx Tx) error {
 		p, err := tx.Pool(r.PoolID)
 		if err != nil {
 			return err
 		}
-		a, err := takeAddress(tx, p, want)
+		a, err := takeAddress(leasing{tx, &leased}, p, want)
 		got = netip.PrefixFrom(a, p.Prefix.Bits())
 		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	if err := context.Cause(ctx); err != nil && leased.IsValid() {
+		return nil, errors.Join(err, d.store.Update(func(tx Tx) error { return tx.DeleteLease(r.PoolID, leased) }))
 	}
 	return &helper.RequestAddressResponse{Address: got.String()}, nil
 }

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"errors"
 	"iter"
 	"net/netip"
 
@@ -34,4 +35,18 @@ type Tx interface {
 type Records interface {
 	View(func(Tx) error) error
 	Update(func(Tx) error) error
+}
+
+// leasing is a transaction that notes the address that is leased in it and was not before.
+type leasing struct {
+	Tx
+	leased *netip.Addr
+}
+
+// PutLease is that of the transaction.
+func (l leasing) PutLease(poolID string, lease model.Lease) error {
+	if _, err := l.Lease(poolID, lease.Addr); errors.Is(err, model.ErrNotFound) {
+		*l.leased = lease.Addr
+	}
+	return l.Tx.PutLease(poolID, lease)
 }

@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -245,70 +243,4 @@ func (p *Place) Handle() *netlink.Handle { return p.handle }
 func (p *Place) Sysctl(path, value string) {
 	p.w.t.Helper()
 	p.Run("guest", "sysctl", strings.NewReplacer(".", "/", "/", ".").Replace(path)+"="+value)
-}
-
-// env is what every process of the world gets: no proxies or settings of the machine's.
-func (w *World) env() []string {
-	return []string{"PATH=" + w.path(), "HOME=/root", "LANG=C", "DOCKER_CONFIG=" + filepath.Join(w.dir, "client")}
-}
-
-// path begins with the directory of the iptables variant. It has only the system's
-// own directories: /usr/local may hold a client of another engine's.
-func (w *World) path() string {
-	if w.cfg.Variant == "" {
-		return systemPath
-	}
-	return w.variantDir() + ":" + systemPath
-}
-
-const systemPath = "/usr/sbin:/usr/bin:/sbin:/bin"
-
-func (w *World) lookPath(name string) (string, error) {
-	if name == "guest" {
-		return w.lab.guest, nil
-	}
-	return lookPath(name, w.path(), w.boot.root())
-}
-
-// lookPath finds a program below a root directory, whose absolute symbolic links it
-// can't follow.
-func lookPath(name, path, root string) (string, error) {
-	if strings.Contains(name, "/") {
-		return name, nil
-	}
-	if path == "" {
-		path = systemPath
-	}
-	for _, dir := range filepath.SplitList(path) {
-		file := filepath.Join(dir, name)
-		if info, err := os.Lstat(filepath.Join(root, file)); err == nil && info.Mode()&(0o111|fs.ModeSymlink) != 0 {
-			return file, nil
-		}
-	}
-	return "", fmt.Errorf("%s is not installed (looked in %s)", name, path)
-}
-
-func (w *World) variantDir() string { return filepath.Join(w.dir, "iptables") }
-
-// variant makes a directory in which iptables and its kin are the wanted variant's,
-// whatever the machine's alternatives are.
-func (w *World) variant() error {
-	if w.cfg.Variant == "" {
-		return nil
-	}
-	if err := os.MkdirAll(w.variantDir(), 0o755); err != nil {
-		return err
-	}
-	multi, err := lookPath("xtables-"+w.cfg.Variant+"-multi", "", filepath.Join("/", w.debian))
-	if err != nil {
-		return err
-	}
-	for _, family := range []string{"iptables", "ip6tables"} {
-		for _, suffix := range []string{"", "-save", "-restore"} {
-			if err := os.Symlink(multi, filepath.Join(w.variantDir(), family+suffix)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
