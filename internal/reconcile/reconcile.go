@@ -83,7 +83,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer retry.Stop()
 	defer soon.Stop()
 	soon.Stop()
-	delay := firstRetry
+	delay, coming := firstRetry, false
 	for first := true; ; {
 		retrying := false
 		select {
@@ -91,10 +91,14 @@ func (r *Reconciler) Run(ctx context.Context) {
 			r.stop()
 			return
 		case <-r.events:
-			soon.Reset(debounce)
+			if !coming { // events that never end don't put the pass off
+				soon.Reset(debounce)
+				coming = true
+			}
 			continue
 		case <-r.wake:
 		case <-soon.C:
+			coming = false
 		case <-retry.C:
 			retrying = true
 		}

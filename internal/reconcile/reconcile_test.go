@@ -334,3 +334,23 @@ func TestCallersContextEndsItsWait(t *testing.T) {
 		}
 	})
 }
+
+// Events that come together share a pass, and events that never end don't put it off.
+func TestEventsShareAPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		h.took()
+		begun := time.Now()
+		for time.Since(begun) < 10*debounce {
+			h.r.Invalidate(LinkAspect)
+			time.Sleep(debounce / 10) // in the bubble's time
+		}
+		time.Sleep(2 * debounce)
+		synctest.Wait()
+		passes := strings.Count(h.took(), "links full")
+		if passes < 8 || passes > 11 {
+			t.Errorf("%d passes", passes)
+		}
+	})
+}
