@@ -77,8 +77,9 @@ func hangUp(t *testing.T, w *world.World, method string, body any, cut int) {
 	}
 }
 
-// clientHangsUp: Docker ends, or gives a call up, before it is answered. A call that has
-// arrived is carried out, and can be repeated; one that has not wholly arrived is none.
+// clientHangsUp: Docker ends, or gives a call up, before it is answered. What it wanted made
+// is not there, whether or not the call had wholly arrived, and can be asked for again;
+// what it wanted removed goes.
 func clientHangsUp(t *testing.T, w *world.World) {
 	w.Network("n0", "--subnet", "172.18.0.0/16", "-o", bridgeName+"mybr0")
 	w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80")
@@ -106,10 +107,13 @@ func clientHangsUp(t *testing.T, w *world.World) {
 	}
 	for range 10 {
 		hangUp(t, w, "NetworkDriver.CreateNetwork", create, 0)
-		wait(true)
+		w.Network("later", "--subnet", "172.19.0.0/16")
+		w.Docker("network", "rm", "later")
+		wait(false)
 		if err := request(t.Context(), w, "NetworkDriver.CreateNetwork", create); err != nil {
 			t.Fatalf("repeated: %v", err)
 		}
+		wait(true)
 		hangUp(t, w, "NetworkDriver.DeleteNetwork", remove, 0)
 		wait(false)
 	}

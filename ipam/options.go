@@ -89,8 +89,8 @@ func parsePool(r *helper.RequestPoolRequest) (w wantedPool, err error) {
 	return w, nil
 }
 
-// parseSize reads a request for any subnet of a size: 0.0.0.0/24 or ::/80, as Docker's IPAM
-// driver takes it from version 29 on. No other one could have such an address.
+// parseSize reads a request for any subnet of a size: 0.0.0.0/24 or ::/80, whose
+// addresses no host could have (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.2).
 func parseSize(w wantedPool, r *helper.RequestPoolRequest) (wantedPool, error) {
 	w.prefix, w.size = netip.Prefix{}, w.prefix.Bits()
 	if r.SubPool != "" {

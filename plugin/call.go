@@ -14,6 +14,7 @@ import (
 type call struct {
 	prepare func(body []byte) (*prepared, error)
 	early   bool // answered before the first pass, since it needs nothing of the host
+	removes bool // carried out though the client has gone: Docker forgets what it wanted removed
 }
 
 // prepared is a call whose argument has been read.
@@ -43,6 +44,13 @@ func action[Req any](fn func(context.Context, *Req) error) call {
 	return route(func(ctx context.Context, req *Req) (*struct{}, error) {
 		return &struct{}{}, fn(ctx, req)
 	})
+}
+
+// removal makes a row from a method that takes something away.
+func removal[Req any](fn func(context.Context, *Req) error) call {
+	c := action(fn)
+	c.removes = true
+	return c
 }
 
 // constant makes a row that takes no argument and is answered at any time.

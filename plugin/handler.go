@@ -90,14 +90,17 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 	a.fields = p.fields
 	ctx, end := untilHangUp(r.Context())
 	defer end()
+	if c.removes {
+		ctx = context.WithoutCancel(ctx)
+	}
 	if !c.early {
 		if a.err = h.wait(ctx); a.err != nil {
 			return a
 		}
 	}
 	// A client that hung up while its call waited, here or in the socket's queue, has given
-	// it up.
-	if hungUp(r.Context()) {
+	// it up. Only what it wanted removed must still go: Docker does not ask again.
+	if !c.removes && hungUp(r.Context()) {
 		a.err = fmt.Errorf("the call was not begun: %w", errHungUp)
 		return a
 	}

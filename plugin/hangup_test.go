@@ -138,10 +138,12 @@ func TestHalfClosedConnectionIsNoHangUp(t *testing.T) {
 }
 
 // What was asked by a client that has gone is not begun: neither when it was still in the
-// socket's queue, nor when it waited for the first pass.
+// socket's queue, nor when it waited for the first pass. But what such a client wanted
+// removed goes, for it does not ask again.
 func TestNothingIsBegunForClientsThatHaveGone(t *testing.T) {
-	var ran atomic.Int32
+	var ran, removed atomic.Int32
 	s := serve(t, map[string]call{
+		"/rm":    removal(func(ctx context.Context, _ *struct{}) error { removed.Add(1); return ctx.Err() }),
 		"/x":     action(func(context.Context, *struct{}) error { ran.Add(1); return nil }),
 		"/early": constant(func(context.Context) (*struct{}, error) { ran.Add(1); return &struct{}{}, nil }),
 	})
@@ -154,6 +156,7 @@ func TestNothingIsBegunForClientsThatHaveGone(t *testing.T) {
 	for range many {
 		s.request("/x", "{}").Close()
 		s.request("/early", "").Close()
+		s.request("/rm", "{}").Close()
 		half := s.request("/x", "{}")
 		if err := half.CloseWrite(); err != nil {
 			t.Fatal(err)
@@ -161,11 +164,17 @@ func TestNothingIsBegunForClientsThatHaveGone(t *testing.T) {
 		half.Close()
 	}
 	s.start(ln, s.handler)
-	waitFor(t, func() bool { return len(s.log.entries(t)) == 3*many })
-	if ran.Load() != 0 {
-		t.Errorf("%d calls were carried out", ran.Load())
+	waitFor(t, func() bool { return len(s.log.entries(t)) == 4*many })
+	if ran.Load() != 0 || removed.Load() != many {
+		t.Errorf("%d calls were carried out, and %d removals", ran.Load(), removed.Load())
 	}
 	for _, e := range s.log.entries(t) {
+		if e["method"] == "rm" {
+			if e["msg"] != "call" || e["client"] != "hung up" {
+				t.Fatalf("log entry of a removal %v", e)
+			}
+			continue
+		}
 		if e["msg"] != "call given up" || e["error"] != "the call was not begun: the client hung up" || e["level"] != "warning" {
 			t.Fatalf("log entry %v", e)
 		}
