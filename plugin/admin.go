@@ -68,7 +68,8 @@ type admin struct {
 	ready     <-chan struct{}
 	snapshot  func() model.Snapshot
 	lastError func() error
-	diff      func(ctx context.Context) ([]reconcile.Difference, error)
+	diff      func(ctx context.Context) ([]reconcile.Difference, error) // waits for a pass
+	diffNow   func(ctx context.Context) ([]reconcile.Difference, error) // doesn't
 }
 
 // handler returns the table of what can be asked.
@@ -141,7 +142,7 @@ func (a *admin) status(ctx context.Context) Status {
 	if err := a.lastError(); err != nil {
 		s.LastError = err.Error()
 	}
-	diff, err := a.diff(ctx)
+	diff, err := a.diffNow(ctx)
 	for _, d := range diff {
 		s.Differences += len(d.Changes)
 		err = errors.Join(err, d.Err)

@@ -30,6 +30,9 @@ import (
 type Set struct {
 	Bindings  []model.PortBinding
 	Endpoints []Endpoint
+	// Relayed are subnets whose containers reach each other's published ports through the
+	// process, at the host's addresses: such flows are not translated.
+	Relayed []netip.Prefix
 	// Unsure says of a set that the host was known to match that the packet filter may have
 	// been without the rules of the bindings for a time, so that flows may have begun past
 	// them.
@@ -47,6 +50,22 @@ func (s Set) Subjects() map[string]any { return nil }
 
 // Only returns the whole set.
 func (s Set) Only(func(subject string) bool) Set { return s }
+
+// With returns what is in either set.
+func (s Set) With(o Set) Set {
+	all := Set{Bindings: slices.Clone(s.Bindings), Endpoints: slices.Clone(s.Endpoints), Relayed: o.Relayed, Unsure: s.Unsure || o.Unsure}
+	for _, b := range o.Bindings {
+		if !slices.Contains(s.Bindings, b) {
+			all.Bindings = append(all.Bindings, b)
+		}
+	}
+	for _, e := range o.Endpoints {
+		if !slices.Contains(s.Endpoints, e) {
+			all.Endpoints = append(all.Endpoints, e)
+		}
+	}
+	return all
+}
 
 // Applier deletes stale flows. It holds no state.
 type Applier struct{}
@@ -96,12 +115,13 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 type change struct {
 	gone, came []model.PortBinding
 	left       []netip.Addr
+	relayed    []netip.Prefix
 }
 
 // difference says what must be looked for.
 func difference(have *Set, want Set) (c change) {
 	if have == nil {
-		return change{came: want.Bindings}
+		return change{came: want.Bindings, relayed: want.Relayed}
 	}
 	known := make(map[model.PortBinding]bool, len(have.Bindings))
 	for _, b := range have.Bindings {
@@ -122,6 +142,7 @@ func difference(have *Set, want Set) (c change) {
 		id      string
 		address netip.Addr
 	}
+	c.relayed = want.Relayed
 	holders := make(map[holder]bool, 2*len(want.Endpoints))
 	for _, e := range want.Endpoints {
 		holders[holder{e.ID, e.V4}], holders[holder{e.ID, e.V6}] = true, true
@@ -156,7 +177,7 @@ func staleFlows(ctx context.Context, f model.Family, c change) ([]flow, error) {
 	match := filter{
 		gone: relevant(f, c.gone, model.UDP),
 		came: relevant(f, c.came, model.TCP, model.UDP, model.SCTP),
-		left: map[netip.Addr]bool{},
+		left: map[netip.Addr]bool{}, relayed: c.relayed,
 	}
 	for _, a := range c.left {
 		if f.Has(a) {

@@ -69,6 +69,36 @@ func TestMisled(t *testing.T) {
 	}
 }
 
+// What the process relays by design is not translated, and is no stale flow.
+func TestRelayedFlowsAreNotStale(t *testing.T) {
+	web := model.PortBinding{Proto: model.UDP, Host: netip.MustParseAddrPort("0.0.0.0:53"), Container: netip.MustParseAddrPort("172.18.0.2:53"), Count: 1}
+	for _, c := range []struct {
+		name, from, asked string
+		stale             bool
+	}{
+		{"from the LAN", "192.0.2.9:4242", "192.0.2.1:53", true},
+		{"from the host to 127.0.0.1", "127.0.0.1:4242", "127.0.0.1:53", false},
+		{"from a neighbour that is kept apart", "172.18.0.3:4242", "172.18.0.1:53", false},
+		{"from a neighbour on another such network", "172.19.0.3:4242", "172.18.0.1:53", true},
+	} {
+		f := filter{came: ports(web), relayed: []netip.Prefix{netip.MustParsePrefix("172.18.0.0/16"), netip.MustParsePrefix("172.19.0.0/16")},
+			local: map[netip.Addr]bool{}}
+		for _, a := range []string{"192.0.2.1", "127.0.0.1", "172.18.0.1"} {
+			f.local[netip.MustParseAddr(a)] = true
+		}
+		asked := netip.MustParseAddrPort(c.asked)
+		if got := f.stale(flow{proto: model.UDP, from: netip.MustParseAddrPort(c.from), asked: asked, answers: asked}); got != c.stale {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+	six := model.PortBinding{Proto: model.UDP, Host: netip.MustParseAddrPort("[::]:53"), Container: netip.MustParseAddrPort("[fd00::2]:53"), Count: 1}
+	f := filter{came: ports(six), local: map[netip.Addr]bool{netip.MustParseAddr("fe80::1"): true}}
+	asked := netip.MustParseAddrPort("[fe80::1]:53")
+	if f.stale(flow{proto: model.UDP, from: netip.MustParseAddrPort("[fe80::9]:4242"), asked: asked, answers: asked}) {
+		t.Error("a client with a link-local address is stale")
+	}
+}
+
 // No flow that leads where a port leads now is forgotten, and each that doesn't is.
 func TestCameIsExact(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {

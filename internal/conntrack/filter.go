@@ -9,6 +9,7 @@ import (
 // filter finds the flows that a change has made stale.
 type filter struct {
 	gone, came []model.PortBinding
+	relayed    []netip.Prefix // subnets whose own packets to published ports are relayed
 	left       map[netip.Addr]bool
 	local      map[netip.Addr]bool // the addresses of the host
 }
@@ -20,6 +21,9 @@ func (f *filter) stale(l flow) bool {
 	if f.left[l.from.Addr()] || f.left[l.answers.Addr()] {
 		return true
 	}
+	if l.asked == l.answers && f.isRelayed(l) {
+		return false
+	}
 	switch l.proto {
 	case model.UDP:
 		return f.misled(l.asked, l.answers)
@@ -27,6 +31,27 @@ func (f *filter) stale(l flow) bool {
 		return l.tcpState == synSent && l.asked == l.answers && f.early(model.TCP, l.asked)
 	case model.SCTP:
 		return l.asked == l.answers && f.early(model.SCTP, l.asked)
+	}
+	return false
+}
+
+// isRelayed reports whether a flow that is not translated leads to the process by design: a
+// client of the host's loopback addresses, one with an IPv6 link-local address, or a
+// container of a network whose containers are kept apart, at a neighbour's port.
+func (f *filter) isRelayed(l flow) bool {
+	from := l.from.Addr()
+	if from.IsLoopback() || l.asked.Addr().IsLoopback() || from.Is6() && from.IsLinkLocalUnicast() {
+		return true
+	}
+	for _, p := range f.relayed {
+		if !p.Contains(from) {
+			continue
+		}
+		for _, b := range f.came {
+			if _, ok := index(b.Host, b.Count, l.asked); ok && b.Proto == l.proto && p.Contains(b.Container.Addr()) {
+				return true
+			}
+		}
 	}
 	return false
 }

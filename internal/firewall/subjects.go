@@ -56,6 +56,15 @@ func (p Policy) Only(keep func(subject string) bool) Policy {
 	return out
 }
 
+// With returns the policy with the networks, ports and openings of another one that has no
+// subject in common with it, behind its own.
+func (p Policy) With(o Policy) Policy {
+	p.Networks = slices.Concat(p.Networks, o.Networks)
+	p.Ports = slices.Concat(p.Ports, o.Ports)
+	p.Openings = slices.Concat(p.Openings, o.Openings)
+	return p
+}
+
 // Equal reports whether two policies need the same rules: they differ in the Links of
 // ports and openings, and the IDs of networks, at most.
 func (p Policy) Equal(q Policy) bool {

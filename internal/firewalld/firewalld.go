@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/mybr/mybr/internal/plan"
 )
@@ -58,13 +59,21 @@ func (s Set) Only(keep func(subject string) bool) Set {
 	return s
 }
 
-// Applier puts interfaces into the zone. It holds no state.
+// With returns the union of two sets that have no interface in common.
+func (s Set) With(o Set) Set {
+	return Set{Interfaces: slices.Concat(s.Interfaces, o.Interfaces), Forward: s.Forward || o.Forward}
+}
+
+// Applier puts interfaces into the zone.
 type Applier struct {
 	// Address is that of the system bus, as in the D-Bus specification; "" is the usual.
 	Address string
 	// Info gets what was made in firewalld's configuration, and which interface is left in
 	// another zone. It may be nil.
 	Info func(format string, args ...any)
+
+	mu   sync.Mutex
+	told map[string]string // by interface: the zone that it was last found in
 }
 
 // Plan puts the interfaces of want into the zone and takes those that only have names out
@@ -233,9 +242,16 @@ func putError(name string, err error) error {
 	return fmt.Errorf("put %s into the zone %s: %w", name, zone, err)
 }
 
-// left tells that an interface is in another zone, if it is.
+// left tells that an interface is in another zone, if it is, once.
 func (a *Applier) left(name, in string) {
-	if in == zone {
+	a.mu.Lock()
+	told := a.told[name] == in
+	if a.told == nil {
+		a.told = map[string]string{}
+	}
+	a.told[name] = in
+	a.mu.Unlock()
+	if in == zone || told {
 		return
 	}
 	a.info("firewalld: %s stays in the zone %s, in which it was before: that zone must let through what its containers are to send and receive", name, in)

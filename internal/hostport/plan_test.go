@@ -204,6 +204,20 @@ func TestDestroyedSocketIsOpenedAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	planned(t, m, nil, want)
+	// One that is reserved too is given back once, and can be reserved again.
+	_, release := reserve(t, m, sandbox, request(model.TCP, "0.0.0.0", 8081, 8081, 81))
+	host.Run("ss", "--kill", "--tcp", "--listening", "sport", "=", ":8081")
+	_, again := reserve(t, m, sandbox, request(model.TCP, "0.0.0.0", 8081, 8081, 81))
+	if err := m.Apply(t.Context(), nil, want); err != nil {
+		t.Fatal(err)
+	}
+	host.Run("ss", "--kill", "--tcp", "--listening", "sport", "=", ":8080")
+	if err := m.Apply(t.Context(), nil, want); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	again()
+	planned(t, m, nil, want)
 	if _, err := net.Listen("tcp4", "0.0.0.0:8081"); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("the port is not held: %v", err)
 	}

@@ -200,6 +200,10 @@ func (r *reservation) takeNumber(req model.PortRequest, targets []model.Target, 
 // one request.
 func (r *reservation) claimable(k key, req model.PortRequest, t model.Target) (*socket, error) {
 	s := r.m.find(k)
+	if s != nil && s.destroyed() {
+		r.m.drop(s)
+		s = nil
+	}
 	if s == nil {
 		return r.m.open(k, r.owner, t.Container)
 	}

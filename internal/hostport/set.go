@@ -2,6 +2,7 @@ package hostport
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mybr/mybr/internal/model"
@@ -26,15 +27,18 @@ type Binding struct {
 // Subjects returns what is wanted for each link, to be compared by reflect.DeepEqual. "" is
 // everybody's: the blocked links.
 func (s Set) Subjects() map[string]any {
-	subjects := map[string]any{}
+	parts := map[string]Set{}
 	if len(s.Blocked) > 0 {
-		subjects[""] = nil
+		parts[""] = Set{Blocked: s.Blocked}
 	}
 	for _, b := range s.Bindings {
-		subjects[b.Link] = nil
+		of := parts[b.Link]
+		of.Bindings = append(of.Bindings, b)
+		parts[b.Link] = of
 	}
-	for subject := range subjects {
-		subjects[subject] = s.Only(func(link string) bool { return link == subject })
+	subjects := make(map[string]any, len(parts))
+	for subject, part := range parts {
+		subjects[subject] = part
 	}
 	return subjects
 }
@@ -51,6 +55,11 @@ func (s Set) Only(keep func(subject string) bool) Set {
 		part.Blocked = s.Blocked
 	}
 	return part
+}
+
+// With returns the union of two sets that have no subject in common.
+func (s Set) With(o Set) Set {
+	return Set{Bindings: slices.Concat(s.Bindings, o.Bindings), Blocked: slices.Concat(s.Blocked, o.Blocked)}
 }
 
 // check refuses a binding that Reserve can't have made.

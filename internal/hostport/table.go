@@ -93,6 +93,9 @@ func (m *Manager) drop(s *socket) {
 	if s.conn != nil {
 		m.budget.Release()
 	}
+	for r := range s.pending { // its claims have nothing to give back any more
+		delete(r.claimed, s)
+	}
 	list := m.held[s.slot()]
 	for i, other := range list {
 		if other == s {

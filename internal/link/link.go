@@ -15,6 +15,7 @@ package link
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/mybr/mybr/internal/model"
 )
@@ -66,6 +67,11 @@ func (s Set) Subjects() map[string]any {
 		m[v.Host] = v
 	}
 	return m
+}
+
+// With returns the union of two sets that have no link in common.
+func (s Set) With(o Set) Set {
+	return Set{Bridges: slices.Concat(s.Bridges, o.Bridges), Veths: slices.Concat(s.Veths, o.Veths)}
 }
 
 // Only returns the part of the set whose links' names keep accepts, in the same order.

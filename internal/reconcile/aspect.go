@@ -22,69 +22,24 @@ const (
 	probeWithin = 2 * time.Second
 )
 
-// Part is what an aspect takes of a Host.
-type Part[T any] interface {
-	// Subjects maps the name of each link that something of the part is about to that.
-	Subjects() map[string]any
-	// Only returns what of the part is about the subjects that keep reports true for, and
-	// what is about none.
-	Only(keep func(subject string) bool) T
-}
-
-// Spec says what one aspect of the host is.
-type Spec[T Part[T]] struct {
-	Name string
-	// Hint says why it may take long, such as "does another program hold the lock?". It may
-	// be empty.
-	Hint    string
-	Take    func(Host) T
-	Applier plan.Planner[T]
-	// Followers names the aspects that start from nothing when this one is invalidated, or
-	// has made something anew that they knew.
-	Followers []string
-	// Guards says that while this one fails the aspects behind it in the list bring nothing
-	// new to the host. What they have there stays, and what is wanted no longer goes.
-	Guards bool
-	// Remote says that another service does the work. When that has not answered in time it
-	// is asked again at retries only, and not in the passes that requests wait for.
-	Remote bool
-	// Background says that what fails here is logged and tried again, and is no request's
-	// failure.
-	Background bool
-	// Concerns returns the links that a failed subject of the aspect concerns; nil: the
-	// subject is the link.
-	Concerns func(h Host, subject string) []string
-	// Invalidated returns what is known of the host once others may have undone something
-	// there; nil: nothing.
-	Invalidated func(have T) T
-}
-
-// Aspect is one sort of thing that is kept true of the host.
-type Aspect interface {
-	name() string
-	followers() []string
-	guards() bool
-	invalidate()
-	run(ctx context.Context, r *Reconciler, h Host, gate error, retry bool) outcome
-	plan(ctx context.Context, h Host) (plan.Plan, error)
-}
-
-// New returns an aspect of which nothing is known.
-func (s Spec[T]) New() Aspect { return &aspect[T]{Spec: s} }
-
-// NewKnowing returns an aspect that the host was last known to match have in.
-func (s Spec[T]) NewKnowing(have T) Aspect { return &aspect[T]{Spec: s, have: &have} }
-
-// aspect is one Aspect with what the host is known to match.
+// aspect is one Aspect with what is known of the host.
 type aspect[T Part[T]] struct {
 	Spec[T]
-	have *T    // nil: unknown
-	hung error // what the last attempt gave up with, if it gave up for lack of time
+	have   *T    // what the host matches; nil: unknown
+	failed *T    // what was wanted last of subjects that failed; some of it may be there. nil: none has failed
+	hung   error // what the last attempt gave up with, if it gave up for lack of time
+}
+
+// gate is why nothing new may come to the host.
+type gate struct {
+	all   error            // nil: it may, save about these
+	links map[string]error // by link
 }
 
 // outcome is what came of an aspect in one pass.
 type outcome struct {
 	failures []failure
+	gate     gate // what failed, by the aspect's subjects
 	renewed  bool // something was made anew that others knew
 }
 
@@ -102,37 +57,42 @@ func (a *aspect[T]) guards() bool        { return a.Guards }
 func (a *aspect[T]) invalidate() {
 	a.hung = nil
 	if a.have == nil || a.Invalidated == nil {
-		a.have = nil
+		a.have, a.failed = nil, nil
 		return
 	}
 	have := a.Invalidated(*a.have)
 	a.have = &have
 }
 
+// plan is what the host has otherwise than h says. A service that does not answer is not
+// asked again.
 func (a *aspect[T]) plan(ctx context.Context, h Host) (plan.Plan, error) {
+	if a.Remote && a.hung != nil {
+		return nil, a.hung
+	}
 	return a.Applier.Plan(ctx, nil, a.Take(h))
 }
 
-// run makes the host match its part of h. gate is why nothing new may come to the host;
-// nil: it may. retry says that no request waits for the pass.
-func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate error, retry bool) (out outcome) {
+// run makes the host match its part of h. retry says that no request waits for the pass.
+func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, retry bool) (out outcome) {
 	want := a.Take(h)
-	if a.have != nil && reflect.DeepEqual(*a.have, want) {
+	known := a.known(want)
+	if known != nil && reflect.DeepEqual(*known, want) {
 		return out
 	}
-	if gate != nil {
-		out.failures = a.blame(h, a.missing(want), gate)
-		if a.have == nil {
+	if gate.all != nil {
+		out.fail(a, h, missing(known, want), gate.all)
+		if known == nil {
 			return out
 		}
 		wanted := want.Subjects()
-		want = (*a.have).Only(func(subject string) bool { _, ok := wanted[subject]; return ok })
-		if reflect.DeepEqual(*a.have, want) {
+		want = (*known).Only(func(subject string) bool { _, ok := wanted[subject]; return ok })
+		if reflect.DeepEqual(*known, want) {
 			return out
 		}
 	}
 	if a.Remote && a.hung != nil && !retry {
-		out.failures = append(out.failures, a.blame(h, a.missing(want), a.hung)...)
+		out.fail(a, h, missing(known, want), a.hung)
 		return out
 	}
 	within := applyWithin
@@ -143,97 +103,188 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate error, 
 	defer cancel()
 	defer time.AfterFunc(slowAfter, func() { r.slow(fmt.Errorf("%s: still at it after %s%s", a.Name, slowAfter, hint(a.Hint))) }).Stop()
 
-	missing := a.missing(want)
-	renewed, err := a.apply(ctx, r, a.have, want)
-	if err != nil && a.have != nil && ctx.Err() == nil {
+	err := a.attempt(ctx, r, known, want, gate, &out)
+	if err != nil && ctx.Err() == nil && a.retries(known, want, err) {
 		// Once more without what the difference was made from: a wrong difference must mend
 		// itself.
 		r.log.WithError(err).WithField("aspect", a.Name).Debug("the difference failed; trying again without it")
-		var again bool
-		again, err = a.apply(ctx, r, a.without(*a.have, want, err), want)
-		renewed = renewed || again
+		a.note(known, want, err)
+		known = a.known(want)
+		err = a.attempt(ctx, r, known, want, gate, &out)
 	}
-	a.hung = nil
-	if err != nil && ctx.Err() != nil {
+	if a.hung = nil; err != nil && ctx.Err() != nil {
 		a.hung = err
-	}
-	out.renewed = renewed
-	if err == nil {
-		a.have = &want
-		return out
 	}
 	subjects, rest := plan.Blame(err)
 	for _, s := range subjects {
-		out.failures = append(out.failures, a.blame(h, []string{s.Subject}, s.Err)...)
+		out.fail(a, h, []string{s.Subject}, s.Err)
+		out.gate.links[s.Subject] = s.Err
 	}
 	if rest != nil {
-		out.failures = append(out.failures, a.blame(h, missing, rest)...)
+		out.fail(a, h, missing(known, want), rest)
+		out.gate.all = rest
 	}
-	a.have = a.without(want, want, err)
+	out.renewed = out.renewed || a.recovered(want, err)
+	a.note(known, want, err)
 	return out
 }
 
-// apply makes the host match want, and reports whether something was made anew that have
-// had, or something was amiss where nothing was known.
-func (a *aspect[T]) apply(ctx context.Context, r *Reconciler, have *T, want T) (renewed bool, err error) {
-	err = r.guarded(a.Name, func() error {
-		p, err := a.Applier.Plan(ctx, have, want)
-		subjects, all := p.Renewed()
-		renewed = all || have == nil && len(p) > 0
-		if have != nil && len(subjects) > 0 {
-			known := (*have).Subjects()
-			renewed = renewed || slices.ContainsFunc(subjects, func(s string) bool { _, ok := known[s]; return ok })
+// known returns what the plan of a difference starts from: what the host matches, and what
+// of failed subjects may be there and is not wanted any more. A failed subject that is
+// wanted is planned as if it were new.
+func (a *aspect[T]) known(want T) *T {
+	if a.have == nil || a.failed == nil {
+		return a.have
+	}
+	wanted := want.Subjects()
+	gone := (*a.failed).Only(func(subject string) bool { _, ok := wanted[subject]; return !ok })
+	if len(gone.Subjects()) == 0 {
+		return a.have
+	}
+	known := (*a.have).With(gone)
+	return &known
+}
+
+// attempt plans and carries the plan out, save what the gate keeps from the host; the
+// subjects that it does keep have its error.
+func (a *aspect[T]) attempt(ctx context.Context, r *Reconciler, known *T, want T, gate *gate, out *outcome) error {
+	return r.guarded(a.Name, func() error {
+		p, err := a.Applier.Plan(ctx, known, want)
+		kept := map[string]bool{}
+		var errs []error
+		if len(gate.links) > 0 && gate.all == nil {
+			wanted := want.Subjects()
+			p = slices.DeleteFunc(slices.Clone(p), func(s plan.Step) bool {
+				why, closed := gate.links[s.Subject]
+				if _, ok := wanted[s.Subject]; !closed || !ok {
+					return false
+				}
+				if !kept[s.Subject] {
+					kept[s.Subject] = true
+					errs = append(errs, &plan.Error{Subject: s.Subject, Err: why})
+				}
+				return true
+			})
 		}
-		return errors.Join(err, p.Do(ctx))
+		subjects, all := p.Renewed()
+		out.renewed = out.renewed || all || known == nil && len(p) > 0
+		if known != nil && len(subjects) > 0 {
+			had := (*known).Subjects()
+			out.renewed = out.renewed || slices.ContainsFunc(subjects, func(s string) bool { _, ok := had[s]; return ok })
+		}
+		return errors.Join(append(errs, err, p.Do(ctx))...)
 	})
-	return renewed, err
+}
+
+// retries reports whether an error may come of a wrong difference.
+func (a *aspect[T]) retries(known *T, want T, err error) bool {
+	subjects, rest := plan.Blame(err)
+	if known == nil || rest != nil && (a.Blind || a.Invalidated != nil) {
+		return false
+	}
+	if rest != nil {
+		return true
+	}
+	had, wanted := (*known).Subjects(), want.Subjects()
+	return slices.ContainsFunc(subjects, func(e *plan.Error) bool {
+		_, was := had[e.Subject]
+		_, is := wanted[e.Subject]
+		return was && is
+	})
+}
+
+// note keeps what is known of the host after an attempt that ended with err.
+func (a *aspect[T]) note(known *T, want T, err error) {
+	subjects, rest := plan.Blame(err)
+	switch {
+	case err == nil:
+		a.have, a.failed = &want, nil
+		return
+	case rest != nil && a.Invalidated != nil && known != nil:
+		have := a.Invalidated((*known).With(want))
+		a.have = &have
+		return
+	case rest != nil && a.Blind:
+		a.have = known
+		return
+	case rest != nil:
+		a.have, a.failed = nil, nil
+		return
+	}
+	blamed, wanted := map[string]bool{}, want.Subjects()
+	for _, s := range subjects {
+		blamed[s.Subject] = true
+	}
+	have := want.Only(func(subject string) bool { return !blamed[subject] })
+	failed := want.Only(func(subject string) bool { return blamed[subject] })
+	for subject := range blamed {
+		if _, ok := wanted[subject]; !ok && known == nil {
+			a.have, a.failed = nil, nil // a leftover, which only a plan from nothing finds
+			return
+		}
+	}
+	if known != nil { // what could not be removed is there still
+		have = have.With((*known).Only(func(subject string) bool { _, ok := wanted[subject]; return blamed[subject] && !ok }))
+	}
+	a.have, a.failed = &have, &failed
+}
+
+// recovered reports whether a subject is well that had failed before.
+func (a *aspect[T]) recovered(want T, err error) bool {
+	if a.failed == nil {
+		return false
+	}
+	subjects, rest := plan.Blame(err)
+	wanted := want.Subjects()
+	for subject := range (*a.failed).Subjects() {
+		_, ok := wanted[subject]
+		if ok && rest == nil && !slices.ContainsFunc(subjects, func(e *plan.Error) bool { return e.Subject == subject }) {
+			return true
+		}
+	}
+	return false
 }
 
 // missing returns the subjects whose part of want the host is not known to match, sorted.
-func (a *aspect[T]) missing(want T) (subjects []string) {
-	var known map[string]any
-	if a.have != nil {
-		known = (*a.have).Subjects()
+func missing[T Part[T]](known *T, want T) []string {
+	var had map[string]any
+	if known != nil {
+		had = (*known).Subjects()
 	}
 	wanted := want.Subjects()
 	maps.DeleteFunc(wanted, func(s string, part any) bool {
-		had, ok := known[s]
-		return ok && reflect.DeepEqual(had, part)
+		of, ok := had[s]
+		return ok && reflect.DeepEqual(of, part)
 	})
 	return slices.Sorted(maps.Keys(wanted))
 }
 
-// without returns what of a part is still known after an error on the way to want:
-// nothing, unless single subjects are to blame. One that is not wanted, and could not be
-// removed, is found again by a plan that starts from nothing.
-func (a *aspect[T]) without(part, want T, err error) *T {
-	subjects, rest := plan.Blame(err)
-	if rest != nil {
-		return nil
-	}
-	failed, wanted := map[string]bool{}, want.Subjects()
+// fail adds the failure of some of an aspect's subjects.
+func (out *outcome) fail(a failing, h Host, subjects []string, err error) {
+	f := failure{links: []string{}, background: a.background(err), err: err}
 	for _, s := range subjects {
-		if _, ok := wanted[s.Subject]; !ok {
-			return nil
-		}
-		failed[s.Subject] = true
-	}
-	part = part.Only(func(subject string) bool { return !failed[subject] })
-	return &part
-}
-
-// blame returns the failure of some of the aspect's subjects.
-func (a *aspect[T]) blame(h Host, subjects []string, err error) []failure {
-	f := failure{links: []string{}, background: a.Background, err: err}
-	for _, s := range subjects {
-		if a.Concerns == nil {
-			f.links = append(f.links, s)
-		} else {
-			f.links = append(f.links, a.Concerns(h, s)...)
-		}
+		f.links = append(f.links, a.concerned(h, s)...)
 	}
 	slices.Sort(f.links)
-	return []failure{f}
+	out.failures = append(out.failures, f)
+	if out.gate.links == nil {
+		out.gate.links = map[string]error{}
+	}
+}
+
+// failing is what outcome.fail needs to know of an aspect.
+type failing interface {
+	background(error) bool
+	concerned(h Host, subject string) []string
+}
+
+func (a *aspect[T]) background(err error) bool { return a.Background != nil && a.Background(err) }
+
+func (a *aspect[T]) concerned(h Host, subject string) []string {
+	if a.Concerns == nil {
+		return []string{subject}
+	}
+	return a.Concerns(h, subject)
 }
 
 // hint puts a question behind a text.

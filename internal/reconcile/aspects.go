@@ -1,6 +1,9 @@
 package reconcile
 
 import (
+	"errors"
+	"syscall"
+
 	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewalld"
@@ -47,7 +50,7 @@ func (a Appliers) Aspects(known model.Snapshot) []Aspect {
 		Spec[firewalld.Set]{
 			Name: FirewalldAspect, Hint: "does `firewall-cmd --state` answer?", Applier: a.Firewalld,
 			Take:      func(h Host) firewalld.Set { return h.Firewalld },
-			Followers: []string{FirewallAspect}, Remote: true,
+			Followers: []string{FirewallAspect}, Remote: true, Blind: true,
 		}.New(),
 		Spec[firewall.Policy]{
 			Name: FirewallAspect, Hint: a.FirewallHint, Applier: a.Firewall,
@@ -67,7 +70,7 @@ func (a Appliers) Aspects(known model.Snapshot) []Aspect {
 		Spec[conntrack.Set]{
 			Name: FlowAspect, Applier: a.Flows,
 			Take:       func(h Host) conntrack.Set { return h.Flows },
-			Background: true, // they end by themselves
+			Background: func(error) bool { return true }, // flows end by themselves
 			Invalidated: func(have conntrack.Set) conntrack.Set {
 				have.Unsure = true
 				return have
@@ -75,8 +78,12 @@ func (a Appliers) Aspects(known model.Snapshot) []Aspect {
 		}.NewKnowing(conntrack.Set{Endpoints: flowEndpoints(known), Unsure: true}),
 		Spec[hostport.Set]{
 			Name: PortAspect, Applier: a.Ports,
-			Take:       func(h Host) hostport.Set { return h.Ports },
-			Background: true, // requests have their ports reserved beforehand
+			Take: func(h Host) hostport.Set { return h.Ports },
+			// A request has its ports reserved beforehand; what another program took while mybr
+			// was away is no request's failure.
+			Background: func(err error) bool {
+				return errors.Is(err, model.ErrConflict) || errors.Is(err, syscall.EADDRNOTAVAIL)
+			},
 		}.New(),
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,10 +20,10 @@ import (
 )
 
 // stuck is an applier that waits for what is never given, such as a lock.
-type stuck[T any] struct{ held bool }
+type stuck[T any] struct{ held atomic.Bool }
 
 func (s *stuck[T]) Plan(ctx context.Context, _ *T, _ T) (plan.Plan, error) {
-	if !s.held {
+	if !s.held.Load() {
 		return nil, nil
 	}
 	return plan.Plan{{Do: func(ctx context.Context) error {
@@ -48,10 +50,12 @@ func failed(subject string) error {
 
 func TestPassEndsThoughALockIsHeldForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t)
-		<-h.r.Ready()
-		lock := &stuck[firewall.Policy]{held: true}
+		h := prepare()
+		lock := &stuck[firewall.Policy]{}
 		h.r.Aspects[1].(*aspect[firewall.Policy]).Applier = lock
+		h.run(t)
+		<-h.r.Ready()
+		lock.held.Store(true)
 		h.took()
 		h.set(snapshot())
 		answered := make(chan error, 1)
@@ -72,7 +76,7 @@ func TestPassEndsThoughALockIsHeldForEver(t *testing.T) {
 			t.Error("Sync still waits")
 			return
 		}
-		lock.held = false
+		lock.held.Store(false)
 		if err := h.r.Sync(t.Context()); err != nil || h.r.LastError() != nil {
 			t.Errorf("the lock is free: %v, %v", err, h.r.LastError())
 		}
@@ -116,7 +120,7 @@ func TestOneLinksFailureConcernsItsOwnRequests(t *testing.T) {
 		if err := h.r.Sync(t.Context(), "br-a", "vetha012345678"); err != nil {
 			t.Errorf("another network's request: %v", err)
 		}
-		if got, want := h.took(), "firewalld delta, firewall delta, links delta, links delta, sysctls delta"; got != want {
+		if got, want := h.took(), "firewalld delta, firewall delta, links delta, sysctls delta"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 		if err := h.r.Sync(t.Context(), "br-b"); err == nil || err.Error() != "br-b is gone" {
@@ -125,7 +129,7 @@ func TestOneLinksFailureConcernsItsOwnRequests(t *testing.T) {
 		if err := h.r.Sync(t.Context()); err == nil || err.Error() != "br-b is gone\nvethb012345678 is gone" {
 			t.Errorf("no subject: %v", err)
 		}
-		if got, want := h.took(), "links delta, links delta, links delta, links delta"; got != want {
+		if got, want := h.took(), "links delta, links delta"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 		have := h.r.Aspects[2].(*aspect[link.Set]).have
@@ -135,8 +139,55 @@ func TestOneLinksFailureConcernsItsOwnRequests(t *testing.T) {
 	})
 }
 
-// What could not be removed is found again, from nothing: a difference knows nothing of it.
-func TestFailedRemovalIsTriedAgain(t *testing.T) {
+// What could not be removed stays known, and is tried again; and so is what was half made
+// for a request that was reverted.
+func TestFailedLinkIsRemoved(t *testing.T) {
+	b := func(have *link.Set) bool {
+		return slices.ContainsFunc(have.Bridges, func(b link.Bridge) bool { return b.Name == "br-b" })
+	}
+	for _, known := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := start(t)
+			<-h.r.Ready()
+			if !known { // it fails when it is made
+				h.links.failWith(func(*link.Set, link.Set) error { return failed("br-b") })
+			}
+			h.set(networks())
+			if err := h.r.Sync(t.Context()); (err == nil) != known {
+				t.Fatal(err)
+			}
+			h.links.failWith(func(have *link.Set, _ link.Set) error {
+				if have == nil || !b(have) {
+					t.Errorf("nothing is known of br-b: %+v", have)
+				}
+				return failed("br-b")
+			})
+			s := networks()
+			s.Networks, s.Endpoints = s.Networks[:1], s.Endpoints[:1]
+			h.set(s)
+			if err := h.r.Sync(t.Context(), "br-a"); err != nil {
+				t.Error(err)
+			}
+			tried := false
+			h.links.failWith(func(have *link.Set, _ link.Set) error {
+				tried = have != nil && b(have)
+				return nil
+			})
+			time.Sleep(lastRetry) // in the bubble's time
+			synctest.Wait()
+			if !tried || h.r.LastError() != nil {
+				t.Errorf("tried again: %v, %v", tried, h.r.LastError())
+			}
+			if have := h.r.Aspects[2].(*aspect[link.Set]); b(have.have) || have.failed != nil {
+				t.Errorf("known at last: %+v", have.have)
+			}
+		})
+	}
+}
+
+// A link that is wrong in what was known of it is tried again in the same pass as if it
+// were new.
+func TestWrongDifferenceMendsItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		<-h.r.Ready()
@@ -144,22 +195,47 @@ func TestFailedRemovalIsTriedAgain(t *testing.T) {
 		if err := h.r.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		h.took()
-		h.links.failWith(func(*link.Set, link.Set) error { return failed("br-b") })
+		h.links.failWith(func(have *link.Set, _ link.Set) error {
+			if len(have.Bridges) == 2 {
+				return failed("br-b")
+			}
+			return nil
+		})
 		s := networks()
-		s.Networks, s.Endpoints = s.Networks[:1], s.Endpoints[:1]
+		s.Networks[1].MTU = 1300
 		h.set(s)
-		if err := h.r.Sync(t.Context(), "br-a"); err != nil {
+		h.took()
+		if err := h.r.Sync(t.Context(), "br-b"); err != nil {
 			t.Error(err)
 		}
-		if got, want := h.took(), "firewalld delta, firewall delta, links delta, links full"; got != want {
+		if got, want := h.took(), "links delta, links delta, ports full"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
-		h.links.failWith(nil)
-		time.Sleep(firstRetry) // in the bubble's time
-		synctest.Wait()
-		if got := h.took(); got != "links full" {
-			t.Errorf("the retry: %s", got)
+	})
+}
+
+// What firewall rules can't be made for does not come up; what has rules does.
+func TestGateOfOneNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		h.firewall.failWith(func(*firewall.Policy, firewall.Policy) error { return failed("br-b") })
+		var made []string
+		step := func(subject string) plan.Step {
+			return plan.Step{Subject: subject, Do: func(context.Context) error { made = append(made, subject); return nil }}
+		}
+		h.links.plan = plan.Plan{step("br-a"), step("br-b"), step("vetha012345678"), step("vethb012345678")}
+		h.set(networks())
+		if err := h.r.Sync(t.Context(), "br-a", "vetha012345678"); err != nil {
+			t.Errorf("the network with rules: %v", err)
+		}
+		for _, link := range []string{"br-b", "vethb012345678"} {
+			if err := h.r.Sync(t.Context(), link); err == nil || err.Error() != "br-b is gone" {
+				t.Errorf("%s: %v", link, err)
+			}
+		}
+		if slices.Contains(made, "br-b") || slices.Contains(made, "vethb012345678") || !slices.Contains(made, "br-a") {
+			t.Errorf("made: %v", made)
 		}
 	})
 }
@@ -272,7 +348,7 @@ func TestForwardingConcernsWhoNeedsIt(t *testing.T) {
 // Where it can't be told whose forwarding is, it is not turned on; the rest is done.
 func TestForwardingIsKeptWhereItsOwnerIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t)
+		h := prepare()
 		unknown := errors.New("the records can't be read")
 		h.r.Config.Forwarding = func(needed firewall.Families) (firewall.Families, error) {
 			if !needed.V4 {
@@ -280,6 +356,7 @@ func TestForwardingIsKeptWhereItsOwnerIsUnknown(t *testing.T) {
 			}
 			return firewall.Families{}, unknown
 		}
+		h.run(t)
 		<-h.r.Ready()
 		s := networks()
 		h.set(s)
@@ -333,7 +410,9 @@ func TestFlowsAreForgottenWhileAHostPortIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
 		<-h.r.Ready()
-		h.ports.failWith(func(*hostport.Set, hostport.Set) error { return errors.New("address already in use") })
+		h.ports.failWith(func(*hostport.Set, hostport.Set) error {
+			return fmt.Errorf("address already in use: %w", model.ErrConflict)
+		})
 		sync := func(s model.Snapshot) {
 			t.Helper()
 			h.set(s)
@@ -351,6 +430,108 @@ func TestFlowsAreForgottenWhileAHostPortIsTaken(t *testing.T) {
 		}
 		if err := h.r.LastError(); err == nil || !strings.Contains(err.Error(), "address already in use") {
 			t.Errorf("LastError: %v", err)
+		}
+	})
+}
+
+// A port that cannot be served for another reason is its request's failure, and so is one
+// that waits for rules although none leads to it: the process relays it.
+func TestPortsOfARequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		s := snapshot()
+		s.Endpoints[0].Ports = nil
+		h.set(s)
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		veth := s.Endpoints[0].HostIface()
+		broken := errors.New("iptables-restore: line 3 failed")
+		h.firewall.failWith(func(*firewall.Policy, firewall.Policy) error { return broken })
+		s.Networks = append(s.Networks, model.Network{ID: "2", Bridge: "br-2"}) // somebody's rules are to be made
+		s.Endpoints[0].Ports = []model.PortBinding{binding(model.TCP, "127.0.0.1:8080", "172.18.0.2:80", 1)}
+		h.set(s)
+		if err := h.r.Sync(t.Context(), veth); !errors.Is(err, broken) {
+			t.Errorf("without rules: %v", err)
+		}
+		h.firewall.failWith(nil)
+		h.ports.failWith(func(*hostport.Set, hostport.Set) error {
+			return &plan.Error{Subject: veth, Err: errors.New("argument list too long")}
+		})
+		if err := h.r.Sync(t.Context(), veth); err == nil {
+			t.Error("a port that is not served is no failure")
+		}
+	})
+}
+
+// Which addresses have ended stays known until their flows are forgotten.
+func TestFlowsAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		h.set(snapshot())
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.flowsFail.Store(true)
+		h.set(model.Snapshot{})
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.flowsFail.Store(false)
+		time.Sleep(lastRetry) // in the bubble's time
+		synctest.Wait()
+		last := h.flows[len(h.flows)-1].have
+		if want := unsure(Render(snapshot(), Options{}).Flows); fmt.Sprint(last) != fmt.Sprint(want) {
+			t.Errorf("known: %+v, want %+v", last, want)
+		}
+		if err := h.r.LastError(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A bridge that failed and is there now has a number that the ports don't know.
+func TestPortsLearnOfALinkThatRecovered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		h.links.failWith(func(*link.Set, link.Set) error { return failed("br-b") })
+		h.set(networks())
+		_ = h.r.Sync(t.Context())
+		h.took()
+		h.links.failWith(nil)
+		if err := h.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := h.took(), "links delta, ports full"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}
+
+// What was invalidated for a pass that crashed is still so for the next.
+func TestInvalidationOutlivesACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := prepare()
+		var crash atomic.Bool
+		snapshot := h.r.Snapshot
+		h.r.Snapshot = func() model.Snapshot {
+			if crash.Swap(false) {
+				panic("no such record")
+			}
+			return snapshot()
+		}
+		h.run(t)
+		<-h.r.Ready()
+		h.took()
+		crash.Store(true)
+		h.r.Invalidate(FirewallAspect)
+		time.Sleep(lastRetry) // in the bubble's time
+		synctest.Wait()
+		if got, want := h.took(), "firewall full"; got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 
 	"github.com/mybr/mybr/internal/plan"
 )
@@ -13,8 +14,24 @@ type Difference struct {
 	Err     error    // why the aspect could not be looked at, all or in part; nil: it could
 }
 
+// errPassing says that a pass is under way.
+var errPassing = errors.New("a pass is under way")
+
+// DiffNow is Diff, or an error while a pass is under way.
+func (r *Reconciler) DiffNow(ctx context.Context) ([]Difference, error) {
+	select {
+	case r.busy <- struct{}{}:
+		<-r.busy // a pass that begins before Diff does is waited for
+		return r.Diff(ctx)
+	default:
+		return nil, errPassing
+	}
+}
+
 // Diff compares the host with the records, from nothing, and changes nothing. It waits
-// for a pass that is under way. Aspects that match are left out.
+// for a pass that is under way. Aspects that match are left out. A pass that is asked for
+// meanwhile waits for it: an aspect is looked at for slowAfter at most, and not at all if
+// it is known not to answer.
 func (r *Reconciler) Diff(ctx context.Context) (all []Difference, err error) {
 	select {
 	case r.busy <- struct{}{}:
@@ -28,7 +45,7 @@ func (r *Reconciler) Diff(ctx context.Context) (all []Difference, err error) {
 			all = append(all, Difference{Aspect: SysctlAspect, Err: f.err})
 		}
 		for _, a := range r.Aspects {
-			ctx, cancel := context.WithTimeout(ctx, applyWithin)
+			ctx, cancel := context.WithTimeout(ctx, slowAfter)
 			var p plan.Plan
 			p, err := a.plan(ctx, h)
 			cancel()

@@ -101,15 +101,17 @@ func TestRulesAreLookedAtAgainWhileDockerRestoresItsOwn(t *testing.T) {
 // requests neither wait for it nor fail.
 func TestHungFirewalldConcernsNewNetworksOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t)
+		h := prepare()
+		hung := &stuck[firewalld.Set]{}
+		h.r.Aspects[0].(*aspect[firewalld.Set]).Applier = hung
+		h.run(t)
 		<-h.r.Ready()
 		s := snapshot()
 		h.set(s)
 		if err := h.r.Sync(t.Context(), s.Networks[0].Bridge); err != nil {
 			t.Fatal(err)
 		}
-		hung := &stuck[firewalld.Set]{held: true}
-		h.r.Aspects[0].(*aspect[firewalld.Set]).Applier = hung
+		hung.held.Store(true)
 		s.Networks = append(s.Networks, model.Network{ID: "2", Bridge: "br-2"})
 		h.set(s)
 		begun := time.Now()
@@ -130,7 +132,7 @@ func TestHungFirewalldConcernsNewNetworksOnly(t *testing.T) {
 		if took := time.Since(begun); took > time.Second {
 			t.Errorf("the endpoint waited for %s", took)
 		}
-		hung.held = false
+		hung.held.Store(false)
 		time.Sleep(lastRetry)
 		synctest.Wait()
 		if err := h.r.LastError(); err != nil {

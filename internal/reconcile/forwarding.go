@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -39,11 +40,10 @@ type Forwarding struct {
 // An error says that it can't be told for every family: then forwarding must not be
 // turned on.
 func (f *Forwarding) DefaultDrop(needed firewall.Families) (drop firewall.Families, err error) {
-	if drop.V4, err = f.mine(forwarding4, needed.V4); err != nil {
-		return drop, err
-	}
-	drop.V6, err = f.mine(forwarding6, needed.V6)
-	return drop, err
+	var err4, err6 error
+	drop.V4, err4 = f.mine(forwarding4, needed.V4)
+	drop.V6, err6 = f.mine(forwarding6, needed.V6)
+	return drop, errors.Join(err4, err6)
 }
 
 // mine reports whether mybr has turned a setting on, or is about to.

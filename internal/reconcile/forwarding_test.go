@@ -76,6 +76,15 @@ func TestDefaultDropUnknown(t *testing.T) {
 	if drop, err := f.DefaultDrop(firewall.Families{}); err != nil || drop != (firewall.Families{}) {
 		t.Errorf("nothing needed: %+v, %v", drop, err)
 	}
+	f.Enabled = func(path string) (bool, error) {
+		if path == forwarding4 {
+			return false, errors.New("the disk is gone")
+		}
+		return true, nil
+	}
+	if drop, err := f.DefaultDrop(firewall.Families{}); err == nil || !drop.V6 {
+		t.Errorf("what is known of IPv6 is lost with IPv4: %+v, %v", drop, err)
+	}
 	f.Enabled = func(string) (bool, error) { return false, errors.New("the disk is gone") }
 	if _, err := f.DefaultDrop(firewall.Families{}); err == nil {
 		t.Error("no error without records")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"slices"
 )
@@ -46,6 +47,7 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 	})
 	if err != nil {
 		p.failures = append(p.failures, failure{err: err})
+		r.mark(slices.Collect(maps.Keys(invalid))...) // not all may have been seen to
 	}
 	var errs []error
 	for _, f := range p.failures {
@@ -77,32 +79,42 @@ func (r *Reconciler) report(err error) {
 
 // walk makes the host match h, aspect by aspect.
 func (r *Reconciler) walk(ctx context.Context, h Host, invalid map[string]bool, retry bool) (failures []failure) {
-	var gate error
-	invalid = r.withFollowers(invalid)
+	closed := &gate{links: map[string]error{}}
+	r.withFollowers(invalid)
 	for _, a := range r.Aspects {
 		if invalid[a.name()] {
 			a.invalidate()
 		}
-		out := a.run(ctx, r, h, gate, retry)
+		out := a.run(ctx, r, h, closed, retry)
 		failures = append(failures, out.failures...)
 		if out.renewed {
 			for _, name := range a.followers() {
 				invalid[name] = true
 			}
-			invalid = r.withFollowers(invalid)
+			r.withFollowers(invalid)
 		}
 		if a.guards() {
-			for _, f := range out.failures {
-				gate = errors.Join(gate, f.err)
-			}
+			closed.add(out.gate, h)
 		}
 	}
 	return failures
 }
 
+// add closes the gate to what an aspect failed for. Where that is a bridge, it is closed to
+// the pairs on it too.
+func (g *gate) add(failed gate, h Host) {
+	g.all = errors.Join(g.all, failed.all)
+	maps.Copy(g.links, failed.links)
+	for _, v := range h.Links.Veths {
+		if err, ok := failed.links[v.Bridge]; ok {
+			g.links[v.Host] = err
+		}
+	}
+}
+
 // withFollowers adds the aspects that start from nothing together with the given ones;
 // "" stands for all.
-func (r *Reconciler) withFollowers(names map[string]bool) map[string]bool {
+func (r *Reconciler) withFollowers(names map[string]bool) {
 	for _, a := range r.Aspects { // followers stand behind what they follow
 		if names[""] {
 			names[a.name()] = true
@@ -113,7 +125,6 @@ func (r *Reconciler) withFollowers(names map[string]bool) map[string]bool {
 			}
 		}
 	}
-	return names
 }
 
 // guarded turns a panic of fn into an error. What is recorded and makes fn panic would

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,6 +63,8 @@ type harness struct {
 	flows    []flowChange
 	warned   []string
 
+	flowsFail atomic.Bool
+
 	firewalld recorder[firewalld.Set]
 	firewall  recorder[firewall.Policy]
 	links     recorder[link.Set]
@@ -77,6 +80,9 @@ type flowChange struct{ have, want conntrack.Set }
 func (h *harness) Plan(_ context.Context, have *conntrack.Set, want conntrack.Set) (plan.Plan, error) {
 	if have != nil {
 		h.flows = append(h.flows, flowChange{*have, want})
+	}
+	if h.flowsFail.Load() {
+		return nil, errors.New("conntrack: interrupted")
 	}
 	return nil, nil
 }

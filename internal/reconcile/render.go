@@ -62,6 +62,9 @@ func Render(s model.Snapshot, o Options) Host {
 		h.Firewall.Networks = append(h.Firewall.Networks, policy)
 		h.Firewalld.Interfaces = append(h.Firewalld.Interfaces, n.Bridge)
 		h.Firewalld.Forward = h.Firewalld.Forward || entered(n, o)
+		if !n.ICC {
+			h.Flows.Relayed = append(h.Flows.Relayed, prefixes(n)...)
+		}
 		if n.Internal {
 			h.Ports.Blocked = append(h.Ports.Blocked, n.Bridge)
 		}
@@ -85,6 +88,16 @@ func Render(s model.Snapshot, o Options) Host {
 	h.Flows.Endpoints = flowEndpoints(s)
 	h.sort()
 	return h
+}
+
+// prefixes lists the subnets of a network.
+func prefixes(n model.Network) (all []netip.Prefix) {
+	for _, f := range model.Families() {
+		if p := n.Subnet(f).Prefix; p.IsValid() {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // usable returns the records of which something can be brought about on the host.
@@ -243,6 +256,7 @@ func (h *Host) sort() {
 	slices.SortFunc(h.Firewall.Ports, func(a, b firewall.Port) int { return compareBindings(a.PortBinding, b.PortBinding) })
 	slices.SortFunc(h.Firewall.Openings, compareOpenings)
 	slices.SortFunc(h.Flows.Bindings, compareBindings)
+	slices.SortFunc(h.Flows.Relayed, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
 	slices.SortFunc(h.Flows.Endpoints, func(a, b conntrack.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortStableFunc(h.Ports.Bindings, func(a, b hostport.Binding) int {
 		return cmp.Or(cmp.Compare(a.Owner, b.Owner), compareBindings(a.PortBinding, b.PortBinding))

@@ -49,6 +49,13 @@ func (s Set) Only(keep func(subject string) bool) Set {
 	return part
 }
 
+// With returns the union of two sets that have no path in common.
+func (s Set) With(o Set) Set {
+	all := maps.Clone(s)
+	maps.Copy(all, o)
+	return all
+}
+
 // defaultRoot is where the settings are; those below net are those of the calling
 // thread's network namespace (proc_sys_net(5)).
 const defaultRoot = "/proc/sys"

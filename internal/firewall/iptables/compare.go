@@ -35,8 +35,8 @@ func byBridge(rules []string) map[string][]string {
 	all := map[string][]string{}
 	for _, r := range rules {
 		bridge, words := "", strings.Fields(r)
-		for i, w := range words[:len(words)-1] {
-			if w == "-i" || w == "-o" {
+		for i := 0; i+1 < len(words); i++ { // a rule may be empty: it matches everything and does nothing
+			if words[i] == "-i" || words[i] == "-o" {
 				bridge = words[i+1]
 				break
 			}
