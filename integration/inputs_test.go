@@ -69,6 +69,7 @@ var wrongInputs = []wrong{
 	{docker: netNew + "-o com.docker.network.driver.mtu=abc x", want: refusedOption + `failed to parse com.docker.network.driver.mtu value: abc (strconv.Atoi: parsing "abc": invalid syntax): want a number of bytes from 68 to 65535`},
 	{docker: netNew + "-o com.docker.network.driver.mtu=-1 x", want: refusedOption + `failed to parse com.docker.network.driver.mtu value: -1 (invalid MTU number: -1): want a number of bytes from 68 to 65535`},
 	{docker: netNew + "-o com.docker.network.driver.mtu=67 x", want: refusedOption + `failed to parse com.docker.network.driver.mtu value: 67 (invalid argument): want a number of bytes from 68 to 65535`},
+	{docker: netNew + "--ipv6 --subnet fd77::/64 -o com.docker.network.driver.mtu=1000 x", want: refusedCreate + `bridge br-<id>: add address fd77::1/64: IPv6 needs an MTU of at least 1280, have 1000: invalid argument`},
 	{docker: netNew + "-o com.docker.network.driver.mtu=65536 x", want: refusedOption + `failed to parse com.docker.network.driver.mtu value: 65536 (invalid argument): want a number of bytes from 68 to 65535`},
 	{docker: netNew + "-o com.docker.network.bridge.enable_icc=maybe x", want: refusedOption + `failed to parse com.docker.network.bridge.enable_icc value: maybe (strconv.ParseBool: parsing "maybe": invalid syntax): want true or false`},
 	{docker: netNew + "-o com.docker.network.bridge.enable_ip_masquerade=2 x", want: refusedOption + `failed to parse com.docker.network.bridge.enable_ip_masquerade value: 2 (strconv.ParseBool: parsing "2": invalid syntax): want true or false`},
