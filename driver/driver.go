@@ -115,7 +115,7 @@ func New(c Config) *Driver {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	d.ages = ages{now: c.Now, begun: c.Now(), at: map[string]time.Time{}}
+	d.ages = ages{now: c.Now, begun: c.Now(), of: map[string]age{}}
 	return d
 }
 

@@ -169,7 +169,7 @@ func TestEndpointThatNobodyJoins(t *testing.T) {
 	has(ep1, true)
 	w.clock.pass(2 * time.Minute)
 	has(ep1, false)
-	if n := len(w.ages.at); n != 0 {
+	if n := len(w.ages.of); n != 0 {
 		t.Errorf("%d ages are left", n)
 	}
 }

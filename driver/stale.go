@@ -17,9 +17,15 @@ const (
 	// CheckInterval is how often RemoveStale is to be called.
 	CheckInterval = 30 * time.Second
 
-	// takenWithin is how long an endpoint that has joined may have its interface on the host:
-	// Docker moves it into the sandbox in well under a second, on a busy host in a few.
-	takenWithin = 30 * time.Second
+	// returnedFor is how long an interface that was seen in its sandbox must not have been
+	// seen there, and be on the host, to be one that Docker has put back for good: it deletes
+	// the endpoint right behind that.
+	returnedFor = CheckInterval
+
+	// startedWithin is how long an endpoint that has joined may have its interface on the
+	// host otherwise. Engines up to 27 make the sandbox behind Join, and mount the container's
+	// volumes in between, which takes minutes with a slow server or many containers at boot.
+	startedWithin = 10 * time.Minute
 
 	// joinedWithin is how long an endpoint may be without a sandbox: Docker joins it at once,
 	// and deletes it at once when it has left.
@@ -33,14 +39,14 @@ var dockerSpaces = []string{"LocalDefault", "GlobalDefault"}
 // gone: they ended while mybr was away. It is for the start of a process, before the
 // first pass, and does not sync.
 func (d *Driver) RemoveEnded() error {
-	links, err := d.linkNames()
+	links, err := d.hostLinks()
 	if err != nil {
 		return err
 	}
 	_, err = d.store.Update(func(tx Tx) error {
 		var errs []error
 		for _, e := range tx.Endpoints() {
-			if e.Sandbox != "" && d.kindOf(e.NetworkID).place(e, links) == placeNowhere {
+			if e.Sandbox != "" && d.kindOf(e.NetworkID).place(e, links.names) == placeNowhere {
 				d.warn("endpoint %s has no container any more: it is removed", short(e.ID))
 				errs = append(errs, tx.DeleteEndpoint(e.ID))
 			}
@@ -59,7 +65,7 @@ func (d *Driver) RemoveStale(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	links, err := d.linkNames()
+	links, err := d.hostLinks()
 	if err != nil {
 		return err
 	}
@@ -82,16 +88,26 @@ func (d *Driver) RemoveStale(ctx context.Context) error {
 }
 
 // stale says why an endpoint is none of Docker's any more; "" if it may be.
-func (d *Driver) stale(e model.Endpoint, links map[string]bool) string {
+func (d *Driver) stale(e model.Endpoint, links hostLinks) string {
 	age := d.ages.since(e.ID)
-	where := d.kindOf(e.NetworkID).place(e, links)
-	switch {
-	case e.Sandbox == "" && age > joinedWithin:
-		return "has joined no sandbox for " + age.Round(time.Second).String()
-	case e.Sandbox != "" && where == placeNowhere:
+	if e.Sandbox == "" {
+		if age > joinedWithin {
+			return "has joined no sandbox for " + age.Round(time.Second).String()
+		}
+		return ""
+	}
+	switch d.kindOf(e.NetworkID).place(e, links.names) {
+	case placeSandbox:
+		d.ages.attached(e.ID, links.read)
+	case placeNowhere:
 		return "has no container any more"
-	case e.Sandbox != "" && where == placeHost && age > takenWithin:
-		return "has its interface on the host, where Docker has put it back"
+	case placeHost:
+		detached, seen := d.ages.detached(e.ID)
+		if seen && detached > returnedFor {
+			return "has its interface on the host, where Docker has put it back"
+		} else if !seen && age > startedWithin {
+			return "has its interface on the host, and no container was started with it in " + age.Round(time.Second).String()
+		}
 	}
 	return ""
 }
@@ -123,9 +139,9 @@ func (d *Driver) removeIfStale(ctx context.Context, id string) bool {
 	if errors.Is(err, model.ErrNotFound) {
 		return true
 	}
-	var links map[string]bool
+	var links hostLinks
 	if err == nil {
-		links, err = d.linkNames()
+		links, err = d.hostLinks()
 	}
 	if err != nil {
 		d.warn("see whether endpoint %s is still there: %v", short(id), err)
@@ -206,8 +222,8 @@ func (d *Driver) sameSubnet(a, b model.Subnet) bool {
 	return once && a.Space == b.Space && a.Prefix.Overlaps(b.Prefix)
 }
 
-// removeNetworkIfUnused removes a network that is stale, unless a container is attached to
-// it or a call is about it. stale says why it is, "" if it isn't.
+// removeNetworkIfUnused removes a network that is stale, unless an endpoint of it is not, or
+// a call is about it. stale says why it is, "" if it isn't.
 func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale func(Tx, model.Network) string) error {
 	unlock, ok := d.networks.tryLock(id)
 	if !ok {
@@ -227,28 +243,29 @@ func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale fun
 	} else if err != nil {
 		return err
 	}
-	links, err := d.linkNames()
+	links, err := d.hostLinks()
 	if err != nil {
 		return err
 	}
-	attached, err := d.endpointsThat(func(e model.Endpoint) bool {
-		return e.NetworkID == id && e.Sandbox != "" && d.kindOf(id).place(e, links) == placeSandbox
-	})
-	if err != nil || len(attached) > 0 {
+	used, err := d.endpointsThat(func(e model.Endpoint) bool { return e.NetworkID == id && d.stale(e, links) == "" })
+	if err != nil || len(used) > 0 {
 		return err
 	}
 	d.warn("network %s is removed: %s", short(id), why)
 	return d.removeNetwork(ctx, n)
 }
 
-func (d *Driver) linkNames() (map[string]bool, error) {
+// hostLinks are the names of the host's links as they were read at a time.
+type hostLinks struct {
+	names map[string]bool
+	read  time.Time
+}
+
+func (d *Driver) hostLinks() (hostLinks, error) {
+	h := hostLinks{names: map[string]bool{}, read: d.ages.now()}
 	links, err := d.links.Links()
-	if err != nil {
-		return nil, err
-	}
-	names := make(map[string]bool, len(links))
 	for _, l := range links {
-		names[l.Name] = true
+		h.names[l.Name] = true
 	}
-	return names, nil
+	return h, err
 }

@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/mybr/mybr/internal/model"
 )
@@ -71,14 +72,15 @@ func TestDiskIsFullWhileANetworkIsMade(t *testing.T) {
 	}
 }
 
-// An endpoint that nobody joined keeps no subnet from the network that Docker has given
-// it to.
+// An endpoint that nobody joins keeps no subnet for long from the network that Docker has
+// given it to.
 func TestNetworkWithAnUnjoinedEndpointThatDockerRemoved(t *testing.T) {
 	w := newWorld(t)
 	must(t, w.createNetwork(netA, "10.1.0.0/24", ""))
 	_, err := w.createEndpoint(netA, ep1, "10.1.0.2/24")
 	must(t, err)
 	w.restart()
+	w.clock.pass(joinedWithin + time.Second)
 	must(t, w.createNetwork(netB, "10.1.0.0/24", ""))
 	if s := w.store.Snapshot(); len(s.Networks) != 1 || s.Networks[0].ID != netB || len(s.Endpoints) != 0 {
 		t.Errorf("have %+v", s)
