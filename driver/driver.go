@@ -53,8 +53,6 @@ type Tx interface {
 	Endpoint(id string) (model.Endpoint, error)
 	PutEndpoint(model.Endpoint) error
 	DeleteEndpoint(id string) error
-
-	Pools() []model.Pool // of mybr's own IPAM
 }
 
 // Syncer makes the host match the records. subjects names the links whose failures

@@ -80,7 +80,7 @@ func (d *Driver) RemoveStale(ctx context.Context) error {
 		}
 	}
 	d.ages.keep(exists)
-	errs := []error{d.removeStaleNetworks(ctx)}
+	errs := []error{d.removeUnanswered(ctx)}
 	for _, owner := range slices.Sorted(maps.Keys(wanting)) {
 		errs = append(errs, d.reassignSandbox(ctx, owner))
 	}
@@ -159,38 +159,23 @@ func (d *Driver) removeIfStale(ctx context.Context, id string) bool {
 	return true
 }
 
-// removeStaleNetworks removes the networks that staleNetwork says are stale.
-func (d *Driver) removeStaleNetworks(ctx context.Context) error {
+// removeUnanswered removes the networks that no call is about, and whose CreateNetwork was
+// not answered.
+func (d *Driver) removeUnanswered(ctx context.Context) error {
 	var ids []string
 	err := d.store.View(func(tx Tx) error {
-		for _, n := range tx.Networks() {
-			if d.staleNetwork(tx, n) != "" {
-				ids = append(ids, n.ID)
-			}
-		}
+		ids = tx.Unanswered()
 		return nil
 	})
 	for _, id := range ids {
-		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, d.staleNetwork))
+		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, func(tx Tx) string {
+			if slices.Contains(tx.Unanswered(), id) {
+				return "Docker was not told that it is made"
+			}
+			return ""
+		}))
 	}
 	return err
-}
-
-// staleNetwork says why a network that no call is about is none of Docker's; "" if it may
-// be: its CreateNetwork was not answered, or its pool of mybr's own IPAM is released, which
-// Docker does when it has removed the network.
-func (d *Driver) staleNetwork(tx Tx, n model.Network) string {
-	if slices.Contains(tx.Unanswered(), n.ID) {
-		return "Docker was not told that it is made"
-	}
-	for _, f := range model.Families() {
-		s := n.Subnet(f)
-		if s.Prefix.IsValid() && slices.Contains(d.spaces, s.Space) &&
-			!slices.ContainsFunc(tx.Pools(), func(p model.Pool) bool { return p.Space == s.Space && p.Prefix == s.Prefix }) {
-			return "Docker has released its subnet " + s.Prefix.String()
-		}
-	}
-	return ""
 }
 
 // removeConflicting removes the networks that Docker must have removed while mybr was
@@ -208,7 +193,7 @@ func (d *Driver) removeConflicting(ctx context.Context, want model.Network) erro
 		return nil
 	})
 	for _, id := range conflicting {
-		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, func(Tx, model.Network) string {
+		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, func(Tx) string {
 			return "Docker has given a subnet of it to another one"
 		}))
 	}
@@ -224,7 +209,7 @@ func (d *Driver) sameSubnet(a, b model.Subnet) bool {
 
 // removeNetworkIfUnused removes a network that is stale, unless an endpoint of it is not, or
 // a call is about it. stale says why it is, "" if it isn't.
-func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale func(Tx, model.Network) string) error {
+func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale func(Tx) string) error {
 	unlock, ok := d.networks.tryLock(id)
 	if !ok {
 		return nil
@@ -234,7 +219,7 @@ func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale fun
 	var why string
 	err := d.store.View(func(tx Tx) (err error) {
 		if n, err = tx.Network(id); err == nil {
-			why = stale(tx, n)
+			why = stale(tx)
 		}
 		return err
 	})
