@@ -260,6 +260,8 @@ type Pool struct {
 	Prefix netip.Prefix // the whole subnet
 	Sub    netip.Prefix // addresses are chosen from this part of it; zero: from all of it
 	Last   netip.Addr   // the address chosen last, so that the next search starts behind it
+
+	Released bool `json:",omitempty"` // Docker has released it, but its network is there still
 }
 
 // LeaseKind says what an address was leased for.
