@@ -179,14 +179,15 @@ func (d *Driver) removeUnanswered(ctx context.Context) error {
 }
 
 // removeConflicting removes the networks that Docker must have removed while mybr was
-// away, because it gives their subnet to another one. That is certain only of address
-// spaces that give a subnet once: Docker's own, and mybr's. Two other IPAM drivers may call
-// their address spaces the same.
+// away, because it gives their subnet to another one. That is certain only of Docker's own
+// address spaces, which give a subnet once. mybr's own IPAM keeps the subnet of a network
+// that has a record, and may take a second network with it for a repetition; and two other
+// IPAM drivers may call their address spaces the same.
 func (d *Driver) removeConflicting(ctx context.Context, want model.Network) error {
 	var conflicting []string
 	err := d.store.View(func(tx Tx) error {
 		for _, o := range tx.Networks() {
-			if o.ID != want.ID && (d.sameSubnet(o.V4, want.V4) || d.sameSubnet(o.V6, want.V6)) {
+			if o.ID != want.ID && (givenAway(o.V4, want.V4) || givenAway(o.V6, want.V6)) {
 				conflicting = append(conflicting, o.ID)
 			}
 		}
@@ -200,11 +201,10 @@ func (d *Driver) removeConflicting(ctx context.Context, want model.Network) erro
 	return err
 }
 
-// sameSubnet reports whether two subnets are of one address space that gives a subnet once,
-// and overlap.
-func (d *Driver) sameSubnet(a, b model.Subnet) bool {
-	once := slices.Contains(dockerSpaces, a.Space) || slices.Contains(d.spaces, a.Space)
-	return once && a.Space == b.Space && a.Prefix.Overlaps(b.Prefix)
+// givenAway reports whether two subnets are of one address space of Docker's own, and
+// overlap.
+func givenAway(a, b model.Subnet) bool {
+	return slices.Contains(dockerSpaces, a.Space) && a.Space == b.Space && a.Prefix.Overlaps(b.Prefix)
 }
 
 // removeNetworkIfUnused removes a network that is stale, unless an endpoint of it is not, or

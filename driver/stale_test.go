@@ -68,11 +68,12 @@ func TestNetworkThatDockerRemovedWhileMybrWasAway(t *testing.T) {
 		"another subnet":                         {"LocalDefault", "10.3.0.0/24", "10.3.0.1/24"},
 		"no address space":                       {"", "10.2.0.0/24", "10.2.0.1/24"},
 		"the same one of two other IPAM drivers": {"local", "10.2.0.0/24", "10.2.0.1/24"},
+		"the same one of mybr's own IPAM":        {"mybr-local", "10.2.0.0/24", "10.2.0.1/24"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			space := "LocalDefault"
-			if c.space == "local" {
+			if c.space == "local" || c.space == "mybr-local" {
 				space = c.space
 			}
 			must(t, create(w, netA, space, "10.2.0.0/24", "10.2.0.1/24"))
