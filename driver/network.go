@@ -89,15 +89,23 @@ func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 	if err != nil {
 		return err
 	}
-	return d.commit(ctx, want.Bridge, func(tx Tx) error {
+	var warnings []string
+	err = d.commit(ctx, want.Bridge, func(tx Tx) (err error) {
 		if err := checkNetworks(want, tx.Networks()); err != nil {
 			return err
 		}
-		if err := checkLinks(&want, links); err != nil {
+		if warnings, err = checkLinks(&want, links); err != nil {
 			return err
 		}
 		return errors.Join(tx.PutNetwork(want), tx.SetUnanswered(want.ID, true))
 	})
+	if err != nil {
+		return err
+	}
+	for _, text := range warnings {
+		d.warn("network %s: %s", short(want.ID), text)
+	}
+	return nil
 }
 
 // answerable takes the mark off a network that is there now. Should the process end
