@@ -94,7 +94,7 @@ func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 		if err := checkNetworks(want, tx.Networks()); err != nil {
 			return err
 		}
-		if warnings, err = checkLinks(&want, links); err != nil {
+		if warnings, err = checkLinks(&want, tx.Networks(), links); err != nil {
 			return err
 		}
 		return errors.Join(tx.PutNetwork(want), tx.SetUnanswered(want.ID, true))

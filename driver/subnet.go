@@ -220,8 +220,9 @@ func checkNetworks(want model.Network, others []model.Network) error {
 
 // checkLinks compares a new network with the host's links: its bridge may be there, which
 // makes it somebody else's unless it bears mybr's alias; its subnets must not be in the way
-// of another link's addresses. warnings are what the user should know of them.
-func checkLinks(want *model.Network, links []model.Link) (warnings []string, err error) {
+// of another link's addresses. warnings are what the user should know of them. A bridge that
+// mybr made for a network that is not among the others any more is about to be removed.
+func checkLinks(want *model.Network, others []model.Network, links []model.Link) (warnings []string, err error) {
 	want.Owned = true
 	for _, l := range links {
 		if l.Name == want.Bridge {
@@ -229,6 +230,8 @@ func checkLinks(want *model.Network, links []model.Link) (warnings []string, err
 				return nil, model.Conflict("existing interface %s is not a bridge", l.Name)
 			}
 			want.Owned = strings.HasPrefix(l.Alias, model.AliasNetwork)
+		} else if id, ok := strings.CutPrefix(l.Alias, model.AliasNetwork); ok && !slices.ContainsFunc(others, func(n model.Network) bool { return n.ID == id }) {
+			continue
 		}
 		for _, a := range l.Addresses {
 			s := want.Subnet(model.FamilyOf(a.Addr()))

@@ -123,6 +123,29 @@ func TestSubnetsOfOtherLinks(t *testing.T) {
 	}
 }
 
+// A bridge of a network that has no record any more is about to be removed, and so are its
+// addresses.
+func TestSubnetOfABridgeThatIsAboutToGo(t *testing.T) {
+	gone := model.Network{ID: netA, Bridge: "br-a1a1a1a1a1a1"}
+	for name, c := range map[string]struct{ alias, refused string }{
+		"mybr's":     {gone.Alias(), ""},
+		"another's":  {"", "create network b2b2b2b2b2b2: subnet 10.7.0.0/24 contains 10.7.0.1, an address of interface br-a1a1a1a1a1a1"},
+		"a recorded": {model.Network{ID: netC}.Alias(), "create network b2b2b2b2b2b2: subnet 10.7.0.0/24 contains 10.7.0.1, an address of interface br-a1a1a1a1a1a1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			must(t, w.createNetwork(netC, "10.9.0.0/24", ""))
+			w.host.foreign = []model.Link{{Name: gone.Bridge, Kind: "bridge", Alias: c.alias, Addresses: prefixes("10.7.0.1/24")}}
+			err := w.createNetwork(netB, "10.7.0.0/24", "")
+			if c.refused == "" {
+				must(t, err)
+			} else {
+				wantErr(t, err, model.ErrConflict, c.refused)
+			}
+		})
+	}
+}
+
 func (w *world) unchangedIf(refused bool, do func()) {
 	if !refused {
 		do()
