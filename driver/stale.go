@@ -17,10 +17,10 @@ const (
 	// CheckInterval is how often RemoveStale is to be called.
 	CheckInterval = 30 * time.Second
 
-	// returnedFor is how long an interface that was seen in its sandbox must not have been
-	// seen there, and be on the host, to be one that Docker has put back for good: it deletes
-	// the endpoint right behind that.
-	returnedFor = CheckInterval
+	// returnedFor is how long ago an interface that is on the host must have been seen in its
+	// sandbox last, to be one that Docker has put back for good: it deletes the endpoint right
+	// behind that. It takes two checks in a row that find it on the host.
+	returnedFor = CheckInterval + CheckInterval/2
 
 	// startedWithin is how long an endpoint that has joined may have its interface on the
 	// host otherwise. Engines up to 27 make the sandbox behind Join, and mount the container's

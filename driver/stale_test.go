@@ -238,7 +238,7 @@ func TestEndpointThatDockerPutBack(t *testing.T) {
 	}
 	t.Run("a moment ago", func(t *testing.T) {
 		w := returned(t)
-		w.clock.pass(CheckInterval)
+		w.clock.pass(CheckInterval + time.Second)
 		must(t, w.RemoveStale(ctx))
 		if err := w.pec(netA, ep2, port8080); err == nil {
 			t.Error("the port was taken")
