@@ -22,6 +22,11 @@ const (
 	// behind that. It takes two checks in a row that find it on the host.
 	returnedFor = CheckInterval + CheckInterval/2
 
+	// joinedFor is how long ago an endpoint must have joined, or this process have begun, before
+	// an interface counts as put back that this process has not seen in its sandbox, but that
+	// has been there. It is over at the first check behind the start.
+	joinedFor = CheckInterval - CheckInterval/4
+
 	// startedWithin is how long an endpoint that has joined may have its interface on the
 	// host otherwise. Engines up to 27 make the sandbox behind Join, and mount the container's
 	// volumes in between, which takes minutes with a slow server or many containers at boot.
@@ -103,7 +108,7 @@ func (d *Driver) stale(e model.Endpoint, links hostLinks) string {
 		return "has no container any more"
 	case placeHost:
 		detached, seen := d.ages.detached(e.ID)
-		if seen && detached > returnedFor {
+		if seen && detached > returnedFor || !seen && age > joinedFor && d.kindOf(e.NetworkID).returned(e, links) {
 			return "has its interface on the host, where Docker has put it back"
 		} else if !seen && age > startedWithin {
 			return "has its interface on the host, and no container was started with it in " + age.Round(time.Second).String()
@@ -242,15 +247,16 @@ func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale fun
 
 // hostLinks are the names of the host's links as they were read at a time.
 type hostLinks struct {
-	names map[string]bool
-	read  time.Time
+	names       map[string]bool
+	up, hadLink map[string]bool // as in model.Link
+	read        time.Time
 }
 
 func (d *Driver) hostLinks() (hostLinks, error) {
-	h := hostLinks{names: map[string]bool{}, read: d.ages.now()}
+	h := hostLinks{names: map[string]bool{}, up: map[string]bool{}, hadLink: map[string]bool{}, read: d.ages.now()}
 	links, err := d.links.Links()
 	for _, l := range links {
-		h.names[l.Name] = true
+		h.names[l.Name], h.up[l.Name], h.hadLink[l.Name] = true, l.Up, l.HadLink
 	}
 	return h, err
 }

@@ -266,6 +266,35 @@ func TestEndpointThatDockerPutBack(t *testing.T) {
 	})
 }
 
+// Docker removes a container while mybr is away: the interface that it has put back is known
+// by what the kernel says of it.
+func TestEndpointThatDockerPutBackWhileMybrWasAway(t *testing.T) {
+	for name, c := range map[string]struct{ up, hadLink, stays bool }{
+		"it was in a sandbox":             {false, true, false},
+		"it is new":                       {false, false, true},
+		"a program of the host set it up": {true, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.running()
+			w.onHost(ep1)
+			w.host.gone = map[string]bool{model.Endpoint{ID: ep1}.HostIface(): true} // as made
+			w.host.foreign[0].Up = c.up
+			w.host.foreign = append(w.host.foreign, model.Link{Name: model.Endpoint{ID: ep1}.HostIface(), Kind: "veth", Up: true, HadLink: c.hadLink})
+			w.restart()
+			must(t, w.RemoveStale(ctx))
+			w.left(ep1)
+			w.clock.pass(CheckInterval)
+			must(t, w.RemoveStale(ctx))
+			if c.stays {
+				w.left(ep1)
+			} else {
+				w.left()
+			}
+		})
+	}
+}
+
 // linksThen are the links of the host, which change as soon as they are read.
 type linksThen struct {
 	host Links
