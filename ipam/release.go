@@ -47,7 +47,10 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 func deleteReleased(tx Tx) error {
 	var errs []error
 	for _, p := range tx.Pools() {
-		if _, used := networkOf(tx, p); p.Released && !used {
+		if !p.Released {
+			continue
+		}
+		if _, used := networkOf(tx, p); !used {
 			errs = append(errs, tx.DeletePool(p.ID))
 		}
 	}
