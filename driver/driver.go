@@ -53,8 +53,6 @@ type Tx interface {
 	Endpoint(id string) (model.Endpoint, error)
 	PutEndpoint(model.Endpoint) error
 	DeleteEndpoint(id string) error
-
-	Pools() []model.Pool // of mybr's own IPAM
 }
 
 // Syncer makes the host match the records. subjects names the links whose failures
@@ -83,8 +81,6 @@ type Config struct {
 	Links Links
 	// IPv6 says why networks with IPv6 can't be had on this host; nil: they can.
 	IPv6 error
-	// Spaces are the address spaces of mybr's own IPAM, whose pools are in the records.
-	Spaces []string
 	// Warn is told what went wrong without failing the call; nil: nobody is.
 	Warn func(format string, args ...any)
 	// Now is the clock; nil: time.Now.
@@ -99,7 +95,6 @@ type Driver struct {
 	ports  Ports
 	links  Links
 	noIPv6 error // Config.IPv6
-	spaces []string
 	warn   func(format string, args ...any)
 
 	networks, endpoints, sandboxes locks // in this order, see locks
@@ -108,14 +103,14 @@ type Driver struct {
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, spaces: c.Spaces, warn: c.Warn}
+	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, warn: c.Warn}
 	if d.warn == nil {
 		d.warn = func(string, ...any) {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	d.ages = ages{now: c.Now, begun: c.Now(), at: map[string]time.Time{}}
+	d.ages = ages{now: c.Now, begun: c.Now(), of: map[string]age{}}
 	return d
 }
 

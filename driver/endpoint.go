@@ -3,8 +3,6 @@ package driver
 import (
 	"context"
 	"errors"
-	"net/netip"
-	"slices"
 
 	"github.com/docker/go-plugins-helpers/network"
 
@@ -31,14 +29,19 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r *network.CreateEndpointRe
 	if err := hungUp(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.takeAddresses(want); err != nil {
-		return nil, err
-	}
-	d.ages.note(want.ID)
-	err = d.commit(ctx, d.kindOf(n.ID).subject(want), func(tx Tx) error { return putEndpoint(tx, &want) })
+	taken, err := d.takeAddresses(want)
 	if err != nil {
 		return nil, err
 	}
+	defer taken.release()
+	d.ages.note(want.ID)
+	err = d.commit(ctx, d.kindOf(n.ID).subject(want), func(tx Tx) error {
+		return errors.Join(taken.put(tx), putEndpoint(tx, &want))
+	})
+	if err != nil {
+		return nil, err
+	}
+	taken.warn(d.warn)
 	res = &network.CreateEndpointResponse{}
 	if !want.MACGiven {
 		res.Interface = &network.EndpointInterface{MacAddress: want.MAC.String()}
@@ -126,116 +129,11 @@ func putEndpoint(tx Tx, want *model.Endpoint) error {
 	}
 	for _, o := range tx.Endpoints() {
 		if shared := sharedAddresses(o, *want); len(shared) > 0 {
-			return model.Conflict("address %s is that of endpoint %s", shared[0], short(o.ID))
+			return addressConflict(shared[0], o)
 		}
 		if o.HostIface() == want.HostIface() {
 			return model.Conflict("interface %s is that of endpoint %s, whose ID begins alike", o.HostIface(), short(o.ID))
 		}
 	}
 	return tx.PutEndpoint(*want)
-}
-
-// sharedAddresses are those that two endpoints of one network both have.
-func sharedAddresses(a, b model.Endpoint) (shared []netip.Addr) {
-	if a.ID == b.ID || a.NetworkID != b.NetworkID {
-		return nil
-	}
-	for _, f := range model.Families() {
-		if addr := a.Address(f).Addr(); addr.IsValid() && addr == b.Address(f).Addr() {
-			shared = append(shared, addr)
-		}
-	}
-	return shared
-}
-
-// takeAddresses takes the addresses of a new endpoint from the endpoints that have them:
-// Docker, which is who gives them out, has taken them back, and does not always say so. It
-// releases the address of an endpoint that it gave up waiting for; and, from 28 on, the
-// IPv6 address of one that has IPv6 switched off by a sysctl, which lives on. An endpoint
-// that is left without an address is removed.
-//
-// The lock of the endpoint that loses is not taken: a call that is still at making it, and
-// that Docker no longer waits for, may hold it.
-func (d *Driver) takeAddresses(want model.Endpoint) error {
-	known := false
-	losers, err := d.endpointsThat(func(o model.Endpoint) bool {
-		known = known || o.ID == want.ID
-		return len(sharedAddresses(o, want)) > 0
-	})
-	if err != nil || known {
-		return err
-	}
-	for _, o := range losers {
-		if err := d.takeAddressesFrom(o, want); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (d *Driver) takeAddressesFrom(o, want model.Endpoint) error {
-	defer d.sandboxes.lock(o.PortOwner())()
-	lost := sharedAddresses(o, want)
-	s, err := d.reshare(o.PortOwner(), o.ID, func(e *model.Endpoint) {
-		for _, a := range lost {
-			loseAddress(e, a)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	defer s.release()
-	i := slices.IndexFunc(s.after, func(e model.Endpoint) bool { return e.ID == o.ID })
-	if i < 0 {
-		return nil // it is gone, or in another sandbox, by now
-	}
-	loseAll := !s.after[i].V4.IsValid() && !s.after[i].V6.IsValid()
-	_, err = d.store.Update(func(tx Tx) error {
-		if loseAll {
-			return errors.Join(s.put(tx), tx.DeleteEndpoint(o.ID))
-		}
-		err := s.put(tx)
-		if err == nil {
-			err = changeEndpoint(tx, o.ID, func(e *model.Endpoint) {
-				for _, a := range lost {
-					loseAddress(e, a)
-				}
-			})
-		}
-		if errors.Is(err, model.ErrNotFound) {
-			return nil // it was deleted meanwhile
-		}
-		return err
-	})
-	switch {
-	case err != nil:
-		return err
-	case loseAll:
-		d.warn("Docker gives %v, the address of endpoint %s, to endpoint %s: endpoint %s has no other one, so it is removed", lost, short(o.ID), short(want.ID), short(o.ID))
-	default:
-		d.warn("Docker gives %v, an address of endpoint %s, to endpoint %s: endpoint %s goes on without it", lost, short(o.ID), short(want.ID), short(o.ID))
-	}
-	return nil
-}
-
-// loseAddress takes an address from an endpoint, with the ports that lead there.
-func loseAddress(e *model.Endpoint, a netip.Addr) {
-	f := model.FamilyOf(a)
-	if e.Address(f).Addr() != a {
-		return
-	}
-	*e.Address(f), *e.Open(f) = netip.Prefix{}, nil
-	e.Ports = slices.DeleteFunc(slices.Clone(e.Ports), func(b model.PortBinding) bool { return b.Container.Addr() == a })
-	var wanted []model.PortRequest
-	for _, r := range e.Wanted {
-		for _, f := range model.Families() {
-			if t := r.Target(f); t.Container.Addr() == a {
-				*t = model.Target{}
-			}
-		}
-		if r.V4.Wanted() || r.V6.Wanted() {
-			wanted = append(wanted, r)
-		}
-	}
-	e.Wanted = wanted
 }

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/docker/go-plugins-helpers/network"
-
-	"github.com/mybr/mybr/internal/model"
 )
 
 // withContext runs a test's calls with another context.
@@ -169,7 +167,7 @@ func TestEndpointThatNobodyJoins(t *testing.T) {
 	has(ep1, true)
 	w.clock.pass(2 * time.Minute)
 	has(ep1, false)
-	if n := len(w.ages.at); n != 0 {
+	if n := len(w.ages.of); n != 0 {
 		t.Errorf("%d ages are left", n)
 	}
 }
@@ -186,68 +184,6 @@ func TestAgeOfAnEndpointThatIsBeingMade(t *testing.T) {
 	w.ages.keep(map[string]bool{ep1: true})
 	must(t, w.RemoveStale(ctx))
 	w.endpointRecord(ep2)
-}
-
-// Docker is right about whose an address is.
-func TestAddressThatDockerGivesAway(t *testing.T) {
-	leave := func(w *world) { must(t, w.Leave(ctx, &network.LeaveRequest{NetworkID: netA, EndpointID: ep1})) }
-	for _, c := range []struct {
-		name   string
-		before func(w *world)
-		given  []string // to ep2
-		left   string   // addresses and ports of ep1 afterwards
-	}{
-		{"IPv6", func(*world) {}, []string{"10.1.0.3/24", "fd00:1::2/64"}, "10.1.0.2/24 [tcp 0.0.0.0:8080 -> 10.1.0.2:80]"},
-		{"IPv4", func(*world) {}, []string{"10.1.0.2/24", "fd00:1::3/64"}, "fd00:1::2/64 [tcp [::]:8080 -> [fd00:1::2]:80]"},
-		{"both", func(*world) {}, []string{"10.1.0.2/24", "fd00:1::2/64"}, ""},
-		{"neither", func(*world) {}, []string{"10.1.0.3/24", "fd00:1::3/64"}, "10.1.0.2/24 fd00:1::2/64 [tcp 0.0.0.0:8080 -> 10.1.0.2:80 tcp [::]:8080 -> [fd00:1::2]:80]"},
-		{"never joined", leave, []string{"10.1.0.2/24", "fd00:1::2/64"}, ""},
-		{"interface gone", func(w *world) { w.host.gone = map[string]bool{"vethe1e1e1e1e1": true} }, []string{"10.1.0.2/24", "fd00:1::2/64"}, ""},
-		{"a call is about it", func(w *world) { w.t.Cleanup(w.endpoints.lock(ep1)) }, []string{"10.1.0.3/24", "fd00:1::2/64"}, "10.1.0.2/24 [tcp 0.0.0.0:8080 -> 10.1.0.2:80]"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			w.ports.hasIPv6 = true
-			must(t, w.dualNetwork(netA, nil, "10.1.0.0/24", "fd00:1::/64"))
-			must(t, w.dualEndpoint(netA, ep1, "10.1.0.2/24", "fd00:1::2/64"))
-			must(t, w.join(netA, ep1))
-			must(t, w.pec(netA, ep1, port8080))
-			c.before(w)
-			must(t, w.dualEndpoint(netA, ep2, c.given...))
-			must(t, w.join(netA, ep2))
-			left := ""
-			for _, e := range w.store.Snapshot().Endpoints {
-				if e.ID == ep1 {
-					for _, f := range model.Families() {
-						if a := *e.Address(f); a.IsValid() {
-							left += a.String() + " "
-						}
-					}
-					left += fmtPorts(e.Ports)
-				}
-			}
-			if left != c.left {
-				t.Errorf("left are %q, want %q", left, c.left)
-			}
-			if warned := len(w.said) == 1; warned != (c.name != "neither") {
-				t.Errorf("said %q", w.said)
-			}
-			checkRecords(t, w)
-		})
-	}
-}
-
-// The ports of an address that is given away go to another endpoint of the container that
-// wants them.
-func TestPortsOfAnAddressThatDockerGivesAway(t *testing.T) {
-	w := newWorld(t)
-	w.container(dual, four)
-	must(t, w.publish(netB, ep2, port8080, false))
-	must(t, w.publish(netA, ep1, port8080, false))
-	w.wantPublished(ep1)
-	must(t, w.dualEndpoint(netB, ep3, "10.2.0.2/24", "fd00:2::3/64"))
-	w.wantPublished(ep1, "tcp 0.0.0.0:8080 -> 10.1.0.2:80")
-	w.wantPublished(ep2, "tcp [::]:8080 -> [fd00:2::2]:80")
 }
 
 // Join and Leave change nothing on the host where no port is opened or published, so they

@@ -36,9 +36,9 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 	}
 	moves := e.Sandbox != "" && e.Sandbox != r.SandboxKey
 	if moves {
-		if links, err := d.linkNames(); err != nil {
+		if links, err := d.hostLinks(); err != nil {
 			return nil, err
-		} else if d.kindOf(n.ID).place(e, links) != placeHost {
+		} else if d.kindOf(n.ID).place(e, links.names) != placeHost {
 			return nil, model.Conflict("it has joined sandbox %s already", e.Sandbox)
 		}
 	}

@@ -19,6 +19,9 @@ type kind interface {
 	source(e model.Endpoint) string
 	// place says where the endpoint's interface is, by the names of the host's links.
 	place(e model.Endpoint, links map[string]bool) place
+	// returned reports whether the endpoint's interface, which is on the host, has certainly
+	// been in a sandbox.
+	returned(e model.Endpoint, links hostLinks) bool
 }
 
 // place is where an endpoint's interface is.
@@ -48,6 +51,13 @@ func (bridgePort) place(e model.Endpoint, links map[string]bool) place {
 		return placeHost
 	}
 	return placeSandbox
+}
+
+// returned is by the carrier, which the host's end has had if the container's end was up: it
+// comes up in the sandbox, and goes down when it is moved back. Programs of the host may set it
+// up too (dhcpcd does), and leave it so.
+func (bridgePort) returned(e model.Endpoint, links hostLinks) bool {
+	return links.hadLink[e.HostIface()] && !links.up[e.PeerIface()]
 }
 
 func (bridgePort) parse(n model.Network, r *network.CreateEndpointRequest) (e model.Endpoint, err error) {

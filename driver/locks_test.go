@@ -202,7 +202,7 @@ func TestStormOfEverything(t *testing.T) {
 	if len(w.ports.owner) != 0 {
 		t.Errorf("left are the ports %v", w.ports.owner)
 	}
-	if n := len(w.networks.byKey) + len(w.endpoints.byKey) + len(w.sandboxes.byKey) + len(w.ages.at); n != 0 {
+	if n := len(w.networks.byKey) + len(w.endpoints.byKey) + len(w.sandboxes.byKey) + len(w.ages.of); n != 0 {
 		t.Errorf("%d locks and ages are left", n)
 	}
 	if made := w.host.made; len(made) != 0 {

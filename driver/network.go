@@ -55,20 +55,23 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 	defer d.beginNetwork(r.NetworkID)()
 	have, err := d.network(want.ID)
 	switch {
-	case err == nil && !sameNetwork(have, want):
-		return model.Exists("there is a network of this ID with other settings")
-	case err == nil:
-		want = have
-		if err = d.sync.Sync(context.WithoutCancel(ctx), want.Bridge); err == nil {
-			err = hungUp(ctx)
-		}
 	case errors.Is(err, model.ErrNotFound):
-		err = d.makeNetwork(ctx, want)
+		if err = d.makeNetwork(ctx, want); err != nil {
+			return err
+		}
+		if err = d.answer(ctx, want); err != nil {
+			err = errors.Join(err, d.removeNetwork(ctx, want))
+		}
+		return err
+	case err != nil:
+		return err
+	case !sameNetwork(have, want):
+		return model.Exists("there is a network of this ID with other settings")
 	}
-	if err != nil {
+	if err := d.sync.Sync(context.WithoutCancel(ctx), have.Bridge); err != nil {
 		return err
 	}
-	return d.answerable(ctx, want)
+	return d.answer(ctx, have)
 }
 
 // makeNetwork records a network that is not known yet, with the mark that CreateNetwork
@@ -89,26 +92,36 @@ func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 	if err != nil {
 		return err
 	}
-	return d.commit(ctx, want.Bridge, func(tx Tx) error {
+	var warnings []string
+	err = d.commit(ctx, want.Bridge, func(tx Tx) (err error) {
 		if err := checkNetworks(want, tx.Networks()); err != nil {
 			return err
 		}
-		if err := checkLinks(&want, links); err != nil {
+		if warnings, err = checkLinks(&want, tx.Networks(), links); err != nil {
 			return err
 		}
 		return errors.Join(tx.PutNetwork(want), tx.SetUnanswered(want.ID, true))
 	})
-}
-
-// answerable takes the mark off a network that is there now. Should the process end
-// before that, then Docker gives the network up without a word: it repeats the call, but
-// with an empty body.
-func (d *Driver) answerable(ctx context.Context, n model.Network) error {
-	_, err := d.store.Update(func(tx Tx) error { return tx.SetUnanswered(n.ID, false) })
 	if err != nil {
-		return errors.Join(err, d.removeNetwork(ctx, n))
+		return err
+	}
+	for _, text := range warnings {
+		d.warn("network %s: %s", short(want.ID), text)
 	}
 	return nil
+}
+
+// answer takes the mark off a network that is there now, unless the client has hung up.
+// Should the process end before that, then Docker gives the network up without a word: it
+// repeats the call, but with an empty body.
+func (d *Driver) answer(ctx context.Context, n model.Network) error {
+	if err := hungUp(ctx); err != nil {
+		return err
+	}
+	if _, err := d.store.Update(func(tx Tx) error { return tx.SetUnanswered(n.ID, false) }); err != nil {
+		return err
+	}
+	return hungUp(ctx)
 }
 
 // DeleteNetwork removes a network and whatever endpoints it still has. Docker does

@@ -17,9 +17,20 @@ const (
 	// CheckInterval is how often RemoveStale is to be called.
 	CheckInterval = 30 * time.Second
 
-	// takenWithin is how long an endpoint that has joined may have its interface on the host:
-	// Docker moves it into the sandbox in well under a second, on a busy host in a few.
-	takenWithin = 30 * time.Second
+	// returnedFor is how long ago an interface that is on the host must have been seen in its
+	// sandbox last, to be one that Docker has put back for good: it deletes the endpoint right
+	// behind that. It takes two checks in a row that find it on the host.
+	returnedFor = CheckInterval + CheckInterval/2
+
+	// joinedFor is how long ago an endpoint must have joined, or this process have begun, before
+	// an interface counts as put back that this process has not seen in its sandbox, but that
+	// has been there. It is over at the first check behind the start.
+	joinedFor = CheckInterval - CheckInterval/4
+
+	// startedWithin is how long an endpoint that has joined may have its interface on the
+	// host otherwise. Engines up to 27 make the sandbox behind Join, and mount the container's
+	// volumes in between, which takes minutes with a slow server or many containers at boot.
+	startedWithin = 10 * time.Minute
 
 	// joinedWithin is how long an endpoint may be without a sandbox: Docker joins it at once,
 	// and deletes it at once when it has left.
@@ -33,14 +44,14 @@ var dockerSpaces = []string{"LocalDefault", "GlobalDefault"}
 // gone: they ended while mybr was away. It is for the start of a process, before the
 // first pass, and does not sync.
 func (d *Driver) RemoveEnded() error {
-	links, err := d.linkNames()
+	links, err := d.hostLinks()
 	if err != nil {
 		return err
 	}
 	_, err = d.store.Update(func(tx Tx) error {
 		var errs []error
 		for _, e := range tx.Endpoints() {
-			if e.Sandbox != "" && d.kindOf(e.NetworkID).place(e, links) == placeNowhere {
+			if e.Sandbox != "" && d.kindOf(e.NetworkID).place(e, links.names) == placeNowhere {
 				d.warn("endpoint %s has no container any more: it is removed", short(e.ID))
 				errs = append(errs, tx.DeleteEndpoint(e.ID))
 			}
@@ -59,7 +70,7 @@ func (d *Driver) RemoveStale(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	links, err := d.linkNames()
+	links, err := d.hostLinks()
 	if err != nil {
 		return err
 	}
@@ -74,7 +85,7 @@ func (d *Driver) RemoveStale(ctx context.Context) error {
 		}
 	}
 	d.ages.keep(exists)
-	errs := []error{d.removeStaleNetworks(ctx)}
+	errs := []error{d.removeUnanswered(ctx)}
 	for _, owner := range slices.Sorted(maps.Keys(wanting)) {
 		errs = append(errs, d.reassignSandbox(ctx, owner))
 	}
@@ -82,16 +93,26 @@ func (d *Driver) RemoveStale(ctx context.Context) error {
 }
 
 // stale says why an endpoint is none of Docker's any more; "" if it may be.
-func (d *Driver) stale(e model.Endpoint, links map[string]bool) string {
+func (d *Driver) stale(e model.Endpoint, links hostLinks) string {
 	age := d.ages.since(e.ID)
-	where := d.kindOf(e.NetworkID).place(e, links)
-	switch {
-	case e.Sandbox == "" && age > joinedWithin:
-		return "has joined no sandbox for " + age.Round(time.Second).String()
-	case e.Sandbox != "" && where == placeNowhere:
+	if e.Sandbox == "" {
+		if age > joinedWithin {
+			return "has joined no sandbox for " + age.Round(time.Second).String()
+		}
+		return ""
+	}
+	switch d.kindOf(e.NetworkID).place(e, links.names) {
+	case placeSandbox:
+		d.ages.attached(e.ID, links.read)
+	case placeNowhere:
 		return "has no container any more"
-	case e.Sandbox != "" && where == placeHost && age > takenWithin:
-		return "has its interface on the host, where Docker has put it back"
+	case placeHost:
+		detached, seen := d.ages.detached(e.ID)
+		if seen && detached > returnedFor || !seen && age > joinedFor && d.kindOf(e.NetworkID).returned(e, links) {
+			return "has its interface on the host, where Docker has put it back"
+		} else if !seen && age > startedWithin {
+			return "has its interface on the host, and no container was started with it in " + age.Round(time.Second).String()
+		}
 	}
 	return ""
 }
@@ -123,9 +144,9 @@ func (d *Driver) removeIfStale(ctx context.Context, id string) bool {
 	if errors.Is(err, model.ErrNotFound) {
 		return true
 	}
-	var links map[string]bool
+	var links hostLinks
 	if err == nil {
-		links, err = d.linkNames()
+		links, err = d.hostLinks()
 	}
 	if err != nil {
 		d.warn("see whether endpoint %s is still there: %v", short(id), err)
@@ -143,72 +164,57 @@ func (d *Driver) removeIfStale(ctx context.Context, id string) bool {
 	return true
 }
 
-// removeStaleNetworks removes the networks that staleNetwork says are stale.
-func (d *Driver) removeStaleNetworks(ctx context.Context) error {
+// removeUnanswered removes the networks that no call is about, and whose CreateNetwork was
+// not answered.
+func (d *Driver) removeUnanswered(ctx context.Context) error {
 	var ids []string
 	err := d.store.View(func(tx Tx) error {
-		for _, n := range tx.Networks() {
-			if d.staleNetwork(tx, n) != "" {
-				ids = append(ids, n.ID)
-			}
-		}
+		ids = tx.Unanswered()
 		return nil
 	})
 	for _, id := range ids {
-		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, d.staleNetwork))
+		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, func(tx Tx) string {
+			if slices.Contains(tx.Unanswered(), id) {
+				return "Docker was not told that it is made"
+			}
+			return ""
+		}))
 	}
 	return err
 }
 
-// staleNetwork says why a network that no call is about is none of Docker's; "" if it may
-// be: its CreateNetwork was not answered, or its pool of mybr's own IPAM is released, which
-// Docker does when it has removed the network.
-func (d *Driver) staleNetwork(tx Tx, n model.Network) string {
-	if slices.Contains(tx.Unanswered(), n.ID) {
-		return "Docker was not told that it is made"
-	}
-	for _, f := range model.Families() {
-		s := n.Subnet(f)
-		if s.Prefix.IsValid() && slices.Contains(d.spaces, s.Space) &&
-			!slices.ContainsFunc(tx.Pools(), func(p model.Pool) bool { return p.Space == s.Space && p.Prefix == s.Prefix }) {
-			return "Docker has released its subnet " + s.Prefix.String()
-		}
-	}
-	return ""
-}
-
 // removeConflicting removes the networks that Docker must have removed while mybr was
-// away, because it gives their subnet to another one. That is certain only of address
-// spaces that give a subnet once: Docker's own, and mybr's. Two other IPAM drivers may call
-// their address spaces the same.
+// away, because it gives their subnet to another one. That is certain only of Docker's own
+// address spaces, which give a subnet once. mybr's own IPAM keeps the subnet of a network
+// that has a record, and may take a second network with it for a repetition; and two other
+// IPAM drivers may call their address spaces the same.
 func (d *Driver) removeConflicting(ctx context.Context, want model.Network) error {
 	var conflicting []string
 	err := d.store.View(func(tx Tx) error {
 		for _, o := range tx.Networks() {
-			if o.ID != want.ID && (d.sameSubnet(o.V4, want.V4) || d.sameSubnet(o.V6, want.V6)) {
+			if o.ID != want.ID && (givenAway(o.V4, want.V4) || givenAway(o.V6, want.V6)) {
 				conflicting = append(conflicting, o.ID)
 			}
 		}
 		return nil
 	})
 	for _, id := range conflicting {
-		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, func(Tx, model.Network) string {
+		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, func(Tx) string {
 			return "Docker has given a subnet of it to another one"
 		}))
 	}
 	return err
 }
 
-// sameSubnet reports whether two subnets are of one address space that gives a subnet once,
-// and overlap.
-func (d *Driver) sameSubnet(a, b model.Subnet) bool {
-	once := slices.Contains(dockerSpaces, a.Space) || slices.Contains(d.spaces, a.Space)
-	return once && a.Space == b.Space && a.Prefix.Overlaps(b.Prefix)
+// givenAway reports whether two subnets are of one address space of Docker's own, and
+// overlap.
+func givenAway(a, b model.Subnet) bool {
+	return slices.Contains(dockerSpaces, a.Space) && a.Space == b.Space && a.Prefix.Overlaps(b.Prefix)
 }
 
-// removeNetworkIfUnused removes a network that is stale, unless a container is attached to
-// it or a call is about it. stale says why it is, "" if it isn't.
-func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale func(Tx, model.Network) string) error {
+// removeNetworkIfUnused removes a network that is stale, unless an endpoint of it is not, or
+// a call is about it. stale says why it is, "" if it isn't.
+func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale func(Tx) string) error {
 	unlock, ok := d.networks.tryLock(id)
 	if !ok {
 		return nil
@@ -218,7 +224,7 @@ func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale fun
 	var why string
 	err := d.store.View(func(tx Tx) (err error) {
 		if n, err = tx.Network(id); err == nil {
-			why = stale(tx, n)
+			why = stale(tx)
 		}
 		return err
 	})
@@ -227,28 +233,30 @@ func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale fun
 	} else if err != nil {
 		return err
 	}
-	links, err := d.linkNames()
+	links, err := d.hostLinks()
 	if err != nil {
 		return err
 	}
-	attached, err := d.endpointsThat(func(e model.Endpoint) bool {
-		return e.NetworkID == id && e.Sandbox != "" && d.kindOf(id).place(e, links) == placeSandbox
-	})
-	if err != nil || len(attached) > 0 {
+	used, err := d.endpointsThat(func(e model.Endpoint) bool { return e.NetworkID == id && d.stale(e, links) == "" })
+	if err != nil || len(used) > 0 {
 		return err
 	}
 	d.warn("network %s is removed: %s", short(id), why)
 	return d.removeNetwork(ctx, n)
 }
 
-func (d *Driver) linkNames() (map[string]bool, error) {
+// hostLinks are the names of the host's links as they were read at a time.
+type hostLinks struct {
+	names       map[string]bool
+	up, hadLink map[string]bool // as in model.Link
+	read        time.Time
+}
+
+func (d *Driver) hostLinks() (hostLinks, error) {
+	h := hostLinks{names: map[string]bool{}, up: map[string]bool{}, hadLink: map[string]bool{}, read: d.ages.now()}
 	links, err := d.links.Links()
-	if err != nil {
-		return nil, err
-	}
-	names := make(map[string]bool, len(links))
 	for _, l := range links {
-		names[l.Name] = true
+		h.names[l.Name], h.up[l.Name], h.hadLink[l.Name] = true, l.Up, l.HadLink
 	}
-	return names, nil
+	return h, err
 }

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -218,47 +219,62 @@ func checkNetworks(want model.Network, others []model.Network) error {
 }
 
 // checkLinks compares a new network with the host's links: its bridge may be there, which
-// makes it somebody else's unless it bears mybr's alias; its subnets must hide no neighbours
-// of another link.
-func checkLinks(want *model.Network, links []model.Link) error {
+// makes it somebody else's unless it bears mybr's alias; its subnets must not be in the way
+// of another link's addresses. warnings are what the user should know of them. A bridge that
+// mybr made for a network that is not among the others any more is about to be removed.
+func checkLinks(want *model.Network, others []model.Network, links []model.Link) (warnings []string, err error) {
 	want.Owned = true
 	for _, l := range links {
 		if l.Name == want.Bridge {
 			if l.Kind != "bridge" {
-				return model.Conflict("existing interface %s is not a bridge", l.Name)
+				return nil, model.Conflict("existing interface %s is not a bridge", l.Name)
 			}
 			want.Owned = strings.HasPrefix(l.Alias, model.AliasNetwork)
+		} else if id, ok := strings.CutPrefix(l.Alias, model.AliasNetwork); ok && !slices.ContainsFunc(others, func(n model.Network) bool { return n.ID == id }) {
+			continue
 		}
 		for _, a := range l.Addresses {
 			s := want.Subnet(model.FamilyOf(a.Addr()))
 			if l.Name == want.Bridge {
 				s.AddressKept = s.AddressKept || a == s.Address && !want.Owned
-			} else if err := checkAddress(s.Prefix, a, l.Name); err != nil {
-				return err
+				continue
+			}
+			part, err := checkAddress(s.Prefix, a, l)
+			if err != nil {
+				return nil, err
+			} else if part {
+				warnings = append(warnings, fmt.Sprintf("subnet %s is a part of %s, in which interface %s has address %s: the host sends packets for it to bridge %s, not to %s",
+					s.Prefix, a.Masked(), l.Name, a.Addr(), want.Bridge, l.Name))
 			}
 		}
 	}
 	if want.Owned {
 		want.BridgeMAC = randomMAC()
 	}
-	return nil
+	return warnings, nil
 }
 
-// checkAddress refuses a subnet that overlaps that of an address of another link: the host's
-// packets for some of its neighbours there would go to the bridge. Docker's own driver makes
-// such a network, and only its IPAM driver looks for overlaps, with its own networks.
+// checkAddress refuses a subnet that contains an address of another link, or is in the subnet
+// of another bridge: containers there may have any address of it, and the host's packets for
+// them would go to the wrong bridge. Docker's own driver makes such a network, and only its
+// IPAM driver looks for overlaps, with its own networks.
+//
+// part reports whether the subnet is a part of another link's subnet otherwise: containers
+// with addresses of the LAN (proxy ARP, NDP proxy), or of the range that a VPN leads to.
 //
 // A link-local subnet is that of any link, and a very wide one says nothing about the subnets
 // in it: of these, only the address itself is in the way, and of IPv6 not even a link-local one.
-func checkAddress(subnet, addr netip.Prefix, link string) error {
+func checkAddress(subnet, addr netip.Prefix, link model.Link) (part bool, err error) {
 	a := addr.Addr()
 	switch {
 	case a.Is6() && a.IsLinkLocalUnicast():
-		return nil
+		return false, nil
 	case subnet.Contains(a):
-		return model.Conflict("subnet %s contains %s, an address of interface %s", subnet, a, link)
-	case subnet.Overlaps(addr) && !a.IsLinkLocalUnicast() && !model.VeryWide(addr):
-		return model.Conflict("subnet %s overlaps %s, in which interface %s has address %s", subnet, addr.Masked(), link, a)
+		return false, model.Conflict("subnet %s contains %s, an address of interface %s", subnet, a, link.Name)
+	case !subnet.Overlaps(addr) || a.IsLinkLocalUnicast() || model.VeryWide(addr):
+		return false, nil
+	case link.Kind == "bridge":
+		return false, model.Conflict("subnet %s overlaps %s, in which interface %s has address %s", subnet, addr.Masked(), link.Name, a)
 	}
-	return nil
+	return true, nil
 }

@@ -70,7 +70,7 @@ func newWorld(t testing.TB) *world {
 // restart replaces the driver as a new process would.
 func (w *world) restart() {
 	var mu sync.Mutex
-	w.Driver = New(Config{Store: records{w.store}, Now: w.clock.now, Spaces: []string{"mybr-local"}, Sync: w.sync, Ports: w.ports, Links: w.host, IPv6: w.noIPv6, Warn: func(format string, args ...any) {
+	w.Driver = New(Config{Store: records{w.store}, Now: w.clock.now, Sync: w.sync, Ports: w.ports, Links: w.host, IPv6: w.noIPv6, Warn: func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
 		w.said = append(w.said, fmt.Sprintf(format, args...))

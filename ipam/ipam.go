@@ -22,7 +22,8 @@
 // other drivers nothing tells a container with the MAC of another one from a repeated
 // request, and what is released while mybr is away stays in use until the network goes.
 //
-// The pool of a network that was removed while mybr was away stays held. That Docker does
+// The pool of a network that was removed while mybr was away stays held, and so does that of
+// a network of mybr's own driver for as long as that has a record of it. That Docker does
 // not ask for it again after a start proves nothing: Docker repeats no requests if mybr was
 // away when it started or if a managed plugin is enabled again, and what looks like the
 // first repetition may then be a second network with the subnet of another pool.
@@ -123,7 +124,9 @@ func (d *Driver) GetDefaultAddressSpaces(context.Context) (*helper.AddressSpaces
 //
 // Be aware: Docker asks for the capabilities and repeats nothing if mybr was away when
 // it started, and if a managed plugin is disabled and enabled. Then a second network
-// passes here; its request for a gateway shows what it is, and is refused.
+// passes here; its request for a gateway shows what it is, and is refused. If it asks for
+// the first one's gateway, mybr's network driver refuses it, and what Docker then releases
+// stays (see ReleasePool).
 func (d *Driver) RequestPool(ctx context.Context, r *helper.RequestPoolRequest) (resp *helper.RequestPoolResponse, err error) {
 	defer func() { err = wrap(err, "request pool", r.Pool) }()
 	want, err := parsePool(r)
@@ -144,6 +147,9 @@ func (d *Driver) RequestPool(ctx context.Context, r *helper.RequestPoolRequest) 
 	var p model.Pool
 	held := true
 	err = d.store.Update(func(tx Tx) error {
+		if err := deleteReleased(tx); err != nil {
+			return err
+		}
 		pools := tx.Pools()
 		p, err = d.takePool(tx, want, routes)
 		held = slices.ContainsFunc(pools, func(o model.Pool) bool { return o.ID == p.ID })
@@ -183,7 +189,8 @@ func (d *Driver) takePool(tx Tx, want wantedPool, routes []netip.Prefix) (model.
 	p := model.Pool{ID: want.id(), Space: want.space, Prefix: want.prefix, Sub: want.sub}
 	for _, other := range held {
 		if d.replay.expects(other.ID) && other.ID == p.ID {
-			return other, nil
+			other.Released = false
+			return other, tx.PutPool(other)
 		}
 		if other.Prefix.Overlaps(p.Prefix) {
 			return model.Pool{}, overlap(other)
@@ -194,19 +201,6 @@ func (d *Driver) takePool(tx Tx, want wantedPool, routes []netip.Prefix) (model.
 
 func overlap(p model.Pool) error {
 	return model.Conflict("invalid pool request: Pool overlaps with other one on this address space: %s, which another network has in address space %s", p.Prefix, p.Space)
-}
-
-// ReleasePool gives the pool back, with all its addresses. A pool that is not held
-// is no error. What a second network releases, which was refused when it asked for its
-// gateway, is the first one's, and stays.
-func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.replay.released(r.PoolID) {
-		return nil
-	}
-	err := d.store.Update(func(tx Tx) error { return tx.DeletePool(r.PoolID) })
-	return wrap(err, "release pool", r.PoolID)
 }
 
 // RequestAddress takes one address of a pool: for its gateway, for an endpoint (the
@@ -277,28 +271,4 @@ func (d *Driver) checkSecond(poolID string, want wantedAddress) error {
 		d.replay.markSecond(poolID)
 		return overlap(p)
 	})
-}
-
-// ReleaseAddress gives an address back. A pool or an address that is not held is no
-// error.
-func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressRequest) (err error) {
-	defer func() { err = wrap(err, "release address", r.Address) }()
-	a, err := parseAddr(r.Address)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.replay.end(r.PoolID)
-	err = d.store.Update(func(tx Tx) error {
-		p, err := tx.Pool(r.PoolID)
-		if errors.Is(err, model.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return releaseAddress(tx, p, a)
-	})
-	return err
 }

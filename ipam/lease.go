@@ -4,6 +4,7 @@ import (
 	"errors"
 	"iter"
 	"net/netip"
+	"slices"
 
 	"github.com/mybr/mybr/internal/model"
 )
@@ -135,20 +136,30 @@ func holderOf(tx Tx, p model.Pool, a netip.Addr) holder {
 // holders returns the addresses, of both families, of the endpoints that mybr's own
 // driver has in the network of a pool; nil if no network of that driver has the pool.
 func holders(tx Tx, p model.Pool) map[netip.Addr]bool {
-	is := func(s model.Subnet) bool { return s.Prefix == p.Prefix && s.Space == p.Space }
-	for _, n := range tx.Networks() {
-		if !is(n.V4) && !is(n.V6) {
-			continue
-		}
-		of := map[netip.Addr]bool{}
-		for _, e := range tx.Endpoints() {
-			if e.NetworkID == n.ID {
-				of[e.V4.Addr()], of[e.V6.Addr()] = true, true
-			}
-		}
-		return of
+	n, ok := networkOf(tx, p)
+	if !ok {
+		return nil
 	}
-	return nil
+	of := map[netip.Addr]bool{}
+	for _, e := range tx.Endpoints() {
+		if e.NetworkID == n.ID {
+			of[e.V4.Addr()], of[e.V6.Addr()] = true, true
+		}
+	}
+	return of
+}
+
+// networkOf returns the network of mybr's own driver that has a pool.
+func networkOf(tx Tx, p model.Pool) (n model.Network, ok bool) {
+	all := tx.Networks()
+	i := slices.IndexFunc(all, func(n model.Network) bool {
+		s := n.Subnet(model.FamilyOf(p.Prefix.Addr()))
+		return s.Prefix == p.Prefix && s.Space == p.Space
+	})
+	if i < 0 {
+		return n, false
+	}
+	return all[i], true
 }
 
 // reclaim deletes the stale leases of a pool.

@@ -130,3 +130,24 @@ func staleLeases(t *testing.T, prefix netip.Prefix, text string) {
 	endpointsAt(SpaceLocal, subnet, 3, 4, 5, 6)
 	refused(t, d, id, mac3, "", full)
 }
+
+// undriven deletes the networks of mybr's own driver, with their endpoints.
+func undriven(t *testing.T, s *store.Store) {
+	t.Helper()
+	_, err := s.Update(func(tx *store.Tx) error {
+		for _, e := range tx.Endpoints() {
+			if err := tx.DeleteEndpoint(e.ID); err != nil {
+				return err
+			}
+		}
+		for _, n := range tx.Networks() {
+			if err := tx.DeleteNetwork(n.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

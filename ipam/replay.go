@@ -54,16 +54,20 @@ func (r *replay) address(poolID string, want wantedAddress) bool {
 }
 
 // markSecond notes that the pool was not asked for again but for a second network with its
-// subnet: Docker repeats a gateway with its address, and nobody else has it.
+// subnet: Docker repeats a gateway with its address, which nobody else has, and does not
+// release it.
 func (r *replay) markSecond(poolID string) {
 	r.over()
 	r.stages[poolID] = second
 }
 
+// isSecond reports whether a pool is that of a second network, which Docker is giving up.
+func (r *replay) isSecond(poolID string) bool { return r.stages[poolID] == second }
+
 // released notes that a pool is released, and reports whether this is only the second
 // network's.
 func (r *replay) released(poolID string) bool {
-	is := r.stages[poolID] == second
+	is := r.isSecond(poolID)
 	r.end(poolID)
 	return is
 }

@@ -253,6 +253,33 @@ func TestLinksAndRoutes(t *testing.T) {
 		!slices.Contains(links[i].Addresses, br.V4) || !slices.Contains(links[i].Addresses, netip.MustParsePrefix("2001:db8::1/64")) {
 		t.Errorf("links %+v", links)
 	}
+	e := veth(1, br)
+	state := func() (up, hadLink bool) {
+		t.Helper()
+		links, err := a.Links()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range links {
+			if l.Name == e.Peer {
+				up = l.Up
+			} else if l.Name == e.Host {
+				hadLink = l.HadLink
+			}
+		}
+		return up, hadLink
+	}
+	if up, hadLink := state(); up || hadLink {
+		t.Errorf("a new pair: up %v, had a link %v", up, hadLink)
+	}
+	h.Run("ip", "link", "set", e.Peer, "up")
+	if up, hadLink := state(); !up || !hadLink {
+		t.Errorf("a pair in use: up %v, had a link %v", up, hadLink)
+	}
+	h.Run("ip", "link", "set", e.Peer, "down")
+	if up, hadLink := state(); up || !hadLink {
+		t.Errorf("a pair that was in use: up %v, had a link %v", up, hadLink)
+	}
 	routes, err := a.Routes()
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ type found struct {
 	name, kind, alias  string
 	index, master, mtu int
 	mac                model.MAC
-	up                 bool
+	up, hadLink        bool
 	peer               int  // a veth's other end, if that is in this namespace; else 0
 	hairpin, isolated  bool // bridge port flags
 }
@@ -52,7 +52,7 @@ func (a *Applier) Links() ([]model.Link, error) {
 		for _, a := range addresses[l.index] {
 			of = append(of, a.Prefix)
 		}
-		links = append(links, model.Link{Name: l.name, Kind: l.kind, Alias: l.alias, Addresses: of})
+		links = append(links, model.Link{Name: l.name, Kind: l.kind, Alias: l.alias, Addresses: of, Up: l.up, HadLink: l.hadLink})
 	}
 	return links, nil
 }
@@ -193,6 +193,8 @@ func parseLink(m []byte) (found, error) {
 			l.master = int(binary.NativeEndian.Uint32(a.Value))
 		case unix.IFLA_LINK:
 			l.peer = int(binary.NativeEndian.Uint32(a.Value))
+		case unix.IFLA_CARRIER_UP_COUNT: // from Linux 4.16 on
+			l.hadLink = binary.NativeEndian.Uint32(a.Value) > 0
 		case unix.IFLA_LINK_NETNSID:
 			elsewhere = true
 		case unix.IFLA_LINKINFO:

@@ -245,6 +245,8 @@ type Link struct {
 	Kind      string // as ip-link(8) has it: "bridge", "veth", …; "" for hardware
 	Alias     string
 	Addresses []netip.Prefix // address and prefix length, of both families
+	Up        bool           // as it was set, IFF_UP of netdevice(7)
+	HadLink   bool           // its carrier has been up since it was made: of a veth pair, both ends were up
 }
 
 // Snapshot is everything the host must be made to match, sorted by ID.
@@ -260,6 +262,8 @@ type Pool struct {
 	Prefix netip.Prefix // the whole subnet
 	Sub    netip.Prefix // addresses are chosen from this part of it; zero: from all of it
 	Last   netip.Addr   // the address chosen last, so that the next search starts behind it
+
+	Released bool `json:",omitempty"` // Docker has released it, but its network is there still
 }
 
 // LeaseKind says what an address was leased for.

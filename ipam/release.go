@@ -1,0 +1,94 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+
+	helper "github.com/docker/go-plugins-helpers/ipam"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// ReleasePool gives the pool back, with all its addresses. A pool that is not held
+// is no error. What a second network releases, which was refused when it asked for its
+// gateway, is the first one's, and stays.
+//
+// A network of mybr's own driver keeps its pool. Docker removes the network before the pool,
+// so what it releases meanwhile is that of a second network, which that driver has refused;
+// or Docker has not waited until the network was made or removed: then the pool goes once
+// the network has (deleteReleased).
+func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	second := d.replay.released(r.PoolID)
+	err := d.store.Update(func(tx Tx) error {
+		if err := deleteReleased(tx); err != nil {
+			return err
+		}
+		p, err := tx.Pool(r.PoolID)
+		if errors.Is(err, model.ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if _, used := networkOf(tx, p); used {
+			p.Released = true
+			return tx.PutPool(p)
+		} else if second {
+			return nil
+		}
+		return tx.DeletePool(p.ID)
+	})
+	return wrap(err, "release pool", r.PoolID)
+}
+
+// deleteReleased deletes the pools that were released while a network had them, and that
+// none has any more.
+func deleteReleased(tx Tx) error {
+	var errs []error
+	for _, p := range tx.Pools() {
+		if !p.Released {
+			continue
+		}
+		if _, used := networkOf(tx, p); !used {
+			errs = append(errs, tx.DeletePool(p.ID))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ReleaseAddress gives an address back. A pool or an address that is not held is no
+// error. The gateway of a network of mybr's own driver stays, as its pool does, and so do
+// the auxiliary addresses that Docker releases behind the gateway.
+func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressRequest) (err error) {
+	defer func() { err = wrap(err, "release address", r.Address) }()
+	a, err := parseAddr(r.Address)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.store.Update(func(tx Tx) error {
+		p, err := tx.Pool(r.PoolID)
+		if errors.Is(err, model.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		l, err := tx.Lease(p.ID, a)
+		if err != nil && !errors.Is(err, model.ErrNotFound) {
+			return err
+		}
+		_, used := networkOf(tx, p)
+		switch {
+		case used && l.Kind == model.LeaseGateway:
+			d.replay.markSecond(p.ID)
+			return nil
+		case used && l.Kind == model.LeaseAux && d.replay.isSecond(p.ID):
+			return nil
+		}
+		d.replay.end(p.ID)
+		return releaseAddress(tx, p, a)
+	})
+}
