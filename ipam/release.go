@@ -3,6 +3,7 @@ package ipam
 import (
 	"context"
 	"errors"
+	"slices"
 
 	helper "github.com/docker/go-plugins-helpers/ipam"
 
@@ -40,6 +41,22 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 		return tx.DeletePool(p.ID)
 	})
 	return wrap(err, "release pool", r.PoolID)
+}
+
+// NetworkDeleted deletes the pools that were released while a network had them, which Docker
+// does before it has the network deleted.
+func (d *Driver) NetworkDeleted() error {
+	released := false
+	err := d.store.View(func(tx Tx) error {
+		released = slices.ContainsFunc(tx.Pools(), func(p model.Pool) bool { return p.Released })
+		return nil
+	})
+	if err != nil || !released {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return wrap(d.store.Update(deleteReleased), "release pools", "of a network that is gone")
 }
 
 // deleteReleased deletes the pools that were released while a network had them, and that

@@ -65,6 +65,11 @@ func TestPoolIsReleasedBeforeItsNetworkIsGone(t *testing.T) {
 		"another is asked":  func(d *Driver, id string) { pool(t, d, "10.1.0.0/24", "") },
 		"any one is chosen": func(d *Driver, id string) { pool(t, d, "", "") },
 		"another goes":      func(d *Driver, id string) { releasePool(t, d, "other") },
+		"its network goes": func(d *Driver, id string) {
+			if err := d.NetworkDeleted(); err != nil {
+				t.Error(err)
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, s := newDriver(t)

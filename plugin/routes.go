@@ -2,6 +2,9 @@ package plugin
 
 import (
 	"context"
+	"errors"
+
+	"github.com/docker/go-plugins-helpers/network"
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/ipam"
@@ -22,6 +25,9 @@ func routes(d *driver.Driver, i *ipam.Driver, activated func()) map[string]call 
 		activated()
 		return d.GetCapabilities(ctx)
 	}
+	deleteNetwork := func(ctx context.Context, r *network.DeleteNetworkRequest) error {
+		return errors.Join(d.DeleteNetwork(ctx, r), i.NetworkDeleted())
+	}
 	return map[string]call{
 		"/Plugin.Activate": constant(activate),
 
@@ -30,7 +36,7 @@ func routes(d *driver.Driver, i *ipam.Driver, activated func()) map[string]call 
 		"/NetworkDriver.AllocateNetwork":             route(d.AllocateNetwork),
 		"/NetworkDriver.FreeNetwork":                 action(d.FreeNetwork),
 		"/NetworkDriver.CreateNetwork":               action(d.CreateNetwork),
-		"/NetworkDriver.DeleteNetwork":               removal(d.DeleteNetwork),
+		"/NetworkDriver.DeleteNetwork":               removal(deleteNetwork),
 		"/NetworkDriver.CreateEndpoint":              route(d.CreateEndpoint),
 		"/NetworkDriver.DeleteEndpoint":              removal(d.DeleteEndpoint),
 		"/NetworkDriver.EndpointOperInfo":            route(d.EndpointOperInfo),
