@@ -76,7 +76,7 @@ test: test-unit test-integration lint ## Run unit tests, integration tests with 
 test-full: test-unit test-integration lint ## Run everything, on the engines 20.10, 26.1 and 28.5: before a release, and in an hour
 
 test-unit: need-test ## Run the tests that need no Docker, with the race detector
-	CGO_ENABLED=1 go test $(SHORT) -race -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
+	CGO_ENABLED=1 go test -race -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
 	go test $(SHORT) -timeout 10m -skip 'TestParity|TestMutations$$' $(GOTESTFLAGS) ./integration/parity
 
 test-integration: need-engines need-test need-compose need-beside ## Run the tests with real Docker Engines and real packets, in namespaces of their own: mybr with the race detector, then mybr beside Docker's own driver
