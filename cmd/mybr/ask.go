@@ -74,6 +74,9 @@ func printDiff(w io.Writer, list []plugin.Difference) error {
 // state says whether the host matches the records.
 func state(s plugin.Status) string {
 	text := "matches the records"
+	if s.Unknown != "" {
+		text = "matched the records when the last pass ended"
+	}
 	switch {
 	case !s.Ready:
 		return "being made to match the records"
@@ -85,7 +88,7 @@ func state(s plugin.Status) string {
 		text = fmt.Sprintf("differs from the records in %d places: see mybr status --diff", s.Differences)
 	}
 	if s.Unknown != "" {
-		text += "; could not be looked at: " + s.Unknown
+		text += "; not all could be compared now: " + s.Unknown
 	}
 	return text
 }

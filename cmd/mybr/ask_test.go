@@ -18,7 +18,7 @@ func TestState(t *testing.T) {
 		{plugin.Status{Ready: true, LastError: "br-a is gone", Differences: 3}, "does not match the records: br-a is gone"},
 		{plugin.Status{Ready: true, Differences: 1}, "differs from the records in 1 place: see mybr status --diff"},
 		{plugin.Status{Ready: true, Differences: 3}, "differs from the records in 3 places: see mybr status --diff"},
-		{plugin.Status{Ready: true, Unknown: "a pass is under way"}, "matches the records; could not be looked at: a pass is under way"},
+		{plugin.Status{Ready: true, Unknown: "a pass is under way"}, "matched the records when the last pass ended; not all could be compared now: a pass is under way"},
 	} {
 		if got := state(c.status); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.status, got, c.want)
