@@ -60,17 +60,6 @@ func Publish(endpoints []model.Endpoint, r Request, reserve Reserve) ([]model.En
 	return nil, failed
 }
 
-// Release returns the endpoints with that of an ID having and wanting no ports.
-func Release(endpoints []model.Endpoint, id string) []model.Endpoint {
-	after := slices.Clone(endpoints)
-	for i := range after {
-		if after[i].ID == id {
-			after[i].Ports, after[i].Wanted = nil, nil
-		}
-	}
-	return after
-}
-
 // Reassign gives the endpoints but the one named what they want and no other one has: to
 // be called when an endpoint has released ports. An endpoint whose ports can't be reserved
 // keeps what it has and wants; failed is told of it.

@@ -183,7 +183,7 @@ func TestLaws(t *testing.T) {
 		for range rapid.IntRange(1, 8).Draw(t, "steps") {
 			e := rapid.SampledFrom(endpoints).Draw(t, "endpoint")
 			if rapid.IntRange(0, 3).Draw(t, "release") == 0 {
-				endpoints = Release(endpoints, e.ID)
+				endpoints = release(endpoints, e.ID)
 				endpoints = Reassign(endpoints, e.ID, lowest(endpoints, 8001, 32769), func(e model.Endpoint, err error) {
 					if fixed {
 						t.Fatal(e.ID, err)
@@ -339,4 +339,15 @@ func TestReservationFails(t *testing.T) {
 	if !errors.Is(err, broken) || tries != 1 {
 		t.Errorf("%v after %d tries", err, tries)
 	}
+}
+
+// release returns the endpoints with that of an ID having and wanting no ports.
+func release(endpoints []model.Endpoint, id string) []model.Endpoint {
+	after := slices.Clone(endpoints)
+	for i := range after {
+		if after[i].ID == id {
+			after[i].Ports, after[i].Wanted = nil, nil
+		}
+	}
+	return after
 }

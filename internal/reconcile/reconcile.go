@@ -162,12 +162,6 @@ func (r *Reconciler) Sync(ctx context.Context, subjects ...string) error {
 	}
 }
 
-// Resync is Sync with nothing known of the host.
-func (r *Reconciler) Resync(ctx context.Context) error {
-	r.mark()
-	return r.Sync(ctx)
-}
-
 // request returns the pass that will begin next.
 func (r *Reconciler) request() *pass {
 	r.mu.Lock()

@@ -360,3 +360,9 @@ func TestEventsShareAPass(t *testing.T) {
 		}
 	})
 }
+
+// Resync is Sync with nothing known of the host.
+func (r *Reconciler) Resync(ctx context.Context) error {
+	r.mark()
+	return r.Sync(ctx)
+}
