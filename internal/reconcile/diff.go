@@ -3,8 +3,6 @@ package reconcile
 import (
 	"context"
 	"errors"
-
-	"github.com/mybr/mybr/internal/plan"
 )
 
 // Difference is what of one aspect the host has otherwise than is wanted.
@@ -21,8 +19,7 @@ var errPassing = errors.New("a pass is under way")
 func (r *Reconciler) DiffNow(ctx context.Context) ([]Difference, error) {
 	select {
 	case r.busy <- struct{}{}:
-		<-r.busy // a pass that begins before Diff does is waited for
-		return r.Diff(ctx)
+		return r.compare(ctx)
 	default:
 		return nil, errPassing
 	}
@@ -32,12 +29,17 @@ func (r *Reconciler) DiffNow(ctx context.Context) ([]Difference, error) {
 // for a pass that is under way. Aspects that match are left out. A pass that is asked for
 // meanwhile waits for it: an aspect is looked at for slowAfter at most, and not at all if
 // it is known not to answer.
-func (r *Reconciler) Diff(ctx context.Context) (all []Difference, err error) {
+func (r *Reconciler) Diff(ctx context.Context) ([]Difference, error) {
 	select {
 	case r.busy <- struct{}{}:
+		return r.compare(ctx)
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// compare is Diff for the caller that has filled r.busy; it empties it.
+func (r *Reconciler) compare(ctx context.Context) (all []Difference, err error) {
 	defer func() { <-r.busy }()
 	err = r.guarded("compare the host with the records", func() error {
 		h, failures := r.render()
@@ -46,7 +48,6 @@ func (r *Reconciler) Diff(ctx context.Context) (all []Difference, err error) {
 		}
 		for _, a := range r.Aspects {
 			ctx, cancel := context.WithTimeout(ctx, slowAfter)
-			var p plan.Plan
 			p, err := a.plan(ctx, h)
 			cancel()
 			if changes := p.Changes(); len(changes) > 0 || err != nil {

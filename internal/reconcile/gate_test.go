@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/plan"
 	"github.com/mybr/mybr/internal/sysctl"
@@ -195,6 +196,39 @@ func TestDiff(t *testing.T) {
 		if err != nil || len(diff) != 2 || diff[0].Aspect != FirewallAspect || diff[0].Err == nil ||
 			diff[1].Aspect != LinkAspect || strings.Join(diff[1].Changes, "") != "link br-a: bring up" {
 			t.Errorf("%+v, %v", diff, err)
+		}
+	})
+}
+
+// Whoever only wants to know how things are does not wait for a pass that takes long.
+func TestDiffNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		<-h.r.Ready()
+		if diff, err := h.r.DiffNow(t.Context()); err != nil || len(diff) != 0 {
+			t.Errorf("between passes: %+v, %v", diff, err)
+		}
+		inside, end := make(chan struct{}), make(chan struct{})
+		h.links.failWith(func(*link.Set, link.Set) error {
+			close(inside)
+			<-end
+			return nil
+		})
+		h.set(snapshot())
+		synced := make(chan error)
+		go func() { synced <- h.r.Sync(t.Context()) }()
+		<-inside
+		if _, err := h.r.DiffNow(t.Context()); !errors.Is(err, errPassing) {
+			t.Errorf("within a pass: %v", err)
+		}
+		close(end)
+		if err := <-synced; err != nil {
+			t.Error(err)
+		}
+		h.links.failWith(nil)
+		synctest.Wait()
+		if _, err := h.r.DiffNow(t.Context()); err != nil {
+			t.Errorf("behind it: %v", err)
 		}
 	})
 }
