@@ -52,7 +52,7 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 // when the later one is announced; bridges are deleted last, when no pair needs them.
 // Every error is a *plan.Error.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
-	p := &planner{Applier: a, kernel: a.kernel(), indexes: map[string]int{}, renewed: map[string]bool{}, broken: map[string]bool{}}
+	p := a.planner()
 	err := context.Cause(ctx)
 	if err == nil && have == nil {
 		err = p.readAll()
@@ -61,6 +61,19 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 	if err != nil {
 		return nil, &plan.Error{Err: err}
 	}
+	err = p.plan(have, want)
+	return p.steps, err
+}
+
+func (a *Applier) planner() *planner {
+	return &planner{
+		Applier: a, kernel: a.kernel(),
+		indexes: map[string]int{}, renewed: map[string]bool{}, broken: map[string]bool{}, missing: map[string]bool{},
+	}
+}
+
+// plan makes the steps that turn one set into the other.
+func (p *planner) plan(have *Set, want Set) error {
 	p.bridges, p.hadBridges = byName(want.Bridges, Bridge.key), byName(have.Bridges, Bridge.key)
 	wanted, hadVeths := want.names(), byName(have.Veths, Veth.key)
 	for _, v := range have.Veths {
@@ -90,7 +103,7 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 		}
 	}
 	p.dropLeftovers(kindBridge, wanted)
-	return p.steps, errors.Join(p.errs...)
+	return errors.Join(p.errs...)
 }
 
 // names returns the names of all links of the set.
@@ -138,6 +151,7 @@ type planner struct {
 	indexes map[string]int  // of bridges that are there, or that a step has made
 	renewed map[string]bool // bridges that a step makes
 	broken  map[string]bool // bridges that can't be made to match
+	missing map[string]bool // links that were looked for and are not there
 
 	steps plan.Plan
 	errs  []error
@@ -166,6 +180,7 @@ func (p *planner) find(name string) (l found, there bool, err error) {
 	}
 	l, err = p.getLink(name, 0)
 	if errors.Is(err, model.ErrNotFound) {
+		p.missing[name] = true
 		return found{}, false, nil
 	}
 	return l, err == nil, err
