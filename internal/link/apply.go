@@ -27,7 +27,7 @@ type Applier struct {
 	asked func(req *nl.NetlinkRequest) // sees every request to the kernel; nil but in tests
 
 	mu        sync.Mutex
-	tolerated map[string]bool // by path: settings that could not be written, which Warn was told of
+	tolerated map[string]bool // what Warn was told of: settings that could not be written, by path, and lost pairs
 }
 
 // Apply is Plan, and then Do.
@@ -74,6 +74,7 @@ func (a *Applier) planner() *planner {
 
 // plan makes the steps that turn one set into the other.
 func (p *planner) plan(have *Set, want Set) error {
+	p.findRenamed(want)
 	p.bridges, p.hadBridges = byName(want.Bridges, Bridge.key), byName(have.Bridges, Bridge.key)
 	wanted, hadVeths := want.names(), byName(have.Veths, Veth.key)
 	for _, v := range have.Veths {
@@ -144,6 +145,7 @@ type planner struct {
 
 	links      map[string]found  // every link by name; nil: only differences are looked at
 	byIndex    map[int]found     // the same by index
+	renamed    map[string]found  // links that others have renamed, by the name that is wanted
 	addrs      map[int][]address // every address by link index; nil: only differences are looked at
 	bridges    map[string]Bridge // what is wanted
 	hadBridges map[string]Bridge // what was known
@@ -246,7 +248,7 @@ func (p *planner) add(kind string, w work, err error, needs ...string) {
 func (p *planner) dropLeftovers(kind string, wanted map[string]bool) {
 	for _, name := range slices.Sorted(maps.Keys(p.links)) {
 		l := p.links[name]
-		if l.kind != kind || wanted[name] || !l.ours() {
+		if l.kind != kind || wanted[name] || !l.ours() || p.isRenamed(l) {
 			continue
 		}
 		w := work{subject: name}

@@ -47,7 +47,7 @@ type Config struct {
 	// ResyncInterval is how often the whole host is looked at, whatever has been told of it;
 	// 0: never.
 	ResyncInterval time.Duration
-	Log    logrus.FieldLogger
+	Log            logrus.FieldLogger
 }
 
 // Reconciler runs the passes, one at a time.
