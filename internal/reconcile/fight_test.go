@@ -90,7 +90,7 @@ func TestRate(t *testing.T) {
 		{"a long fight", 0, time.Millisecond, allowance + 20, lastBackoff},
 		{"a slow fight", quiet / 2, time.Millisecond, 1000, debounce},
 		{"a fight with a pause", time.Second, time.Millisecond, 1000, lastBackoff - time.Second},
-		{"slow looks", regain, time.Second, 100, idle*time.Second - regain},
+		{"slow healings", regain, time.Second, 100, debounce},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, now := &rate{}, begin
@@ -112,5 +112,10 @@ func TestRate(t *testing.T) {
 				t.Errorf("after a quiet time: looked after %s", due.Sub(now))
 			}
 		})
+	}
+	r := &rate{}
+	r.look(begin, begin.Add(time.Second))
+	if due := r.due(begin.Add(2 * time.Second)); due != begin.Add((1+idle)*time.Second) {
+		t.Errorf("after a look that took a second and found nothing: %s later", due.Sub(begin))
 	}
 }

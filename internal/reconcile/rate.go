@@ -8,7 +8,8 @@ import "time"
 // back, and is answered after firstBackoff, then twice as late each time, up to
 // lastBackoff. quiet without a change between, and all is forgotten.
 //
-// Looking takes time even if nothing is found: no more than a share of 1/(1+idle) of it.
+// Looking takes time even if nothing is found to be put right: then, no more than a share of
+// 1/(1+idle) of it.
 const (
 	allowance    = 10
 	regain       = 2 * time.Second
@@ -59,7 +60,7 @@ func (r *rate) look(from, to time.Time) { r.looked, r.took = to, to.Sub(from) }
 // heal notes that something was put right. It reports whether somebody fights, and
 // whether that is news.
 func (r *rate) heal(now time.Time) (fights, news bool) {
-	r.healed = now
+	r.healed, r.took = now, 0
 	if r.used++; r.used <= allowance {
 		r.backoff = 0
 		return false, false
