@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/plugin"
 )
 
 // healWithin bounds how long a fault may last. It takes some 100 ms; more on a machine
@@ -104,6 +105,10 @@ func everythingHeals(t *testing.T, w *world.World) {
 		t.Logf("%s: healed after %d ms", fault.name, time.Since(begun).Milliseconds())
 		w.Eventually(healWithin, func() error { return mismatch(t, w) })
 		seenAs(t, fault.name+": a port", w.LAN.Get("tcp", world.HostAddr+":8088"), world.LANAddr)
+	}
+	status, err := plugin.Client{RunDir: w.Path("/run/mybr")}.Status(t.Context())
+	if err != nil || status.Healed["firewall"].Times < 7 || status.Healed["links"].Times < 9 || status.Healed["sysctls"].Times != 2 {
+		t.Errorf("status: %+v, %v", status.Healed, err)
 	}
 }
 
