@@ -119,7 +119,9 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 	}
 	out.renewed = out.renewed || a.recovered(want, err)
 	a.note(known, want, err)
-	a.doubts = doubts[T]{}
+	if a.have != nil { // else it is put right by a later pass
+		a.doubts = doubts[T]{}
+	}
 	return out
 }
 
