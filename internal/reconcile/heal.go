@@ -129,9 +129,13 @@ func (r *Reconciler) looked(aspect string, begun time.Time, out outcome, causes 
 	}
 	log, text, by := r.log.WithField("aspect", aspect), some(out.healed), blamed(causes)
 	if len(out.failures) > 0 {
-		log.Warnf("not all could be healed yet: %s%s", text, by)
+		if text != rate.failed {
+			log.Warnf("not all could be healed yet: %s%s", text, by)
+		}
+		rate.failed = text
 		return
 	}
+	rate.failed = ""
 	h := r.healings[aspect]
 	if h == nil {
 		h = &Healing{}
