@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mybr/mybr/internal/fault"
 )
 
 // probeWithin bounds each command by which the variants are looked for: what takes longer
@@ -161,6 +163,11 @@ func offender(err error, input string) string {
 // command ends with this process: one that still waited for the lock would apply an old
 // difference after the next process has read the rules.
 func run(ctx context.Context, input, command string, args ...string) (string, error) {
+	program := filepath.Base(command)
+	if err := fault.Point("iptables: before " + program); err != nil {
+		return "", err
+	}
+	defer fault.Passed("iptables: after " + program)
 	runtime.LockOSThread() // Pdeathsig is about the thread that started the command (prctl(2))
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, command, args...)
