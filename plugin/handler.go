@@ -13,6 +13,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -52,6 +53,7 @@ type answer struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	a := h.answer(w, r)
+	fault.Passed("plugin: before the answer")
 	if a.err != nil {
 		if a.status == 0 {
 			a.status = statusOf(a.err)
@@ -104,6 +106,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 		a.err = fmt.Errorf("the call was not begun: %w", errHungUp)
 		return a
 	}
+	fault.Passed("plugin: before the call")
 	a.body, a.err = guarded(ctx, p.do)
 	a.unread = ctx.Err() != nil || hungUp(r.Context())
 	return a

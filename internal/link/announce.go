@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -143,6 +144,9 @@ func send(frames [][]byte, bridge int) error {
 		return err
 	}
 	defer unix.Close(fd)
+	if err := fault.Point("link: before an announcement"); err != nil {
+		return err
+	}
 	for _, frame := range frames {
 		to := &unix.SockaddrLinklayer{Ifindex: bridge, Halen: 6}
 		copy(to.Addr[:], frame[:6])
