@@ -4,6 +4,9 @@ PREFIX  ?= /usr/local
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 PLUGIN  ?= mybr:latest
+# Given to make reliability: tests whose names contain RUN, each COUNT times.
+RUN ?=
+COUNT ?= 1
 # Given to every `go test`: GOTESTFLAGS='-v -run TestSeed'.
 GOTESTFLAGS ?=
 
@@ -24,7 +27,7 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo test test-full test-unit test-integration bench lint generate clean need-root need-test need-engine need-engines need-compose need-beside
+	demo test test-full test-unit test-integration bench reliability lint generate clean need-root need-test need-engine need-engines need-compose need-beside
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +88,9 @@ test-integration: need-engines need-test need-compose need-beside ## Run the tes
 
 bench: need-engines ## Compare the speed of published ports, of the first answer and of many networks with Docker's own driver
 	go test ./integration -run '^$$' -bench . -benchtime 5x
+
+reliability: need-engines need-test need-beside ## Have the host's faults happen under traffic and write docs/reliability.md (RUN=TestNAME: one test's rows; COUNT: how often)
+	go run ./integration/reliability/table -run '$(RUN)' -count '$(COUNT)'
 
 lint: ## gofmt, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
