@@ -125,4 +125,4 @@ need-compose: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need docker-compose=docker-compose
 
 need-beside: need-root
-	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw 'dbus-daemon=dbus-daemon|dbus'
+	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw nft=nftables 'dbus-daemon=dbus-daemon|dbus'

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,23 +12,27 @@ import (
 )
 
 // under is a host with a network under traffic: mybr0 (172.18.0.0/16) with the published port
-// 8088, and a route to it at the LAN's host.
+// 8088. The LAN has a second host, which alone has a route to it.
 type under struct {
-	t   *testing.T
-	w   *world.World
-	web *world.Place
+	t             *testing.T
+	w             *world.World
+	web, intruder *world.Place
 }
 
 const port8088 = world.HostAddr + ":8088"
 
 func underTraffic(t *testing.T, cfg world.Config) *under {
 	t.Helper()
+	if world.Driver() != "mybr" {
+		t.Skip("is about the mybr driver")
+	}
+	cfg.LANs = []string{"192.0.2.10"}
 	w := world.New(t, cfg)
 	article(w)
-	u := &under{t: t, w: w}
+	u := &under{t: t, w: w, intruder: w.LANs[1]}
 	u.web = w.Serve("web", []string{"--net", "n0", "-p", "8088:80", "-p", "8088:80/udp"}, "tcp:80", "udp:80", "tcp:81")
 	w.LAN.Start("guest", "serve", "tcp:7000", "udp:7000")
-	routeTo(t, w.LAN, "172.18.0.0/16")
+	routeTo(t, u.intruder, "172.18.0.0/16")
 	return u
 }
 
@@ -37,7 +43,7 @@ func (u *under) flows() []world.Flow {
 	return []world.Flow{
 		lan.Flow(report.Stream, port8088), lan.Flow(report.Connects, port8088), lan.Flow(report.UDP, port8088),
 		u.web.Flow(report.Ping, world.LANAddr), u.web.Flow(report.UDP, world.LANAddr+":7000"), u.web.Flow(report.Stream, world.LANAddr+":7000"),
-		lan.Intrusion(report.Connects, "172.18.0.2:81"), lan.Intrusion(report.UDP, "172.18.0.2:80"),
+		u.intruder.Intrusion(report.Connects, "172.18.0.2:81"), u.intruder.Intrusion(report.UDP, "172.18.0.2:80"),
 	}
 }
 
@@ -63,12 +69,27 @@ func (u *under) fault(what string, do func() (itself time.Duration), healed func
 	})
 }
 
+// matches waits until the host matches what is recorded.
+func (u *under) matches() {
+	u.t.Helper()
+	u.w.Eventually(30*time.Second, func() error {
+		if got := differences(u.t, u.w); len(got) > 0 {
+			return fmt.Errorf("the host differs: %s", strings.Join(got, "; "))
+		}
+		return nil
+	})
+}
+
 // TestOthersChangeTheFirewall has other programs change the host's firewall.
 func TestOthersChangeTheFirewall(t *testing.T) {
 	t.Parallel()
 	t.Run("drop_on_top", func(t *testing.T) {
 		t.Parallel()
 		dropOnTop(underTraffic(t, world.Config{}))
+	})
+	t.Run("flushed_while_away", func(t *testing.T) {
+		t.Parallel()
+		flushedWhileAway(underTraffic(t, world.Config{}))
 	})
 }
 
