@@ -14,9 +14,9 @@ import (
 
 // TestStatus changes one thing of each kind by hand, and mybr status tells of exactly
 // those: a link, a rule, a setting of a link and one of the host, a socket and a tracked
-// flow. Then the process is restarted, and the host matches again.
+// flow. Nothing is watched. Then the process is restarted, and the host matches again.
 func TestStatus(t *testing.T) {
-	w := world.New(t, world.Config{Driver: "mybr"})
+	w := world.New(t, world.Config{Driver: "mybr", MybrArgs: []string{"--resync-interval", "0"}})
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr0", "--subnet", "172.18.0.0/16", "n0")
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr1",
 		"-o", "com.docker.network.driver.mtu=1450", "--subnet", "172.19.0.0/16", "n1")

@@ -15,6 +15,7 @@ import (
 	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/store"
 	"github.com/mybr/mybr/internal/sysctl"
+	"github.com/mybr/mybr/internal/watch"
 )
 
 // host is what keeps the host as the records say.
@@ -25,6 +26,7 @@ type host struct {
 	links      *link.Applier
 	noIPv6     error // why the host has none for networks; nil: it has
 	firewalld  *firewalld.Applier
+	watcher    *watch.Watcher // nil: what others change is not watched for
 }
 
 func newHost(c Config, records *store.Store) (*host, error) {
@@ -74,10 +76,17 @@ func newHost(c Config, records *store.Store) (*host, error) {
 			Flows:     &conntrack.Applier{},
 			Ports:     h.ports,
 
+			LookAtLink:   h.links.Look,
 			FirewallHint: filter.SlowHint(),
 		}.Aspects(records.Snapshot()),
-		Log: c.Log,
+		ResyncInterval: c.ResyncInterval,
+		Log:            c.Log,
 	})
+	if c.ResyncInterval > 0 {
+		if h.watcher, err = h.watch(c.Log.Warnf); err != nil {
+			c.Log.Warnf("what other programs change on the host is noticed every %s only: %v", c.ResyncInterval, err)
+		}
+	}
 	return h, nil
 }
 
@@ -90,6 +99,9 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 	begun := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() { h.reconciler.Run(ctx) })
+	if h.watcher != nil {
+		running.Go(func() { h.watcher.Run(ctx) })
+	}
 	running.Go(func() { h.firewalld.Watch(ctx, h.reconciler.FirewalldChanged) })
 	running.Go(func() {
 		select {

@@ -15,6 +15,15 @@ const (
 	forwarding6 = "net/ipv6/conf/all/forwarding"
 )
 
+// ForwardingSetting is the setting with which the host forwards IPv4 or IPv6, a subject of
+// SysctlAspect.
+func ForwardingSetting(ipv6 bool) string {
+	if ipv6 {
+		return forwarding6
+	}
+	return forwarding4
+}
+
 // Forwarding knows in which families mybr has the host forward that did not before, since
 // it was booted. In those it must not become a router for everybody: nothing is forwarded
 // that no rule accepts. Docker sees to that itself when it turns forwarding on, and finds
@@ -31,7 +40,7 @@ type Forwarding struct {
 	// Info is told what is about to be turned on.
 	Info func(format string, args ...any)
 
-	known map[string]bool // by setting: whether mybr turned it on
+	known map[string]bool // by setting: whether mybr turned it on; false: it was on
 }
 
 // DefaultDrop returns the families in which nothing may be forwarded that no rule accepts.
@@ -48,12 +57,15 @@ func (f *Forwarding) DefaultDrop(needed firewall.Families) (drop firewall.Famili
 
 // mine reports whether mybr has turned a setting on, or is about to.
 func (f *Forwarding) mine(path string, needed bool) (bool, error) {
-	if mine, known := f.known[path]; known {
-		return mine, nil
+	mine, known := f.known[path]
+	if !known {
+		var err error
+		if mine, err = f.Enabled(path); err != nil {
+			return mine, err
+		}
 	}
-	mine, err := f.Enabled(path)
-	if err != nil || !mine && !needed {
-		return mine, err
+	if known && mine || !mine && !needed {
+		return mine, nil
 	}
 	if !mine {
 		value, err := f.Get(path)

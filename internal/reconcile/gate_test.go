@@ -166,7 +166,7 @@ func TestInvalidationOutlivesACrash(t *testing.T) {
 		<-h.r.Ready()
 		h.took()
 		crash.Store(true)
-		h.r.Invalidate(FirewallAspect)
+		h.r.Invalidate("", FirewallAspect)
 		time.Sleep(lastRetry) // in the bubble's time
 		synctest.Wait()
 		if got, want := h.took(), "firewall full"; got != want {
