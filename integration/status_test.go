@@ -42,6 +42,10 @@ func TestStatus(t *testing.T) {
 		`^link mybr1: add address 172\.19\.0\.1/16$`,
 		`^net/ipv6/conf/mybr0/accept_ra: 1 -> 0$`,
 		`^net/ipv4/ip_forward: 0 -> 1$`,
+		// mybr would turn it on now, and no others' packets are to be forwarded for that.
+		`^iptables filter: -N MYBR-FORWARD-DROP$`,
+		`^iptables filter: -A MYBR-FORWARD-DROP `,
+		`^iptables filter: -A FORWARD -j MYBR-FORWARD-DROP$`,
 		`^conntrack: forget udp 192\.0\.2\.9:4242 -> 192\.0\.2\.2:5353`,
 		`^host ports: .*tcp 0\.0\.0\.0:8080`,
 	}

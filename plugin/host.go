@@ -27,6 +27,7 @@ type host struct {
 	noIPv6     error // why the host has none for networks; nil: it has
 	firewalld  *firewalld.Applier
 	flows      *conntrack.Applier
+	warn       func(format string, args ...any)
 	watcher    *watch.Watcher // nil: what others change is not watched for
 }
 
@@ -51,6 +52,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
 		flows:     &conntrack.Applier{Info: c.Log.Infof},
 		noIPv6:    noIPv6,
+		warn:      c.Log.Warnf,
 	}
 	settings.Before = h.links.BeforeSetting
 	forwarding := &reconcile.Forwarding{
@@ -85,7 +87,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		Log:            c.Log,
 	})
 	if c.ResyncInterval > 0 {
-		if h.watcher, err = h.watch(c.Log.Warnf); err != nil {
+		if h.watcher, err = h.watch(); err != nil {
 			c.Log.Warnf("what other programs change on the host is noticed every %s only: %v", c.ResyncInterval, err)
 		}
 	}
@@ -103,6 +105,7 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 	running.Go(func() { h.reconciler.Run(ctx) })
 	if h.watcher != nil {
 		running.Go(func() { h.watcher.Run(ctx) })
+		running.Go(func() { h.poll(ctx) })
 	}
 	running.Go(func() { h.firewalld.Watch(ctx, h.reconciler.FirewalldChanged) })
 	running.Go(func() {

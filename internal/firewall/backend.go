@@ -38,6 +38,9 @@ type Backend interface {
 	// concern the backend's: of a table and, unless it is "", a chain, with the rest of what
 	// the kernel says about it. It is cheap, and says yes when in doubt.
 	Matters(table, chain string, message []byte) bool
+	// Changed reports whether others have changed rules since the last call of which the
+	// kernel tells nobody. It is cheap.
+	Changed() (bool, error)
 	// Name is what the backend is opened by, such as "iptables".
 	Name() string
 	// Variant says in words where mybr's rules are, such as "iptables (nf_tables)"; ""

@@ -28,7 +28,7 @@ type aspect[T Part[T]] struct {
 	have   *T    // what the host matches; nil: unknown
 	failed *T    // what was wanted last of subjects that failed; some of it may be there. nil: none has failed
 	hung   error // what the last attempt gave up with, if it gave up for lack of time
-	doubts doubts
+	doubts doubts[T]
 }
 
 // gate is why nothing new may come to the host.
@@ -56,19 +56,6 @@ func (a *aspect[T]) name() string        { return a.Name }
 func (a *aspect[T]) followers() []string { return a.Followers }
 func (a *aspect[T]) guards() bool        { return a.Guards }
 
-// invalidate forgets what is known. suspected says that others may have changed the host,
-// and not only what this aspect follows.
-func (a *aspect[T]) invalidate(suspected bool) {
-	a.hung = nil
-	a.doubts.all = a.doubts.all || suspected && a.have != nil
-	if a.have == nil || a.Invalidated == nil {
-		a.have, a.failed = nil, nil
-		return
-	}
-	have := a.Invalidated(*a.have)
-	a.have = &have
-}
-
 // plan is what the host has otherwise than h says. A service that does not answer is not
 // asked again.
 func (a *aspect[T]) plan(ctx context.Context, h Host) (plan.Plan, error) {
@@ -83,7 +70,7 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 	want := a.Take(h)
 	known := a.known(want)
 	if known != nil && reflect.DeepEqual(*known, want) {
-		a.doubts = doubts{}
+		a.doubts = doubts[T]{}
 		return out
 	}
 	if gate.all != nil {
@@ -132,9 +119,7 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 	}
 	out.renewed = out.renewed || a.recovered(want, err)
 	a.note(known, want, err)
-	if err == nil {
-		a.doubts = doubts{}
-	}
+	a.doubts = doubts[T]{}
 	return out
 }
 
@@ -175,7 +160,9 @@ func (a *aspect[T]) attempt(ctx context.Context, r *Reconciler, known *T, want T
 				return true
 			})
 		}
-		out.healed = a.doubts.of(p)
+		if out.healed == nil {
+			out.healed = a.healing(ctx, p, want)
+		}
 		subjects, all := p.Renewed()
 		out.renewed = out.renewed || all || known == nil && len(p) > 0
 		if known != nil && len(subjects) > 0 {

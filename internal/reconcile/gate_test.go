@@ -128,7 +128,7 @@ func TestForwardingIsKeptWhereItsOwnerIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := prepare()
 		unknown := errors.New("the records can't be read")
-		h.r.Config.Forwarding = func(needed firewall.Families) (firewall.Families, error) {
+		h.r.Config.Forwarding = func(needed firewall.Families, _ bool) (firewall.Families, error) {
 			if !needed.V4 {
 				return firewall.Families{}, nil
 			}

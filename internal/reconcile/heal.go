@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -32,19 +33,43 @@ func (r *Reconciler) Healings() map[string]Healing {
 }
 
 // doubts is what of an aspect others may have changed since it was known to match.
-type doubts struct {
-	all      bool
+type doubts[T any] struct {
+	had      *T // all of this; nil: only subjects
 	subjects map[string]bool
 }
 
-// of lists the changes of a plan that put right what was doubted.
-func (d doubts) of(p plan.Plan) (changes []string) {
+// healing lists the changes of a plan that put right what was doubted, and not what has
+// been asked for since.
+func (a *aspect[T]) healing(ctx context.Context, p plan.Plan, want T) (changes []string) {
+	all := a.doubts.had != nil
+	if all && len(p) > 0 && !reflect.DeepEqual(*a.doubts.had, want) {
+		var err error
+		if p, err = a.Applier.Plan(ctx, nil, *a.doubts.had); err != nil {
+			return nil // it will show in the pass
+		}
+	}
 	for _, s := range p {
-		if d.all || d.subjects[s.Subject] {
+		if all || a.doubts.subjects[s.Subject] {
 			changes = append(changes, s.Changes...)
 		}
 	}
 	return changes
+}
+
+// invalidate forgets what is known. suspected says that others may have changed the host,
+// and not only what this aspect follows.
+func (a *aspect[T]) invalidate(suspected bool) {
+	a.hung = nil
+	if suspected && a.have != nil {
+		had := *a.have
+		a.doubts.had = &had
+	}
+	if a.have == nil || a.Invalidated == nil {
+		a.have, a.failed = nil, nil
+		return
+	}
+	have := a.Invalidated(*a.have)
+	a.have = &have
 }
 
 // doubt looks at subjects, and reports whether something of one may differ from what is
@@ -108,6 +133,10 @@ func (r *Reconciler) looked(aspect string, begun time.Time, out outcome, causes 
 		r.healings[aspect] = h
 	}
 	h.Found, h.Changes, h.Last = h.Found+1, h.Changes+len(out.healed), now
+	did := "healed"
+	if len(out.failures) > 0 {
+		did = "not all could be healed yet"
+	}
 	fights, news := rate.heal(now)
 	by := ""
 	slices.Sort(causes)
@@ -120,9 +149,9 @@ func (r *Reconciler) looked(aspect string, begun time.Time, out outcome, causes 
 	case news:
 		log.Warnf("the host is changed again and again%s; mybr puts it right at longer and longer intervals, up to %s, until that ends: %s", by, lastBackoff, text)
 	case fights || text == rate.logged && rate.used > 1:
-		log.Debugf("healed: %s%s", text, by)
+		log.Debugf("%s: %s%s", did, text, by)
 	default:
-		log.Warnf("healed: %s%s", text, by)
+		log.Warnf("%s: %s%s", did, text, by)
 	}
 	rate.logged = text
 }

@@ -42,7 +42,7 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 		p = &pass{done: make(chan struct{})}
 	}
 	err := r.guarded("render the records", func() error {
-		h, failures := r.render()
+		h, failures := r.render(true)
 		p.failures = append(failures, r.walk(ctx, h, invalid, causes, retry)...)
 		return nil
 	})

@@ -40,8 +40,9 @@ type Config struct {
 	Snapshot func() model.Snapshot
 	Options  Options
 	// Forwarding says in which families nothing may be forwarded that no rule accepts,
-	// given those that must be forwarded; nil: in none.
-	Forwarding func(needed firewall.Families) (firewall.Families, error)
+	// given those that must be forwarded; nil: in none. decide says that the host is about to
+	// be made so.
+	Forwarding func(needed firewall.Families, decide bool) (firewall.Families, error)
 	// Aspects are walked in this order.
 	Aspects []Aspect
 	// ResyncInterval is how often the whole host is looked at, whatever has been told of it;

@@ -68,6 +68,10 @@ type Backend struct {
 
 	inUse atomic.Pointer[variant] // where IPv4's chains are; nil: nowhere
 	ran   *commands
+	sizes sizes // of tables of the legacy variant, when they were looked at last
+
+	changed bool  // others have changed those
+	unsized error // why they could not be looked at
 }
 
 // New finds the commands. It reads no rules, but looks whether those of IPv6 can be read.
