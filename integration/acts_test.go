@@ -27,7 +27,7 @@ func underTraffic(t *testing.T, cfg world.Config) *under {
 	}
 	cfg.LANs = []string{"192.0.2.10"}
 	w := world.New(t, cfg)
-	article(w)
+	w.Network("n0", "--subnet", "172.18.0.0/16", "-o", bridgeName+"mybr0", "-o", "com.docker.network.driver.mtu=1400")
 	u := &under{t: t, w: w, intruder: w.LANs[1]}
 	u.web = w.Serve("web", []string{"--net", "n0", "-p", "8088:80", "-p", "8088:80/udp"}, "tcp:80", "udp:80", "tcp:81")
 	w.LAN.Start("guest", "serve", "tcp:7000", "udp:7000")

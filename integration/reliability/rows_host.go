@@ -26,5 +26,15 @@ func init() {
 		Row{Fault: "the rule of a published port is deleted (legacy)", Kind: Firewall, Bound: polled, Test: legacy},
 		Row{Fault: "another program's rule comes first in FORWARD and drops all, and goes", Kind: Firewall, Bound: healed, Test: "TestOthersChangeTheFirewall/drop_on_top"},
 		Row{Fault: "`iptables -F`, `-t nat -F` and `-P FORWARD ACCEPT` while mybr is away", Kind: Firewall, Test: "TestOthersChangeTheFirewall/flushed_while_away"},
+
+		Row{Fault: "a bridge is deleted", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "a bridge is renamed", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "a bridge is set down", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "a bridge's address is removed", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "a bridge's MTU is changed", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "a veth is taken off its bridge", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "a veth is set down", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "ip_forward is turned off", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "a veth is deleted, and its container connected anew", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
 	)
 }
