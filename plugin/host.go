@@ -27,6 +27,7 @@ type host struct {
 	links      *link.Applier
 	noIPv6     error // why the host has none for networks; nil: it has
 	firewalld  *firewalld.Applier
+	flows      *conntrack.Applier
 	warn       func(format string, args ...any)
 	watcher    *watch.Watcher // nil: what others change is not watched for
 }
@@ -50,6 +51,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
+		flows:     &conntrack.Applier{Info: c.Log.Infof},
 		noIPv6:    noIPv6,
 		warn:      c.Log.Warnf,
 	}
@@ -76,7 +78,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 			Firewall:  filter,
 			Links:     h.links,
 			Sysctls:   settings,
-			Flows:     &conntrack.Applier{},
+			Flows:     h.flows,
 			Ports:     h.ports,
 
 			LookAtLink:   h.links.Look,
@@ -131,5 +133,6 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 	return func() {
 		cancel()
 		running.Wait()
+		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
 	}, begun
 }
