@@ -43,11 +43,11 @@ func (w wantedPool) id() string {
 
 func parsePool(r *helper.RequestPoolRequest) (w wantedPool, err error) {
 	if r.AddressSpace != SpaceLocal && r.AddressSpace != SpaceGlobal {
-		return w, model.Invalid("address space %q is unknown: want %s or %s", r.AddressSpace, SpaceLocal, SpaceGlobal)
+		return w, model.Invalid("address space %q is unknown: want %s or %s", shorten(r.AddressSpace), SpaceLocal, SpaceGlobal)
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.Options)) {
 		if !strings.HasPrefix(key, keyIPAMPrefix) {
-			return w, model.Invalid("option %q (--ipam-opt) is unknown", key)
+			return w, model.Invalid("option %q (--ipam-opt) is unknown", shorten(key))
 		}
 	}
 	w.space = r.AddressSpace
@@ -106,7 +106,7 @@ func parseSize(w wantedPool, r *helper.RequestPoolRequest) (wantedPool, error) {
 func parsePrefix(noun, s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return netip.Prefix{}, model.Invalid("%s %q is not in CIDR notation, like 172.18.0.0/16", noun, s)
+		return netip.Prefix{}, model.Invalid("%s %q is not in CIDR notation, like 172.18.0.0/16", noun, shorten(s))
 	}
 	return p.Masked(), nil
 }
@@ -128,6 +128,9 @@ type wantedAddress struct {
 }
 
 func parseAddress(r *helper.RequestAddressRequest) (w wantedAddress, err error) {
+	if err := checkPoolID(r.PoolID); err != nil {
+		return w, err
+	}
 	w.kind = model.LeaseAux
 	if r.Address != "" {
 		if w.addr, err = parseAddr(r.Address); err != nil {
@@ -140,13 +143,13 @@ func parseAddress(r *helper.RequestAddressRequest) (w wantedAddress, err error) 
 		case key == keyType && value == typeGateway:
 			w.kind = model.LeaseGateway
 		case key == keyType:
-			return w, model.Invalid("option %s: %q is unknown: want %s", key, value, typeGateway)
+			return w, model.Invalid("option %s: %q is unknown: want %s", key, shorten(value), typeGateway)
 		case key == keyMAC:
 			if w.mac, err = model.ParseMAC(value); err != nil || w.mac.IsZero() {
-				return w, model.Invalid("option %s: %q is not the MAC address of an endpoint", key, value)
+				return w, model.Invalid("option %s: %q is not the MAC address of an endpoint", key, shorten(value))
 			}
 		case !strings.HasPrefix(key, keyPrefix):
-			return w, model.Invalid("option %q is unknown", key)
+			return w, model.Invalid("option %q is unknown", shorten(key))
 		}
 	}
 	switch {
@@ -162,9 +165,9 @@ func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil:
-		return a, model.Invalid("%q is not an address like 172.18.0.2", s)
+		return a, model.Invalid("%q is not an address like 172.18.0.2", shorten(s))
 	case a.Zone() != "":
-		return a, model.Invalid("%q has a zone, which no address of a pool has", s)
+		return a, model.Invalid("%q has a zone, which no address of a pool has", shorten(s))
 	case a.Is4In6():
 		return a, model.Invalid("%q is an IPv4-mapped address: want %s", s, a.Unmap())
 	}
@@ -179,5 +182,23 @@ func wrap(err error, doing, what string) error {
 	case what == "":
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	return fmt.Errorf("%s %s: %w", doing, what, err)
+	return fmt.Errorf("%s %s: %w", doing, shorten(what), err)
+}
+
+// longestValue is how many bytes of a value an error repeats. The IDs of pools are shorter.
+const longestValue = 128
+
+func shorten(s string) string {
+	if len(s) <= longestValue {
+		return s
+	}
+	return s[:longestValue] + "…"
+}
+
+// checkPoolID refuses an ID that no pool has.
+func checkPoolID(id string) error {
+	if len(id) > longestValue {
+		return model.Invalid("pool ID %q is longer than %d bytes: no pool has it", shorten(id), longestValue)
+	}
+	return nil
 }

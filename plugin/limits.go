@@ -78,8 +78,9 @@ func newGate(h http.Handler, l limits, warn func(format string, args ...any)) *g
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(context.WithValue(r.Context(), limitsKey{}, g.limits))
 	conn := http.NewResponseController(w)
-	// What the handler has left of the body, net/http reads behind it, without a deadline of
-	// its own.
+	// A call may take as long as it needs: only its body has a deadline, see countedBody. What
+	// the handler has left of it, net/http reads, and that must end.
+	_ = conn.SetReadDeadline(time.Time{})
 	defer func() { _ = conn.SetReadDeadline(time.Now()) }()
 	defer g.under.Add(-1)
 	if g.under.Add(1) > int64(g.calls) {

@@ -86,6 +86,7 @@ func (l limits) server(h http.Handler, log logrus.FieldLogger) *http.Server {
 		ConnContext:                  withConn,
 		ConnState:                    waiting.state,
 		ReadHeaderTimeout:            l.header,
+		ReadTimeout:                  l.header + l.body, // of what net/http refuses itself: see gate
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     stdlog.New(logWriter{log}, "", 0),
