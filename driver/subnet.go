@@ -180,6 +180,9 @@ func checkRoom(data *network.IPAMData, subnet netip.Prefix, gateway netip.Addr) 
 	for _, a := range slices.SortedFunc(maps.Keys(taken), netip.Addr.Compare) {
 		text = append(text, a.String())
 	}
+	if more := len(text) - 8; more > 1 {
+		text = append(text[:8], fmt.Sprintf("and %d more", more))
+	}
 	return model.Invalid("subnet %s has no address beside %s, so that no container could join: give a wider one (--subnet)", subnet, strings.Join(text, ", "))
 }
 

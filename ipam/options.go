@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	helper "github.com/docker/go-plugins-helpers/ipam"
@@ -55,7 +56,7 @@ func parsePool(r *helper.RequestPoolRequest) (w wantedPool, err error) {
 		w.family = model.IPv6
 	}
 	if r.Pool == "" && r.SubPool != "" {
-		return w, model.Invalid("sub-pool %s (--ip-range) needs a subnet (--subnet)", r.SubPool)
+		return w, model.Invalid("sub-pool %s (--ip-range) needs a subnet (--subnet)", quoted(r.SubPool))
 	} else if r.Pool == "" {
 		return w, nil
 	}
@@ -94,7 +95,7 @@ func parsePool(r *helper.RequestPoolRequest) (w wantedPool, err error) {
 func parseSize(w wantedPool, r *helper.RequestPoolRequest) (wantedPool, error) {
 	w.prefix, w.size = netip.Prefix{}, w.prefix.Bits()
 	if r.SubPool != "" {
-		return w, model.Invalid("sub-pool %s (--ip-range) needs a subnet (--subnet), and %s is any of that size", r.SubPool, r.Pool)
+		return w, model.Invalid("sub-pool %s (--ip-range) needs a subnet (--subnet), and %s is any of that size", quoted(r.SubPool), r.Pool)
 	}
 	if longest := w.family.Unspecified().BitLen() - 1; w.size > longest {
 		return w, model.Invalid("subnet %s is any of that size, which has no address for both a gateway and a container: want a prefix length of %d at most", r.Pool, longest)
@@ -182,7 +183,7 @@ func wrap(err error, doing, what string) error {
 	case what == "":
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	return fmt.Errorf("%s %s: %w", doing, shorten(what), err)
+	return fmt.Errorf("%s %s: %w", doing, quoted(what), err)
 }
 
 // longestValue is how many bytes of a value an error repeats. The IDs of pools are shorter.
@@ -195,10 +196,19 @@ func shorten(s string) string {
 	return s[:longestValue] + "…"
 }
 
+// quoted is a shortened value, in quotes if it can't be printed as it is.
+func quoted(s string) string {
+	s = shorten(s)
+	if q := strconv.Quote(s); q[1:len(q)-1] != s {
+		return q
+	}
+	return s
+}
+
 // checkPoolID refuses an ID that no pool has.
 func checkPoolID(id string) error {
-	if len(id) > longestValue {
-		return model.Invalid("pool ID %q is longer than %d bytes: no pool has it", shorten(id), longestValue)
+	if quoted(id) != id {
+		return model.Invalid("pool ID %q is none of mybr's", shorten(id))
 	}
 	return nil
 }

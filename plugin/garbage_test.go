@@ -146,7 +146,7 @@ func TestExtremeBodies(t *testing.T) {
 		"endless ports":        {"NetworkDriver.ProgramExternalConnectivity", fmt.Sprintf(pec, repeated(`{"Proto":6,"Port":80},`, 380000)), "com.docker.network.portmap"},
 		"endless sandbox":      {"NetworkDriver.Join", "{" + ids + `,"SandboxKey":"` + strings.Repeat("x", 8_000_000) + `"}`, "the sandbox key"},
 		"endless space":        {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","IPv4Data":[{"AddressSpace":"` + strings.Repeat("x", 8_000_000) + `","Pool":"10.1.0.0/24","Gateway":"10.1.0.1/24"}]}`, "address space"},
-		"endless pool ID":      {"IpamDriver.RequestAddress", `{"PoolID":"` + strings.Repeat("x", 8_000_000) + `"}`, "is longer than 128 bytes: no pool has it"},
+		"endless pool ID":      {"IpamDriver.RequestAddress", `{"PoolID":"` + strings.Repeat("x", 8_000_000) + `"}`, "is none of mybr's"},
 		"endless address":      {"IpamDriver.RequestAddress", `{"PoolID":"x","Address":"` + strings.Repeat("x", 8_000_000) + `"}`, "is not an address"},
 	} {
 		t.Run(name, func(t *testing.T) {
