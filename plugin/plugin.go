@@ -77,7 +77,7 @@ func Run(ctx context.Context, c Config) error {
 	calls := &handler{
 		calls: routes(
 			networks,
-			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools}),
+			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine}),
 			host.reconciler.DockerStarted,
 		),
 		ready:    ready,
