@@ -86,13 +86,13 @@ func (l limits) server(h http.Handler, log logrus.FieldLogger) *http.Server {
 	s := &http.Server{
 		Handler:                      newGate(h, l, rarely(log.Warnf)),
 		ConnContext:                  withConn,
-		ConnState:                    waiting.state,
 		ReadHeaderTimeout:            l.header,
 		ReadTimeout:                  l.header + l.body, // of what net/http refuses itself: see gate
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     stdlog.New(logWriter{log}, "", 0),
-		ConnState: func(_ net.Conn, now http.ConnState) {
+		ConnState: func(conn net.Conn, now http.ConnState) {
+			waiting.state(conn, now)
 			if now == http.StateClosed {
 				fault.Passed("plugin: after the answer")
 			}
