@@ -249,6 +249,12 @@ type Link struct {
 	HadLink   bool           // its carrier has been up since it was made: of a veth pair, both ends were up
 }
 
+// HostRoute is a unicast route of the host that has a destination and leads to one link.
+type HostRoute struct {
+	Prefix netip.Prefix
+	Link   string
+}
+
 // Snapshot is everything the host must be made to match, sorted by ID.
 type Snapshot struct {
 	Networks  []Network
