@@ -13,6 +13,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -90,6 +91,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 	a.fields = p.fields
 	ctx, end := untilHangUp(r.Context())
 	defer end()
+	ctx = driver.WithEngine(ctx, caller(r.Context()))
 	if c.removes {
 		ctx = context.WithoutCancel(ctx)
 	}

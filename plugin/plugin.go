@@ -60,7 +60,7 @@ func Run(ctx context.Context, c Config) error {
 
 	networks := driver.New(driver.Config{
 		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, IPv6: host.noIPv6,
-		Warn: c.Log.Warnf,
+		Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
