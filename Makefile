@@ -109,7 +109,7 @@ need-root:
 	@[ "$$(id -u)" = 0 ] || { echo 'This makes network namespaces and needs root: try sudo -E env "PATH=$$PATH" make ...' >&2; exit 1; }
 
 need-test: need-root
-	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack \
+	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack nft=nftables \
 		'dbus-daemon=dbus-daemon|dbus'
 
 need-engine: need-root
@@ -125,4 +125,4 @@ need-compose: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need docker-compose=docker-compose
 
 need-beside: need-root
-	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw 'dbus-daemon=dbus-daemon|dbus'
+	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw nft=nftables 'dbus-daemon=dbus-daemon|dbus'

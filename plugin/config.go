@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -15,7 +16,7 @@ import (
 )
 
 // Config is what the process works with. Every field is needed, except DirectRouting,
-// AcceptMark and AddressPools.
+// AcceptMark, ResyncInterval and AddressPools.
 type Config struct {
 	Version    string // for logs and the operator's commands
 	Name       string // of the plugin, as `docker network create -d` has it
@@ -27,6 +28,10 @@ type Config struct {
 
 	DirectRouting bool // published ports can be reached at the containers' own addresses, from anywhere that has a route there
 	AcceptMark    Mark // of packets that pass to every network; the zero value: none do
+
+	// ResyncInterval is how often the whole host is compared with the records, and put right; 0:
+	// never, and what others change is not watched for either.
+	ResyncInterval time.Duration
 
 	AddressPools []AddressPool // nil: Docker's default ones
 	Log          *logrus.Logger

@@ -115,8 +115,12 @@ func streams(w *watch, _ uint16) {
 // breaks, which its reader notices.
 func write(w *watch, c net.Conn, began time.Time) {
 	for n := range ticks() {
-		if _, err := fmt.Fprintf(c, "%d %d\n", n, w.sending().Sub(began)); err != nil {
+		sent := w.sending()
+		if _, err := fmt.Fprintf(c, "%d %d\n", n, sent.Sub(began)); err != nil {
 			return
+		}
+		if w.seen.Closed { // of the others the gaps tell
+			time.AfterFunc(trafficDial, func() { w.lost(sent) })
 		}
 	}
 }

@@ -28,7 +28,7 @@ const (
 )
 
 // traffic repeats requests, a JSON list of report.Flow, until SIGTERM. It prints "ready" once
-// each has been answered (of a closed one, sent), and at the end a report.Flowed for each.
+// each has been answered (a closed and a late one: sent), and at the end a report.Flowed for each.
 // The end of a flow is an answer to what it sent after SIGTERM.
 func traffic(args []string) error {
 	var flows []report.Flow
@@ -101,7 +101,8 @@ type watch struct {
 
 	mu          sync.Mutex
 	seen        report.Flowed
-	first, last time.Time // answers
+	first, last time.Time // answers; last begins with the first request
+	newest      time.Time // when the newest request was sent that was answered
 	ended       time.Time // zero: it goes on
 }
 
@@ -114,10 +115,14 @@ func (w *watch) sending() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen.Sent++
-	if w.seen.Closed && w.seen.Sent == 1 {
-		close(w.began)
+	now := time.Now()
+	if w.seen.Sent == 1 {
+		w.last = now
+		if w.seen.Closed || w.seen.Late {
+			close(w.began)
+		}
 	}
-	return time.Now()
+	return now
 }
 
 // answered notes the answer to a request.
@@ -126,18 +131,33 @@ func (w *watch) answered(sent time.Time) {
 	defer w.mu.Unlock()
 	now := time.Now()
 	w.seen.Answered++
-	if w.first.IsZero() {
+	begins := w.first.IsZero()
+	if begins {
 		w.first = now
-		if !w.seen.Closed {
-			close(w.began)
-		}
-	} else if w.seen.Closed {
+	}
+	switch {
+	case w.seen.Closed:
 		w.seen.Gap = now.Sub(w.first)
-	} else {
+	case begins && !w.seen.Late:
+		close(w.began)
+	default:
 		w.seen.Gap = max(w.seen.Gap, now.Sub(w.last))
 	}
 	w.last = now
+	if sent.After(w.newest) {
+		w.newest = sent
+	}
 	w.done(sent, true)
+}
+
+// lost notes that a request is not answered any more, unless it was.
+func (w *watch) lost(sent time.Time) {
+	w.mu.Lock()
+	answered := !sent.After(w.newest)
+	w.mu.Unlock()
+	if !answered {
+		w.failed(sent, os.ErrDeadlineExceeded)
+	}
 }
 
 // failed notes why a request was not answered.

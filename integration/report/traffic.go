@@ -15,6 +15,7 @@ type Flow struct {
 	Kind   string
 	To     string // ADDRESS:PORT, of Ping ADDRESS
 	Closed bool   `json:",omitempty"` // nothing ought to answer, at any time
+	Late   bool   `json:",omitempty"` // nothing answers to begin with
 }
 
 // Flowed is how a flow fared.

@@ -25,6 +25,12 @@ func (p *Place) Intrusion(kind, to string) Flow {
 	return Flow{p, report.Flow{Kind: kind, To: to, Closed: true}}
 }
 
+// Late is the flow that is not answered to begin with, and is to be by the end.
+func (f Flow) Late() Flow {
+	f.Flow.Late = true
+	return f
+}
+
 // Traffic is flows that go on until Stop.
 type Traffic struct {
 	w      *World
@@ -33,8 +39,8 @@ type Traffic struct {
 	of     [][]int // the flows of each guest
 }
 
-// Traffic starts flows, a request every 20 ms each, and returns once each of them is
-// answered:
+// Traffic starts flows, a request every 20 ms each, and returns once each of them
+// is answered that ought to be:
 //
 //	tr := w.Traffic(w.LAN.Flow(report.Stream, world.HostAddr+":8088"), web.Flow(report.Ping, world.LANAddr))
 //	w.Host.Run("iptables", "-F")

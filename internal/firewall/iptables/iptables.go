@@ -67,6 +67,11 @@ type Backend struct {
 	noIPv6 error // why
 
 	inUse atomic.Pointer[variant] // where IPv4's chains are; nil: nowhere
+	ran   *commands
+	sizes sizes // of tables of the legacy variant, when they were looked at last
+
+	changed bool  // others have changed those
+	unsized error // why they could not be looked at
 }
 
 // New finds the commands. It reads no rules, but looks whether those of IPv6 can be read.
@@ -76,13 +81,14 @@ func New(cfg firewall.Config) (*Backend, error) {
 			*f = func(string, ...any) {}
 		}
 	}
-	variants, err := findVariants(cfg.Dir, ipv4())
+	ran := &commands{}
+	variants, err := findVariants(ran, cfg.Dir, ipv4())
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{}
+	b := &Backend{ran: ran}
 	b.v4 = &side{b: b, fam: ipv4(), variants: variants, info: cfg.Info, warn: cfg.Warn}
-	if variants, b.noIPv6 = usableIPv6(cfg.Dir, "/proc/thread-self/net"); b.noIPv6 == nil {
+	if variants, b.noIPv6 = usableIPv6(ran, cfg.Dir, "/proc/thread-self/net"); b.noIPv6 == nil {
 		b.v6 = &side{b: b, fam: ipv6(), variants: variants, info: cfg.Info, warn: cfg.Warn}
 	}
 	return b, nil
