@@ -16,18 +16,23 @@ type under struct {
 	t             *testing.T
 	w             *world.World
 	web, intruder *world.Place
+	more          []world.Flow // beside the usual ones
 }
 
 const port8088 = world.HostAddr + ":8088"
 
-func underTraffic(t *testing.T, cfg world.Config) *under {
+// underTraffic makes one. prepare is called before the network is made.
+func underTraffic(t *testing.T, cfg world.Config, prepare ...func(*world.World)) *under {
 	t.Helper()
 	if world.Driver() != "mybr" {
 		t.Skip("is about the mybr driver")
 	}
 	cfg.LANs = []string{"192.0.2.10"}
 	w := world.New(t, cfg)
-	article(w)
+	for _, f := range prepare {
+		f(w)
+	}
+	w.Network("n0", "--subnet", "172.18.0.0/16", "-o", bridgeName+"mybr0", "-o", "com.docker.network.driver.mtu=1400")
 	u := &under{t: t, w: w, intruder: w.LANs[1]}
 	u.web = w.Serve("web", []string{"--net", "n0", "-p", "8088:80", "-p", "8088:80/udp"}, "tcp:80", "udp:80", "tcp:81")
 	w.LAN.Start("guest", "serve", "tcp:7000", "udp:7000")
@@ -39,11 +44,11 @@ func underTraffic(t *testing.T, cfg world.Config) *under {
 // own address, where nothing is published.
 func (u *under) flows() []world.Flow {
 	lan := u.w.LAN
-	return []world.Flow{
+	return append([]world.Flow{
 		lan.Flow(report.Stream, port8088), lan.Flow(report.Connects, port8088), lan.Flow(report.UDP, port8088),
 		u.web.Flow(report.Ping, world.LANAddr), u.web.Flow(report.UDP, world.LANAddr+":7000"), u.web.Flow(report.Stream, world.LANAddr+":7000"),
 		u.intruder.Intrusion(report.Connects, "172.18.0.2:81"), u.intruder.Intrusion(report.UDP, "172.18.0.2:80"),
-	}
+	}, u.more...)
 }
 
 // fault has a fault happen under traffic, waits until the host matches what is recorded and
@@ -90,18 +95,24 @@ func TestOthersChangeTheFirewall(t *testing.T) {
 		acts func(*under)
 		cfg  world.Config
 		full bool
+		prep []func(*world.World)
 	}{
 		{name: "flush", acts: flushes, cfg: world.Config{Variant: "nft"}},
 		{name: "flush_legacy", acts: legacyFlushes, cfg: world.Config{Variant: "legacy"}, full: true},
 		{name: "drop_on_top", acts: dropOnTop},
 		{name: "flushed_while_away", acts: flushedWhileAway},
+		{name: "500_ports", acts: flush500},
+		{name: "firewalld", acts: reloads, prep: []func(*world.World){
+			func(w *world.World) { startFirewalld(w) }, (*world.World).RestartDocker, // Docker looks for firewalld when it starts
+		}},
+		{name: "ufw", acts: ufwReloads},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.full {
 				world.Full(t)
 			}
 			t.Parallel()
-			test.acts(underTraffic(t, test.cfg))
+			test.acts(underTraffic(t, test.cfg, test.prep...))
 		})
 	}
 }

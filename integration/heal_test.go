@@ -10,20 +10,42 @@ import (
 	"time"
 
 	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/plugin"
 )
 
 // healWithin bounds how long a fault may last. It takes some 100 ms; more on a machine
 // that does much else.
 const healWithin = 10 * time.Second
 
-// TestHeal has other programs undo what mybr has made, in every way that happens on hosts:
-// mybr puts it right at once, says so, and the host matches the records again.
+// TestHeal has other programs undo what mybr has made: mybr puts it right at once, says so,
+// and the host matches the records again.
 func TestHeal(t *testing.T) {
 	t.Parallel()
-	if world.Driver() != "mybr" {
-		t.Skip("is about the mybr driver")
+	for _, test := range []struct {
+		name string
+		test func(*testing.T, *world.World)
+		cfg  world.Config
+	}{
+		{name: "everything", test: everythingHeals, cfg: world.Config{Variant: "nft"}},
+		{name: "legacy", test: legacyHeals, cfg: world.Config{Variant: "legacy"}},
+		{name: "pair_deleted", test: pairDeleted},
+		{name: "bridge_of_others", test: othersBridge},
+		{name: "fight", test: fight, cfg: world.Config{Variant: "nft"}},
+		{name: "many_ports", test: manyPorts, cfg: world.Config{Variant: "nft"}},
+		{name: "beside_docker", test: besideDocker, cfg: world.Config{Variant: "nft"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if world.Driver() != "mybr" {
+				t.Skip("is about the mybr driver")
+			}
+			t.Parallel()
+			test.test(t, world.New(t, test.cfg))
+		})
 	}
-	w := world.New(t, world.Config{Variant: "nft"})
+}
+
+// everythingHeals goes through all that happens on hosts.
+func everythingHeals(t *testing.T, w *world.World) {
 	w.Docker("network", "create", "-d", "mybr", "-o", bridgeName+"mybr0", "-o", "com.docker.network.driver.mtu=1450",
 		"--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd00:18::/64", "n0")
 	web := w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80")
@@ -83,6 +105,10 @@ func TestHeal(t *testing.T) {
 		t.Logf("%s: healed after %d ms", fault.name, time.Since(begun).Milliseconds())
 		w.Eventually(healWithin, func() error { return mismatch(t, w) })
 		seenAs(t, fault.name+": a port", w.LAN.Get("tcp", world.HostAddr+":8088"), world.LANAddr)
+	}
+	status, err := plugin.Client{RunDir: w.Path("/run/mybr")}.Status(t.Context())
+	if err != nil || status.Healed["firewall"].Times < 7 || status.Healed["links"].Times < 9 || status.Healed["sysctls"].Times != 2 {
+		t.Errorf("status: %+v, %v", status.Healed, err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/driver"
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -53,6 +54,7 @@ type answer struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	a := h.answer(w, r)
+	fault.Passed("plugin: before the answer")
 	if a.err != nil {
 		if a.status == 0 {
 			a.status = statusOf(a.err)
@@ -106,6 +108,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 		a.err = fmt.Errorf("the call was not begun: %w", errHungUp)
 		return a
 	}
+	fault.Passed("plugin: before the call")
 	a.body, a.err = guarded(ctx, p.do)
 	a.unread = ctx.Err() != nil || hungUp(r.Context())
 	return a

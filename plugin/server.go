@@ -13,6 +13,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
+
+	"github.com/mybr/mybr/internal/fault"
 )
 
 const (
@@ -87,6 +89,11 @@ func newServer(h http.Handler, log logrus.FieldLogger) *http.Server {
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     stdlog.New(logWriter{log}, "", 0),
+		ConnState: func(_ net.Conn, now http.ConnState) {
+			if now == http.StateClosed {
+				fault.Passed("plugin: after the answer")
+			}
+		},
 	}
 	s.SetKeepAlivesEnabled(false)
 	return s

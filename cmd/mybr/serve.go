@@ -61,8 +61,8 @@ variable, a variable before the default; an empty variable counts as not set.`,
 		to: &config.AcceptMark, kind: "mark", parse: plugin.ParseMark, format: plugin.FormatMark,
 	})
 	config.ResyncInterval = 5 * time.Minute
-	add(f, "resync-interval", "how often the whole host is compared with the records and put right, as a check behind what "+
-		"the kernel tells of changes by others; 0: never, and their changes stay until mybr is restarted", value[time.Duration]{
+	add(f, "resync-interval", "how often the whole host is compared with the records and put right, behind what the kernel "+
+		"tells at once of changes by others; 0: never, and what others change stays until mybr needs it or is restarted", value[time.Duration]{
 		to: &config.ResyncInterval, kind: "duration", parse: parseInterval, format: time.Duration.String,
 	})
 	level = logrus.InfoLevel

@@ -191,6 +191,9 @@ func (p *planner) mendPort(w *work, l found, v Veth) {
 	if len(words) > 0 {
 		w.do(func() error { return p.setAliasAndFlags(v) }, words...)
 	}
+	if moved || set.up {
+		p.reattached(w, v, l.index)
+	}
 }
 
 // made reports whether mybr made the pair that was found for this endpoint: one with

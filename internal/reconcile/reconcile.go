@@ -9,7 +9,8 @@
 // link only, and what is known of the others stays known.
 //
 // Be aware: an aspect knows what it applied last and hands it down, so that the applier
-// need only make the difference. What others undo stays undone until Invalidate is called.
+// need only make the difference. What others undo stays undone until Suspect or Invalidate
+// is called, or ResyncInterval has passed.
 package reconcile
 
 import (

@@ -15,7 +15,7 @@ type suspicion struct {
 	all      bool
 	subjects map[string]bool
 	causes   []string
-	due      time.Time // when to look
+	since    time.Time
 }
 
 func (s *suspicion) blame(cause string) {
@@ -34,7 +34,7 @@ func (r *Reconciler) Suspect(aspect, cause string, subjects ...string) {
 	r.mu.Lock()
 	s := r.suspected[aspect]
 	if s == nil {
-		s = &suspicion{subjects: map[string]bool{}, due: r.rateOf(aspect).suspect(time.Now())}
+		s = &suspicion{subjects: map[string]bool{}, since: time.Now()}
 		r.suspected[aspect] = s
 	}
 	s.all = s.all || len(subjects) == 0
@@ -67,9 +67,9 @@ func (r *Reconciler) arm(t *time.Timer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next := r.due
-	for _, s := range r.suspected {
-		if next.IsZero() || s.due.Before(next) {
-			next = s.due
+	for name, s := range r.suspected {
+		if due := r.rateOf(name).due(s.since); next.IsZero() || due.Before(next) {
+			next = due
 		}
 	}
 	if next.IsZero() {
@@ -89,7 +89,8 @@ func (r *Reconciler) check(ctx context.Context) bool {
 	}
 	due := map[string]*suspicion{}
 	for name, s := range r.suspected {
-		if !s.due.After(now) {
+		if rate := r.rateOf(name); !rate.due(s.since).After(now) {
+			rate.forgive(s.since)
 			due[name] = s
 			delete(r.suspected, name)
 		}

@@ -31,7 +31,9 @@ type linkReader struct {
 // begin asks for all links, so that it is known what name a link had that is renamed. The
 // answers come among the events.
 func (r *linkReader) begin() error {
-	r.names, r.broken = map[int32]string{}, false
+	if r.broken = false; r.names == nil {
+		r.names = map[int32]string{}
+	}
 	return r.ask()
 }
 

@@ -22,6 +22,7 @@ type socket struct {
 	conn syscall.RawConn
 	port uint32 // its address
 	buf  []byte
+	lost bool // the kernel has dropped events, and may go on until all others are read
 }
 
 // subscribe opens a socket in the network namespace of the calling thread.
@@ -57,15 +58,27 @@ func subscribe(protocol int, groups ...uint) (*socket, error) {
 	return s, nil
 }
 
-// receive waits for events; ENOBUFS says that some were lost. The messages are valid until
-// the next call.
+// receive waits for events. ENOBUFS says that some were lost, and comes once all others
+// have been read: until then the kernel drops more without telling again (netlink_overrun
+// of net/netlink/af_netlink.c). The messages are valid until the next call.
 func (s *socket) receive() ([]message, error) {
 	var n int
 	var from unix.Sockaddr
 	var err error
 	waited := s.conn.Read(func(fd uintptr) bool {
-		n, from, err = unix.Recvfrom(int(fd), s.buf, unix.MSG_TRUNC)
-		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+		for {
+			n, from, err = unix.Recvfrom(int(fd), s.buf, unix.MSG_TRUNC)
+			switch {
+			case errors.Is(err, unix.EINTR):
+			case errors.Is(err, unix.ENOBUFS):
+				s.lost = true
+			case errors.Is(err, unix.EAGAIN) && s.lost:
+				s.lost, err = false, unix.ENOBUFS
+				return true
+			default:
+				return !errors.Is(err, unix.EAGAIN)
+			}
+		}
 	})
 	if waited != nil {
 		return nil, waited

@@ -26,9 +26,9 @@
 //
 // Be aware: Docker from 29 has no list of its bridges that could lead to
 // MYBR-UNPROTECTED. There its bridges are those that its rules name when mybr next changes
-// a rule: one that Docker makes later can reach unprotected networks until then. In a family
-// that Docker has no chains for they are those that its rules of IPv4 named when all rules
-// were last read.
+// a rule, or is told that Docker has (Matters, Changed): one that Docker makes can reach
+// unprotected networks for that moment. In a family that Docker has no chains for they are
+// those that its rules of IPv4 named when all rules were last read.
 //
 // Be aware: iptables has two variants, nf_tables and legacy, whose rules both apply,
 // and a drop in either is final. The variant that Docker's chains are in is used, or,
