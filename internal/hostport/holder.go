@@ -12,45 +12,63 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mybr/mybr/internal/model"
 )
 
 // holderOf says which program's socket keeps another one from being bound at a host port, as
 // "pid 812 (nginx -g daemon off;)". Where the kernel does not let this process see whose the
-// socket is, it is "a socket of user 33": without CAP_SYS_PTRACE, the descriptors of other
-// users' processes, and of those with more capabilities than this one, can't be read
-// (proc_pid_fd(5)). "" if there is none in the kernel's tables.
+// socket is, it is "a program of control group /system.slice/nginx.service", or "a socket of
+// user 33": without CAP_SYS_PTRACE, the descriptors of other users' processes, and of those with
+// more capabilities than this one, can't be read (proc_pid_fd(5)). "" if there is none in the
+// kernel's tables.
 //
 // It reads the descriptors of every process, and is for messages.
 func holderOf(proto model.Proto, host netip.AddrPort) string {
-	for _, s := range socketsAt(proto, host) {
-		if name := processWith("socket:[" + s.inode + "]"); name != "" {
+	sockets := socketsAt(proto, host)
+	for _, s := range sockets {
+		if name := processWith(fmt.Sprintf("socket:[%d]", s.inode)); name != "" {
 			return name
 		}
-		return "a socket of user " + s.uid
 	}
-	return ""
+	if len(sockets) == 0 {
+		return ""
+	}
+	first := sockets[0]
+	if group := controlGroupOf(first.family, first.protocol, first.inode); group != "" {
+		return "a program of control group " + group
+	}
+	return "a socket of user " + first.uid
 }
 
 // boundSocket is a line of a table of proc_net(5).
 type boundSocket struct {
-	addr       netip.Addr
-	uid, inode string
+	family, protocol uint8 // AF_INET or AF_INET6, IPPROTO_TCP or IPPROTO_UDP
+	uid              string
+	inode            uint32
 }
 
 // socketsAt lists the sockets that conflict with one at host: TCP's that listen, UDP's that
 // are bound. An IPv6 socket at [::] may have the port of IPv4 too (ipv6(7), IPV6_V6ONLY). The
 // likeliest are first.
 func socketsAt(proto model.Proto, host netip.AddrPort) (found []boundSocket) {
-	tables, listens := map[model.Proto][]string{model.TCP: {"tcp", "tcp6"}, model.UDP: {"udp", "udp6"}}[proto], "0A"
-	if proto == model.UDP {
-		listens = "07"
+	kind, listens := boundSocket{family: unix.AF_INET, protocol: unix.IPPROTO_TCP}, "0A"
+	switch proto {
+	case model.TCP:
+	case model.UDP:
+		kind.protocol, listens = unix.IPPROTO_UDP, "07"
+	default:
+		return nil
 	}
+	tables := []string{proto.String(), proto.String() + "6"}
 	if !host.Addr().Is4() {
-		slices.Reverse(tables)
-		tables = tables[:min(1, len(tables))]
+		tables = tables[1:]
 	}
 	for _, table := range tables {
+		if strings.HasSuffix(table, "6") {
+			kind.family = unix.AF_INET6
+		}
 		text, err := os.ReadFile("/proc/thread-self/net/" + table)
 		if err != nil {
 			continue
@@ -61,9 +79,12 @@ func socketsAt(proto model.Proto, host netip.AddrPort) (found []boundSocket) {
 				continue
 			}
 			at, err := tableAddr(f[1])
-			if err == nil && at.Port() == host.Port() &&
-				(at.Addr() == host.Addr() || at.Addr().IsUnspecified() || host.Addr().IsUnspecified() && at.Addr().Is4() == host.Addr().Is4()) {
-				found = append(found, boundSocket{at.Addr(), f[7], f[9]})
+			inode, errInode := strconv.ParseUint(f[9], 10, 32)
+			if err != nil || errInode != nil || at.Port() != host.Port() {
+				continue
+			}
+			if at.Addr() == host.Addr() || at.Addr().IsUnspecified() || host.Addr().IsUnspecified() && at.Addr().Is4() == host.Addr().Is4() {
+				found = append(found, boundSocket{kind.family, kind.protocol, f[7], uint32(inode)})
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/mybr/mybr/internal/model"
@@ -19,6 +20,7 @@ import (
 // listenEnv makes the test binary another program that has a port: "tcp4 0.0.0.0:80".
 const listenEnv = "HOSTPORT_TEST_LISTEN"
 
+// listenUntilKilled returns only if it can't listen.
 func listenUntilKilled(network, address string) (err error) {
 	if strings.HasPrefix(network, "tcp") {
 		_, err = net.Listen(network, address)
@@ -29,16 +31,22 @@ func listenUntilKilled(network, address string) (err error) {
 		return err
 	}
 	fmt.Println("ready")
-	_, err = io.Copy(io.Discard, os.Stdin) // until the test ends
+	io.Copy(io.Discard, os.Stdin) // until the test ends
 	os.Exit(0)
-	return err
+	return nil
 }
 
 // program starts a program that has a port, and gives its process number.
 func program(t *testing.T, network, address string) (pid string) {
 	t.Helper()
+	return programWith(t, &syscall.SysProcAttr{}, network, address)
+}
+
+func programWith(t *testing.T, attr *syscall.SysProcAttr, network, address string) (pid string) {
+	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "serve", "things")
 	cmd.Env = append(os.Environ(), listenEnv+"="+network+" "+address, "GORACE=atexit_sleep_ms=0")
+	cmd.SysProcAttr = attr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
