@@ -62,8 +62,8 @@ func Run(ctx context.Context, c Config) error {
 	}).Infof("serving Docker on %s", docker.path)
 
 	networks := driver.New(driver.Config{
-		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes, IPv6: host.noIPv6,
-		Warn: c.Log.Warnf,
+		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes,
+		IPv6: host.noIPv6, Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")

@@ -75,6 +75,7 @@ type Network struct {
 	Routes      []Route    // static routes given to each container
 	NoAnnounce  bool       // the addresses of new containers are not announced on the link
 	Trusted     []string   // host interfaces from which published ports can be reached at the containers' own addresses
+	Engine      string     // the process of the Docker Engine that used the network last, as driver.WithEngine has it; "": not known
 
 	V4, V6 Subnet
 }
