@@ -31,17 +31,20 @@ func newIdler(t *testing.T, i *instance) *idler {
 	return &idler{t, i, &http.Client{Transport: transport, Timeout: testWithin}}
 }
 
-// call makes a call that has the given status.
-func (d *idler) call(status int, path, format string, args ...any) {
+// call makes a call that has the given status, and gives the answer.
+func (d *idler) call(status int, path, format string, args ...any) string {
 	d.t.Helper()
 	resp, err := d.client.Post("http://mybr/"+path, "application/json", strings.NewReader(fmt.Sprintf(format, args...)))
 	if err != nil {
-		d.t.Fatal(err)
+		d.t.Error(err)
+		return ""
 	}
 	defer resp.Body.Close()
-	if answer, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != status {
-		d.t.Fatalf("%s %s: %s %s %v, want %d", path, fmt.Sprintf(format, args...), resp.Status, answer, err, status)
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != status {
+		d.t.Errorf("%s %s: %s %s %v, want %d", path, fmt.Sprintf(format, args...), resp.Status, answer, err, status)
 	}
+	return string(answer)
 }
 
 // addresses takes addresses of a pool and gives them back. Every tenth time calls fail.
