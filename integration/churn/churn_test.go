@@ -103,6 +103,7 @@ func (c *churn) play(d time.Duration, rnd *rand.Rand, before []string) {
 	}
 	c.running.Wait()
 	c.settled("when the users have ended")
+	c.agree()
 	for _, k := range c.workers {
 		for i := range objects {
 			k.serves(i)

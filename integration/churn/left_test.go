@@ -86,6 +86,25 @@ func (c *churn) footprint() (found []string) {
 	return found
 }
 
+// agree compares the endpoints that Docker knows with mybr's records. Those that Docker has
+// given up while mybr was away are recorded still.
+func (c *churn) agree() {
+	c.t.Helper()
+	joined := map[string]bool{}
+	c.view(func(tx *store.Tx) {
+		for _, e := range tx.Endpoints() {
+			joined[e.ID] = e.Sandbox != ""
+		}
+	})
+	for _, network := range strings.Fields(c.w.Docker("network", "ls", "-q", "-f", "driver=mybr")) {
+		for _, id := range strings.Fields(c.w.Docker("network", "inspect", "-f", "{{range .Containers}}{{.EndpointID}} {{end}}", network)) {
+			if !joined[id] {
+				c.t.Errorf("Docker's endpoint %s of network %s is not recorded as joined", id, network)
+			}
+		}
+	}
+}
+
 // nothingLeft compares what is there with what was, and mybr's size.
 func (c *churn) nothingLeft(before []string) {
 	c.t.Helper()
