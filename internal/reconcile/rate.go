@@ -23,7 +23,9 @@ const (
 type rate struct {
 	used    float64       // of the allowance
 	backoff time.Duration // 0: nobody fights
-	healed  time.Time     // when that ended the last time
+	healed  time.Time     // when something had to be put right the last time
+	fights  bool          // somebody fights back
+	news    bool          // and did not before
 	looked  time.Time     // when it was looked at the last time
 	took    time.Duration // how long that took
 	logged  string        // what was put right then
@@ -58,16 +60,15 @@ func (r *rate) forgive(changed time.Time) {
 // look notes that the aspect was looked at from one time to another.
 func (r *rate) look(from, to time.Time) { r.looked, r.took = to, to.Sub(from) }
 
-// heal notes that something was put right. It reports whether somebody fights, and
-// whether that is news.
-func (r *rate) heal(now time.Time) (fights, news bool) {
+// spend notes that something was found that has to be put right, which costs one of the
+// allowance, whether or not that succeeds.
+func (r *rate) spend(now time.Time) {
 	r.healed, r.took = now, 0
 	if r.used++; r.used <= allowance {
-		r.backoff = 0
-		return false, false
+		r.backoff, r.fights, r.news = 0, false, false
+		return
 	}
 	r.used = min(r.used, allowance+1)
-	news = r.backoff == 0
+	r.fights, r.news = true, r.backoff == 0
 	r.backoff = min(max(firstBackoff, 2*r.backoff), lastBackoff)
-	return true, news
 }
