@@ -83,17 +83,18 @@ type World struct {
 	LAN    *Place // at LANAddr
 	LANs   []*Place
 
-	t      T
-	cfg    Config
-	lab    *lab
-	name   string // also of its control group
-	dir    string // everything of it that a reboot keeps
-	debian string // its engine's root directory; "": the machine's
-	lan    *lan
-	boot   *boot
-	docker *daemon
-	mybr   *daemon
-	ended  bool
+	t       T
+	cfg     Config
+	lab     *lab
+	name    string // also of its control group
+	dir     string // everything of it that a reboot keeps
+	debian  string // its engine's root directory; "": the machine's
+	lan     *lan
+	boot    *boot
+	docker  *daemon
+	mybr    *daemon
+	service service
+	ended   bool
 
 	mu    sync.Mutex
 	boots int
