@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -147,13 +148,22 @@ func file() (string, error) {
 	if path := os.Getenv(FileEnv); path != "" {
 		return path, nil
 	}
+	top, err := moduleDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(top, File)
+	return path, os.MkdirAll(filepath.Dir(path), 0o755)
+}
+
+// moduleDir is the top of this module's checkout.
+var moduleDir = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("go list -m: %w", err)
 	}
-	path := filepath.Join(strings.TrimSpace(string(out)), File)
-	return path, os.MkdirAll(filepath.Dir(path), 0o755)
-}
+	return strings.TrimSpace(string(out)), nil
+})
 
 // Attempts reads a record.
 func Attempts(path string) ([]Attempt, error) {
