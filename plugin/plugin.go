@@ -88,13 +88,16 @@ func Run(ctx context.Context, c Config) error {
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})
 }
 
-// openRecords opens the store and voids what a reboot has ended.
+// openRecords opens the store, voids what a reboot has ended, and goes on where records
+// are lost.
 func openRecords(c Config) (*store.Store, error) {
 	boot, err := os.ReadFile(bootID)
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's boot id: %w", err)
 	}
-	records, err := store.Open(filepath.Join(c.StateDir, "mybr.db"))
+	records, err := store.Start(store.Config{
+		Path: filepath.Join(c.StateDir, "mybr.db"), Copy: copyPath(c), Info: c.Log.Infof, Warn: c.Log.Warnf,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +107,9 @@ func openRecords(c Config) (*store.Store, error) {
 	}
 	if rebooted {
 		c.Log.Info("the host was booted since mybr ran last: the endpoints of then are forgotten")
+	}
+	if err := rebuildLost(c, records); err != nil {
+		return nil, errors.Join(err, records.Close())
 	}
 	return records, nil
 }

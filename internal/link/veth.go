@@ -107,7 +107,7 @@ func (p *planner) mendVeth(w *work, l found, v Veth) error {
 	switch {
 	case v.made(l, peer):
 	case l.ours():
-		other := strings.TrimPrefix(l.alias, model.AliasPrefix)
+		other := strings.TrimPrefix(model.AliasOwner(l.alias), model.AliasPrefix)
 		w.do(func() error {
 			if err := p.deleteLink(l.index); err != nil {
 				return fmt.Errorf("delete that of %s: %w", other, err)
@@ -173,7 +173,7 @@ func (p *planner) mendPort(w *work, l found, v Veth) {
 // its alias, or one without any and with this peer, where mybr was interrupted.
 func (v Veth) made(l, peer found) bool {
 	halfMade := l.kind == kindVeth && l.alias == "" && peer.name == v.Peer && peer.mac == v.MAC && !v.MAC.IsZero()
-	return l.ours() && l.alias == v.Alias || halfMade
+	return l.ours() && model.AliasOwner(l.alias) == model.AliasOwner(v.Alias) || halfMade
 }
 
 // hostMAC returns the MAC of the host end: the peer's with a first byte of fe (fa where

@@ -15,6 +15,14 @@ const (
 	forwarding6 = "net/ipv6/conf/all/forwarding"
 )
 
+// ForwardingPath is the setting with which the host forwards packets of a family.
+func ForwardingPath(f model.Family) string {
+	if f == model.IPv6 {
+		return forwarding6
+	}
+	return forwarding4
+}
+
 // Forwarding knows in which families mybr has the host forward that did not before, since
 // it was booted. In those it must not become a router for everybody: nothing is forwarded
 // that no rule accepts. Docker sees to that itself when it turns forwarding on, and finds
