@@ -24,6 +24,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/driver"
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/store"
 	"github.com/mybr/mybr/ipam"
 )
@@ -39,6 +40,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer held.Close()
+	fault.Passed("plugin: after locking the namespace")
 	records, err := openRecords(c)
 	if err != nil {
 		return err
@@ -53,6 +55,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
+	fault.Passed("plugin: after opening the sockets")
 	snapshot := records.Snapshot()
 	c.Log.WithFields(logrus.Fields{
 		"version": c.Version, "networks": len(snapshot.Networks), "endpoints": len(snapshot.Endpoints),
@@ -74,7 +77,7 @@ func Run(ctx context.Context, c Config) error {
 	calls := &handler{
 		calls: routes(
 			networks,
-			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools}),
+			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine}),
 			host.reconciler.DockerStarted,
 		),
 		ready:    ready,
@@ -84,6 +87,7 @@ func Run(ctx context.Context, c Config) error {
 	answers := &admin{
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
+		healings: host.reconciler.Healings,
 	}
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})
 }
@@ -101,10 +105,12 @@ func openRecords(c Config) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	fault.Passed("plugin: after opening the state file")
 	rebooted, err := records.Boot(strings.TrimSpace(string(boot)))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("record the boot id: %w", err), records.Close())
 	}
+	fault.Passed("plugin: after recording the boot")
 	if rebooted {
 		c.Log.Info("the host was booted since mybr ran last: the endpoints of then are forgotten")
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/mybr/mybr/internal/link"
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/rebuild"
 	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/store"
@@ -37,7 +38,7 @@ func rebuildLost(c Config, records *store.Store) error {
 			errs = append(errs, tx.PutEndpoint(e))
 		}
 		for _, f := range found.Forwarding {
-			errs = append(errs, tx.SetTurnedOn(reconcile.ForwardingPath(f)))
+			errs = append(errs, tx.SetTurnedOn(reconcile.ForwardingSetting(f == model.IPv6)))
 		}
 		return errors.Join(append(errs, tx.SetFound())...)
 	})

@@ -117,7 +117,7 @@ func (s *steps) add(link, text string, do func() error) {
 // being made.
 func (s *steps) plan() (p plan.Plan) {
 	for _, link := range s.links {
-		step := plan.Step{Subject: link, Do: func(ctx context.Context) error {
+		step := plan.Step{Kind: "host ports", Subject: link, Do: func(ctx context.Context) error {
 			var errs []error
 			for _, c := range s.changes[link] {
 				if err := context.Cause(ctx); err != nil {

@@ -19,9 +19,10 @@ import (
 //	networks   ID → JSON of model.Network
 //	endpoints  ID → JSON of model.Endpoint
 //	pools      ID → JSON of model.Pool
-//	leases     pool ID → bucket with two buckets:
+//	leases     pool ID → bucket with three buckets:
 //	             addr  4 or 16 bytes of address → JSON of model.Lease
 //	             mac   6 bytes of MAC, then the address → nothing
+//	             rest  1 if it was named or 0, 8 bytes of time, then the address → nothing
 //
 // A copy has a sixth one, copy: of → 8 bytes, the transaction of the state file that was its
 // last; at → when that was.
@@ -43,6 +44,7 @@ const (
 	bucketLeases    keyText = "leases"
 	bucketAddr      keyText = "addr"
 	bucketMAC       keyText = "mac"
+	bucketRest      keyText = "rest"
 	bucketCopy      keyText = "copy" // in a copy alone
 
 	keySchema     keyText = "schema"

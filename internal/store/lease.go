@@ -50,6 +50,7 @@ func (tx *Tx) PutPool(p model.Pool) error {
 		{kind: makeBucket, at: place{bucketLeases}, key: []byte(p.ID)},
 		{kind: makeBucket, at: place{bucketLeases, keyText(p.ID)}, key: bucketAddr.bytes()},
 		{kind: makeBucket, at: place{bucketLeases, keyText(p.ID)}, key: bucketMAC.bytes()},
+		{kind: makeBucket, at: place{bucketLeases, keyText(p.ID)}, key: bucketRest.bytes()},
 	} {
 		if err := tx.change(c); err != nil {
 			return fmt.Errorf("pool %s: %w", p.ID, err)
@@ -130,6 +131,9 @@ func (tx *Tx) PutLease(poolID string, l model.Lease) error {
 		return putErr
 	}
 	remember(&tx.undo.leases, leaseKey{poolID, l.Addr}, before, err, &stored)
+	if err := tx.indexRest(poolID, before, l); err != nil {
+		return fmt.Errorf("address %s of pool %s: %w", l.Addr, poolID, err)
+	}
 	if err == nil && before.MAC != l.MAC {
 		if err := tx.delete(macs, macKey(before)); err != nil {
 			return fmt.Errorf("address %s of pool %s: %w", l.Addr, poolID, err)
@@ -155,6 +159,9 @@ func (tx *Tx) DeleteLease(poolID string, a netip.Addr) error {
 	}
 	addrs, macs := leasePlaces(poolID)
 	if err := errors.Join(tx.delete(addrs, a.AsSlice()), tx.delete(macs, macKey(before))); err != nil {
+		return fmt.Errorf("address %s of pool %s: %w", a, poolID, err)
+	}
+	if err := tx.indexRest(poolID, before, model.Lease{}); err != nil {
 		return fmt.Errorf("address %s of pool %s: %w", a, poolID, err)
 	}
 	remember(&tx.undo.leases, leaseKey{poolID, a}, before, nil, nil)

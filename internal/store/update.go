@@ -54,9 +54,9 @@ func (s *Store) commit(tx *Tx) error {
 	s.pair.Lock()
 	s.next = next
 	s.pair.Unlock()
-	err := tx.b.Commit()
+	err := commit(tx.b)
 	if err == nil {
-		err = fault.Point("store: at the end of a commit")
+		err = fault.Point("store: at the end of the commit")
 	}
 	if err != nil {
 		return errors.Join(err, s.settle())

@@ -34,7 +34,7 @@ func TestCommitThatFailsAtItsEnd(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := start(t, dir)
 	update(t, s, someRecords)
-	restore := failAt(t, "store: at the end of a commit", unix.EIO)
+	restore := failAt(t, "store: at the end of the commit", unix.EIO)
 	_, err := s.Update(func(tx *Tx) error { return tx.PutNetwork(network("late")) })
 	if !errors.Is(err, unix.EIO) || !strings.Contains(err.Error(), s.path) {
 		t.Fatalf("have %v, want EIO and the path", err)
@@ -152,7 +152,7 @@ func TestReadDuringACommit(t *testing.T) {
 	update(t, s, someRecords)
 	writing, written := make(chan struct{}), make(chan struct{})
 	restore := fault.Set(func(p string) error {
-		if p == "store: at the end of a commit" {
+		if p == "store: at the end of the commit" {
 			close(writing)
 			<-written
 		}
