@@ -84,19 +84,19 @@ func newServer(h http.Handler, log logrus.FieldLogger) *http.Server {
 func (l limits) server(h http.Handler, log logrus.FieldLogger) *http.Server {
 	waiting := &idlers{limits: l, warn: rarely(log.Warnf)}
 	s := &http.Server{
-		Handler:                      newGate(h, l, rarely(log.Warnf)),
-		ConnContext:                  withConn,
-		ConnState:                    waiting.state,
+		Handler:     newGate(h, l, rarely(log.Warnf)),
+		ConnContext: withConn,
+		ConnState: func(c net.Conn, now http.ConnState) {
+			waiting.state(c, now)
+			if now == http.StateClosed {
+				fault.Passed("plugin: after the answer")
+			}
+		},
 		ReadHeaderTimeout:            l.header,
 		ReadTimeout:                  l.header + l.body, // of what net/http refuses itself: see gate
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     stdlog.New(logWriter{log}, "", 0),
-		ConnState: func(_ net.Conn, now http.ConnState) {
-			if now == http.StateClosed {
-				fault.Passed("plugin: after the answer")
-			}
-		},
 	}
 	s.SetKeepAlivesEnabled(false)
 	return s
