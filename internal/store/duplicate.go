@@ -32,10 +32,10 @@ type duplicate struct {
 }
 
 // repeat makes the changes of the transaction of that number.
-func (d *duplicate) repeat(db *bolt.DB, transaction int, changes []change, now time.Time) {
+func (d *duplicate) repeat(main *file, transaction int, changes []change, now time.Time) {
 	if d.file == nil {
 		if now.After(d.retry) {
-			d.renew(db, now)
+			d.renew(main, now)
 		}
 		return
 	}
@@ -58,7 +58,7 @@ func (d *duplicate) repeat(db *bolt.DB, transaction int, changes []change, now t
 }
 
 // renew makes the copy anew, of all there is.
-func (d *duplicate) renew(db *bolt.DB, now time.Time) {
+func (d *duplicate) renew(main *file, now time.Time) {
 	if d.file != nil {
 		if err := d.file.db.Close(); err != nil {
 			d.drop(err, now)
@@ -67,7 +67,7 @@ func (d *duplicate) renew(db *bolt.DB, now time.Time) {
 	}
 	err := os.MkdirAll(filepath.Dir(d.path), 0o700)
 	if err == nil {
-		err = d.write(db, now)
+		err = d.write(main, now)
 	}
 	if err != nil {
 		d.drop(err, now)
@@ -75,13 +75,13 @@ func (d *duplicate) renew(db *bolt.DB, now time.Time) {
 }
 
 // write puts a copy of the file in place and opens it.
-func (d *duplicate) write(db *bolt.DB, now time.Time) error {
+func (d *duplicate) write(main *file, now time.Time) error {
 	beside := d.path + ".new"
 	last := 0
-	err := db.View(func(b *bolt.Tx) error {
-		last = b.ID()
-		return b.CopyFile(beside, 0o600)
-	})
+	err := main.db.View(func(b *bolt.Tx) error { last = b.ID(); return nil })
+	if err == nil {
+		err = main.copyTo(beside)
+	}
 	if err != nil {
 		return errors.Join(err, removeFile(beside))
 	}

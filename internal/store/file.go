@@ -201,13 +201,13 @@ func refused(path string, err error) error {
 // newFile makes a file, beside its place first, so that there is the whole of it or
 // nothing. fill writes what is in it; base is the file that it begins as, nil for an
 // empty one.
-func newFile(path string, base *bolt.DB, fill func(*bolt.Tx) error) (*file, error) {
+func newFile(path string, base *file, fill func(*bolt.Tx) error) (*file, error) {
 	beside := path + ".new"
 	if err := os.Remove(beside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, refused(path, err)
 	}
 	if base != nil {
-		if err := base.View(func(b *bolt.Tx) error { return b.CopyFile(beside, 0o600) }); err != nil {
+		if err := base.copyTo(beside); err != nil {
 			return nil, refused(path, err)
 		}
 	}
@@ -232,6 +232,19 @@ func newFile(path string, base *bolt.DB, fill func(*bolt.Tx) error) (*file, erro
 	}
 	f.path = path
 	return f, nil
+}
+
+// copyTo copies a file that nobody writes to meanwhile. bbolt's own way of doing that hides
+// why it fails.
+func (f *file) copyTo(path string) error {
+	return f.db.View(func(b *bolt.Tx) error {
+		to, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(to, io.NewSectionReader(f.fd, 0, b.Size()))
+		return errors.Join(err, to.Close())
+	})
 }
 
 // syncDir has the names in a directory on disk (fsync(2): a file's own does not do that).

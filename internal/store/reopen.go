@@ -69,7 +69,7 @@ func (s *Store) rewrite() error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	f, err := newFile(s.path, s.file.db, func(*bolt.Tx) error { return nil })
+	f, err := newFile(s.path, s.file, func(*bolt.Tx) error { return nil })
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (s *Store) rewrite() error {
 		s.warn("close the deleted state file: %v", err)
 	}
 	if s.copy != nil {
-		s.copy.renew(f.db, time.Now())
+		s.copy.renew(f, time.Now())
 	}
 	s.warn("the state file %s %s while mybr runs: it is written again, with all records", s.path, what)
 	return nil

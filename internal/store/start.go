@@ -49,7 +49,7 @@ func Start(c Config) (*Store, error) {
 	}
 	if c.Copy != "" {
 		s.copy = &duplicate{path: c.Copy, warn: c.Warn}
-		s.copy.renew(s.file.db, time.Now())
+		s.copy.renew(s.file, time.Now())
 	}
 	return s, nil
 }
@@ -144,7 +144,7 @@ func (c Config) replace(bad *Damage, copied *file, left records, lost []error) (
 	if stale {
 		c.Warn("the copy is older than the damaged state file: up to %d changes are missing in it", uint64(bad.last)-of)
 	}
-	return newFile(c.Path, copied.db, func(b *bolt.Tx) error {
+	return newFile(c.Path, copied, func(b *bolt.Tx) error {
 		err := b.DeleteBucket(bucketCopy.bytes())
 		if stale {
 			err = errors.Join(err, b.Bucket(bucketMeta.bytes()).Put(keyLost.bytes(), []byte{}))

@@ -37,6 +37,22 @@ func config(dir string, warned *[]string) Config {
 	}
 }
 
+// memory is a temporary directory in memory, where that is to be had: for tests of many
+// commits, which the disk would take long for.
+func memory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "mybr-store-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // someRecords puts records of each kind.
 func someRecords(tx *Tx) error {
 	addr := netip.MustParseAddr("10.0.0.2")
@@ -145,7 +161,7 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 	for name, damage := range damages {
 		for _, copied := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, copy %t", name, copied), func(t *testing.T) {
-				dir := t.TempDir()
+				dir := memory(t)
 				s, _ := start(t, dir)
 				update(t, s, someRecords)
 				want := dump(t, s)

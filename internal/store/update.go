@@ -62,7 +62,7 @@ func (s *Store) commit(tx *Tx) error {
 		return errors.Join(err, s.settle())
 	}
 	if s.copy != nil {
-		s.copy.repeat(s.file.db, next.transaction, tx.changes, time.Now())
+		s.copy.repeat(s.file, next.transaction, tx.changes, time.Now())
 	}
 	s.pair.Lock()
 	defer s.pair.Unlock()
@@ -87,7 +87,7 @@ func (s *Store) settle() error {
 	}
 	s.now, s.next = *s.next, nil
 	if s.copy != nil {
-		s.copy.renew(s.file.db, time.Now())
+		s.copy.renew(s.file, time.Now())
 	}
 	return nil
 }
