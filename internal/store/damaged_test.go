@@ -40,7 +40,7 @@ func TestDamagedFileIsRefusedWithoutAPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for i := range 100 {
+	for i := range 300 {
 		text := bytes.Clone(whole)
 		page := rnd.IntN(len(text)/os.Getpagesize()) * os.Getpagesize()
 		switch rnd.IntN(4) {

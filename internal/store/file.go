@@ -151,7 +151,7 @@ func checkPages(b *bolt.Tx) (err error) {
 	if b.Size() > checkedSize {
 		return nil
 	}
-	if err := touch(b.Cursor().Bucket(), 0); err != nil {
+	if err := errors.Join(checkLengths(b), touch(b.Cursor().Bucket(), 0)); err != nil {
 		return &Damage{Err: err}
 	}
 	for found := range b.Check() { // to the end: the check runs on until it is read
@@ -160,6 +160,25 @@ func checkPages(b *bolt.Tx) (err error) {
 		}
 	}
 	return err
+}
+
+// checkLengths looks at how many pages each page says to go on for: bbolt's check notes each
+// of them, and there may be four billion.
+func checkLengths(b *bolt.Tx) error {
+	end := int(b.Size()) / b.DB().Info().PageSize
+	for id := 0; id < end; id++ {
+		p, err := b.Page(id)
+		switch {
+		case err != nil:
+			return err
+		case p.Type == "free":
+			continue
+		case p.OverflowCount < 0 || p.OverflowCount >= end-id:
+			return fmt.Errorf("page %d goes on for %d pages, and there are %d", id, p.OverflowCount, end-id-1)
+		}
+		id += p.OverflowCount
+	}
+	return nil
 }
 
 // touch reads every byte of a bucket and of those in it: three levels are the most there are.

@@ -86,11 +86,17 @@ var damages = map[string]struct {
 		rewriteFile(t, path, func(b []byte) []byte { return bytes.Repeat([]byte("garbage."), len(b)/8) })
 	}, 0},
 	"a page never written": {func(t *testing.T, path string) {
-		rewriteFile(t, path, func(b []byte) []byte { clear(b[pageOf(t, path):][:os.Getpagesize()]); return b })
+		rewriteFile(t, path, func(b []byte) []byte { clear(b[pageOf(t, path, "leaf"):][:os.Getpagesize()]); return b })
 	}, 0},
 	"half a page written": {func(t *testing.T, path string) {
-		rewriteFile(t, path, func(b []byte) []byte { clear(b[pageOf(t, path)+64:][:os.Getpagesize()-64]); return b })
+		rewriteFile(t, path, func(b []byte) []byte { clear(b[pageOf(t, path, "leaf")+64:][:os.Getpagesize()-64]); return b })
 	}, 0},
+	"a page that goes on for ever": {func(t *testing.T, path string) {
+		rewriteFile(t, path, func(b []byte) []byte { // bytes 12 to 15 of a page are how many follow
+			copy(b[pageOf(t, path, "freelist")+12:], "\xff\xff\xff\xff")
+			return b
+		})
+	}, 2},
 	"a record that is no JSON": {func(t *testing.T, path string) {
 		edit(t, path, func(b *bolt.Tx) error { return b.Bucket(bucketNetworks.bytes()).Put([]byte("n1"), []byte(`{"ID":`)) })
 	}, 1},
@@ -115,21 +121,22 @@ var damages = map[string]struct {
 	}, 0},
 }
 
-// pageOf is the offset of the page that the first level of the file's tree is in.
-func pageOf(t *testing.T, path string) (offset int) {
+// pageOf is the offset of the file's last page of a type.
+func pageOf(t *testing.T, path, kind string) (offset int) {
 	t.Helper()
 	edit(t, path, func(b *bolt.Tx) error {
-		for n := 2; ; n++ {
-			if p, err := b.Page(n); err != nil || p == nil {
-				return fmt.Errorf("no leaf page: %w", err)
-			} else if p.Type == "leaf" {
+		for n := 2; n < int(b.Size())/os.Getpagesize(); n++ {
+			if p, err := b.Page(n); err != nil {
+				return err
+			} else if p.Type == kind {
 				offset = n * os.Getpagesize()
 			}
-			if offset > 0 && int64(offset) >= b.Size()-2*int64(os.Getpagesize()) || (n+1)*os.Getpagesize() >= int(b.Size()) {
-				return nil
-			}
 		}
+		return nil
 	})
+	if offset == 0 {
+		t.Fatalf("there is no page of type %s", kind)
+	}
 	return offset
 }
 
