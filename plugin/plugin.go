@@ -85,6 +85,7 @@ func Run(ctx context.Context, c Config) error {
 		log:      c.Log,
 	}
 	answers := &admin{
+		backup:  records.Backup,
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
 		healings: host.reconciler.Healings,

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/store"
 )
 
 // instance is a running `mybr serve` in the test's network namespace.
@@ -338,6 +339,16 @@ func TestAsk(t *testing.T) {
 	code, stdout, stderr = execute(t, nil, "ports", "--run-dir", dir+"/run")
 	if want := "PROTO  HOST  CONTAINER  BRIDGE  NETWORK  ENDPOINT\n"; code != 0 || stderr != "" || stdout != want {
 		t.Errorf("ports: exit %d, %q, %q, want %q", code, stderr, stdout, want)
+	}
+	code, stdout, stderr = execute(t, nil, "backup", "--run-dir", dir+"/run")
+	path := filepath.Join(dir, "backup.db")
+	if err := os.WriteFile(path, []byte(stdout), 0o600); err != nil || code != 0 || stderr != "" {
+		t.Errorf("backup: exit %d, %q, %v", code, stderr, err)
+	}
+	if s, err := store.Open(path); err != nil {
+		t.Errorf("backup: %v", err)
+	} else if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

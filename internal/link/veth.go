@@ -63,7 +63,7 @@ func (a *Applier) lost(v Veth) {
 	}
 	a.Warn("link %s is gone, and with it the interface of the container that has endpoint %s (%s) in bridge %s; "+
 		"have Docker make another one: `docker network disconnect -f NETWORK CONTAINER` and `docker network connect NETWORK CONTAINER`, or restart the container",
-		v.Host, strings.TrimPrefix(v.Alias, model.AliasEndpoint), strings.Join(addresses, ", "), v.Bridge)
+		v.Host, strings.TrimPrefix(model.AliasOwner(v.Alias), model.AliasEndpoint), strings.Join(addresses, ", "), v.Bridge)
 }
 
 // newVeth plans to make a pair. What fails half-way is found again by its peer's MAC.
