@@ -82,6 +82,7 @@ type admin struct {
 	diffNow   func(ctx context.Context) ([]reconcile.Difference, error) // doesn't
 	healings  func() map[string]reconcile.Healing
 	backup    func(w io.Writer) error // writes all records, as a state file
+	resources func() (Runtime, error)
 }
 
 // handler returns the table of what can be asked.
@@ -96,6 +97,7 @@ func (a *admin) handler() http.Handler {
 			panic(http.ErrAbortHandler) // the client must not take what it has got for all
 		}
 	})
+	mux.HandleFunc("/v1/runtime", tell(func(context.Context) (any, error) { return a.resources() }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, r, http.StatusNotFound, map[string]string{"error": "unknown path " + shorten(r.URL.Path)})
 	})

@@ -52,6 +52,13 @@ func (c Client) Backup(ctx context.Context, w io.Writer) error {
 	})
 }
 
+// Runtime asks what the process takes of the machine.
+func (c Client) Runtime(ctx context.Context) (Runtime, error) {
+	var r Runtime
+	err := c.get(ctx, "/v1/runtime", &r)
+	return r, err
+}
+
 func (c Client) get(ctx context.Context, path string, into any) error {
 	return c.read(ctx, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(into) })
 }

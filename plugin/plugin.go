@@ -62,8 +62,8 @@ func Run(ctx context.Context, c Config) error {
 	}).Infof("serving Docker on %s", docker.path)
 
 	networks := driver.New(driver.Config{
-		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, IPv6: host.noIPv6,
-		Warn: c.Log.Warnf,
+		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes,
+		IPv6: host.noIPv6, Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
@@ -71,6 +71,9 @@ func Run(ctx context.Context, c Config) error {
 	stop, ready := host.start(ctx, func(ctx context.Context) {
 		if err := networks.RemoveStale(ctx); err != nil {
 			c.Log.WithError(err).Warn("endpoints and networks that Docker has given up may still be there")
+		}
+		if err := networks.WarnOverlaps(); err != nil {
+			c.Log.WithError(err).Warn("routes that overlap networks are not told of")
 		}
 	})
 	defer stop()
@@ -90,8 +93,11 @@ func Run(ctx context.Context, c Config) error {
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
 		healings: host.reconciler.Healings,
 	}
+	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})
 }
+
+func stateFile(c Config) string { return filepath.Join(c.StateDir, "mybr.db") }
 
 // openRecords opens the store, voids what a reboot has ended, and goes on where records
 // are lost.
@@ -101,7 +107,7 @@ func openRecords(c Config) (*store.Store, error) {
 		return nil, fmt.Errorf("read the kernel's boot id: %w", err)
 	}
 	records, err := store.Start(store.Config{
-		Path: filepath.Join(c.StateDir, "mybr.db"), Copy: copyPath(c), Info: c.Log.Infof, Warn: c.Log.Warnf,
+		Path: stateFile(c), Copy: copyPath(c), Info: c.Log.Infof, Warn: c.Log.Warnf,
 	})
 	if err != nil {
 		return nil, err

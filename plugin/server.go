@@ -84,19 +84,19 @@ func newServer(h http.Handler, log logrus.FieldLogger) *http.Server {
 func (l limits) server(h http.Handler, log logrus.FieldLogger) *http.Server {
 	waiting := &idlers{limits: l, warn: rarely(log.Warnf)}
 	s := &http.Server{
-		Handler:     newGate(h, l, rarely(log.Warnf)),
-		ConnContext: withConn,
-		ConnState: func(c net.Conn, now http.ConnState) {
-			waiting.state(c, now)
-			if now == http.StateClosed {
-				fault.Passed("plugin: after the answer")
-			}
-		},
+		Handler:                      newGate(h, l, rarely(log.Warnf)),
+		ConnContext:                  withConn,
 		ReadHeaderTimeout:            l.header,
 		ReadTimeout:                  l.header + l.body, // of what net/http refuses itself: see gate
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     stdlog.New(logWriter{log}, "", 0),
+		ConnState: func(conn net.Conn, now http.ConnState) {
+			waiting.state(conn, now)
+			if now == http.StateClosed {
+				fault.Passed("plugin: after the answer")
+			}
+		},
 	}
 	s.SetKeepAlivesEnabled(false)
 	return s
