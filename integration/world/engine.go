@@ -130,8 +130,11 @@ func (w *World) startMybr() error {
 	if err != nil {
 		return err
 	}
-	env := []string{"MYBR_STATE_DIR=" + filepath.Join(w.dir, "mybr"), "MYBR_LOG_LEVEL=debug"}
-	args := append(append(unprivileged(), path, "serve"), w.cfg.MybrArgs...)
+	args, env, err := confined(w.cfg.Drop, append([]string{path, "serve"}, w.cfg.MybrArgs...)...)
+	if err != nil {
+		return err
+	}
+	env = append(env, "MYBR_STATE_DIR="+filepath.Join(w.dir, "mybr"), "MYBR_LOG_LEVEL=debug")
 	if w.mybr, err = w.daemon("mybr", env, args...); err != nil {
 		return err
 	}
@@ -145,13 +148,6 @@ func (w *World) startMybr() error {
 		}
 		return c.Close()
 	})
-}
-
-// unprivileged begins a command line so that the command has no more of root's
-// privileges than the systemd unit leaves to mybr (setpriv(1)).
-func unprivileged() []string {
-	const caps = "-all,+net_admin,+net_raw,+net_bind_service"
-	return []string{"/usr/bin/setpriv", "--bounding-set", caps, "--inh-caps", "-all", "--no-new-privs"}
 }
 
 // StopMybr ends mybr as its service would; KillMybr with SIGKILL.
