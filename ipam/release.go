@@ -19,6 +19,9 @@ import (
 // or Docker has not waited until the network was made or removed: then the pool goes once
 // the network has (deleteReleased).
 func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) error {
+	if err := checkPoolID(r.PoolID); err != nil {
+		return wrap(err, "release pool", "")
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	second := d.replay.released(r.PoolID)
@@ -80,6 +83,9 @@ func deleteReleased(tx Tx) error {
 func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressRequest) (err error) {
 	defer func() { err = wrap(err, "release address", r.Address) }()
 	a, err := parseAddr(r.Address)
+	if err == nil {
+		err = checkPoolID(r.PoolID)
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/conntrack"
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
 	"github.com/mybr/mybr/internal/firewalld"
@@ -114,7 +115,9 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 		case <-ctx.Done():
 			return
 		}
+		fault.Passed("plugin: after the first pass")
 		check(ctx)
+		fault.Passed("plugin: after the first check")
 		close(begun)
 		checks := time.NewTicker(driver.CheckInterval)
 		defer checks.Stop()

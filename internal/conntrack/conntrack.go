@@ -110,7 +110,7 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 			errs = append(errs, &plan.Error{Err: fmt.Errorf("conntrack: %s: %w", f, err)})
 		}
 		if len(stale) > 0 {
-			steps = append(steps, plan.Step{Changes: words(stale), Do: func(ctx context.Context) error {
+			steps = append(steps, plan.Step{Kind: "flows", Changes: words(stale), Do: func(ctx context.Context) error {
 				if err := forget(ctx, f, stale); err != nil {
 					return fmt.Errorf("conntrack: %s: forget flows: %w", f, err)
 				}

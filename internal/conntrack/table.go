@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -80,7 +81,12 @@ func forget(ctx context.Context, f model.Family, all []flow) error {
 		}
 		req := request(f, nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
 		req.AddRawData(l.message)
-		if _, err := req.Execute(unix.NETLINK_NETFILTER, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		err := fault.Point("conntrack: before forgetting a flow")
+		if err == nil {
+			_, err = req.Execute(unix.NETLINK_NETFILTER, 0)
+		}
+		fault.Passed("conntrack: after forgetting a flow")
+		if err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("%s: %w", l, err))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -176,6 +177,9 @@ func send(frames [][]byte, link int) error {
 		return err
 	}
 	defer unix.Close(fd)
+	if err := fault.Point("link: before an announcement"); err != nil {
+		return err
+	}
 	for _, frame := range frames {
 		to := &unix.SockaddrLinklayer{Ifindex: link, Halen: 6}
 		copy(to.Addr[:], frame[:6])

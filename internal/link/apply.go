@@ -234,7 +234,7 @@ func (p *planner) add(kind string, w work, err error, needs ...string) {
 	if len(w.acts) == 0 {
 		return
 	}
-	p.steps = append(p.steps, plan.Step{Subject: w.subject, Needs: needs, Changes: w.changes, Renews: w.renews,
+	p.steps = append(p.steps, plan.Step{Kind: kind, Subject: w.subject, Needs: needs, Changes: w.changes, Renews: w.renews,
 		Do: func(context.Context) error {
 			if err := w.run(); err != nil {
 				return fmt.Errorf("%s: %w", link, err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/plan"
 )
 
@@ -119,7 +120,9 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 	}
 	out.renewed = out.renewed || a.recovered(want, err)
 	a.note(known, want, err)
-	a.doubts = doubts[T]{}
+	if a.have != nil { // else it is put right by a later pass
+		a.doubts = doubts[T]{}
+	}
 	return out
 }
 
@@ -143,7 +146,11 @@ func (a *aspect[T]) known(want T) *T {
 // subjects that it does keep have its error.
 func (a *aspect[T]) attempt(ctx context.Context, r *Reconciler, known *T, want T, gate *gate, out *outcome) error {
 	return r.guarded(a.Name, func() error {
-		p, err := a.Applier.Plan(ctx, known, want)
+		defer fault.Passed("reconcile: after " + a.Name)
+		p, err := plan.Plan(nil), fault.Point("reconcile: before "+a.Name)
+		if err == nil {
+			p, err = a.Applier.Plan(ctx, known, want)
+		}
 		kept := map[string]bool{}
 		var errs []error
 		if len(gate.links) > 0 && gate.all == nil {
@@ -234,8 +241,7 @@ func (a *aspect[T]) recovered(want T, err error) bool {
 	subjects, rest := plan.Blame(err)
 	wanted := want.Subjects()
 	for subject := range (*a.failed).Subjects() {
-		_, ok := wanted[subject]
-		if ok && rest == nil && !slices.ContainsFunc(subjects, func(e *plan.Error) bool { return e.Subject == subject }) {
+		if _, ok := wanted[subject]; ok && rest == nil && !slices.ContainsFunc(subjects, func(e *plan.Error) bool { return e.Subject == subject }) {
 			return true
 		}
 	}

@@ -127,33 +127,40 @@ func (r *Reconciler) looked(aspect string, begun time.Time, out outcome, causes 
 	if len(out.healed) == 0 {
 		return
 	}
+	log, text, by := r.log.WithField("aspect", aspect), some(out.healed), blamed(causes)
+	if len(out.failures) > 0 {
+		if text != rate.failed {
+			log.Warnf("not all could be healed yet: %s%s", text, by)
+		}
+		rate.failed = text
+		return
+	}
+	rate.failed = ""
 	h := r.healings[aspect]
 	if h == nil {
 		h = &Healing{}
 		r.healings[aspect] = h
 	}
 	h.Found, h.Changes, h.Last = h.Found+1, h.Changes+len(out.healed), now
-	did := "healed"
-	if len(out.failures) > 0 {
-		did = "not all could be healed yet"
-	}
-	fights, news := rate.heal(now)
-	by := ""
-	slices.Sort(causes)
-	if causes = slices.DeleteFunc(slices.Compact(causes), func(c string) bool { return c == "" }); len(causes) > 0 {
-		by = "; changed by " + strings.Join(causes[:min(len(causes), maxCauses)], ", ")
-	}
-	log := r.log.WithField("aspect", aspect)
-	text := some(out.healed)
-	switch {
+	switch fights, news := rate.heal(now); {
 	case news:
 		log.Warnf("the host is changed again and again%s; mybr puts it right at longer and longer intervals, up to %s, until that ends: %s", by, lastBackoff, text)
 	case fights || text == rate.logged && rate.used > 1:
-		log.Debugf("%s: %s%s", did, text, by)
+		log.Debugf("healed: %s%s", text, by)
 	default:
-		log.Warnf("%s: %s%s", did, text, by)
+		log.Warnf("healed: %s%s", text, by)
 	}
 	rate.logged = text
+}
+
+// blamed says who it was; "" if nobody is known.
+func blamed(causes []string) string {
+	causes = slices.DeleteFunc(causes, func(c string) bool { return c == "" })
+	slices.Sort(causes)
+	if causes = slices.Compact(causes); len(causes) == 0 {
+		return ""
+	}
+	return "; changed by " + strings.Join(causes[:min(len(causes), maxCauses)], ", ")
 }
 
 // some joins the first changes, and says how many more there are.

@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"time"
+
+	"github.com/mybr/mybr/internal/fault"
 )
 
 // pass is one run over all aspects, shared by all who asked before it began.
@@ -57,6 +59,7 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 		}
 	}
 	r.report(errors.Join(errs...))
+	fault.Passed("reconcile: after the pass")
 	close(p.done)
 	return len(errs) > 0
 }

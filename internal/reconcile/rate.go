@@ -27,6 +27,7 @@ type rate struct {
 	looked  time.Time     // when it was looked at the last time
 	took    time.Duration // how long that took
 	logged  string        // what was put right then
+	failed  string        // what could not be put right since
 }
 
 // due returns when to look, given that something may have been changed at a time; that may

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -246,6 +247,31 @@ func TestSuspectWhatHasFailed(t *testing.T) {
 		wait(debounce)
 		if got := s.took(); !strings.HasPrefix(got, "links delta") {
 			t.Errorf("calls: %s", got)
+		}
+	})
+}
+
+// What can't be put right at once is said to be healed when it is.
+func TestHealedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		fails := true
+		plans(&s.firewall, plan.Plan{{Changes: []string{"-A MYBR-PORTS"}, Do: func(context.Context) error {
+			if fails {
+				return errors.New("no such chain")
+			}
+			return nil
+		}}})
+		s.r.Suspect(FirewallAspect, "iptables (pid 7)")
+		wait(debounce)
+		if got, want := warnings(s.log.took()), "warning: not all could be healed yet: -A MYBR-PORTS; changed by iptables (pid 7)\n"+
+			"warning: the host does not match what is recorded; trying again"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		fails = false
+		wait(firstRetry)
+		if got, want := warnings(s.log.took()), "warning: healed: -A MYBR-PORTS"; got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	})
 }

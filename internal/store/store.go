@@ -31,6 +31,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -147,6 +148,7 @@ func (s *Store) load() error {
 		if err := s.db.Update(initialise); err != nil {
 			return err
 		}
+		fault.Passed("store: after making the file")
 	}
 	return s.db.View(func(b *bolt.Tx) error {
 		var snap model.Snapshot
@@ -254,7 +256,7 @@ func (s *Store) Update(fn func(*Tx) error) (Undo, error) {
 	}
 	s.pair.Lock()
 	defer s.pair.Unlock()
-	if err := b.Commit(); err != nil {
+	if err := commit(b); err != nil {
 		return Undo{}, fmt.Errorf("write the state file: %w", err)
 	}
 	s.snap.Store(&tx.snap)

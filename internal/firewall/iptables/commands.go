@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/mybr/mybr/internal/fault"
 )
 
 // ownFor is how long a command's PID stands for it after it has ended: events about its
@@ -60,6 +63,11 @@ func (c *commands) wait(cmd *exec.Cmd) error {
 // command ends with this process: one that still waited for the lock would apply an old
 // difference after the next process has read the rules.
 func (c *commands) run(ctx context.Context, input, command string, args ...string) (string, error) {
+	program := filepath.Base(command)
+	if err := fault.Point("iptables: before " + program); err != nil {
+		return "", err
+	}
+	defer fault.Passed("iptables: after " + program)
 	runtime.LockOSThread() // Pdeathsig is about the thread that started the command (prctl(2))
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, command, args...)

@@ -62,7 +62,7 @@ func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Po
 	}
 	done := make([]bool, len(changes))
 	for i, c := range changes {
-		steps = append(steps, plan.Step{Changes: c.text, Do: func(ctx context.Context) error {
+		steps = append(steps, plan.Step{Kind: "rules", Changes: c.text, Do: func(ctx context.Context) error {
 			s.b.mu.Lock()
 			defer s.b.mu.Unlock()
 			if done[i] {
