@@ -33,7 +33,8 @@ type churn struct {
 	workers []*worker
 	running sync.WaitGroup
 	ended   atomic.Bool
-	absence atomic.Int64 // odd while a daemon is away
+	absence atomic.Int64                  // odd while a daemon is away
+	dockerd atomic.Pointer[chan struct{}] // closed while there is a dockerd to ask
 }
 
 // TestChurn is the run on the machine's own engine.
@@ -70,6 +71,9 @@ func run(t *testing.T, engine string, short, full time.Duration) {
 	for i := range workers {
 		c.workers = append(c.workers, &worker{churn: c, n: i, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 0))})
 	}
+	there := make(chan struct{})
+	close(there)
+	c.dockerd.Store(&there)
 	c.tally.Workers, c.tally.Duration = workers, d
 	c.tally.Engine = c.w.Docker("version", "-f", "{{.Server.Version}}")
 	c.tally.Seed = os.Getenv(seedEnv)
@@ -92,8 +96,8 @@ func run(t *testing.T, engine string, short, full time.Duration) {
 func (c *churn) first() []string {
 	c.w.Host.Run("sysctl", "-qw", "net.ipv4.ip_forward=0")
 	k := c.workers[0]
-	for range 3 {
-		k.makeNetworks()
+	for _, kind := range kinds {
+		k.makeNetwork(0, kind)
 		k.run(0)
 		k.clear()
 	}
@@ -163,6 +167,15 @@ func (c *churn) away(end, start func()) {
 	end()
 	start()
 	c.absence.Add(1)
+}
+
+// dockerAway is away for dockerd. Users wait until it is back: without it no command does
+// anything.
+func (c *churn) dockerAway() {
+	back := make(chan struct{})
+	c.dockerd.Store(&back)
+	c.away(c.w.StopDocker, c.w.StartDocker)
+	close(back)
 }
 
 // reportEnv names the file that the report is written to, and reportFile that without it,

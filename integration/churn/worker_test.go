@@ -33,6 +33,7 @@ func (k *worker) container(i int) string { return fmt.Sprintf("churn%d-%d", k.n,
 // docker runs a command of some kind and reports whether it succeeded. It may fail if
 // something was away meanwhile, or for a reason that is in its text.
 func (k *worker) docker(kind, allowed string, argv ...string) bool {
+	<-*k.dockerd.Load()
 	before := k.absence.Load()
 	r := k.w.DockerTry(argv...)
 	undisturbed := before%2 == 0 && k.absence.Load() == before
@@ -69,19 +70,22 @@ var kinds = []string{"icc=false", "internal", "mybr IPAM", "v4", "v4+v6"}
 func (k *worker) makeNetworks() bool {
 	order := k.rnd.Perm(len(kinds))
 	for i := range objects {
-		kind := kinds[order[i]]
-		argv := []string{"network", "create", "-d", "mybr"}
-		for _, arg := range networkKinds[kind] {
-			if strings.Contains(arg, "%d") {
-				arg = fmt.Sprintf(arg, 100+k.n)
-			}
-			argv = append(argv, arg)
-		}
-		if !k.docker("network create, "+kind, "", append(argv, k.network(i))...) {
+		if !k.makeNetwork(i, kinds[order[i]]) {
 			return false
 		}
 	}
 	return true
+}
+
+func (k *worker) makeNetwork(i int, kind string) bool {
+	argv := []string{"network", "create", "-d", "mybr"}
+	for _, arg := range networkKinds[kind] {
+		if strings.Contains(arg, "%d") {
+			arg = fmt.Sprintf(arg, 100+k.n)
+		}
+		argv = append(argv, arg)
+	}
+	return k.docker("network create, "+kind, "", append(argv, k.network(i))...)
 }
 
 // publish chooses what a container publishes.
