@@ -173,9 +173,9 @@ func (c *churn) away(end, start func()) {
 // anything.
 func (c *churn) dockerAway() {
 	back := make(chan struct{})
+	defer close(back)
 	c.dockerd.Store(&back)
 	c.away(c.w.StopDocker, c.w.StartDocker)
-	close(back)
 }
 
 // reportEnv names the file that the report is written to, and reportFile that without it,
