@@ -37,23 +37,14 @@ type churn struct {
 	dockerd atomic.Pointer[chan struct{}] // closed while there is a dockerd to ask
 }
 
-// TestChurn is the run on the machine's own engine.
-func TestChurn(t *testing.T) { run(t, world.OwnEngine, 150*time.Second, 20*time.Minute) }
-
-// TestChurnOnDocker28 is the run on a newer engine.
-func TestChurnOnDocker28(t *testing.T) {
-	world.Full(t)
-	run(t, "28.5", 0, 5*time.Minute)
-}
-
-// run has the users go on for a time: the first with -short, the second without it.
-func run(t *testing.T, engine string, short, full time.Duration) {
+// TestChurn has the users go on for 150 s with -short, and for 20 minutes without it.
+func TestChurn(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("is about the mybr driver")
 	}
-	preset := full
+	preset := 20 * time.Minute
 	if world.Short() {
-		preset = short
+		preset = 150 * time.Second
 	}
 	d, err := duration(preset)
 	if err != nil {
@@ -64,7 +55,6 @@ func run(t *testing.T, engine string, short, full time.Duration) {
 	}
 	rnd := world.Rand(t)
 	c := &churn{t: t, tally: newTally(), w: world.New(t, world.Config{
-		Engine:   engine,
 		Variant:  "nft", // of the other one's rules the kernel tells nobody, so that healing takes longer
 		MybrArgs: []string{"--address-pool", "base=10.16.0.0/12,size=24", "--log-level", "info"},
 	})}
@@ -80,14 +70,10 @@ func run(t *testing.T, engine string, short, full time.Duration) {
 	defer c.report()
 	before := c.first()
 	c.tally.Before = c.runtime()
-	if engine == world.OwnEngine {
-		reliability.Try(t, "users make, change and remove networks and containers while mybr and dockerd end, rules are flushed and bridges deleted", func() time.Duration {
-			c.play(d, rnd, before)
-			return 0
-		})
-		return
-	}
-	c.play(d, rnd, before)
+	reliability.Try(t, "users make, change and remove networks and containers while mybr and dockerd end, rules are flushed and bridges deleted", func() time.Duration {
+		c.play(d, rnd, before)
+		return 0
+	})
 }
 
 // first has one user do what others will, and gives the footprint then: what the first one

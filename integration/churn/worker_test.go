@@ -3,6 +3,7 @@ package churn
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/mybr/mybr/integration/report"
@@ -31,7 +32,8 @@ func (k *worker) network(i int) string   { return fmt.Sprintf("churn%d.%d", k.n,
 func (k *worker) container(i int) string { return fmt.Sprintf("churn%d-%d", k.n, i) }
 
 // docker runs a command of some kind and reports whether it succeeded. It may fail if
-// something was away meanwhile, or for a reason that is in its text.
+// something was away meanwhile, or for a reason that is in its text: one of those in
+// allowed, with bars between them.
 func (k *worker) docker(kind, allowed string, argv ...string) bool {
 	<-*k.dockerd.Load()
 	before := k.absence.Load()
@@ -42,7 +44,7 @@ func (k *worker) docker(kind, allowed string, argv ...string) bool {
 	case r.Code == 0:
 	case !undisturbed:
 		excuse = "mybr or dockerd was away"
-	case allowed != "" && strings.Contains(r.Err, allowed):
+	case allowed != "" && slices.ContainsFunc(strings.Split(allowed, "|"), func(s string) bool { return strings.Contains(r.Err, s) }):
 		excuse = allowed
 	default:
 		excuse = "unexplained"
@@ -137,7 +139,7 @@ func (k *worker) clear() {
 		k.remove("rm -f", "o such container", []string{"rm", "-f", k.container(i)}, "ps", "-aq", "-f", "name="+k.container(i))
 	}
 	for i := range objects {
-		k.remove("network rm", "o such network", []string{"network", "rm", k.network(i)}, "network", "ls", "-q", "-f", "name=^"+k.network(i)+"$")
+		k.remove("network rm", "o such network|not found", []string{"network", "rm", k.network(i)}, "network", "ls", "-q", "-f", "name=^"+k.network(i)+"$")
 	}
 }
 
