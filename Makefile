@@ -6,7 +6,7 @@ DESTDIR ?=
 PLUGIN  ?= mybr:latest
 # How long make soak takes.
 DURATION ?= 4h
-# Given to make reliability: tests whose names contain RUN, each COUNT times.
+# Given to make reliability: tests whose names match RUN, a regular expression, each COUNT times.
 RUN ?=
 COUNT ?= 1
 # Given to every `go test`: GOTESTFLAGS='-v -run TestSeed'.

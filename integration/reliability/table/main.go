@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ const document = "docs/reliability.md"
 
 func main() {
 	count := flag.Int("count", 1, "how often each test runs")
-	only := flag.String("run", "", "only tests whose names contain this; the other rows stay as they are")
+	only := flag.String("run", "", "only tests whose names match this regular expression; the other rows stay as they are")
 	short := flag.Bool("short", false, "only what make test plays of them")
 	flag.Parse()
 	if err := run(*count, *only, *short); err != nil {
@@ -45,8 +46,12 @@ func run(count int, only string, short bool) error {
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		return err
 	}
+	names, err := regexp.Compile(only)
+	if err != nil {
+		return fmt.Errorf("-run: %w", err)
+	}
 	var failed error
-	for pkg, tests := range byPackage(only) {
+	for pkg, tests := range byPackage(names) {
 		cmd := exec.Command("go", "test", "./"+pkg, fmt.Sprint("-count=", count), fmt.Sprint("-short=", short),
 			"-timeout=90m", "-run=^("+strings.Join(tests, "|")+")$")
 		cmd.Env = append(os.Environ(), reliability.FileEnv+"="+path)
@@ -83,11 +88,11 @@ func write(record string) error {
 
 // byPackage is the tests that have rows, by their package's directory. Rows of a test's
 // table need no names: each runs with the test.
-func byPackage(only string) map[string][]string {
+func byPackage(only *regexp.Regexp) map[string][]string {
 	tests := map[string][]string{}
 	for _, r := range reliability.Rows() {
 		name, _, _ := strings.Cut(r.Test, "/")
-		if strings.Contains(r.Test, only) && !slices.Contains(tests[r.Package()], name) {
+		if only.MatchString(r.Test) && !slices.Contains(tests[r.Package()], name) {
 			tests[r.Package()] = append(tests[r.Package()], name)
 		}
 	}
