@@ -61,6 +61,10 @@ func newHost(c Config, records *store.Store) (*host, error) {
 			return err
 		},
 	}
+	known, err := withEnded(records)
+	if err != nil {
+		return nil, err
+	}
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: records.Snapshot,
 		Options: reconcile.Options{
@@ -76,7 +80,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 			Ports:     h.ports,
 
 			FirewallHint: filter.SlowHint(),
-		}.Aspects(records.Snapshot()),
+		}.Aspects(known),
 		Log: c.Log,
 	})
 	return h, nil

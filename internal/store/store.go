@@ -39,7 +39,8 @@ import (
 // top-level buckets, of which
 //
 //	meta       schema → decimal version, boot → boot id, pending/ID → nothing,
-//	           global-id → 5 bytes, turned-on/PATH → nothing
+//	           global-id → 5 bytes, turned-on/PATH → nothing,
+//	           ended/ENDPOINT-ID/ADDRESS → nothing
 //	networks   ID → JSON of model.Network
 //	endpoints  ID → JSON of model.Endpoint
 //	pools      ID → JSON of model.Pool
@@ -283,7 +284,7 @@ func (s *Store) Boot(id string) (changed bool, err error) {
 				return err
 			}
 		}
-		if err := tx.deleteTurnedOn(); err != nil {
+		if err := tx.deleteNotes(); err != nil {
 			return err
 		}
 		tx.dirty = true
