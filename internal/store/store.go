@@ -148,6 +148,9 @@ func (s *Store) load() error {
 			return err
 		}
 		fault.Passed("store: after making the file")
+		if err := syncDirectories(s.db.Path()); err != nil {
+			return err
+		}
 	}
 	return s.db.View(func(b *bolt.Tx) error {
 		var snap model.Snapshot
