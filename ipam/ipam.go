@@ -68,13 +68,15 @@ type Driver struct {
 	routes Routes
 	pools  []AddressPool
 
-	mu     sync.Mutex // held for a whole call, so that replay and the store agree
-	replay replay
+	mu      sync.Mutex // held for a whole call, so that replay and the store agree
+	replay  replay
+	granted map[string]bool // by ID: pools that this process has given out
+	owed    map[string]bool // by ID: pools whose release could not be recorded
 }
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	return &Driver{store: c.Store, routes: c.Routes, pools: c.Pools}
+	return &Driver{store: c.Store, routes: c.Routes, pools: c.Pools, granted: map[string]bool{}, owed: map[string]bool{}}
 }
 
 // CapabilitiesResponse says what the driver asks of Docker; the helper's type lacks
@@ -120,7 +122,9 @@ func (d *Driver) GetDefaultAddressSpaces(context.Context) (*helper.AddressSpaces
 // subnet. It is a repetition, and gets the same answer, if Docker has asked for the
 // capabilities since the pool was taken, and has neither asked for this pool nor
 // used its addresses since, nor those of any other pool in a way that it can't repeat.
-// Otherwise it is a second network, and refused because the pools overlap.
+// It is one too if nothing of the pool is used and a process before this one took it, which
+// may have ended before its answer. Otherwise it is a second network, and refused because the
+// pools overlap.
 //
 // Be aware: Docker asks for the capabilities and repeats nothing if mybr was away when
 // it started, and if a managed plugin is disabled and enabled. Then a second network
@@ -147,7 +151,7 @@ func (d *Driver) RequestPool(ctx context.Context, r *helper.RequestPoolRequest) 
 	var p model.Pool
 	held := true
 	err = d.store.Update(func(tx Tx) error {
-		if err := deleteReleased(tx); err != nil {
+		if err := errors.Join(d.releaseOwed(tx), deleteReleased(tx)); err != nil {
 			return err
 		}
 		pools := tx.Pools()
@@ -162,7 +166,9 @@ func (d *Driver) RequestPool(ctx context.Context, r *helper.RequestPoolRequest) 
 		// Docker gives up what it is not told of, and would be refused the same subnet again.
 		return nil, errors.Join(err, d.store.Update(func(tx Tx) error { return tx.DeletePool(p.ID) }))
 	}
+	clear(d.owed)
 	d.replay.pool(p.ID)
+	d.granted[p.ID] = true
 	return &helper.RequestPoolResponse{PoolID: p.ID, Pool: p.Prefix.String()}, nil
 }
 
@@ -188,7 +194,7 @@ func (d *Driver) takePool(tx Tx, want wantedPool, routes []netip.Prefix) (model.
 	}
 	p := model.Pool{ID: want.id(), Space: want.space, Prefix: want.prefix, Sub: want.sub}
 	for _, other := range held {
-		if d.replay.expects(other.ID) && other.ID == p.ID {
+		if other.ID == p.ID && (d.replay.expects(p.ID) || d.untold(tx, other)) {
 			other.Released = false
 			return other, tx.PutPool(other)
 		}

@@ -28,6 +28,7 @@ type machine struct {
 	rested      netip.Addr // released since an address was chosen last
 	fresh       bool       // the capabilities were asked for, and the pool not used since
 	again       bool       // it was then asked for again, and not used since
+	inherited   bool       // it was taken before a restart, and not asked for since
 	second      bool       // for a second network, as the request for its gateway has shown
 }
 
@@ -71,11 +72,11 @@ func (m *machine) RequestPool(t *rapid.T) {
 	}
 	id, err := m.request(SpaceLocal, m.prefix.String(), sub)
 	switch {
-	case m.id == "" || m.fresh:
+	case m.id == "" || m.fresh || m.inherited && len(m.leases) == 0:
 		if err != nil || m.id != "" && id != m.id {
 			t.Fatalf("have %s %v, want a pool", id, err)
 		}
-		m.id = id
+		m.id, m.inherited = id, false
 	case !errors.Is(err, model.ErrConflict):
 		t.Fatalf("have %s %v, want a conflict", id, err)
 	}
@@ -263,6 +264,7 @@ func (m *machine) Restart(t *rapid.T) {
 	}
 	m.s = openStore(t, m.path)
 	m.d = New(Config{Store: records{m.s}, Routes: hostRoutes(nil)})
+	m.inherited = m.id != ""
 	m.used()
 }
 

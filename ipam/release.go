@@ -26,21 +26,40 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 		if err := deleteReleased(tx); err != nil {
 			return err
 		}
-		p, err := tx.Pool(r.PoolID)
-		if errors.Is(err, model.ErrNotFound) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if _, used := networkOf(tx, p); used {
-			p.Released = true
-			return tx.PutPool(p)
-		} else if second {
-			return nil
-		}
-		return tx.DeletePool(p.ID)
+		return giveBack(tx, r.PoolID, second)
 	})
+	if err != nil && !second {
+		d.owed[r.PoolID] = true
+	}
 	return wrap(err, "release pool", r.PoolID)
+}
+
+// giveBack deletes a pool that no network of mybr's own driver has, save where it is that
+// of a second network, and marks it otherwise.
+func giveBack(tx Tx, id string, second bool) error {
+	p, err := tx.Pool(id)
+	if errors.Is(err, model.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if _, used := networkOf(tx, p); used {
+		p.Released = true
+		return tx.PutPool(p)
+	} else if second {
+		return nil
+	}
+	return tx.DeletePool(p.ID)
+}
+
+// releaseOwed releases the pools whose release could not be recorded, which Docker does not
+// ask for again.
+func (d *Driver) releaseOwed(tx Tx) error {
+	var errs []error
+	for id := range d.owed {
+		errs = append(errs, giveBack(tx, id, false))
+	}
+	return errors.Join(errs...)
 }
 
 // NetworkDeleted deletes the pools that were released while a network had them, which Docker
