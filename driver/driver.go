@@ -99,6 +99,7 @@ type Driver struct {
 
 	networks, endpoints, sandboxes locks // in this order, see locks
 	ages                           ages
+	later                          later
 }
 
 // New returns a Driver for the records in c.Store.
