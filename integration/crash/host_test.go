@@ -72,7 +72,7 @@ func (w *world) traffic(e endpoint) error {
 func (w *world) picture(t testing.TB) []string {
 	var lines []string
 	w.host.In(func() { lines = slices.Concat(links(t), flows(t), sockets(t)) })
-	for _, command := range []string{"iptables-save", "ip6tables-save"} {
+	for _, command := range w.saves {
 		table := ""
 		for line := range strings.Lines(w.host.Run(command)) {
 			line = strings.TrimSpace(line)

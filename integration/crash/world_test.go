@@ -29,6 +29,7 @@ type world struct {
 	dir             string
 	env             []string // of mybr, besides the test's own
 	wrap            []string // a command that runs mybr
+	saves           []string // the commands that print the packet filter's rules
 	private         bool     // mybr has a mount namespace of its own
 	docker
 
@@ -42,7 +43,7 @@ type world struct {
 
 // newWorld is a fresh host with a link to a LAN, on the calling goroutine.
 func newWorld(t testing.TB) *world {
-	w := &world{host: nettest.New(t), dir: t.TempDir()}
+	w := &world{host: nettest.New(t), dir: t.TempDir(), saves: []string{"iptables-save", "ip6tables-save"}}
 	w.container = w.host.Peer("container")
 	w.host.Run("sh", "-c", "ip link add eth0 type veth peer name lan0 && ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up")
 	t.Cleanup(w.kill)
