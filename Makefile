@@ -4,6 +4,9 @@ PREFIX  ?= /usr/local
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 PLUGIN  ?= mybr:latest
+# Given to make reliability: tests whose names contain RUN, each COUNT times.
+RUN ?=
+COUNT ?= 1
 # Given to every `go test`: GOTESTFLAGS='-v -run TestSeed'.
 GOTESTFLAGS ?=
 
@@ -24,7 +27,7 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo test test-full test-unit test-integration bench lint generate clean need-root need-test need-engine need-engines need-compose need-beside
+	demo test test-full test-unit test-integration bench reliability lint generate clean need-root need-test need-engine need-engines need-compose need-beside
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +89,9 @@ test-integration: need-engines need-test need-compose need-beside ## Run the tes
 bench: need-engines ## Compare the speed of published ports, of the first answer and of many networks with Docker's own driver
 	go test ./integration -run '^$$' -bench . -benchtime 5x
 
+reliability: need-engines need-test need-beside ## Have the host's faults happen under traffic and write docs/reliability.md (RUN=TestNAME: one test's rows; COUNT: how often)
+	go run ./integration/reliability/table -run '$(RUN)' -count '$(COUNT)'
+
 lint: ## gofmt, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
 	go vet ./...
@@ -103,7 +109,7 @@ need-root:
 	@[ "$$(id -u)" = 0 ] || { echo 'This makes network namespaces and needs root: try sudo -E env "PATH=$$PATH" make ...' >&2; exit 1; }
 
 need-test: need-root
-	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack strace=strace \
+	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack nft=nftables strace=strace \
 		'dbus-daemon=dbus-daemon|dbus'
 
 need-engine: need-root
@@ -119,4 +125,4 @@ need-compose: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need docker-compose=docker-compose
 
 need-beside: need-root
-	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw 'dbus-daemon=dbus-daemon|dbus'
+	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw nft=nftables 'dbus-daemon=dbus-daemon|dbus'

@@ -19,6 +19,9 @@ import (
 // or Docker has not waited until the network was made or removed: then the pool goes once
 // the network has (deleteReleased).
 func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) error {
+	if err := checkPoolID(r.PoolID); err != nil {
+		return wrap(err, "release pool", "")
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	second := d.replay.released(r.PoolID)
@@ -26,7 +29,7 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 		if err := deleteReleased(tx); err != nil {
 			return err
 		}
-		return giveBack(tx, r.PoolID, second)
+		return endPool(tx, r.PoolID, second)
 	})
 	if err != nil && !second {
 		d.owed[r.PoolID] = true
@@ -34,9 +37,9 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 	return wrap(err, "release pool", r.PoolID)
 }
 
-// giveBack deletes a pool that no network of mybr's own driver has, save where it is that
+// endPool deletes a pool that no network of mybr's own driver has, save where it is that
 // of a second network, and marks it otherwise.
-func giveBack(tx Tx, id string, second bool) error {
+func endPool(tx Tx, id string, second bool) error {
 	p, err := tx.Pool(id)
 	if errors.Is(err, model.ErrNotFound) {
 		return nil
@@ -57,7 +60,7 @@ func giveBack(tx Tx, id string, second bool) error {
 func (d *Driver) releaseOwed(tx Tx) error {
 	var errs []error
 	for id := range d.owed {
-		errs = append(errs, giveBack(tx, id, false))
+		errs = append(errs, endPool(tx, id, false))
 	}
 	return errors.Join(errs...)
 }
@@ -93,12 +96,15 @@ func deleteReleased(tx Tx) error {
 	return errors.Join(errs...)
 }
 
-// ReleaseAddress gives an address back. A pool or an address that is not held is no
+// ReleaseAddress gives an address back, which rests from now on. A pool or an address that is not held is no
 // error. The gateway of a network of mybr's own driver stays, as its pool does, and so do
 // the auxiliary addresses that Docker releases behind the gateway.
 func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressRequest) (err error) {
 	defer func() { err = wrap(err, "release address", r.Address) }()
 	a, err := parseAddr(r.Address)
+	if err == nil {
+		err = checkPoolID(r.PoolID)
+	}
 	if err != nil {
 		return err
 	}
@@ -112,10 +118,12 @@ func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressReque
 		if err != nil {
 			return err
 		}
+		d.told[p.ID] = true
 		l, err := tx.Lease(p.ID, a)
 		if err != nil && !errors.Is(err, model.ErrNotFound) {
 			return err
 		}
+		leased := err == nil && l.Kind != model.LeaseResting
 		_, used := networkOf(tx, p)
 		switch {
 		case used && l.Kind == model.LeaseGateway:
@@ -125,6 +133,9 @@ func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressReque
 			return nil
 		}
 		d.replay.end(p.ID)
-		return releaseAddress(tx, p, a)
+		if !leased {
+			return nil
+		}
+		return releaseAddress(tx, p, l, d.rests())
 	})
 }

@@ -85,7 +85,7 @@ func (r *replay) end(poolID string) { delete(r.stages, poolID) }
 // untold reports whether Docker may not have been told of a pool: no address of it is in
 // use, nor a network with it, and the process that took it has ended.
 func (d *Driver) untold(tx Tx, p model.Pool) bool {
-	if _, used := networkOf(tx, p); used || d.granted[p.ID] {
+	if _, used := networkOf(tx, p); used || d.told[p.ID] {
 		return false
 	}
 	for range tx.Leased(p.ID, netip.Addr{}) {

@@ -16,6 +16,7 @@ import (
 	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/store"
 	"github.com/mybr/mybr/internal/sysctl"
+	"github.com/mybr/mybr/internal/watch"
 )
 
 // host is what keeps the host as the records say.
@@ -26,6 +27,9 @@ type host struct {
 	links      *link.Applier
 	noIPv6     error // why the host has none for networks; nil: it has
 	firewalld  *firewalld.Applier
+	flows      *conntrack.Applier
+	warn       func(format string, args ...any)
+	watcher    *watch.Watcher // nil: what others change is not watched for
 }
 
 func newHost(c Config, records *store.Store) (*host, error) {
@@ -47,7 +51,9 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
+		flows:     &conntrack.Applier{Info: c.Log.Infof},
 		noIPv6:    noIPv6,
+		warn:      c.Log.Warnf,
 	}
 	settings.Before = h.links.BeforeSetting
 	forwarding := &reconcile.Forwarding{
@@ -76,13 +82,20 @@ func newHost(c Config, records *store.Store) (*host, error) {
 			Firewall:  filter,
 			Links:     h.links,
 			Sysctls:   settings,
-			Flows:     &conntrack.Applier{},
+			Flows:     h.flows,
 			Ports:     h.ports,
 
+			LookAtLink:   h.links.Look,
 			FirewallHint: filter.SlowHint(),
 		}.Aspects(known),
-		Log: c.Log,
+		ResyncInterval: c.ResyncInterval,
+		Log:            c.Log,
 	})
+	if c.ResyncInterval > 0 {
+		if h.watcher, err = h.watch(); err != nil {
+			c.Log.Warnf("what other programs change on the host is noticed every %s only: %v", c.ResyncInterval, err)
+		}
+	}
 	return h, nil
 }
 
@@ -95,6 +108,10 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 	begun := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() { h.reconciler.Run(ctx) })
+	if h.watcher != nil {
+		running.Go(func() { h.watcher.Run(ctx) })
+		running.Go(func() { h.poll(ctx) })
+	}
 	running.Go(func() { h.firewalld.Watch(ctx, h.reconciler.FirewalldChanged) })
 	running.Go(func() {
 		select {
@@ -120,5 +137,6 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 	return func() {
 		cancel()
 		running.Wait()
+		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
 	}, begun
 }

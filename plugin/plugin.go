@@ -80,7 +80,7 @@ func Run(ctx context.Context, c Config) error {
 	calls := &handler{
 		calls: routes(
 			networks,
-			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools}),
+			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine}),
 			host.reconciler.DockerStarted,
 		),
 		ready:    ready,
@@ -90,6 +90,7 @@ func Run(ctx context.Context, c Config) error {
 	answers := &admin{
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
+		healings: host.reconciler.Healings,
 	}
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})
 }

@@ -14,14 +14,14 @@ import (
 // mutation is a mistake that makes mybr lose something, and the test that notices it.
 type mutation struct {
 	name    string
-	mistake mutate.Mistake
+	mistake mutate.Mutation
 	test    string // its full name, as -test.v prints it
 }
 
 func mutations() []mutation {
 	const place = "TestCrash/kill/"
-	in := func(pkg, function string, at mutate.Place, with string) mutate.Mistake {
-		return mutate.Mistake{Package: pkg, Function: function, At: at, With: with}
+	in := func(pkg, function string, at mutate.Place, with string) mutate.Mutation {
+		return mutate.Mutation{Pkg: pkg, Function: function, At: at, With: with}
 	}
 	return []mutation{
 		{"a recorded answer is not given again", in("driver", "putEndpoint", mutate.Condition("have", "MACGiven"), "true"),
@@ -71,7 +71,7 @@ func TestMutations(t *testing.T) {
 				lab.Full(t)
 			}
 			dir := t.TempDir()
-			overlay, err := m.mistake.Overlay(dir)
+			overlay, err := m.mistake.Overlay("../..", dir)
 			if err != nil {
 				t.Fatal(err)
 			}

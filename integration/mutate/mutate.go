@@ -1,5 +1,5 @@
-// Package mutate builds mybr with a mistake in it, on purpose: tests that don't notice it are
-// worth nothing. A mistake names a function and what is in it, not lines of source.
+// Package mutate makes one mistake in mybr, so that a test can look whether the others
+// notice it. It names a function and a place in it, not a line of source.
 package mutate
 
 import (
@@ -145,19 +145,18 @@ func nameOf(f *ast.FuncDecl) string {
 	return fmt.Sprint(kind, ".", f.Name.Name)
 }
 
-// Mistake is what is wrong: in a package's directory, from the top of the module, a FUNCTION
-// or TYPE.METHOD, and what is there in it instead of what At finds; OLD in With stands for
-// what was there.
-type Mistake struct {
-	Package, Function string
-	At                Place
-	With              string
+// Mutation is one mistake.
+type Mutation struct {
+	Pkg      string // the directory of a package, from the top of the module
+	Function string // FUNCTION, or TYPE.METHOD
+	At       Place  // in the function
+	With     string // what is there instead; OLD stands for what was there
 }
 
-// Overlay writes the mutated file below dir, and the file for go build -overlay that puts
-// it in the place of the right one. The caller is two directories below the module's top.
-func (m Mistake) Overlay(dir string) (path string, err error) {
-	files, err := filepath.Glob(filepath.Join("../..", m.Package, "*.go"))
+// Overlay writes the mutated file into dir, and the file for go build -overlay that puts it
+// in the place of the right one. top leads to the top of the module.
+func (m Mutation) Overlay(top, dir string) (path string, err error) {
+	files, err := filepath.Glob(filepath.Join(top, m.Pkg, "*.go"))
 	if err != nil {
 		return "", err
 	}
@@ -190,5 +189,5 @@ func (m Mistake) Overlay(dir string) (path string, err error) {
 		}
 		return path, os.WriteFile(path, text, 0o644)
 	}
-	return "", fmt.Errorf("package %s has no function %s", m.Package, m.Function)
+	return "", fmt.Errorf("package %s has no function %s", m.Pkg, m.Function)
 }

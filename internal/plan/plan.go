@@ -104,6 +104,15 @@ func (p Plan) Do(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Finding is what a look at one subject has found.
+type Finding int
+
+const (
+	Same    Finding = iota
+	Differs         // or it could not be told
+	Gone            // it is not there; it may be there by another name, which a look at everything finds
+)
+
 // Error is what went wrong with one subject; "" is everybody's.
 type Error struct {
 	Subject string

@@ -71,6 +71,7 @@ func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Po
 			if c.on != next.use && changes[0].on == next.use && !done[0] {
 				return wrap(fmt.Errorf("%s: mybr's chains stay here until %s has them", c.on, next.use))
 			}
+			s.b.compareSizes()
 			s.enter(state{})
 			if err := s.make(ctx, c); err != nil {
 				return wrap(err)
@@ -78,6 +79,7 @@ func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Po
 			if done[i] = true; !slices.Contains(done, false) {
 				s.enter(next)
 			}
+			s.b.takeSizes()
 			return nil
 		}})
 	}
