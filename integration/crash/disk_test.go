@@ -54,50 +54,9 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("%v\n%s", err, w.log())
 	}
 	empty := w.fill(t)
-	// The state file has free pages; then it must grow.
-	var pools []string
-	var refused error
-	var before []string
-	for i := 0; refused == nil; i++ {
-		if i == 1000 {
-			t.Fatal("the state file does not grow")
-		}
-		before = w.picture(t)
-		var pool object
-		if pool, refused = w.call("IpamDriver.RequestPool", object{"AddressSpace": "mybr-local", "Pool": fmt.Sprintf("10.78.%d.0/24", i), "Options": object{}}); refused == nil {
-			pools = append(pools, pool["PoolID"].(string))
-		}
-	}
-	full := func(what string, refused error) {
-		t.Helper()
-		if refused != nil && (!strings.Contains(refused.Error(), unix.ENOSPC.Error()) || !strings.Contains(refused.Error(), "state file")) {
-			t.Errorf("%s: refused without the reason: %v", what, refused)
-		}
-		if err := w.settled(); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-	full("pool", refused)
-	refusedCalls := 0
-	second := endpoint{id: w.id()}
-	for _, c := range w.creations(second) {
-		_, err := w.call(c.name, c.body)
-		full(c.name, err)
-		if err == nil {
-			before = w.picture(t)
-			continue
-		}
-		refusedCalls++
-		if d := differ(w.picture(t), before); d != "" {
-			t.Errorf("%s is refused (%v), and yet changed:%s", c.name, err, d)
-		}
-	}
-	if refusedCalls == 0 {
-		t.Error("no call was refused for lack of room")
-	}
-	w.remove("NetworkDriver.DeleteEndpoint", w.ofEndpoint(second))
+	pools := w.exhaust(t)
 	w.stop()
-	t.Logf("%d pools had room, %d calls were refused, %d removals could not be recorded", len(pools), refusedCalls, len(w.lost))
+	t.Logf("%d pools had room, %d removals could not be recorded", len(pools), len(w.lost))
 	w.lost = nil // Docker does not ask again
 	empty()
 	if err := w.until(func() error { return w.free(t) }); err != nil {
@@ -114,6 +73,46 @@ func TestFullDisk(t *testing.T) {
 	if left := append(w.records(t), w.lines("MYBR-ISOLATE")...); len(left) > 0 || len(w.lost) > 0 {
 		t.Errorf("left: %v, refused: %v", left, w.lost)
 	}
+}
+
+// exhaust makes pools until one is refused, and what else needs room. What is refused says
+// why, and has changed nothing.
+func (w *world) exhaust(t *testing.T) (pools []string) {
+	t.Helper()
+	refused := func(what string, err error, before []string) {
+		t.Helper()
+		if !strings.Contains(err.Error(), unix.ENOSPC.Error()) || !strings.Contains(err.Error(), "state file") {
+			t.Errorf("%s: refused without the reason: %v", what, err)
+		}
+		if err := w.settled(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if d := differ(w.picture(t), before); d != "" {
+			t.Errorf("%s is refused (%v), and yet changed:%s", what, err, d)
+		}
+	}
+	// The state file has free pages at first; then it must grow.
+	for i := range 1000 {
+		before := w.picture(t)
+		pool, err := w.call("IpamDriver.RequestPool", object{"AddressSpace": "mybr-local", "Pool": fmt.Sprintf("10.%d.%d.0/24", 80+i/256, i%256), "Options": object{}})
+		if err != nil {
+			refused("RequestPool", err, before)
+			break
+		}
+		pools = append(pools, pool["PoolID"].(string))
+	}
+	if len(pools) == 1000 {
+		t.Fatal("the state file does not grow")
+	}
+	second := endpoint{id: w.id()}
+	for _, c := range w.creations(second) {
+		before := w.picture(t)
+		if _, err := w.call(c.name, c.body); err != nil {
+			refused(c.name, err, before)
+		}
+	}
+	w.remove("NetworkDriver.DeleteEndpoint", w.ofEndpoint(second))
+	return pools
 }
 
 // creations are calls that need room: a second endpoint and a second network.

@@ -1,17 +1,12 @@
 package crash
 
 import (
-	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"strings"
 )
 
@@ -62,79 +57,6 @@ func (w *world) id() string {
 	w.nth++
 	sum := sha256.Sum256(fmt.Append(nil, w.nth))
 	return hex.EncodeToString(sum[:])
-}
-
-// send makes one attempt. A second error is that of the transport.
-func (w *world) send(name string, body []byte) (answer object, refused, broken error) {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", w.socket())
-	}}}
-	defer client.CloseIdleConnections()
-	resp, err := client.Post("http://plugin.moby.localhost/"+name, "", bytes.NewReader(body))
-	if err != nil {
-		return nil, nil, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, nil, err
-	}
-	w.open++
-	if err := json.Unmarshal(text, &answer); err != nil {
-		return nil, fmt.Errorf("%s answers %q: %w", name, text, err), nil
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %v", name, answer["Err"]), nil
-	}
-	return answer, nil, nil
-}
-
-// call is one call of Docker's, repeated once mybr is there again.
-func (w *world) call(name string, body any) (object, error) {
-	var text []byte
-	if body != nil {
-		var err error
-		if text, err = json.Marshal(body); err != nil {
-			return nil, err
-		}
-	}
-	n := w.at
-	w.at++
-	if w.aim != nil {
-		if err := w.aim(n, name); err != nil {
-			return nil, err
-		}
-	}
-	answer, refused, broken := w.send(name, text)
-	if broken != nil {
-		if err := errors.Join(w.died(), w.restart()); err != nil {
-			return nil, fmt.Errorf("%s: %w after %w", name, err, broken)
-		}
-		if !w.whole {
-			text = nil
-		}
-		if answer, refused, broken = w.send(name, text); broken != nil {
-			return nil, fmt.Errorf("%s, again: %w: %s", name, broken, w.log())
-		}
-	}
-	if w.past != nil {
-		if err := w.past(n, name); err != nil {
-			return nil, err
-		}
-	}
-	if w.judge != nil {
-		if err := w.judge(n, name, refused); err != nil {
-			w.verdict = err
-		}
-	}
-	return answer, refused
-}
-
-// remove is a call whose error Docker logs and lives with.
-func (w *world) remove(name string, body any) {
-	if _, err := w.call(name, body); err != nil {
-		w.lost = append(w.lost, call{name, body})
-	}
 }
 
 // activate is what Docker asks when it begins to use mybr, and what swarm would ask.
@@ -247,12 +169,7 @@ func (w *world) run() (err error) {
 		}
 		e.addresses = append(e.addresses, a["Address"].(string))
 	}
-	options := ports()
-	options["com.docker.network.endpoint.macaddress"] = base64.StdEncoding.EncodeToString(mac[:])
-	create := w.ofEndpoint(e)
-	create["Interface"] = object{"Address": e.addresses[0], "AddressIPv6": e.addresses[1], "MacAddress": e.mac}
-	create["Options"] = options
-	if _, err := w.call("NetworkDriver.CreateEndpoint", create); err != nil {
+	if err := w.createEndpoint(e, mac); err != nil {
 		return err
 	}
 	join := w.ofEndpoint(e)
@@ -270,11 +187,36 @@ func (w *world) run() (err error) {
 	if _, err := w.call("NetworkDriver.ProgramExternalConnectivity", publish); err != nil {
 		return err
 	}
-	if _, err := w.call("NetworkDriver.EndpointOperInfo", w.ofEndpoint(e)); err != nil && w.whole {
+	if info, err := w.call("NetworkDriver.EndpointOperInfo", w.ofEndpoint(e)); err == nil {
+		if err := e.told(info); err != nil {
+			return err
+		}
+	} else if w.whole {
 		return err // otherwise Docker lives with it
 	}
 	w.ep = e
 	return w.traffic(e)
+}
+
+func (w *world) createEndpoint(e endpoint, mac [6]byte) error {
+	options := ports()
+	options["com.docker.network.endpoint.macaddress"] = base64.StdEncoding.EncodeToString(mac[:])
+	create := w.ofEndpoint(e)
+	create["Interface"] = object{"Address": e.addresses[0], "AddressIPv6": e.addresses[1], "MacAddress": e.mac}
+	create["Options"] = options
+	_, err := w.call("NetworkDriver.CreateEndpoint", create)
+	return err
+}
+
+// told is an error unless EndpointOperInfo answers with what is published: both ports, at
+// the host's addresses of both families.
+func (e endpoint) told(info object) error {
+	value, ok := info["Value"].(map[string]any)
+	ports, isList := value["com.docker.network.portmap"].([]any)
+	if !ok || !isList || len(ports) != 4 || value["MacAddress"] != e.mac {
+		return fmt.Errorf("EndpointOperInfo answers %v", info)
+	}
+	return nil
 }
 
 // leave is what Docker does when a container ends.
