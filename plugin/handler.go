@@ -14,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
@@ -91,6 +92,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 	a.fields = p.fields
 	ctx, end := untilHangUp(r.Context())
 	defer end()
+	ctx = driver.WithEngine(ctx, caller(r.Context()))
 	if c.removes {
 		ctx = context.WithoutCancel(ctx)
 	}

@@ -13,8 +13,6 @@ import (
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
-
-	"github.com/mybr/mybr/internal/fault"
 )
 
 // limits bound what the clients of one socket can cost.
@@ -168,9 +166,6 @@ type idler struct {
 
 // state is http.Server's ConnState: a connection is new until a request's header has arrived.
 func (i *idlers) state(conn net.Conn, s http.ConnState) {
-	if s == http.StateClosed {
-		fault.Passed("plugin: after the answer")
-	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if s != http.StateNew {

@@ -75,6 +75,7 @@ type Network struct {
 	Routes      []Route    // static routes given to each container
 	NoAnnounce  bool       // the addresses of new containers are not announced on the link
 	Trusted     []string   // host interfaces from which published ports can be reached at the containers' own addresses
+	Engine      string     // the process of the Docker Engine that used the network last, as driver.WithEngine has it; "": not known
 
 	V4, V6 Subnet
 }
@@ -247,6 +248,12 @@ type Link struct {
 	Addresses []netip.Prefix // address and prefix length, of both families
 	Up        bool           // as it was set, IFF_UP of netdevice(7)
 	HadLink   bool           // its carrier has been up since it was made: of a veth pair, both ends were up
+}
+
+// HostRoute is a unicast route of the host that has a destination and leads to one link.
+type HostRoute struct {
+	Prefix netip.Prefix
+	Link   string
 }
 
 // Snapshot is everything the host must be made to match, sorted by ID.
