@@ -4,6 +4,11 @@ PREFIX  ?= /usr/local
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 PLUGIN  ?= mybr:latest
+# How long make soak takes.
+DURATION ?= 4h
+# Given to make reliability: tests whose names contain RUN, each COUNT times.
+RUN ?=
+COUNT ?= 1
 # Given to every `go test`: GOTESTFLAGS='-v -run TestSeed'.
 GOTESTFLAGS ?=
 # How long `make fuzz` runs each target.
@@ -26,7 +31,7 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo test test-full test-unit test-integration fuzz bench lint generate clean need-root need-test need-engine need-engines need-compose need-beside
+	demo test test-full test-unit test-integration fuzz bench reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +97,12 @@ fuzz: ## Run each fuzz target for FUZZTIME (60s)
 bench: need-engines ## Compare the speed of published ports, of the first answer and of many networks with Docker's own driver
 	go test ./integration -run '^$$' -bench . -benchtime 5x
 
+reliability: need-engines need-test need-beside ## Have the host's faults happen under traffic and write docs/reliability.md (RUN=TestNAME: one test's rows; COUNT: how often)
+	go run ./integration/reliability/table -run '$(RUN)' -count '$(COUNT)'
+
+soak: need-engines need-test ## Let users and faults at mybr for hours (DURATION=4h), and write what happened to build/churn-*.json
+	MYBR_TEST_RACE=1 MYBR_CHURN_DURATION='$(DURATION)' go test -count=1 -timeout 0 -v $(GOTESTFLAGS) ./integration/churn -run 'TestChurn$$'
+
 lint: ## gofmt, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
 	go vet ./...
@@ -109,7 +120,7 @@ need-root:
 	@[ "$$(id -u)" = 0 ] || { echo 'This makes network namespaces and needs root: try sudo -E env "PATH=$$PATH" make ...' >&2; exit 1; }
 
 need-test: need-root
-	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack \
+	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack nft=nftables \
 		'dbus-daemon=dbus-daemon|dbus'
 
 need-engine: need-root
@@ -125,4 +136,4 @@ need-compose: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need docker-compose=docker-compose
 
 need-beside: need-root
-	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw 'dbus-daemon=dbus-daemon|dbus'
+	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw nft=nftables 'dbus-daemon=dbus-daemon|dbus'

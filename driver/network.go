@@ -52,6 +52,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r *network.CreateNetworkRequ
 	if err != nil {
 		return err
 	}
+	want.Engine = engineOf(ctx)
 	defer d.beginNetwork(r.NetworkID)()
 	have, err := d.network(want.ID)
 	switch {
@@ -205,6 +206,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 func sameNetwork(have, want model.Network) bool {
 	want.Owned, want.BridgeMAC = have.Owned, have.BridgeMAC
 	want.V4.AddressKept, want.V6.AddressKept = have.V4.AddressKept, have.V6.AddressKept
+	want.Engine = have.Engine
 	return reflect.DeepEqual(have, want)
 }
 

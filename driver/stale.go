@@ -185,14 +185,14 @@ func (d *Driver) removeUnanswered(ctx context.Context) error {
 
 // removeConflicting removes the networks that Docker must have removed while mybr was
 // away, because it gives their subnet to another one. That is certain only of Docker's own
-// address spaces, which give a subnet once. mybr's own IPAM keeps the subnet of a network
-// that has a record, and may take a second network with it for a repetition; and two other
-// IPAM drivers may call their address spaces the same.
+// address spaces, which give a subnet once, and of one engine. mybr's own IPAM keeps the subnet
+// of a network that has a record, and may take a second network with it for a repetition; and
+// two other IPAM drivers may call their address spaces the same.
 func (d *Driver) removeConflicting(ctx context.Context, want model.Network) error {
 	var conflicting []string
 	err := d.store.View(func(tx Tx) error {
 		for _, o := range tx.Networks() {
-			if o.ID != want.ID && (givenAway(o.V4, want.V4) || givenAway(o.V6, want.V6)) {
+			if o.ID != want.ID && (givenAway(o.V4, want.V4) || givenAway(o.V6, want.V6)) && !d.ofOther(o, want.Engine, tx.Networks()) {
 				conflicting = append(conflicting, o.ID)
 			}
 		}

@@ -50,8 +50,9 @@ type world struct {
 	said  []string
 
 	clock   *clock
-	noIPv6  error          // for restart
-	options map[string]any // of networks that dualNetwork makes, beside the user's
+	noIPv6  error           // for restart
+	alive   map[string]bool // engines that run, for restart
+	options map[string]any  // of networks that dualNetwork makes, beside the user's
 }
 
 func newWorld(t testing.TB) *world {
@@ -70,7 +71,7 @@ func newWorld(t testing.TB) *world {
 // restart replaces the driver as a new process would.
 func (w *world) restart() {
 	var mu sync.Mutex
-	w.Driver = New(Config{Store: records{w.store}, Now: w.clock.now, Sync: w.sync, Ports: w.ports, Links: w.host, IPv6: w.noIPv6, Warn: func(format string, args ...any) {
+	w.Driver = New(Config{Store: records{w.store}, Now: w.clock.now, Sync: w.sync, Ports: w.ports, Links: w.host, IPv6: w.noIPv6, Lives: func(engine string) bool { return w.alive[engine] }, Warn: func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
 		w.said = append(w.said, fmt.Sprintf(format, args...))

@@ -14,9 +14,9 @@ import (
 
 // TestStatus changes one thing of each kind by hand, and mybr status tells of exactly
 // those: a link, a rule, a setting of a link and one of the host, a socket and a tracked
-// flow. Then the process is restarted, and the host matches again.
+// flow. Nothing is watched. Then the process is restarted, and the host matches again.
 func TestStatus(t *testing.T) {
-	w := world.New(t, world.Config{Driver: "mybr"})
+	w := world.New(t, world.Config{Driver: "mybr", MybrArgs: []string{"--resync-interval", "0"}})
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr0", "--subnet", "172.18.0.0/16", "n0")
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr1",
 		"-o", "com.docker.network.driver.mtu=1450", "--subnet", "172.19.0.0/16", "n1")
@@ -42,6 +42,10 @@ func TestStatus(t *testing.T) {
 		`^link mybr1: add address 172\.19\.0\.1/16$`,
 		`^net/ipv6/conf/mybr0/accept_ra: 1 -> 0$`,
 		`^net/ipv4/ip_forward: 0 -> 1$`,
+		// mybr would turn it on now, and no others' packets are to be forwarded for that.
+		`^iptables filter: -N MYBR-FORWARD-DROP$`,
+		`^iptables filter: -A MYBR-FORWARD-DROP `,
+		`^iptables filter: -A FORWARD -j MYBR-FORWARD-DROP$`,
 		`^conntrack: forget udp 192\.0\.2\.9:4242 -> 192\.0\.2\.2:5353`,
 		`^host ports: .*tcp 0\.0\.0\.0:8080`,
 	}

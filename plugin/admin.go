@@ -33,6 +33,15 @@ type Status struct {
 	// Unknown says why some of it could not be looked at.
 	Differences int    `json:"differences"`
 	Unknown     string `json:"unknown,omitempty"`
+	// Healed says, by aspect, what others had changed on the host since the process began.
+	Healed map[string]Healed `json:"healed,omitempty"`
+}
+
+// Healed is what was put right of one aspect.
+type Healed struct {
+	Times   int       `json:"times"`
+	Changes int       `json:"changes"` // that it took, all in all
+	Last    time.Time `json:"last"`
 }
 
 // Difference is what of one aspect the host has otherwise than is recorded; GET /v1/diff
@@ -70,6 +79,8 @@ type admin struct {
 	lastError func() error
 	diff      func(ctx context.Context) ([]reconcile.Difference, error) // waits for a pass
 	diffNow   func(ctx context.Context) ([]reconcile.Difference, error) // doesn't
+	healings  func() map[string]reconcile.Healing
+	resources func() (Runtime, error)
 }
 
 // handler returns the table of what can be asked.
@@ -78,6 +89,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/status", tell(func(ctx context.Context) (any, error) { return a.status(ctx), nil }))
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
 	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
+	mux.HandleFunc("/v1/runtime", tell(func(context.Context) (any, error) { return a.resources() }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, r, http.StatusNotFound, map[string]string{"error": "unknown path " + shorten(r.URL.Path)})
 	})
@@ -139,6 +151,12 @@ func (a *admin) status(ctx context.Context) Status {
 	case <-a.ready:
 		s.Ready = true
 	default:
+	}
+	for name, h := range a.healings() {
+		if s.Healed == nil {
+			s.Healed = map[string]Healed{}
+		}
+		s.Healed[name] = Healed{Times: h.Found, Changes: h.Changes, Last: h.Last}
 	}
 	if err := a.lastError(); err != nil {
 		s.LastError = err.Error()

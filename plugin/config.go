@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -15,7 +16,7 @@ import (
 )
 
 // Config is what the process works with. Every field is needed, except DirectRouting,
-// AcceptMark and AddressPools.
+// AcceptMark, ResyncInterval, AddressPools and AddressQuarantine.
 type Config struct {
 	Version    string // for logs and the operator's commands
 	Name       string // of the plugin, as `docker network create -d` has it
@@ -28,8 +29,13 @@ type Config struct {
 	DirectRouting bool // published ports can be reached at the containers' own addresses, from anywhere that has a route there
 	AcceptMark    Mark // of packets that pass to every network; the zero value: none do
 
-	AddressPools []AddressPool // nil: Docker's default ones
-	Log          *logrus.Logger
+	// ResyncInterval is how often the whole host is compared with the records, and put right; 0:
+	// never, and what others change is not watched for either.
+	ResyncInterval time.Duration
+
+	AddressPools      []AddressPool // nil: Docker's default ones
+	AddressQuarantine time.Duration // how long a released address rests while others are free; 0: not at all
+	Log               *logrus.Logger
 }
 
 // Firewalls lists what Config.Firewall may be.
@@ -46,6 +52,12 @@ func ParseAddressPool(s string) (AddressPool, error) {
 	}
 	return pools[0], nil
 }
+
+// DefaultQuarantine is how long a released address rests if nothing else is said.
+const DefaultQuarantine = ipam.DefaultQuarantine
+
+// ParseQuarantine reads a time such as `90s`; 0 means that addresses don't rest.
+func ParseQuarantine(s string) (time.Duration, error) { return ipam.ParseQuarantine(s) }
 
 // Mark is a firewall mark and the bits of it that count.
 type Mark = firewall.Mark

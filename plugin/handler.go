@@ -14,6 +14,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/driver"
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -50,6 +52,7 @@ type answer struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	a := h.answer(w, r)
+	fault.Passed("plugin: before the answer")
 	if a.err != nil {
 		if a.status == 0 {
 			a.status = statusOf(a.err)
@@ -89,6 +92,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 	a.fields = p.fields
 	ctx, end := untilHangUp(r.Context())
 	defer end()
+	ctx = driver.WithEngine(ctx, caller(r.Context()))
 	if c.removes {
 		ctx = context.WithoutCancel(ctx)
 	}
@@ -103,6 +107,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 		a.err = fmt.Errorf("the call was not begun: %w", errHungUp)
 		return a
 	}
+	fault.Passed("plugin: before the call")
 	a.body, a.err = guarded(ctx, p.do)
 	a.unread = ctx.Err() != nil || hungUp(r.Context())
 	return a

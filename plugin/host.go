@@ -7,6 +7,7 @@ import (
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/conntrack"
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
 	"github.com/mybr/mybr/internal/firewalld"
@@ -15,6 +16,7 @@ import (
 	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/store"
 	"github.com/mybr/mybr/internal/sysctl"
+	"github.com/mybr/mybr/internal/watch"
 )
 
 // host is what keeps the host as the records say.
@@ -25,6 +27,9 @@ type host struct {
 	links      *link.Applier
 	noIPv6     error // why the host has none for networks; nil: it has
 	firewalld  *firewalld.Applier
+	flows      *conntrack.Applier
+	warn       func(format string, args ...any)
+	watcher    *watch.Watcher // nil: what others change is not watched for
 }
 
 func newHost(c Config, records *store.Store) (*host, error) {
@@ -46,7 +51,9 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
+		flows:     &conntrack.Applier{Info: c.Log.Infof},
 		noIPv6:    noIPv6,
+		warn:      c.Log.Warnf,
 	}
 	settings.Before = h.links.BeforeSetting
 	forwarding := &reconcile.Forwarding{
@@ -71,13 +78,20 @@ func newHost(c Config, records *store.Store) (*host, error) {
 			Firewall:  filter,
 			Links:     h.links,
 			Sysctls:   settings,
-			Flows:     &conntrack.Applier{},
+			Flows:     h.flows,
 			Ports:     h.ports,
 
+			LookAtLink:   h.links.Look,
 			FirewallHint: filter.SlowHint(),
 		}.Aspects(records.Snapshot()),
-		Log: c.Log,
+		ResyncInterval: c.ResyncInterval,
+		Log:            c.Log,
 	})
+	if c.ResyncInterval > 0 {
+		if h.watcher, err = h.watch(); err != nil {
+			c.Log.Warnf("what other programs change on the host is noticed every %s only: %v", c.ResyncInterval, err)
+		}
+	}
 	return h, nil
 }
 
@@ -90,6 +104,10 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 	begun := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() { h.reconciler.Run(ctx) })
+	if h.watcher != nil {
+		running.Go(func() { h.watcher.Run(ctx) })
+		running.Go(func() { h.poll(ctx) })
+	}
 	running.Go(func() { h.firewalld.Watch(ctx, h.reconciler.FirewalldChanged) })
 	running.Go(func() {
 		select {
@@ -97,7 +115,9 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 		case <-ctx.Done():
 			return
 		}
+		fault.Passed("plugin: after the first pass")
 		check(ctx)
+		fault.Passed("plugin: after the first check")
 		close(begun)
 		checks := time.NewTicker(driver.CheckInterval)
 		defer checks.Stop()
@@ -113,5 +133,6 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 	return func() {
 		cancel()
 		running.Wait()
+		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
 	}, begun
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/driver"
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/store"
 	"github.com/mybr/mybr/ipam"
 )
@@ -39,6 +40,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer held.Close()
+	fault.Passed("plugin: after locking the namespace")
 	records, err := openRecords(c)
 	if err != nil {
 		return err
@@ -53,14 +55,15 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
+	fault.Passed("plugin: after opening the sockets")
 	snapshot := records.Snapshot()
 	c.Log.WithFields(logrus.Fields{
 		"version": c.Version, "networks": len(snapshot.Networks), "endpoints": len(snapshot.Endpoints),
 	}).Infof("serving Docker on %s", docker.path)
 
 	networks := driver.New(driver.Config{
-		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, IPv6: host.noIPv6,
-		Warn: c.Log.Warnf,
+		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes,
+		IPv6: host.noIPv6, Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
@@ -69,12 +72,15 @@ func Run(ctx context.Context, c Config) error {
 		if err := networks.RemoveStale(ctx); err != nil {
 			c.Log.WithError(err).Warn("endpoints and networks that Docker has given up may still be there")
 		}
+		if err := networks.WarnOverlaps(); err != nil {
+			c.Log.WithError(err).Warn("routes that overlap networks are not told of")
+		}
 	})
 	defer stop()
 	calls := &handler{
 		calls: routes(
 			networks,
-			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools}),
+			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine}),
 			host.reconciler.DockerStarted,
 		),
 		ready:    ready,
@@ -84,9 +90,13 @@ func Run(ctx context.Context, c Config) error {
 	answers := &admin{
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
+		healings: host.reconciler.Healings,
 	}
+	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})
 }
+
+func stateFile(c Config) string { return filepath.Join(c.StateDir, "mybr.db") }
 
 // openRecords opens the store and voids what a reboot has ended.
 func openRecords(c Config) (*store.Store, error) {
@@ -94,14 +104,16 @@ func openRecords(c Config) (*store.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's boot id: %w", err)
 	}
-	records, err := store.Open(filepath.Join(c.StateDir, "mybr.db"))
+	records, err := store.Open(stateFile(c))
 	if err != nil {
 		return nil, err
 	}
+	fault.Passed("plugin: after opening the state file")
 	rebooted, err := records.Boot(strings.TrimSpace(string(boot)))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("record the boot id: %w", err), records.Close())
 	}
+	fault.Passed("plugin: after recording the boot")
 	if rebooted {
 		c.Log.Info("the host was booted since mybr ran last: the endpoints of then are forgotten")
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
+
+	"github.com/mybr/mybr/internal/fault"
 )
 
 // drainWithin is how long calls that are under way may take when mybr stops.
@@ -84,12 +86,17 @@ func (l limits) server(h http.Handler, log logrus.FieldLogger) *http.Server {
 	s := &http.Server{
 		Handler:                      newGate(h, l, rarely(log.Warnf)),
 		ConnContext:                  withConn,
-		ConnState:                    waiting.state,
 		ReadHeaderTimeout:            l.header,
 		ReadTimeout:                  l.header + l.body, // of what net/http refuses itself: see gate
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     stdlog.New(logWriter{log}, "", 0),
+		ConnState: func(conn net.Conn, now http.ConnState) {
+			waiting.state(conn, now)
+			if now == http.StateClosed {
+				fault.Passed("plugin: after the answer")
+			}
+		},
 	}
 	s.SetKeepAlivesEnabled(false)
 	return s

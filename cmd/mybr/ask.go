@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -46,6 +48,10 @@ mend it, and exits with 1 if there is any. Nothing is changed.`,
 			fmt.Fprintf(w, "firewall:\t%s\n", s.Firewall)
 		}
 		fmt.Fprintf(w, "host:\t%s\n", state(s))
+		for _, aspect := range slices.Sorted(maps.Keys(s.Healed)) {
+			h := s.Healed[aspect]
+			fmt.Fprintf(w, "healed:\t%s, %d times, last at %s\n", aspect, h.Times, h.Last.Local().Format(time.RFC3339))
+		}
 		return w.Flush()
 	})
 	runDirFlag(c.Flags(), &client.RunDir)

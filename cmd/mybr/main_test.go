@@ -62,7 +62,7 @@ func sandboxed(t *testing.T, flags, environ, args []string) *exec.Cmd {
 	}
 	const private = `mount -t tmpfs none /run && mount -t tmpfs none /var/lib && exec "$@"`
 	full := append(append([]string{"-m"}, flags...), append([]string{"sh", "-c", private, "sh"}, args...)...)
-	ctx, cancel := context.WithTimeout(context.Background(), testWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), 9*testWithin)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "unshare", full...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, environ...)
@@ -118,7 +118,13 @@ func TestMisuse(t *testing.T) {
 		{"", "serve --allow-direct-routing=perhaps", `invalid argument "perhaps" for "--allow-direct-routing" flag: want true or false`},
 		{"", "serve --accept-fwmark red", `invalid argument "red" for "--accept-fwmark" flag: want VALUE or VALUE/MASK, numbers of 32 bits such as 0x100/0xff00`},
 		{"", "serve --accept-fwmark 3/1", `invalid argument "3/1" for "--accept-fwmark" flag: 0x3 has bits outside of the mask 0x1, so no packet can have it`},
+		{"", "serve --resync-interval 5", `invalid argument "5" for "--resync-interval" flag: want 0, or a duration of at least a second such as 90s or 5m`},
+		{"", "serve --resync-interval 10ms", `invalid argument "10ms" for "--resync-interval" flag: want 0, or a duration of at least a second such as 90s or 5m`},
+		{"", "serve --resync-interval=-5m", `invalid argument "-5m" for "--resync-interval" flag: want 0, or a duration of at least a second such as 90s or 5m`},
 		{"", "serve --log-level loud", `invalid argument "loud" for "--log-level" flag: want one of ` + levels},
+		{"", "serve --address-quarantine 60", `invalid argument "60" for "--address-quarantine" flag: want a time from 0 to 24h0m0s, such as 1m0s`},
+		{"", "serve --address-quarantine -1s", `invalid argument "-1s" for "--address-quarantine" flag: want a time from 0 to 24h0m0s, such as 1m0s`},
+		{"MYBR_ADDRESS_QUARANTINE=25h", "serve", `invalid argument "25h" in environment variable MYBR_ADDRESS_QUARANTINE (--address-quarantine): want a time from 0 to 24h0m0s, such as 1m0s`},
 		{"", "serve --log-format xml", `invalid argument "xml" for "--log-format" flag: want one of text, json`},
 		{"", "serve --address-pool base=10.0.0.0/8", `invalid argument "base=10.0.0.0/8" for "--address-pool" flag: address pool "base=10.0.0.0/8": size is missing: want base=SUBNET,size=BITS`},
 		{"", "ports --name x", `unknown flag: --name`},
@@ -171,17 +177,18 @@ func TestFlagBeforeVariableBeforeDefault(t *testing.T) {
 		{"defaults", nil, nil, map[string]string{
 			"name": "mybr", "plugin-dir": "/run/docker/plugins", "state-dir": "/var/lib/mybr", "run-dir": "/run/mybr",
 			"firewall": "auto", "sysctl-root": "/proc/sys", "log-level": "info", "log-format": "text",
-			"allow-direct-routing": "false", "accept-fwmark": "",
+			"allow-direct-routing": "false", "accept-fwmark": "", "address-quarantine": "1m0s", "resync-interval": "5m0s",
 		}},
 		{"variables", []string{
 			"MYBR_NAME=n", "MYBR_PLUGIN_DIR=/p", "MYBR_STATE_DIR=/s", "MYBR_RUN_DIR=/r",
 			"MYBR_FIREWALL=iptables", "MYBR_SYSCTL_ROOT=/y", "MYBR_LOG_LEVEL=debug", "MYBR_LOG_FORMAT=json",
-			"MYBR_ALLOW_DIRECT_ROUTING=1", "MYBR_ACCEPT_FWMARK=256/0xff00",
+			"MYBR_ALLOW_DIRECT_ROUTING=1", "MYBR_ACCEPT_FWMARK=256/0xff00", "MYBR_ADDRESS_QUARANTINE=0", "MYBR_RESYNC_INTERVAL=90s",
 		}, nil, map[string]string{
 			"name": "n", "plugin-dir": "/p", "state-dir": "/s", "run-dir": "/r",
 			"firewall": "iptables", "sysctl-root": "/y", "log-level": "debug", "log-format": "json",
-			"allow-direct-routing": "true", "accept-fwmark": "0x100/0xff00",
+			"allow-direct-routing": "true", "accept-fwmark": "0x100/0xff00", "address-quarantine": "0s", "resync-interval": "1m30s",
 		}},
+		{"nothing is watched", nil, []string{"--resync-interval", "0"}, map[string]string{"resync-interval": "0s"}},
 		{"a switch", nil, []string{"--allow-direct-routing", "--accept-fwmark=0x1"}, map[string]string{"allow-direct-routing": "true", "accept-fwmark": "0x1"}},
 		{"flags", []string{"MYBR_NAME=n", "MYBR_STATE_DIR=not checked"}, []string{"--name", "f", "--state-dir=/f"},
 			map[string]string{"name": "f", "state-dir": "/f"}},

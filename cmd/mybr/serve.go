@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/sirupsen/logrus"
@@ -59,6 +60,11 @@ variable, a variable before the default; an empty variable counts as not set.`,
 	add(f, "accept-fwmark", "firewall mark, VALUE or VALUE/MASK, of packets that pass to every network", value[plugin.Mark]{
 		to: &config.AcceptMark, kind: "mark", parse: plugin.ParseMark, format: plugin.FormatMark,
 	})
+	config.ResyncInterval = 5 * time.Minute
+	add(f, "resync-interval", "how often the whole host is compared with the records and put right, behind what the kernel "+
+		"tells at once of changes by others; 0: never, and what others change stays until mybr needs it or is restarted", value[time.Duration]{
+		to: &config.ResyncInterval, kind: "duration", parse: parseInterval, format: time.Duration.String,
+	})
 	level = logrus.InfoLevel
 	add(f, "log-level", "least level that is logged: "+levels(), value[logrus.Level]{
 		to: &level, kind: "level", parse: parseLevel, format: logrus.Level.String,
@@ -68,6 +74,10 @@ variable, a variable before the default; an empty variable counts as not set.`,
 		"variable with blanks between (default of IPv4: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in subnets of /20; "+
 		"of IPv6: a random /48 of fd00::/8, in subnets of /64)",
 		list[plugin.AddressPool]{to: &config.AddressPools, kind: "pool", parse: plugin.ParseAddressPool})
+	config.AddressQuarantine = plugin.DefaultQuarantine
+	add(f, "address-quarantine", "how long a released address of mybr's IPAM driver isn't used again while others are free; 0: not at all", value[time.Duration]{
+		to: &config.AddressQuarantine, kind: "time", parse: plugin.ParseQuarantine, format: time.Duration.String,
+	})
 	f.SortFlags = false
 	return c
 }
@@ -79,6 +89,16 @@ func checkName(s string) error {
 		return errors.New("want a file name of 1 to 64 bytes without blanks")
 	}
 	return nil
+}
+
+// parseInterval reads how often something is done; 0: never. It must not be done all the
+// time.
+func parseInterval(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d != 0 && d < time.Second {
+		return 0, errors.New("want 0, or a duration of at least a second such as 90s or 5m")
+	}
+	return d, nil
 }
 
 func parseLevel(s string) (logrus.Level, error) {

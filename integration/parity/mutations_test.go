@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mybr/mybr/integration/mutate"
 	"github.com/mybr/mybr/integration/world"
 )
 
@@ -13,7 +14,7 @@ type mutation struct {
 	name      string
 	pkg       string // its directory, from the top of the module
 	function  string // FUNCTION, or TYPE.METHOD
-	at        place  // in the function
+	at        mutate.Place
 	with      string // what is there instead; OLD stands for what was there
 	scenarios []string
 }
@@ -23,21 +24,31 @@ type mutation struct {
 func mutations() []mutation {
 	const rules, render, link = "internal/firewall/iptables", "internal/reconcile", "internal/link"
 	return []mutation{
-		{"no masquerade", rules, "masquerading", condition("Masquerade"), "false", []string{"access/out to the LAN and the host"}},
-		{"no hairpin", rules, "masquerading", condition("Hairpin"), "false", []string{"access/itself by its published port"}},
-		{"networks not kept apart", rules, "family.isolation", wholeBody(), "{ return nil }", []string{"access/another network of the driver"}},
-		{"published ports not let in", rules, "family.forwarding", literal("--ctstate DNAT"), `" -m conntrack --ctstate INVALID -j ACCEPT"`,
+		{"no masquerade", rules, "masquerading", mutate.Condition("Masquerade"), "false", []string{"access/out to the LAN and the host"}},
+		{"no hairpin", rules, "masquerading", mutate.Condition("Hairpin"), "false", []string{"access/itself by its published port"}},
+		{"networks not kept apart", rules, "family.isolation", mutate.WholeBody(), "{ return nil }", []string{"access/another network of the driver"}},
+		{"published ports not let in", rules, "family.forwarding", mutate.Literal("--ctstate DNAT"), `" -m conntrack --ctstate INVALID -j ACCEPT"`,
 			[]string{"publish/tcp"}},
-		{"no masquerade of IPv6", rules, "masquerading", condition("Masquerade"), "OLD && fam.Prefix.Addr().Is4()",
+		{"no masquerade of IPv6", rules, "masquerading", mutate.Condition("Masquerade"), "OLD && fam.Prefix.Addr().Is4()",
 			[]string{"access6/out to the LAN and the host"}},
-		{"no forwarding of IPv6", render, "renderForwarding", assigned("forwarding6"), `"0"`, []string{"access6/out to the LAN and the host"}},
-		{"router advertisements on the bridge", render, "renderBridge", assigned("AcceptRA"), `"1"`, []string{"ipv6/plain"}},
-		{"enable_icc=false ignored", render, "renderVeth", assigned("Isolated"), "false", []string{"attack/enable_icc=false, ARP and neighbour discovery"}},
-		{"duplicates of the bridge's addresses are looked for", link, "nameAddress", assigned("Flags"), "0", []string{"ipv6/plain"}},
-		{"MTU of the container's link ignored", link, "kernel.makeVeth", condition("MTU"), "false", []string{"ipv6/mtu"}},
-		{"gateway of IPv6 forgotten", "driver", "joinResponse", condition("Internal", "IsValid"), "OLD && a.Is4()",
+		{"no forwarding of IPv6", render, "renderForwarding", mutate.Assigned("forwarding6"), `"0"`, []string{"access6/out to the LAN and the host"}},
+		{"router advertisements on the bridge", render, "renderBridge", mutate.Assigned("AcceptRA"), `"1"`, []string{"ipv6/plain"}},
+		{"enable_icc=false ignored", render, "renderVeth", mutate.Assigned("Isolated"), "false", []string{"attack/enable_icc=false, ARP and neighbour discovery"}},
+		{"duplicates of the bridge's addresses are looked for", link, "nameAddress", mutate.Assigned("Flags"), "0", []string{"ipv6/plain"}},
+		{"MTU of the container's link ignored", link, "kernel.makeVeth", mutate.Condition("MTU"), "false", []string{"ipv6/mtu"}},
+		{"gateway of IPv6 forgotten", "driver", "joinResponse", mutate.Condition("Internal", "IsValid"), "OLD && a.Is4()",
 			[]string{"ipv6/subnet with DefaultGatewayIPv6"}},
 	}
+}
+
+// overlay writes the file for go build -overlay.
+func (m mutation) overlay(t *testing.T) string {
+	t.Helper()
+	path, err := mutate.Mutation{Pkg: m.pkg, Function: m.function, At: m.at, With: m.with}.Overlay("../..", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // TestMutationsApply builds the package of each mutation: the function and the place are
@@ -46,10 +57,7 @@ func TestMutationsApply(t *testing.T) {
 	for _, m := range mutations() {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			overlay, err := m.overlay(t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
+			overlay := m.overlay(t)
 			build := exec.Command("go", "build", "-overlay="+overlay, "./"+m.pkg)
 			build.Dir = "../.."
 			if out, err := build.CombinedOutput(); err != nil {
@@ -76,10 +84,7 @@ func TestMutations(t *testing.T) {
 			if i > 0 {
 				world.Full(t)
 			}
-			overlay, err := m.overlay(t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
+			overlay := m.overlay(t)
 			h := &playWorld{}
 			defer h.close()
 			cfg := b.config(nil, "mybr")

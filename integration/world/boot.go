@@ -142,8 +142,9 @@ type daemon struct {
 	ended chan struct{}
 }
 
-// daemon starts a process whose output goes to NAME.log in the world's directory.
-func (w *World) daemon(name string, env []string, argv ...string) (*daemon, error) {
+// daemon starts a process whose output goes to NAME.log in the world's directory. The files
+// are its descriptors from 3 on.
+func (w *World) daemon(name string, env []string, files []*os.File, argv ...string) (*daemon, error) {
 	path, err := w.lookPath(argv[0])
 	if err != nil {
 		return nil, err
@@ -155,7 +156,7 @@ func (w *World) daemon(name string, env []string, argv ...string) (*daemon, erro
 	defer log.Close()
 	d := &daemon{name: name, cmd: exec.Command(path, argv[1:]...), ended: make(chan struct{})}
 	d.cmd.Env = append(w.env(), env...)
-	d.cmd.Stdout, d.cmd.Stderr = log, log
+	d.cmd.Stdout, d.cmd.Stderr, d.cmd.ExtraFiles = log, log, files
 	if err := w.boot.start(d.cmd, w.boot.net); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}

@@ -128,6 +128,12 @@ type Proc struct {
 // Start starts a command and returns once it has printed a first line.
 func (p *Place) Start(argv ...string) *Proc {
 	p.w.t.Helper()
+	return p.startWithin(10*time.Second, argv...)
+}
+
+// startWithin is Start with a limit for the first line.
+func (p *Place) startWithin(timeout time.Duration, argv ...string) *Proc {
+	p.w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	p.w.t.Cleanup(cancel)
 	r := &Proc{w: p.w, what: p.Name + ": " + strings.Join(argv, " "), cmd: p.command(ctx, argv...), ended: make(chan struct{})}
@@ -148,7 +154,7 @@ func (p *Place) Start(argv ...string) *Proc {
 		}
 		r.cmd.Wait()
 	}()
-	p.w.Eventually(10*time.Second, func() error {
+	p.w.Eventually(timeout, func() error {
 		if len(r.Lines()) == 0 {
 			return fmt.Errorf("%s: it says nothing", r.what)
 		}
@@ -174,10 +180,13 @@ func (r *Proc) Running() bool {
 	}
 }
 
+// signal asks the command to end. It may have ended by itself.
+func (r *Proc) signal() { r.cmd.Process.Signal(syscall.SIGTERM) }
+
 // Stop ends the command with SIGTERM and gives its exit code and all it printed.
 func (r *Proc) Stop() (code int, lines []string) {
 	r.w.t.Helper()
-	r.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	r.signal()
 	select {
 	case <-r.ended:
 	case <-time.After(stopTimeout):

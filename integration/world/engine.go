@@ -32,7 +32,7 @@ func (w *World) startDocker() error {
 		"--log-level", "warn",
 	}, w.cfg.DockerArgs...)
 	var err error
-	if w.docker, err = w.daemon("dockerd", nil, args...); err != nil {
+	if w.docker, err = w.daemon("dockerd", nil, nil, args...); err != nil {
 		return err
 	}
 	return poll(startTimeout, func() error {
@@ -130,16 +130,19 @@ func (w *World) startMybr() error {
 	if err != nil {
 		return err
 	}
-	env := []string{"MYBR_STATE_DIR=" + filepath.Join(w.dir, "mybr"), "MYBR_LOG_LEVEL=debug"}
-	args := append(append(unprivileged(), path, "serve"), w.cfg.MybrArgs...)
-	if w.mybr, err = w.daemon("mybr", env, args...); err != nil {
+	if w.service.program != "" {
+		path = w.service.program
+	}
+	args, env, files := w.service.activation(append(append(unprivileged(), path, "serve"), w.cfg.MybrArgs...))
+	env = append(env, "MYBR_STATE_DIR="+filepath.Join(w.dir, "mybr"), "MYBR_LOG_LEVEL=debug")
+	if w.mybr, err = w.daemon("mybr", env, files, args...); err != nil {
 		return err
 	}
 	return poll(startTimeout, func() error {
 		if err := w.mybr.alive(); err != nil {
 			return err
 		}
-		c, err := net.Dial("unix", w.Path("/run/docker/plugins/mybr.sock"))
+		c, err := net.Dial("unix", w.Path(pluginSocket))
 		if err != nil {
 			return err
 		}

@@ -33,9 +33,10 @@ type Set struct {
 	// Relayed are subnets whose containers reach each other's published ports through the
 	// process, at the host's addresses: such flows are not translated.
 	Relayed []netip.Prefix
+	// Subnets are those that rules guard.
+	Subnets []Subnet
 	// Unsure says of a set that the host was known to match that the packet filter may have
-	// been without the rules of the bindings for a time, so that flows may have begun past
-	// them.
+	// been without rules for a time, so that flows may have begun past them.
 	Unsure bool
 }
 
@@ -53,7 +54,8 @@ func (s Set) Only(func(subject string) bool) Set { return s }
 
 // With returns what is in either set.
 func (s Set) With(o Set) Set {
-	all := Set{Bindings: slices.Clone(s.Bindings), Endpoints: slices.Clone(s.Endpoints), Relayed: o.Relayed, Unsure: s.Unsure || o.Unsure}
+	all := Set{Bindings: slices.Clone(s.Bindings), Endpoints: slices.Clone(s.Endpoints), Relayed: o.Relayed,
+		Subnets: o.Subnets, Unsure: s.Unsure || o.Unsure}
 	for _, b := range o.Bindings {
 		if !slices.Contains(s.Bindings, b) {
 			all.Bindings = append(all.Bindings, b)
@@ -67,8 +69,14 @@ func (s Set) With(o Set) Set {
 	return all
 }
 
-// Applier deletes stale flows. It holds no state.
-type Applier struct{}
+// Applier deletes stale flows. While there are subnets it also keeps flows going when others
+// flush all rules.
+type Applier struct {
+	Info func(format string, args ...any) // told once why the kernel can't do that; nil: nobody is
+
+	keeper *keeper // nil: there is none
+	unkept error   // why there can't be one
+}
 
 // Apply is Plan, and then Do.
 func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
@@ -84,7 +92,9 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 //     itself). With have nil or unsure, every wanted binding counts as one that came;
 //   - of UDP, those to a binding that went, or translated to the container's side of it;
 //   - those of every protocol with an address at either end that an endpoint of have had
-//     and has no longer, whichever endpoint has it now.
+//     and has no longer, whichever endpoint has it now;
+//   - with have unsure, those that the rules of a subnet would not have let begin as they
+//     did (see Subnet).
 //
 // Only bindings with two addresses of one family count, since no others are translated.
 // Flows through the host to the same port of another host stay. To be called when the
@@ -92,7 +102,7 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 // *plan.Error of everybody's, for one family.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	c := difference(have, want)
-	var steps plan.Plan
+	steps := a.planKeeper(len(want.Subnets) > 0)
 	var errs []error
 	for _, f := range model.Families() {
 		stale, err := staleFlows(ctx, f, c)
@@ -100,7 +110,7 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 			errs = append(errs, &plan.Error{Err: fmt.Errorf("conntrack: %s: %w", f, err)})
 		}
 		if len(stale) > 0 {
-			steps = append(steps, plan.Step{Changes: words(stale), Do: func(ctx context.Context) error {
+			steps = append(steps, plan.Step{Kind: "flows", Changes: words(stale), Do: func(ctx context.Context) error {
 				if err := forget(ctx, f, stale); err != nil {
 					return fmt.Errorf("conntrack: %s: forget flows: %w", f, err)
 				}
@@ -116,6 +126,7 @@ type change struct {
 	gone, came []model.PortBinding
 	left       []netip.Addr
 	relayed    []netip.Prefix
+	subnets    []Subnet // whose flows may have begun past the rules
 }
 
 // difference says what must be looked for.
@@ -141,6 +152,9 @@ func difference(have *Set, want Set) (c change) {
 	type holder struct {
 		id      string
 		address netip.Addr
+	}
+	if have.Unsure {
+		c.subnets = want.Subnets
 	}
 	c.relayed = want.Relayed
 	holders := make(map[holder]bool, 2*len(want.Endpoints))
@@ -177,14 +191,14 @@ func staleFlows(ctx context.Context, f model.Family, c change) ([]flow, error) {
 	match := filter{
 		gone: relevant(f, c.gone, model.UDP),
 		came: relevant(f, c.came, model.TCP, model.UDP, model.SCTP),
-		left: map[netip.Addr]bool{}, relayed: c.relayed,
+		left: map[netip.Addr]bool{}, relayed: c.relayed, subnets: subnetsOf(f, c.subnets),
 	}
 	for _, a := range c.left {
 		if f.Has(a) {
 			match.left[a] = true
 		}
 	}
-	if len(match.gone)+len(match.came)+len(match.left) == 0 {
+	if len(match.gone)+len(match.came)+len(match.left)+len(match.subnets) == 0 {
 		return nil, nil
 	}
 	var err error

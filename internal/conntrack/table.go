@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -24,6 +25,9 @@ type flow struct {
 	proto       model.Proto
 	from, asked netip.AddrPort // source and destination of its first packet; port 0 for protocols without ports
 	answers     netip.AddrPort // the source of its replies: the container if the flow is translated, else asked
+	translated  netip.AddrPort // the destination of its replies: from, unless its source is translated
+	answered    bool           // there was a packet in the other direction
+	expected    bool           // another flow has announced it (RELATED)
 	tcpState    uint8          // TCP_CONNTRACK_… of linux/netfilter/nf_conntrack_tcp.h
 	message     []byte         // the kernel's, without the header of netfilter's
 }
@@ -77,7 +81,12 @@ func forget(ctx context.Context, f model.Family, all []flow) error {
 		}
 		req := request(f, nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
 		req.AddRawData(l.message)
-		if _, err := req.Execute(unix.NETLINK_NETFILTER, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		err := fault.Point("conntrack: before forgetting a flow")
+		if err == nil {
+			_, err = req.Execute(unix.NETLINK_NETFILTER, 0)
+		}
+		fault.Passed("conntrack: after forgetting a flow")
+		if err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("%s: %w", l, err))
 		}
 	}
@@ -127,6 +136,9 @@ func localAddresses(ctx context.Context, f model.Family) (map[netip.Addr]bool, e
 	return local, err
 }
 
+// IPS_EXPECTED and IPS_SEEN_REPLY (linux/netfilter/nf_conntrack_common.h).
+const expected, seenReply = 1 << 0, 1 << 1
+
 // parse reads a message of the kernel's about a flow. The packet that began it is in
 // CTA_TUPLE_ORIG, the one that answers it in CTA_TUPLE_REPLY.
 func parse(m []byte) (l flow, err error) {
@@ -139,7 +151,12 @@ func parse(m []byte) (l flow, err error) {
 		case nl.CTA_TUPLE_ORIG:
 			l.proto, l.from, l.asked, err = parseTuple(value)
 		case nl.CTA_TUPLE_REPLY:
-			_, l.answers, _, err = parseTuple(value)
+			_, l.answers, l.translated, err = parseTuple(value)
+		case nl.CTA_STATUS:
+			if len(value) == 4 {
+				status := binary.BigEndian.Uint32(value)
+				l.expected, l.answered = status&expected != 0, status&seenReply != 0
+			}
 		case nl.CTA_PROTOINFO:
 			l.tcpState, err = parseTCPState(value)
 		}

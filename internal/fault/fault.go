@@ -25,6 +25,14 @@ func Point(name string) error {
 	return nil
 }
 
+// Passed is a place behind an effect, or before one that can't fail: only the end of the
+// process can hit there, so what the hook returns is not looked at.
+func Passed(name string) {
+	if h := hook.Load(); h != nil {
+		_ = (*h)(name)
+	}
+}
+
 // Set has h called at each point from now on; nil: nothing is. It returns what puts back
 // the hook that was there.
 func Set(h Hook) (restore func()) {

@@ -24,6 +24,10 @@ func TestPoint(t *testing.T) {
 	if err := fault.Point("again"); !errors.Is(err, full) || len(seen) != 2 {
 		t.Error(err, seen)
 	}
+	if fault.Passed("store: after the commit"); len(seen) != 3 {
+		t.Error(seen)
+	}
+	seen = seen[:2]
 	restore()
 	if err := fault.Point("over"); err != nil || len(seen) != 2 {
 		t.Error(err, seen)

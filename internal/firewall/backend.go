@@ -31,6 +31,16 @@ type Backend interface {
 	Plan(ctx context.Context, have *Policy, want Policy) (plan.Plan, error)
 	// Apply makes a plan and carries it out.
 	Apply(ctx context.Context, have *Policy, want Policy) error
+	// Own reports whether a process is one by which the backend changes rules, or was until
+	// a moment ago.
+	Own(pid int) bool
+	// Matters reports whether somebody's change of the kernel's rules (nf_tables) may
+	// concern the backend's: of a table and, unless it is "", a chain, with the rest of what
+	// the kernel says about it. It is cheap, and says yes when in doubt.
+	Matters(table, chain string, message []byte) bool
+	// Changed reports whether others have changed rules since the last call of which the
+	// kernel tells nobody. It is cheap.
+	Changed() (bool, error)
 	// Name is what the backend is opened by, such as "iptables".
 	Name() string
 	// Variant says in words where mybr's rules are, such as "iptables (nf_tables)"; ""

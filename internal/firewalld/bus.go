@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/mybr/mybr/internal/fault"
 )
 
 // firewalld's names on the bus (firewalld.dbus(5)).
@@ -107,6 +109,11 @@ func owned(ctx context.Context, conn *dbus.Conn) (there bool, err error) {
 }
 
 func (d *daemon) call(ctx context.Context, path dbus.ObjectPath, method string, args ...any) *dbus.Call {
+	what := method[strings.LastIndex(method, ".")+1:]
+	if err := fault.Point("firewalld: before " + what); err != nil {
+		return &dbus.Call{Err: err}
+	}
+	defer fault.Passed("firewalld: after " + what)
 	return d.conn.Object(daemonName, path).CallWithContext(ctx, method, dbus.FlagNoAutoStart, args...)
 }
 

@@ -98,7 +98,7 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 	}
 	for _, name := range gone {
 		steps = append(steps, plan.Step{
-			Subject: name, Changes: []string{fmt.Sprintf("firewalld: take %s out of the zone %s, if it is there", name, zone)},
+			Kind: "zone", Subject: name, Changes: []string{fmt.Sprintf("firewalld: take %s out of the zone %s, if it is there", name, zone)},
 			Do: func(ctx context.Context) error {
 				return a.with(ctx, func(d *daemon) error { return leave(ctx, d, name) })
 			},
@@ -160,7 +160,7 @@ func (a *Applier) planAdded(ctx context.Context, names []string, forward bool) (
 			case err != nil:
 				errs = append(errs, &plan.Error{Subject: name, Err: fmt.Errorf("firewalld: %w", putError(name, err))})
 			case in == "":
-				steps = append(steps, plan.Step{Subject: name, Changes: []string{fmt.Sprintf("firewalld: put %s into the zone %s", name, zone)},
+				steps = append(steps, plan.Step{Kind: "zone", Subject: name, Changes: []string{fmt.Sprintf("firewalld: put %s into the zone %s", name, zone)},
 					Do: func(ctx context.Context) error {
 						if failed != nil {
 							return failed
@@ -170,7 +170,7 @@ func (a *Applier) planAdded(ctx context.Context, names []string, forward bool) (
 			default:
 				a.left(name, in)
 				if len(missing) > 0 {
-					steps = append(steps, plan.Step{Subject: name, Do: func(context.Context) error { return failed }})
+					steps = append(steps, plan.Step{Kind: "zone", Subject: name, Do: func(context.Context) error { return failed }})
 				}
 			}
 		}
@@ -203,7 +203,7 @@ func (a *Applier) provide(missing []object, done func(error) error) plan.Step {
 	for _, o := range missing {
 		changes = append(changes, "firewalld: make the "+o.kind+" "+o.name)
 	}
-	return plan.Step{Renews: true, Changes: append(changes, "firewalld: reload"), Do: func(ctx context.Context) error {
+	return plan.Step{Kind: "reload", Renews: true, Changes: append(changes, "firewalld: reload"), Do: func(ctx context.Context) error {
 		return done(a.with(ctx, func(d *daemon) error {
 			for _, o := range missing {
 				if err := d.add(ctx, o); err != nil {

@@ -38,7 +38,7 @@ func TestApplyAfterRestartHoldsWhatIsRecorded(t *testing.T) {
 		binding("e", model.TCP, "0.0.0.0:8005", 80, 0),
 	))
 	want := []string{
-		"publish tcp 0.0.0.0:8000-8004 -> 172.30.0.2:80-84 for endpoint a: failed to bind host port for 0.0.0.0:8002:172.30.0.2:82/tcp: address already in use (and 1 more of its ports)",
+		"publish tcp 0.0.0.0:8000-8004 -> 172.30.0.2:80-84 for endpoint a: failed to bind host port for 0.0.0.0:8002:172.30.0.2:82/tcp: address already in use by " + itself() + " (and 1 more of its ports)",
 		"publish tcp 0.0.0.0:8002 -> 172.30.0.2:90 for endpoint b: Bind for 0.0.0.0:8002 failed: port is already allocated",
 		"publish tcp 127.0.0.1:9001 -> 172.30.0.2:90 for endpoint c: Bind for 127.0.0.1:9001 failed: port is already allocated",
 		"publish tcp 0.0.0.0:9 -> 127.0.0.1:22 for endpoint e: invalid address",

@@ -63,12 +63,16 @@ func (e *RangeError) Unwrap() error { return model.ErrConflict }
 // Error is one binding of the wanted set that Apply could not hold, or not whole.
 type Error struct {
 	Binding Binding
-	Err     error // the first refusal
-	Missing int   // how many of the binding's ports are not held, at least 1
+	Err     error  // the first refusal
+	Holder  string // who has the port that was refused, as far as it can be seen; "": not known
+	Missing int    // how many of the binding's ports are not held, at least 1
 }
 
 func (e *Error) Error() string {
 	text := fmt.Sprintf("publish %s for %s: %s", e.Binding.PortBinding, named(e.Binding.Owner), e.Err)
+	if e.Holder != "" {
+		text += " by " + e.Holder
+	}
 	if e.Missing > 1 {
 		text += fmt.Sprintf(" (and %d more of its ports)", e.Missing-1)
 	}

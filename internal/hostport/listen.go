@@ -11,13 +11,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
 // bind makes the socket of s as its protocol needs it, with everything that arrives
 // being dropped. Errors are those of the net package and of system calls.
 func (m *Manager) bind(s *socket) error {
-	var err error
+	err := fault.Point("hostport: before binding a socket")
+	if err != nil {
+		return err
+	}
+	defer fault.Passed("hostport: after binding a socket")
 	switch s.proto {
 	case model.TCP:
 		s.conn, err = listenTCP(s.host)

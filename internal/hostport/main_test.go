@@ -33,6 +33,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if what := os.Getenv(listenEnv); what != "" {
+		network, address, _ := strings.Cut(what, " ")
+		if err := listenUntilKilled(network, address); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
 	if limit := os.Getenv(limitEnv); limit != "" {
 		if err := limited(limit); err != nil {
 			fmt.Println(err)

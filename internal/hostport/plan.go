@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/plan"
@@ -117,7 +118,7 @@ func (s *steps) add(link, text string, do func() error) {
 // being made.
 func (s *steps) plan() (p plan.Plan) {
 	for _, link := range s.links {
-		step := plan.Step{Subject: link, Do: func(ctx context.Context) error {
+		step := plan.Step{Kind: "host ports", Subject: link, Do: func(ctx context.Context) error {
 			var errs []error
 			for _, c := range s.changes[link] {
 				if err := context.Cause(ctx); err != nil {
@@ -202,6 +203,16 @@ func (d *difference) missing(b Binding) string {
 
 // hold adopts or opens every port of b.
 func (d *difference) hold(b Binding) error {
+	err := d.holdAll(b)
+	var failed *Error
+	var refused *BindError
+	if errors.As(err, &failed) && errors.As(err, &refused) && errors.Is(refused.Err, syscall.EADDRINUSE) {
+		failed.Holder = holderOf(refused.Proto, refused.Addr)
+	}
+	return err
+}
+
+func (d *difference) holdAll(b Binding) error {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
 	if d.m.closed {

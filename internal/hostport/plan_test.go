@@ -138,7 +138,7 @@ func TestOneLinksFailureIsItsOwn(t *testing.T) {
 		on("veth1", binding("e1", model.TCP, "0.0.0.0:8082", 82, 1)),
 	))
 	subjects, rest := plan.Blame(err)
-	want := "publish tcp 0.0.0.0:8080 -> 172.30.0.2:80 for sandbox " + sandbox + ": failed to bind host port for 0.0.0.0:8080:172.30.0.2:80/tcp: address already in use"
+	want := "publish tcp 0.0.0.0:8080 -> 172.30.0.2:80 for sandbox " + sandbox + ": failed to bind host port for 0.0.0.0:8080:172.30.0.2:80/tcp: address already in use by " + itself()
 	if len(subjects) != 1 || rest != nil || subjects[0].Subject != "veth0" || subjects[0].Error() != want {
 		t.Errorf("%v, rest %v", err, rest)
 	}

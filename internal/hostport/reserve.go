@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/relay"
 )
@@ -73,6 +74,7 @@ func (m *Manager) Reserve(owner string, reqs []model.PortRequest) ([]model.PortB
 			return nil, nothing, err
 		}
 	}
+	fault.Passed("hostport: after a reservation")
 	return coalesce(r.chosen), r.release, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/relay"
 )
@@ -84,6 +85,9 @@ func (m *Manager) adopt(s *socket, target netip.AddrPort, blocked []uint32) erro
 
 // relayTo begins to relay what will be accepted; for SCTP, nothing.
 func (m *Manager) relayTo(s *socket, target netip.AddrPort) (err error) {
+	if err := fault.Point("hostport: before relaying"); err != nil {
+		return err
+	}
 	s.suspend()
 	switch c := s.conn.(type) {
 	case *net.TCPListener:
@@ -122,8 +126,10 @@ func (s *socket) stop() {
 // close ends what is relayed and frees the port before it returns: the net package's
 // Close waits for the descriptor's last user.
 func (s *socket) close() {
+	fault.Passed("hostport: before closing a socket")
 	s.stop()
 	if s.conn != nil {
 		_ = s.conn.Close()
 	}
+	fault.Passed("hostport: after closing a socket")
 }

@@ -125,7 +125,7 @@ func TestOnlyTestsSetFaults(t *testing.T) {
 var users = map[string][]string{
 	"github.com/docker/go-plugins-helpers": {"plugin", "driver", "ipam"},
 	"go.etcd.io/bbolt":                     {"internal/store"},
-	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/nettest", "integration"},
+	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/hostport", "internal/watch", "internal/nettest", "integration"},
 	"github.com/sirupsen/logrus":           {"cmd", "plugin", "internal/reconcile"},
 	"github.com/spf13/cobra":               {"cmd"},
 	"github.com/coreos/go-systemd/v22":     {"plugin"},

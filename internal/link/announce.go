@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -24,24 +25,40 @@ func (p *planner) announce(v Veth) {
 }
 
 func (k kernel) sendAnnouncements(v Veth, bridge int) error {
-	var frames [][]byte
-	for _, a := range []netip.Addr{v.V4, v.V6} {
-		if !a.IsValid() || v.MAC.IsZero() {
-			continue
-		}
+	for _, a := range v.addresses() {
 		if err := k.deleteNeighbour(a, bridge); err != nil {
 			return fmt.Errorf("delete the host's neighbour entry of %s: %w", a, err)
 		}
-		if a.Is4() {
-			frames = append(frames, arp(v.MAC, a))
-		} else {
-			frames = append(frames, advertisement(v.MAC, a))
-		}
 	}
-	if err := send(frames, bridge); err != nil {
+	if err := send(announcements(v.MAC, false, v.addresses()...), bridge); err != nil {
 		return fmt.Errorf("send announcements: %w", err)
 	}
 	return nil
+}
+
+// addresses returns those of the container whose MAC is known.
+func (v Veth) addresses() (all []netip.Addr) {
+	for _, a := range []netip.Addr{v.V4, v.V6} {
+		if a.IsValid() && !v.MAC.IsZero() {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// announcements are frames that tell which MAC addresses have: those of a router, or of
+// another host.
+func announcements(mac model.MAC, router bool, addresses ...netip.Addr) (frames [][]byte) {
+	for _, a := range addresses {
+		switch {
+		case !a.IsValid():
+		case a.Is4():
+			frames = append(frames, arp(mac, a))
+		default:
+			frames = append(frames, advertisement(mac, a, router))
+		}
+	}
+	return frames
 }
 
 // deleteNeighbour deletes what the host knows of an address on a bridge, if anything
@@ -56,10 +73,21 @@ func (k kernel) deleteNeighbour(a netip.Addr, bridge int) error {
 	return nil
 }
 
+// renewNeighbour has the host try the MAC that an address had on a bridge, and send what
+// waits for it, without asking first (rtnetlink(7), RTM_NEWNEIGH).
+func (k kernel) renewNeighbour(a netip.Addr, mac model.MAC, bridge int) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
+	req.AddData(&neighbour{family: family(a), index: uint32(bridge), state: unix.NUD_STALE})
+	req.AddData(nl.NewRtAttr(unix.NDA_DST, a.AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.NDA_LLADDR, mac[:]))
+	return k.execute(req)
+}
+
 // neighbour is a struct ndmsg of linux/neighbour.h.
 type neighbour struct {
 	family int
 	index  uint32
+	state  uint16 // NUD_…
 }
 
 func (*neighbour) Len() int { return 12 }
@@ -68,6 +96,7 @@ func (n *neighbour) Serialize() []byte {
 	b := make([]byte, n.Len())
 	b[0] = uint8(n.family)
 	binary.NativeEndian.PutUint32(b[4:], n.index)
+	binary.NativeEndian.PutUint16(b[8:], n.state)
 	return b
 }
 
@@ -87,11 +116,16 @@ func arp(mac model.MAC, a netip.Addr) []byte {
 }
 
 // advertisement is a neighbour advertisement in the container's name, to all nodes,
-// unsolicited, that overrides what they know (RFC 4861, sections 4.4 and 7.2.6).
-func advertisement(mac model.MAC, a netip.Addr) []byte {
-	const typeAdvertisement, override, optionTarget = 136, 1 << 29, 2
+// unsolicited, that overrides what they know (RFC 4861, sections 4.4 and 7.2.6); or in a
+// router's.
+func advertisement(mac model.MAC, a netip.Addr, router bool) []byte {
+	const typeAdvertisement, isRouter, override, optionTarget = 136, 1 << 31, 1 << 29, 2
 	body := []byte{typeAdvertisement, 0, 0, 0} // code 0; bytes 2 and 3 are the checksum
-	body = binary.BigEndian.AppendUint32(body, override)
+	flags := uint32(override)
+	if router {
+		flags |= isRouter
+	}
+	body = binary.BigEndian.AppendUint32(body, flags)
 	body = append(body, a.AsSlice()...)
 	body = append(body, optionTarget, 1) // in units of 8 bytes
 	body = append(body, mac[:]...)
@@ -132,9 +166,9 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// send sends frames to all ports of a bridge. They leave by the bridge itself, which
+// send sends frames by a link: those to all ports of a bridge by the bridge itself, which
 // therefore does not learn the MAC at a wrong port.
-func send(frames [][]byte, bridge int) error {
+func send(frames [][]byte, link int) error {
 	if len(frames) == 0 {
 		return nil
 	}
@@ -143,8 +177,11 @@ func send(frames [][]byte, bridge int) error {
 		return err
 	}
 	defer unix.Close(fd)
+	if err := fault.Point("link: before an announcement"); err != nil {
+		return err
+	}
 	for _, frame := range frames {
-		to := &unix.SockaddrLinklayer{Ifindex: bridge, Halen: 6}
+		to := &unix.SockaddrLinklayer{Ifindex: link, Halen: 6}
 		copy(to.Addr[:], frame[:6])
 		if err := unix.Sendto(fd, frame, 0, to); err != nil {
 			return err

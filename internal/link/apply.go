@@ -27,7 +27,7 @@ type Applier struct {
 	asked func(req *nl.NetlinkRequest) // sees every request to the kernel; nil but in tests
 
 	mu        sync.Mutex
-	tolerated map[string]bool // by path: settings that could not be written, which Warn was told of
+	tolerated map[string]bool // what Warn was told of: settings that could not be written, by path, and lost pairs
 }
 
 // Apply is Plan, and then Do.
@@ -52,7 +52,7 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 // when the later one is announced; bridges are deleted last, when no pair needs them.
 // Every error is a *plan.Error.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
-	p := &planner{Applier: a, kernel: a.kernel(), indexes: map[string]int{}, renewed: map[string]bool{}, broken: map[string]bool{}}
+	p := a.planner()
 	err := context.Cause(ctx)
 	if err == nil && have == nil {
 		err = p.readAll()
@@ -61,6 +61,20 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 	if err != nil {
 		return nil, &plan.Error{Err: err}
 	}
+	err = p.plan(have, want)
+	return p.steps, err
+}
+
+func (a *Applier) planner() *planner {
+	return &planner{
+		Applier: a, kernel: a.kernel(),
+		indexes: map[string]int{}, renewed: map[string]bool{}, broken: map[string]bool{}, missing: map[string]bool{},
+	}
+}
+
+// plan makes the steps that turn one set into the other.
+func (p *planner) plan(have *Set, want Set) error {
+	p.findRenamed(want)
 	p.bridges, p.hadBridges = byName(want.Bridges, Bridge.key), byName(have.Bridges, Bridge.key)
 	wanted, hadVeths := want.names(), byName(have.Veths, Veth.key)
 	for _, v := range have.Veths {
@@ -90,7 +104,7 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 		}
 	}
 	p.dropLeftovers(kindBridge, wanted)
-	return p.steps, errors.Join(p.errs...)
+	return errors.Join(p.errs...)
 }
 
 // names returns the names of all links of the set.
@@ -131,6 +145,7 @@ type planner struct {
 
 	links      map[string]found  // every link by name; nil: only differences are looked at
 	byIndex    map[int]found     // the same by index
+	renamed    map[string]found  // links that others have renamed, by the name that is wanted
 	addrs      map[int][]address // every address by link index; nil: only differences are looked at
 	bridges    map[string]Bridge // what is wanted
 	hadBridges map[string]Bridge // what was known
@@ -138,6 +153,7 @@ type planner struct {
 	indexes map[string]int  // of bridges that are there, or that a step has made
 	renewed map[string]bool // bridges that a step makes
 	broken  map[string]bool // bridges that can't be made to match
+	missing map[string]bool // links that were looked for and are not there
 
 	steps plan.Plan
 	errs  []error
@@ -166,6 +182,7 @@ func (p *planner) find(name string) (l found, there bool, err error) {
 	}
 	l, err = p.getLink(name, 0)
 	if errors.Is(err, model.ErrNotFound) {
+		p.missing[name] = true
 		return found{}, false, nil
 	}
 	return l, err == nil, err
@@ -217,7 +234,7 @@ func (p *planner) add(kind string, w work, err error, needs ...string) {
 	if len(w.acts) == 0 {
 		return
 	}
-	p.steps = append(p.steps, plan.Step{Subject: w.subject, Needs: needs, Changes: w.changes, Renews: w.renews,
+	p.steps = append(p.steps, plan.Step{Kind: kind, Subject: w.subject, Needs: needs, Changes: w.changes, Renews: w.renews,
 		Do: func(context.Context) error {
 			if err := w.run(); err != nil {
 				return fmt.Errorf("%s: %w", link, err)
@@ -231,7 +248,7 @@ func (p *planner) add(kind string, w work, err error, needs ...string) {
 func (p *planner) dropLeftovers(kind string, wanted map[string]bool) {
 	for _, name := range slices.Sorted(maps.Keys(p.links)) {
 		l := p.links[name]
-		if l.kind != kind || wanted[name] || !l.ours() {
+		if l.kind != kind || wanted[name] || !l.ours() || p.isRenamed(l) {
 			continue
 		}
 		w := work{subject: name}

@@ -21,6 +21,9 @@ func (p *planner) bridge(b Bridge) {
 
 func (p *planner) matchBridge(w *work, b, had Bridge) error {
 	l, there, err := p.find(b.Name)
+	if other, renamed := p.renamed[b.Name]; renamed {
+		l, there = p.rename(w, other), true
+	}
 	switch {
 	case err != nil:
 		return err

@@ -6,6 +6,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/fault"
 )
 
 // kernel is what answers requests about links (rtnetlink(7)), in the network namespace of
@@ -27,8 +29,31 @@ func (k kernel) ask(req *nl.NetlinkRequest, answer uint16) ([][]byte, error) {
 
 // execute sends a request that changes something, and waits for the kernel's answer.
 func (k kernel) execute(req *nl.NetlinkRequest) error {
+	if err := fault.Point("link: before " + effect(req)); err != nil {
+		return err
+	}
 	_, err := k.ask(req, 0)
+	fault.Passed("link: after " + effect(req))
 	return err
+}
+
+// effect says what a request changes, for fault points.
+func effect(req *nl.NetlinkRequest) string {
+	switch {
+	case req.Type == unix.RTM_NEWLINK && req.Flags&unix.NLM_F_CREATE != 0:
+		return "making a link"
+	case req.Type == unix.RTM_NEWLINK:
+		return "changing a link"
+	case req.Type == unix.RTM_DELLINK:
+		return "deleting a link"
+	case req.Type == unix.RTM_NEWADDR:
+		return "adding an address"
+	case req.Type == unix.RTM_DELADDR:
+		return "deleting an address"
+	case req.Type == unix.RTM_DELNEIGH:
+		return "deleting a neighbour"
+	}
+	return fmt.Sprintf("request %d", req.Type)
 }
 
 // dumpTries is how often an interrupted dump is asked for again. Each try takes about

@@ -33,6 +33,7 @@ type change struct {
 	mtu    int
 	master int
 	up     bool
+	down   bool // and not up
 }
 
 // empty reports whether nothing is to be altered.
@@ -84,6 +85,9 @@ func (c change) header(index int) *nl.IfInfomsg {
 	h.Index = int32(index)
 	if c.up {
 		h.Flags, h.Change = unix.IFF_UP, unix.IFF_UP
+	}
+	if c.down {
+		h.Change = unix.IFF_UP
 	}
 	return h
 }

@@ -141,9 +141,14 @@ func (a *Applier) isTolerated(s setting, have string) bool {
 
 // dropTolerated drops what is noted about the settings of a link that is no longer wanted.
 func (a *Applier) dropTolerated(all []setting) {
+	for _, s := range all {
+		a.forget(s.path())
+	}
+}
+
+// forget undoes tolerate.
+func (a *Applier) forget(what string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, s := range all {
-		delete(a.tolerated, s.path())
-	}
+	delete(a.tolerated, what)
 }

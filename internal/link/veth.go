@@ -3,12 +3,17 @@ package link
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/model"
 )
+
+// maxPorts is how many ports a bridge can have: BR_MAX_PORTS in the kernel's
+// net/bridge/br_private.h is 1 << 10, and number 0 is no port's (find_portno in br_if.c).
+const maxPorts = 1<<10 - 1
 
 // veth plans what makes one pair what v says; had is what it was known to be, or zero.
 func (p *planner) veth(v, had Veth) {
@@ -31,15 +36,38 @@ func (p *planner) matchVeth(w *work, v, had Veth) error {
 		return p.newVeth(w, v)
 	}
 	l, there, err := p.find(v.Host)
+	if other, renamed := p.renamed[v.Host]; renamed {
+		l, there = p.rename(w, other), true
+	}
 	switch {
 	case err != nil:
 		return err
 	case there:
 		return p.mendVeth(w, l, v)
 	case v.Joined:
+		if p.links != nil {
+			p.lost(v)
+		}
 		return nil // Docker has lost it with the container
 	}
 	return p.newVeth(w, v)
+}
+
+// lost warns, once, of a container whose pair is gone. Its end of it was Docker's, which
+// makes no other one while the container runs.
+func (a *Applier) lost(v Veth) {
+	if a.Warn == nil || !a.tolerate("lost/"+v.Host) {
+		return
+	}
+	var addresses []string
+	for _, addr := range []netip.Addr{v.V4, v.V6} {
+		if addr.IsValid() {
+			addresses = append(addresses, addr.String())
+		}
+	}
+	a.Warn("link %s is gone, and with it the interface of the container that has endpoint %s (%s) in bridge %s; "+
+		"have Docker make another one: `docker network disconnect -f NETWORK CONTAINER` and `docker network connect NETWORK CONTAINER`, or restart the container",
+		v.Host, strings.TrimPrefix(v.Alias, model.AliasEndpoint), strings.Join(addresses, ", "), v.Bridge)
 }
 
 // newVeth plans to make a pair. What fails half-way is found again by its peer's MAC.
@@ -53,7 +81,7 @@ func (p *planner) newVeth(w *work, v Veth) error {
 			wasThere = true
 			return p.mendNow(v)
 		case errors.Is(err, unix.EXFULL):
-			return fmt.Errorf("bridge %s has all the ports that the kernel allows (1023): %w", v.Bridge, err)
+			return fmt.Errorf("bridge %s is full: it has the %d ports that the kernel allows a bridge; connect the container to a second network: %w", v.Bridge, maxPorts, err)
 		case err != nil:
 			return fmt.Errorf("make it: %w", err)
 		}
@@ -167,6 +195,9 @@ func (p *planner) mendPort(w *work, l found, v Veth) {
 	if len(words) > 0 {
 		w.do(func() error { return p.setAliasAndFlags(v) }, words...)
 	}
+	if moved || set.up {
+		p.reattached(w, v, l.index)
+	}
 }
 
 // made reports whether mybr made the pair that was found for this endpoint: one with
@@ -246,6 +277,7 @@ func (p *planner) mendPeer(w *work, peer found, v Veth) {
 // dropVeth plans to delete a pair that mybr made.
 func (p *planner) dropVeth(had Veth) {
 	p.dropTolerated(had.settings())
+	p.forget("lost/" + had.Host)
 	w := work{subject: had.Host}
 	l, there, err := p.find(had.Host)
 	var peer found

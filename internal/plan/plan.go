@@ -12,6 +12,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/mybr/mybr/internal/fault"
 )
 
 // Planner is an applier that says what it would do. have is what the host was last known
@@ -42,6 +44,9 @@ type Step struct {
 	// Renews says that the subject is made anew: what others knew of it, such as its
 	// settings and its number, is void. With Subject "" that is everything.
 	Renews bool
+	// Kind says what sort of thing is changed, such as "veth"; it names the step's places in
+	// tests that fail there.
+	Kind string
 	// Do makes the change. It may be called again after it has failed.
 	Do func(ctx context.Context) error
 }
@@ -85,7 +90,10 @@ func (p Plan) Do(ctx context.Context) error {
 			if i := slices.IndexFunc(s.Needs, func(n string) bool { return failed[n] }); i >= 0 {
 				err = errors.New(s.Needs[i] + " could not be made to match")
 			} else {
-				err = s.Do(ctx)
+				if err = fault.Point("plan: before a step: " + s.Kind); err == nil {
+					err = s.Do(ctx)
+				}
+				fault.Passed("plan: after a step: " + s.Kind)
 			}
 		}
 		if err != nil {
@@ -95,6 +103,15 @@ func (p Plan) Do(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Finding is what a look at one subject has found.
+type Finding int
+
+const (
+	Same    Finding = iota
+	Differs         // or it could not be told
+	Gone            // it is not there; it may be there by another name, which a look at everything finds
+)
 
 // Error is what went wrong with one subject; "" is everybody's.
 type Error struct {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/plan"
 )
 
@@ -28,6 +29,7 @@ type aspect[T Part[T]] struct {
 	have   *T    // what the host matches; nil: unknown
 	failed *T    // what was wanted last of subjects that failed; some of it may be there. nil: none has failed
 	hung   error // what the last attempt gave up with, if it gave up for lack of time
+	doubts doubts[T]
 }
 
 // gate is why nothing new may come to the host.
@@ -39,8 +41,9 @@ type gate struct {
 // outcome is what came of an aspect in one pass.
 type outcome struct {
 	failures []failure
-	gate     gate // what failed, by the aspect's subjects
-	renewed  bool // something was made anew that others knew
+	gate     gate     // what failed, by the aspect's subjects
+	renewed  bool     // something was made anew that others knew
+	healed   []string // changes that put right what others had done
 }
 
 // failure is an error and the links that it concerns.
@@ -53,16 +56,6 @@ type failure struct {
 func (a *aspect[T]) name() string        { return a.Name }
 func (a *aspect[T]) followers() []string { return a.Followers }
 func (a *aspect[T]) guards() bool        { return a.Guards }
-
-func (a *aspect[T]) invalidate() {
-	a.hung = nil
-	if a.have == nil || a.Invalidated == nil {
-		a.have, a.failed = nil, nil
-		return
-	}
-	have := a.Invalidated(*a.have)
-	a.have = &have
-}
 
 // plan is what the host has otherwise than h says. A service that does not answer is not
 // asked again.
@@ -78,6 +71,7 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 	want := a.Take(h)
 	known := a.known(want)
 	if known != nil && reflect.DeepEqual(*known, want) {
+		a.doubts = doubts[T]{}
 		return out
 	}
 	if gate.all != nil {
@@ -126,6 +120,9 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 	}
 	out.renewed = out.renewed || a.recovered(want, err)
 	a.note(known, want, err)
+	if a.have != nil { // else it is put right by a later pass
+		a.doubts = doubts[T]{}
+	}
 	return out
 }
 
@@ -149,7 +146,11 @@ func (a *aspect[T]) known(want T) *T {
 // subjects that it does keep have its error.
 func (a *aspect[T]) attempt(ctx context.Context, r *Reconciler, known *T, want T, gate *gate, out *outcome) error {
 	return r.guarded(a.Name, func() error {
-		p, err := a.Applier.Plan(ctx, known, want)
+		defer fault.Passed("reconcile: after " + a.Name)
+		p, err := plan.Plan(nil), fault.Point("reconcile: before "+a.Name)
+		if err == nil {
+			p, err = a.Applier.Plan(ctx, known, want)
+		}
 		kept := map[string]bool{}
 		var errs []error
 		if len(gate.links) > 0 && gate.all == nil {
@@ -165,6 +166,9 @@ func (a *aspect[T]) attempt(ctx context.Context, r *Reconciler, known *T, want T
 				}
 				return true
 			})
+		}
+		if out.healed == nil {
+			out.healed = a.healing(ctx, p, want)
 		}
 		subjects, all := p.Renewed()
 		out.renewed = out.renewed || all || known == nil && len(p) > 0
@@ -237,8 +241,7 @@ func (a *aspect[T]) recovered(want T, err error) bool {
 	subjects, rest := plan.Blame(err)
 	wanted := want.Subjects()
 	for subject := range (*a.failed).Subjects() {
-		_, ok := wanted[subject]
-		if ok && rest == nil && !slices.ContainsFunc(subjects, func(e *plan.Error) bool { return e.Subject == subject }) {
+		if _, ok := wanted[subject]; ok && rest == nil && !slices.ContainsFunc(subjects, func(e *plan.Error) bool { return e.Subject == subject }) {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"errors"
 	"syscall"
 
@@ -32,6 +33,8 @@ type Appliers struct {
 	Sysctls   plan.Planner[sysctl.Set]
 	Flows     plan.Planner[conntrack.Set]
 	Ports     plan.Planner[hostport.Set]
+	// LookAtLink compares one link of a set with the host; nil: only a pass does.
+	LookAtLink func(ctx context.Context, have link.Set, name string) plan.Finding
 	// FirewallHint says why the packet filter may take long.
 	FirewallHint string
 }
@@ -61,6 +64,7 @@ func (a Appliers) Aspects(known model.Snapshot) []Aspect {
 			Name: LinkAspect, Applier: a.Links,
 			Take:      func(h Host) link.Set { return h.Links },
 			Followers: []string{PortAspect}, // blocked links are known by their numbers
+			Look:      a.LookAtLink,
 		}.New(),
 		Spec[sysctl.Set]{
 			Name: SysctlAspect, Applier: a.Sysctls,

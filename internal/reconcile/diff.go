@@ -42,7 +42,7 @@ func (r *Reconciler) Diff(ctx context.Context) ([]Difference, error) {
 func (r *Reconciler) compare(ctx context.Context) (all []Difference, err error) {
 	defer func() { <-r.busy }()
 	err = r.guarded("compare the host with the records", func() error {
-		h, failures := r.render()
+		h, failures := r.render(false)
 		for _, f := range failures {
 			all = append(all, Difference{Aspect: SysctlAspect, Err: f.err})
 		}

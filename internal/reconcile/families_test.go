@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/model"
@@ -53,6 +54,7 @@ func TestRenderBothFamilies(t *testing.T) {
 	}
 	want.Ports.Bindings = nil
 	want.Flows.Bindings = []model.PortBinding{tcp, tcp6, across, udp}
+	want.Flows.Subnets = append(want.Flows.Subnets, conntrack.Subnet{Prefix: n.V6.Prefix, Masquerade: true, Closed: true})
 	want.Flows.Endpoints[0].V6 = netip.MustParseAddr("fd00:18::2")
 	for _, b := range want.Flows.Bindings {
 		want.Ports.Bindings = append(want.Ports.Bindings, hostport.Binding{Owner: dual().Endpoints[0].PortOwner(), Link: dual().Endpoints[0].HostIface(), PortBinding: b})

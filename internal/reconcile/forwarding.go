@@ -15,6 +15,15 @@ const (
 	forwarding6 = "net/ipv6/conf/all/forwarding"
 )
 
+// ForwardingSetting is the setting with which the host forwards IPv4 or IPv6, a subject of
+// SysctlAspect.
+func ForwardingSetting(ipv6 bool) string {
+	if ipv6 {
+		return forwarding6
+	}
+	return forwarding4
+}
+
 // Forwarding knows in which families mybr has the host forward that did not before, since
 // it was booted. In those it must not become a router for everybody: nothing is forwarded
 // that no rule accepts. Docker sees to that itself when it turns forwarding on, and finds
@@ -31,36 +40,43 @@ type Forwarding struct {
 	// Info is told what is about to be turned on.
 	Info func(format string, args ...any)
 
-	known map[string]bool // by setting: whether mybr turned it on
+	known map[string]bool // by setting: whether mybr turned it on; false: it was on
 }
 
 // DefaultDrop returns the families in which nothing may be forwarded that no rule accepts.
-// needed are those that mybr needs the host to forward in. It is for one caller at a time.
+// needed are those that mybr needs the host to forward in. decide says that forwarding is
+// about to be turned on: without it nothing is recorded. It is for one caller at a time.
 //
 // An error says that it can't be told for every family: then forwarding must not be
 // turned on.
-func (f *Forwarding) DefaultDrop(needed firewall.Families) (drop firewall.Families, err error) {
+func (f *Forwarding) DefaultDrop(needed firewall.Families, decide bool) (drop firewall.Families, err error) {
 	var err4, err6 error
-	drop.V4, err4 = f.mine(forwarding4, needed.V4)
-	drop.V6, err6 = f.mine(forwarding6, needed.V6)
+	drop.V4, err4 = f.mine(forwarding4, needed.V4, decide)
+	drop.V6, err6 = f.mine(forwarding6, needed.V6, decide)
 	return drop, errors.Join(err4, err6)
 }
 
 // mine reports whether mybr has turned a setting on, or is about to.
-func (f *Forwarding) mine(path string, needed bool) (bool, error) {
-	if mine, known := f.known[path]; known {
-		return mine, nil
+func (f *Forwarding) mine(path string, needed, decide bool) (bool, error) {
+	mine, known := f.known[path]
+	if !known {
+		var err error
+		if mine, err = f.Enabled(path); err != nil {
+			return mine, err
+		}
 	}
-	mine, err := f.Enabled(path)
-	if err != nil || !mine && !needed {
-		return mine, err
+	if known && mine || !mine && !needed {
+		return mine, nil
 	}
 	if !mine {
 		value, err := f.Get(path)
 		if err != nil {
 			return false, err
 		}
-		if mine = value == "0"; mine {
+		if mine = value == "0"; mine && !decide {
+			return true, nil
+		}
+		if mine {
 			f.Info("%s is 0: mybr turns it on for its containers, and has a rule at the end of FORWARD drop what no rule accepts", path)
 			if err := f.Enable(path); err != nil {
 				return false, fmt.Errorf("turn %s on: %w", path, err)
@@ -94,12 +110,13 @@ func (h Host) forwarded(path string) (links []string) {
 	return links
 }
 
-// render says what the host must be like now, and what could not be told for it.
-func (r *Reconciler) render() (Host, []failure) {
+// render says what the host must be like now, and what could not be told for it. decide is
+// that of Forwarding.DefaultDrop.
+func (r *Reconciler) render(decide bool) (Host, []failure) {
 	s, o := r.Snapshot(), r.Options
 	var err error
 	if r.Config.Forwarding != nil {
-		o.DefaultDrop, err = r.Config.Forwarding(needsForwarding(s, o))
+		o.DefaultDrop, err = r.Config.Forwarding(needsForwarding(s, o), decide)
 		o.KeepForwarding = err != nil
 	}
 	h := Render(s, o)

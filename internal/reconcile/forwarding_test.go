@@ -51,7 +51,7 @@ func TestDefaultDrop(t *testing.T) {
 			settings, records := map[string]string{forwarding4: c.v4, forwarding6: c.v6}, map[string]bool{}
 			check := func(when string, f *Forwarding, needed, want firewall.Families) {
 				t.Helper()
-				if have, err := f.DefaultDrop(needed); err != nil || have != want {
+				if have, err := f.DefaultDrop(needed, true); err != nil || have != want {
 					t.Errorf("%s: %+v, %v, want %+v", when, have, err, want)
 				}
 			}
@@ -70,10 +70,10 @@ func TestDefaultDrop(t *testing.T) {
 // A host whose settings or records can't be read is not made a router.
 func TestDefaultDropUnknown(t *testing.T) {
 	f := recordedForwarding(t, nil, map[string]bool{})
-	if _, err := f.DefaultDrop(firewall.Families{V6: true}); err == nil {
+	if _, err := f.DefaultDrop(firewall.Families{V6: true}, true); err == nil {
 		t.Error("no error")
 	}
-	if drop, err := f.DefaultDrop(firewall.Families{}); err != nil || drop != (firewall.Families{}) {
+	if drop, err := f.DefaultDrop(firewall.Families{}, true); err != nil || drop != (firewall.Families{}) {
 		t.Errorf("nothing needed: %+v, %v", drop, err)
 	}
 	f.Enabled = func(path string) (bool, error) {
@@ -82,11 +82,11 @@ func TestDefaultDropUnknown(t *testing.T) {
 		}
 		return true, nil
 	}
-	if drop, err := f.DefaultDrop(firewall.Families{}); err == nil || !drop.V6 {
+	if drop, err := f.DefaultDrop(firewall.Families{}, true); err == nil || !drop.V6 {
 		t.Errorf("what is known of IPv6 is lost with IPv4: %+v, %v", drop, err)
 	}
 	f.Enabled = func(string) (bool, error) { return false, errors.New("the disk is gone") }
-	if _, err := f.DefaultDrop(firewall.Families{}); err == nil {
+	if _, err := f.DefaultDrop(firewall.Families{}, true); err == nil {
 		t.Error("no error without records")
 	}
 }

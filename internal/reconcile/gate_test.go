@@ -128,7 +128,7 @@ func TestForwardingIsKeptWhereItsOwnerIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := prepare()
 		unknown := errors.New("the records can't be read")
-		h.r.Config.Forwarding = func(needed firewall.Families) (firewall.Families, error) {
+		h.r.Config.Forwarding = func(needed firewall.Families, _ bool) (firewall.Families, error) {
 			if !needed.V4 {
 				return firewall.Families{}, nil
 			}
@@ -166,7 +166,7 @@ func TestInvalidationOutlivesACrash(t *testing.T) {
 		<-h.r.Ready()
 		h.took()
 		crash.Store(true)
-		h.r.Invalidate(FirewallAspect)
+		h.r.Invalidate("", FirewallAspect)
 		time.Sleep(lastRetry) // in the bubble's time
 		synctest.Wait()
 		if got, want := h.took(), "firewall full"; got != want {

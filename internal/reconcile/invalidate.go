@@ -4,17 +4,23 @@ import "time"
 
 // Invalidate says that others may have undone something of the named aspects, of all if
 // none is named: a pass is made soon that starts them from nothing. It does not wait.
-// Calls that come within a short time share a pass.
-func (r *Reconciler) Invalidate(aspects ...string) {
-	r.mark(aspects...)
-	select {
-	case r.events <- struct{}{}:
-	default: // an event is on its way already
+// Calls that come within a short time share a pass. cause is told in the log if something
+// has to be put right.
+func (r *Reconciler) Invalidate(cause string, aspects ...string) {
+	r.markFor([]string{cause}, aspects...)
+	r.mu.Lock()
+	if r.due.IsZero() { // calls that never end don't put the pass off
+		r.due = time.Now().Add(debounce)
 	}
+	r.mu.Unlock()
+	r.event()
 }
 
 // mark has the next pass start the named aspects from nothing; all if none is named.
-func (r *Reconciler) mark(aspects ...string) {
+func (r *Reconciler) mark(aspects ...string) { r.markFor(nil, aspects...) }
+
+// markFor is mark, and says why.
+func (r *Reconciler) markFor(causes []string, aspects ...string) {
 	if len(aspects) == 0 {
 		aspects = []string{""}
 	}
@@ -22,6 +28,7 @@ func (r *Reconciler) mark(aspects ...string) {
 	defer r.mu.Unlock()
 	for _, name := range aspects {
 		r.invalid[name] = true
+		r.causes[name] = append(r.causes[name], causes...)
 	}
 }
 
@@ -34,7 +41,7 @@ func dockerRestores() []time.Duration {
 
 // FirewalldChanged says that firewalld was started or stopped, or has reloaded.
 func (r *Reconciler) FirewalldChanged() {
-	r.Invalidate(FirewalldAspect)
+	r.Invalidate("firewalld, which started, stopped or reloaded", FirewalldAspect)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.later {
@@ -47,10 +54,10 @@ func (r *Reconciler) FirewalldChanged() {
 	var after time.Duration
 	for _, d := range dockerRestores() {
 		after += d
-		r.later = append(r.later, time.AfterFunc(after, func() { r.Invalidate(FirewallAspect) }))
+		r.later = append(r.later, time.AfterFunc(after, func() { r.Invalidate("Docker, behind firewalld", FirewallAspect) }))
 	}
 }
 
 // DockerStarted says that Docker has begun to use the plugin: it may have put its own
 // firewall rules in front of mybr's.
-func (r *Reconciler) DockerStarted() { r.Invalidate(FirewallAspect) }
+func (r *Reconciler) DockerStarted() { r.Invalidate("Docker, as it started", FirewallAspect) }

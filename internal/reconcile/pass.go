@@ -7,6 +7,9 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"time"
+
+	"github.com/mybr/mybr/internal/fault"
 )
 
 // pass is one run over all aspects, shared by all who asked before it began.
@@ -34,15 +37,15 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 	r.busy <- struct{}{}
 	defer func() { <-r.busy }()
 	r.mu.Lock()
-	p, invalid := r.next, r.invalid
-	r.next, r.invalid, r.passing = nil, map[string]bool{}, true
+	p, invalid, causes := r.next, r.invalid, r.causes
+	r.next, r.invalid, r.causes, r.passing = nil, map[string]bool{}, map[string][]string{}, true
 	r.mu.Unlock()
 	if p == nil { // nobody waits
 		p = &pass{done: make(chan struct{})}
 	}
 	err := r.guarded("render the records", func() error {
-		h, failures := r.render()
-		p.failures = append(failures, r.walk(ctx, h, invalid, retry)...)
+		h, failures := r.render(true)
+		p.failures = append(failures, r.walk(ctx, h, invalid, causes, retry)...)
 		return nil
 	})
 	if err != nil {
@@ -56,6 +59,7 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 		}
 	}
 	r.report(errors.Join(errs...))
+	fault.Passed("reconcile: after the pass")
 	close(p.done)
 	return len(errs) > 0
 }
@@ -78,14 +82,19 @@ func (r *Reconciler) report(err error) {
 }
 
 // walk makes the host match h, aspect by aspect.
-func (r *Reconciler) walk(ctx context.Context, h Host, invalid map[string]bool, retry bool) (failures []failure) {
+func (r *Reconciler) walk(ctx context.Context, h Host, invalid map[string]bool, causes map[string][]string, retry bool) (failures []failure) {
 	closed := &gate{links: map[string]error{}}
+	suspected := maps.Clone(invalid)
 	r.withFollowers(invalid)
 	for _, a := range r.Aspects {
 		if invalid[a.name()] {
-			a.invalidate()
+			a.invalidate(suspected[a.name()] || suspected[""])
 		}
+		begun := time.Now()
 		out := a.run(ctx, r, h, closed, retry)
+		if invalid[a.name()] || len(out.healed) > 0 {
+			r.looked(a.name(), begun, out, slices.Concat(causes[a.name()], causes[""]))
+		}
 		failures = append(failures, out.failures...)
 		if out.renewed {
 			for _, name := range a.followers() {

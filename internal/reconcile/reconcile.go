@@ -9,7 +9,8 @@
 // link only, and what is known of the others stays known.
 //
 // Be aware: an aspect knows what it applied last and hands it down, so that the applier
-// need only make the difference. What others undo stays undone until Invalidate is called.
+// need only make the difference. What others undo stays undone until Suspect or Invalidate
+// is called, or ResyncInterval has passed.
 package reconcile
 
 import (
@@ -40,11 +41,15 @@ type Config struct {
 	Snapshot func() model.Snapshot
 	Options  Options
 	// Forwarding says in which families nothing may be forwarded that no rule accepts,
-	// given those that must be forwarded; nil: in none.
-	Forwarding func(needed firewall.Families) (firewall.Families, error)
+	// given those that must be forwarded; nil: in none. decide says that the host is about to
+	// be made so.
+	Forwarding func(needed firewall.Families, decide bool) (firewall.Families, error)
 	// Aspects are walked in this order.
 	Aspects []Aspect
-	Log     logrus.FieldLogger
+	// ResyncInterval is how often the whole host is looked at, whatever has been told of it;
+	// 0: never.
+	ResyncInterval time.Duration
+	Log            logrus.FieldLogger
 }
 
 // Reconciler runs the passes, one at a time.
@@ -57,14 +62,19 @@ type Reconciler struct {
 	events chan struct{} // a pass is wanted soon; holds one
 	ready  chan struct{} // closed when the first pass has ended
 
-	mu      sync.Mutex
-	next    *pass           // the pass that has not begun; nil: nobody waits
-	invalid map[string]bool // aspects that the next pass starts from nothing
-	later   []*time.Timer   // invalidations to come
-	stopped bool            // Run has returned
-	passing bool            // a pass has begun and not ended
-	lastErr error
-	logged  string // the last error that was logged as a warning
+	mu        sync.Mutex
+	next      *pass                 // the pass that has not begun; nil: nobody waits
+	invalid   map[string]bool       // aspects that the next pass starts from nothing
+	causes    map[string][]string   // by aspect: why the next pass looks at it, for the log
+	due       time.Time             // when a pass is to be made for what is invalid; zero: none is
+	suspected map[string]*suspicion // by aspect
+	rates     map[string]*rate      // by aspect
+	healings  map[string]*Healing   // by aspect
+	later     []*time.Timer         // invalidations to come
+	stopped   bool                  // Run has returned
+	passing   bool                  // a pass has begun and not ended
+	lastErr   error
+	logged    string // the last error that was logged as a warning
 }
 
 // New returns a Reconciler. Nothing happens until Run.
@@ -72,7 +82,8 @@ func New(c Config) *Reconciler {
 	return &Reconciler{
 		Config: c, log: c.Log,
 		busy: make(chan struct{}, 1), wake: make(chan struct{}, 1), events: make(chan struct{}, 1),
-		ready: make(chan struct{}), invalid: map[string]bool{},
+		ready: make(chan struct{}), invalid: map[string]bool{}, causes: map[string][]string{},
+		suspected: map[string]*suspicion{}, rates: map[string]*rate{}, healings: map[string]*Healing{},
 	}
 }
 
@@ -83,7 +94,9 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer retry.Stop()
 	defer soon.Stop()
 	soon.Stop()
-	delay, coming := firstRetry, false
+	resync := ticks(r.ResyncInterval)
+	defer resync.Stop()
+	delay := firstRetry
 	for first := true; ; {
 		retrying := false
 		select {
@@ -91,14 +104,17 @@ func (r *Reconciler) Run(ctx context.Context) {
 			r.stop()
 			return
 		case <-r.events:
-			if !coming { // events that never end don't put the pass off
-				soon.Reset(debounce)
-				coming = true
-			}
+			r.arm(soon)
 			continue
 		case <-r.wake:
 		case <-soon.C:
-			coming = false
+			needed := r.check(ctx)
+			r.arm(soon)
+			if !needed {
+				continue
+			}
+		case <-resync.C:
+			r.markFor([]string{"something that gave no sign"}, FirewalldAspect, FirewallAspect, LinkAspect, SysctlAspect)
 		case <-retry.C:
 			retrying = true
 		}
@@ -118,6 +134,16 @@ func (r *Reconciler) Run(ctx context.Context) {
 			delay = min(2*delay, lastRetry)
 		}
 	}
+}
+
+// ticks is a ticker; one of no duration never ticks.
+func ticks(every time.Duration) *time.Ticker {
+	if every > 0 {
+		return time.NewTicker(every)
+	}
+	t := time.NewTicker(time.Hour)
+	t.Stop()
+	return t
 }
 
 // stop answers those who still wait, and all who come later.

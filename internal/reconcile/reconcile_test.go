@@ -349,7 +349,7 @@ func TestEventsShareAPass(t *testing.T) {
 		h.took()
 		begun := time.Now()
 		for time.Since(begun) < 10*debounce {
-			h.r.Invalidate(LinkAspect)
+			h.r.Invalidate("", LinkAspect)
 			time.Sleep(debounce / 10) // in the bubble's time
 		}
 		time.Sleep(2 * debounce)

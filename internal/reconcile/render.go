@@ -62,6 +62,7 @@ func Render(s model.Snapshot, o Options) Host {
 		h.Firewall.Networks = append(h.Firewall.Networks, policy)
 		h.Firewalld.Interfaces = append(h.Firewalld.Interfaces, n.Bridge)
 		h.Firewalld.Forward = h.Firewalld.Forward || entered(n, o)
+		h.Flows.Subnets = append(h.Flows.Subnets, flowSubnets(policy, o)...)
 		if !n.ICC {
 			h.Flows.Relayed = append(h.Flows.Relayed, prefixes(n)...)
 		}
@@ -137,6 +138,17 @@ func needsForwarding(s model.Snapshot, o Options) (f firewall.Families) {
 func flowEndpoints(s model.Snapshot) (all []conntrack.Endpoint) {
 	for _, e := range s.Endpoints {
 		all = append(all, conntrack.Endpoint{ID: e.ID, V4: e.V4.Addr(), V6: e.V6.Addr()})
+	}
+	return all
+}
+
+// flowSubnets says how the rules treat flows of a network. What bears the mark passes them.
+func flowSubnets(n firewall.Network, o Options) (all []conntrack.Subnet) {
+	for _, f := range model.Families() {
+		if of := n.Family(f); of.Prefix.IsValid() && o.Accept == (firewall.Mark{}) {
+			all = append(all, conntrack.Subnet{Prefix: of.Prefix, Masquerade: of.Masquerade && !n.Internal,
+				Closed: of.Direct == firewall.DirectNone, Internal: n.Internal})
+		}
 	}
 	return all
 }
@@ -257,6 +269,9 @@ func (h *Host) sort() {
 	slices.SortFunc(h.Firewall.Openings, compareOpenings)
 	slices.SortFunc(h.Flows.Bindings, compareBindings)
 	slices.SortFunc(h.Flows.Relayed, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
+	slices.SortFunc(h.Flows.Subnets, func(a, b conntrack.Subnet) int {
+		return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
+	})
 	slices.SortFunc(h.Flows.Endpoints, func(a, b conntrack.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortStableFunc(h.Ports.Bindings, func(a, b hostport.Binding) int {
 		return cmp.Or(cmp.Compare(a.Owner, b.Owner), compareBindings(a.PortBinding, b.PortBinding))

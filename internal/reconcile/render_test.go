@@ -76,6 +76,7 @@ func TestRender(t *testing.T) {
 		Flows: conntrack.Set{
 			Bindings:  []model.PortBinding{tcp, udp},
 			Endpoints: []conntrack.Endpoint{{ID: "0123456789abcdef0123456789abcdef", V4: netip.MustParseAddr("172.18.0.2")}},
+			Subnets:   []conntrack.Subnet{{Prefix: netip.MustParsePrefix("172.18.0.0/16"), Masquerade: true, Closed: true}},
 		},
 		Ports: hostport.Set{Bindings: []hostport.Binding{
 			{Owner: "/var/run/docker/netns/5f4f711ce5c2", Link: "veth0123456789", PortBinding: tcp},

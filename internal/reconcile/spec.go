@@ -47,6 +47,9 @@ type Spec[T Part[T]] struct {
 	// Invalidated returns what is known of the host once others may have undone something
 	// there; nil: nothing.
 	Invalidated func(have T) T
+	// Look compares one subject that have knows with the host, and asks for no more than
+	// that. nil: it can't be told but by a pass.
+	Look func(ctx context.Context, have T, subject string) plan.Finding
 }
 
 // Aspect is one sort of thing that is kept true of the host.
@@ -54,7 +57,8 @@ type Aspect interface {
 	name() string
 	followers() []string
 	guards() bool
-	invalidate()
+	invalidate(suspected bool)
+	doubt(ctx context.Context, subjects []string) bool
 	run(ctx context.Context, r *Reconciler, h Host, gate *gate, retry bool) outcome
 	plan(ctx context.Context, h Host) (plan.Plan, error)
 }

@@ -31,6 +31,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -42,9 +43,10 @@ import (
 //	networks   ID → JSON of model.Network
 //	endpoints  ID → JSON of model.Endpoint
 //	pools      ID → JSON of model.Pool
-//	leases     pool ID → bucket with two buckets:
+//	leases     pool ID → bucket with three buckets:
 //	             addr  4 or 16 bytes of address → JSON of model.Lease
 //	             mac   6 bytes of MAC, then the address → nothing
+//	             rest  1 if it was named or 0, 8 bytes of time, then the address → nothing
 //
 // The leases of a pool are in the order of their addresses, because bbolt orders
 // keys as bytes.
@@ -67,6 +69,7 @@ const (
 	bucketLeases    keyText = "leases"
 	bucketAddr      keyText = "addr"
 	bucketMAC       keyText = "mac"
+	bucketRest      keyText = "rest"
 
 	keySchema     keyText = "schema"
 	keyBoot       keyText = "boot"
@@ -145,6 +148,7 @@ func (s *Store) load() error {
 		if err := s.db.Update(initialise); err != nil {
 			return err
 		}
+		fault.Passed("store: after making the file")
 	}
 	return s.db.View(func(b *bolt.Tx) error {
 		var snap model.Snapshot
@@ -252,7 +256,7 @@ func (s *Store) Update(fn func(*Tx) error) (Undo, error) {
 	}
 	s.pair.Lock()
 	defer s.pair.Unlock()
-	if err := b.Commit(); err != nil {
+	if err := commit(b); err != nil {
 		return Undo{}, fmt.Errorf("write the state file: %w", err)
 	}
 	s.snap.Store(&tx.snap)

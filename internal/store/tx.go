@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -184,4 +185,14 @@ func remove[V any](list []V, id string, compare func(V, string) int) []V {
 		return slices.Delete(list, i, i+1)
 	}
 	return list
+}
+
+// commit writes what a transaction has changed to disk.
+func commit(b *bolt.Tx) error {
+	err := fault.Point("store: before the commit")
+	if err == nil {
+		err = b.Commit()
+	}
+	fault.Passed("store: after the commit")
+	return err
 }

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/plan"
 )
 
@@ -110,7 +111,7 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 // step changes one setting.
 func (a *Applier) step(path, have, want string) plan.Step {
 	change := fmt.Sprintf("%s: %s -> %s", path, have, want)
-	return plan.Step{Subject: path, Changes: []string{change}, Do: func(context.Context) error {
+	return plan.Step{Kind: "setting", Subject: path, Changes: []string{change}, Do: func(context.Context) error {
 		if a.Before != nil {
 			a.Before(path, want)
 		}
@@ -177,11 +178,16 @@ func (a *Applier) Set(path, value string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	err = fault.Point("sysctl: before writing " + filepath.Base(path))
+	var f *os.File
+	if err == nil {
+		f, err = os.OpenFile(file, os.O_WRONLY, 0)
+	}
 	if err == nil {
 		_, err = f.WriteString(value)
 		err = errors.Join(err, f.Close())
 	}
+	fault.Passed("sysctl: after writing " + filepath.Base(path))
 	if err != nil {
 		return fmt.Errorf("write setting %s: %w", path, cause(err))
 	}

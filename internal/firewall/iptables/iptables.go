@@ -26,9 +26,9 @@
 //
 // Be aware: Docker from 29 has no list of its bridges that could lead to
 // MYBR-UNPROTECTED. There its bridges are those that its rules name when mybr next changes
-// a rule: one that Docker makes later can reach unprotected networks until then. In a family
-// that Docker has no chains for they are those that its rules of IPv4 named when all rules
-// were last read.
+// a rule, or is told that Docker has (Matters, Changed): one that Docker makes can reach
+// unprotected networks for that moment. In a family that Docker has no chains for they are
+// those that its rules of IPv4 named when all rules were last read.
 //
 // Be aware: iptables has two variants, nf_tables and legacy, whose rules both apply,
 // and a drop in either is final. The variant that Docker's chains are in is used, or,
@@ -67,6 +67,11 @@ type Backend struct {
 	noIPv6 error // why
 
 	inUse atomic.Pointer[variant] // where IPv4's chains are; nil: nowhere
+	ran   *commands
+	sizes sizes // of tables of the legacy variant, when they were looked at last
+
+	changed bool  // others have changed those
+	unsized error // why they could not be looked at
 }
 
 // New finds the commands. It reads no rules, but looks whether those of IPv6 can be read.
@@ -76,13 +81,14 @@ func New(cfg firewall.Config) (*Backend, error) {
 			*f = func(string, ...any) {}
 		}
 	}
-	variants, err := findVariants(cfg.Dir, ipv4())
+	ran := &commands{}
+	variants, err := findVariants(ran, cfg.Dir, ipv4())
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{}
+	b := &Backend{ran: ran}
 	b.v4 = &side{b: b, fam: ipv4(), variants: variants, info: cfg.Info, warn: cfg.Warn}
-	if variants, b.noIPv6 = usableIPv6(cfg.Dir, "/proc/thread-self/net"); b.noIPv6 == nil {
+	if variants, b.noIPv6 = usableIPv6(ran, cfg.Dir, "/proc/thread-self/net"); b.noIPv6 == nil {
 		b.v6 = &side{b: b, fam: ipv6(), variants: variants, info: cfg.Info, warn: cfg.Warn}
 	}
 	return b, nil

@@ -44,7 +44,7 @@ func TestNoIPv6(t *testing.T) {
 	})
 	t.Run("no IPv6", func(t *testing.T) {
 		nettest.New(t)
-		if _, err := usableIPv6("", t.TempDir()); err == nil || !strings.Contains(err.Error(), "the kernel has no IPv6") {
+		if _, err := usableIPv6(&commands{}, "", t.TempDir()); err == nil || !strings.Contains(err.Error(), "the kernel has no IPv6") {
 			t.Errorf("error %v", err)
 		}
 	})

@@ -62,7 +62,7 @@ func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Po
 	}
 	done := make([]bool, len(changes))
 	for i, c := range changes {
-		steps = append(steps, plan.Step{Changes: c.text, Do: func(ctx context.Context) error {
+		steps = append(steps, plan.Step{Kind: "rules", Changes: c.text, Do: func(ctx context.Context) error {
 			s.b.mu.Lock()
 			defer s.b.mu.Unlock()
 			if done[i] {
@@ -71,6 +71,7 @@ func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Po
 			if c.on != next.use && changes[0].on == next.use && !done[0] {
 				return wrap(fmt.Errorf("%s: mybr's chains stay here until %s has them", c.on, next.use))
 			}
+			s.b.compareSizes()
 			s.enter(state{})
 			if err := s.make(ctx, c); err != nil {
 				return wrap(err)
@@ -78,6 +79,7 @@ func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Po
 			if done[i] = true; !slices.Contains(done, false) {
 				s.enter(next)
 			}
+			s.b.takeSizes()
 			return nil
 		}})
 	}

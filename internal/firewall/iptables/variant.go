@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -27,13 +24,14 @@ type variant struct {
 	inUse   string // lists the family's legacy tables
 	legacy  bool
 	command string // path of iptables; those of -save and -restore are this with the suffix
+	*commands
 }
 
 func (v *variant) String() string { return filepath.Base(v.command) }
 
 // findVariants returns a family's implementations that are installed, the one that the
 // command without a suffix is first.
-func findVariants(dir string, fam family) ([]*variant, error) {
+func findVariants(c *commands, dir string, fam family) ([]*variant, error) {
 	var found []*variant
 	names := []string{fam.command, fam.command + "-nft", fam.command + "-legacy"}
 	for _, name := range names {
@@ -45,7 +43,7 @@ func findVariants(dir string, fam family) ([]*variant, error) {
 			return nil, fmt.Errorf("find %s: %w", name, err)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), probeWithin)
-		version, err := run(ctx, "", path, "--version")
+		version, err := c.run(ctx, "", path, "--version")
 		cancel()
 		if err != nil {
 			return nil, fmt.Errorf("%s --version: %w", path, err)
@@ -55,7 +53,7 @@ func findVariants(dir string, fam family) ([]*variant, error) {
 		if slices.ContainsFunc(found, func(v *variant) bool { return v.legacy == legacy }) {
 			continue
 		}
-		found = append(found, &variant{fam.inUse, legacy, path})
+		found = append(found, &variant{fam.inUse, legacy, path, c})
 	}
 	if len(found) == 0 {
 		return nil, fmt.Errorf("neither %s is installed", strings.Join(names, " nor "))
@@ -66,11 +64,11 @@ func findVariants(dir string, fam family) ([]*variant, error) {
 // usableIPv6 returns IPv6's implementations, or why it can't be filtered: the kernel has
 // no IPv6 (proc(5), if_inet6), no command is installed, or the kernel takes none of them.
 // proc is the calling thread's /proc/net.
-func usableIPv6(dir, proc string) ([]*variant, error) {
+func usableIPv6(c *commands, dir, proc string) ([]*variant, error) {
 	if _, err := os.Stat(filepath.Join(proc, "if_inet6")); err != nil {
 		return nil, fmt.Errorf("the kernel has no IPv6: %w", err)
 	}
-	variants, err := findVariants(dir, ipv6())
+	variants, err := findVariants(c, dir, ipv6())
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +120,7 @@ func (v *variant) read(ctx context.Context) (saved, error) {
 func (v *variant) save(ctx context.Context, tables []string) (string, error) {
 	var text strings.Builder
 	for _, t := range tables {
-		out, err := run(ctx, "", v.command+"-save", "-t", t)
+		out, err := v.run(ctx, "", v.command+"-save", "-t", t)
 		if err != nil {
 			return "", fmt.Errorf("%s-save -t %s: %w", v, t, err)
 		}
@@ -137,7 +135,7 @@ func (v *variant) restore(ctx context.Context, input string) error {
 	if input == "" {
 		return nil
 	}
-	if _, err := run(ctx, input, v.command+"-restore", "--noflush", "--wait"); err != nil {
+	if _, err := v.run(ctx, input, v.command+"-restore", "--noflush", "--wait"); err != nil {
 		return fmt.Errorf("%s-restore: %w%s", v, err, offender(err, input))
 	}
 	return nil
@@ -157,31 +155,6 @@ func offender(err error, input string) string {
 	return fmt.Sprintf(" (line %d: %s)", n, lines[n-1])
 }
 
-// run executes a command and returns what it printed. Its complaint is in the error. The
-// command ends with this process: one that still waited for the lock would apply an old
-// difference after the next process has read the rules.
-func run(ctx context.Context, input, command string, args ...string) (string, error) {
-	runtime.LockOSThread() // Pdeathsig is about the thread that started the command (prctl(2))
-	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, command, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.WaitDelay = time.Second
-	cmd.Stdin = strings.NewReader(input)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		complaint := strings.Join(strings.FieldsFunc(stderr.String(), func(r rune) bool { return r == '\n' }), "; ")
-		if complaint == "" {
-			return "", err
-		}
-		return "", fmt.Errorf("%w: %s", err, complaint)
-	}
-	return stdout.String(), nil
-}
-
 // readDocker returns what is Docker's in the filter tables of all variants, see describeDocker.
 func readDocker(ctx context.Context, variants []*variant) (string, error) {
 	var all []found
@@ -189,7 +162,7 @@ func readDocker(ctx context.Context, variants []*variant) (string, error) {
 		text := ""
 		if !v.unused("filter") {
 			var err error
-			if text, err = run(ctx, "", v.command, "--wait", "--table", "filter", "--list-rules"); err != nil {
+			if text, err = v.run(ctx, "", v.command, "--wait", "--table", "filter", "--list-rules"); err != nil {
 				return "", fmt.Errorf("%s --list-rules: %w", v, err)
 			}
 		}

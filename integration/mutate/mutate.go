@@ -1,4 +1,6 @@
-package parity
+// Package mutate makes one mistake in mybr, so that a test can look whether the others
+// notice it. It names a function and a place in it, not a line of source.
+package mutate
 
 import (
 	"encoding/json"
@@ -11,19 +13,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 )
 
-// place finds what a mutation replaces inside a function: body, condition, value or text.
-type place func(f *ast.FuncDecl) []ast.Node
+// Place finds what a mutation replaces inside a function: body, condition, value or text.
+type Place func(f *ast.FuncDecl) []ast.Node
 
-// wholeBody is all that the function does.
-func wholeBody() place {
+// WholeBody is all that the function does.
+func WholeBody() Place {
 	return func(f *ast.FuncDecl) []ast.Node { return []ast.Node{f.Body} }
 }
 
-// condition is that of an if statement, which mentions all of the words.
-func condition(words ...string) place {
+// Condition is that of an if statement, which mentions all of the words.
+func Condition(words ...string) Place {
 	return within(func(n ast.Node) (found []ast.Node) {
 		if s, ok := n.(*ast.IfStmt); ok && mentions(s.Cond, words) {
 			found = append(found, s.Cond)
@@ -32,9 +33,9 @@ func condition(words ...string) place {
 	})
 }
 
-// assigned is what is assigned to something that mentions all of the words: to a variable,
+// Assigned is what is assigned to something that mentions all of the words: to a variable,
 // to an element, or to a field of a composite literal.
-func assigned(words ...string) place {
+func Assigned(words ...string) Place {
 	return within(func(n ast.Node) (found []ast.Node) {
 		switch s := n.(type) {
 		case *ast.KeyValueExpr:
@@ -52,8 +53,8 @@ func assigned(words ...string) place {
 	})
 }
 
-// literal is a string literal that has all of the words in it.
-func literal(words ...string) place {
+// Literal is a string literal that has all of the words in it.
+func Literal(words ...string) Place {
 	return within(func(n ast.Node) []ast.Node {
 		if s, ok := n.(*ast.BasicLit); ok && s.Kind == token.STRING && mentions(s, words) {
 			return []ast.Node{s}
@@ -63,7 +64,7 @@ func literal(words ...string) place {
 }
 
 // within looks at every node of a function's body.
-func within(look func(ast.Node) []ast.Node) place {
+func within(look func(ast.Node) []ast.Node) Place {
 	return func(f *ast.FuncDecl) (found []ast.Node) {
 		ast.Inspect(f.Body, func(n ast.Node) bool {
 			found = append(found, look(n)...)
@@ -95,7 +96,7 @@ func mentions(n ast.Node, words []string) bool {
 // replace gives the source with the one place in the function replaced. FUNCTION or
 // TYPE.METHOD names the function; OLD in with stands for what was there. The second result
 // tells whether the source has that function.
-func replace(source, function string, at place, with string) (string, bool, error) {
+func replace(source, function string, at Place, with string) (string, bool, error) {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, "", source, parser.SkipObjectResolution)
 	if err != nil {
@@ -144,10 +145,18 @@ func nameOf(f *ast.FuncDecl) string {
 	return fmt.Sprint(kind, ".", f.Name.Name)
 }
 
-// overlay writes the mutated file below dir, and the file for go build -overlay that puts
-// it in the place of the right one.
-func (m mutation) overlay(dir string) (path string, err error) {
-	files, err := filepath.Glob(filepath.Join("../..", m.pkg, "*.go"))
+// Mutation is one mistake.
+type Mutation struct {
+	Pkg      string // the directory of a package, from the top of the module
+	Function string // FUNCTION, or TYPE.METHOD
+	At       Place  // in the function
+	With     string // what is there instead; OLD stands for what was there
+}
+
+// Overlay writes the mutated file into dir, and the file for go build -overlay that puts it
+// in the place of the right one. top leads to the top of the module.
+func (m Mutation) Overlay(top, dir string) (path string, err error) {
+	files, err := filepath.Glob(filepath.Join(top, m.Pkg, "*.go"))
 	if err != nil {
 		return "", err
 	}
@@ -159,7 +168,7 @@ func (m mutation) overlay(dir string) (path string, err error) {
 		if err != nil {
 			return "", err
 		}
-		mutated, found, err := replace(string(source), m.function, m.at, m.with)
+		mutated, found, err := replace(string(source), m.Function, m.At, m.With)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", right, err)
 		}
@@ -180,44 +189,5 @@ func (m mutation) overlay(dir string) (path string, err error) {
 		}
 		return path, os.WriteFile(path, text, 0o644)
 	}
-	return "", fmt.Errorf("package %s has no function %s", m.pkg, m.function)
-}
-
-func TestReplace(t *testing.T) {
-	const source = `package p
-
-func (x *T[V]) f() (y R) {
-	if x.on && x.well {
-		return R{On: x.a, Name: "-j " + "DROP"}
-	}
-	if x.off { y.On, y.Name = true, "a" }
-	return y
-}
-
-func g() { x := 1; if x == 1 {} }
-`
-	for _, c := range []struct {
-		function string
-		at       place
-		with     string
-		want     string // what is in the result; "": an error
-	}{
-		{"T.f", condition("well"), "false", "if false {\n"},
-		{"T.f", condition("off"), "!(OLD)", "if !(x.off) {"},
-		{"T.f", condition("x"), "false", ""},
-		{"T.f", condition("none"), "false", ""},
-		{"T.f", assigned("y", "On"), "false", "y.On, y.Name = false, "},
-		{"T.f", assigned("On"), "false", ""},
-		{"T.f", literal("DROP"), `"ACCEPT"`, `"-j " + "ACCEPT"}`},
-		{"T.f", wholeBody(), "{ return }", "(y R) { return }\n\nfunc g"},
-		{"g", condition("x"), "false", "if false {}"},
-	} {
-		have, found, err := replace(source, c.function, c.at, c.with)
-		if !found || (err == nil) != (c.want != "") || !strings.Contains(have, c.want) {
-			t.Errorf("%s with %s: found %v, error %v, want %q in\n%s", c.function, c.with, found, err, c.want, have)
-		}
-	}
-	if _, found, err := replace(source, "f", wholeBody(), "{}"); found || err != nil {
-		t.Errorf("a function that isn't there: found %v, %v", found, err)
-	}
+	return "", fmt.Errorf("package %s has no function %s", m.Pkg, m.Function)
 }

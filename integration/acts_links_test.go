@@ -1,0 +1,56 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/integration/world"
+)
+
+// TestOthersChangeLinks has other programs change mybr's links and the host's settings.
+func TestOthersChangeLinks(t *testing.T) {
+	t.Parallel()
+	u := underTraffic(t, world.Config{})
+	veth := hostEnd(t, u.w, u.web, "eth0").Name
+	u.run("a bridge is deleted", "ip link del mybr0")
+	u.run("a bridge is renamed", "ip link set mybr0 down; ip link set mybr0 name other0; ip link set other0 up")
+	u.run("a bridge is set down", "ip link set mybr0 down")
+	u.run("a bridge's address is removed", "ip addr del 172.18.0.1/16 dev mybr0")
+	u.run("a bridge's IPv6 address is removed", "ip addr del fd00:18::1/64 dev mybr0")
+	u.run("a bridge's MTU is changed", "ip link set mybr0 mtu 1280")
+	u.run("a veth is set down", "ip link set "+veth+" down")
+	u.run("a veth is taken off its bridge", "ip link set "+veth+" nomaster")
+	u.run("ip_forward is turned off", "echo 0 > /proc/sys/net/ipv4/ip_forward")
+	u.vethDeleted()
+}
+
+// vethDeleted: with its host end the container's end is gone, which mybr can't make again.
+// The log says what to do, and that helps; others notice nothing.
+func (u *under) vethDeleted() {
+	w := u.w
+	ben := w.Serve("ben", []string{"--net", "n0", "-p", "8089:80"}, "tcp:80")
+	veth := hostEnd(u.t, w, ben, "eth0").Name
+	u.fault("a veth is deleted, and its container connected anew", func() {
+		before := len(w.Log())
+		w.Host.Run("ip", "link", "del", veth)
+		w.Eventually(healWithin, func() error {
+			if log := w.Log()[before:]; !strings.Contains(log, "docker network disconnect") {
+				return fmt.Errorf("the log doesn't say what to do: %s", log)
+			}
+			return nil
+		})
+		w.Docker("network", "disconnect", "n0", "ben")
+		w.Docker("network", "connect", "n0", "ben")
+	})
+	w.Docker("restart", "-t", "0", "ben")
+	w.Ready("ben")
+	seenAs(u.t, "the published port of the container that lost its interface", w.LAN.Get("tcp", world.HostAddr+":8089"), world.LANAddr)
+}
+
+// TestResync has something change of which the kernel tells nobody.
+func TestResync(t *testing.T) {
+	t.Parallel()
+	u := underTraffic(t, world.Config{MybrArgs: []string{"--resync-interval=1s"}})
+	u.run("a setting of a bridge is changed (resync every second)", "echo 1 > /proc/sys/net/ipv6/conf/mybr0/accept_ra")
+}

@@ -1,0 +1,121 @@
+package reconcile
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mybr/mybr/internal/plan"
+)
+
+// Who undoes things again and again is answered later and later, and named once.
+func TestFight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		plans(&s.firewall, plan.Plan{{Changes: []string{"-A MYBR-PORTS"}, Do: func(context.Context) error {
+			s.r.Suspect(FirewallAspect, "fighter (pid 7)") // at once
+			return nil
+		}}})
+		s.r.Suspect(FirewallAspect, "fighter (pid 7)")
+		wait(time.Minute)
+		passes := strings.Count(s.took(), "firewall full")
+		if passes < allowance || passes > allowance+8 {
+			t.Errorf("%d passes in a minute", passes)
+		}
+		if got := s.r.Healings()[FirewallAspect].Found; got != passes {
+			t.Errorf("%d of %d passes are counted", got, passes)
+		}
+		log := s.log.took()
+		want := "warning: healed: -A MYBR-PORTS; changed by fighter (pid 7)\n" +
+			"warning: the host is changed again and again; changed by fighter (pid 7); mybr puts it right at longer and longer intervals, up to 30s, until that ends: -A MYBR-PORTS"
+		if got := warnings(log); got != want {
+			t.Errorf("log:\n%s\nwant\n%s", got, want)
+		}
+
+		plans(&s.firewall, nil)
+		wait(2 * lastBackoff) // one last look, and quiet
+		s.took()
+		plans(&s.firewall, step("", "-A MYBR-FORWARD"))
+		s.r.Suspect(FirewallAspect, "iptables (pid 8)")
+		wait(debounce)
+		if got, want := warnings(s.log.took()), "warning: healed: -A MYBR-FORWARD; changed by iptables (pid 8)"; got != want {
+			t.Errorf("after a quiet time: %q, want %q", got, want)
+		}
+	})
+}
+
+// warnings is the part of a log that is not debugging.
+func warnings(log string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(log, "\n"), func(l string) bool { return !strings.HasPrefix(l, "warning") }), "\n")
+}
+
+// A fight about one aspect keeps no other from being healed.
+func TestFightIsAboutOneAspect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		plans(&s.firewall, plan.Plan{{Changes: []string{"-A MYBR-PORTS"}, Do: func(context.Context) error {
+			s.r.Suspect(FirewallAspect, "fighter (pid 7)")
+			return nil
+		}}})
+		s.r.Suspect(FirewallAspect, "fighter (pid 7)")
+		wait(20 * time.Second)
+		s.took()
+		veth := snapshot().Endpoints[0].HostIface()
+		s.find(veth, plan.Differs)
+		s.r.Suspect(LinkAspect, "", veth)
+		wait(debounce)
+		if got, want := s.took(), "links delta, ports full"; got != want {
+			t.Errorf("calls: %s, want %s", got, want)
+		}
+	})
+}
+
+// A burst of changes is answered change by change; one that goes on is not, and looking
+// never takes more than its share of the time.
+func TestRate(t *testing.T) {
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name  string
+		every time.Duration // between a healing and the next change
+		took  time.Duration
+		heals int
+		last  time.Duration // from the last change to the look at it
+	}{
+		{"one", 0, time.Millisecond, 1, debounce},
+		{"a burst", 0, time.Millisecond, allowance, debounce},
+		{"a fight", 0, time.Millisecond, allowance + 2, firstBackoff},
+		{"a long fight", 0, time.Millisecond, allowance + 20, lastBackoff},
+		{"a slow fight", quiet / 2, time.Millisecond, 1000, debounce},
+		{"a fight with a pause", time.Second, time.Millisecond, 1000, lastBackoff - time.Second},
+		{"slow healings", regain, time.Second, 100, debounce},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, now := &rate{}, begin
+			var waited time.Duration
+			for range c.heals {
+				now = now.Add(c.every)
+				due := r.due(now)
+				r.forgive(now)
+				waited = due.Sub(now)
+				now = due.Add(c.took)
+				r.look(due, now)
+				r.heal(now)
+			}
+			if waited != c.last {
+				t.Errorf("looked after %s, want %s", waited, c.last)
+			}
+			now = now.Add(quiet + time.Second)
+			if due := r.due(now); due != now.Add(debounce) {
+				t.Errorf("after a quiet time: looked after %s", due.Sub(now))
+			}
+		})
+	}
+	r := &rate{}
+	r.look(begin, begin.Add(time.Second))
+	if due := r.due(begin.Add(2 * time.Second)); due != begin.Add((1+idle)*time.Second) {
+		t.Errorf("after a look that took a second and found nothing: %s later", due.Sub(begin))
+	}
+}

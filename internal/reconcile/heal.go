@@ -1,0 +1,173 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mybr/mybr/internal/plan"
+)
+
+// maxLogged is how many changes of one healing are logged.
+const maxLogged = 20
+
+// Healing counts what was put right of an aspect that others had changed.
+type Healing struct {
+	Found   int // times that something was otherwise than it had been made
+	Changes int // what it took to put it right
+	Last    time.Time
+}
+
+// Healings returns what was put right since the process began, by aspect.
+func (r *Reconciler) Healings() map[string]Healing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string]Healing, len(r.healings))
+	for name, h := range r.healings {
+		all[name] = *h
+	}
+	return all
+}
+
+// doubts is what of an aspect others may have changed since it was known to match.
+type doubts[T any] struct {
+	had      *T // all of this; nil: only subjects
+	subjects map[string]bool
+}
+
+// healing lists the changes of a plan that put right what was doubted, and not what has
+// been asked for since.
+func (a *aspect[T]) healing(ctx context.Context, p plan.Plan, want T) (changes []string) {
+	all := a.doubts.had != nil
+	if all && len(p) > 0 && !reflect.DeepEqual(*a.doubts.had, want) {
+		var err error
+		if p, err = a.Applier.Plan(ctx, nil, *a.doubts.had); err != nil {
+			return nil // it will show in the pass
+		}
+	}
+	for _, s := range p {
+		if all || a.doubts.subjects[s.Subject] {
+			changes = append(changes, s.Changes...)
+		}
+	}
+	return changes
+}
+
+// invalidate forgets what is known. suspected says that others may have changed the host,
+// and not only what this aspect follows.
+func (a *aspect[T]) invalidate(suspected bool) {
+	a.hung = nil
+	if suspected && a.have != nil {
+		had := *a.have
+		a.doubts.had = &had
+	}
+	if a.have == nil || a.Invalidated == nil {
+		a.have, a.failed = nil, nil
+		return
+	}
+	have := a.Invalidated(*a.have)
+	a.have = &have
+}
+
+// doubt looks at subjects, and reports whether something of one may differ from what is
+// known. That is not known any more then, and the next pass puts it right.
+func (a *aspect[T]) doubt(ctx context.Context, subjects []string) (found bool) {
+	if a.have == nil {
+		return true // it is to be tried again, and this may be the moment
+	}
+	had, failed := (*a.have).Subjects(), map[string]any{}
+	if a.failed != nil {
+		failed = (*a.failed).Subjects()
+	}
+	differ, gone := map[string]bool{}, false
+	for _, s := range subjects {
+		if _, ok := had[s]; ok {
+			finding := plan.Differs
+			if a.Look != nil {
+				finding = a.Look(ctx, *a.have, s)
+			}
+			differ[s] = finding != plan.Same
+			found, gone = found || differ[s], gone || finding == plan.Gone
+		} else if _, ok := failed[s]; ok {
+			found = true
+		}
+	}
+	if gone {
+		a.invalidate(true)
+	}
+	if gone || !found {
+		return found
+	}
+	have := (*a.have).Only(func(s string) bool { return !differ[s] })
+	doubted := (*a.have).Only(func(s string) bool { return differ[s] })
+	if a.failed != nil {
+		doubted = (*a.failed).With(doubted)
+	}
+	a.have, a.failed = &have, &doubted
+	if a.doubts.subjects == nil {
+		a.doubts.subjects = map[string]bool{}
+	}
+	for s := range differ {
+		a.doubts.subjects[s] = a.doubts.subjects[s] || differ[s]
+	}
+	return true
+}
+
+// looked notes and logs what came of looking at an aspect that others may have changed,
+// from begun to now.
+func (r *Reconciler) looked(aspect string, begun time.Time, out outcome, causes []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	rate := r.rateOf(aspect)
+	rate.look(begun, now)
+	if len(out.healed) == 0 {
+		return
+	}
+	log, text, by := r.log.WithField("aspect", aspect), some(out.healed), blamed(causes)
+	if len(out.failures) > 0 {
+		if text != rate.failed {
+			log.Warnf("not all could be healed yet: %s%s", text, by)
+		}
+		rate.failed = text
+		return
+	}
+	rate.failed = ""
+	h := r.healings[aspect]
+	if h == nil {
+		h = &Healing{}
+		r.healings[aspect] = h
+	}
+	h.Found, h.Changes, h.Last = h.Found+1, h.Changes+len(out.healed), now
+	switch fights, news := rate.heal(now); {
+	case news:
+		log.Warnf("the host is changed again and again%s; mybr puts it right at longer and longer intervals, up to %s, until that ends: %s", by, lastBackoff, text)
+	case fights || text == rate.logged && rate.used > 1:
+		log.Debugf("healed: %s%s", text, by)
+	default:
+		log.Warnf("healed: %s%s", text, by)
+	}
+	rate.logged = text
+}
+
+// blamed says who it was; "" if nobody is known.
+func blamed(causes []string) string {
+	causes = slices.DeleteFunc(causes, func(c string) bool { return c == "" })
+	slices.Sort(causes)
+	if causes = slices.Compact(causes); len(causes) == 0 {
+		return ""
+	}
+	return "; changed by " + strings.Join(causes[:min(len(causes), maxCauses)], ", ")
+}
+
+// some joins the first changes, and says how many more there are.
+func some(changes []string) string {
+	text := strings.Join(changes[:min(len(changes), maxLogged)], "; ")
+	if more := len(changes) - maxLogged; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
+}

@@ -1,0 +1,55 @@
+package plugin
+
+import (
+	"context"
+	"time"
+
+	"github.com/mybr/mybr/internal/reconcile"
+	"github.com/mybr/mybr/internal/watch"
+)
+
+// watch subscribes to what other programs change on the host, and has the reconciler look
+// at it.
+func (h *host) watch() (*watch.Watcher, error) {
+	const lost = "something, in a burst of events"
+	r := h.reconciler
+	return watch.Open(watch.Config{
+		Link:          func(name string) { r.Suspect(reconcile.LinkAspect, "", name) },
+		ForwardingOff: func(ipv6 bool) { r.Suspect(reconcile.SysctlAspect, "", reconcile.ForwardingSetting(ipv6)) },
+		Own:           h.filter.Own,
+		Matters:       func(c watch.RuleChange) bool { return h.filter.Matters(c.Table, c.Chain, c.Message) },
+		Rules:         func(by watch.Process) { r.Suspect(reconcile.FirewallAspect, by.String()) },
+		LostLinks: func() {
+			r.Suspect(reconcile.LinkAspect, lost)
+			r.Suspect(reconcile.SysctlAspect, lost)
+		},
+		LostRules: func() { r.Suspect(reconcile.FirewallAspect, lost) },
+		Warn:      h.warn,
+	})
+}
+
+// pollInterval is how often changes are looked for that the kernel tells nobody of.
+const pollInterval = time.Second
+
+// poll looks for changes of rules that the kernel tells nobody of, until ctx ends. The same
+// error is told once.
+func (h *host) poll(ctx context.Context) {
+	ticks := time.NewTicker(pollInterval)
+	defer ticks.Stop()
+	told := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+		changed, err := h.filter.Changed()
+		if changed {
+			h.reconciler.Suspect(reconcile.FirewallAspect, "a program that uses iptables-legacy")
+		}
+		if err != nil && err.Error() != told {
+			h.warn("changes of rules are noticed late: %v", err)
+			told = err.Error()
+		}
+	}
+}
