@@ -48,7 +48,9 @@ func TestGarbage(t *testing.T) {
 		"garbage behind":      "POST /unknown HTTP/1.1\r\n" + length + "Connection: keep-alive\r\n\r\n{}" + strings.Repeat("\x00", 1<<20),
 		"unknown expectation": "POST /x HTTP/1.1\r\n" + length + "Expect: 200-ok\r\n\r\n",
 	}
-	bothSockets(t, quick(), func(t *testing.T, s *server, ask func() error) {
+	l := defaultLimits()
+	l.header, l.body = time.Second, time.Second // what is no end of a request is waited for
+	bothSockets(t, l, func(t *testing.T, s *server, ask func() error) {
 		before := allCosts(t)
 		for name, text := range garbage {
 			begun := time.Now()
