@@ -204,3 +204,22 @@ func TestOthersCanNotConnect(t *testing.T) {
 		t.Errorf("another user: %v, %s", err, &out)
 	}
 }
+
+// A panic in an answer to the operator is an error, is logged, and ends nothing else.
+func TestPanicForTheOperator(t *testing.T) {
+	s := serve(t, nil)
+	s.socket += "2"
+	a := testAdmin(0)
+	a.lastError = func() error { panic("out of luck") }
+	s.startWithin(defaultLimits(), a.handler())
+	for range 2 {
+		resp, text, err := s.do(t.Context(), "GET", "/v1/status", "")
+		if err != nil || resp.StatusCode != 500 || text != `{"error":"mybr crashed in this call (see its log): out of luck"}` {
+			t.Errorf("%v %s", err, text)
+		}
+	}
+	if resp, _, err := s.do(t.Context(), "GET", "/v1/ports", ""); err != nil || resp.StatusCode != 200 {
+		t.Errorf("after it: %v", err)
+	}
+	waitFor(t, func() bool { return strings.Count(s.log.String(), "TestPanicForTheOperator") >= 2 })
+}
