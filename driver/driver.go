@@ -79,6 +79,8 @@ type Config struct {
 	Sync  Syncer
 	Ports Ports
 	Links Links
+	// Routes lists the host's routes, for WarnOverlaps; nil: there are none.
+	Routes func() ([]model.HostRoute, error)
 	// IPv6 says why networks with IPv6 can't be had on this host; nil: they can.
 	IPv6 error
 	// Lives tells whether a process still runs, in the words of WithEngine; nil: none does.
@@ -96,12 +98,14 @@ type Driver struct {
 	sync   Syncer
 	ports  Ports
 	links  Links
+	routes func() ([]model.HostRoute, error)
 	noIPv6 error // Config.IPv6
 	lives  func(engine string) bool
 	warn   func(format string, args ...any)
 
 	networks, endpoints, sandboxes locks // in this order, see locks
 	ages                           ages
+	overlaps                       overlaps
 }
 
 // New returns a Driver for the records in c.Store.
@@ -115,6 +119,9 @@ func New(c Config) *Driver {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if d.routes = c.Routes; d.routes == nil {
+		d.routes = func() ([]model.HostRoute, error) { return nil, nil }
 	}
 	d.ages = ages{now: c.Now, begun: c.Now(), of: map[string]age{}}
 	return d

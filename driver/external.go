@@ -93,7 +93,12 @@ func (d *Driver) portRequest(r *network.ProgramExternalConnectivityRequest, n mo
 	if err != nil {
 		return req, err
 	}
+	told := map[string]bool{}
 	for _, entry := range entries {
+		if told[entry.HostIP] {
+			continue // one word for all ports
+		}
+		told[entry.HostIP] = true
 		if host, err := entry.host(); err == nil && host.IsValid() && n.Subnet(model.FamilyOf(host)).Mode == model.ModeRouted && !n.Internal {
 			d.warn("endpoint %s: host address %s of its port %d/%s does not matter: %s of its network is routed",
 				short(e.ID), host, entry.Port, model.Proto(entry.Proto), model.FamilyOf(host))

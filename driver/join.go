@@ -25,7 +25,9 @@ const (
 // stay with the sandbox that it leaves.
 func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network.JoinResponse, err error) {
 	defer wrap(&err, "join endpoint", r.EndpointID)
-	if r.SandboxKey == "" {
+	if err := checkText("sandbox key", r.SandboxKey, maxSandbox); err != nil {
+		return nil, err
+	} else if r.SandboxKey == "" {
 		return nil, model.Invalid("the sandbox key is missing")
 	}
 	defer d.beginEndpoint(r.NetworkID, r.EndpointID)()

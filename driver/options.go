@@ -189,7 +189,7 @@ func (o *netOptions) option(key string) (func(string) error, error) {
 			return into(&o.Families[f].SNAT, func(s string) (netip.Addr, error) { return parseSource(f, s) }), nil
 		}
 	}
-	return nil, model.Invalid("option %s is not known", key)
+	return nil, model.Invalid("option %s is not known", quoted(key))
 }
 
 // into makes a function that reads a value and stores it.
@@ -230,7 +230,7 @@ func checkEndpointOptions(opts map[string]any) error {
 				"set the beginning of its name for the network, with -o %s", key, optIfacePrefix)
 		}
 		if !strings.HasPrefix(key, dockerPrefix) {
-			return model.Invalid("option %s is not known", key)
+			return model.Invalid("option %s is not known", quoted(key))
 		}
 	}
 	_, err := parsePortMap(opts)

@@ -19,6 +19,9 @@ type portEntry struct {
 	HostPortEnd uint16 // the last; 0: only HostPort
 }
 
+// maxEntries is how many ports a container has: 65535 of each protocol.
+const maxEntries = 3 * 65535
+
 // parsePortMap reads optPortMap; absent means that nothing is published.
 func parsePortMap(opts map[string]any) ([]portEntry, error) {
 	v := opts[optPortMap]
@@ -38,6 +41,9 @@ func parsePortMap(opts map[string]any) ([]portEntry, error) {
 		return nil, model.Invalid("option %s: %s: have %s, want %s", optPortMap, wrong.Field, wrong.Value, describe(wrong.Type.String()))
 	} else if err != nil {
 		return nil, model.Invalid("option %s: %w", optPortMap, err)
+	}
+	if len(entries) > maxEntries {
+		return nil, model.Invalid("option %s: there are %d ports: a container has %d at most", optPortMap, len(entries), maxEntries)
 	}
 	for _, entry := range entries {
 		if err := entry.check(); err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/mybr/mybr/internal/model"
 )
@@ -156,6 +158,24 @@ func checkID(noun, id string) error {
 		if !isAlnum(c) && c != '_' && c != '-' {
 			return model.Invalid("the %s ID %q has other characters than letters, digits, _ and -", noun, id)
 		}
+	}
+	return nil
+}
+
+// How long texts may be that are recorded as Docker has them, in bytes: a sandbox's key is a
+// path (PATH_MAX in limits.h), and an address space has the name that its IPAM driver gives it.
+const (
+	maxSandbox = 4096
+	maxSpace   = 255
+)
+
+// checkText refuses a text that is too long to be recorded, or can't be printed as it is.
+func checkText(noun, s string, most int) error {
+	if len(s) > most {
+		return model.Invalid("the %s has %d bytes: want at most %d", noun, len(s), most)
+	}
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return model.Invalid("the %s %q can't be printed as it is: want printable characters", noun, shorten(s))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,6 +29,9 @@ func parsePools(f model.Family, pools []*network.IPAMData, o netOptions) (model.
 
 // parseSubnet reads the pool, the gateway and the auxiliary default gateway.
 func parseSubnet(f model.Family, data *network.IPAMData, o netOptions) (s model.Subnet, err error) {
+	if err := checkText("address space", data.AddressSpace, maxSpace); err != nil {
+		return s, err
+	}
 	pool, err := netip.ParsePrefix(data.Pool)
 	if err != nil || !f.Has(pool.Addr()) {
 		return s, model.Invalid("%q is not %s subnet", data.Pool, article(f))
@@ -156,26 +160,28 @@ func checkHost(noun string, a netip.Addr, subnet netip.Prefix) error {
 // checkRoom refuses a subnet in which the gateway and the auxiliary addresses leave none for
 // a container. Engines before 28 take an address for the gateway in any case.
 func checkRoom(data *network.IPAMData, subnet netip.Prefix, gateway netip.Addr) error {
-	taken := []netip.Addr{}
+	taken := map[netip.Addr]bool{}
 	if gateway.IsValid() {
-		taken = append(taken, gateway)
+		taken[gateway] = true
 	}
 	for _, aux := range data.AuxAddresses {
 		text, _ := aux.(string)
 		addr, _, _ := strings.Cut(text, "/")
-		if a, err := netip.ParseAddr(addr); err == nil && !slices.Contains(taken, a) {
-			taken = append(taken, a)
+		if a, err := netip.ParseAddr(addr); err == nil {
+			taken[a] = true
 		}
 	}
 	for a := subnet.Addr(); subnet.Contains(a); a = a.Next() {
-		if checkHost("address", a, subnet) == nil && !slices.Contains(taken, a) {
+		if checkHost("address", a, subnet) == nil && !taken[a] {
 			return nil
 		}
 	}
-	slices.SortFunc(taken, netip.Addr.Compare)
 	var text []string
-	for _, a := range taken {
+	for _, a := range slices.SortedFunc(maps.Keys(taken), netip.Addr.Compare) {
 		text = append(text, a.String())
+	}
+	if more := len(text) - 8; more > 1 {
+		text = append(text[:8], fmt.Sprintf("and %d more", more))
 	}
 	return model.Invalid("subnet %s has no address beside %s, so that no container could join: give a wider one (--subnet)", subnet, strings.Join(text, ", "))
 }

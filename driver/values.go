@@ -17,6 +17,10 @@ const (
 	maxPrefix = maxName - 2
 )
 
+// maxListed is how many routes or interfaces an option may list: each container gets all of the
+// routes, and each published port has a rule for each of the interfaces.
+const maxListed = 1000
+
 // The MTUs of an IPv4 link (RFC 791, section 3.2: every module must forward 68 bytes;
 // the total length of a datagram is a number of 16 bits).
 const (
@@ -36,8 +40,20 @@ func (e *valueError) Error() string {
 	return text
 }
 
-// quoted is a value as Docker's messages have it, in quotes if it can't be printed as it is.
+// longestValue is how many bytes of a value an error repeats.
+const longestValue = 256
+
+func shorten(s string) string {
+	if len(s) <= longestValue {
+		return s
+	}
+	return s[:longestValue] + "…"
+}
+
+// quoted is a value as Docker's messages have it, shortened, and in quotes if it can't be
+// printed as it is.
 func quoted(s string) string {
+	s = shorten(s)
 	if q := strconv.Quote(s); q[1:len(q)-1] != s {
 		return q
 	}
@@ -91,6 +107,8 @@ func parseTrusted(s string) ([]string, error) {
 	names := strings.FieldsFunc(s, func(c rune) bool { return c == ':' })
 	if len(names) == 0 {
 		return nil, nil
+	} else if len(names) > maxListed {
+		return nil, &valueError{fmt.Sprintf("there are more than %d interfaces", maxListed), ""}
 	}
 	for _, name := range names {
 		if err := checkName(name, maxName); err != nil {
@@ -114,7 +132,7 @@ func parseMode(s string) (model.Mode, error) {
 
 func checkName(s string, most int) error {
 	if s == "" || len(s) > most {
-		return &valueError{fmt.Sprintf("%q is not 1 to %d bytes long", s, most), ""}
+		return &valueError{fmt.Sprintf("%q is not 1 to %d bytes long", shorten(s), most), ""}
 	}
 	for i, c := range []byte(s) {
 		if !isAlnum(c) && c != '_' && c != '.' && (c != '-' || i == 0) {
@@ -182,14 +200,19 @@ func parseSource(f model.Family, s string) (netip.Addr, error) {
 // parseRoutes reads `PREFIX via ADDRESS` or `PREFIX`, separated by commas.
 func parseRoutes(s string) ([]model.Route, error) {
 	var routes []model.Route
+	seen := map[netip.Prefix]bool{}
 	for text := range strings.SplitSeq(s, ",") {
+		if len(routes) == maxListed {
+			return nil, &valueError{fmt.Sprintf("there are more than %d routes", maxListed), ""}
+		}
 		r, err := parseRoute(strings.Fields(text))
 		if err != nil {
-			return nil, &valueError{fmt.Sprintf("%q %s", strings.TrimSpace(text), err), ""}
+			return nil, &valueError{fmt.Sprintf("%q %s", shorten(strings.TrimSpace(text)), err), ""}
 		}
-		if slices.ContainsFunc(routes, func(o model.Route) bool { return o.Destination == r.Destination }) {
+		if seen[r.Destination] {
 			return nil, &valueError{fmt.Sprintf("there are two routes to %s", r.Destination), ""}
 		}
+		seen[r.Destination] = true
 		routes = append(routes, r)
 	}
 	return routes, nil

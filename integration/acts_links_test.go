@@ -16,10 +16,11 @@ func TestOthersChangeLinks(t *testing.T) {
 	u.run("a bridge is deleted", "ip link del mybr0")
 	u.run("a bridge is renamed", "ip link set mybr0 down; ip link set mybr0 name other0; ip link set other0 up")
 	u.run("a bridge is set down", "ip link set mybr0 down")
-	u.run("a bridge's address is removed", "ip addr flush dev mybr0")
+	u.run("a bridge's address is removed", "ip addr del 172.18.0.1/16 dev mybr0")
+	u.run("a bridge's IPv6 address is removed", "ip addr del fd00:18::1/64 dev mybr0")
 	u.run("a bridge's MTU is changed", "ip link set mybr0 mtu 1280")
-	u.run("a veth is taken off its bridge", "ip link set "+veth+" nomaster")
 	u.run("a veth is set down", "ip link set "+veth+" down")
+	u.run("a veth is taken off its bridge", "ip link set "+veth+" nomaster")
 	u.run("ip_forward is turned off", "echo 0 > /proc/sys/net/ipv4/ip_forward")
 	u.vethDeleted()
 }
@@ -45,4 +46,11 @@ func (u *under) vethDeleted() {
 	w.Docker("restart", "-t", "0", "ben")
 	w.Ready("ben")
 	seenAs(u.t, "the published port of the container that lost its interface", w.LAN.Get("tcp", world.HostAddr+":8089"), world.LANAddr)
+}
+
+// TestResync has something change of which the kernel tells nobody.
+func TestResync(t *testing.T) {
+	t.Parallel()
+	u := underTraffic(t, world.Config{MybrArgs: []string{"--resync-interval=1s"}})
+	u.run("a setting of a bridge is changed (resync every second)", "echo 1 > /proc/sys/net/ipv6/conf/mybr0/accept_ra")
 }

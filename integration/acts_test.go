@@ -10,8 +10,8 @@ import (
 	"github.com/mybr/mybr/integration/world"
 )
 
-// under is a host with a network under traffic: mybr0 (172.18.0.0/16) with the published port
-// 8088. The LAN has a second host, which alone has a route to it.
+// under is a host with a network under traffic: mybr0 (172.18.0.0/16, fd00:18::/64) with the
+// published port 8088. The LAN has a second host, which alone has a route to it.
 type under struct {
 	t             *testing.T
 	w             *world.World
@@ -19,7 +19,7 @@ type under struct {
 	more          []world.Flow // beside the usual ones
 }
 
-const port8088 = world.HostAddr + ":8088"
+const port8088, port8088v6 = world.HostAddr + ":8088", "[" + world.HostAddr6 + "]:8088"
 
 // underTraffic makes one. prepare is called before the network is made.
 func underTraffic(t *testing.T, cfg world.Config, prepare ...func(*world.World)) *under {
@@ -32,11 +32,12 @@ func underTraffic(t *testing.T, cfg world.Config, prepare ...func(*world.World))
 	for _, f := range prepare {
 		f(w)
 	}
-	w.Network("n0", "--subnet", "172.18.0.0/16", "-o", bridgeName+"mybr0", "-o", "com.docker.network.driver.mtu=1400")
+	w.Network("n0", "--subnet", "172.18.0.0/16", "-o", bridgeName+"mybr0", "-o", "com.docker.network.driver.mtu=1400", "--ipv6", "--subnet", "fd00:18::/64")
 	u := &under{t: t, w: w, intruder: w.LANs[1]}
 	u.web = w.Serve("web", []string{"--net", "n0", "-p", "8088:80", "-p", "8088:80/udp"}, "tcp:80", "udp:80", "tcp:81")
 	w.LAN.Start("guest", "serve", "tcp:7000", "udp:7000")
 	routeTo(t, u.intruder, "172.18.0.0/16")
+	u.intruder.Run("ip", "-6", "route", "add", "fd00:18::/64", "via", world.HostAddr6)
 	return u
 }
 
@@ -46,8 +47,10 @@ func (u *under) flows() []world.Flow {
 	lan := u.w.LAN
 	return append([]world.Flow{
 		lan.Flow(report.Stream, port8088), lan.Flow(report.Connects, port8088), lan.Flow(report.UDP, port8088),
+		lan.Flow(report.Connects, port8088v6), u.web.Flow(report.Ping, world.LANAddr6),
 		u.web.Flow(report.Ping, world.LANAddr), u.web.Flow(report.UDP, world.LANAddr+":7000"), u.web.Flow(report.Stream, world.LANAddr+":7000"),
 		u.intruder.Intrusion(report.Connects, "172.18.0.2:81"), u.intruder.Intrusion(report.UDP, "172.18.0.2:80"),
+		u.intruder.Intrusion(report.Connects, "[fd00:18::2]:81"),
 	}, u.more...)
 }
 
@@ -134,6 +137,10 @@ func flushes(u *under) {
 	u.run("`iptables-restore` of an old snapshot", restore)
 	u.run("the rule of a published port is deleted", "iptables -t nat -D MYBR-PORTS 1")
 	u.run("a jump to mybr's chains is deleted", "iptables -D FORWARD -j MYBR-FORWARD")
+	u.run("a jump to mybr's chains is put behind a rule that drops all",
+		"iptables -A FORWARD -j DROP; iptables -D FORWARD -j MYBR-FORWARD; iptables -A FORWARD -j MYBR-FORWARD")
+	u.run("`ip6tables -F`", "ip6tables -F")
+	u.run("`ip6tables -t nat -F`", "ip6tables -t nat -F")
 	u.run("`nft flush ruleset`", "nft flush ruleset")
 }
 

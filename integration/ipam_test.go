@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/store"
 )
 
@@ -74,8 +75,10 @@ func leases(t *testing.T, w *world.World) map[string][]string {
 	err := s.View(func(tx *store.Tx) error {
 		for _, p := range tx.Pools() {
 			found[p.ID] = []string{}
-			for a := range tx.Leased(p.ID, netip.Addr{}) {
-				found[p.ID] = append(found[p.ID], a.String())
+			for l := range tx.Leases(p.ID, netip.Addr{}) {
+				if l.Kind != model.LeaseResting {
+					found[p.ID] = append(found[p.ID], l.Addr.String())
+				}
 			}
 		}
 		return nil

@@ -72,6 +72,11 @@ func TestManagedPlugin(t *testing.T) {
 	reached(w, 10*time.Second, w.Host, "127.0.0.1:8088")
 	check("upgraded")
 	flowing(t, w, "upgraded", stream)
+
+	w.Host.Run("iptables", "-t", "nat", "-F", "MYBR-PORTS")
+	w.Host.Run("ip", "link", "set", "mybr0", "down")
+	reached(w, healWithin, w.LAN, world.HostAddr+":8088")
+	check("with rules and the bridge undone by others")
 	carl := w.Idle("carl", "--net", "n0")
 	pingBoth(t, web, carl)
 

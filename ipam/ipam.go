@@ -36,6 +36,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	helper "github.com/docker/go-plugins-helpers/ipam"
 
@@ -58,7 +59,10 @@ type Routes interface {
 type Config struct {
 	Store  Records
 	Routes Routes
-	Pools  []AddressPool // where subnets are chosen from, in this order; none of a family: its default
+	// Quarantine is how long a released address rests while others are free; 0: not at all.
+	Quarantine time.Duration
+	Now        func() time.Time // nil: time.Now
+	Pools      []AddressPool    // where subnets are chosen from, in this order; none of a family: its default
 }
 
 // Driver answers the calls of the IpamDriver protocol. Its methods may be called at
@@ -68,14 +72,22 @@ type Driver struct {
 	routes Routes
 	pools  []AddressPool
 
+	quarantine time.Duration
+	now        func() time.Time
+
 	mu     sync.Mutex // held for a whole call, so that replay and the store agree
 	replay replay
 }
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	return &Driver{store: c.Store, routes: c.Routes, pools: c.Pools}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Driver{store: c.Store, routes: c.Routes, pools: c.Pools, quarantine: c.Quarantine, now: c.Now}
 }
+
+func (d *Driver) rests() rests { return rests{d.quarantine, d.now()} }
 
 // CapabilitiesResponse says what the driver asks of Docker; the helper's type lacks
 // RequiresRequestReplay.
@@ -211,7 +223,10 @@ func overlap(p model.Pool) error {
 // hostsOf), in the sub-pool or not. If it names none, a gateway gets the lowest free
 // address of the sub-pool (of the pool, if there is none), and an endpoint the next free
 // one behind the one that was chosen last, so that an address is given again as late as
-// possible.
+// possible. One that was released rests (Config.Quarantine), and one that had been asked for
+// by name is kept for who will name it again: both are given only when all others are in
+// use, the one that has rested longest first, and those that were named last of all. What is
+// named is granted at once.
 //
 // The same request again gets the same address: that of the pool's gateway, of the
 // endpoint with this MAC, or the one named, if it was granted to the same; but not
@@ -233,21 +248,21 @@ func (d *Driver) RequestAddress(ctx context.Context, r *helper.RequestAddressReq
 	}
 	want.repeated = d.replay.address(r.PoolID, want)
 	var got netip.Prefix
-	var leased netip.Addr // zero: it was leased before
+	var leased model.Lease // zero: it was leased before
 	err = d.store.Update(func(tx Tx) error {
 		p, err := tx.Pool(r.PoolID)
 		if err != nil {
 			return err
 		}
-		a, err := takeAddress(leasing{tx, &leased}, p, want)
+		a, err := takeAddress(leasing{tx, &leased}, p, want, d.rests())
 		got = netip.PrefixFrom(a, p.Prefix.Bits())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := context.Cause(ctx); err != nil && leased.IsValid() {
-		return nil, errors.Join(err, d.store.Update(func(tx Tx) error { return tx.DeleteLease(r.PoolID, leased) }))
+	if err := context.Cause(ctx); err != nil && leased.Addr.IsValid() {
+		return nil, errors.Join(err, d.store.Update(func(tx Tx) error { return giveBack(tx, r.PoolID, leased) }))
 	}
 	return &helper.RequestAddressResponse{Address: got.String()}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -66,17 +65,24 @@ func newDriver(t *testing.T, routes ...string) (*Driver, *store.Store) {
 
 type world struct {
 	Pools  []model.Pool
-	Leases map[string][]model.Lease
+	Leases map[string][]model.Lease // in use
+	Rests  map[string][]model.Lease
 }
 
 // dump is everything that the store holds of this package's.
 func dump(t tester, s *store.Store) world {
 	t.Helper()
-	w := world{Leases: map[string][]model.Lease{}}
+	w := world{Leases: map[string][]model.Lease{}, Rests: map[string][]model.Lease{}}
 	err := s.View(func(tx *store.Tx) error {
 		w.Pools = tx.Pools()
 		for _, p := range w.Pools {
-			w.Leases[p.ID] = slices.Collect(tx.Leases(p.ID, netip.Addr{}))
+			for l := range tx.Leases(p.ID, netip.Addr{}) {
+				of := w.Leases
+				if l.Kind == model.LeaseResting {
+					of = w.Rests
+				}
+				of[p.ID] = append(of[p.ID], l)
+			}
 		}
 		return nil
 	})

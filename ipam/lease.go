@@ -10,7 +10,10 @@ import (
 )
 
 // takeAddress finds and records the address that is wanted, or finds it recorded.
-func takeAddress(tx Tx, p model.Pool, want wantedAddress) (netip.Addr, error) {
+func takeAddress(tx Tx, p model.Pool, want wantedAddress, r rests) (netip.Addr, error) {
+	if err := r.settle(tx, p); err != nil {
+		return netip.Addr{}, err
+	}
 	if want.addr.IsValid() {
 		return want.addr, takeNamed(tx, p, want)
 	}
@@ -18,20 +21,9 @@ func takeAddress(tx Tx, p model.Pool, want wantedAddress) (netip.Addr, error) {
 	if !errors.Is(err, model.ErrNotFound) {
 		return have, err
 	}
-	s := rangeOf(p)
-	behind := p.Last
-	if want.kind == model.LeaseGateway {
-		behind = netip.Addr{}
-	}
-	a, ok := nextAddr(s, behind, leased(tx, p))
-	if !ok {
-		if err := reclaim(tx, p); err != nil {
-			return a, err
-		}
-		a, ok = nextAddr(s, behind, leased(tx, p))
-	}
-	if !ok {
-		return a, model.Conflict("pool %s is exhausted: all %d addresses of %s are in use", p.ID, s.size(), chosenFrom(p))
+	a, err := chooseAddress(tx, p, want, r)
+	if err != nil {
+		return a, err
 	}
 	if want.kind != model.LeaseGateway {
 		p.Last = a
@@ -40,6 +32,30 @@ func takeAddress(tx Tx, p model.Pool, want wantedAddress) (netip.Addr, error) {
 		}
 	}
 	return a, tx.PutLease(p.ID, model.Lease{Addr: a, Kind: want.kind, MAC: want.mac})
+}
+
+// chooseAddress returns the next address of a pool that is neither in use nor rests. If there
+// is none, it is one whose release was lost, and if there is none of those either, the one
+// that has rested longest.
+func chooseAddress(tx Tx, p model.Pool, want wantedAddress, r rests) (netip.Addr, error) {
+	s := rangeOf(p)
+	behind := p.Last
+	if want.kind == model.LeaseGateway {
+		behind = netip.Addr{}
+	}
+	if a, ok := nextAddr(s, behind, leased(tx, p)); ok {
+		return a, nil
+	}
+	if err := reclaim(tx, p, r); err != nil {
+		return netip.Addr{}, err
+	}
+	if a, ok := nextAddr(s, behind, leased(tx, p)); ok {
+		return a, nil
+	}
+	if a, ok := longest(tx, p); ok {
+		return a, nil
+	}
+	return netip.Addr{}, model.Conflict("pool %s is exhausted: all %d addresses of %s are in use", p.ID, s.size(), chosenFrom(p))
 }
 
 // repeated returns the address that the same request, which names none, got before, or
@@ -76,10 +92,10 @@ func takeNamed(tx Tx, p model.Pool, want wantedAddress) error {
 	case hosts.last.Less(want.addr):
 		return model.Invalid("the broadcast address of pool %s", p.ID)
 	}
-	l := model.Lease{Addr: want.addr, Kind: want.kind, MAC: want.mac}
+	l := model.Lease{Addr: want.addr, Kind: want.kind, MAC: want.mac, Named: want.kind == model.LeaseEndpoint}
 	have, err := tx.Lease(p.ID, want.addr)
 	switch {
-	case errors.Is(err, model.ErrNotFound):
+	case errors.Is(err, model.ErrNotFound), err == nil && have.Kind == model.LeaseResting:
 		return tx.PutLease(p.ID, l)
 	case err != nil:
 		return err
@@ -90,10 +106,8 @@ func takeNamed(tx Tx, p model.Pool, want wantedAddress) error {
 	if have.Kind == model.LeaseEndpoint {
 		holder = holderOf(tx, p, want.addr)
 	}
-	switch {
-	case have == l && holder != held:
-		return nil
-	case holder == stale:
+	same := have.Kind == l.Kind && have.MAC == l.MAC && holder != held
+	if same || holder == stale {
 		return tx.PutLease(p.ID, l)
 	}
 	return model.Conflict("Address already in use in pool %s %s", p.ID, use(have))
@@ -162,43 +176,47 @@ func networkOf(tx Tx, p model.Pool) (n model.Network, ok bool) {
 	return all[i], true
 }
 
-// reclaim deletes the stale leases of a pool.
-func reclaim(tx Tx, p model.Pool) error {
+// reclaim deletes the stale leases of a pool. Those that were named rest from now on.
+func reclaim(tx Tx, p model.Pool, r rests) error {
 	of := holders(tx, p)
 	if of == nil {
 		return nil
 	}
-	var stale []netip.Addr
+	var stale []model.Lease
 	for l := range tx.Leases(p.ID, netip.Addr{}) {
 		if l.Kind == model.LeaseEndpoint && !of[l.Addr] {
-			stale = append(stale, l.Addr)
+			stale = append(stale, l)
 		}
 	}
-	for _, a := range stale {
-		if err := tx.DeleteLease(p.ID, a); err != nil {
+	for _, l := range stale {
+		if !l.Named {
+			if err := tx.DeleteLease(p.ID, l.Addr); err != nil {
+				return err
+			}
+		} else if err := r.rest(tx, p, l); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// releaseAddress deletes a lease. If the address would be the very next to be chosen,
+// releaseAddress ends a lease. If the address would be the very next to be chosen,
 // the search is moved past it, so that the next endpoint gets another one as long as
-// there is one: neighbours may still know it by the old MAC.
-func releaseAddress(tx Tx, p model.Pool, a netip.Addr) error {
-	if _, err := tx.Lease(p.ID, a); errors.Is(err, model.ErrNotFound) {
-		return nil
-	}
-	if err := tx.DeleteLease(p.ID, a); err != nil {
+// there is one, even if addresses don't rest.
+func releaseAddress(tx Tx, p model.Pool, l model.Lease, r rests) error {
+	if err := errors.Join(r.settle(tx, p), tx.DeleteLease(p.ID, l.Addr)); err != nil {
 		return err
 	}
-	if next, ok := nextAddr(rangeOf(p), p.Last, leased(tx, p)); !ok || next != a {
-		return nil
+	if next, ok := nextAddr(rangeOf(p), p.Last, leased(tx, p)); ok && next == l.Addr {
+		p.Last = l.Addr
+		if err := tx.PutPool(p); err != nil {
+			return err
+		}
 	}
-	p.Last = a
-	return tx.PutPool(p)
+	return r.rest(tx, p, l)
 }
 
+// leased yields the addresses that are in use or rest.
 func leased(tx Tx, p model.Pool) func(from netip.Addr) iter.Seq[netip.Addr] {
 	return func(from netip.Addr) iter.Seq[netip.Addr] { return tx.Leased(p.ID, from) }
 }

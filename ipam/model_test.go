@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
-	helper "github.com/docker/go-plugins-helpers/ipam"
 	"pgregory.net/rapid"
 
 	"github.com/mybr/mybr/internal/model"
@@ -25,6 +25,9 @@ type machine struct {
 	prefix, sub netip.Prefix
 	id          string // "" while the pool is not held
 	leases      map[netip.Addr]model.Lease
+	rests       map[netip.Addr]model.Lease
+	now         time.Time
+	quarantine  time.Duration
 	rested      netip.Addr // released since an address was chosen last
 	fresh       bool       // the capabilities were asked for, and the pool not used since
 	again       bool       // it was then asked for again, and not used since
@@ -108,13 +111,14 @@ func (m *machine) Choose(t *rapid.T) {
 		}
 		return
 	}
+	m.settle()
 	for a := m.prefix.Addr(); kind == model.LeaseEndpoint && m.prefix.Contains(a); a = a.Next() {
 		if m.leases[a].MAC == mac {
 			m.same(t, text, err, a)
 			return
 		}
 	}
-	free := m.free()
+	free := m.candidates()
 	if len(free) == 0 {
 		if !errors.Is(err, model.ErrConflict) || !strings.Contains(err.Error(), "exhausted") {
 			t.Fatalf("have %s %v, want exhaustion", text, err)
@@ -141,7 +145,7 @@ func (m *machine) granted(t *rapid.T, text string, kind model.LeaseKind, mac mod
 		t.Fatalf("%s was only just released, and %v are free", text, free)
 	}
 	m.rested = netip.Addr{}
-	m.leases[got.Addr()] = model.Lease{Addr: got.Addr(), Kind: kind, MAC: mac}
+	m.lease(model.Lease{Addr: got.Addr(), Kind: kind, MAC: mac})
 }
 
 // checkRefused checks the refusal of a second network's gateway.
@@ -170,13 +174,14 @@ func (m *machine) Gateway(t *rapid.T) {
 		return
 	}
 	m.used()
+	m.settle()
 	for a := m.prefix.Addr(); m.prefix.Contains(a); a = a.Next() {
 		if m.leases[a].Kind == model.LeaseGateway {
 			m.same(t, text, err, a)
 			return
 		}
 	}
-	free := m.free()
+	free := m.candidates()
 	if len(free) == 0 {
 		if !errors.Is(err, model.ErrConflict) {
 			t.Fatalf("have %s %v, want exhaustion", text, err)
@@ -184,7 +189,7 @@ func (m *machine) Gateway(t *rapid.T) {
 		return
 	}
 	m.same(t, text, err, free[0])
-	m.leases[free[0]] = model.Lease{Addr: free[0], Kind: model.LeaseGateway}
+	m.lease(model.Lease{Addr: free[0], Kind: model.LeaseGateway})
 }
 
 // near draws an address of the pool, or one just beside it.
@@ -206,9 +211,11 @@ func (m *machine) Wish(t *rapid.T) {
 		what = l.MAC.String()
 	}
 	text, err := ask(m.d, m.id, what, a.String())
+	l.Named = l.Kind == model.LeaseEndpoint
 	have, held := m.leases[a]
 	if l.Kind == model.LeaseGateway && m.again {
 		if have.Kind == model.LeaseGateway {
+			m.settle()
 			m.same(t, text, err, a)
 		} else {
 			m.checkRefused(t, text, err)
@@ -216,6 +223,7 @@ func (m *machine) Wish(t *rapid.T) {
 		return
 	}
 	m.used()
+	m.settle()
 	usable := false
 	for _, u := range m.addrs(m.prefix) {
 		usable = usable || u == a
@@ -225,13 +233,13 @@ func (m *machine) Wish(t *rapid.T) {
 		if !errors.Is(err, model.ErrInvalid) {
 			t.Fatalf("%s: have %s %v, want it refused", a, text, err)
 		}
-	case held && have != l:
+	case held && (have.Kind != l.Kind || have.MAC != l.MAC):
 		if !errors.Is(err, model.ErrConflict) {
 			t.Fatalf("%s: have %s %v, want a conflict with %v", a, text, err, have)
 		}
 	default:
 		m.same(t, text, err, a)
-		m.leases[a] = l
+		m.lease(l)
 	}
 }
 
@@ -239,9 +247,8 @@ func (m *machine) ReleaseAddress(t *rapid.T) {
 	a := m.near(t)
 	release(t, m.d, m.id, a.String())
 	m.used()
-	if _, held := m.leases[a]; held {
-		delete(m.leases, a)
-		m.rested = a
+	if l, held := m.leases[a]; held {
+		m.release(l)
 	}
 }
 
@@ -251,7 +258,7 @@ func (m *machine) ReleasePool(t *rapid.T) {
 	}
 	releasePool(t, m.d, m.id)
 	if !m.second {
-		m.id, m.leases, m.rested = "", map[netip.Addr]model.Lease{}, netip.Addr{}
+		m.id, m.leases, m.rests, m.rested = "", map[netip.Addr]model.Lease{}, map[netip.Addr]model.Lease{}, netip.Addr{}
 	}
 	m.used()
 }
@@ -261,8 +268,7 @@ func (m *machine) Restart(t *rapid.T) {
 	if err := m.s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	m.s = openStore(t, m.path)
-	m.d = New(Config{Store: records{m.s}, Routes: hostRoutes(nil)})
+	m.open(t)
 	m.used()
 }
 
@@ -275,8 +281,13 @@ func (m *machine) Check(t *rapid.T) {
 		}
 		return
 	}
-	if len(w.Pools) != 1 || len(w.Leases[m.id]) != len(m.leases) {
-		t.Fatalf("have %+v, want %v", w, m.leases)
+	if len(w.Pools) != 1 || len(w.Leases[m.id]) != len(m.leases) || len(w.Rests[m.id]) != len(m.rests) {
+		t.Fatalf("have %+v, want %v, at rest %v", w, m.leases, m.rests)
+	}
+	for _, l := range w.Rests[m.id] {
+		if m.rests[l.Addr] != l {
+			t.Fatalf("have %v at rest, want %v", l, m.rests[l.Addr])
+		}
 	}
 	for _, l := range w.Leases[m.id] {
 		if m.leases[l.Addr] != l {
@@ -299,59 +310,10 @@ func TestAgainstAModel(t *testing.T) {
 				m.sub = netip.Prefix{}
 			}
 		}
-		m.s = openStore(t, m.path)
+		m.rests, m.now = map[netip.Addr]model.Lease{}, time.Unix(1_800_000_000, 0)
+		m.quarantine = rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "quarantine")
+		m.open(t)
 		defer func() { _ = m.s.Close() }()
-		m.d = New(Config{Store: records{m.s}, Routes: hostRoutes(nil)})
 		t.Repeat(rapid.StateMachineActions(m))
-	})
-}
-
-// Pools that are held at the same time never overlap in one address space, whoever
-// chose them, and no chosen one overlaps a route.
-func TestPoolsNeverOverlap(t *testing.T) {
-	dir, round := t.TempDir(), 0
-	rapid.Check(t, func(t *rapid.T) {
-		round++
-		s := openStore(t, filepath.Join(dir, fmt.Sprint(round)))
-		defer s.Close()
-		near := prefixes("10.0.0.0/24", "2001:db8::/56") // in both, 8 bits count
-		routes := hostRoutes{drawPrefix(t, near[0], 32, "route"), drawPrefix(t, near[1], 64, "route")}
-		more := rapid.IntRange(0, 6).Draw(t, "size")
-		d := New(Config{Store: records{s}, Routes: routes, Pools: []AddressPool{{near[0], 24 + more}, {near[1], 56 + more}}})
-		for range rapid.IntRange(1, 25).Draw(t, "calls") {
-			r := &helper.RequestPoolRequest{AddressSpace: rapid.SampledFrom([]string{SpaceLocal, SpaceGlobal}).Draw(t, "space")}
-			of := rapid.IntRange(0, 1).Draw(t, "family")
-			r.V6 = of == 1
-			switch rapid.IntRange(0, 3).Draw(t, "call") {
-			case 0:
-				if held := dump(t, s).Pools; len(held) > 0 {
-					releasePool(t, d, rapid.SampledFrom(held).Draw(t, "pool").ID)
-				}
-				continue
-			case 1:
-				r.Pool = drawPrefix(t, near[of], near[of].Bits()+6, "subnet").String()
-			}
-			before := dump(t, s).Pools
-			resp, err := d.RequestPool(context.Background(), r)
-			after := dump(t, s).Pools
-			if err != nil {
-				if len(after) != len(before) {
-					t.Fatalf("%v, but there are %d pools now", err, len(after))
-				}
-				continue
-			}
-			got := netip.MustParsePrefix(resp.Pool)
-			if r.Pool == "" && (got.Overlaps(routes[of]) || !got.Overlaps(near[of])) {
-				t.Fatalf("%s overlaps the route %s, or is not of %s", got, routes[of], near[of])
-			}
-			for _, p := range before {
-				if p.Space == r.AddressSpace && p.Prefix.Overlaps(got) || p.ID == resp.PoolID {
-					t.Fatalf("%s: %s overlaps %s", resp.PoolID, got, p.ID)
-				}
-			}
-			if len(after) != len(before)+1 {
-				t.Fatalf("have %d pools, want %d", len(after), len(before)+1)
-			}
-		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	helper "github.com/docker/go-plugins-helpers/ipam"
@@ -43,11 +44,11 @@ func (w wantedPool) id() string {
 
 func parsePool(r *helper.RequestPoolRequest) (w wantedPool, err error) {
 	if r.AddressSpace != SpaceLocal && r.AddressSpace != SpaceGlobal {
-		return w, model.Invalid("address space %q is unknown: want %s or %s", r.AddressSpace, SpaceLocal, SpaceGlobal)
+		return w, model.Invalid("address space %q is unknown: want %s or %s", shorten(r.AddressSpace), SpaceLocal, SpaceGlobal)
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.Options)) {
 		if !strings.HasPrefix(key, keyIPAMPrefix) {
-			return w, model.Invalid("option %q (--ipam-opt) is unknown", key)
+			return w, model.Invalid("option %q (--ipam-opt) is unknown", shorten(key))
 		}
 	}
 	w.space = r.AddressSpace
@@ -55,7 +56,7 @@ func parsePool(r *helper.RequestPoolRequest) (w wantedPool, err error) {
 		w.family = model.IPv6
 	}
 	if r.Pool == "" && r.SubPool != "" {
-		return w, model.Invalid("sub-pool %s (--ip-range) needs a subnet (--subnet)", r.SubPool)
+		return w, model.Invalid("sub-pool %s (--ip-range) needs a subnet (--subnet)", quoted(r.SubPool))
 	} else if r.Pool == "" {
 		return w, nil
 	}
@@ -94,7 +95,7 @@ func parsePool(r *helper.RequestPoolRequest) (w wantedPool, err error) {
 func parseSize(w wantedPool, r *helper.RequestPoolRequest) (wantedPool, error) {
 	w.prefix, w.size = netip.Prefix{}, w.prefix.Bits()
 	if r.SubPool != "" {
-		return w, model.Invalid("sub-pool %s (--ip-range) needs a subnet (--subnet), and %s is any of that size", r.SubPool, r.Pool)
+		return w, model.Invalid("sub-pool %s (--ip-range) needs a subnet (--subnet), and %s is any of that size", quoted(r.SubPool), r.Pool)
 	}
 	if longest := w.family.Unspecified().BitLen() - 1; w.size > longest {
 		return w, model.Invalid("subnet %s is any of that size, which has no address for both a gateway and a container: want a prefix length of %d at most", r.Pool, longest)
@@ -106,7 +107,7 @@ func parseSize(w wantedPool, r *helper.RequestPoolRequest) (wantedPool, error) {
 func parsePrefix(noun, s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return netip.Prefix{}, model.Invalid("%s %q is not in CIDR notation, like 172.18.0.0/16", noun, s)
+		return netip.Prefix{}, model.Invalid("%s %q is not in CIDR notation, like 172.18.0.0/16", noun, shorten(s))
 	}
 	return p.Masked(), nil
 }
@@ -128,6 +129,9 @@ type wantedAddress struct {
 }
 
 func parseAddress(r *helper.RequestAddressRequest) (w wantedAddress, err error) {
+	if err := checkPoolID(r.PoolID); err != nil {
+		return w, err
+	}
 	w.kind = model.LeaseAux
 	if r.Address != "" {
 		if w.addr, err = parseAddr(r.Address); err != nil {
@@ -140,13 +144,13 @@ func parseAddress(r *helper.RequestAddressRequest) (w wantedAddress, err error) 
 		case key == keyType && value == typeGateway:
 			w.kind = model.LeaseGateway
 		case key == keyType:
-			return w, model.Invalid("option %s: %q is unknown: want %s", key, value, typeGateway)
+			return w, model.Invalid("option %s: %q is unknown: want %s", key, shorten(value), typeGateway)
 		case key == keyMAC:
 			if w.mac, err = model.ParseMAC(value); err != nil || w.mac.IsZero() {
-				return w, model.Invalid("option %s: %q is not the MAC address of an endpoint", key, value)
+				return w, model.Invalid("option %s: %q is not the MAC address of an endpoint", key, shorten(value))
 			}
 		case !strings.HasPrefix(key, keyPrefix):
-			return w, model.Invalid("option %q is unknown", key)
+			return w, model.Invalid("option %q is unknown", shorten(key))
 		}
 	}
 	switch {
@@ -162,9 +166,9 @@ func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil:
-		return a, model.Invalid("%q is not an address like 172.18.0.2", s)
+		return a, model.Invalid("%q is not an address like 172.18.0.2", shorten(s))
 	case a.Zone() != "":
-		return a, model.Invalid("%q has a zone, which no address of a pool has", s)
+		return a, model.Invalid("%q has a zone, which no address of a pool has", shorten(s))
 	case a.Is4In6():
 		return a, model.Invalid("%q is an IPv4-mapped address: want %s", s, a.Unmap())
 	}
@@ -179,5 +183,32 @@ func wrap(err error, doing, what string) error {
 	case what == "":
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	return fmt.Errorf("%s %s: %w", doing, what, err)
+	return fmt.Errorf("%s %s: %w", doing, quoted(what), err)
+}
+
+// longestValue is how many bytes of a value an error repeats. The IDs of pools are shorter.
+const longestValue = 128
+
+func shorten(s string) string {
+	if len(s) <= longestValue {
+		return s
+	}
+	return s[:longestValue] + "…"
+}
+
+// quoted is a shortened value, in quotes if it can't be printed as it is.
+func quoted(s string) string {
+	s = shorten(s)
+	if q := strconv.Quote(s); q[1:len(q)-1] != s {
+		return q
+	}
+	return s
+}
+
+// checkPoolID refuses an ID that no pool has.
+func checkPoolID(id string) error {
+	if quoted(id) != id {
+		return model.Invalid("pool ID %q is none of mybr's", shorten(id))
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -81,7 +82,7 @@ func ParseAddressPools(values []string) ([]AddressPool, error) {
 	for i, value := range values {
 		p, err := parseAddressPool(value)
 		if err != nil {
-			return nil, wrap(err, "address pool", strconv.Quote(value))
+			return nil, fmt.Errorf("address pool %q: %w", value, err)
 		}
 		pools[i] = p
 	}

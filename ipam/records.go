@@ -21,6 +21,8 @@ type Tx interface {
 	LeaseByMAC(poolID string, mac model.MAC) (model.Lease, error)
 	Leases(poolID string, from netip.Addr) iter.Seq[model.Lease] // in the order of addresses
 	Leased(poolID string, from netip.Addr) iter.Seq[netip.Addr]  // likewise
+	// Resting yields the resting ones, named or not, in the order of their release from a time on.
+	Resting(poolID string, named bool, from int64) iter.Seq[model.Lease]
 	PutLease(poolID string, l model.Lease) error
 	DeleteLease(poolID string, a netip.Addr) error
 
@@ -40,13 +42,26 @@ type Records interface {
 // leasing is a transaction that notes the address that is leased in it and was not before.
 type leasing struct {
 	Tx
-	leased *netip.Addr
+	leased *model.Lease // as it was: resting, or with nothing but its address
 }
 
 // PutLease is that of the transaction.
 func (l leasing) PutLease(poolID string, lease model.Lease) error {
-	if _, err := l.Lease(poolID, lease.Addr); errors.Is(err, model.ErrNotFound) {
-		*l.leased = lease.Addr
+	have, err := l.Lease(poolID, lease.Addr)
+	switch {
+	case lease.Kind == model.LeaseResting:
+	case errors.Is(err, model.ErrNotFound):
+		*l.leased = model.Lease{Addr: lease.Addr}
+	case err == nil && have.Kind == model.LeaseResting:
+		*l.leased = have
 	}
 	return l.Tx.PutLease(poolID, lease)
+}
+
+// giveBack makes an address what it was before it was leased.
+func giveBack(tx Tx, poolID string, before model.Lease) error {
+	if before.Kind == model.LeaseResting {
+		return tx.PutLease(poolID, before)
+	}
+	return tx.DeleteLease(poolID, before.Addr)
 }

@@ -19,6 +19,9 @@ import (
 // or Docker has not waited until the network was made or removed: then the pool goes once
 // the network has (deleteReleased).
 func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) error {
+	if err := checkPoolID(r.PoolID); err != nil {
+		return wrap(err, "release pool", "")
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	second := d.replay.released(r.PoolID)
@@ -74,12 +77,15 @@ func deleteReleased(tx Tx) error {
 	return errors.Join(errs...)
 }
 
-// ReleaseAddress gives an address back. A pool or an address that is not held is no
+// ReleaseAddress gives an address back, which rests from now on. A pool or an address that is not held is no
 // error. The gateway of a network of mybr's own driver stays, as its pool does, and so do
 // the auxiliary addresses that Docker releases behind the gateway.
 func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressRequest) (err error) {
 	defer func() { err = wrap(err, "release address", r.Address) }()
 	a, err := parseAddr(r.Address)
+	if err == nil {
+		err = checkPoolID(r.PoolID)
+	}
 	if err != nil {
 		return err
 	}
@@ -97,6 +103,7 @@ func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressReque
 		if err != nil && !errors.Is(err, model.ErrNotFound) {
 			return err
 		}
+		leased := err == nil && l.Kind != model.LeaseResting
 		_, used := networkOf(tx, p)
 		switch {
 		case used && l.Kind == model.LeaseGateway:
@@ -106,6 +113,9 @@ func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressReque
 			return nil
 		}
 		d.replay.end(p.ID)
-		return releaseAddress(tx, p, a)
+		if !leased {
+			return nil
+		}
+		return releaseAddress(tx, p, l, d.rests())
 	})
 }

@@ -89,7 +89,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
 	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, http.StatusNotFound, map[string]string{"error": "unknown path " + r.URL.Path})
+		reply(w, r, http.StatusNotFound, map[string]string{"error": "unknown path " + shorten(r.URL.Path)})
 	})
 	return mux
 }
@@ -98,19 +98,20 @@ func tell(what func(ctx context.Context) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			reply(w, http.StatusMethodNotAllowed, map[string]string{"error": fmt.Sprintf("method %s: want GET", r.Method)})
+			reply(w, r, http.StatusMethodNotAllowed, map[string]string{"error": fmt.Sprintf("method %s: want GET", r.Method)})
 			return
 		}
 		body, err := what(r.Context())
 		if err != nil {
-			reply(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
+			reply(w, r, http.StatusInternalServerError, map[string]string{"error": err.Error()})
 			return
 		}
-		reply(w, http.StatusOK, body)
+		reply(w, r, http.StatusOK, body)
 	}
 }
 
-func reply(w http.ResponseWriter, status int, body any) {
+func reply(w http.ResponseWriter, r *http.Request, status int, body any) {
+	answering(w, r)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // a client that is gone reads nothing

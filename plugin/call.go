@@ -68,6 +68,10 @@ func encode[Resp any](resp *Resp, err error) ([]byte, error) {
 	return append(text, '\n'), err
 }
 
+// longestField is how many bytes of a sandbox's key or a pool's ID are logged; those that are
+// Docker's and mybr's are shorter.
+const longestField = 256
+
 // fieldsOf returns the log fields of a request, from the fields that the requests of both
 // protocols name alike. Empty ones are left out; IDs are as Docker's commands print them.
 func fieldsOf(req any) logrus.Fields {
@@ -77,10 +81,11 @@ func fieldsOf(req any) logrus.Fields {
 		"network": "NetworkID", "endpoint": "EndpointID", "sandbox": "SandboxKey", "pool": "PoolID",
 	} {
 		if f := v.FieldByName(field); f.IsValid() && f.String() != "" {
-			fields[name] = f.String()
+			value := cut(f.String(), longestField)
 			if name == "network" || name == "endpoint" {
-				fields[name] = model.ShortID(f.String())
+				value = model.ShortID(f.String())
 			}
+			fields[name] = Printable(value)
 		}
 	}
 	return fields

@@ -16,7 +16,7 @@ import (
 )
 
 // Config is what the process works with. Every field is needed, except DirectRouting,
-// AcceptMark, ResyncInterval and AddressPools.
+// AcceptMark, ResyncInterval, AddressPools and AddressQuarantine.
 type Config struct {
 	Version    string // for logs and the operator's commands
 	Name       string // of the plugin, as `docker network create -d` has it
@@ -33,8 +33,9 @@ type Config struct {
 	// never, and what others change is not watched for either.
 	ResyncInterval time.Duration
 
-	AddressPools []AddressPool // nil: Docker's default ones
-	Log          *logrus.Logger
+	AddressPools      []AddressPool // nil: Docker's default ones
+	AddressQuarantine time.Duration // how long a released address rests while others are free; 0: not at all
+	Log               *logrus.Logger
 }
 
 // Firewalls lists what Config.Firewall may be.
@@ -51,6 +52,12 @@ func ParseAddressPool(s string) (AddressPool, error) {
 	}
 	return pools[0], nil
 }
+
+// DefaultQuarantine is how long a released address rests if nothing else is said.
+const DefaultQuarantine = ipam.DefaultQuarantine
+
+// ParseQuarantine reads a time such as `90s`; 0 means that addresses don't rest.
+func ParseQuarantine(s string) (time.Duration, error) { return ipam.ParseQuarantine(s) }
 
 // Mark is a firewall mark and the bits of it that count.
 type Mark = firewall.Mark

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
+	"strings"
 
 	"github.com/mybr/mybr/internal/model"
 )
@@ -27,7 +29,7 @@ func decode(body []byte, into any) error {
 	var mismatch *json.UnmarshalTypeError
 	switch {
 	case err == nil:
-		return nil
+		return checkKeys(body)
 	case errors.As(err, &mismatch):
 		// Up to the end of a string or number, or the beginning of an array or object.
 		read := body[max(0, int(mismatch.Offset)-longestValue):mismatch.Offset]
@@ -37,9 +39,56 @@ func decode(body []byte, into any) error {
 	}
 }
 
-func shorten(s string) string {
-	if len(s) <= longestValue {
+// checkKeys refuses an object that has a key twice: encoding/json would mix what the two
+// have, and no two programs agree on which of them counts (RFC 8259, section 4). The names of
+// the request's own fields are the same to it in capitals and small letters. The text is known
+// to be JSON.
+func checkKeys(text []byte) error {
+	type object struct {
+		keys  map[string]bool // nil: an array
+		value bool            // a value comes next, behind its key
+	}
+	var within []object // the objects and arrays around what comes next
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return model.Invalid("the request is not JSON: %v", err)
+		}
+		if last := len(within) - 1; last >= 0 && within[last].keys != nil && token != json.Delim('}') {
+			o := &within[last]
+			if key, ok := token.(string); ok && !o.value {
+				name := key
+				if last == 0 {
+					name = strings.ToLower(key)
+				}
+				if o.keys[name] {
+					return model.Invalid("the request has the key %q twice in one object", shorten(key))
+				}
+				o.keys[name] = true
+			}
+			o.value = !o.value
+		}
+		switch token {
+		case json.Delim('{'):
+			within = append(within, object{keys: map[string]bool{}})
+		case json.Delim('['):
+			within = append(within, object{})
+		case json.Delim('}'), json.Delim(']'):
+			within = within[:len(within)-1]
+		}
+	}
+}
+
+// shorten cuts a value that is repeated in an error or the log.
+func shorten(s string) string { return cut(s, longestValue) }
+
+func cut(s string, most int) string {
+	if len(s) <= most {
 		return s
 	}
-	return s[:longestValue] + "…"
+	return s[:most] + "…"
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -25,9 +26,6 @@ const (
 	// largestBody is the size in bytes of the largest request that is read: some 100
 	// bytes for each of 65535 published ports.
 	largestBody = 8 << 20
-
-	// bodyWithin bounds how long a request may take to arrive.
-	bodyWithin = 30 * time.Second
 )
 
 var errStopping = errors.New("mybr is stopping")
@@ -63,21 +61,22 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		a.status = http.StatusOK
 	}
+	answering(w, r)
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // a client that has gone reads nothing
-	h.record(strings.TrimPrefix(r.URL.Path, "/"), a, time.Since(begun))
+	h.record(shorten(strings.TrimPrefix(r.URL.Path, "/")), a, time.Since(begun))
 }
 
 func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 	c, ok := h.calls[r.URL.Path]
 	if !ok {
-		a.status, a.err = http.StatusNotFound, fmt.Errorf("unknown call %s", r.URL.Path)
+		a.status, a.err = http.StatusNotFound, fmt.Errorf("unknown call %s", shorten(r.URL.Path))
 		return a
 	}
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		a.status, a.err = http.StatusMethodNotAllowed, fmt.Errorf("method %s: want POST", r.Method)
+		a.status, a.err = http.StatusMethodNotAllowed, fmt.Errorf("method %s: want POST", shorten(r.Method))
 		return a
 	}
 	body, err := readBody(w, r)
@@ -114,18 +113,16 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {
 	return a
 }
 
-// readBody reads a request's body, with limits in size and time.
+// readBody reads a request's body, with limits in size and, by gate, in time and in what all
+// clients can send at a time.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	// The deadline must not outlast the body: a connection that is read while its
-	// call runs would end the call's context when the deadline passes.
-	conn := http.NewResponseController(w)
-	_ = conn.SetReadDeadline(time.Now().Add(bodyWithin)) // not supported by test recorders
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestBody))
-	_ = conn.SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
 		return nil, model.Invalid("the request is larger than %d bytes", large.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, model.Invalid("the request did not arrive within %s", limitsOf(r).body)
 	case err != nil:
 		return nil, model.Invalid("the request broke off: %v", err)
 	}
@@ -182,7 +179,8 @@ func statusOf(err error) int {
 // failure returns the body of an error: Docker reads Err in answers of network
 // drivers and Error in those of IPAM drivers.
 func failure(err error) []byte {
-	text, _ := json.Marshal(struct{ Err, Error string }{err.Error(), err.Error()}) // strings always encode
+	said := printableError(err)
+	text, _ := json.Marshal(struct{ Err, Error string }{said, said}) // strings always encode
 	return append(text, '\n')
 }
 
@@ -192,6 +190,9 @@ func (h *handler) record(method string, a answer, took time.Duration) {
 	if a.unread {
 		log = log.WithField("client", "hung up")
 	}
+	if a.err != nil {
+		log = log.WithField(logrus.ErrorKey, printableError(a.err))
+	}
 	var c *crash
 	if errors.As(a.err, &c) {
 		log = log.WithField("stack", string(c.stack))
@@ -200,10 +201,10 @@ func (h *handler) record(method string, a answer, took time.Duration) {
 	case a.err == nil:
 		log.Info("call")
 	case errors.Is(a.err, errHungUp):
-		log.WithError(a.err).Warn("call given up")
+		log.Warn("call given up")
 	case a.status < http.StatusInternalServerError:
-		log.WithError(a.err).Warn("call refused")
+		log.Warn("call refused")
 	default:
-		log.WithError(a.err).Error("call failed")
+		log.Error("call failed")
 	}
 }

@@ -95,7 +95,11 @@ func serve(t *testing.T, calls map[string]call) *server {
 
 // start serves ln with h until the test ends.
 func (s *server) start(ln net.Listener, h http.Handler) {
-	srv := newServer(h, s.handler.log)
+	s.run(ln, newServer(h, s.handler.log))
+}
+
+// run is start for a server.
+func (s *server) run(ln net.Listener, srv *http.Server) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -97,5 +97,5 @@ func process(pid int) string {
 	if err != nil || command == "" {
 		return fmt.Sprintf("pid %d", pid)
 	}
-	return fmt.Sprintf("pid %d (%s)", pid, shorten(command))
+	return fmt.Sprintf("pid %d (%s)", pid, Printable(shorten(command)))
 }

@@ -62,7 +62,7 @@ func Run(ctx context.Context, c Config) error {
 	}).Infof("serving Docker on %s", docker.path)
 
 	networks := driver.New(driver.Config{
-		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, IPv6: host.noIPv6,
+		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes, IPv6: host.noIPv6,
 		Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
@@ -72,12 +72,15 @@ func Run(ctx context.Context, c Config) error {
 		if err := networks.RemoveStale(ctx); err != nil {
 			c.Log.WithError(err).Warn("endpoints and networks that Docker has given up may still be there")
 		}
+		if err := networks.WarnOverlaps(); err != nil {
+			c.Log.WithError(err).Warn("routes that overlap networks are not told of")
+		}
 	})
 	defer stop()
 	calls := &handler{
 		calls: routes(
 			networks,
-			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools}),
+			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine}),
 			host.reconciler.DockerStarted,
 		),
 		ready:    ready,

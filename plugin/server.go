@@ -17,13 +17,8 @@ import (
 	"github.com/mybr/mybr/internal/fault"
 )
 
-const (
-	// headerWithin bounds how long a request's header may take to arrive.
-	headerWithin = 10 * time.Second
-
-	// drainWithin is how long calls that are under way may take when mybr stops.
-	drainWithin = 10 * time.Second
-)
+// drainWithin is how long calls that are under way may take when mybr stops.
+const drainWithin = 10 * time.Second
 
 // service is a socket and the handler of its requests.
 type service struct {
@@ -76,20 +71,28 @@ func drain(log logrus.FieldLogger, servers []*http.Server) {
 }
 
 // newServer returns a server for Docker's and the operator's clients.
+func newServer(h http.Handler, log logrus.FieldLogger) *http.Server {
+	return defaultLimits().server(h, log)
+}
+
+// server returns a server that bounds what its clients can cost.
 //
 // Each connection carries one request. Docker's client repeats a call without its
 // body when a connection breaks, so it must not find itself on one that was idle
-// when mybr stopped. Answers have no deadline: a call ends when
-// the host has been changed, or with an error.
-func newServer(h http.Handler, log logrus.FieldLogger) *http.Server {
+// when mybr stopped. That an answer is made has no deadline: a call ends when the host
+// has been changed, or with an error.
+func (l limits) server(h http.Handler, log logrus.FieldLogger) *http.Server {
+	waiting := &idlers{limits: l, warn: rarely(log.Warnf)}
 	s := &http.Server{
-		Handler:                      h,
+		Handler:                      newGate(h, l, rarely(log.Warnf)),
 		ConnContext:                  withConn,
-		ReadHeaderTimeout:            headerWithin,
+		ReadHeaderTimeout:            l.header,
+		ReadTimeout:                  l.header + l.body, // of what net/http refuses itself: see gate
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     stdlog.New(logWriter{log}, "", 0),
-		ConnState: func(_ net.Conn, now http.ConnState) {
+		ConnState: func(conn net.Conn, now http.ConnState) {
+			waiting.state(conn, now)
 			if now == http.StateClosed {
 				fault.Passed("plugin: after the answer")
 			}
@@ -103,7 +106,7 @@ func newServer(h http.Handler, log logrus.FieldLogger) *http.Server {
 type logWriter struct{ log logrus.FieldLogger }
 
 func (w logWriter) Write(p []byte) (int, error) {
-	w.log.Warn(strings.TrimSpace(string(p)))
+	w.log.Warn(Printable(strings.TrimSpace(string(p))))
 	return len(p), nil
 }
 

@@ -74,6 +74,10 @@ variable, a variable before the default; an empty variable counts as not set.`,
 		"variable with blanks between (default of IPv4: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in subnets of /20; "+
 		"of IPv6: a random /48 of fd00::/8, in subnets of /64)",
 		list[plugin.AddressPool]{to: &config.AddressPools, kind: "pool", parse: plugin.ParseAddressPool})
+	config.AddressQuarantine = plugin.DefaultQuarantine
+	add(f, "address-quarantine", "how long a released address of mybr's IPAM driver isn't used again while others are free; 0: not at all", value[time.Duration]{
+		to: &config.AddressQuarantine, kind: "time", parse: plugin.ParseQuarantine, format: time.Duration.String,
+	})
 	f.SortFlags = false
 	return c
 }

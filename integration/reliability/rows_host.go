@@ -6,7 +6,7 @@ import "time"
 const healed = time.Second
 
 // polled is for the legacy variant of iptables, of whose rules the kernel does not tell.
-const polled = 3 * time.Second
+const polled = 5 * time.Second
 
 // reloaded is for firewalld, which itself keeps everything out for a part of its reload.
 const reloaded = 3 * time.Second
@@ -21,6 +21,9 @@ func init() {
 		Row{Fault: "`iptables-restore` of an old snapshot", Kind: Firewall, Bound: healed, Test: flush},
 		Row{Fault: "the rule of a published port is deleted", Kind: Firewall, Bound: healed, Test: flush},
 		Row{Fault: "a jump to mybr's chains is deleted", Kind: Firewall, Bound: healed, Test: flush},
+		Row{Fault: "a jump to mybr's chains is put behind a rule that drops all", Kind: Firewall, Bound: healed, Test: flush},
+		Row{Fault: "`ip6tables -F`", Kind: Firewall, Bound: healed, Test: flush},
+		Row{Fault: "`ip6tables -t nat -F`", Kind: Firewall, Bound: healed, Test: flush},
 		Row{Fault: "`nft flush ruleset`", Kind: Firewall, Bound: healed, Test: flush},
 		Row{Fault: "`iptables-legacy -F`", Kind: Firewall, Bound: polled, Test: legacy},
 		Row{Fault: "`iptables-legacy -F` and `-X`", Kind: Firewall, Bound: polled, Test: legacy},
@@ -41,6 +44,8 @@ func init() {
 		Row{Fault: "a bridge is renamed", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
 		Row{Fault: "a bridge is set down", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
 		Row{Fault: "a bridge's address is removed", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "a bridge's IPv6 address is removed", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "a setting of a bridge is changed (resync every second)", Kind: Links, Bound: healed, Test: "TestResync"},
 		Row{Fault: "a bridge's MTU is changed", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
 		Row{Fault: "a veth is taken off its bridge", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
 		Row{Fault: "a veth is set down", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},

@@ -51,6 +51,9 @@ func addr6(addr string) string { return "2001:db8::" + addr[strings.LastIndexByt
 // OwnEngine is the machine's own engine in Config.Engine.
 const OwnEngine = "own"
 
+// OverlayEnv names the file for go build -overlay of worlds that don't name one.
+const OverlayEnv = "MYBR_TEST_OVERLAY"
+
 // T is what a world needs of *testing.T.
 type T interface {
 	Helper()
@@ -70,7 +73,7 @@ type Config struct {
 	Driver     string   // "mybr" or "bridge", Docker's own; "": $MYBR_TEST_DRIVER, else mybr
 	LANs       []string // addresses of more hosts of the LAN, in 192.0.2.0/24
 	Engine     string   // "28.5", "26.1" or OwnEngine; "": $MYBR_TEST_ENGINE, else the machine's own
-	Overlay    string   // a file for go build -overlay: the mybr of this world is built with it
+	Overlay    string   // a file for go build -overlay: the mybr of this world is built with it; "": $MYBR_TEST_OVERLAY
 }
 
 // World is one engine with its LAN.
@@ -117,6 +120,9 @@ func New(t T, cfg Config) *World {
 	}
 	if cfg.Engine == "" {
 		cfg.Engine = os.Getenv("MYBR_TEST_ENGINE")
+	}
+	if cfg.Overlay == "" {
+		cfg.Overlay = os.Getenv(OverlayEnv)
 	}
 	if cfg.Engine == OwnEngine {
 		cfg.Engine = ""

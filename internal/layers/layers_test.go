@@ -130,6 +130,7 @@ var users = map[string][]string{
 	"github.com/spf13/cobra":               {"cmd"},
 	"github.com/coreos/go-systemd/v22":     {"plugin"},
 	"github.com/godbus/dbus/v5":            {"internal/firewalld"},
+	"golang.org/x/sync":                    {"plugin"},
 }
 
 func TestOneDependencyOnePackage(t *testing.T) {

@@ -67,7 +67,7 @@ func (a *Applier) Routes() ([]netip.Prefix, error) {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
 	for _, m := range msgs {
-		r, err := parseRoute(m)
+		r, _, err := parseRoute(m)
 		if err != nil {
 			return nil, fmt.Errorf("list routes: %w", err)
 		}
@@ -269,25 +269,4 @@ func parseAddress(m []byte) (index int, found address, err error) {
 	}
 	found.Prefix = netip.PrefixFrom(local, int(header.Prefixlen))
 	return int(header.Index), found, nil
-}
-
-// parseRoute returns the destination of a unicast IP route, or the zero value for
-// any other route and for one without a destination.
-func parseRoute(m []byte) (netip.Prefix, error) {
-	header := nl.DeserializeRtMsg(m)
-	ip := header.Family == unix.AF_INET || header.Family == unix.AF_INET6
-	if !ip || header.Type != unix.RTN_UNICAST || header.Flags&unix.RTM_F_CLONED != 0 {
-		return netip.Prefix{}, nil
-	}
-	attrs, err := nl.ParseRouteAttr(m[header.Len():])
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	for _, a := range attrs {
-		if a.Attr.Type == unix.RTA_DST {
-			dst, _ := netip.AddrFromSlice(a.Value)
-			return netip.PrefixFrom(dst, int(header.Dst_len)), nil
-		}
-	}
-	return netip.Prefix{}, nil
 }

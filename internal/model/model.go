@@ -250,6 +250,12 @@ type Link struct {
 	HadLink   bool           // its carrier has been up since it was made: of a veth pair, both ends were up
 }
 
+// HostRoute is a unicast route of the host that has a destination and leads to one link.
+type HostRoute struct {
+	Prefix netip.Prefix
+	Link   string
+}
+
 // Snapshot is everything the host must be made to match, sorted by ID.
 type Snapshot struct {
 	Networks  []Network
@@ -276,11 +282,16 @@ const (
 	LeaseGateway  LeaseKind = "gateway"
 	LeaseAux      LeaseKind = "aux"
 	LeaseEndpoint LeaseKind = "endpoint"
+
+	LeaseResting LeaseKind = "resting" // nobody's: it was released, and is not to be used again yet
 )
 
-// Lease is one address of a pool that is in use.
+// Lease is one address of a pool that is in use, or rests.
 type Lease struct {
 	Addr netip.Addr
 	Kind LeaseKind
 	MAC  MAC // of the endpoint that holds it; zero: none was given
+
+	Named bool  `json:",omitempty"` // an endpoint was to have this one and no other (docker run --ip)
+	Freed int64 `json:",omitempty"` // when it was released, in ns since 1970; 0: it is in use
 }

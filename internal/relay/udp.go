@@ -48,7 +48,8 @@ type flow struct {
 	client unix.Sockaddr
 	conn   *net.UDPConn
 	raw    syscall.RawConn
-	active atomic.Int64 // the last datagram either way, in Unix nanoseconds
+	begun  time.Time
+	active atomic.Int64 // the last datagram either way, in nanoseconds since begun
 }
 
 // UDP relays datagrams to target, each client from a socket of its own, until the session
@@ -131,7 +132,7 @@ func (s *udpSession) flow(d *datagram) *flow {
 		s.account.give(perFlow)
 		return nil
 	}
-	f := &flow{key: k, client: d.from, conn: conn, raw: raw}
+	f := &flow{key: k, client: d.from, conn: conn, raw: raw, begun: time.Now()}
 	f.touch()
 	s.flows[k] = f
 	s.wg.Go(func() { s.backward(f) })
@@ -162,7 +163,7 @@ func (s *udpSession) remove(f *flow) {
 func (s *udpSession) evict() {
 	var longest *flow
 	for _, f := range s.flows {
-		if longest == nil || f.active.Load() < longest.active.Load() {
+		if longest == nil || f.lastActive().Before(longest.lastActive()) {
 			longest = f
 		}
 	}
@@ -207,9 +208,11 @@ func (s *udpSession) expire(f *flow, idle bool) bool {
 	return true
 }
 
-func (f *flow) lastActive() time.Time { return time.Unix(0, f.active.Load()) }
+// lastActive has a monotonic clock reading, so that a flow neither ends early nor stays when
+// the clock is set.
+func (f *flow) lastActive() time.Time { return f.begun.Add(time.Duration(f.active.Load())) }
 
-func (f *flow) touch() { f.active.Store(time.Now().UnixNano()) }
+func (f *flow) touch() { f.active.Store(int64(time.Since(f.begun))) }
 
 // send writes to the target. The first write after an ICMP error reports that
 // error instead of sending, so it is done once more.

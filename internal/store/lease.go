@@ -50,7 +50,7 @@ func (tx *Tx) PutPool(p model.Pool) error {
 	if err != nil {
 		return fmt.Errorf("pool %s: %w", p.ID, err)
 	}
-	for _, name := range []keyText{bucketAddr, bucketMAC} {
+	for _, name := range []keyText{bucketAddr, bucketMAC, bucketRest} {
 		if _, err := root.CreateBucketIfNotExists(name.bytes()); err != nil {
 			return fmt.Errorf("pool %s: %w", p.ID, err)
 		}
@@ -125,6 +125,9 @@ func (tx *Tx) PutLease(poolID string, l model.Lease) error {
 		return putErr
 	}
 	remember(&tx.undo.leases, leaseKey{poolID, l.Addr}, before, err, &stored)
+	if err := tx.indexRest(poolID, before, l); err != nil {
+		return fmt.Errorf("address %s of pool %s: %w", l.Addr, poolID, err)
+	}
 	if err == nil && before.MAC != l.MAC {
 		if err := macs.Delete(macKey(before)); err != nil {
 			return fmt.Errorf("address %s of pool %s: %w", l.Addr, poolID, err)
@@ -153,6 +156,9 @@ func (tx *Tx) DeleteLease(poolID string, a netip.Addr) error {
 		return fmt.Errorf("address %s of pool %s: %w", a, poolID, err)
 	}
 	if err := macs.Delete(macKey(before)); err != nil {
+		return fmt.Errorf("address %s of pool %s: %w", a, poolID, err)
+	}
+	if err := tx.indexRest(poolID, before, model.Lease{}); err != nil {
 		return fmt.Errorf("address %s of pool %s: %w", a, poolID, err)
 	}
 	tx.dirty = true

@@ -43,9 +43,10 @@ import (
 //	networks   ID → JSON of model.Network
 //	endpoints  ID → JSON of model.Endpoint
 //	pools      ID → JSON of model.Pool
-//	leases     pool ID → bucket with two buckets:
+//	leases     pool ID → bucket with three buckets:
 //	             addr  4 or 16 bytes of address → JSON of model.Lease
 //	             mac   6 bytes of MAC, then the address → nothing
+//	             rest  1 if it was named or 0, 8 bytes of time, then the address → nothing
 //
 // The leases of a pool are in the order of their addresses, because bbolt orders
 // keys as bytes.
@@ -68,6 +69,7 @@ const (
 	bucketLeases    keyText = "leases"
 	bucketAddr      keyText = "addr"
 	bucketMAC       keyText = "mac"
+	bucketRest      keyText = "rest"
 
 	keySchema     keyText = "schema"
 	keyBoot       keyText = "boot"

@@ -1,0 +1,40 @@
+package plugin
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// longestError is how many bytes of an error are answered and logged: what a client sent may
+// be repeated in it.
+const longestError = 4 << 10
+
+// Printable is a text of others that can be shown in a terminal and put into a log: what does
+// not print is escaped as in a Go string, line ends too. That is control characters, escape
+// sequences with them, what changes the direction of writing, and what is no UTF-8.
+func Printable(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)):
+			b.WriteString(`\x` + strconv.FormatUint(uint64(s[i]), 16))
+		case strconv.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	return b.String()
+}
+
+// printableError is the text of an error, as Printable; the lines of errors that were joined
+// stay lines.
+func printableError(err error) string {
+	lines := strings.Split(cut(err.Error(), longestError), "\n")
+	for i := range lines {
+		lines[i] = Printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
