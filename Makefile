@@ -4,6 +4,8 @@ PREFIX  ?= /usr/local
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 PLUGIN  ?= mybr:latest
+# How long make soak takes.
+DURATION ?= 4h
 # Given to make reliability: tests whose names contain RUN, each COUNT times.
 RUN ?=
 COUNT ?= 1
@@ -27,7 +29,7 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo test test-full test-unit test-integration bench reliability lint generate clean need-root need-test need-engine need-engines need-compose need-beside
+	demo test test-full test-unit test-integration bench reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +93,9 @@ bench: need-engines ## Compare the speed of published ports, of the first answer
 
 reliability: need-engines need-test need-beside ## Have the host's faults happen under traffic and write docs/reliability.md (RUN=TestNAME: one test's rows; COUNT: how often)
 	go run ./integration/reliability/table -run '$(RUN)' -count '$(COUNT)'
+
+soak: need-engines need-test ## Let users and faults at mybr for hours (DURATION=4h), and write what happened to build/churn-*.json
+	MYBR_TEST_RACE=1 MYBR_CHURN_DURATION='$(DURATION)' go test -count=1 -timeout 0 -v $(GOTESTFLAGS) ./integration/churn -run 'TestChurn$$'
 
 lint: ## gofmt, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }

@@ -27,24 +27,24 @@ func namedIsKept(t *testing.T, w *world.World) {
 	w.Docker("stop", "-t", "0", "web")
 	w.KillMybr()
 	w.StartMybr()
-	for name, addr := range map[string]string{"a": "10.77.0.2", "b": "10.77.0.4"} {
+	for name, addr := range map[string]string{"named2": "10.77.0.2", "named4": "10.77.0.4"} {
 		w.Idle(name, "--net", "n0", "--ip", addr)
 		has(t, w, name, "n0", addr)
 	}
-	w.Idle("c", "--net", "n0")
-	w.Idle("d", "--net", "n0")
+	w.Idle("one", "--net", "n0")
+	w.Idle("two", "--net", "n0")
 	w.Docker("start", "web")
 	has(t, w, "web", "n0", "10.77.0.3")
-	w.Docker("rm", "-f", "c")
-	w.Idle("e", "--net", "n0") // c's address: the only one that is free, though it rests
+	w.Docker("rm", "-f", "one")
+	w.Idle("three", "--net", "n0") // one's address: the only one that is free, though it rests
 	// With all others in use it is given, and then web is told.
 	w.Docker("stop", "-t", "0", "web")
-	w.Idle("f", "--net", "n0")
-	has(t, w, "f", "n0", "10.77.0.3")
+	w.Idle("last", "--net", "n0")
+	has(t, w, "last", "n0", "10.77.0.3")
 	if r := w.DockerTry("start", "web"); r.Code == 0 || !strings.Contains(r.Err, "Address already in use in pool mybr-local/10.77.0.0/29") {
-		t.Errorf("web starts although its address is f's: exit code %d, %s", r.Code, r.Err)
+		t.Errorf("web starts although its address is another's: exit code %d, %s", r.Code, r.Err)
 	}
-	w.Docker("rm", "-f", "web", "a", "b", "d", "e", "f")
+	w.Docker("rm", "-f", "web", "named2", "named4", "two", "three", "last")
 	w.Docker("network", "rm", "n0")
 }
 

@@ -80,6 +80,7 @@ type admin struct {
 	diff      func(ctx context.Context) ([]reconcile.Difference, error) // waits for a pass
 	diffNow   func(ctx context.Context) ([]reconcile.Difference, error) // doesn't
 	healings  func() map[string]reconcile.Healing
+	resources func() (Runtime, error)
 }
 
 // handler returns the table of what can be asked.
@@ -88,6 +89,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/status", tell(func(ctx context.Context) (any, error) { return a.status(ctx), nil }))
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
 	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
+	mux.HandleFunc("/v1/runtime", tell(func(context.Context) (any, error) { return a.resources() }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, r, http.StatusNotFound, map[string]string{"error": "unknown path " + shorten(r.URL.Path)})
 	})

@@ -43,6 +43,13 @@ func (c Client) Ports(ctx context.Context) ([]Port, error) {
 	return p, err
 }
 
+// Runtime asks what the process takes of the machine.
+func (c Client) Runtime(ctx context.Context) (Runtime, error) {
+	var r Runtime
+	err := c.get(ctx, "/v1/runtime", &r)
+	return r, err
+}
+
 func (c Client) get(ctx context.Context, path string, into any) error {
 	socket := adminPath(c.RunDir)
 	ctx, cancel := context.WithTimeout(ctx, askWithin)

@@ -62,8 +62,8 @@ func Run(ctx context.Context, c Config) error {
 	}).Infof("serving Docker on %s", docker.path)
 
 	networks := driver.New(driver.Config{
-		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes, IPv6: host.noIPv6,
-		Lives: lives, Warn: c.Log.Warnf,
+		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes,
+		IPv6: host.noIPv6, Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
@@ -93,8 +93,11 @@ func Run(ctx context.Context, c Config) error {
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
 		healings: host.reconciler.Healings,
 	}
+	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})
 }
+
+func stateFile(c Config) string { return filepath.Join(c.StateDir, "mybr.db") }
 
 // openRecords opens the store and voids what a reboot has ended.
 func openRecords(c Config) (*store.Store, error) {
@@ -102,7 +105,7 @@ func openRecords(c Config) (*store.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's boot id: %w", err)
 	}
-	records, err := store.Open(filepath.Join(c.StateDir, "mybr.db"))
+	records, err := store.Open(stateFile(c))
 	if err != nil {
 		return nil, err
 	}

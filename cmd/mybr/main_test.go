@@ -62,7 +62,7 @@ func sandboxed(t *testing.T, flags, environ, args []string) *exec.Cmd {
 	}
 	const private = `mount -t tmpfs none /run && mount -t tmpfs none /var/lib && exec "$@"`
 	full := append(append([]string{"-m"}, flags...), append([]string{"sh", "-c", private, "sh"}, args...)...)
-	ctx, cancel := context.WithTimeout(context.Background(), testWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), 9*testWithin)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "unshare", full...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, environ...)

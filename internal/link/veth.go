@@ -11,6 +11,10 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
+// maxPorts is how many ports a bridge can have: BR_MAX_PORTS in the kernel's
+// net/bridge/br_private.h is 1 << 10, and number 0 is no port's (find_portno in br_if.c).
+const maxPorts = 1<<10 - 1
+
 // veth plans what makes one pair what v says; had is what it was known to be, or zero.
 func (p *planner) veth(v, had Veth) {
 	w := work{subject: v.Host}
@@ -77,7 +81,7 @@ func (p *planner) newVeth(w *work, v Veth) error {
 			wasThere = true
 			return p.mendNow(v)
 		case errors.Is(err, unix.EXFULL):
-			return fmt.Errorf("bridge %s has all the ports that the kernel allows (1023): %w", v.Bridge, err)
+			return fmt.Errorf("bridge %s is full: it has the %d ports that the kernel allows a bridge; connect the container to a second network: %w", v.Bridge, maxPorts, err)
 		case err != nil:
 			return fmt.Errorf("make it: %w", err)
 		}

@@ -1,0 +1,80 @@
+package churn
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// fault is something that happens to the host.
+type fault struct {
+	name   string
+	weight int
+	throw  func(*churn, *rand.Rand)
+}
+
+// faults are all of them. What ends a daemon excuses what fails meanwhile; nothing excuses
+// what fails because of the others.
+var faults = []fault{
+	{"mybr is killed and started", 6, func(c *churn, _ *rand.Rand) { c.away(c.w.KillMybr, c.w.StartMybr) }},
+	{"mybr is restarted", 4, func(c *churn, _ *rand.Rand) { c.away(c.w.StopMybr, c.w.StartMybr) }},
+	{"dockerd is restarted", 1, func(c *churn, _ *rand.Rand) { c.away(c.w.StopDocker, c.w.StartDocker) }},
+	{"iptables -F", 3, command("iptables", "-F")},
+	{"iptables -t nat -F", 3, command("iptables", "-t", "nat", "-F")},
+	{"nft flush ruleset", 2, command("nft", "flush", "ruleset")},
+	{"ip_forward is turned off", 2, command("sysctl", "-qw", "net.ipv4.ip_forward=0")},
+	{"a bridge is set down", 3, toLink("bridge", "link", "set", "%s", "down")},
+	{"a bridge is deleted", 2, toLink("bridge", "link", "del", "%s")},
+	{"a veth is taken off its bridge", 3, toLink("veth", "link", "set", "%s", "nomaster")},
+}
+
+// choose picks one by its weight.
+func choose(rnd *rand.Rand) fault {
+	total := 0
+	for _, f := range faults {
+		total += f.weight
+	}
+	n := rnd.IntN(total)
+	for _, f := range faults {
+		if n -= f.weight; n < 0 {
+			return f
+		}
+	}
+	return faults[0]
+}
+
+// command is a fault that a command on the host makes.
+func command(argv ...string) func(*churn, *rand.Rand) {
+	return func(c *churn, _ *rand.Rand) {
+		if r := c.w.Host.Try(argv...); r.Code != 0 {
+			c.t.Errorf("%s: exit code %d: %s%s", strings.Join(argv, " "), r.Code, r.Out, r.Err)
+		}
+	}
+}
+
+// toLink has ip do something to one of the links of a type, of mybr's or of a container. It may be
+// gone by then.
+func toLink(kind string, argv ...string) func(*churn, *rand.Rand) {
+	return func(c *churn, rnd *rand.Rand) {
+		var names []string
+		for line := range strings.Lines(c.w.Host.Run("ip", "-o", "link", "show", "type", kind)) {
+			_, rest, _ := strings.Cut(line, ": ")
+			name, _, _ := strings.Cut(rest, ":")
+			name, _, _ = strings.Cut(name, "@")
+			if strings.HasPrefix(name, "br-") || strings.HasPrefix(name, "veth") {
+				names = append(names, name)
+			}
+		}
+		if len(names) == 0 {
+			return
+		}
+		full := []string{"ip"}
+		for _, arg := range argv {
+			if strings.Contains(arg, "%s") {
+				arg = fmt.Sprintf(arg, names[rnd.IntN(len(names))])
+			}
+			full = append(full, arg)
+		}
+		c.w.Host.Try(full...)
+	}
+}
