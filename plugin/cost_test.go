@@ -308,5 +308,6 @@ func testAdmin(ports int) *admin {
 	return &admin{
 		version: "1", firewall: func() string { return "iptables" }, ready: closed(), snapshot: func() model.Snapshot { return s },
 		lastError: func() error { return nil }, diff: right, diffNow: right,
+		healings: func() map[string]reconcile.Healing { return nil },
 	}
 }
