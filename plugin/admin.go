@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/mybr/mybr/internal/model"
@@ -80,6 +82,7 @@ type admin struct {
 	diff      func(ctx context.Context) ([]reconcile.Difference, error) // waits for a pass
 	diffNow   func(ctx context.Context) ([]reconcile.Difference, error) // doesn't
 	healings  func() map[string]reconcile.Healing
+	backup    func(w io.Writer) error // writes all records, as a state file
 	resources func() (Runtime, error)
 }
 
@@ -89,6 +92,12 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/status", tell(func(ctx context.Context) (any, error) { return a.status(ctx), nil }))
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
 	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
+	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, r *http.Request) {
+		answering(w, r)
+		if err := a.backup(w); err != nil {
+			panic(http.ErrAbortHandler) // the client must not take what it has got for all
+		}
+	})
 	mux.HandleFunc("/v1/runtime", tell(func(context.Context) (any, error) { return a.resources() }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, r, http.StatusNotFound, map[string]string{"error": "unknown path " + shorten(r.URL.Path)})
@@ -103,6 +112,13 @@ func tell(what func(ctx context.Context) (any, error)) http.HandlerFunc {
 			reply(w, r, http.StatusMethodNotAllowed, map[string]string{"error": fmt.Sprintf("method %s: want GET", r.Method)})
 			return
 		}
+		defer func() {
+			if v := recover(); v != nil {
+				reply(w, r, http.StatusInternalServerError, map[string]string{"error": (&crash{value: v}).Error()})
+				_ = http.NewResponseController(w).Flush() // a client that is gone reads nothing
+				panic(v)                                  // net/http logs it, with the stack
+			}
+		}()
 		body, err := what(r.Context())
 		if err != nil {
 			reply(w, r, http.StatusInternalServerError, map[string]string{"error": err.Error()})
@@ -113,10 +129,15 @@ func tell(what func(ctx context.Context) (any, error)) http.HandlerFunc {
 }
 
 func reply(w http.ResponseWriter, r *http.Request, status int, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // it is of types that always encode
+	}
 	answering(w, r)
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)+1)) // so that it is whole, whatever comes behind it
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that is gone reads nothing
+	_, _ = w.Write(append(text, '\n')) // a client that is gone reads nothing
 }
 
 // differences compares the host with the records.

@@ -72,6 +72,9 @@ func Run(ctx context.Context, c Config) error {
 		if err := networks.RemoveStale(ctx); err != nil {
 			c.Log.WithError(err).Warn("endpoints and networks that Docker has given up may still be there")
 		}
+		if err := host.forgetEnded(ctx, records); err != nil {
+			c.Log.WithError(err).Warn("tracked flows of these addresses are looked for again")
+		}
 		if err := networks.WarnOverlaps(); err != nil {
 			c.Log.WithError(err).Warn("routes that overlap networks are not told of")
 		}
@@ -85,9 +88,11 @@ func Run(ctx context.Context, c Config) error {
 		),
 		ready:    ready,
 		stopping: ctx.Done(),
+		linger:   lingerFor,
 		log:      c.Log,
 	}
 	answers := &admin{
+		backup:  records.Backup,
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
 		healings: host.reconciler.Healings,
@@ -98,13 +103,16 @@ func Run(ctx context.Context, c Config) error {
 
 func stateFile(c Config) string { return filepath.Join(c.StateDir, "mybr.db") }
 
-// openRecords opens the store and voids what a reboot has ended.
+// openRecords opens the store, voids what a reboot has ended, and goes on where records
+// are lost.
 func openRecords(c Config) (*store.Store, error) {
 	boot, err := os.ReadFile(bootID)
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's boot id: %w", err)
 	}
-	records, err := store.Open(stateFile(c))
+	records, err := store.Start(store.Config{
+		Path: stateFile(c), Copy: copyPath(c), Info: c.Log.Infof, Warn: c.Log.Warnf,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +124,9 @@ func openRecords(c Config) (*store.Store, error) {
 	fault.Passed("plugin: after recording the boot")
 	if rebooted {
 		c.Log.Info("the host was booted since mybr ran last: the endpoints of then are forgotten")
+	}
+	if err := rebuildLost(c, records); err != nil {
+		return nil, errors.Join(err, records.Close())
 	}
 	return records, nil
 }

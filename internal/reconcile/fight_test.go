@@ -136,9 +136,14 @@ func TestRate(t *testing.T) {
 			}
 		})
 	}
-	r := &rate{}
-	r.look(begin, begin.Add(time.Second))
-	if due := r.due(begin.Add(2 * time.Second)); due != begin.Add((1+idle)*time.Second) {
-		t.Errorf("after a look that took a second and found nothing: %s later", due.Sub(begin))
+	for took, want := range map[time.Duration]time.Duration{
+		10 * time.Millisecond: (1 + idle) * 10 * time.Millisecond,
+		time.Second:           time.Second + longestPause, // others keep the machine busy
+	} {
+		r := &rate{}
+		r.look(begin, begin.Add(took))
+		if due := r.due(begin.Add(took)); due != begin.Add(want) {
+			t.Errorf("after a look that took %s and found nothing: %s later, want %s", took, due.Sub(begin), want)
+		}
 	}
 }

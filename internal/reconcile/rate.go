@@ -9,7 +9,8 @@ import "time"
 // lastBackoff. quiet without a change between, and all is forgotten.
 //
 // Looking takes time even if nothing is found to be put right: then, no more than a share of
-// 1/(1+idle) of it.
+// 1/(1+idle) of it. But on a busy machine a look takes long because others are at work; what is
+// broken then does not wait for longer than longestPause.
 const (
 	allowance    = 10
 	regain       = 2 * time.Second
@@ -17,6 +18,7 @@ const (
 	lastBackoff  = 30 * time.Second
 	quiet        = 20 * time.Second
 	idle         = 9
+	longestPause = 500 * time.Millisecond
 )
 
 // rate says when an aspect that others may have changed is looked at.
@@ -40,7 +42,7 @@ func (r *rate) due(changed time.Time) time.Time {
 		backoff = 0
 	}
 	due := changed.Add(debounce)
-	for _, t := range []time.Time{r.healed.Add(backoff), r.looked.Add(idle * r.took)} {
+	for _, t := range []time.Time{r.healed.Add(backoff), r.looked.Add(min(idle*r.took, longestPause))} {
 		if t.After(due) {
 			due = t
 		}

@@ -191,7 +191,7 @@ func TestSuspectBesideARequest(t *testing.T) {
 		wait(debounce)
 		s.log.took()
 		// The harness finds the same to do for what was known and for what is wanted.
-		if got, want := s.took(), "firewall full, firewall full, ports delta"; got != want {
+		if got, want := s.took(), "firewall full, firewall full, links delta, ports delta"; got != want {
 			t.Errorf("with a request: %s, want %s: what was known is compared alone, too", got, want)
 		}
 	})
