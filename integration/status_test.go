@@ -46,6 +46,9 @@ func TestStatus(t *testing.T) {
 		`^iptables filter: -N MYBR-FORWARD-DROP$`,
 		`^iptables filter: -A MYBR-FORWARD-DROP `,
 		`^iptables filter: -A FORWARD -j MYBR-FORWARD-DROP$`,
+		// Its links say so, too.
+		`^link mybr0: alias .* fwd=4 `,
+		`^link mybr1: alias .* fwd=4 `,
 		`^conntrack: forget udp 192\.0\.2\.9:4242 -> 192\.0\.2\.2:5353`,
 		`^host ports: .*tcp 0\.0\.0\.0:8080`,
 	}
