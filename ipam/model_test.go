@@ -224,7 +224,6 @@ func (m *machine) Wish(t *rapid.T) {
 		return
 	}
 	m.used()
-	m.settle()
 	usable := false
 	for _, u := range m.addrs(m.prefix) {
 		usable = usable || u == a
@@ -240,6 +239,7 @@ func (m *machine) Wish(t *rapid.T) {
 		}
 	default:
 		m.same(t, text, err, a)
+		m.settle() // what is refused changes nothing
 		m.lease(l)
 	}
 }
