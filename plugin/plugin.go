@@ -88,6 +88,7 @@ func Run(ctx context.Context, c Config) error {
 		),
 		ready:    ready,
 		stopping: ctx.Done(),
+		linger:   lingerFor,
 		log:      c.Log,
 	}
 	answers := &admin{
