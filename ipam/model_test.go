@@ -240,6 +240,7 @@ func (m *machine) Wish(t *rapid.T) {
 	default:
 		m.settle() // what is refused changes nothing
 		m.same(t, text, err, a)
+		m.settle() // what is refused changes nothing
 		m.lease(l)
 	}
 }
