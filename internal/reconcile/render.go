@@ -158,12 +158,14 @@ func flowEndpoints(s model.Snapshot) (all []conntrack.Endpoint) {
 	return all
 }
 
-// flowSubnets says how the rules treat flows of a network. What bears the mark passes them.
+// flowSubnets says how the rules treat flows of a network. What bears the mark passes those
+// of the filter.
 func flowSubnets(n firewall.Network, o Options) (all []conntrack.Subnet) {
+	closed := o.Accept == (firewall.Mark{})
 	for _, f := range model.Families() {
-		if of := n.Family(f); of.Prefix.IsValid() && o.Accept == (firewall.Mark{}) {
+		if of := n.Family(f); of.Prefix.IsValid() {
 			all = append(all, conntrack.Subnet{Prefix: of.Prefix, Masquerade: of.Masquerade && !n.Internal,
-				Closed: of.Direct == firewall.DirectNone, Internal: n.Internal})
+				Closed: closed && of.Direct == firewall.DirectNone, Internal: closed && n.Internal})
 		}
 	}
 	return all
