@@ -25,7 +25,7 @@ func (d *Damage) Unwrap() error { return d.Err }
 // setAside renames a damaged file so that its name says when that was, and returns the
 // name. No file is replaced, and none is ever deleted.
 func setAside(path string, now time.Time) (aside string, err error) {
-	base := path + ".damaged-" + now.UTC().Format("20060102-150405")
+	base := path + ".damaged-" + now.In(time.UTC).Format("20060102-150405")
 	aside = base
 	for n := 2; ; n++ {
 		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {

@@ -133,7 +133,7 @@ func setCopyState(b *bolt.Tx, transaction int, at time.Time) error {
 	}
 	return errors.Join(
 		bucket.Put(keyOf.bytes(), binary.BigEndian.AppendUint64(nil, uint64(transaction))),
-		bucket.Put(keyAt.bytes(), []byte(at.UTC().Format(time.RFC3339Nano))),
+		bucket.Put(keyAt.bytes(), []byte(at.In(time.UTC).Format(time.RFC3339Nano))),
 	)
 }
 

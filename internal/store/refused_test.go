@@ -165,6 +165,9 @@ func startOn(t *testing.T, dir, options string, fill bool, want string, is error
 	if _, err := Start(config(dir, &warned)); !errors.Is(err, is) || !strings.Contains(err.Error(), want) {
 		t.Errorf("have %v, want %q and %v", err, want, is)
 	}
+	if text, err := os.ReadFile(s.path); err != nil || string(text) != "garbage" {
+		t.Errorf("the file is not where it was: %q %v", text, err)
+	}
 	if fill {
 		err = os.Remove(full)
 	} else {

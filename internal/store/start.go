@@ -90,7 +90,11 @@ func (c Config) goOn(bad *Damage) (*file, error) {
 	}
 	c.Warn("the state file %s is damaged (%v) and was set aside as %s", c.Path, bad.Err, aside)
 	left, lost := salvage(aside)
-	return c.replace(bad, copied, left, lost)
+	f, err := c.replace(bad, copied, left, lost)
+	if err != nil { // the next start finds it again, and what is left in it
+		return nil, errors.Join(err, os.Rename(aside, c.Path))
+	}
+	return f, nil
 }
 
 // openCopy opens the copy; nil if there is none that can be used.
