@@ -11,6 +11,8 @@ RUN ?=
 COUNT ?= 1
 # Given to every `go test`: GOTESTFLAGS='-v -run TestSeed'.
 GOTESTFLAGS ?=
+# How long `make fuzz` runs each target.
+FUZZTIME ?= 60s
 
 VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 COMMIT  := $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
@@ -29,7 +31,7 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo test test-full test-unit test-integration bench reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside need-deb need-vm install-files deb
+	demo test test-full test-unit test-integration fuzz bench reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside need-deb need-vm install-files deb
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,9 +83,10 @@ demo: need-engine build ## Show it at work: an isolated engine, two containers, 
 
 # What go test -short leaves out says so: world.Full. CONTRIBUTING.md says what that is.
 test: SHORT = -short
-test: test-unit test-integration lint ## Run unit tests, integration tests with one row of each kind, and lint (installs what is missing)
+test: FUZZTIME = 10s
+test: test-unit test-integration fuzz lint ## Run unit tests, integration tests with one row of each kind, each fuzz target for 10 seconds, and lint (installs what is missing)
 
-test-full: need-vm test-unit test-integration lint ## Run everything, on the engines 20.10, 26.1 and 28.5 and in a virtual machine: before a release, and in an hour
+test-full: need-vm test-unit test-integration fuzz lint ## Run everything, on the engines 20.10, 26.1 and 28.5 and in a virtual machine: before a release, and in an hour
 
 test-unit: need-test ## Run the tests that need no Docker, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
@@ -92,6 +95,9 @@ test-unit: need-test ## Run the tests that need no Docker, with the race detecto
 test-integration: need-engines need-test need-compose need-beside ## Run the tests with real Docker Engines and real packets, in namespaces of their own: mybr with the race detector, then mybr beside Docker's own driver
 	MYBR_TEST_RACE=1 go test $(SHORT) -count=1 -p 1 -timeout 40m $(GOTESTFLAGS) $$(go list ./integration/... | grep -v '/parity$$')
 	go test $(SHORT) -count=1 -timeout 60m $(GOTESTFLAGS) ./integration/parity
+
+fuzz: ## Run each fuzz target for FUZZTIME (60s)
+	scripts/fuzz '$(FUZZTIME)'
 
 bench: need-engines ## Compare the speed of published ports, of the first answer and of many networks with Docker's own driver
 	go test ./integration -run '^$$' -bench . -benchtime 5x
@@ -119,7 +125,7 @@ need-root:
 	@[ "$$(id -u)" = 0 ] || { echo 'This makes network namespaces and needs root: try sudo -E env "PATH=$$PATH" make ...' >&2; exit 1; }
 
 need-test: need-root
-	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack nft=nftables \
+	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack nft=nftables strace=strace \
 		'dbus-daemon=dbus-daemon|dbus'
 
 need-engine: need-root

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/mybr/mybr/internal/model"
@@ -111,6 +112,13 @@ func tell(what func(ctx context.Context) (any, error)) http.HandlerFunc {
 			reply(w, r, http.StatusMethodNotAllowed, map[string]string{"error": fmt.Sprintf("method %s: want GET", r.Method)})
 			return
 		}
+		defer func() {
+			if v := recover(); v != nil {
+				reply(w, r, http.StatusInternalServerError, map[string]string{"error": (&crash{value: v}).Error()})
+				_ = http.NewResponseController(w).Flush() // a client that is gone reads nothing
+				panic(v)                                  // net/http logs it, with the stack
+			}
+		}()
 		body, err := what(r.Context())
 		if err != nil {
 			reply(w, r, http.StatusInternalServerError, map[string]string{"error": err.Error()})
@@ -121,10 +129,15 @@ func tell(what func(ctx context.Context) (any, error)) http.HandlerFunc {
 }
 
 func reply(w http.ResponseWriter, r *http.Request, status int, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // it is of types that always encode
+	}
 	answering(w, r)
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)+1)) // so that it is whole, whatever comes behind it
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that is gone reads nothing
+	_, _ = w.Write(append(text, '\n')) // a client that is gone reads nothing
 }
 
 // differences compares the host with the records.

@@ -18,7 +18,8 @@ import (
 // for the pass that is under way, of which each aspect has an end.
 const askWithin = time.Minute
 
-// Client asks a running mybr through its admin socket.
+// Client asks a running mybr through its admin socket. Texts that it returns can be shown in a
+// terminal (Printable): they name links, rules and programs of others.
 type Client struct {
 	RunDir string // as `mybr serve` has it
 }
@@ -27,6 +28,9 @@ type Client struct {
 func (c Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	err := c.get(ctx, "/v1/status", &s)
+	for _, text := range []*string{&s.Version, &s.Firewall, &s.LastError, &s.Unknown} {
+		*text = printableLines(*text)
+	}
 	return s, err
 }
 
@@ -34,6 +38,12 @@ func (c Client) Status(ctx context.Context) (Status, error) {
 func (c Client) Diff(ctx context.Context) ([]Difference, error) {
 	var d []Difference
 	err := c.get(ctx, "/v1/diff", &d)
+	for i := range d {
+		d[i].Aspect, d[i].Error = Printable(d[i].Aspect), printableLines(d[i].Error)
+		for j := range d[i].Changes {
+			d[i].Changes[j] = Printable(d[i].Changes[j])
+		}
+	}
 	return d, err
 }
 
@@ -41,6 +51,11 @@ func (c Client) Diff(ctx context.Context) ([]Difference, error) {
 func (c Client) Ports(ctx context.Context) ([]Port, error) {
 	var p []Port
 	err := c.get(ctx, "/v1/ports", &p)
+	for i := range p {
+		for _, text := range []*string{&p[i].Proto, &p[i].Network, &p[i].Bridge, &p[i].Endpoint} {
+			*text = Printable(*text)
+		}
+	}
 	return p, err
 }
 
@@ -89,7 +104,7 @@ func (c Client) read(ctx context.Context, path string, fn func(io.Reader) error)
 	if resp.StatusCode != http.StatusOK {
 		var body struct{ Error string }
 		_ = json.NewDecoder(resp.Body).Decode(&body) // the status says enough if there is none
-		return fmt.Errorf("ask %s for %s: %s %s", socket, path, resp.Status, body.Error)
+		return fmt.Errorf("ask %s for %s: %s %s", socket, path, Printable(resp.Status), printableLines(body.Error))
 	}
 	if err := fn(resp.Body); err != nil {
 		return fmt.Errorf("ask %s for %s: %w", socket, path, err)

@@ -3,13 +3,8 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/netip"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,112 +13,7 @@ import (
 
 	"github.com/docker/go-plugins-helpers/network"
 	"golang.org/x/sys/unix"
-
-	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/reconcile"
 )
-
-// cost is what the process has: of what clients have cost, nothing may be left.
-type cost struct{ goroutines, files int }
-
-func costs(t *testing.T) cost {
-	t.Helper()
-	files, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cost{runtime.NumGoroutine(), len(files)}
-}
-
-// within polls until the process has at most what is given.
-func (c cost) within(t *testing.T) {
-	t.Helper()
-	have := costs(t)
-	for deadline := time.Now().Add(3 * testWithin); have.goroutines > c.goroutines || have.files > c.files; have = costs(t) {
-		if time.Now().After(deadline) {
-			stacks := make([]byte, 1<<16)
-			t.Fatalf("%+v is there, want at most %+v\n%s", have, c, stacks[:runtime.Stack(stacks, true)])
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// quick are limits that a test can wait for.
-func quick() limits {
-	l := defaultLimits()
-	l.header, l.body, l.answer, l.young = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond, 20*time.Millisecond
-	return l
-}
-
-// bounded is a server with limits of its own.
-func bounded(t *testing.T, l limits, calls map[string]call) *server {
-	t.Helper()
-	s := serve(t, calls)
-	s.socket += "2"
-	s.startWithin(l, s.handler)
-	return s
-}
-
-// startWithin serves a new socket at s.socket.
-func (s *server) startWithin(l limits, h http.Handler) {
-	s.t.Helper()
-	ln, err := listen(s.t.Context(), s.socket)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.run(ln, l.server(h, s.handler.log))
-}
-
-// operator serves the admin socket.
-func operator(t *testing.T, l limits, list int) *server {
-	t.Helper()
-	s := serve(t, nil)
-	s.socket = filepath.Join(t.TempDir(), "admin.sock")
-	s.startWithin(l, testAdmin(list).handler())
-	return s
-}
-
-func (s *server) dial() net.Conn {
-	s.t.Helper()
-	conn, err := net.Dial("unix", s.socket)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
-// sendRaw sends bytes on a connection of their own.
-func (s *server) sendRaw(text string) net.Conn {
-	s.t.Helper()
-	conn := s.dial()
-	if _, err := io.WriteString(conn, text); err != nil {
-		s.t.Fatal(err)
-	}
-	return conn
-}
-
-// bothSockets runs a test on Docker's socket and on the operator's, with a request that each
-// answers.
-func bothSockets(t *testing.T, l limits, test func(t *testing.T, s *server, ask func() error)) {
-	ask := func(s *server, method, path, body string) func() error {
-		return func() error {
-			resp, text, err := s.do(t.Context(), method, path, body)
-			if err == nil && resp.StatusCode != http.StatusOK {
-				err = fmt.Errorf("%s %s", resp.Status, text)
-			}
-			return err
-		}
-	}
-	t.Run("Docker", func(t *testing.T) {
-		s := bounded(t, l, map[string]call{"/x": action(func(context.Context, *struct{}) error { return nil })})
-		test(t, s, ask(s, http.MethodPost, "/x", "{}"))
-	})
-	t.Run("operator", func(t *testing.T) {
-		s := operator(t, l, 0)
-		test(t, s, ask(s, http.MethodGet, "/v1/status", ""))
-	})
-}
 
 // Ten thousand connections that send nothing keep no call from being answered, and the
 // process keeps a few of them.
@@ -136,7 +26,7 @@ func TestTenThousandIdleConnections(t *testing.T) {
 		many = int(files.Cur) / 3 // both ends are in this process
 	}
 	bothSockets(t, defaultLimits(), func(t *testing.T, s *server, ask func() error) {
-		before := costs(t)
+		before := allCosts(t)
 		conns := make([]net.Conn, many)
 		for i := range conns {
 			conns[i] = s.dial()
@@ -185,7 +75,7 @@ func TestSilentClients(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := bounded(t, quick(), large)
-			before := costs(t)
+			before := allCosts(t)
 			conn := s.sendRaw(text)
 			before.files++ // this end
 			before.within(t)
@@ -195,9 +85,9 @@ func TestSilentClients(t *testing.T) {
 		})
 	}
 	t.Run("operator", func(t *testing.T) {
-		s := operator(t, quick(), 100000)
+		s := operator(t, quick(), 20000)
 		for _, text := range []string{"GET /v1/po", "GET /v1/ports HTTP/1.1\r\nHost:\r\n\r\n", "GET /v1/status HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{", "PUT /v1/status HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{"} {
-			before := costs(t)
+			before := allCosts(t)
 			s.sendRaw(text)
 			before.files++
 			before.within(t)
@@ -211,7 +101,9 @@ func TestBodiesAreBounded(t *testing.T) {
 	const clients = 20
 	var under, most atomic.Int64
 	begun, finish := make(chan struct{}, clients), make(chan struct{})
-	s := bounded(t, defaultLimits(), map[string]call{
+	l := defaultLimits()
+	l.bodies = 4 << 20
+	s := bounded(t, l, map[string]call{
 		"/large": action(func(_ context.Context, r *network.DeleteNetworkRequest) error {
 			most.Store(max(most.Load(), under.Add(1))) // far apart enough: see begun
 			begun <- struct{}{}
@@ -221,8 +113,8 @@ func TestBodiesAreBounded(t *testing.T) {
 		}),
 		"/small": action(func(context.Context, *network.DeleteNetworkRequest) error { return nil }),
 	})
-	before := costs(t)
-	body := `{"NetworkID":"` + strings.Repeat("a", largestBody-100) + `"}`
+	before := allCosts(t)
+	body := `{"NetworkID":"` + strings.Repeat("a", 1<<20-100) + `"}`
 	small := `{"NetworkID":"` + strings.Repeat("a", 10000) + `"}`
 	var asking sync.WaitGroup
 	for range clients {
@@ -254,16 +146,17 @@ func TestBodiesAreBounded(t *testing.T) {
 // A large request that is not sent to its end keeps others waiting for as long as its body
 // may take, and no longer.
 func TestLargeBodiesThatDoNotArrive(t *testing.T) {
-	l := quick()
+	l := defaultLimits()
+	l.body = 2 * time.Second // long enough for the one that arrives
 	s := bounded(t, l, map[string]call{"/x": action(func(context.Context, *struct{}) error { return nil })})
-	before := costs(t)
-	for range 20 {
+	before := allCosts(t)
+	for range 6 {
 		s.sendRaw(fmt.Sprintf("POST /x HTTP/1.1\r\nHost:\r\nContent-Length: %d\r\n\r\n{%s", largestBody, strings.Repeat(" ", int(l.free)+1)))
 	}
 	if status, answer := s.post("/x", `{"a":"`+strings.Repeat("a", 1<<20)+`"}`); status != http.StatusOK {
 		t.Errorf("%d %s", status, answer)
 	}
-	before.files += 20
+	before.files += 6
 	before.within(t)
 }
 
@@ -277,7 +170,7 @@ func TestTooManyRequests(t *testing.T) {
 		<-finish
 		return nil
 	})})
-	before := costs(t)
+	before := allCosts(t)
 	for range 2 {
 		go s.post("/x", "{}")
 		wait(t, "the call begins", began)
@@ -294,20 +187,4 @@ func TestTooManyRequests(t *testing.T) {
 	go s.post("/x", "{}")
 	wait(t, "a call is served again", began)
 	before.within(t)
-}
-
-// testAdmin is an admin of a host on which everything is right, with a number of published
-// ports.
-func testAdmin(ports int) *admin {
-	e := model.Endpoint{ID: "e", NetworkID: "n"}
-	for i := range ports {
-		e.Ports = append(e.Ports, model.PortBinding{Proto: model.TCP, Host: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(i)), Count: 1})
-	}
-	s := model.Snapshot{Networks: []model.Network{{ID: "n", Bridge: "br0"}}, Endpoints: []model.Endpoint{e}}
-	right := func(context.Context) ([]reconcile.Difference, error) { return nil, nil }
-	return &admin{
-		version: "1", firewall: func() string { return "iptables" }, ready: closed(), snapshot: func() model.Snapshot { return s },
-		lastError: func() error { return nil }, diff: right, diffNow: right,
-		healings: func() map[string]reconcile.Healing { return nil },
-	}
 }

@@ -48,8 +48,10 @@ func TestGarbage(t *testing.T) {
 		"garbage behind":      "POST /unknown HTTP/1.1\r\n" + length + "Connection: keep-alive\r\n\r\n{}" + strings.Repeat("\x00", 1<<20),
 		"unknown expectation": "POST /x HTTP/1.1\r\n" + length + "Expect: 200-ok\r\n\r\n",
 	}
-	bothSockets(t, quick(), func(t *testing.T, s *server, ask func() error) {
-		before := costs(t)
+	l := defaultLimits()
+	l.header, l.body = time.Second, time.Second // what is no end of a request is waited for
+	bothSockets(t, l, func(t *testing.T, s *server, ask func() error) {
+		before := allCosts(t)
 		for name, text := range garbage {
 			begun := time.Now()
 			conn := s.dial()
@@ -83,26 +85,29 @@ func TestGarbage(t *testing.T) {
 func TestEachPrefixOfEachRequest(t *testing.T) {
 	s := newStorm(t)
 	s.socket += "2"
-	s.startWithin(quick(), s.handler)
-	before, have := costs(t), recorded(t, s.records)
+	s.startWithin(defaultLimits(), s.handler)
+	before, have := allCosts(t), recorded(t, s.records)
+	from := 0 // headers are alike
 	for _, r := range sent(t) {
-		whole := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: plugin.moby.localhost\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: %d\r\nAccept: %s\r\n\r\n%s",
-			r.path, len(r.body), contentType, r.body)
+		header := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: plugin.moby.localhost\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: %d\r\nAccept: %s\r\n\r\n",
+			r.path, len(r.body), contentType)
 		if r.body == "" {
 			continue // it is whole with its header
 		}
-		for n := range whole {
-			s.sendRaw(whole[:n]).Close()
+		for n := from; n < len(header)+len(r.body); n++ {
+			s.sendRaw((header + r.body)[:n]).Close()
 		}
+		from = len(header)
 		before.within(t)
 		if now := recorded(t, s.records); !reflect.DeepEqual(now, have) {
 			t.Errorf("%s: a part of it left %+v", r.path, now)
 		}
-	}
-	for _, e := range s.log.entries(t) {
-		if e["msg"] == "call" {
-			t.Fatalf("a part of a request was carried out: %v", e)
+		for _, e := range s.log.entries(t) {
+			if e["msg"] == "call" {
+				t.Fatalf("a part of a request was carried out: %v", e)
+			}
 		}
+		s.log.reset()
 	}
 }
 
@@ -123,10 +128,10 @@ func TestExtremeBodies(t *testing.T) {
 	}
 	create := `{"NetworkID":"a","Options":{"com.docker.network.generic":{%s}},"IPv4Data":[{"Pool":"10.1.0.0/24","Gateway":"10.1.0.1/24","AuxAddresses":{%s}}]}`
 	pec := "{" + ids + `,"Options":{"com.docker.network.portmap":[%s]}}`
-	have, before := recorded(t, s.records), costs(t)
+	have, before := recorded(t, s.records), allCosts(t)
 	for name, c := range map[string]struct{ call, body, want string }{
-		"deep arrays":          {"NetworkDriver.CreateNetwork", `{"Options":` + strings.Repeat(`[`, 1<<22), "exceeded max depth"},
-		"deep objects":         {"NetworkDriver.CreateNetwork", strings.Repeat(`{"Options":`, 1<<19), "exceeded max depth"},
+		"deep arrays":          {"NetworkDriver.CreateNetwork", `{"Options":` + strings.Repeat(`[`, 1<<20), "exceeded max depth"},
+		"deep objects":         {"NetworkDriver.CreateNetwork", strings.Repeat(`{"Options":`, 1<<17), "exceeded max depth"},
 		"deep as allowed":      {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":{"x":` + strings.Repeat(`[`, 9000) + strings.Repeat(`]`, 9000) + `}}`, "ipv4 pool is empty"},
 		"key twice":            {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":{"b":1,"b":2}}`, `the request has the key "b" twice in one object`},
 		"key twice, escaped":   {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":{"b":1,"\u0062":2}}`, `the request has the key "b" twice in one object`},
@@ -136,18 +141,18 @@ func TestExtremeBodies(t *testing.T) {
 		"port without range":   {"NetworkDriver.ProgramExternalConnectivity", fmt.Sprintf(pec, `{"Proto":6,"Port":65536}`), "Port: have number 65536, want a number from 0 to 65535"},
 		"negative port":        {"NetworkDriver.ProgramExternalConnectivity", fmt.Sprintf(pec, `{"Proto":6,"Port":-1}`), "Port: have number -1, want a number from 0 to 65535"},
 		"broken port":          {"NetworkDriver.ProgramExternalConnectivity", fmt.Sprintf(pec, `{"Proto":6,"Port":80.5}`), "Port: have number 80.5, want a number from 0 to 65535"},
-		"endless arrays":       {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":{"x":[` + repeated("[],", 1<<21) + `]}}`, "ipv4 pool is empty"},
-		"endless objects":      {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":{"x":[` + repeated("{},", 1<<21) + `]}}`, "ipv4 pool is empty"},
-		"endless options":      {"NetworkDriver.CreateNetwork", fmt.Sprintf(create, numbered(`"o%d":"",`, 500000), ""), "option o0 is not known"},
-		"endless pools":        {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","IPv4Data":[` + repeated(`null,`, 1<<20) + `]}`, "there are 1048576 IPv4 subnets"},
-		"endless auxiliary":    {"NetworkDriver.CreateNetwork", fmt.Sprintf(create, `"no":"x"`, numbered(`"a%[1]d":"10.%[1]d",`, 300000)), "option no is not known"},
-		"endless routes":       {"NetworkDriver.CreateNetwork", fmt.Sprintf(create, `"mybr.routes":"`+numbered("fd00:%x::/64,", 400000)+`"`, ""), "mybr.routes"},
-		"endless trusted":      {"NetworkDriver.CreateNetwork", fmt.Sprintf(create, `"com.docker.network.bridge.trusted_host_interfaces":"`+numbered("e%d:", 800000)+`"`, ""), "trusted_host_interfaces"},
-		"endless ports":        {"NetworkDriver.ProgramExternalConnectivity", fmt.Sprintf(pec, repeated(`{"Proto":6,"Port":80},`, 380000)), "com.docker.network.portmap"},
-		"endless sandbox":      {"NetworkDriver.Join", "{" + ids + `,"SandboxKey":"` + strings.Repeat("x", 8_000_000) + `"}`, "the sandbox key"},
-		"endless space":        {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","IPv4Data":[{"AddressSpace":"` + strings.Repeat("x", 8_000_000) + `","Pool":"10.1.0.0/24","Gateway":"10.1.0.1/24"}]}`, "address space"},
-		"endless pool ID":      {"IpamDriver.RequestAddress", `{"PoolID":"` + strings.Repeat("x", 8_000_000) + `"}`, "is none of mybr's"},
-		"endless address":      {"IpamDriver.RequestAddress", `{"PoolID":"x","Address":"` + strings.Repeat("x", 8_000_000) + `"}`, "is not an address"},
+		"endless arrays":       {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":{"x":[` + repeated("[],", 1<<18) + `]}}`, "ipv4 pool is empty"},
+		"endless objects":      {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","Options":{"x":[` + repeated("{},", 1<<18) + `]}}`, "ipv4 pool is empty"},
+		"endless options":      {"NetworkDriver.CreateNetwork", fmt.Sprintf(create, numbered(`"o%d":"",`, 100000), ""), "option o0 is not known"},
+		"endless pools":        {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","IPv4Data":[` + repeated(`null,`, 1<<17) + `]}`, "there are 131072 IPv4 subnets"},
+		"endless auxiliary":    {"NetworkDriver.CreateNetwork", fmt.Sprintf(create, `"no":"x"`, numbered(`"a%[1]d":"10.%[1]d",`, 50000)), "option no is not known"},
+		"endless routes":       {"NetworkDriver.CreateNetwork", fmt.Sprintf(create, `"mybr.routes":"`+numbered("fd00:%x::/64,", 50000)+`"`, ""), "mybr.routes"},
+		"endless trusted":      {"NetworkDriver.CreateNetwork", fmt.Sprintf(create, `"com.docker.network.bridge.trusted_host_interfaces":"`+numbered("e%d:", 100000)+`"`, ""), "trusted_host_interfaces"},
+		"endless ports":        {"NetworkDriver.ProgramExternalConnectivity", fmt.Sprintf(pec, repeated(`{"Proto":6,"Port":80},`, 20000)+`,{"Proto":1,"Port":80}`), "protocol 1 has no ports that can be published"},
+		"endless sandbox":      {"NetworkDriver.Join", "{" + ids + `,"SandboxKey":"` + strings.Repeat("x", 1_000_000) + `"}`, "the sandbox key"},
+		"endless space":        {"NetworkDriver.CreateNetwork", `{"NetworkID":"a","IPv4Data":[{"AddressSpace":"` + strings.Repeat("x", 1_000_000) + `","Pool":"10.1.0.0/24","Gateway":"10.1.0.1/24"}]}`, "address space"},
+		"endless pool ID":      {"IpamDriver.RequestAddress", `{"PoolID":"` + strings.Repeat("x", 1_000_000) + `"}`, "is none of mybr's"},
+		"endless address":      {"IpamDriver.RequestAddress", `{"PoolID":"x","Address":"` + strings.Repeat("x", 1_000_000) + `"}`, "is not an address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, answer := s.post("/"+c.call, c.body)
@@ -198,4 +203,23 @@ func TestOthersCanNotConnect(t *testing.T) {
 	if err := cmd.Run(); err != nil || !strings.HasSuffix(out.String(), unix.EACCES.Error()) {
 		t.Errorf("another user: %v, %s", err, &out)
 	}
+}
+
+// A panic in an answer to the operator is an error, is logged, and ends nothing else.
+func TestPanicForTheOperator(t *testing.T) {
+	s := serve(t, nil)
+	s.socket += "2"
+	a := testAdmin(0)
+	a.lastError = func() error { panic("out of luck") }
+	s.startWithin(defaultLimits(), a.handler())
+	for range 2 {
+		resp, text, err := s.do(t.Context(), "GET", "/v1/status", "")
+		if err != nil || resp.StatusCode != 500 || text != `{"error":"mybr crashed in this call (see its log): out of luck"}` {
+			t.Errorf("%v %s", err, text)
+		}
+	}
+	if resp, _, err := s.do(t.Context(), "GET", "/v1/ports", ""); err != nil || resp.StatusCode != 200 {
+		t.Errorf("after it: %v", err)
+	}
+	waitFor(t, func() bool { return strings.Count(s.log.String(), "TestPanicForTheOperator") >= 2 })
 }

@@ -43,6 +43,12 @@ func (j *journal) String() string {
 	return j.b.String()
 }
 
+func (j *journal) reset() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.b = bytes.Buffer{}
+}
+
 // entries returns the log's lines as objects.
 func (j *journal) entries(t *testing.T) (all []map[string]any) {
 	t.Helper()

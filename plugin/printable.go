@@ -29,12 +29,14 @@ func Printable(s string) string {
 	return b.String()
 }
 
-// printableError is the text of an error, as Printable; the lines of errors that were joined
-// stay lines.
-func printableError(err error) string {
-	lines := strings.Split(cut(err.Error(), longestError), "\n")
+// printableLines is Printable for a text of several lines, such as that of joined errors.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
 	for i := range lines {
 		lines[i] = Printable(lines[i])
 	}
 	return strings.Join(lines, "\n")
 }
+
+// printableError is the text of an error, shortened.
+func printableError(err error) string { return printableLines(cut(err.Error(), longestError)) }

@@ -121,7 +121,9 @@ func newLog(w io.Writer, level logrus.Level, format string) *logrus.Logger {
 	log := logrus.New()
 	log.SetOutput(w)
 	log.SetLevel(level)
-	log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+	// With colours, in a terminal, messages would not be quoted: they can name what others have
+	// made, such as links and programs.
+	log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, DisableColors: true})
 	if format == formatJSON {
 		log.SetFormatter(&logrus.JSONFormatter{})
 	}

@@ -35,17 +35,21 @@ func TestSecurityPageNamesTests(t *testing.T) {
 	}
 }
 
-// there tells whether there is a scenario of that name, or a test of the package
-// integration; TEST/ROW is one with a row in its table.
+// there tells whether there is a scenario of that name, or a test or fuzz target of the package
+// integration or of those whose input others send; TEST/ROW is one with a row in its table.
 func there(t *testing.T, name string) bool {
 	t.Helper()
 	test, row, _ := strings.Cut(name, "/")
-	if !strings.HasPrefix(test, "Test") {
+	if !strings.HasPrefix(test, "Test") && !strings.HasPrefix(test, "Fuzz") {
 		return slices.ContainsFunc(scenarios(), func(sc scenario) bool { return sc.name == name })
 	}
-	files, err := filepath.Glob("../*_test.go")
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, dir := range []string{"..", "../../plugin", "../../driver", "../../cmd/mybr", "../../internal/firewall/iptables"} {
+		found, err := filepath.Glob(dir + "/*_test.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)

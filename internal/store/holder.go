@@ -66,10 +66,18 @@ func locker(locks, suffix string) (pid int, ok bool) {
 func command(pid int) string {
 	dir := fmt.Sprintf("/proc/%d/", pid)
 	if raw, err := os.ReadFile(dir + "cmdline"); err == nil && len(raw) > 0 {
-		return strings.TrimSpace(strings.ReplaceAll(string(raw), "\x00", " "))
+		return printable(strings.TrimSpace(strings.ReplaceAll(string(raw), "\x00", " ")))
 	}
 	if raw, err := os.ReadFile(dir + "comm"); err == nil && len(raw) > 0 {
-		return strings.TrimSpace(string(raw))
+		return printable(strings.TrimSpace(string(raw)))
 	}
 	return "unknown command"
+}
+
+// printable is the beginning of what a process has made of its name, as it can be shown in a
+// terminal.
+func printable(s string) string {
+	const most = 64
+	q := strconv.Quote(s[:min(len(s), most)])
+	return q[1 : len(q)-1]
 }

@@ -1,0 +1,23 @@
+package store
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// A program gives itself the name that is said of it.
+func TestNamesOfProgramsArePrintable(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	cmd.Args[0] = "\x1b[2J\nmsg=x\u202e" + strings.Repeat("y", 100)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+	}()
+	if have, want := command(cmd.Process.Pid), `\x1b[2J\nmsg=x\u202e`+strings.Repeat("y", 64-len("\x1b[2J\nmsg=x\u202e")); have != want {
+		t.Errorf("have %s, want %s", have, want)
+	}
+}
