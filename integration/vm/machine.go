@@ -24,11 +24,9 @@ import (
 	"github.com/mybr/mybr/integration/vm/wire"
 )
 
-// Limits, not waits: an emulated machine on two busy processors.
-const (
-	bootTimeout    = 10 * time.Minute
-	commandTimeout = 4 * time.Minute
-)
+// limit is for a boot or a command, which takes a minute at most on idle processors: it is
+// an emulated machine, and others may use the two that it has.
+const limit = 10 * time.Minute
 
 // machine is a virtual machine of one disk, which outlives its boots.
 type machine struct {
@@ -113,8 +111,8 @@ func (m *machine) booted() string {
 		return id
 	case <-m.ended:
 		m.t.Fatalf("qemu ended by itself: %v", m.qemu.ProcessState)
-	case <-time.After(bootTimeout):
-		m.t.Fatalf("the machine has not booted in %v", bootTimeout)
+	case <-time.After(limit):
+		m.t.Fatalf("the machine has not booted in %v", limit)
 	}
 	return ""
 }
@@ -170,8 +168,8 @@ func (m *machine) wait(outcome <-chan *wire.Outcome, argv []string) *wire.Outcom
 		return o
 	case <-m.ended:
 		m.t.Fatalf("%q: qemu ended by itself", argv)
-	case <-time.After(commandTimeout):
-		m.t.Fatalf("%q has not ended in %v", argv, commandTimeout)
+	case <-time.After(limit):
+		m.t.Fatalf("%q has not ended in %v", argv, limit)
 	}
 	return nil
 }
@@ -191,10 +189,10 @@ func (m *machine) run(argv ...string) string {
 func (m *machine) sh(script string) string { m.t.Helper(); return m.run("sh", "-ec", script) }
 
 // eventually runs a command until it succeeds, and fails the test with its last error
-// after the timeout of commands.
+// after the limit.
 func (m *machine) eventually(argv ...string) string {
 	m.t.Helper()
-	for deadline := time.Now().Add(commandTimeout); ; time.Sleep(500 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); ; time.Sleep(500 * time.Millisecond) {
 		o := m.try(argv...)
 		if o.Code == 0 {
 			return strings.TrimSpace(o.Output)
