@@ -30,7 +30,7 @@ func mutations() []mutation {
 			place + "stop_2_NetworkDriver.DeleteEndpoint:_store:_after_the_commit#1,_good_retry"},
 		{"the kernel before the record", in("internal/store", "Store.Update", mutate.WholeBody(), late),
 			place + "create_5_NetworkDriver.CreateNetwork:_plugin:_after_the_answer#1,_good_retry"},
-		{"no fsync", in("internal/store", "Open", mutate.Assigned("Timeout"), "OLD, NoSync: true"), "TestPowerLoss"},
+		{"no fsync", in("internal/store", "openFile", mutate.Assigned("Timeout"), "OLD; options.NoSync = true"), "TestPowerLoss"},
 		{"undo is skipped", in("driver", "Driver.revert", mutate.WholeBody(), "{}"),
 			"TestFail/fail/run_2_NetworkDriver.CreateEndpoint:_link:_before_making_a_link#1,_EPERM_always"},
 		{"a pool that Docker was not told of is another's", in("ipam", "Driver.untold", mutate.Condition("used"), "true || OLD"),
@@ -43,24 +43,45 @@ func mutations() []mutation {
 // late is Store.Update with the commit behind what it answers.
 const late = `{
 	s.write.Lock()
-	b, err := s.db.Begin(true)
+	b, err := s.file.db.Begin(true)
 	if err != nil {
 		s.write.Unlock()
 		return Undo{}, err
 	}
-	tx := newTx(b, *s.snap.Load())
-	if err := fn(tx); err != nil || !tx.dirty {
+	tx := newTx(b, s.Snapshot())
+	if err := fn(tx); err != nil || len(tx.changes) == 0 {
 		defer s.write.Unlock()
 		return Undo{}, errors.Join(err, b.Rollback())
 	}
-	s.snap.Store(&tx.snap)
+	s.pair.Lock()
+	s.now.snap = tx.snap
+	s.pair.Unlock()
 	go func() {
 		defer s.write.Unlock()
 		time.Sleep(50 * time.Millisecond)
-		_ = commit(b)
+		_ = s.commit(tx)
 	}()
 	return tx.undo, nil
 }`
+
+// TestMutationsApply builds the package of each: the function and the place are there, and
+// the mistake is one that compiles.
+func TestMutationsApply(t *testing.T) {
+	for _, m := range mutations() {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			overlay, err := m.mistake.Overlay("../..", t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			build := exec.Command("go", "build", "-overlay="+overlay, "./"+m.mistake.Pkg)
+			build.Dir = "../.."
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", m.mistake.Function, err, out)
+			}
+		})
+	}
+}
 
 // TestMutations builds mybr with one mistake after the other; the test that is named must
 // fail for it. With -short the first one is tried.
