@@ -51,12 +51,12 @@ cp "$first" "$root/root/1.deb"
 cp "$second" "$root/root/2.deb"
 look() { # what is there of mybr
   echo "== $1"
-  (cd "$root" && find etc usr var/lib -path usr/share/doc/mybr -prune -o \( -name 'mybr*' -a ! -path 'var/lib/dpkg/*' \) -print | sort)
+  (cd "$root" && find etc run usr var/lib -path usr/share/doc/mybr -prune -o \( -name 'mybr*' -a ! -path 'var/lib/dpkg/*' \) -print | sort)
 }
 chroot "$root" dpkg -i /root/1.deb
 look installed
-mkdir "$root/var/lib/mybr"
-touch "$root/var/lib/mybr/mybr.db"
+mkdir "$root/var/lib/mybr" "$root/run/mybr" # the unit keeps both (RuntimeDirectoryPreserve)
+touch "$root/var/lib/mybr/mybr.db" "$root/run/mybr/records.db"
 echo MYBR_LOG_LEVEL=debug >>"$root/etc/default/mybr"
 chroot "$root" systemctl --quiet disable mybr.service # and the socket: Also=
 chroot "$root" dpkg -i /root/2.deb
@@ -70,13 +70,13 @@ chroot "$root" dpkg -i /root/2.deb
 look again
 `, "-", base, first, second, t.TempDir())
 	units := []string{"usr/lib/systemd/system/mybr.service", "usr/lib/systemd/system/mybr.socket"}
-	const config, binary, state = "etc/default/mybr", "usr/bin/mybr", "var/lib/mybr\nvar/lib/mybr/mybr.db"
+	const config, binary, copied, state = "etc/default/mybr", "usr/bin/mybr", "run/mybr", "var/lib/mybr\nvar/lib/mybr/mybr.db"
 	const wantedService, wantedSocket = "etc/systemd/system/multi-user.target.wants/mybr.service", "etc/systemd/system/sockets.target.wants/mybr.socket"
 	installed := lines(config, wantedService, wantedSocket, binary, units[0], units[1])
 	for when, want := range map[string]string{
 		"installed": installed,
-		"upgraded":  lines(config, binary, units[0], units[1], state), // what the administrator disabled stays so
-		"removed":   lines(config, state),
+		"upgraded":  lines(config, copied, binary, units[0], units[1], state), // what the administrator disabled stays so
+		"removed":   lines(config, copied, state),
 		"purged":    "",
 		"again":     installed,
 	} {
@@ -97,7 +97,7 @@ func listed(out, headline string) string {
 	_, part, _ := strings.Cut(out, "== "+headline+"\n")
 	var found strings.Builder
 	for line := range strings.Lines(part) {
-		if !regexp.MustCompile(`^(etc|usr|var)/`).MatchString(line) {
+		if !regexp.MustCompile(`^(etc|run|usr|var)/`).MatchString(line) {
 			break
 		}
 		if !strings.HasPrefix(line, "var/lib/systemd/deb-systemd-helper") {

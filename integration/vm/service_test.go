@@ -156,5 +156,5 @@ func (m *machine) upgrades(t *testing.T) {
 	}
 	m.run("test", "-e", "/var/lib/mybr/mybr.db")
 	m.run("dpkg", "--purge", "mybr")
-	m.sh("[ ! -e /var/lib/mybr ] && [ ! -e /etc/default/mybr ] && ! ls /etc/systemd/system/*.wants/mybr.*")
+	m.sh("[ ! -e /var/lib/mybr ] && [ ! -e /run/mybr ] && [ ! -e /etc/default/mybr ] && ! ls /etc/systemd/system/*.wants/mybr.*")
 }
