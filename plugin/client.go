@@ -59,12 +59,19 @@ func (c Client) Ports(ctx context.Context) ([]Port, error) {
 	return p, err
 }
 
-// Backup writes all records as they are now to a writer, as a state file.
+// Backup writes all records as they are now to a writer, as a state file: whole, or nothing. It
+// has read them before it writes, which may take longer than mybr waits for who reads.
 func (c Client) Backup(ctx context.Context, w io.Writer) error {
-	return c.read(ctx, "/v1/backup", func(body io.Reader) error {
-		_, err := io.Copy(w, body)
+	var all []byte
+	err := c.read(ctx, "/v1/backup", func(body io.Reader) (err error) {
+		all, err = io.ReadAll(body)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(all)
+	return err
 }
 
 // Runtime asks what the process takes of the machine.
