@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -116,5 +117,49 @@ func TestDocumentIsReadBack(t *testing.T) {
 	}
 	if have, err := ParseDocument("| a flush | many | 1 | 1 ms | 1 ms | `TestX` |\n"); err == nil {
 		t.Errorf("a number that is none: %v, want an error", have)
+	}
+}
+
+// A bound is for a table: a test that runs beside others has twice that.
+func TestAllowance(t *testing.T) {
+	for file, want := range map[string]float64{"": 2, "record": 1} {
+		t.Setenv(FileEnv, file)
+		if have := allowance(); have != want {
+			t.Errorf("%s=%q: %v, want %v", FileEnv, file, have, want)
+		}
+	}
+}
+
+// What is busy only for as long as a fault is tried counts, though the last minute was idle.
+func TestWatchLoad(t *testing.T) {
+	if minute, running, err := load(); err != nil || minute < 0 || running < 1 {
+		t.Fatalf("load: %v, %d, %v", minute, running, err)
+	}
+	if calm := watchLoad()(); calm < 1 {
+		t.Errorf("%v, want at least 1", calm)
+	}
+	many := 4 * runtime.NumCPU()
+	stop := make(chan struct{})
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2 * many))
+	defer close(stop)
+	for range 2 * many {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		}()
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		have := watchLoad()()
+		if have >= 1.5 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("more than %d threads want to run: %v, want some 2", many, have)
+		}
 	}
 }
