@@ -26,6 +26,7 @@ func TestCrash(t *testing.T) {
 		places, pictures = record(t)
 		places = append(places, recordActivation(t)...)
 		starts = recordStarts(t)
+		gaps(t, slices.Concat(places, starts))
 	}) {
 		return
 	}
@@ -53,7 +54,7 @@ func TestCrash(t *testing.T) {
 	s.tell(t, slices.Concat(places, starts))
 }
 
-// summary counts what was tried.
+// summary counts what was tried; go test -v lists it, by call and point.
 type summary struct{ tries, survived atomic.Int64 }
 
 func (s *summary) try(t *testing.T, p passage, how string, play func(t *testing.T)) {
@@ -66,14 +67,20 @@ func (s *summary) try(t *testing.T, p passage, how string, play func(t *testing.
 }
 
 func (s *summary) tell(t *testing.T, all []passage) {
-	calls, points := map[string]int{}, map[string]bool{}
+	calls, points := map[string]map[string]int{}, map[string]bool{}
 	for _, p := range all {
-		calls[p.call]++
+		if calls[p.call] == nil {
+			calls[p.call] = map[string]int{}
+		}
+		calls[p.call][p.point]++
 		points[p.point] = true
 	}
 	t.Logf("%d calls, %d kinds of point, %d places, %d tries, %d survived", len(calls), len(points), len(all), s.tries.Load(), s.survived.Load())
 	for _, call := range slices.Sorted(maps.Keys(calls)) {
-		t.Logf("%4d places in %s", calls[call], call)
+		t.Logf("%s:", call)
+		for _, point := range slices.Sorted(maps.Keys(calls[call])) {
+			t.Logf("%4d × %s", calls[call][point], point)
+		}
 	}
 }
 
