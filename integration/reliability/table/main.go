@@ -26,16 +26,15 @@ const document = "docs/reliability.md"
 func main() {
 	count := flag.Int("count", 1, "how often each test runs")
 	only := flag.String("run", "", "only tests whose names match this regular expression; the other rows stay as they are")
-	short := flag.Bool("short", false, "only what make test plays of them")
 	flag.Parse()
-	if err := run(*count, *only, *short); err != nil {
+	if err := run(*count, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "table:", err)
 		os.Exit(1)
 	}
 }
 
 // run runs the tests and writes the document, even if some of them fail: it says so then.
-func run(count int, only string, short bool) error {
+func run(count int, only string) error {
 	path, err := filepath.Abs(reliability.File)
 	if err != nil {
 		return err
@@ -51,9 +50,10 @@ func run(count int, only string, short bool) error {
 		return fmt.Errorf("-run: %w", err)
 	}
 	var failed error
-	for pkg, tests := range byPackage(names) {
-		cmd := exec.Command("go", "test", "./"+pkg, fmt.Sprint("-count=", count), fmt.Sprint("-short=", short),
-			"-timeout=90m", "-run=^("+strings.Join(tests, "|")+")$")
+	ran := byPackage(names)
+	for pkg, tests := range ran {
+		cmd := exec.Command("go", "test", "./"+pkg, fmt.Sprint("-count=", count), "-timeout=90m",
+			"-run=^("+strings.Join(tests, "|")+")$")
 		cmd.Env = append(os.Environ(), reliability.FileEnv+"="+path)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		fmt.Println(strings.Join(cmd.Args, " "))
@@ -61,11 +61,12 @@ func run(count int, only string, short bool) error {
 			failed = errors.Join(failed, fmt.Errorf("go test ./%s: %w", pkg, err))
 		}
 	}
-	return errors.Join(failed, write(path))
+	return errors.Join(failed, write(path, ran))
 }
 
-// write writes the document. A row that was not tried now keeps what the document says of it.
-func write(record string) error {
+// write writes the document. Rows of tests that did not run keep what the document says of
+// them.
+func write(record string, ran map[string][]string) error {
 	attempts, err := reliability.Attempts(record)
 	if err != nil {
 		return err
@@ -78,7 +79,7 @@ func write(record string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", document, err)
 	}
-	maps.Copy(seen, reliability.Measure(attempts))
+	renew(seen, attempts, ran)
 	host, err := machine()
 	if err != nil {
 		return err
@@ -86,12 +87,29 @@ func write(record string) error {
 	return os.WriteFile(document, []byte(reliability.Document(seen, host)), 0o644)
 }
 
+// renew puts what was measured in the place of what the document says. A row whose test ran
+// and did not come to it was not tried, whatever it was before.
+func renew(seen map[string]reliability.Measured, attempts []reliability.Attempt, ran map[string][]string) {
+	for _, r := range reliability.Rows() {
+		if slices.Contains(ran[r.Package()], topOf(r.Test)) {
+			delete(seen, r.Fault)
+		}
+	}
+	maps.Copy(seen, reliability.Measure(attempts))
+}
+
+// topOf is the name of the test that a row's test is, or is a subtest of.
+func topOf(test string) string {
+	name, _, _ := strings.Cut(test, "/")
+	return name
+}
+
 // byPackage is the tests that have rows, by their package's directory. Rows of a test's
 // table need no names: each runs with the test.
 func byPackage(only *regexp.Regexp) map[string][]string {
 	tests := map[string][]string{}
 	for _, r := range reliability.Rows() {
-		name, _, _ := strings.Cut(r.Test, "/")
+		name := topOf(r.Test)
 		if only.MatchString(r.Test) && !slices.Contains(tests[r.Package()], name) {
 			tests[r.Package()] = append(tests[r.Package()], name)
 		}
