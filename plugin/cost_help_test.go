@@ -72,10 +72,11 @@ func (c cost) within(t *testing.T) {
 	}
 }
 
-// quick are limits that a test can wait for.
+// quick are limits that a test can wait for, and within which what has been sent is read on
+// busy processors too.
 func quick() limits {
 	l := defaultLimits()
-	l.header, l.body, l.answer, l.young = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond, 20*time.Millisecond
+	l.header, l.body, l.answer, l.young = 500*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond, 20*time.Millisecond
 	return l
 }
 

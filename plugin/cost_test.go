@@ -79,7 +79,7 @@ func TestSilentClients(t *testing.T) {
 			conn := s.sendRaw(text)
 			before.files++ // this end
 			before.within(t)
-			if have := readAll(t, conn); strings.Contains(name, "half a body") && !strings.Contains(have, "the request did not arrive within 200ms") {
+			if have := readAll(t, conn); strings.Contains(name, "half a body") && !strings.Contains(have, "the request did not arrive within 500ms") {
 				t.Errorf("the answer is %q", have)
 			}
 		})
