@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Each setting in the package's /etc/default/mybr is one that mybr serve names, and none is
+// Each setting in the package's /etc/default/mybr, and in the managed plugin's manifest, is one that mybr serve names, and none is
 // set; what is missing there would not work within the unit.
 func TestDefaultSettings(t *testing.T) {
 	text, err := os.ReadFile("../../contrib/debian/default")
@@ -33,7 +33,18 @@ func TestDefaultSettings(t *testing.T) {
 	fixed := []string{"MYBR_NAME", "MYBR_PLUGIN_DIR", "MYBR_RUN_DIR", "MYBR_STATE_DIR", "MYBR_SYSCTL_ROOT"}
 	have := append(names(`(?m)^# (MYBR_\w+)=`, text), fixed...)
 	slices.Sort(have)
-	if want := names(`\[(MYBR_\w+)\]`, help); !slices.Equal(have, want) {
+	want := names(`\[(MYBR_\w+)\]`, help)
+	if !slices.Equal(have, want) {
 		t.Errorf("settings are %q, of mybr serve %q", have, want)
+	}
+	// The managed plugin's name is the image's, and Docker gives it its folders.
+	config, err := os.ReadFile("../../plugin/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	have = append(names(`"name": "(MYBR_\w+)"`, config), "MYBR_NAME", "MYBR_PLUGIN_DIR", "MYBR_STATE_DIR")
+	slices.Sort(have)
+	if !slices.Equal(have, want) {
+		t.Errorf("settings of the managed plugin are %q, of mybr serve %q", have, want)
 	}
 }
