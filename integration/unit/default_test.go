@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// Each setting in the package's /etc/default/mybr, and in the managed plugin's manifest, is one that mybr serve names, and none is
-// set; what is missing there would not work within the unit.
+// Each setting in the package's /etc/default/mybr, and in the managed plugin's manifest, is
+// one that mybr serve names, and the package sets none; what is missing there would not work
+// within the unit.
 func TestDefaultSettings(t *testing.T) {
 	text, err := os.ReadFile("../../contrib/debian/default")
 	if err != nil {
