@@ -32,13 +32,20 @@ func underTraffic(t *testing.T, cfg world.Config, prepare ...func(*world.World))
 	for _, f := range prepare {
 		f(w)
 	}
-	w.Network("n0", "--subnet", "172.18.0.0/16", "-o", bridgeName+"mybr0", "-o", "com.docker.network.driver.mtu=1400", "--ipv6", "--subnet", "fd00:18::/64")
 	u := &under{t: t, w: w, intruder: w.LANs[1]}
+	u.serve()
+	return u
+}
+
+// serve makes the network with what it serves.
+func (u *under) serve() {
+	u.t.Helper()
+	w := u.w
+	w.Network("n0", "--subnet", "172.18.0.0/16", "-o", bridgeName+"mybr0", "-o", "com.docker.network.driver.mtu=1400", "--ipv6", "--subnet", "fd00:18::/64")
 	u.web = w.Serve("web", []string{"--net", "n0", "-p", "8088:80", "-p", "8088:80/udp"}, "tcp:80", "udp:80", "tcp:81")
 	w.LAN.Start("guest", "serve", "tcp:7000", "udp:7000")
-	routeTo(t, u.intruder, "172.18.0.0/16")
+	routeTo(u.t, u.intruder, "172.18.0.0/16")
 	u.intruder.Run("ip", "-6", "route", "add", "fd00:18::/64", "via", world.HostAddr6)
-	return u
 }
 
 // flows is all that must go on, and the intruders that must not get in: at the container's

@@ -88,8 +88,8 @@ func TestManagedPlugin(t *testing.T) {
 }
 
 // packPlugin makes the directory that docker plugin create takes, as `make plugin`
-// does.
-func packPlugin(t *testing.T) string {
+// does, with more flags for go build.
+func packPlugin(t *testing.T, flags ...string) string {
 	t.Helper()
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -98,7 +98,7 @@ func packPlugin(t *testing.T) string {
 	tmp := t.TempDir()
 	binary, dir := filepath.Join(tmp, "mybr"), filepath.Join(tmp, "plugin")
 	for _, argv := range [][]string{
-		{"go", "build", "-o", binary, "./cmd/mybr"},
+		slices.Concat([]string{"go", "build", "-o", binary}, flags, []string{"./cmd/mybr"}),
 		{"go", "run", "./plugin/pack", "-binary", binary, "-out", dir, "-cache", filepath.Join(root, "build", "apt")},
 	} {
 		cmd := exec.Command(argv[0], argv[1:]...)

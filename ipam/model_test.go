@@ -224,7 +224,6 @@ func (m *machine) Wish(t *rapid.T) {
 		return
 	}
 	m.used()
-	m.settle()
 	usable := false
 	for _, u := range m.addrs(m.prefix) {
 		usable = usable || u == a
@@ -239,7 +238,9 @@ func (m *machine) Wish(t *rapid.T) {
 			t.Fatalf("%s: have %s %v, want a conflict with %v", a, text, err, have)
 		}
 	default:
+		m.settle() // what is refused changes nothing
 		m.same(t, text, err, a)
+		m.settle() // what is refused changes nothing
 		m.lease(l)
 	}
 }

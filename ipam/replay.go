@@ -97,8 +97,10 @@ func (d *Driver) untold(tx Tx, p model.Pool) bool {
 	if _, used := networkOf(tx, p); used || d.told[p.ID] {
 		return false
 	}
-	for range tx.Leased(p.ID, netip.Addr{}) {
-		return false
+	for l := range tx.Leases(p.ID, netip.Addr{}) {
+		if l.Kind != model.LeaseResting {
+			return false
+		}
 	}
 	return true
 }

@@ -192,3 +192,15 @@ func TestParseQuarantine(t *testing.T) {
 		}
 	}
 }
+
+// Addresses that rest don't hold a pool: one whose release was lost with the process is given
+// again.
+func TestRestsHoldNoPool(t *testing.T) {
+	d, s, c := resting(t)
+	id := pool(t, d, "10.0.0.0/24", "")
+	want(t, d, id, "gateway", "", "10.0.0.1/24")
+	release(t, d, id, "10.0.0.1")
+	if again := pool(t, restingOn(s, c), "10.0.0.0/24", ""); again != id {
+		t.Errorf("have %s, want %s again", again, id)
+	}
+}
