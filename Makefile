@@ -31,7 +31,7 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo test test-full test-unit test-integration fuzz bench reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside
+	demo test test-full test-unit test-integration fuzz bench reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside need-deb need-vm install-files deb
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,14 +44,19 @@ build: ## Build bin/mybr, a static binary
 bin/mybr: $(SOURCES)
 	$(BUILD)
 
-install: bin/mybr ## Install the binary and the systemd units (PREFIX, UNITDIR, DESTDIR)
+install: install-files ## Install the binary and the systemd units (PREFIX, UNITDIR, DESTDIR)
+	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	@echo 'To start it now and at each boot: systemctl enable --now mybr.socket mybr.service'
+
+install-files: bin/mybr
 	install -D -m 0755 bin/mybr '$(DESTDIR)$(PREFIX)/bin/mybr'
 	install -d '$(DESTDIR)$(UNITDIR)'
 	sed 's|/usr/local/bin/mybr|$(PREFIX)/bin/mybr|' contrib/systemd/mybr.service > '$(DESTDIR)$(UNITDIR)/mybr.service'
 	install -m 0644 contrib/systemd/mybr.socket '$(DESTDIR)$(UNITDIR)/mybr.socket'
 	chmod 0644 '$(DESTDIR)$(UNITDIR)/mybr.service'
-	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
-	@echo 'To start it now and at each boot: systemctl enable --now mybr.socket mybr.service'
+
+deb: need-deb bin/mybr ## Build a Debian package in build/deb: install it with apt install ./build/deb/mybr_*.deb
+	@MAKE='$(MAKE)' scripts/deb build/deb
 
 uninstall: ## Stop and remove what install put there; the state in /var/lib/mybr stays
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --now mybr.socket mybr.service || true; fi
@@ -81,7 +86,7 @@ test: SHORT = -short
 test: FUZZTIME = 10s
 test: test-unit test-integration fuzz lint ## Run unit tests, integration tests with one row of each kind, each fuzz target for 10 seconds, and lint (installs what is missing)
 
-test-full: test-unit test-integration fuzz lint ## Run everything, on the engines 20.10, 26.1 and 28.5: before a release, and in an hour
+test-full: need-vm test-unit test-integration fuzz lint ## Run everything, on the engines 20.10, 26.1 and 28.5 and in a virtual machine: before a release, and in an hour
 
 test-unit: need-test ## Run the tests that need no Docker, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
@@ -125,7 +130,7 @@ need-test: need-root
 
 need-engine: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need dockerd=docker.io 'docker=docker-cli|docker.io' iptables=iptables iptables-legacy=iptables \
-		ip=iproute2 conntrack=conntrack tar=tar
+		ip=iproute2 conntrack=conntrack tar=tar systemd-analyze=systemd
 	@[ "$$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || scripts/need apparmor_parser=apparmor
 
 # The newer engines are those of later Debian releases, made below build/engines.
@@ -137,3 +142,11 @@ need-compose: need-root
 
 need-beside: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw nft=nftables 'dbus-daemon=dbus-daemon|dbus'
+
+need-deb:
+	@scripts/need dpkg-deb=dpkg
+
+# The kernel and the system of the virtual machine come from debootstrap, as those of the
+# newer engines do.
+need-vm: need-engines need-deb
+	@scripts/need qemu-system-x86_64=qemu-system-x86 mkfs.ext4=e2fsprogs

@@ -236,7 +236,7 @@ func checkLinks(want *model.Network, others []model.Network, links []model.Link)
 				return nil, model.Conflict("existing interface %s is not a bridge", l.Name)
 			}
 			want.Owned = strings.HasPrefix(l.Alias, model.AliasNetwork)
-		} else if id, ok := strings.CutPrefix(l.Alias, model.AliasNetwork); ok && !slices.ContainsFunc(others, func(n model.Network) bool { return n.ID == id }) {
+		} else if of, _, ok := model.ParseNetworkAlias(l.Alias); ok && !slices.ContainsFunc(others, func(n model.Network) bool { return n.ID == of.ID }) {
 			continue
 		}
 		for _, a := range l.Addresses {

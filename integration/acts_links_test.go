@@ -19,6 +19,11 @@ func TestOthersChangeLinks(t *testing.T) {
 	u.run("a bridge's address is removed", "ip addr del 172.18.0.1/16 dev mybr0")
 	u.run("a bridge's IPv6 address is removed", "ip addr del fd00:18::1/64 dev mybr0")
 	u.run("a bridge's MTU is changed", "ip link set mybr0 mtu 1280")
+	// Who asks for a neighbour in vain asks again after a second. Here that would be too late.
+	for _, family := range []string{"ipv4", "ipv6"} {
+		u.web.Sysctl("net/"+family+"/neigh/eth0/retrans_time_ms", "20000")
+		u.w.Host.Sysctl("net/"+family+"/neigh/mybr0/retrans_time_ms", "20000")
+	}
 	u.run("a veth is set down", "ip link set "+veth+" down")
 	u.run("a veth is taken off its bridge", "ip link set "+veth+" nomaster")
 	u.run("ip_forward is turned off", "echo 0 > /proc/sys/net/ipv4/ip_forward")

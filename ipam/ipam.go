@@ -208,6 +208,10 @@ func (d *Driver) takePool(tx Tx, want wantedPool, routes []netip.Prefix) (model.
 			return model.Pool{}, overlap(other)
 		}
 	}
+	if revived, err := revive(tx, p); revived || err != nil {
+		d.replay.revived(p.ID)
+		return p, err
+	}
 	return p, tx.PutPool(p)
 }
 
@@ -250,7 +254,7 @@ func (d *Driver) RequestAddress(ctx context.Context, r *helper.RequestAddressReq
 	var got netip.Prefix
 	var leased model.Lease // zero: it was leased before
 	err = d.store.Update(func(tx Tx) error {
-		p, err := tx.Pool(r.PoolID)
+		p, err := poolOf(tx, r.PoolID)
 		if err != nil {
 			return err
 		}

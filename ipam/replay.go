@@ -37,6 +37,15 @@ func (r *replay) pool(poolID string) {
 	}
 }
 
+// revived notes that a pool whose record was lost is there again for a network that has it:
+// Docker may be repeating its requests.
+func (r *replay) revived(poolID string) {
+	if r.stages == nil {
+		r.stages = map[string]stage{}
+	}
+	r.stages[poolID] = running
+}
+
 // address notes that an address is asked for, and reports whether this can be a
 // repetition: Docker then sends the address that it has on record, and no MAC, since
 // it doesn't record the options of endpoints. Docker repeats everything before it does

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"os"
@@ -81,6 +82,7 @@ type admin struct {
 	diff      func(ctx context.Context) ([]reconcile.Difference, error) // waits for a pass
 	diffNow   func(ctx context.Context) ([]reconcile.Difference, error) // doesn't
 	healings  func() map[string]reconcile.Healing
+	backup    func(w io.Writer) error // writes all records, as a state file
 	resources func() (Runtime, error)
 }
 
@@ -90,6 +92,12 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/status", tell(func(ctx context.Context) (any, error) { return a.status(ctx), nil }))
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
 	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
+	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, r *http.Request) {
+		answering(w, r)
+		if err := a.backup(w); err != nil {
+			panic(http.ErrAbortHandler) // the client must not take what it has got for all
+		}
+	})
 	mux.HandleFunc("/v1/runtime", tell(func(context.Context) (any, error) { return a.resources() }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, r, http.StatusNotFound, map[string]string{"error": "unknown path " + shorten(r.URL.Path)})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -58,6 +59,14 @@ func (c Client) Ports(ctx context.Context) ([]Port, error) {
 	return p, err
 }
 
+// Backup writes all records as they are now to a writer, as a state file.
+func (c Client) Backup(ctx context.Context, w io.Writer) error {
+	return c.read(ctx, "/v1/backup", func(body io.Reader) error {
+		_, err := io.Copy(w, body)
+		return err
+	})
+}
+
 // Runtime asks what the process takes of the machine.
 func (c Client) Runtime(ctx context.Context) (Runtime, error) {
 	var r Runtime
@@ -66,6 +75,11 @@ func (c Client) Runtime(ctx context.Context) (Runtime, error) {
 }
 
 func (c Client) get(ctx context.Context, path string, into any) error {
+	return c.read(ctx, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(into) })
+}
+
+// read has fn read an answer.
+func (c Client) read(ctx context.Context, path string, fn func(io.Reader) error) error {
 	socket := adminPath(c.RunDir)
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
@@ -92,7 +106,7 @@ func (c Client) get(ctx context.Context, path string, into any) error {
 		_ = json.NewDecoder(resp.Body).Decode(&body) // the status says enough if there is none
 		return fmt.Errorf("ask %s for %s: %s %s", socket, path, Printable(resp.Status), printableLines(body.Error))
 	}
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+	if err := fn(resp.Body); err != nil {
 		return fmt.Errorf("ask %s for %s: %w", socket, path, err)
 	}
 	return nil

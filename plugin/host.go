@@ -29,7 +29,8 @@ type host struct {
 	firewalld  *firewalld.Applier
 	flows      *conntrack.Applier
 	warn       func(format string, args ...any)
-	watcher    *watch.Watcher // nil: what others change is not watched for
+	watching   bool           // what others change is looked for
+	watcher    *watch.Watcher // nil: the kernel does not tell of it
 }
 
 func newHost(c Config, records *store.Store) (*host, error) {
@@ -88,6 +89,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		Log:            c.Log,
 	})
 	if c.ResyncInterval > 0 {
+		h.watching = true
 		if h.watcher, err = h.watch(); err != nil {
 			c.Log.Warnf("what other programs change on the host is noticed every %s only: %v", c.ResyncInterval, err)
 		}
@@ -106,6 +108,8 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 	running.Go(func() { h.reconciler.Run(ctx) })
 	if h.watcher != nil {
 		running.Go(func() { h.watcher.Run(ctx) })
+	}
+	if h.watching {
 		running.Go(func() { h.poll(ctx) })
 	}
 	running.Go(func() { h.firewalld.Watch(ctx, h.reconciler.FirewalldChanged) })

@@ -198,10 +198,10 @@ func (i *idlers) state(conn net.Conn, s http.ConnState) {
 
 // rarely passes on what is said, but once a minute at most.
 func rarely(say func(format string, args ...any)) func(format string, args ...any) {
-	var last atomic.Int64 // in Unix nanoseconds
+	var last atomic.Pointer[time.Time]
 	return func(format string, args ...any) {
-		now, before := time.Now().UnixNano(), last.Load()
-		if (before == 0 || now-before > int64(time.Minute)) && last.CompareAndSwap(before, now) {
+		now, before := time.Now(), last.Load()
+		if (before == nil || now.Sub(*before) > time.Minute) && last.CompareAndSwap(before, &now) {
 			say(format, args...)
 		}
 	}

@@ -88,6 +88,7 @@ func Run(ctx context.Context, c Config) error {
 		log:      c.Log,
 	}
 	answers := &admin{
+		backup:  records.Backup,
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
 		healings: host.reconciler.Healings,
@@ -98,13 +99,16 @@ func Run(ctx context.Context, c Config) error {
 
 func stateFile(c Config) string { return filepath.Join(c.StateDir, "mybr.db") }
 
-// openRecords opens the store and voids what a reboot has ended.
+// openRecords opens the store, voids what a reboot has ended, and goes on where records
+// are lost.
 func openRecords(c Config) (*store.Store, error) {
 	boot, err := os.ReadFile(bootID)
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's boot id: %w", err)
 	}
-	records, err := store.Open(stateFile(c))
+	records, err := store.Start(store.Config{
+		Path: stateFile(c), Copy: copyPath(c), Info: c.Log.Infof, Warn: c.Log.Warnf,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +120,9 @@ func openRecords(c Config) (*store.Store, error) {
 	fault.Passed("plugin: after recording the boot")
 	if rebooted {
 		c.Log.Info("the host was booted since mybr ran last: the endpoints of then are forgotten")
+	}
+	if err := rebuildLost(c, records); err != nil {
+		return nil, errors.Join(err, records.Close())
 	}
 	return records, nil
 }

@@ -117,11 +117,14 @@ func TestWatchHeals(t *testing.T) {
 		{reconcile.FirewallAspect, "iptables -D FORWARD -j MYBR-FORWARD"},
 		{reconcile.LinkAspect, "ip link set mybr0 down"},
 		{reconcile.LinkAspect, "ip link del mybr0"},
-		{reconcile.SysctlAspect, "sysctl -qw net.ipv4.ip_forward=0"},
+		{reconcile.SysctlAspect, ""}, // forwarding is turned off
 	} {
 		found := h.reconciler.Healings()[c.aspect].Found
-		argv := strings.Fields(c.command)
-		ns.Run(argv[0], argv[1:]...)
+		if argv := strings.Fields(c.command); len(argv) > 0 {
+			ns.Run(argv[0], argv[1:]...)
+		} else {
+			ns.Sysctl("net/ipv4/ip_forward", "0")
+		}
 		begun := time.Now()
 		nettest.Eventually(t, 10*time.Second, func() error {
 			if h.reconciler.Healings()[c.aspect].Found == found {

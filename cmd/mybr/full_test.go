@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/nettest"
-	"github.com/mybr/mybr/plugin"
 )
 
 // bridgePorts is how many ports the kernel allows a bridge: BR_MAX_PORTS (1 << 10) less
@@ -51,7 +50,7 @@ func TestFullNetwork(t *testing.T) {
 		create(200, other, 199, 1)
 		d.call(200, "NetworkDriver.DeleteEndpoint", `{"NetworkID":%q,"EndpointID":"%08x%056d"}`, other, 199<<16|1, 0)
 	}
-	s, err := plugin.Client{RunDir: strings.TrimSuffix(i.admin, "/mybr.sock")}.Status(t.Context())
+	s, err := d.operator().Status(t.Context())
 	if err != nil || s.Endpoints != bridgePorts || s.Differences != 0 || s.LastError != "" || s.Unknown != "" {
 		t.Errorf("status: %+v %v", s, err)
 	}

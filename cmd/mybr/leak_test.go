@@ -98,9 +98,13 @@ func (d *idler) networks(n int) {
 	}
 }
 
+func (d *idler) operator() plugin.Client {
+	return plugin.Client{RunDir: strings.TrimSuffix(d.i.admin, "/mybr.sock")}
+}
+
 func (d *idler) resources() plugin.Runtime {
 	d.t.Helper()
-	r, err := plugin.Client{RunDir: strings.TrimSuffix(d.i.admin, "/mybr.sock")}.Runtime(d.t.Context())
+	r, err := d.operator().Runtime(d.t.Context())
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -136,6 +140,10 @@ func TestNothingGrows(t *testing.T) {
 		after = d.resources()
 		return after.Goroutines <= before.Goroutines && after.Descriptors <= before.Descriptors
 	})
+	s, err := d.operator().Status(t.Context())
+	if err != nil || s.Networks != 1 || s.Endpoints != 0 || s.Differences != 0 || s.LastError != "" {
+		t.Errorf("status: %+v %v, want the one network and nothing else", s, err)
+	}
 	if limit := before.Heap + 1<<20; after.Heap > limit {
 		t.Errorf("the heap has %d bytes, had %d: want at most %d", after.Heap, before.Heap, limit)
 	}

@@ -16,9 +16,9 @@ type fault struct {
 // faults are all of them. What ends a daemon excuses what fails meanwhile; nothing excuses
 // what fails because of the others.
 var faults = []fault{
-	{"mybr is killed and started", 6, func(c *churn, _ *rand.Rand) { c.away(c.w.KillMybr, c.w.StartMybr) }},
-	{"mybr is restarted", 4, func(c *churn, _ *rand.Rand) { c.away(c.w.StopMybr, c.w.StartMybr) }},
-	{"dockerd is restarted", 1, func(c *churn, _ *rand.Rand) { c.away(c.w.StopDocker, c.w.StartDocker) }},
+	{"mybr is killed and started", 3, func(c *churn, _ *rand.Rand) { c.away(c.w.KillMybr, c.w.StartMybr) }},
+	{"mybr is restarted", 2, func(c *churn, _ *rand.Rand) { c.away(c.w.StopMybr, c.w.StartMybr) }},
+	{"dockerd is restarted", 1, func(c *churn, _ *rand.Rand) { c.dockerAway() }},
 	{"iptables -F", 3, command("iptables", "-F")},
 	{"iptables -t nat -F", 3, command("iptables", "-t", "nat", "-F")},
 	{"nft flush ruleset", 2, command("nft", "flush", "ruleset")},

@@ -140,9 +140,7 @@ func (c *churn) records() {
 		for _, n := range tx.Networks() {
 			networks = append(networks, n.ID)
 		}
-		for _, e := range tx.Endpoints() {
-			endpoints = append(endpoints, e)
-		}
+		endpoints = append(endpoints, tx.Endpoints()...)
 		for _, p := range tx.Pools() {
 			pools = append(pools, p.ID)
 		}
@@ -194,12 +192,13 @@ func (c *churn) view(read func(*store.Tx)) {
 	}
 }
 
-// flows looks for tracked flows of addresses that containers had.
+// flows looks for tracked flows of addresses that containers had. What the kernel itself
+// sends from a bridge's address, reports of its multicast groups (RFC 3376), is no container's.
 func (c *churn) flows() {
 	c.t.Helper()
 	for _, family := range []string{"ipv4", "ipv6"} {
 		for flow := range strings.Lines(c.w.Host.Run("conntrack", "-L", "-f", family)) {
-			if strings.Contains(flow, "=10.") || strings.Contains(flow, "=fd00:") {
+			if group := strings.Contains(flow, "dst=224.") || strings.Contains(flow, "dst=ff02:"); !group && (strings.Contains(flow, "=10.") || strings.Contains(flow, "=fd00:")) {
 				c.t.Errorf("tracked in the end: %s", strings.TrimSpace(flow))
 			}
 		}

@@ -3,6 +3,7 @@ package churn
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/mybr/mybr/integration/report"
@@ -31,8 +32,10 @@ func (k *worker) network(i int) string   { return fmt.Sprintf("churn%d.%d", k.n,
 func (k *worker) container(i int) string { return fmt.Sprintf("churn%d-%d", k.n, i) }
 
 // docker runs a command of some kind and reports whether it succeeded. It may fail if
-// something was away meanwhile, or for a reason that is in its text.
+// something was away meanwhile, or for a reason that is in its text: one of those in
+// allowed, with bars between them.
 func (k *worker) docker(kind, allowed string, argv ...string) bool {
+	<-*k.dockerd.Load()
 	before := k.absence.Load()
 	r := k.w.DockerTry(argv...)
 	undisturbed := before%2 == 0 && k.absence.Load() == before
@@ -41,7 +44,7 @@ func (k *worker) docker(kind, allowed string, argv ...string) bool {
 	case r.Code == 0:
 	case !undisturbed:
 		excuse = "mybr or dockerd was away"
-	case allowed != "" && strings.Contains(r.Err, allowed):
+	case allowed != "" && slices.ContainsFunc(strings.Split(allowed, "|"), func(s string) bool { return strings.Contains(r.Err, s) }):
 		excuse = allowed
 	default:
 		excuse = "unexplained"
@@ -69,19 +72,22 @@ var kinds = []string{"icc=false", "internal", "mybr IPAM", "v4", "v4+v6"}
 func (k *worker) makeNetworks() bool {
 	order := k.rnd.Perm(len(kinds))
 	for i := range objects {
-		kind := kinds[order[i]]
-		argv := []string{"network", "create", "-d", "mybr"}
-		for _, arg := range networkKinds[kind] {
-			if strings.Contains(arg, "%d") {
-				arg = fmt.Sprintf(arg, 100+k.n)
-			}
-			argv = append(argv, arg)
-		}
-		if !k.docker("network create, "+kind, "", append(argv, k.network(i))...) {
+		if !k.makeNetwork(i, kinds[order[i]]) {
 			return false
 		}
 	}
 	return true
+}
+
+func (k *worker) makeNetwork(i int, kind string) bool {
+	argv := []string{"network", "create", "-d", "mybr"}
+	for _, arg := range networkKinds[kind] {
+		if strings.Contains(arg, "%d") {
+			arg = fmt.Sprintf(arg, 100+k.n)
+		}
+		argv = append(argv, arg)
+	}
+	return k.docker("network create, "+kind, "", append(argv, k.network(i))...)
 }
 
 // publish chooses what a container publishes.
@@ -133,7 +139,7 @@ func (k *worker) clear() {
 		k.remove("rm -f", "o such container", []string{"rm", "-f", k.container(i)}, "ps", "-aq", "-f", "name="+k.container(i))
 	}
 	for i := range objects {
-		k.remove("network rm", "o such network", []string{"network", "rm", k.network(i)}, "network", "ls", "-q", "-f", "name=^"+k.network(i)+"$")
+		k.remove("network rm", "o such network|not found", []string{"network", "rm", k.network(i)}, "network", "ls", "-q", "-f", "name=^"+k.network(i)+"$")
 	}
 }
 

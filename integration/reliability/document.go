@@ -9,7 +9,7 @@ import (
 
 const head = `# What mybr survives
 
-Each row is a fault that a test brings about while traffic runs through the host: a TCP stream to a published port, which must not break; new TCP connections to it, and datagrams, every 20 ms; pings from a container to the LAN. *Longest gap* is the longest time that any of these went without an answer, in all tries; about 20 ms is none. *Bound* is what the test allows. "–" stands where no traffic runs, and the test looks at what is there afterwards.
+Each row is a fault that a test brings about while traffic runs through the host: a TCP stream to a published port, which must not break; new TCP connections to it, and datagrams, every 20 ms; pings from a container to the LAN. *Longest gap* is the longest time that any of these went without an answer, in all tries; about 20 ms is none. *Bound* is what the test allows where the machine has processors free, and in proportion more where it has not. "–" stands where no traffic runs, and the test looks at what is there afterwards.
 
 `
 

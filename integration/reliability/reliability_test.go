@@ -56,8 +56,8 @@ func TestTry(t *testing.T) {
 	}{
 		{name: sub, fault: "a flush", do: func(*fake) time.Duration { return time.Second },
 			want: []Attempt{{"a flush", true, time.Second, sub}}},
-		{name: "TestWorld/flush", fault: "a flush", do: func(*fake) time.Duration { return 2 * time.Second },
-			fails: true, want: []Attempt{{"a flush", false, 2 * time.Second, "TestWorld/flush"}}},
+		{name: "TestWorld/flush", fault: "a flush", do: func(*fake) time.Duration { return time.Hour },
+			fails: true, want: []Attempt{{"a flush", false, time.Hour, "TestWorld/flush"}}},
 		{name: sub, fault: "a flush", do: func(f *fake) time.Duration { f.Errorf("open"); return 0 },
 			fails: true, want: []Attempt{{"a flush", false, 0, sub}}},
 		{name: sub, fault: "a flush", do: func(f *fake) time.Duration { f.Fatalf("gone"); return 0 },

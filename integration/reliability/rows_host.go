@@ -51,5 +51,6 @@ func init() {
 		Row{Fault: "a veth is set down", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
 		Row{Fault: "ip_forward is turned off", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
 		Row{Fault: "a veth is deleted, and its container connected anew", Kind: Links, Bound: healed, Test: "TestOthersChangeLinks"},
+		Row{Fault: "a VPN's route comes to overlap a network", Kind: Links, Bound: healed, Test: "TestVPN"},
 	)
 }

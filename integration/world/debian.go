@@ -46,52 +46,62 @@ func (l *lab) engine(version string) debian {
 	return made.(func() debian)()
 }
 
-// makeDebian makes the root directory unless an earlier test process did. Other
-// processes that want the same wait.
+// makeDebian makes the root directory of an engine.
 func makeDebian(version string) (d debian) {
 	suite, ok := suites[version]
 	if !ok {
 		d.err = fmt.Errorf("no engine %q: there are %v, and the machine's own", version, suites)
 		return d
 	}
+	d.root, d.skip, d.err = Debian(version, suite, packages, func(root string) error {
+		have, err := privately(root, "/usr/sbin/dockerd", "--version")
+		if err != nil || !strings.HasPrefix(have, "Docker version "+version+".") {
+			return fmt.Errorf("want an engine %s of Debian %s, have: %s %w", version, suite, have, err)
+		}
+		return nil
+	})
+	return d
+}
+
+// Debian makes build/engines/NAME, a root directory of a Debian suite with packages (with
+// commas between), and checks it, unless an earlier test process did. It is only read from
+// then on. Other processes that want the same wait. skip says why it can't be had here.
+func Debian(name, suite, packages string, checks ...func(root string) error) (root, skip string, err error) {
 	module, err := moduleDir()
 	if err != nil {
-		return debian{err: err}
+		return "", "", err
 	}
 	dir := filepath.Join(module, "build", "engines")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return debian{err: err}
+		return "", "", err
 	}
-	d.root = filepath.Join(dir, version)
-	unlock, err := lockFile(d.root + ".lock")
+	root = filepath.Join(dir, name)
+	unlock, err := lockFile(root + ".lock")
 	if err != nil {
-		return debian{err: err}
+		return "", "", err
 	}
 	defer unlock()
-	stamp, want := d.root+".stamp", suite+" "+packages+"\n"
+	stamp, want := root+".stamp", suite+" "+packages+"\n"
 	if have, err := os.ReadFile(stamp); err == nil && string(have) == want {
-		return d
+		return root, "", nil
 	}
 	tool, err := lookPath("debootstrap", "", "/")
 	if err != nil {
-		d.skip = fmt.Sprintf("engine %s comes from Debian %s: %v", version, suite, err)
-		return d
+		return "", fmt.Sprintf("%s comes from Debian %s: %v", name, suite, err), nil
 	}
-	fresh := d.root + ".new"
-	if err := errors.Join(os.Remove(stamp), os.RemoveAll(d.root), os.RemoveAll(fresh)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return debian{err: err}
+	fresh := root + ".new"
+	if err := errors.Join(os.Remove(stamp), os.RemoveAll(root), os.RemoveAll(fresh)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", "", err
 	}
 	if out, err := privately("", tool, "--variant=minbase", "--include="+packages, suite, fresh); err != nil {
-		d.err = fmt.Errorf("debootstrap %s: %w\n%s", suite, err, out)
-		return d
+		return "", "", fmt.Errorf("debootstrap %s: %w\n%s", suite, err, out)
 	}
-	have, err := privately(fresh, "/usr/sbin/dockerd", "--version")
-	if err != nil || !strings.HasPrefix(have, "Docker version "+version+".") {
-		d.err = fmt.Errorf("want an engine %s of Debian %s, have: %s %w", version, suite, have, err)
-		return d
+	for _, check := range checks {
+		if err := check(fresh); err != nil {
+			return "", "", err
+		}
 	}
-	d.err = errors.Join(os.Rename(fresh, d.root), os.WriteFile(stamp, []byte(want), 0o644))
-	return d
+	return root, "", errors.Join(os.Rename(fresh, root), os.WriteFile(stamp, []byte(want), 0o644))
 }
 
 // privately runs a command with a mount namespace of its own, so that what it mounts

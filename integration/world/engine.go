@@ -133,9 +133,13 @@ func (w *World) startMybr() error {
 	if w.service.program != "" {
 		path = w.service.program
 	}
-	args, env, files := w.service.activation(append(append(unprivileged(), path, "serve"), w.cfg.MybrArgs...))
+	argv, role, err := confined(w.cfg.Drop, append([]string{path, "serve"}, w.cfg.MybrArgs...)...)
+	if err != nil {
+		return err
+	}
+	args, env, files := w.service.activation(argv)
 	env = append(env, "MYBR_STATE_DIR="+filepath.Join(w.dir, "mybr"), "MYBR_LOG_LEVEL=debug")
-	if w.mybr, err = w.daemon("mybr", env, files, args...); err != nil {
+	if w.mybr, err = w.daemon("mybr", append(env, role...), files, args...); err != nil {
 		return err
 	}
 	return poll(startTimeout, func() error {
@@ -148,13 +152,6 @@ func (w *World) startMybr() error {
 		}
 		return c.Close()
 	})
-}
-
-// unprivileged begins a command line so that the command has no more of root's
-// privileges than the systemd unit leaves to mybr (setpriv(1)).
-func unprivileged() []string {
-	const caps = "-all,+net_admin,+net_raw,+net_bind_service"
-	return []string{"/usr/bin/setpriv", "--bounding-set", caps, "--inh-caps", "-all", "--no-new-privs"}
 }
 
 // StopMybr ends mybr as its service would; KillMybr with SIGKILL.

@@ -20,8 +20,9 @@ const (
 	// Of process 1: the root directory of its engine; "" is the machine's.
 	roleRoot = "MYBR_WORLD_ROOT"
 
-	roleInit    = "init"
-	roleJanitor = "janitor"
+	roleInit     = "init"
+	roleJanitor  = "janitor"
+	roleConfined = "confined"
 )
 
 // Main is the first call in TestMain: in a helper process it does the helper's work
@@ -35,6 +36,8 @@ func Main() {
 		err = initRole(os.Getenv(roleArg), os.Getenv(roleRoot))
 	case roleJanitor:
 		err = janitorRole(os.Getenv(roleArg))
+	case roleConfined:
+		err = confinedRole(os.Getenv(roleArg), os.Args[1:])
 	default:
 		err = fmt.Errorf("unknown role %q", os.Getenv(roleEnv))
 	}

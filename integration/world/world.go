@@ -31,6 +31,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/moby/sys/capability"
 )
 
 // Addresses of a world, from TEST-NET-1 (RFC 5737) and the documentation prefix of IPv6
@@ -67,13 +69,14 @@ type T interface {
 
 // Config is how a world differs from the usual.
 type Config struct {
-	DockerArgs []string // more flags for dockerd
-	MybrArgs   []string // more flags for mybr serve
-	Variant    string   // of iptables, for dockerd and mybr: "nft" or "legacy"; "": $MYBR_TEST_IPTABLES, else the machine's own
-	Driver     string   // "mybr" or "bridge", Docker's own; "": $MYBR_TEST_DRIVER, else mybr
-	LANs       []string // addresses of more hosts of the LAN, in 192.0.2.0/24
-	Engine     string   // "28.5", "26.1" or OwnEngine; "": $MYBR_TEST_ENGINE, else the machine's own
-	Overlay    string   // a file for go build -overlay: the mybr of this world is built with it; "": $MYBR_TEST_OVERLAY
+	DockerArgs []string         // more flags for dockerd
+	MybrArgs   []string         // more flags for mybr serve
+	Variant    string           // of iptables, for dockerd and mybr: "nft" or "legacy"; "": $MYBR_TEST_IPTABLES, else the machine's own
+	Driver     string           // "mybr" or "bridge", Docker's own; "": $MYBR_TEST_DRIVER, else mybr
+	LANs       []string         // addresses of more hosts of the LAN, in 192.0.2.0/24
+	Engine     string           // "28.5", "26.1" or OwnEngine; "": $MYBR_TEST_ENGINE, else the machine's own
+	Drop       []capability.Cap // what mybr lacks of the capabilities that its unit leaves to it
+	Overlay    string           // a file for go build -overlay: the mybr of this world is built with it; "": $MYBR_TEST_OVERLAY
 }
 
 // World is one engine with its LAN.

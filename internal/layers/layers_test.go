@@ -128,7 +128,7 @@ var users = map[string][]string{
 	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/hostport", "internal/watch", "internal/nettest", "integration"},
 	"github.com/sirupsen/logrus":           {"cmd", "plugin", "internal/reconcile"},
 	"github.com/spf13/cobra":               {"cmd"},
-	"github.com/coreos/go-systemd/v22":     {"plugin"},
+	"github.com/coreos/go-systemd/v22":     {"plugin", "integration/unit"},
 	"github.com/godbus/dbus/v5":            {"internal/firewalld"},
 	"golang.org/x/sync":                    {"plugin"},
 }

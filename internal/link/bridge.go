@@ -103,7 +103,7 @@ func (p *planner) newBridge(b Bridge) error {
 // is set) and before the bridge is up. An address that has changed goes before the next
 // one comes: the next might be in the same subnet, and then go with it.
 func (p *planner) mendBridge(w *work, l found, b, had Bridge) error {
-	takenOver := b.Owned && l.alias != "" && l.alias != b.Alias
+	takenOver := b.Owned && l.alias != "" && model.AliasOwner(l.alias) != model.AliasOwner(b.Alias)
 	var first change
 	last := change{up: !l.up}
 	if b.Owned {
@@ -126,7 +126,7 @@ func (p *planner) mendBridge(w *work, l found, b, had Bridge) error {
 // ownChanges is what differs at an owned bridge. An MTU that is not wanted leaves a bridge
 // as it is, unless reset says that it has got another one from mybr.
 func (b Bridge) ownChanges(l found, reset bool) (c change) {
-	if l.alias == "" {
+	if owner := model.AliasOwner(l.alias); l.alias != b.Alias && (owner == "" || owner == model.AliasOwner(b.Alias)) {
 		c.alias = b.Alias
 	}
 	if l.mac != b.MAC {

@@ -46,13 +46,20 @@ func (a *Applier) Links() ([]model.Link, error) {
 	if err != nil {
 		return nil, err
 	}
+	names := make(map[int]string, len(all))
+	for _, l := range all {
+		names[l.index] = l.name
+	}
 	links := make([]model.Link, 0, len(all))
 	for _, l := range all {
 		var of []netip.Prefix
 		for _, a := range addresses[l.index] {
 			of = append(of, a.Prefix)
 		}
-		links = append(links, model.Link{Name: l.name, Kind: l.kind, Alias: l.alias, Addresses: of, Up: l.up, HadLink: l.hadLink})
+		links = append(links, model.Link{
+			Name: l.name, Kind: l.kind, Alias: l.alias, MAC: l.mac, MTU: l.mtu, Master: names[l.master], Isolated: l.isolated,
+			Addresses: of, Up: l.up, HadLink: l.hadLink,
+		})
 	}
 	return links, nil
 }

@@ -5,24 +5,26 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/model"
 )
 
 // findRenamed finds the wanted links that are there by other names: by the alias, which
 // says whose a link is.
 func (p *planner) findRenamed(want Set) {
-	aliases := map[string]string{} // names by aliases
+	owners := map[string]string{} // names by what aliases say
 	for _, b := range want.Bridges {
 		if b.Owned {
-			aliases[b.Alias] = b.Name
+			owners[model.AliasOwner(b.Alias)] = b.Name
 		}
 	}
 	for _, v := range want.Veths {
-		aliases[v.Alias] = v.Host
+		owners[model.AliasOwner(v.Alias)] = v.Host
 	}
 	wanted := want.names()
 	p.renamed = map[string]found{}
 	for _, l := range p.links {
-		name, ok := aliases[l.alias]
+		name, ok := owners[model.AliasOwner(l.alias)]
 		if _, there := p.links[name]; !ok || there || wanted[l.name] || !l.ours() {
 			continue
 		}

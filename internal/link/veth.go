@@ -67,7 +67,7 @@ func (a *Applier) lost(v Veth) {
 	}
 	a.Warn("link %s is gone, and with it the interface of the container that has endpoint %s (%s) in bridge %s; "+
 		"have Docker make another one: `docker network disconnect -f NETWORK CONTAINER` and `docker network connect NETWORK CONTAINER`, or restart the container",
-		v.Host, strings.TrimPrefix(v.Alias, model.AliasEndpoint), strings.Join(addresses, ", "), v.Bridge)
+		v.Host, strings.TrimPrefix(model.AliasOwner(v.Alias), model.AliasEndpoint), strings.Join(addresses, ", "), v.Bridge)
 }
 
 // newVeth plans to make a pair. What fails half-way is found again by its peer's MAC.
@@ -135,7 +135,7 @@ func (p *planner) mendVeth(w *work, l found, v Veth) error {
 	switch {
 	case v.made(l, peer):
 	case l.ours():
-		other := strings.TrimPrefix(l.alias, model.AliasPrefix)
+		other := strings.TrimPrefix(model.AliasOwner(l.alias), model.AliasPrefix)
 		w.do(func() error {
 			if err := p.deleteLink(l.index); err != nil {
 				return fmt.Errorf("delete that of %s: %w", other, err)
@@ -204,7 +204,7 @@ func (p *planner) mendPort(w *work, l found, v Veth) {
 // its alias, or one without any and with this peer, where mybr was interrupted.
 func (v Veth) made(l, peer found) bool {
 	halfMade := l.kind == kindVeth && l.alias == "" && peer.name == v.Peer && peer.mac == v.MAC && !v.MAC.IsZero()
-	return l.ours() && l.alias == v.Alias || halfMade
+	return l.ours() && model.AliasOwner(l.alias) == model.AliasOwner(v.Alias) || halfMade
 }
 
 // hostMAC returns the MAC of the host end: the peer's with a first byte of fe (fa where

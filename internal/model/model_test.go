@@ -99,8 +99,8 @@ func TestNamesFromIDs(t *testing.T) {
 		t.Error(got)
 	}
 	e := model.Endpoint{ID: "0123456789abcdef"}
-	if e.HostIface() != "veth0123456789" || e.PeerIface() != "veth0123456789c" || e.Alias() != "mybr endpoint 0123456789abcdef" {
-		t.Error(e.HostIface(), e.PeerIface(), e.Alias())
+	if e.HostIface() != "veth0123456789" || e.PeerIface() != "veth0123456789c" || model.AliasOwner(e.Alias(model.Network{})) != "mybr endpoint 0123456789abcdef" {
+		t.Error(e.HostIface(), e.PeerIface(), e.Alias(model.Network{}))
 	}
 	if short := (model.Endpoint{ID: "a"}); len(short.HostIface()) > 15 || short.HostIface() == e.HostIface() {
 		t.Error(short.HostIface())

@@ -2,12 +2,14 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/plan"
 )
 
@@ -73,6 +75,27 @@ func TestFightIsAboutOneAspect(t *testing.T) {
 	})
 }
 
+// What fails again and again, and is changed by that, is not tried all the time.
+func TestFailingIsNoBusyLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		veth := snapshot().Endpoints[0].HostIface()
+		tries := 0
+		s.links.failWith(func(*link.Set, link.Set) error {
+			tries++
+			s.r.Suspect(LinkAspect, "", veth)
+			return &plan.Error{Subject: veth, Err: errors.New("no such bridge")}
+		})
+		s.find(veth, plan.Differs)
+		s.r.Suspect(LinkAspect, "", veth)
+		wait(5 * time.Minute)
+		// A pass tries twice at most. It is tried again every 30 s anyway.
+		if most := 2 * (allowance + 12 + 2*14); tries > most {
+			t.Errorf("tried %d times in 5 minutes, want %d at most", tries, most)
+		}
+	})
+}
+
 // A burst of changes is answered change by change; one that goes on is not, and looking
 // never takes more than its share of the time.
 func TestRate(t *testing.T) {
@@ -102,7 +125,7 @@ func TestRate(t *testing.T) {
 				waited = due.Sub(now)
 				now = due.Add(c.took)
 				r.look(due, now)
-				r.heal(now)
+				r.spend(now)
 			}
 			if waited != c.last {
 				t.Errorf("looked after %s, want %s", waited, c.last)
@@ -113,9 +136,14 @@ func TestRate(t *testing.T) {
 			}
 		})
 	}
-	r := &rate{}
-	r.look(begin, begin.Add(time.Second))
-	if due := r.due(begin.Add(2 * time.Second)); due != begin.Add((1+idle)*time.Second) {
-		t.Errorf("after a look that took a second and found nothing: %s later", due.Sub(begin))
+	for took, want := range map[time.Duration]time.Duration{
+		10 * time.Millisecond: (1 + idle) * 10 * time.Millisecond,
+		time.Second:           time.Second + longestPause, // others keep the machine busy
+	} {
+		r := &rate{}
+		r.look(begin, begin.Add(took))
+		if due := r.due(begin.Add(took)); due != begin.Add(want) {
+			t.Errorf("after a look that took %s and found nothing: %s later, want %s", took, due.Sub(begin), want)
+		}
 	}
 }

@@ -67,6 +67,29 @@ func TestDefaultDrop(t *testing.T) {
 	}
 }
 
+// Where forwarding was on and others have turned it off, it is mybr that turns it on again,
+// which is recorded then, and not when the host is only looked at.
+func TestDefaultDropWhenForwardingWasTurnedOff(t *testing.T) {
+	both := firewall.Families{V4: true, V6: true}
+	settings, records := map[string]string{forwarding4: "1", forwarding6: "1"}, map[string]bool{}
+	f := recordedForwarding(t, settings, records)
+	if drop, err := f.DefaultDrop(both, true); err != nil || drop != (firewall.Families{}) {
+		t.Fatalf("on: %+v, %v", drop, err)
+	}
+	settings[forwarding4] = "0"
+	for _, decide := range []bool{false, true} {
+		if drop, err := f.DefaultDrop(both, decide); err != nil || drop != (firewall.Families{V4: true}) {
+			t.Errorf("off: %+v, %v", drop, err)
+		}
+		if records[forwarding4] != decide || records[forwarding6] {
+			t.Errorf("recorded: %v, decide %t", records, decide)
+		}
+	}
+	if drop, err := f.DefaultDrop(firewall.Families{}, true); err != nil || drop != (firewall.Families{V4: true}) {
+		t.Errorf("not needed any more: %+v, %v", drop, err)
+	}
+}
+
 // A host whose settings or records can't be read is not made a router.
 func TestDefaultDropUnknown(t *testing.T) {
 	f := recordedForwarding(t, nil, map[string]bool{})

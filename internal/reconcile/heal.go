@@ -116,16 +116,22 @@ func (a *aspect[T]) doubt(ctx context.Context, subjects []string) (found bool) {
 	return true
 }
 
-// looked notes and logs what came of looking at an aspect that others may have changed,
-// from begun to now.
-func (r *Reconciler) looked(aspect string, begun time.Time, out outcome, causes []string) {
+// looked notes and logs what came of a pass's look at an aspect that others may have
+// changed, from begun to now. all says that it was looked at as a whole, and not only at
+// what doubt had found.
+func (r *Reconciler) looked(aspect string, begun time.Time, all bool, out outcome, causes []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	rate := r.rateOf(aspect)
-	rate.look(begun, now)
+	if all {
+		rate.look(begun, now)
+	}
 	if len(out.healed) == 0 {
 		return
+	}
+	if all {
+		rate.spend(now)
 	}
 	log, text, by := r.log.WithField("aspect", aspect), some(out.healed), blamed(causes)
 	if len(out.failures) > 0 {
@@ -142,10 +148,10 @@ func (r *Reconciler) looked(aspect string, begun time.Time, out outcome, causes 
 		r.healings[aspect] = h
 	}
 	h.Found, h.Changes, h.Last = h.Found+1, h.Changes+len(out.healed), now
-	switch fights, news := rate.heal(now); {
-	case news:
+	switch {
+	case rate.news:
 		log.Warnf("the host is changed again and again%s; mybr puts it right at longer and longer intervals, up to %s, until that ends: %s", by, lastBackoff, text)
-	case fights || text == rate.logged && rate.used > 1:
+	case rate.fights || text == rate.logged && rate.used > 1:
 		log.Debugf("healed: %s%s", text, by)
 	default:
 		log.Warnf("healed: %s%s", text, by)

@@ -93,7 +93,7 @@ func (r *Reconciler) walk(ctx context.Context, h Host, invalid map[string]bool, 
 		begun := time.Now()
 		out := a.run(ctx, r, h, closed, retry)
 		if invalid[a.name()] || len(out.healed) > 0 {
-			r.looked(a.name(), begun, out, slices.Concat(causes[a.name()], causes[""]))
+			r.looked(a.name(), begun, invalid[a.name()], out, slices.Concat(causes[a.name()], causes[""]))
 		}
 		failures = append(failures, out.failures...)
 		if out.renewed {

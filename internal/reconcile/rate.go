@@ -9,7 +9,8 @@ import "time"
 // lastBackoff. quiet without a change between, and all is forgotten.
 //
 // Looking takes time even if nothing is found to be put right: then, no more than a share of
-// 1/(1+idle) of it.
+// 1/(1+idle) of it. But on a busy machine a look takes long because others are at work; what is
+// broken then does not wait for longer than longestPause.
 const (
 	allowance    = 10
 	regain       = 2 * time.Second
@@ -17,13 +18,16 @@ const (
 	lastBackoff  = 30 * time.Second
 	quiet        = 20 * time.Second
 	idle         = 9
+	longestPause = 500 * time.Millisecond
 )
 
 // rate says when an aspect that others may have changed is looked at.
 type rate struct {
 	used    float64       // of the allowance
 	backoff time.Duration // 0: nobody fights
-	healed  time.Time     // when that ended the last time
+	healed  time.Time     // when something had to be put right the last time
+	fights  bool          // somebody fights back
+	news    bool          // and did not before
 	looked  time.Time     // when it was looked at the last time
 	took    time.Duration // how long that took
 	logged  string        // what was put right then
@@ -38,7 +42,7 @@ func (r *rate) due(changed time.Time) time.Time {
 		backoff = 0
 	}
 	due := changed.Add(debounce)
-	for _, t := range []time.Time{r.healed.Add(backoff), r.looked.Add(idle * r.took)} {
+	for _, t := range []time.Time{r.healed.Add(backoff), r.looked.Add(min(idle*r.took, longestPause))} {
 		if t.After(due) {
 			due = t
 		}
@@ -58,16 +62,15 @@ func (r *rate) forgive(changed time.Time) {
 // look notes that the aspect was looked at from one time to another.
 func (r *rate) look(from, to time.Time) { r.looked, r.took = to, to.Sub(from) }
 
-// heal notes that something was put right. It reports whether somebody fights, and
-// whether that is news.
-func (r *rate) heal(now time.Time) (fights, news bool) {
+// spend notes that something was found that has to be put right, which costs one of the
+// allowance, whether or not that succeeds.
+func (r *rate) spend(now time.Time) {
 	r.healed, r.took = now, 0
 	if r.used++; r.used <= allowance {
-		r.backoff = 0
-		return false, false
+		r.backoff, r.fights, r.news = 0, false, false
+		return
 	}
 	r.used = min(r.used, allowance+1)
-	news = r.backoff == 0
+	r.fights, r.news = true, r.backoff == 0
 	r.backoff = min(max(firstBackoff, 2*r.backoff), lastBackoff)
-	return true, news
 }

@@ -207,7 +207,7 @@ func TestFirstPassIsFullAndLaterOnesOnlyWhatChanged(t *testing.T) {
 		if err := h.r.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := h.took(), "firewall delta, ports delta"; got != want {
+		if got, want := h.took(), "firewall delta, links delta, ports delta"; got != want {
 			t.Fatalf("ports gone: %s, want %s", got, want)
 		}
 		if err := h.r.Resync(t.Context()); err != nil {

@@ -50,11 +50,15 @@ type Options struct {
 func Render(s model.Snapshot, o Options) Host {
 	h := Host{Sysctls: sysctl.Set{}}
 	h.Firewall.Accept, h.Firewall.DefaultDrop = o.Accept, o.DefaultDrop
+	recorded := s // in the same order
 	s = o.usable(s)
 	networks := make(map[string]model.Network, len(s.Networks))
-	for _, n := range s.Networks {
+	for i, n := range s.Networks {
 		networks[n.ID] = n
 		b, policy := renderBridge(n), renderPolicy(n, o)
+		if n.Owned {
+			b.Alias = recorded.Networks[i].Alias(o.turnedOn()...)
+		}
 		if o.FixedSettings {
 			b.AcceptRA, b.DisableIPv6, policy.V6.Input = fixedSettings(b)
 		}
@@ -70,12 +74,14 @@ func Render(s model.Snapshot, o Options) Host {
 			h.Ports.Blocked = append(h.Ports.Blocked, n.Bridge)
 		}
 	}
-	for _, e := range s.Endpoints {
+	for i, e := range s.Endpoints {
 		n, ok := networks[e.NetworkID]
 		if !ok {
 			continue
 		}
-		h.Links.Veths = append(h.Links.Veths, renderVeth(n, e))
+		v := renderVeth(n, e)
+		v.Alias = recorded.Endpoints[i].Alias(n)
+		h.Links.Veths = append(h.Links.Veths, v)
 		renderForwarding(h.Sysctls, n, e, o)
 		h.Firewall.Openings = append(h.Firewall.Openings, openings(n, e, o)...)
 		for _, b := range e.Ports {
@@ -89,6 +95,16 @@ func Render(s model.Snapshot, o Options) Host {
 	h.Flows.Endpoints = flowEndpoints(s)
 	h.sort()
 	return h
+}
+
+// turnedOn lists the families in which mybr has turned forwarding on.
+func (o Options) turnedOn() (families []model.Family) {
+	for _, f := range model.Families() {
+		if o.DefaultDrop.Has(f) {
+			families = append(families, f)
+		}
+	}
+	return families
 }
 
 // prefixes lists the subnets of a network.
@@ -142,12 +158,14 @@ func flowEndpoints(s model.Snapshot) (all []conntrack.Endpoint) {
 	return all
 }
 
-// flowSubnets says how the rules treat flows of a network. What bears the mark passes them.
+// flowSubnets says how the rules treat flows of a network. What bears the mark passes those
+// of the filter.
 func flowSubnets(n firewall.Network, o Options) (all []conntrack.Subnet) {
+	closed := o.Accept == (firewall.Mark{})
 	for _, f := range model.Families() {
-		if of := n.Family(f); of.Prefix.IsValid() && o.Accept == (firewall.Mark{}) {
+		if of := n.Family(f); of.Prefix.IsValid() {
 			all = append(all, conntrack.Subnet{Prefix: of.Prefix, Masquerade: of.Masquerade && !n.Internal,
-				Closed: of.Direct == firewall.DirectNone, Internal: n.Internal})
+				Closed: closed && of.Direct == firewall.DirectNone, Internal: closed && n.Internal})
 		}
 	}
 	return all
@@ -192,7 +210,7 @@ func renderBridge(n model.Network) link.Bridge {
 		if n.V6.Mode == model.ModeIsolated || n.Internal && !n.V6.Prefix.IsValid() {
 			b.DisableIPv6 = "1"
 		}
-		b.Alias, b.MAC, b.MTU = model.AliasNetwork+n.ID, n.BridgeMAC, n.MTU
+		b.MAC, b.MTU = n.BridgeMAC, n.MTU
 	}
 	return b
 }
@@ -214,7 +232,6 @@ func renderVeth(n model.Network, e model.Endpoint) link.Veth {
 	return link.Veth{
 		Host: e.HostIface(), Peer: e.PeerIface(),
 		Bridge: n.Bridge,
-		Alias:  e.Alias(),
 		MAC:    e.MAC, V4: e.V4.Addr(), V6: e.V6.Addr(),
 		MTU: n.MTU,
 		// Translated traffic that turns back is switched inside the bridge when

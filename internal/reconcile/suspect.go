@@ -123,7 +123,10 @@ func (r *Reconciler) doubt(ctx context.Context, a Aspect, s *suspicion) (found b
 	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rateOf(a.name()).look(begun, time.Now())
+	now, rate := time.Now(), r.rateOf(a.name())
+	if rate.look(begun, now); found {
+		rate.spend(now)
+	}
 	if err != nil { // a crash that is logged; the pass looks at everything
 		r.invalid[a.name()], found = true, true
 	}

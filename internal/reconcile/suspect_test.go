@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,7 +191,7 @@ func TestSuspectBesideARequest(t *testing.T) {
 		wait(debounce)
 		s.log.took()
 		// The harness finds the same to do for what was known and for what is wanted.
-		if got, want := s.took(), "firewall full, firewall full, ports delta"; got != want {
+		if got, want := s.took(), "firewall full, firewall full, links delta, ports delta"; got != want {
 			t.Errorf("with a request: %s, want %s: what was known is compared alone, too", got, want)
 		}
 	})
@@ -255,9 +256,9 @@ func TestSuspectWhatHasFailed(t *testing.T) {
 func TestHealedLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := known(t)
-		fails := true
+		var works atomic.Bool
 		plans(&s.firewall, plan.Plan{{Changes: []string{"-A MYBR-PORTS"}, Do: func(context.Context) error {
-			if fails {
+			if !works.Load() {
 				return errors.New("no such chain")
 			}
 			return nil
@@ -268,7 +269,7 @@ func TestHealedLater(t *testing.T) {
 			"warning: the host does not match what is recorded; trying again"; got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
-		fails = false
+		works.Store(true)
 		wait(firstRetry)
 		if got, want := warnings(s.log.took()), "warning: healed: -A MYBR-PORTS"; got != want {
 			t.Errorf("%q, want %q", got, want)

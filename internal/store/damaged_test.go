@@ -15,7 +15,7 @@ import (
 // A file that a power cut or a disk has damaged is refused with an error, or opened:
 // never with a panic, which says nothing to whoever must mend it.
 func TestDamagedFileIsRefusedWithoutAPanic(t *testing.T) {
-	dir := t.TempDir()
+	dir := memory(t)
 	path := filepath.Join(dir, "mybr.db")
 	s, err := Open(path)
 	if err != nil {

@@ -10,10 +10,9 @@ import (
 // below /proc/sys, that was off. The record lasts until the host is booted, as does what
 // it is about.
 func (tx *Tx) SetTurnedOn(path string) error {
-	if err := tx.b.Bucket(bucketMeta.bytes()).Put(append(keyTurnedOn.bytes(), path...), []byte{}); err != nil {
+	if err := tx.put(place{bucketMeta}, append(keyTurnedOn.bytes(), path...), []byte{}); err != nil {
 		return fmt.Errorf("record that %s was turned on: %w", path, err)
 	}
-	tx.dirty = true
 	return nil
 }
 
@@ -32,7 +31,7 @@ func (tx *Tx) deleteTurnedOn() error {
 	}
 	var errs []error
 	for _, k := range keys {
-		errs = append(errs, meta.Delete(k))
+		errs = append(errs, tx.delete(place{bucketMeta}, k))
 	}
 	return errors.Join(errs...)
 }

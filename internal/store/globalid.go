@@ -20,9 +20,8 @@ func (tx *Tx) GlobalID() ([5]byte, error) {
 		return id, fmt.Errorf("global ID %x is damaged: want %d bytes", have, len(id))
 	}
 	rand.Read(id[:]) // never fails
-	if err := meta.Put(keyGlobalID.bytes(), id[:]); err != nil {
+	if err := tx.put(place{bucketMeta}, keyGlobalID.bytes(), id[:]); err != nil {
 		return id, fmt.Errorf("keep the global ID: %w", err)
 	}
-	tx.dirty = true
 	return id, nil
 }

@@ -46,12 +46,13 @@ func (tx *Tx) PutPool(p model.Pool) error {
 		return putErr
 	}
 	remember(&tx.undo.pools, p.ID, before, err, &stored)
-	root, err := tx.b.Bucket(bucketLeases.bytes()).CreateBucketIfNotExists([]byte(p.ID))
-	if err != nil {
-		return fmt.Errorf("pool %s: %w", p.ID, err)
-	}
-	for _, name := range []keyText{bucketAddr, bucketMAC, bucketRest} {
-		if _, err := root.CreateBucketIfNotExists(name.bytes()); err != nil {
+	for _, c := range []change{
+		{kind: makeBucket, at: place{bucketLeases}, key: []byte(p.ID)},
+		{kind: makeBucket, at: place{bucketLeases, keyText(p.ID)}, key: bucketAddr.bytes()},
+		{kind: makeBucket, at: place{bucketLeases, keyText(p.ID)}, key: bucketMAC.bytes()},
+		{kind: makeBucket, at: place{bucketLeases, keyText(p.ID)}, key: bucketRest.bytes()},
+	} {
+		if err := tx.change(c); err != nil {
 			return fmt.Errorf("pool %s: %w", p.ID, err)
 		}
 	}
@@ -73,7 +74,7 @@ func (tx *Tx) DeletePool(id string) error {
 	if err := del(tx, bucketPools, id); err != nil {
 		return err
 	}
-	if err := tx.b.Bucket(bucketLeases.bytes()).DeleteBucket([]byte(id)); err != nil {
+	if err := tx.change(change{kind: dropBucket, at: place{bucketLeases}, key: []byte(id)}); err != nil {
 		return fmt.Errorf("delete the leases of pool %s: %w", id, err)
 	}
 	remember(&tx.undo.pools, id, before, nil, nil)
@@ -87,6 +88,11 @@ func (tx *Tx) leases(poolID string) (addrs, macs *bolt.Bucket) {
 		return nil, nil
 	}
 	return root.Bucket(bucketAddr.bytes()), root.Bucket(bucketMAC.bytes())
+}
+
+// leasePlaces are the buckets of a pool's leases.
+func leasePlaces(poolID string) (addrs, macs place) {
+	return place{bucketLeases, keyText(poolID), bucketAddr}, place{bucketLeases, keyText(poolID), bucketMAC}
 }
 
 // Lease returns the lease of an address, or an error that wraps model.ErrNotFound.
@@ -112,10 +118,10 @@ func (tx *Tx) PutLease(poolID string, l model.Lease) error {
 	if !l.Addr.IsValid() {
 		return fmt.Errorf("%w: a lease of pool %s without an address", model.ErrInvalid, poolID)
 	}
-	addrs, macs := tx.leases(poolID)
-	if addrs == nil {
+	if addrs, _ := tx.leases(poolID); addrs == nil {
 		return fmt.Errorf("pool %s: %w", poolID, model.ErrNotFound)
 	}
+	addrs, macs := leasePlaces(poolID)
 	before, err := tx.Lease(poolID, l.Addr)
 	if err != nil && !errors.Is(err, model.ErrNotFound) {
 		return err
@@ -129,14 +135,14 @@ func (tx *Tx) PutLease(poolID string, l model.Lease) error {
 		return fmt.Errorf("address %s of pool %s: %w", l.Addr, poolID, err)
 	}
 	if err == nil && before.MAC != l.MAC {
-		if err := macs.Delete(macKey(before)); err != nil {
+		if err := tx.delete(macs, macKey(before)); err != nil {
 			return fmt.Errorf("address %s of pool %s: %w", l.Addr, poolID, err)
 		}
 	}
 	if l.MAC.IsZero() {
 		return nil
 	}
-	if err := macs.Put(macKey(l), nil); err != nil {
+	if err := tx.put(macs, macKey(l), nil); err != nil {
 		return fmt.Errorf("address %s of pool %s: %w", l.Addr, poolID, err)
 	}
 	return nil
@@ -151,17 +157,13 @@ func (tx *Tx) DeleteLease(poolID string, a netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	addrs, macs := tx.leases(poolID)
-	if err := addrs.Delete(a.AsSlice()); err != nil {
-		return fmt.Errorf("address %s of pool %s: %w", a, poolID, err)
-	}
-	if err := macs.Delete(macKey(before)); err != nil {
+	addrs, macs := leasePlaces(poolID)
+	if err := errors.Join(tx.delete(addrs, a.AsSlice()), tx.delete(macs, macKey(before))); err != nil {
 		return fmt.Errorf("address %s of pool %s: %w", a, poolID, err)
 	}
 	if err := tx.indexRest(poolID, before, model.Lease{}); err != nil {
 		return fmt.Errorf("address %s of pool %s: %w", a, poolID, err)
 	}
-	tx.dirty = true
 	remember(&tx.undo.leases, leaseKey{poolID, a}, before, nil, nil)
 	return nil
 }

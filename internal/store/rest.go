@@ -55,20 +55,16 @@ func (tx *Tx) rests(poolID string) *bolt.Bucket {
 // indexRest takes a lease that is replaced out of the index, and puts the one that
 // replaces it there; those that don't rest have no place in it.
 func (tx *Tx) indexRest(poolID string, before, after model.Lease) error {
-	index := tx.rests(poolID)
-	if index == nil { // a pool that was recorded before there was an index
-		var err error
-		root := tx.b.Bucket(bucketLeases.bytes()).Bucket([]byte(poolID))
-		if index, err = root.CreateBucketIfNotExists(bucketRest.bytes()); err != nil {
-			return err
-		}
-	}
 	var errs []error
+	if tx.rests(poolID) == nil { // a pool that was recorded before there was an index
+		errs = append(errs, tx.change(change{kind: makeBucket, at: place{bucketLeases, keyText(poolID)}, key: bucketRest.bytes()}))
+	}
+	index := place{bucketLeases, keyText(poolID), bucketRest}
 	if before.Kind == model.LeaseResting {
-		errs = append(errs, index.Delete(restKey(before)))
+		errs = append(errs, tx.delete(index, restKey(before)))
 	}
 	if after.Kind == model.LeaseResting {
-		errs = append(errs, index.Put(restKey(after), nil))
+		errs = append(errs, tx.put(index, restKey(after), nil))
 	}
 	return errors.Join(errs...)
 }

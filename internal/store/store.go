@@ -10,6 +10,9 @@
 // nothing. Pools and leases are read from the file, so a pool that nobody uses
 // costs no memory, whatever its size.
 //
+// The file is looked through when it is opened. Start goes on where it is lost or damaged:
+// from a copy on another file system, which each commit is repeated in, or from what is left.
+//
 // Be aware: records are not checked against each other (an endpoint may name a
 // network that has none; only a lease needs its pool): that is the drivers' work.
 // A closure must not call View or Update of the same store: a write that has to
@@ -17,250 +20,123 @@
 package store
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"runtime/debug"
-	"strconv"
+	"io"
+	"io/fs"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
-	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
-)
-
-// schema is the version of the file's layout that this package writes: five
-// top-level buckets, of which
-//
-//	meta       schema → decimal version, boot → boot id, pending/ID → nothing,
-//	           global-id → 5 bytes, turned-on/PATH → nothing
-//	networks   ID → JSON of model.Network
-//	endpoints  ID → JSON of model.Endpoint
-//	pools      ID → JSON of model.Pool
-//	leases     pool ID → bucket with three buckets:
-//	             addr  4 or 16 bytes of address → JSON of model.Lease
-//	             mac   6 bytes of MAC, then the address → nothing
-//	             rest  1 if it was named or 0, 8 bytes of time, then the address → nothing
-//
-// The leases of a pool are in the order of their addresses, because bbolt orders
-// keys as bytes.
-const schema = 1
-
-// lockWait is how long Open waits for the file's lock. bbolt tries again every
-// 50 ms, so this is two attempts.
-const lockWait = 100 * time.Millisecond
-
-// keyText is a key or bucket name. bbolt takes bytes, which can't be constants.
-type keyText string
-
-func (k keyText) bytes() []byte { return []byte(k) }
-
-const (
-	bucketMeta      keyText = "meta"
-	bucketNetworks  keyText = "networks"
-	bucketEndpoints keyText = "endpoints"
-	bucketPools     keyText = "pools"
-	bucketLeases    keyText = "leases"
-	bucketAddr      keyText = "addr"
-	bucketMAC       keyText = "mac"
-	bucketRest      keyText = "rest"
-
-	keySchema     keyText = "schema"
-	keyBoot       keyText = "boot"
-	keyGlobalID   keyText = "global-id"
-	keyUnanswered keyText = "pending/"   // a network's ID follows
-	keyTurnedOn   keyText = "turned-on/" // the path of a setting follows
 )
 
 // Store is an open file of records. Its methods may be called from any goroutine.
 type Store struct {
-	db *bolt.DB
+	path string
+	copy *duplicate // nil: there is none
+	warn func(format string, args ...any)
 
-	write sync.Mutex   // one Update at a time, from its begin until snap is replaced
-	pair  sync.RWMutex // a reader's transaction and snap are taken together
-	snap  atomic.Pointer[model.Snapshot]
+	write sync.Mutex // one Update at a time, from its begin until now is replaced
+
+	pair   sync.RWMutex // the fields below, and a reader's transaction and snapshot are taken together
+	file   *file
+	closed bool
+	now    state
+	next   *state // being committed: a reader may see it a moment before now is replaced
+}
+
+// state is the networks and endpoints that a transaction of the file has left.
+type state struct {
+	transaction int
+	snap        model.Snapshot
 }
 
 // Open opens the file at path, or makes it (mode 0600, its directory 0700).
 //
 // If another process has it open, Open fails after at most about 100 ms with an
 // error that wraps model.ErrConflict and names that process. A file of a newer
-// schema is refused and left as it is.
+// schema is refused and left as it is. A damaged one is an error that wraps a *Damage.
 func Open(path string) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("open state file %s: %w", path, err)
+	if err := makeDir(path); err != nil {
+		return nil, err
 	}
-	s := &Store{}
-	err := undamaged(func() (err error) {
-		if s.db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait}); err != nil {
-			return err
-		}
-		if err := s.load(); err != nil {
-			return errors.Join(err, s.db.Close())
-		}
-		return nil
-	})
-	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, &inUse{path: path, by: holder(path)}
+	s := &Store{path: path, warn: func(string, ...any) {}}
+	var err error
+	s.file, err = openWhole(path, synced, func(b *bolt.Tx) error { return errors.Join(checkSchema(b), checkPages(b)) })
+	if errors.Is(err, fs.ErrNotExist) {
+		s.file, err = newFile(path, nil, initialise)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open state file %s: %w", path, err)
+		return nil, err
+	}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open state file %s: %w", path, err), s.file.db.Close())
 	}
 	return s, nil
 }
 
-// undamaged makes an error of what bbolt says by a panic or a fault about a file that a
-// power cut or a disk has damaged. After that the file can't be closed.
-func undamaged(fn func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // the file may be shorter than its pages say
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("the file is damaged (%v): put back a copy of it, or move it away and create the networks again", v)
-		}
-	}()
-	return fn()
+// Close closes the files. Updates that are under way end first.
+func (s *Store) Close() error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	s.pair.Lock()
+	defer s.pair.Unlock()
+	s.closed = true
+	err := s.file.db.Close()
+	if s.copy != nil {
+		err = errors.Join(err, s.copy.close())
+	}
+	return err
 }
 
-// Close closes the file. Updates that are under way end first.
-func (s *Store) Close() error { return s.db.Close() }
-
-// load checks the schema, makes what a new file lacks, and reads networks and
-// endpoints into memory.
-func (s *Store) load() error {
-	empty := false
-	err := s.db.View(func(b *bolt.Tx) error {
-		if first, _ := b.Cursor().First(); first == nil {
-			empty = true
-			return nil
-		}
-		return checkSchema(b)
-	})
-	if err != nil {
+// Backup writes all records as they are now, as a state file that mybr can start with.
+func (s *Store) Backup(w io.Writer) error {
+	return s.View(func(tx *Tx) error {
+		_, err := tx.b.WriteTo(w)
 		return err
-	}
-	if empty {
-		if err := s.db.Update(initialise); err != nil {
-			return err
-		}
-		fault.Passed("store: after making the file")
-	}
-	return s.db.View(func(b *bolt.Tx) error {
-		var snap model.Snapshot
-		var err error
-		if snap.Networks, err = readAll[model.Network](b, bucketNetworks); err != nil {
-			return err
-		}
-		if snap.Endpoints, err = readAll[model.Endpoint](b, bucketEndpoints); err != nil {
-			return err
-		}
-		s.snap.Store(&snap)
-		return nil
 	})
-}
-
-func checkSchema(b *bolt.Tx) error {
-	meta := b.Bucket(bucketMeta.bytes())
-	if meta == nil {
-		return errors.New("not a state file of mybr")
-	}
-	text := string(meta.Get(keySchema.bytes()))
-	version, err := strconv.Atoi(text)
-	if err != nil {
-		return fmt.Errorf("not a state file of mybr: schema %q", text)
-	}
-	if version > schema {
-		return fmt.Errorf("schema %d was written by a newer mybr; this one knows schema %d: use the newer one, or another state directory", version, schema)
-	}
-	return nil
-}
-
-func initialise(b *bolt.Tx) error {
-	for _, name := range []keyText{bucketMeta, bucketNetworks, bucketEndpoints, bucketPools, bucketLeases} {
-		if _, err := b.CreateBucket(name.bytes()); err != nil {
-			return err
-		}
-	}
-	return b.Bucket(bucketMeta.bytes()).Put(keySchema.bytes(), []byte(strconv.Itoa(schema)))
-}
-
-// readAll decodes every record of a bucket, in the order of the keys.
-func readAll[V any](b *bolt.Tx, bucket keyText) ([]V, error) {
-	var all []V
-	root := b.Bucket(bucket.bytes())
-	if root == nil {
-		return nil, fmt.Errorf("not a state file of mybr: no %s", bucket)
-	}
-	err := root.ForEach(func(k, raw []byte) error {
-		var v V
-		if err := json.Unmarshal(raw, &v); err != nil {
-			return fmt.Errorf("%s %s: %w", bucket, k, err)
-		}
-		all = append(all, v)
-		return nil
-	})
-	return all, err
 }
 
 // Snapshot returns all networks and endpoints as of the last update, sorted by ID.
 // The caller may keep it, and must not change what its slices hold.
-func (s *Store) Snapshot() model.Snapshot { return *s.snap.Load() }
+func (s *Store) Snapshot() model.Snapshot {
+	s.pair.RLock()
+	defer s.pair.RUnlock()
+	return s.now.snap
+}
 
 // View calls fn with a transaction that sees one state of the records and can't
-// change them. The transaction must not be used after fn has returned.
+// change them. The transaction must not be used after fn has returned. It does not wait
+// for an update that is being written.
 func (s *Store) View(fn func(*Tx) error) error {
-	s.pair.RLock()
-	b, err := s.db.Begin(false)
-	snap := *s.snap.Load()
-	s.pair.RUnlock()
-	if err != nil {
-		return fmt.Errorf("read the state file: %w", err)
+	tx, err := s.begin()
+	if err != nil && s.reopen(err) {
+		tx, err = s.begin()
 	}
-	defer b.Rollback() // ends a read; can't fail before it has ended
-	tx := newTx(b, snap)
+	if err != nil {
+		return fmt.Errorf("read state file %s: %w", s.path, err)
+	}
+	defer tx.b.Rollback() // ends a read; can't fail before it has ended
 	if err := fn(tx); err != nil {
 		return err
 	}
 	return tx.err
 }
 
-// Update calls fn with a transaction, and commits to disk what it did if it
-// returns nil. If fn returns an error, that error is returned; then, and if fn
-// panics, nothing has changed. The transaction must not be used after fn has
-// returned.
-//
-// The Undo holds the records that fn touched as they were before. It is empty, and
-// nothing is written, if fn changed nothing.
-func (s *Store) Update(fn func(*Tx) error) (Undo, error) {
-	s.write.Lock()
-	defer s.write.Unlock()
-	b, err := s.db.Begin(true)
+// begin begins a read with the snapshot of the transaction that it sees: that may be one
+// whose commit is not on disk yet.
+func (s *Store) begin() (*Tx, error) {
+	s.pair.RLock()
+	defer s.pair.RUnlock()
+	b, err := s.file.db.Begin(false)
 	if err != nil {
-		return Undo{}, fmt.Errorf("write the state file: %w", err)
+		return nil, err
 	}
-	defer b.Rollback() // after a commit it does nothing
-	tx := newTx(b, *s.snap.Load())
-	if err := fn(tx); err != nil {
-		return Undo{}, err
+	if s.next != nil && s.next.transaction == b.ID() {
+		return newTx(b, s.next.snap), nil
 	}
-	if tx.err != nil {
-		return Undo{}, tx.err
-	}
-	if !tx.dirty {
-		return Undo{}, nil
-	}
-	s.pair.Lock()
-	defer s.pair.Unlock()
-	if err := commit(b); err != nil {
-		return Undo{}, fmt.Errorf("write the state file: %w", err)
-	}
-	s.snap.Store(&tx.snap)
-	return tx.undo, nil
+	return newTx(b, s.now.snap), nil
 }
 
 // Boot records id, the boot id of the running kernel
@@ -288,8 +164,7 @@ func (s *Store) Boot(id string) (changed bool, err error) {
 		if err := tx.deleteTurnedOn(); err != nil {
 			return err
 		}
-		tx.dirty = true
-		return meta.Put(keyBoot.bytes(), []byte(id))
+		return tx.put(place{bucketMeta}, keyBoot.bytes(), []byte(id))
 	})
 	return changed && err == nil, err
 }

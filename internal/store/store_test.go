@@ -184,7 +184,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 
 func checkFile(t *testing.T, s *Store) {
 	t.Helper()
-	err := s.db.View(func(b *bolt.Tx) error {
+	err := s.file.db.View(func(b *bolt.Tx) error {
 		for err := range b.Check() {
 			t.Error(err)
 		}
@@ -199,8 +199,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mybr.db")
 	s := open(t, path)
 	update(t, s, func(tx *Tx) error {
-		tx.dirty = true
-		return tx.b.Bucket(bucketMeta.bytes()).Put(keySchema.bytes(), []byte("2"))
+		return tx.put(place{bucketMeta}, keySchema.bytes(), []byte("2"))
 	})
 	_ = s.Close()
 	before, _ := os.ReadFile(path)
@@ -231,8 +230,8 @@ func TestForeignFilesAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		text:  "open state file " + text + ": invalid database",
-		other: "open state file " + other + ": not a state file of mybr",
+		text:  "open state file " + text + ": the file is damaged (invalid database): put back a copy of it, or move it away",
+		other: "open state file " + other + ": the file is damaged (not a state file of mybr): put back a copy of it, or move it away",
 	} {
 		if s, err := Open(path); err == nil || err.Error() != want {
 			t.Errorf("%s: have %v, want %s", path, err, want)

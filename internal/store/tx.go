@@ -18,11 +18,12 @@ import (
 // a record or makes it; deleting what has no record is no error. A single record that is
 // read is a copy; the lists of all are not.
 type Tx struct {
-	b     *bolt.Tx
-	snap  model.Snapshot // as this transaction sees it
-	undo  Undo
-	dirty bool  // there is something to commit
-	err   error // a record that could not be read where no error is returned; View and Update fail with it
+	b    *bolt.Tx
+	snap model.Snapshot // as this transaction sees it
+	undo Undo
+
+	changes []change // what there is to commit, in this order
+	err     error    // a record that could not be read where no error is returned; View and Update fail with it
 
 	ownNetworks, ownEndpoints bool // snap's slice is this transaction's own and may be changed in place
 }
@@ -135,10 +136,10 @@ func put[V any](tx *Tx, bucket keyText, id string, v V) (stored V, changed bool,
 	if id == "" {
 		return stored, false, fmt.Errorf("%w: a record of %s without an ID", model.ErrInvalid, bucket)
 	}
-	return putIn(tx, tx.b.Bucket(bucket.bytes()), []byte(id), v)
+	return putIn(tx, place{bucket}, []byte(id), v)
 }
 
-func putIn[V any](tx *Tx, bucket *bolt.Bucket, key []byte, v V) (stored V, changed bool, err error) {
+func putIn[V any](tx *Tx, at place, key []byte, v V) (stored V, changed bool, err error) {
 	raw, err := json.Marshal(v)
 	if err == nil {
 		err = json.Unmarshal(raw, &stored)
@@ -146,21 +147,19 @@ func putIn[V any](tx *Tx, bucket *bolt.Bucket, key []byte, v V) (stored V, chang
 	if err != nil {
 		return stored, false, fmt.Errorf("record %q: %w", key, err)
 	}
-	if bytes.Equal(bucket.Get(key), raw) {
+	if bytes.Equal(at.in(tx.b).Get(key), raw) {
 		return stored, false, nil
 	}
-	if err := bucket.Put(key, raw); err != nil {
+	if err := tx.put(at, key, raw); err != nil {
 		return stored, false, fmt.Errorf("record %q: %w", key, err)
 	}
-	tx.dirty = true
 	return stored, true, nil
 }
 
 func del(tx *Tx, bucket keyText, id string) error {
-	if err := tx.b.Bucket(bucket.bytes()).Delete([]byte(id)); err != nil {
+	if err := tx.delete(place{bucket}, []byte(id)); err != nil {
 		return fmt.Errorf("delete from %s: %s: %w", bucket, id, err)
 	}
-	tx.dirty = true
 	return nil
 }
 

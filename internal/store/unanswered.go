@@ -14,14 +14,13 @@ func (tx *Tx) SetUnanswered(id string, unanswered bool) error {
 	}
 	var err error
 	if unanswered {
-		err = meta.Put(key, []byte{})
+		err = tx.put(place{bucketMeta}, key, []byte{})
 	} else {
-		err = meta.Delete(key)
+		err = tx.delete(place{bucketMeta}, key)
 	}
 	if err != nil {
 		return fmt.Errorf("mark network %s: %w", id, err)
 	}
-	tx.dirty = true
 	return nil
 }
 

@@ -116,6 +116,7 @@ func (w *told) links() []string {
 func TestLinks(t *testing.T) {
 	h := nettest.New(t)
 	h.Run("ip", "link", "add", "old0", "type", "bridge")
+	h.Run("ip", "link", "add", "other0", "type", "bridge")
 	w := watched(t, h)
 	w.links()
 	for _, c := range []struct {
@@ -143,8 +144,8 @@ func TestLinks(t *testing.T) {
 		h.Run("ip", strings.Fields(c.ip)...)
 		t.Log("ip " + c.ip)
 		w.until(c.want...)
-		if other := slices.DeleteFunc(w.links(), func(l string) bool { return slices.Contains(c.want, l) }); len(other) > 0 {
-			t.Errorf("ip %s: also told of %q", c.ip, other)
+		if slices.Contains(w.links(), "link other0") { // a bridge changes with its ports, and later
+			t.Errorf("ip %s: also told of other0", c.ip)
 		}
 	}
 }

@@ -1,0 +1,159 @@
+package model_test
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+var longID = strings.Repeat("0123456789abcdef", 4)
+
+// What fits into an alias is read back as it was recorded, and whose it is stays plain.
+func TestNetworkAliasIsReadBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		flag := func(name string) bool { return rapid.Bool().Draw(t, name) }
+		n := model.Network{ID: longID, Internal: flag("internal"), ICC: flag("icc"), NoAnnounce: flag("quiet"),
+			MTU: rapid.SampledFrom([]int{0, 1400, 9000}).Draw(t, "mtu"), IfacePrefix: rapid.SampledFrom([]string{"", "eth", "a b=+%,"}).Draw(t, "iface")}
+		if flag("host") {
+			n.HostBinding = netip.MustParseAddr("192.0.2.1")
+		}
+		if flag("trusted") {
+			n.Trusted = []string{"eth0", "wg 0,"}
+		}
+		if flag("routes") {
+			n.Routes = []model.Route{{Destination: netip.MustParsePrefix("10.9.0.0/16"), NextHop: netip.MustParseAddr("10.0.0.9")}, {Destination: netip.MustParsePrefix("10.8.0.0/16")}}
+		}
+		for _, f := range model.Families() {
+			prefix := map[model.Family]string{model.IPv4: "10.0.0.0/24", model.IPv6: "fd00:1::/64"}[f]
+			if flag(f.String()) {
+				*n.Subnet(f) = drawSubnet(t, netip.MustParsePrefix(prefix))
+			}
+		}
+		alias := n.Alias(model.IPv6)
+		if len(alias) > 255 || model.AliasOwner(alias) != model.AliasNetwork+longID {
+			t.Fatalf("%d bytes: %q", len(alias), alias)
+		}
+		have, complete, ok := model.ParseNetworkAlias(alias)
+		if !ok || complete != !strings.HasSuffix(alias, " +") {
+			t.Fatalf("%q: ok %t, complete %t", alias, ok, complete)
+		}
+		if complete && (!reflect.DeepEqual(have, n) || !slices.Equal(model.AliasForwarding(alias), []model.Family{model.IPv6})) {
+			t.Fatalf("%q\nhave %+v\nwant %+v", alias, have, n)
+		}
+		if have.Internal != n.Internal || have.ICC != n.ICC || have.V4.Prefix != n.V4.Prefix || have.V6 != n.V6 && complete {
+			t.Fatalf("%q: the most important facts are %+v", alias, have)
+		}
+	})
+}
+
+func drawSubnet(t *rapid.T, p netip.Prefix) model.Subnet {
+	flag := func(name string) bool { return rapid.Bool().Draw(t, p.String()+" "+name) }
+	s := model.Subnet{Prefix: p, Masquerade: flag("masquerade"), AddressKept: flag("kept"),
+		Space: rapid.SampledFrom([]string{"", "LocalDefault", "mybr-local"}).Draw(t, "space"),
+		Mode:  rapid.SampledFrom([]model.Mode{model.ModeNAT, model.ModeNATUnprotected, model.ModeRouted, model.ModeIsolated}).Draw(t, "mode")}
+	if flag("gateway") {
+		s.Gateway = p.Addr().Next()
+	}
+	switch {
+	case flag("address") && s.Gateway.IsValid():
+		s.Address = netip.PrefixFrom(s.Gateway, p.Bits())
+	case flag("other address"):
+		s.Address = netip.PrefixFrom(p.Addr().Next().Next(), p.Bits())
+	}
+	if flag("snat") {
+		s.SNAT = netip.MustParseAddr("192.0.2.7")
+	}
+	return s
+}
+
+func TestEndpointAliasIsReadBack(t *testing.T) {
+	v4, v6 := netip.MustParsePrefix("10.0.0.2/24"), netip.MustParsePrefix("fd00:1::2/64")
+	binding := func(host string, first uint16, container netip.Addr, to, count uint16) model.PortBinding {
+		return model.PortBinding{Proto: model.TCP, Host: netip.AddrPortFrom(netip.MustParseAddr(host), first), Container: netip.AddrPortFrom(container, to), Count: count}
+	}
+	mac := model.MAC{2, 0x42, 0, 0, 0, 9}
+	for name, c := range map[string]struct {
+		e        model.Endpoint
+		n        model.Network
+		complete bool
+	}{
+		"plain":           {model.Endpoint{MAC: mac, V4: v4}, model.Network{Owned: true}, true},
+		"of both":         {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, V6: v6}, model.Network{Owned: true}, true},
+		"foreign bridge":  {model.Endpoint{MAC: mac, V4: v4, NetworkID: longID}, model.Network{ICC: true, V4: model.Subnet{Masquerade: true}}, true},
+		"published":       {model.Endpoint{MAC: mac, V4: v4, V6: v6, Ports: []model.PortBinding{binding("0.0.0.0", 80, v4.Addr(), 8080, 1), binding("::", 80, v6.Addr(), 8080, 1)}}, model.Network{Owned: true}, true},
+		"relayed":         {model.Endpoint{MAC: mac, V4: v4, Ports: []model.PortBinding{binding("0.0.0.0", 80, v4.Addr(), 8080, 3), binding("::", 80, v4.Addr(), 8080, 3)}}, model.Network{Owned: true}, true},
+		"other addresses": {model.Endpoint{MAC: mac, V4: v4, V6: v6, Ports: []model.PortBinding{binding("127.0.0.1", 80, v4.Addr(), 8080, 1), binding("192.0.2.1", 81, v6.Addr(), 1, 65535)}}, model.Network{Owned: true}, false},
+		"open":            {model.Endpoint{MAC: mac, V4: v4, V6: v6, OpenV4: []model.PortSpan{{Proto: model.UDP, First: 53, Count: 1}}, OpenV6: []model.PortSpan{{Proto: model.SCTP, First: 53, Count: 2}}}, model.Network{Owned: true}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.e.ID = longID
+			alias := c.e.Alias(c.n)
+			have, complete, ok := model.ParseEndpointAlias(alias)
+			if len(alias) > 255 || model.AliasOwner(alias) != model.AliasEndpoint+longID || !ok {
+				t.Fatalf("%d bytes, ok %t: %q", len(alias), ok, alias)
+			}
+			if c.complete && (!complete || !reflect.DeepEqual(have, c.e)) {
+				t.Errorf("%q\nhave %+v, complete %t\nwant %+v", alias, have, complete, c.e)
+			}
+			n, ok := model.ParseForeignNetwork(alias)
+			if ok == c.n.Owned || ok && (n.ID != c.e.NetworkID || n.ICC != c.n.ICC || n.V4.Masquerade != c.n.V4.Masquerade || n.Internal) {
+				t.Errorf("%q: foreign network %+v, %t", alias, n, ok)
+			}
+		})
+	}
+}
+
+// Of more ports than fit, the first ones are there, and the alias says that there are more.
+func TestAliasOfManyPorts(t *testing.T) {
+	e := model.Endpoint{ID: longID, MAC: model.MAC{2}, V4: netip.MustParsePrefix("10.0.0.2/24")}
+	for i := range uint16(40) {
+		e.Ports = append(e.Ports, model.PortBinding{Proto: model.TCP, Host: netip.AddrPortFrom(netip.IPv4Unspecified(), 10000+2*i), Container: netip.AddrPortFrom(e.V4.Addr(), 80), Count: 1})
+	}
+	have, complete, ok := model.ParseEndpointAlias(e.Alias(model.Network{Owned: true}))
+	if n := len(have.Ports); !ok || complete || n < 10 || !reflect.DeepEqual(have.Ports, e.Ports[:n]) {
+		t.Errorf("ok %t, complete %t, %v", ok, complete, have.Ports)
+	}
+}
+
+// No alias is more than it says.
+func TestOtherAliases(t *testing.T) {
+	for _, alias := range []string{"", "lan", "mybr", "mybr network", "mybr network ", "mybr endpoint "} {
+		if n, complete, ok := model.ParseNetworkAlias(alias); ok || complete {
+			t.Errorf("%q: %+v", alias, n)
+		}
+		if e, complete, ok := model.ParseEndpointAlias(alias); ok || complete {
+			t.Errorf("%q: %+v", alias, e)
+		}
+	}
+	for _, alias := range []string{"mybr network a", "mybr network a o=c- 4=10.0.0.0/24 ", "mybr network a o=c- mtu=x", "mybr network a o=c- 4=1,2,3,4"} {
+		if n, complete, ok := model.ParseNetworkAlias(alias); !ok || complete || n.ID != "a" {
+			t.Errorf("%q: %+v, complete %t, ok %t", alias, n, complete, ok)
+		}
+	}
+	for _, alias := range []string{"mybr endpoint a", "mybr endpoint a m=02", "mybr endpoint a m=020000000001 p=t80", "mybr endpoint a m=020000000001 p=x80>80", "mybr endpoint a m=020000000001 p=t65535+1>1", "mybr endpoint a m=020000000001 +"} {
+		if e, complete, ok := model.ParseEndpointAlias(alias); !ok || complete || e.ID != "a" || len(e.Ports) > 0 {
+			t.Errorf("%q: %+v, complete %t, ok %t", alias, e, complete, ok)
+		}
+	}
+}
+
+func FuzzAlias(f *testing.F) {
+	f.Add("mybr endpoint a m=020000000001 4=10.0.0.2/24 p=*t80>80,u::1/53+2>6/53")
+	f.Add("mybr network a o=c- 4=10.0.0.0/24,10.0.0.1,=,m")
+	f.Fuzz(func(t *testing.T, alias string) {
+		model.ParseNetworkAlias(alias)
+		model.ParseForeignNetwork(alias)
+		e, _, _ := model.ParseEndpointAlias(alias)
+		for _, b := range e.Ports {
+			if b.Count == 0 || int(b.Host.Port())+int(b.Count)-1 > 65535 {
+				t.Errorf("%q: %+v", alias, b)
+			}
+		}
+	})
+}

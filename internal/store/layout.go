@@ -1,0 +1,117 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// schema is the version of the file's layout that this package writes: five
+// top-level buckets, of which
+//
+//	meta       schema → decimal version, boot → boot id, pending/ID → nothing,
+//	           global-id → 5 bytes, turned-on/PATH → nothing, lost → nothing
+//	networks   ID → JSON of model.Network
+//	endpoints  ID → JSON of model.Endpoint
+//	pools      ID → JSON of model.Pool
+//	leases     pool ID → bucket with three buckets:
+//	             addr  4 or 16 bytes of address → JSON of model.Lease
+//	             mac   6 bytes of MAC, then the address → nothing
+//	             rest  1 if it was named or 0, 8 bytes of time, then the address → nothing
+//
+// A copy has a sixth one, copy: of → 8 bytes, the transaction of the state file that was its
+// last; at → when that was.
+//
+// The leases of a pool are in the order of their addresses, because bbolt orders
+// keys as bytes.
+const schema = 1
+
+// keyText is a key or bucket name. bbolt takes bytes, which can't be constants.
+type keyText string
+
+func (k keyText) bytes() []byte { return []byte(k) }
+
+const (
+	bucketMeta      keyText = "meta"
+	bucketNetworks  keyText = "networks"
+	bucketEndpoints keyText = "endpoints"
+	bucketPools     keyText = "pools"
+	bucketLeases    keyText = "leases"
+	bucketAddr      keyText = "addr"
+	bucketMAC       keyText = "mac"
+	bucketRest      keyText = "rest"
+	bucketCopy      keyText = "copy" // in a copy alone
+
+	keySchema     keyText = "schema"
+	keyBoot       keyText = "boot"
+	keyGlobalID   keyText = "global-id"
+	keyLost       keyText = "lost"
+	keyOf         keyText = "of"
+	keyAt         keyText = "at"
+	keyUnanswered keyText = "pending/"   // a network's ID follows
+	keyTurnedOn   keyText = "turned-on/" // the path of a setting follows
+)
+
+// load reads networks and endpoints into memory.
+func (s *Store) load() error {
+	return s.file.db.View(func(b *bolt.Tx) error {
+		next := state{transaction: b.ID()}
+		var err error
+		if next.snap.Networks, err = readAll[model.Network](b, bucketNetworks); err != nil {
+			return err
+		}
+		if next.snap.Endpoints, err = readAll[model.Endpoint](b, bucketEndpoints); err != nil {
+			return err
+		}
+		s.now, s.next = next, nil
+		return nil
+	})
+}
+
+func checkSchema(b *bolt.Tx) error {
+	meta := b.Bucket(bucketMeta.bytes())
+	if meta == nil {
+		return &Damage{Err: errors.New("not a state file of mybr")}
+	}
+	text := string(meta.Get(keySchema.bytes()))
+	version, err := strconv.Atoi(text)
+	if err != nil {
+		return &Damage{Err: fmt.Errorf("not a state file of mybr: schema %q", text)}
+	}
+	if version > schema {
+		return fmt.Errorf("schema %d was written by a newer mybr; this one knows schema %d: use the newer one, or another state directory", version, schema)
+	}
+	return nil
+}
+
+func initialise(b *bolt.Tx) error {
+	for _, name := range []keyText{bucketMeta, bucketNetworks, bucketEndpoints, bucketPools, bucketLeases} {
+		if _, err := b.CreateBucket(name.bytes()); err != nil {
+			return err
+		}
+	}
+	return b.Bucket(bucketMeta.bytes()).Put(keySchema.bytes(), []byte(strconv.Itoa(schema)))
+}
+
+// readAll decodes every record of a bucket, in the order of the keys.
+func readAll[V any](b *bolt.Tx, bucket keyText) ([]V, error) {
+	var all []V
+	root := b.Bucket(bucket.bytes())
+	if root == nil {
+		return nil, fmt.Errorf("not a state file of mybr: no %s", bucket)
+	}
+	err := root.ForEach(func(k, raw []byte) error {
+		var v V
+		if err := json.Unmarshal(raw, &v); err != nil {
+			return fmt.Errorf("%s %s: %w", bucket, k, err)
+		}
+		all = append(all, v)
+		return nil
+	})
+	return all, err
+}
