@@ -105,6 +105,7 @@ type Driver struct {
 
 	networks, endpoints, sandboxes locks // in this order, see locks
 	ages                           ages
+	later                          later
 	overlaps                       overlaps
 }
 

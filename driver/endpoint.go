@@ -61,7 +61,10 @@ func (d *Driver) DeleteEndpoint(ctx context.Context, r *network.DeleteEndpointRe
 	} else if err != nil {
 		return err
 	}
-	return d.removeEndpoint(ctx, e)
+	if err = d.removeEndpoint(ctx, e); err != nil { // Docker does not ask again
+		d.later.add("delete endpoint "+e.ID, func(ctx context.Context) error { return d.DeleteEndpoint(ctx, r) })
+	}
+	return err
 }
 
 // removeEndpoint removes an endpoint's record. The caller holds its lock and its sandbox's.

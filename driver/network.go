@@ -136,7 +136,10 @@ func (d *Driver) DeleteNetwork(ctx context.Context, r *network.DeleteNetworkRequ
 	} else if err != nil {
 		return err
 	}
-	return d.removeNetwork(ctx, n)
+	if err = d.removeNetwork(ctx, n); err != nil { // Docker does not ask again
+		d.later.add("delete network "+n.ID, func(ctx context.Context) error { return d.DeleteNetwork(ctx, r) })
+	}
+	return err
 }
 
 // removeNetwork removes a network's record and those of its endpoints, whose ports go to

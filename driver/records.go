@@ -46,9 +46,15 @@ func hungUp(ctx context.Context) error {
 	return fmt.Errorf("the client hung up before the answer, so nothing was changed: %w", context.Cause(ctx))
 }
 
+// revert puts the records back as they were before a call that is refused, and the host. If
+// they can't be written, that is done later: a revert leaves alone what has changed since.
 func (d *Driver) revert(ctx context.Context, subject string, undo func() error) {
 	if err := undo(); err != nil {
 		d.warn("revert the records of %s: %v", subject, err)
+		d.later.add("revert "+subject, func(ctx context.Context) error {
+			d.revert(ctx, subject, undo)
+			return nil // it has warned
+		})
 		return
 	}
 	if err := d.sync.Sync(context.WithoutCancel(ctx), subject); err != nil {

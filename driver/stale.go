@@ -62,17 +62,18 @@ func (d *Driver) RemoveEnded() error {
 }
 
 // RemoveStale removes the endpoints and networks that Docker has given up without saying
-// so, and gives ports that nobody has any more to the endpoints that want them. It is to be
+// so, or said so when it could not be recorded, and gives ports that nobody has any more to the endpoints that want them. It is to be
 // called behind the first pass, which finds a bridge that was half made by its record alone,
 // and then every CheckInterval. What a call is about is left alone.
 func (d *Driver) RemoveStale(ctx context.Context) error {
+	behind := d.later.catchUp(ctx)
 	endpoints, err := d.endpointsThat(func(model.Endpoint) bool { return true })
 	if err != nil {
-		return err
+		return errors.Join(behind, err)
 	}
 	links, err := d.hostLinks()
 	if err != nil {
-		return err
+		return errors.Join(behind, err)
 	}
 	exists, wanting := map[string]bool{}, map[string]bool{}
 	for _, e := range endpoints {
@@ -85,7 +86,7 @@ func (d *Driver) RemoveStale(ctx context.Context) error {
 		}
 	}
 	d.ages.keep(exists)
-	errs := []error{d.removeUnanswered(ctx)}
+	errs := []error{behind, d.removeUnanswered(ctx)}
 	for _, owner := range slices.Sorted(maps.Keys(wanting)) {
 		errs = append(errs, d.reassignSandbox(ctx, owner))
 	}

@@ -77,6 +77,8 @@ type Driver struct {
 
 	mu     sync.Mutex // held for a whole call, so that replay and the store agree
 	replay replay
+	told   map[string]bool // by ID: pools that this process has given out, or Docker has named to it
+	owed   map[string]bool // by ID: pools whose release could not be recorded
 }
 
 // New returns a Driver for the records in c.Store.
@@ -84,7 +86,10 @@ func New(c Config) *Driver {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Driver{store: c.Store, routes: c.Routes, pools: c.Pools, quarantine: c.Quarantine, now: c.Now}
+	return &Driver{
+		store: c.Store, routes: c.Routes, pools: c.Pools, quarantine: c.Quarantine, now: c.Now,
+		told: map[string]bool{}, owed: map[string]bool{},
+	}
 }
 
 func (d *Driver) rests() rests { return rests{d.quarantine, d.now()} }
@@ -132,7 +137,9 @@ func (d *Driver) GetDefaultAddressSpaces(context.Context) (*helper.AddressSpaces
 // subnet. It is a repetition, and gets the same answer, if Docker has asked for the
 // capabilities since the pool was taken, and has neither asked for this pool nor
 // used its addresses since, nor those of any other pool in a way that it can't repeat.
-// Otherwise it is a second network, and refused because the pools overlap.
+// It is one too if nothing of the pool is used and a process before this one took it, which
+// may have ended before its answer. Otherwise it is a second network, and refused because the
+// pools overlap.
 //
 // Be aware: Docker asks for the capabilities and repeats nothing if mybr was away when
 // it started, and if a managed plugin is disabled and enabled. Then a second network
@@ -159,7 +166,7 @@ func (d *Driver) RequestPool(ctx context.Context, r *helper.RequestPoolRequest) 
 	var p model.Pool
 	held := true
 	err = d.store.Update(func(tx Tx) error {
-		if err := deleteReleased(tx); err != nil {
+		if err := errors.Join(d.releaseOwed(tx), deleteReleased(tx)); err != nil {
 			return err
 		}
 		pools := tx.Pools()
@@ -174,7 +181,9 @@ func (d *Driver) RequestPool(ctx context.Context, r *helper.RequestPoolRequest) 
 		// Docker gives up what it is not told of, and would be refused the same subnet again.
 		return nil, errors.Join(err, d.store.Update(func(tx Tx) error { return tx.DeletePool(p.ID) }))
 	}
+	clear(d.owed)
 	d.replay.pool(p.ID)
+	d.told[p.ID] = true
 	return &helper.RequestPoolResponse{PoolID: p.ID, Pool: p.Prefix.String()}, nil
 }
 
@@ -200,7 +209,7 @@ func (d *Driver) takePool(tx Tx, want wantedPool, routes []netip.Prefix) (model.
 	}
 	p := model.Pool{ID: want.id(), Space: want.space, Prefix: want.prefix, Sub: want.sub}
 	for _, other := range held {
-		if d.replay.expects(other.ID) && other.ID == p.ID {
+		if other.ID == p.ID && (d.replay.expects(p.ID) || d.untold(tx, other)) {
 			other.Released = false
 			return other, tx.PutPool(other)
 		}
@@ -258,6 +267,7 @@ func (d *Driver) RequestAddress(ctx context.Context, r *helper.RequestAddressReq
 		if err != nil {
 			return err
 		}
+		d.told[p.ID] = true
 		a, err := takeAddress(leasing{tx, &leased}, p, want, d.rests())
 		got = netip.PrefixFrom(a, p.Prefix.Bits())
 		return err

@@ -31,6 +31,7 @@ type machine struct {
 	rested      netip.Addr // released since an address was chosen last
 	fresh       bool       // the capabilities were asked for, and the pool not used since
 	again       bool       // it was then asked for again, and not used since
+	inherited   bool       // it was taken before a restart, and not asked for since
 	second      bool       // for a second network, as the request for its gateway has shown
 }
 
@@ -74,11 +75,11 @@ func (m *machine) RequestPool(t *rapid.T) {
 	}
 	id, err := m.request(SpaceLocal, m.prefix.String(), sub)
 	switch {
-	case m.id == "" || m.fresh:
+	case m.id == "" || m.fresh || m.inherited && len(m.leases) == 0:
 		if err != nil || m.id != "" && id != m.id {
 			t.Fatalf("have %s %v, want a pool", id, err)
 		}
-		m.id = id
+		m.id, m.inherited = id, false
 	case !errors.Is(err, model.ErrConflict):
 		t.Fatalf("have %s %v, want a conflict", id, err)
 	}
@@ -87,7 +88,7 @@ func (m *machine) RequestPool(t *rapid.T) {
 }
 
 // used notes that the pool was used in a way that Docker can't repeat.
-func (m *machine) used() { m.fresh, m.again, m.second = false, false, false }
+func (m *machine) used() { m.fresh, m.again, m.second, m.inherited = false, false, false, false }
 
 func (m *machine) GetCapabilities(t *rapid.T) {
 	if _, err := m.d.GetCapabilities(context.Background()); err != nil {
@@ -270,6 +271,7 @@ func (m *machine) Restart(t *rapid.T) {
 	}
 	m.open(t)
 	m.used()
+	m.inherited = m.id != ""
 }
 
 // Check compares the records with the model after every call.

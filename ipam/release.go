@@ -29,21 +29,40 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 		if err := deleteReleased(tx); err != nil {
 			return err
 		}
-		p, err := tx.Pool(r.PoolID)
-		if errors.Is(err, model.ErrNotFound) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if _, used := networkOf(tx, p); used {
-			p.Released = true
-			return tx.PutPool(p)
-		} else if second {
-			return nil
-		}
-		return tx.DeletePool(p.ID)
+		return endPool(tx, r.PoolID, second)
 	})
+	if err != nil && !second {
+		d.owed[r.PoolID] = true
+	}
 	return wrap(err, "release pool", r.PoolID)
+}
+
+// endPool deletes a pool that no network of mybr's own driver has, save where it is that
+// of a second network, and marks it otherwise.
+func endPool(tx Tx, id string, second bool) error {
+	p, err := tx.Pool(id)
+	if errors.Is(err, model.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if _, used := networkOf(tx, p); used {
+		p.Released = true
+		return tx.PutPool(p)
+	} else if second {
+		return nil
+	}
+	return tx.DeletePool(p.ID)
+}
+
+// releaseOwed releases the pools whose release could not be recorded, which Docker does not
+// ask for again.
+func (d *Driver) releaseOwed(tx Tx) error {
+	var errs []error
+	for id := range d.owed {
+		errs = append(errs, endPool(tx, id, false))
+	}
+	return errors.Join(errs...)
 }
 
 // NetworkDeleted deletes the pools that were released while a network had them, which Docker
@@ -99,6 +118,7 @@ func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressReque
 		if err != nil {
 			return err
 		}
+		d.told[p.ID] = true
 		l, err := tx.Lease(p.ID, a)
 		if err != nil && !errors.Is(err, model.ErrNotFound) {
 			return err

@@ -1,6 +1,10 @@
 package ipam
 
-import "github.com/mybr/mybr/internal/model"
+import (
+	"net/netip"
+
+	"github.com/mybr/mybr/internal/model"
+)
 
 // replay is how far Docker has come with repeating its requests after a start: a
 // stage for each pool, none for those that are past it. It is kept in memory only:
@@ -86,3 +90,15 @@ func (r *replay) over() { r.stages = map[string]stage{} }
 
 // end notes that Docker uses the pool for something else than repeating.
 func (r *replay) end(poolID string) { delete(r.stages, poolID) }
+
+// untold reports whether Docker may not have been told of a pool: no address of it is in
+// use, nor a network with it, and the process that took it has ended.
+func (d *Driver) untold(tx Tx, p model.Pool) bool {
+	if _, used := networkOf(tx, p); used || d.told[p.ID] {
+		return false
+	}
+	for range tx.Leased(p.ID, netip.Addr{}) {
+		return false
+	}
+	return true
+}

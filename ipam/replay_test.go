@@ -2,12 +2,15 @@ package ipam
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"reflect"
 	"testing"
 
 	helper "github.com/docker/go-plugins-helpers/ipam"
+	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -201,4 +204,48 @@ func TestOtherUseEndsReplay(t *testing.T) {
 			secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
 		})
 	}
+}
+
+// The process that took a pool ended before its answer: Docker was not told of it, and
+// asks again. A pool of which anything is used it was told of.
+func TestPoolThatDockerWasNotToldOf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mybr.db")
+	s := openStore(t, path)
+	d := New(Config{Store: records{s}, Routes: hostRoutes(nil)})
+	untold := pool(t, d, "10.0.0.0/24", "")
+	secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
+	used := pool(t, d, "10.0.1.0/24", "")
+	want(t, d, used, "gateway", "", "10.0.1.1/24")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, path)
+	d = New(Config{Store: records{s}, Routes: hostRoutes(nil)})
+	if id := pool(t, d, "10.0.0.0/24", ""); id != untold {
+		t.Errorf("have pool %s, want %s", id, untold)
+	}
+	secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
+	secondIsRefused(t, d, "10.0.1.0/24", "", "10.0.1.0/24")
+}
+
+// A pool that Docker releases while the disk is full is free again when there is room.
+func TestReleaseOnAFullDisk(t *testing.T) {
+	d, _ := newDriver(t)
+	id := pool(t, d, "10.0.0.0/24", "")
+	want(t, d, id, "gateway", "", "10.0.0.1/24")
+	free := fault.Set(func(point string) error {
+		if point == "store: before the commit" {
+			return unix.ENOSPC
+		}
+		return nil
+	})
+	defer free()
+	if err := d.ReleasePool(context.Background(), &helper.ReleasePoolRequest{PoolID: id}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("have %v", err)
+	}
+	free()
+	if again := pool(t, d, "10.0.0.0/24", ""); again != id {
+		t.Errorf("have pool %s, want %s", again, id)
+	}
+	secondIsRefused(t, d, "10.0.0.0/24", "", "10.0.0.0/24")
 }

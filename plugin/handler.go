@@ -34,7 +34,8 @@ var errStopping = errors.New("mybr is stopping")
 type handler struct {
 	calls    map[string]call // by path
 	ready    <-chan struct{} // closed when the first pass has ended
-	stopping <-chan struct{} // closed when no call may begin that still waits for it
+	stopping <-chan struct{} // closed when mybr stops
+	linger   time.Duration   // how long calls may wait for the first pass from then on
 	log      logrus.FieldLogger
 }
 
@@ -140,7 +141,18 @@ func (h *handler) wait(ctx context.Context) error {
 	select {
 	case <-h.ready:
 		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the first pass: %w", context.Cause(ctx))
 	case <-h.stopping:
+	}
+	// The pass goes on while mybr stops, and is nearly always over soon: a mybr that is stopped
+	// right behind its start need not let calls fail.
+	late := time.NewTimer(h.linger)
+	defer late.Stop()
+	select {
+	case <-h.ready:
+		return nil
+	case <-late.C:
 		return errStopping
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the first pass: %w", context.Cause(ctx))

@@ -46,11 +46,33 @@ func TestCallsWaitForTheFirstPass(t *testing.T) {
 	}
 }
 
+// Who stops mybr right behind its start, as two upgrades in a row do, stops no call.
+func TestCallsWaitForTheFirstPassWhileMybrStops(t *testing.T) {
+	s := serve(t, map[string]call{"/late": action(func(context.Context, *struct{}) error { return nil })})
+	ready, stopping := make(chan struct{}), make(chan struct{})
+	s.ready, s.stopping, s.linger = ready, stopping, time.Minute
+	close(stopping)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, body, err := s.do(ctx, "POST", "/late", "{}"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("a call did not wait: %s %v", body, err)
+	}
+	done := make(chan int)
+	go func() {
+		status, _ := s.post("/late", "{}")
+		done <- status
+	}()
+	close(ready)
+	if status := <-done; status != 200 {
+		t.Errorf("status %d", status)
+	}
+}
+
 func TestStopReleasesWaitingCalls(t *testing.T) {
 	s := serve(t, map[string]call{"/late": action(func(context.Context, *struct{}) error { return nil })})
 	s.ready = make(chan struct{})
 	stopping := make(chan struct{})
-	s.stopping = stopping
+	s.stopping, s.linger = stopping, time.Millisecond
 	close(stopping)
 	if status, body := s.post("/late", "{}"); status != 500 || body != both("mybr is stopping") {
 		t.Errorf("%d %s", status, body)

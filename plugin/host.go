@@ -68,6 +68,10 @@ func newHost(c Config, records *store.Store) (*host, error) {
 			return err
 		},
 	}
+	known, err := withEnded(records)
+	if err != nil {
+		return nil, err
+	}
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: records.Snapshot,
 		Options: reconcile.Options{
@@ -84,7 +88,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 
 			LookAtLink:   h.links.Look,
 			FirewallHint: filter.SlowHint(),
-		}.Aspects(records.Snapshot()),
+		}.Aspects(known),
 		ResyncInterval: c.ResyncInterval,
 		Log:            c.Log,
 	})

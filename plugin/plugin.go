@@ -72,6 +72,9 @@ func Run(ctx context.Context, c Config) error {
 		if err := networks.RemoveStale(ctx); err != nil {
 			c.Log.WithError(err).Warn("endpoints and networks that Docker has given up may still be there")
 		}
+		if err := host.forgetEnded(ctx, records); err != nil {
+			c.Log.WithError(err).Warn("tracked flows of these addresses are looked for again")
+		}
 		if err := networks.WarnOverlaps(); err != nil {
 			c.Log.WithError(err).Warn("routes that overlap networks are not told of")
 		}
@@ -85,6 +88,7 @@ func Run(ctx context.Context, c Config) error {
 		),
 		ready:    ready,
 		stopping: ctx.Done(),
+		linger:   lingerFor,
 		log:      c.Log,
 	}
 	answers := &admin{

@@ -20,6 +20,10 @@ import (
 // drainWithin is how long calls that are under way may take when mybr stops.
 const drainWithin = 10 * time.Second
 
+// lingerFor is how long of that calls may wait for the first pass: what is left is for their
+// answers.
+const lingerFor = drainWithin - 2*time.Second
+
 // service is a socket and the handler of its requests.
 type service struct {
 	socket  *socket

@@ -27,6 +27,9 @@ type Policy struct {
 	// DefaultDrop are the families in which mybr turned forwarding on: a packet that no
 	// rule in the host accepts is not forwarded there, with or without networks.
 	DefaultDrop Families
+	// DropInDoubt are families of which that can't be told: there the rule stays if it is
+	// there, and none is made.
+	DropInDoubt Families
 	Accept      Mark // what bears this mark passes to and from every network, even an internal one; zero mask: nothing does
 }
 

@@ -13,8 +13,8 @@ func (p Policy) Subjects() map[string]any {
 		add(&of)
 		parts[subject] = of
 	}
-	if p.DefaultDrop != (Families{}) || p.Accept != (Mark{}) {
-		parts[""] = Policy{DefaultDrop: p.DefaultDrop, Accept: p.Accept}
+	if common := p.common(); !common.Equal(Policy{}) {
+		parts[""] = common
 	}
 	for _, n := range p.Networks {
 		part(n.Bridge, func(of *Policy) { of.Networks = append(of.Networks, n) })
@@ -37,7 +37,7 @@ func (p Policy) Subjects() map[string]any {
 // subjects stays.
 func (p Policy) Only(keep func(subject string) bool) Policy {
 	kept := map[string]bool{}
-	out := Policy{DefaultDrop: p.DefaultDrop, Accept: p.Accept}
+	out := p.common()
 	for _, n := range p.Networks {
 		if keep(n.Bridge) {
 			out.Networks, kept[n.Bridge] = append(out.Networks, n), true
@@ -65,10 +65,15 @@ func (p Policy) With(o Policy) Policy {
 	return p
 }
 
+// common is what concerns all subjects.
+func (p Policy) common() Policy {
+	return Policy{DefaultDrop: p.DefaultDrop, DropInDoubt: p.DropInDoubt, Accept: p.Accept}
+}
+
 // Equal reports whether two policies need the same rules: they differ in the Links of
 // ports and openings, and the IDs of networks, at most.
 func (p Policy) Equal(q Policy) bool {
-	return p.DefaultDrop == q.DefaultDrop && p.Accept == q.Accept &&
+	return p.DefaultDrop == q.DefaultDrop && p.DropInDoubt == q.DropInDoubt && p.Accept == q.Accept &&
 		slices.EqualFunc(p.Networks, q.Networks, func(a, b Network) bool { a.ID = b.ID; return a == b }) &&
 		slices.EqualFunc(p.Ports, q.Ports, func(a, b Port) bool { a.Link = b.Link; return a == b }) &&
 		slices.EqualFunc(p.Openings, q.Openings, func(a, b Opening) bool { a.Link = b.Link; return a == b })

@@ -117,7 +117,9 @@ func (r *Reconciler) render(decide bool) (Host, []failure) {
 	var err error
 	if r.Config.Forwarding != nil {
 		o.DefaultDrop, err = r.Config.Forwarding(needsForwarding(s, o), decide)
-		o.KeepForwarding = err != nil
+		if o.KeepForwarding = err != nil; err != nil {
+			o.DropInDoubt = firewall.Families{V4: !o.DefaultDrop.V4, V6: !o.DefaultDrop.V6}
+		}
 	}
 	h := Render(s, o)
 	if err == nil {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
 )
 
 // recordedForwarding is a Forwarding over settings and records of the test.
@@ -111,5 +112,19 @@ func TestDefaultDropUnknown(t *testing.T) {
 	f.Enabled = func(string) (bool, error) { return false, errors.New("the disk is gone") }
 	if _, err := f.DefaultDrop(firewall.Families{}, true); err == nil {
 		t.Error("no error without records")
+	}
+}
+
+// In doubt nothing is taken away that keeps the host from being a router.
+func TestRenderInDoubt(t *testing.T) {
+	r := New(Config{
+		Snapshot: func() model.Snapshot { return model.Snapshot{} },
+		Forwarding: func(firewall.Families, bool) (firewall.Families, error) {
+			return firewall.Families{V6: true}, errors.New("the disk is gone")
+		},
+	})
+	h, failures := r.render(true)
+	if len(failures) != 1 || h.Firewall.DefaultDrop != (firewall.Families{V6: true}) || h.Firewall.DropInDoubt != (firewall.Families{V4: true}) {
+		t.Errorf("have %+v, %v", h.Firewall, failures)
 	}
 }

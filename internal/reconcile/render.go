@@ -40,6 +40,8 @@ type Options struct {
 	FixedSettings bool
 	// DefaultDrop are the families in which nothing is forwarded that no rule accepts.
 	DefaultDrop firewall.Families
+	// DropInDoubt are the families of which that can't be told.
+	DropInDoubt firewall.Families
 	// KeepForwarding says that forwarding must not be turned on now.
 	KeepForwarding bool
 }
@@ -49,7 +51,7 @@ type Options struct {
 // nothing.
 func Render(s model.Snapshot, o Options) Host {
 	h := Host{Sysctls: sysctl.Set{}}
-	h.Firewall.Accept, h.Firewall.DefaultDrop = o.Accept, o.DefaultDrop
+	h.Firewall.Accept, h.Firewall.DefaultDrop, h.Firewall.DropInDoubt = o.Accept, o.DefaultDrop, o.DropInDoubt
 	recorded := s // in the same order
 	s = o.usable(s)
 	networks := make(map[string]model.Network, len(s.Networks))

@@ -244,7 +244,8 @@ func newFile(path string, base *file, fill func(*bolt.Tx) error) (*file, error) 
 		err = os.Rename(beside, path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		fault.Passed("store: after making the file")
+		err = syncDirectories(path)
 	}
 	if err != nil {
 		return nil, errors.Join(refused(path, err), f.db.Close())
@@ -264,15 +265,6 @@ func (f *file) copyTo(path string) error {
 		_, err = io.Copy(to, io.NewSectionReader(f.fd, 0, b.Size()))
 		return errors.Join(err, to.Close())
 	})
-}
-
-// syncDir has the names in a directory on disk (fsync(2): a file's own does not do that).
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // inPlace reports whether the file is what its path leads to.

@@ -21,13 +21,15 @@ func (tx *Tx) TurnedOn(path string) bool {
 	return tx.b.Bucket(bucketMeta.bytes()).Get(append(keyTurnedOn.bytes(), path...)) != nil
 }
 
-// deleteTurnedOn deletes the records of SetTurnedOn.
-func (tx *Tx) deleteTurnedOn() error {
+// deleteNotes deletes the records of SetTurnedOn, and those of Ended.
+func (tx *Tx) deleteNotes() error {
 	meta := tx.b.Bucket(bucketMeta.bytes())
 	var keys [][]byte
 	c := meta.Cursor()
-	for k, _ := c.Seek(keyTurnedOn.bytes()); bytes.HasPrefix(k, keyTurnedOn.bytes()); k, _ = c.Next() {
-		keys = append(keys, bytes.Clone(k))
+	for _, prefix := range []keyText{keyTurnedOn, keyEnded} {
+		for k, _ := c.Seek(prefix.bytes()); bytes.HasPrefix(k, prefix.bytes()); k, _ = c.Next() {
+			keys = append(keys, bytes.Clone(k))
+		}
 	}
 	var errs []error
 	for _, k := range keys {

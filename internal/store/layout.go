@@ -15,7 +15,8 @@ import (
 // top-level buckets, of which
 //
 //	meta       schema → decimal version, boot → boot id, pending/ID → nothing,
-//	           global-id → 5 bytes, turned-on/PATH → nothing, lost → nothing
+//	           global-id → 5 bytes, turned-on/PATH → nothing, lost → nothing,
+//	           ended/ENDPOINT-ID/ADDRESS → nothing
 //	networks   ID → JSON of model.Network
 //	endpoints  ID → JSON of model.Endpoint
 //	pools      ID → JSON of model.Pool

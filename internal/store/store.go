@@ -161,7 +161,7 @@ func (s *Store) Boot(id string) (changed bool, err error) {
 				return err
 			}
 		}
-		if err := tx.deleteTurnedOn(); err != nil {
+		if err := tx.deleteNotes(); err != nil {
 			return err
 		}
 		return tx.put(place{bucketMeta}, keyBoot.bytes(), []byte(id))

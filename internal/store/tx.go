@@ -97,6 +97,9 @@ func (tx *Tx) PutEndpoint(e model.Endpoint) error {
 		return putErr
 	}
 	remember(&tx.undo.endpoints, e.ID, before, err, &stored)
+	if err := tx.noteEnded(before, &stored); err != nil {
+		return err
+	}
 	tx.copyEndpoints()
 	tx.snap.Endpoints = insert(tx.snap.Endpoints, stored, e.ID, compareEndpoint)
 	return nil
@@ -112,6 +115,9 @@ func (tx *Tx) DeleteEndpoint(id string) error {
 		return err
 	}
 	remember(&tx.undo.endpoints, id, before, nil, nil)
+	if err := tx.noteEnded(before, nil); err != nil {
+		return err
+	}
 	tx.copyEndpoints()
 	tx.snap.Endpoints = remove(tx.snap.Endpoints, id, compareEndpoint)
 	return nil

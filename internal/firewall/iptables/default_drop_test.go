@@ -123,3 +123,35 @@ func TestDropUnderItsFormerName(t *testing.T) {
 		}
 	})
 }
+
+// Where it can't be told whether mybr has the host forward, the rule stays if it is there,
+// and is not made.
+func TestDefaultDropInDoubt(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
+		chosen := firewall.Families{V4: k.Family == model.IPv4, V6: k.Family == model.IPv6}
+		there := func() bool { return slices.Contains(k.rules(h, "filter", "FORWARD"), "-j "+chainForwardDrop) }
+		doubt, dropping := twoNetworks(), twoNetworks()
+		doubt.DropInDoubt, dropping.DefaultDrop = chosen, chosen
+		apply(t, k.backend(t), nil, doubt)
+		if there() {
+			t.Error("the rule is made in doubt")
+		}
+		apply(t, k.backend(t), nil, dropping)
+		b := k.backend(t)
+		apply(t, b, nil, doubt)
+		less := doubt
+		less.Networks, less.Ports = doubt.Networks[:1], nil
+		apply(t, b, &doubt, less)
+		if !there() {
+			t.Error("the rule goes in doubt")
+		}
+		apply(t, b, &less, firewall.Policy{DropInDoubt: chosen})
+		if !there() {
+			t.Error("the rule goes in doubt, with the last network")
+		}
+		apply(t, b, &firewall.Policy{DropInDoubt: chosen}, firewall.Policy{})
+		if there() {
+			t.Error("the rule stays without doubt")
+		}
+	})
+}

@@ -51,6 +51,7 @@ type layout struct {
 	guarded     bool // some network keeps the bridges of others out
 	input       bool // the host doesn't take everything from some bridge
 	defaultDrop bool
+	dropInDoubt bool
 	accept      firewall.Mark
 }
 
@@ -60,6 +61,18 @@ func (fam family) layout(p firewall.Policy) layout {
 		guarded:     slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.KeepsBridgesOut(fam.Family) }),
 		input:       slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Family(fam.Family).Input != firewall.InputAll }),
 		defaultDrop: p.DefaultDrop.Has(fam.Family),
+		dropInDoubt: p.DropInDoubt.Has(fam.Family),
 		accept:      p.Accept,
 	}
+}
+
+// decided is the policy with the last rule of FORWARD where it can't be told whether it is
+// wanted, and it is there: without it the host might be a router for everybody.
+func (fam family) decided(p firewall.Policy, all []found) firewall.Policy {
+	there := slices.ContainsFunc(all, func(f found) bool { _, ok := f.chain("filter", chainForwardDrop); return ok })
+	if there && p.DropInDoubt.Has(fam.Family) {
+		p.DefaultDrop.V4 = p.DefaultDrop.V4 || fam.Family == model.IPv4
+		p.DefaultDrop.V6 = p.DefaultDrop.V6 || fam.Family == model.IPv6
+	}
+	return p
 }

@@ -1,0 +1,108 @@
+package crash
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// trace is what a strace of mybr tells about the state file, line by line.
+type trace struct {
+	dirty   bool            // something was written since the last sync began
+	syncing map[string]bool // by thread: a sync is under way; whether something was written since
+
+	writes, syncs, answers int
+	named                  bool     // the directory was synced
+	early                  []string // answers that came before the sync
+}
+
+var (
+	threadLine = regexp.MustCompile(`^(\d+) +(.*)`)
+	stateFile  = regexp.MustCompile(`^(pwrite64|write|ftruncate|fdatasync|fsync)\(\d+<[^>]*/mybr\.db>`)
+)
+
+// line takes the next line of a strace -f -y.
+func (r *trace) line(text string) {
+	m := threadLine.FindStringSubmatch(text)
+	if m == nil {
+		return
+	}
+	thread, call := m[1], m[2]
+	switch file := stateFile.FindStringSubmatch(call); {
+	case file != nil && strings.HasSuffix(file[1], "sync"):
+		r.syncing[thread] = false
+		if strings.HasSuffix(call, "= 0") {
+			r.synced(thread)
+		}
+	case file != nil:
+		r.writes++
+		r.dirty = true
+		for thread := range r.syncing {
+			r.syncing[thread] = true
+		}
+	case strings.Contains(call, "sync resumed>") && strings.HasSuffix(call, "= 0"):
+		r.synced(thread)
+	case regexp.MustCompile(`^fsync\(\d+<[^>]*/state>`).MatchString(call):
+		r.named = true
+	case strings.HasPrefix(call, "write(") && strings.Contains(call, `"HTTP/1.1 `):
+		r.answers++
+		if r.dirty || !r.named {
+			r.early = append(r.early, call)
+		}
+	}
+}
+
+func (r *trace) synced(thread string) {
+	r.syncs++
+	if written, ok := r.syncing[thread]; ok && !written {
+		r.dirty = false
+	}
+	delete(r.syncing, thread)
+}
+
+// TestPowerLoss traces the system calls of a life: what a call has written to the state file
+// is on the disk before its answer leaves, so that no power cut makes mybr forget what it
+// has told Docker.
+func TestPowerLoss(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Fatalf("%v: apt-get install strace, which make does", err)
+	}
+	w := newWorld(t)
+	file := filepath.Join(w.dir, "trace")
+	w.wrap = []string{strace, "-f", "-y", "-s", "16", "-o", file, "-e", "trace=write,pwrite64,ftruncate,fsync,fdatasync"}
+	if err := w.restart(); err != nil {
+		t.Fatalf("%v\n%s", err, w.log())
+	}
+	for _, ph := range life() {
+		if err := ph.do(w); err != nil || len(w.lost) > 0 {
+			t.Fatalf("%s: %v, refused: %v", ph.name, err, w.lost)
+		}
+	}
+	if _, err := w.quiet(); err != nil {
+		t.Fatal(err)
+	}
+	calls := w.at
+	if err := errors.Join(w.orders.Close(), w.died()); err != nil { // strace ends with mybr
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := trace{syncing: map[string]bool{}}
+	for line := range strings.Lines(string(text)) {
+		r.line(strings.TrimSpace(line))
+	}
+	t.Logf("%d writes to the state file, %d syncs, %d answers", r.writes, r.syncs, r.answers)
+	if r.answers < calls || r.writes == 0 || r.syncs == 0 {
+		t.Errorf("%d calls were made, and %d answers traced", calls, r.answers)
+	}
+	if len(r.early) > 0 {
+		t.Errorf("%d answers left before what they tell was on the disk, the first: %s", len(r.early), r.early[0])
+	}
+}

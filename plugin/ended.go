@@ -1,0 +1,43 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/store"
+)
+
+// withEnded is what was recorded when the process before ended, and the addresses of
+// endpoints that went before: that process may have ended before it deleted their flows.
+func withEnded(records *store.Store) (known model.Snapshot, err error) {
+	ended, err := endedIn(records)
+	known = records.Snapshot()
+	known.Endpoints = append(slices.Clone(known.Endpoints), ended...)
+	return known, err
+}
+
+func endedIn(records *store.Store) (ended []model.Endpoint, err error) {
+	err = records.View(func(tx *store.Tx) (err error) {
+		ended, err = tx.Ended()
+		return err
+	})
+	return ended, err
+}
+
+// forgetEnded drops the notes of the endpoints that went, once a pass behind that has left
+// nothing to be tried again: no flows of theirs are tracked any more.
+func (h *host) forgetEnded(ctx context.Context, records *store.Store) error {
+	ended, err := endedIn(records)
+	if err != nil || len(ended) == 0 {
+		return err
+	}
+	if err := h.reconciler.Sync(ctx); err != nil || h.reconciler.LastError() != nil {
+		return nil // the passes tell what goes wrong, and the next check comes back to this
+	}
+	if _, err := records.Update(func(tx *store.Tx) error { return tx.ForgetEnded(ended) }); err != nil {
+		return fmt.Errorf("drop the notes of addresses that ended: %w", err)
+	}
+	return nil
+}
