@@ -59,6 +59,9 @@ func (m *machine) settle() {
 		m.rests[a] = l
 		if !l.Named && time.Duration(m.now.UnixNano()-l.Freed) >= m.quarantine {
 			delete(m.rests, a)
+			if m.rested == a { // it has rested
+				m.rested = netip.Addr{}
+			}
 		}
 	}
 }

@@ -78,7 +78,7 @@ func (l *lab) buildMybr(overlay string) (string, error) {
 	}
 	var flags []string
 	if os.Getenv("MYBR_TEST_RACE") == "1" {
-		flags = []string{"-race"}
+		flags = []string{"-race", "-gcflags=go.etcd.io/bbolt=-d=checkptr=0"} // as the Makefile has it
 	}
 	return path, goBuild(path, "./cmd/mybr", flags...)
 }

@@ -256,7 +256,7 @@ func TestContextIsHonoured(t *testing.T) {
 	}
 	ctx, end := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer end()
-	v := variant{command: filepath.Join(dir, "iptables")}
+	v := variant{commands: &commands{}, command: filepath.Join(dir, "iptables")}
 	if err := v.restore(ctx, "*filter\nCOMMIT\n"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
