@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -197,6 +198,10 @@ func TestNamesOfProgramsArePrintable(t *testing.T) {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()
 	}()
+	waitFor(t, func() bool { // the kernel sets the command line a moment after Start returns (execve(2))
+		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid))
+		return err == nil && len(raw) > 0
+	})
 	if have, want := process(cmd.Process.Pid), fmt.Sprintf(`pid %d (\x1b[2J\nmsg=x\u202e 60)`, cmd.Process.Pid); have != want {
 		t.Errorf("have %s, want %s", have, want)
 	}
