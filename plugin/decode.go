@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/mybr/mybr/internal/model"
@@ -39,14 +40,19 @@ func decode(body []byte, into any) error {
 	}
 }
 
+// mapFields are the fields of requests that are maps, in small letters.
+var mapFields = []string{"options", "auxaddresses", "discoverydata"}
+
 // checkKeys refuses an object that has a key twice: encoding/json would mix what the two
 // have, and no two programs agree on which of them counts (RFC 8259, section 4). The names of
-// the request's own fields are the same to it in capitals and small letters. The text is known
-// to be JSON.
+// the request's fields are the same to it in capitals and small letters; those in its maps are
+// not. The text is known to be JSON.
 func checkKeys(text []byte) error {
 	type object struct {
-		keys  map[string]bool // nil: an array
-		value bool            // a value comes next, behind its key
+		keys   map[string]bool // nil: an array
+		value  bool            // a value comes next, behind its key
+		fields bool            // the names are those of fields
+		isMap  bool            // the last name was that of a map
 	}
 	var within []object // the objects and arrays around what comes next
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -62,8 +68,9 @@ func checkKeys(text []byte) error {
 			o := &within[last]
 			if key, ok := token.(string); ok && !o.value {
 				name := key
-				if last == 0 {
-					name = strings.ToLower(key)
+				if o.fields {
+					name = strings.ToLower(strings.ToUpper(key)) // ſ is s, too
+					o.isMap = slices.Contains(mapFields, name)
 				}
 				if o.keys[name] {
 					return model.Invalid("the request has the key %q twice in one object", shorten(key))
@@ -72,11 +79,12 @@ func checkKeys(text []byte) error {
 			}
 			o.value = !o.value
 		}
+		fields := len(within) == 0 || within[len(within)-1].fields && !within[len(within)-1].isMap
 		switch token {
 		case json.Delim('{'):
-			within = append(within, object{keys: map[string]bool{}})
+			within = append(within, object{keys: map[string]bool{}, fields: fields})
 		case json.Delim('['):
-			within = append(within, object{})
+			within = append(within, object{fields: fields})
 		case json.Delim('}'), json.Delim(']'):
 			within = within[:len(within)-1]
 		}
