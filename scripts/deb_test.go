@@ -1,0 +1,43 @@
+package scripts
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The package's version is the tag's, and they sort alike: what comes before a version, and
+// what was committed behind it.
+func TestDebVersion(t *testing.T) {
+	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+		t.Skipf("make need-deb installs what this needs: %v", err)
+	}
+	last := ""
+	for _, c := range []struct{ tag, version string }{
+		{"v1.2.3", "1.2.3"},
+		{"v1.2.3-dirty", "1.2.3+dirty"},
+		{"v1.3.0-alpha", "1.3.0~alpha"},
+		{"v1.3.0-rc.1", "1.3.0~rc.1"},
+		{"v1.3.0-rc.1-2-gabcdef012345-dirty", "1.3.0~rc.1+2+gabcdef012345+dirty"},
+		{"v1.3.0", "1.3.0"},
+		{"v1.3.0-2-gabcdef012345", "1.3.0+2+gabcdef012345"},
+	} {
+		dir := t.TempDir()
+		fake := "#!/bin/sh\ncase $1 in describe) echo " + c.tag + " ;; log) echo 0 ;; esac\n"
+		if err := os.WriteFile(filepath.Join(dir, "git"), []byte(fake), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("./deb", dir)
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "MAKE=true", "GOARCH=amd64", "DEB_VERSION=", "SOURCE_DATE_EPOCH=")
+		out, err := cmd.Output()
+		if have, want := strings.TrimSpace(string(out)), filepath.Join(dir, "mybr_"+c.version+"_amd64.deb"); err != nil || have != want {
+			t.Errorf("%s: %v, have %s, want %s", c.tag, err, have, want)
+		}
+		if last != "" && exec.Command("dpkg", "--compare-versions", last, "lt", c.version).Run() != nil {
+			t.Errorf("%s does not come before %s", last, c.version)
+		}
+		last = c.version
+	}
+}
