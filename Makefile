@@ -11,6 +11,9 @@ RUN ?=
 COUNT ?= 1
 # Given to every `go test`: GOTESTFLAGS='-v -run TestSeed'.
 GOTESTFLAGS ?=
+# How long the integration tests of a package may take. Those of make test end with all
+# goroutines' stacks while .ci/run still waits.
+WITHIN = 90m
 # How long `make fuzz` runs each target.
 FUZZTIME ?= 60s
 
@@ -86,6 +89,7 @@ demo: need-engine build ## Show it at work: an isolated engine, two containers, 
 
 # What go test -short leaves out says so: world.Full. CONTRIBUTING.md says what that is.
 test: SHORT = -short
+test: WITHIN = 30m
 test: FUZZTIME = 10s
 test: test-unit test-integration fuzz lint ## Run unit tests, integration tests with one row of each kind, each fuzz target for 10 seconds, and lint (installs what is missing)
 
@@ -96,7 +100,7 @@ test-unit: need-test ## Run the tests that need no Docker, with the race detecto
 	go test $(SHORT) -timeout 10m -skip 'TestParity|TestMutations$$' $(GOTESTFLAGS) ./integration/parity
 
 test-integration: need-engines need-test need-compose need-beside ## Run the tests with real Docker Engines and real packets, in namespaces of their own: mybr with the race detector, then mybr beside Docker's own driver
-	MYBR_TEST_RACE=1 go test $(SHORT) -count=1 -p 1 -timeout 40m $(GOTESTFLAGS) $$(go list ./integration/... | grep -v '/parity$$')
+	MYBR_TEST_RACE=1 go test $(SHORT) -count=1 -p 1 -timeout $(WITHIN) $(GOTESTFLAGS) $$(go list ./integration/... | grep -v '/parity$$')
 	go test $(SHORT) -count=1 -timeout 60m $(GOTESTFLAGS) ./integration/parity
 
 fuzz: ## Run each fuzz target for FUZZTIME (60s)
