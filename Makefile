@@ -93,7 +93,7 @@ test: WITHIN = 30m
 test: FUZZTIME = 10s
 test: test-unit test-integration fuzz lint ## Run unit tests, integration tests with one row of each kind, each fuzz target for 10 seconds, and lint (installs what is missing)
 
-test-full: need-vm test-unit test-integration fuzz lint ## Run everything, on the engines 20.10, 26.1 and 28.5 and in a virtual machine: before a release, and in an hour
+test-full: need-vm test-unit test-integration fuzz lint ## Run everything, on the engines 20.10, 26.1 and 28.5 and in a virtual machine: before a release, and in hours
 
 test-unit: need-test ## Run the tests that need no Docker, with the race detector
 	CGO_ENABLED=1 go test $(RACE) -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
