@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -139,17 +140,12 @@ func TestWatchLoad(t *testing.T) {
 		t.Errorf("%v, want at least 1", calm)
 	}
 	many := 4 * runtime.NumCPU()
-	stop := make(chan struct{})
+	var over atomic.Bool
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2 * many))
-	defer close(stop)
+	defer over.Store(true)
 	for range 2 * many {
 		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for n := 0; !over.Load(); n++ {
 			}
 		}()
 	}
