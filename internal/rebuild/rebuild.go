@@ -26,7 +26,7 @@ import (
 type Found struct {
 	Networks   []model.Network
 	Endpoints  []model.Endpoint
-	Forwarding []model.Family // in which mybr turned it on
+	Forwarding []model.Family // in which mybr turned it on, recorded or not
 
 	// Notes says for each of them what is known, a line for a person.
 	Notes []string
@@ -75,15 +75,18 @@ func (f *finder) add(n model.Network) {
 // network takes the network of a bridge that mybr made.
 func (f *finder) network(l model.Link) {
 	n, complete, ok := model.ParseNetworkAlias(l.Alias)
-	if _, known := f.networks[n.ID]; !ok || known || l.Kind != "bridge" || f.bridges[l.Name] != "" {
+	if !ok || l.Kind != "bridge" {
 		return
 	}
-	n.Bridge, n.Owned, n.BridgeMAC = l.Name, true, l.MAC
-	for _, family := range model.AliasForwarding(l.Alias) {
+	for _, family := range model.AliasForwarding(l.Alias) { // of the host: a network's own record does not say it
 		if !slices.Contains(f.found.Forwarding, family) {
 			f.found.Forwarding = append(f.found.Forwarding, family)
 		}
 	}
+	if _, known := f.networks[n.ID]; known || f.bridges[l.Name] != "" {
+		return
+	}
+	n.Bridge, n.Owned, n.BridgeMAC = l.Name, true, l.MAC
 	unknown := ""
 	if !complete {
 		unknown = f.guess(&n, l)

@@ -80,8 +80,12 @@ func TestFindIsTheInverse(t *testing.T) {
 			t.Errorf("no note %q in\n%s", line, text)
 		}
 	}
-	if again := Find(links(want), want); len(again.Networks)+len(again.Endpoints)+len(again.Notes) > 0 {
+	again := Find(links(want), want)
+	if len(again.Networks)+len(again.Endpoints)+len(again.Notes) > 0 {
 		t.Errorf("recorded, and found: %+v", again)
+	}
+	if len(again.Forwarding) != 1 { // else the host would forward for everybody, as if it always had
+		t.Errorf("of a network that has a record: forwarding was turned on in %v", again.Forwarding)
 	}
 	part := model.Snapshot{Networks: want.Networks, Endpoints: want.Endpoints[:1]}
 	if rest := Find(links(want), part); len(rest.Networks) > 0 || !reflect.DeepEqual(rest.Endpoints, want.Endpoints[1:]) {
