@@ -158,7 +158,7 @@ func (c Config) replace(bad *Damage, copied *file, left records, lost []error) (
 }
 
 // Lost reports whether records may be missing: the state file is new, or what was put into
-// it was not all that the lost one had. It stays so until SetFound.
+// it was not all that the lost one had, or it is of another boot. It stays so until SetFound.
 func (tx *Tx) Lost() bool { return tx.b.Bucket(bucketMeta.bytes()).Get(keyLost.bytes()) != nil }
 
 // SetFound records that what was lost has been looked for elsewhere.
