@@ -11,11 +11,12 @@ import (
 	"strings"
 )
 
-// Alias returns the alias of the host's end of the endpoint's veth pair, in a network.
+// Alias returns the alias of the host's end of the endpoint's veth pair, in a network, on a
+// host where mybr has turned forwarding on in some families.
 //
 // Be aware: the sandbox is not in it. It is recorded by Join, which changes nothing on the
 // host.
-func (e Endpoint) Alias(n Network) string {
+func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	var a aliasText
 	a.WriteString(AliasEndpoint + e.ID)
 	mac := hex.EncodeToString(e.MAC[:])
@@ -31,6 +32,7 @@ func (e Endpoint) Alias(n Network) string {
 	if !n.Owned { // else the bridge says it
 		a.add("n", e.NetworkID)
 		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade})+"-")
+		a.add("fwd", familyKeys(forwarding))
 	}
 	for _, f := range Families() {
 		var open []string

@@ -41,6 +41,7 @@ func Find(links []model.Link, have model.Snapshot) Found {
 	f := finder{names: map[string]model.Link{}, networks: map[string]model.Network{}, bridges: map[string]string{}}
 	for _, l := range links {
 		f.names[l.Name] = l
+		f.forwarding(l)
 	}
 	for _, n := range have.Networks {
 		f.networks[n.ID], f.bridges[n.Bridge] = n, n.ID
@@ -72,16 +73,25 @@ func (f *finder) add(n model.Network) {
 	f.networks[n.ID], f.bridges[n.Bridge] = n, n.ID
 }
 
+// forwarding notes in which families mybr turned it on, as a link says that mybr made, of a
+// network that has a record or not: a network's record does not have it.
+func (f *finder) forwarding(l model.Link) {
+	e, _, ok := model.ParseEndpointAlias(l.Alias)
+	if l.Kind != "bridge" && (!ok || l.Kind != "veth" || e.HostIface() != l.Name) {
+		return // such as the other end of a pair, whose alias a container can have given it
+	}
+	for _, family := range model.AliasForwarding(l.Alias) {
+		if !slices.Contains(f.found.Forwarding, family) {
+			f.found.Forwarding = append(f.found.Forwarding, family)
+		}
+	}
+}
+
 // network takes the network of a bridge that mybr made.
 func (f *finder) network(l model.Link) {
 	n, complete, ok := model.ParseNetworkAlias(l.Alias)
 	if !ok || l.Kind != "bridge" {
 		return
-	}
-	for _, family := range model.AliasForwarding(l.Alias) { // of the host: a network's own record does not say it
-		if !slices.Contains(f.found.Forwarding, family) {
-			f.found.Forwarding = append(f.found.Forwarding, family)
-		}
 	}
 	if _, known := f.networks[n.ID]; known || f.bridges[l.Name] != "" {
 		return
