@@ -129,14 +129,13 @@ func (f *finder) ports(bridge string) (ports []model.Link) {
 	return ports
 }
 
-// fromAddresses takes the subnets that are not known from a bridge's addresses.
+// fromAddresses takes the subnets that are not known from the addresses of a bridge of mybr's.
 func fromAddresses(n *model.Network, l model.Link) {
 	for _, a := range l.Addresses {
 		s := n.Subnet(model.FamilyOf(a.Addr()))
 		if !s.Prefix.IsValid() && !a.Addr().IsLinkLocalUnicast() {
 			s.Prefix, s.Gateway, s.Address = a.Masked(), a.Addr(), a
-			s.AddressKept = !n.Owned
-			s.Masquerade = s.Masquerade || n.Owned && !n.Internal
+			s.Masquerade = s.Masquerade || !n.Internal
 		}
 	}
 }
@@ -152,7 +151,7 @@ func (f *finder) endpoint(l model.Link) {
 	}
 	n, known := f.networks[e.NetworkID]
 	if !known {
-		if n, known = f.foreign(l); !known {
+		if n, known = f.foreign(l, e); !known {
 			f.note("endpoint %s: its pair %s is a port of no network that is known, and is removed", model.ShortID(e.ID), l.Name)
 			return
 		}
@@ -172,15 +171,26 @@ func (f *finder) endpoint(l model.Link) {
 		model.ShortID(e.ID), l.Name, model.ShortID(n.ID), addresses(e), published(e), unknown)
 }
 
-// foreign takes the network of a bridge that mybr did not make, from one of its endpoints.
-func (f *finder) foreign(l model.Link) (n model.Network, ok bool) {
+// foreign takes the network of a bridge that mybr did not make, from one of its endpoints. Of
+// the bridge's addresses those count that are in the endpoint's subnets: it may have others.
+func (f *finder) foreign(l model.Link, e model.Endpoint) (n model.Network, ok bool) {
 	n, ok = model.ParseForeignNetwork(l.Alias)
 	bridge, there := f.names[l.Master]
 	if !ok || !there || bridge.Kind != "bridge" || f.bridges[bridge.Name] != "" {
 		return n, false
 	}
 	n.Bridge, n.IfacePrefix = bridge.Name, "eth"
-	fromAddresses(&n, bridge)
+	for _, family := range model.Families() {
+		own, s := e.Address(family), n.Subnet(family)
+		if !own.IsValid() {
+			continue
+		}
+		s.Prefix = own.Masked()
+		if i := slices.IndexFunc(bridge.Addresses, func(a netip.Prefix) bool { return a.Masked() == s.Prefix }); i >= 0 {
+			s.Address = bridge.Addresses[i]
+			s.Gateway, s.AddressKept = s.Address.Addr(), true
+		}
+	}
 	f.add(n)
 	f.note("network %s: rebuilt from its endpoints and bridge %s, which mybr did not make (%s); not all of its options are known: create it again when its containers can be stopped",
 		model.ShortID(n.ID), n.Bridge, subnets(n))

@@ -126,6 +126,28 @@ func TestFindWithoutFacts(t *testing.T) {
 	}
 }
 
+// A bridge that mybr did not make can have addresses of other subnets, or none at all.
+func TestFindOnABridgeOfOthers(t *testing.T) {
+	s := records()
+	for name, addresses := range map[string][]netip.Prefix{
+		"several": {prefix("192.168.0.5/16"), prefix("fd00::1/64"), s.Networks[1].V4.Address}, "none": nil,
+	} {
+		all := links(s)
+		all[1].Addresses = addresses
+		found := Find(all, model.Snapshot{})
+		if len(found.Networks) != 2 {
+			t.Fatalf("%s: have %+v", name, found)
+		}
+		want := s.Networks[1]
+		if addresses == nil {
+			want.V4.Gateway, want.V4.Address, want.V4.AddressKept = netip.Addr{}, netip.Prefix{}, false
+		}
+		if n := found.Networks[1]; !reflect.DeepEqual(n, want) {
+			t.Errorf("%s:\nhave %+v\nwant %+v", name, n, want)
+		}
+	}
+}
+
 // An endpoint whose interface is on the host is in no sandbox, and links of others are not
 // taken.
 func TestFindLooksAtMoreThanAliases(t *testing.T) {
