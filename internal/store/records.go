@@ -48,6 +48,10 @@ func readRecords(b *bolt.Tx) (r records, lost []error) {
 }
 
 func (r *records) readLeases(b *bolt.Tx, note func(error)) {
+	if _, err := (place{bucketLeases}).checked(b); err != nil {
+		note(fmt.Errorf("%s: %w", bucketLeases, err))
+		return
+	}
 	for _, p := range r.pools {
 		addrs, _ := leasePlaces(p.ID)
 		var leases []model.Lease

@@ -69,15 +69,19 @@ func children(r io.ReaderAt, pageSize int64, id uint64) (all []uint64, err error
 	return all, nil
 }
 
-// checked returns the bucket, nil if there is none, when it can be gone through.
+// checked returns the bucket, nil if there is none, when it and the one that it is in can be
+// gone through. Those further out must have been looked at before.
 func (p place) checked(b *bolt.Tx) (bucket *bolt.Bucket, err error) {
 	bucket = b.Cursor().Bucket() // the root of all
-	for _, name := range p {
-		if err := checkTree(bucket); err != nil {
-			return nil, err
+	for i, name := range p {
+		if i == len(p)-1 {
+			err = checkTree(bucket)
 		}
-		if bucket = bucket.Bucket(name.bytes()); bucket == nil {
-			return nil, nil
+		if err == nil {
+			bucket = bucket.Bucket(name.bytes())
+		}
+		if err != nil || bucket == nil {
+			return nil, err
 		}
 	}
 	return bucket, checkTree(bucket)
