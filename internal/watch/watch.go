@@ -112,9 +112,8 @@ func (w *Watcher) read(ctx context.Context, s *socket, of string, handle func(me
 		var all []message
 		all, err = s.receive()
 		if errors.Is(err, unix.ENOBUFS) {
-			if err = begin(); err == nil {
-				lost()
-			}
+			lost()
+			err = begin()
 			continue
 		}
 		for _, m := range all {
