@@ -107,7 +107,21 @@ func TestApplierKeeps(t *testing.T) {
 	if len(told) != 1 || !strings.Contains(told[0], "not permitted") {
 		t.Errorf("told: %q", told)
 	}
-	if err := errors.Join(other.Close(), a.Close()); err != nil || there() {
+	if err := a.Close(); err != nil || there() {
+		t.Errorf("closed: %v, there %v", err, there())
+	}
+
+	// What can't be made is no change that is due, but it is tried again when rules may have
+	// been missing.
+	if p, err := other.Plan(t.Context(), nil, want); err != nil || len(p) > 0 {
+		t.Errorf("planned: %q, %v", p.Changes(), err)
+	}
+	unsure := want
+	unsure.Unsure = true
+	if err := other.Apply(t.Context(), &unsure, want); err != nil || !there() {
+		t.Errorf("once the other process has ended: %v, there %v", err, there())
+	}
+	if err := other.Close(); err != nil || there() {
 		t.Errorf("closed: %v, there %v", err, there())
 	}
 }
