@@ -94,14 +94,17 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
 	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
 	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, r *http.Request) {
-		var all bytes.Buffer // whoever reads slowly keeps no transaction open
+		// All of it before the answer begins: a commit that has the file grow waits for who
+		// reads it, and that must not be a client that takes its time.
+		var all bytes.Buffer
 		if err := a.backup(&all); err != nil {
 			reply(w, r, http.StatusInternalServerError, map[string]string{"error": err.Error()})
 			return
 		}
 		answering(w, r)
-		w.Header().Set("Content-Length", strconv.Itoa(all.Len()))
-		_, _ = w.Write(all.Bytes()) // a client that is gone reads nothing
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Content-Length", strconv.Itoa(all.Len())) // so that a part does not pass for all
+		_, _ = w.Write(all.Bytes())                               // a client that is gone reads nothing
 	})
 	mux.HandleFunc("/v1/runtime", tell(func(context.Context) (any, error) { return a.resources() }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

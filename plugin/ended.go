@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/store"
 )
 
@@ -26,14 +27,15 @@ func endedIn(records *store.Store) (ended []model.Endpoint, err error) {
 	return ended, err
 }
 
-// forgetEnded drops the notes of the endpoints that went, once a pass behind that has left
-// nothing to be tried again: no flows of theirs are tracked any more.
+// forgetEnded drops the notes of the endpoints that went, once a pass behind that has left no
+// flows to be tried again: none of theirs are tracked any more. A host port that another
+// program has, which may be so for ever, does not keep them.
 func (h *host) forgetEnded(ctx context.Context, records *store.Store) error {
 	ended, err := endedIn(records)
 	if err != nil || len(ended) == 0 {
 		return err
 	}
-	if err := h.reconciler.Sync(ctx); err != nil || h.reconciler.LastError() != nil {
+	if err := h.reconciler.Sync(ctx); err != nil || h.reconciler.Failing(reconcile.FlowAspect) {
 		return nil // the passes tell what goes wrong, and the next check comes back to this
 	}
 	if _, err := records.Update(func(tx *store.Tx) error { return tx.ForgetEnded(ended) }); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,10 @@ func lockNamespace(ctx context.Context, warn func(format string, args ...any)) (
 		ln, err := net.ListenUnix("unix", addr)
 		if err == nil {
 			l := &lock{ln: ln, done: make(chan struct{})}
-			go l.answer()
+			go func() {
+				defer close(l.done)
+				answerAll(ln)
+			}()
 			return l, nil
 		}
 		if !errors.Is(err, unix.EADDRINUSE) {
@@ -54,16 +58,21 @@ func lockNamespace(ctx context.Context, warn func(format string, args ...any)) (
 	}
 }
 
-// answer accepts and closes connections, until Close: a process that finds the lock taken
-// connects to learn the owner (see holder).
-func (l *lock) answer() {
-	defer close(l.done)
+// acceptAgain is how long no connection is accepted behind an error: while the process has no
+// descriptor free, the next attempt fails at once.
+const acceptAgain = 100 * time.Millisecond
+
+// answerAll accepts and closes connections, until the listener is closed: a process that finds
+// the lock taken connects to learn the owner (see holder).
+func answerAll(ln net.Listener) {
 	for {
-		conn, err := l.ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
+		conn, err := ln.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return
-		}
-		if err == nil {
+		case err != nil:
+			time.Sleep(acceptAgain)
+		default:
 			conn.Close()
 		}
 	}

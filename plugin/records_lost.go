@@ -50,14 +50,14 @@ func rebuildLost(c Config, records *store.Store) error {
 }
 
 func (c Config) logRebuilt(found rebuild.Found) {
+	for _, f := range found.Forwarding {
+		c.Log.Warnf("%s forwarding was turned on by mybr: what no rule accepts is not forwarded", f)
+	}
 	if len(found.Networks)+len(found.Endpoints) == 0 {
 		return
 	}
 	c.Log.Warnf("records were lost: %d networks and %d endpoints are rebuilt from what the host has", len(found.Networks), len(found.Endpoints))
 	for _, note := range found.Notes {
 		c.Log.Warn(note)
-	}
-	for _, f := range found.Forwarding {
-		c.Log.Warnf("%s forwarding was turned on by mybr: what no rule accepts is not forwarded", f)
 	}
 }

@@ -72,7 +72,7 @@ func (s Set) With(o Set) Set {
 // Applier deletes stale flows. While there are subnets it also keeps flows going when others
 // flush all rules.
 type Applier struct {
-	Info func(format string, args ...any) // told once why the kernel can't do that; nil: nobody is
+	Info func(format string, args ...any) // told, once each, why the kernel can't do that; nil: nobody is
 
 	keeper *keeper // nil: there is none
 	unkept error   // why there can't be one
@@ -102,7 +102,7 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 // *plan.Error of everybody's, for one family.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	c := difference(have, want)
-	steps := a.planKeeper(len(want.Subnets) > 0)
+	steps := a.planKeeper(len(want.Subnets) > 0, have != nil && have.Unsure)
 	var errs []error
 	for _, f := range model.Families() {
 		stale, err := staleFlows(ctx, f, c)

@@ -57,13 +57,16 @@ func keep() (*keeper, error) {
 // Close removes the table.
 func (k *keeper) Close() error { return k.socket.Close() }
 
-// planKeeper has the table made if it is wanted, or removed if not.
-func (a *Applier) planKeeper(wanted bool) plan.Plan {
+// planKeeper has the table made if it is wanted, or removed if not. again says that it is to
+// be tried once more where it could not be made.
+func (a *Applier) planKeeper(wanted, again bool) plan.Plan {
 	switch {
-	case wanted && a.keeper == nil && a.unkept == nil:
+	case wanted && a.keeper == nil && (a.unkept == nil || again):
 		return plan.Plan{{Changes: []string{"conntrack: make table inet " + keepTable + " of nf_tables, which keeps flows going when rules are flushed"},
 			Do: func(context.Context) error {
-				if a.keeper, a.unkept = keep(); a.unkept != nil && a.Info != nil {
+				told := a.unkept
+				a.keeper, a.unkept = keep()
+				if a.unkept != nil && a.Info != nil && (told == nil || told.Error() != a.unkept.Error()) {
 					a.Info("connections by published ports and masqueraded ones break if others flush all rules: %v", a.unkept)
 				}
 				return nil

@@ -32,16 +32,16 @@ func testKeep(t *testing.T, f testFamily) {
 
 	// flush has both connections made again, with rules, and says what is wrong with them
 	// after those are gone.
-	flush := func() (out, in error) {
+	flush := func(patience time.Duration) (out, in error) {
 		h.Run(f.command, "-t", "nat", "-A", "PREROUTING", "-i", "eth0", "-p", "tcp", "--dport", "53", "-j", "DNAT", "--to-destination", f.say("172.18.0.2:53"))
 		h.Run(f.command, "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE")
 		toLAN, toA := newStream(t, a, "tcp"+f.suffix, f.say("192.0.2.2:53")), newStream(t, lan, "tcp"+f.suffix, f.say("192.0.2.1:53"))
 		h.Run("nft", "flush", "ruleset")
-		_, out = nettest.AskOn(toLAN, 2*time.Second)
-		_, in = nettest.AskOn(toA, 2*time.Second)
+		_, out = nettest.AskOn(toLAN, patience)
+		_, in = nettest.AskOn(toA, patience)
 		return out, in
 	}
-	if out, in := flush(); out == nil || in == nil {
+	if out, in := flush(2 * time.Second); out == nil || in == nil {
 		t.Errorf("connections went on by themselves: out: %v, in: %v", out, in)
 	}
 	k, err := keep()
@@ -52,7 +52,7 @@ func testKeep(t *testing.T, f testFamily) {
 	if _, err := keep(); !errors.Is(err, unix.EPERM) {
 		t.Errorf("the table is there and was made once more: %v", err)
 	}
-	if out, in := flush(); out != nil || in != nil {
+	if out, in := flush(10 * time.Second); out != nil || in != nil {
 		t.Errorf("out: %v, in: %v", out, in)
 	}
 	if err := k.Close(); err != nil {
@@ -66,7 +66,7 @@ func testKeep(t *testing.T, f testFamily) {
 // newStream makes a TCP connection.
 func newStream(t *testing.T, from *nettest.Host, network, to string) net.Conn {
 	t.Helper()
-	c, err := from.Dial(network, to, 2*time.Second)
+	c, err := from.Dial(network, to, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,21 @@ func TestApplierKeeps(t *testing.T) {
 	if len(told) != 1 || !strings.Contains(told[0], "not permitted") {
 		t.Errorf("told: %q", told)
 	}
-	if err := errors.Join(other.Close(), a.Close()); err != nil || there() {
+	if err := a.Close(); err != nil || there() {
+		t.Errorf("closed: %v, there %v", err, there())
+	}
+
+	// What can't be made is no change that is due, but it is tried again when rules may have
+	// been missing.
+	if p, err := other.Plan(t.Context(), nil, want); err != nil || len(p) > 0 {
+		t.Errorf("planned: %q, %v", p.Changes(), err)
+	}
+	unsure := want
+	unsure.Unsure = true
+	if err := other.Apply(t.Context(), &unsure, want); err != nil || !there() {
+		t.Errorf("once the other process has ended: %v, there %v", err, there())
+	}
+	if err := other.Close(); err != nil || there() {
 		t.Errorf("closed: %v, there %v", err, there())
 	}
 }

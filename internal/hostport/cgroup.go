@@ -51,14 +51,24 @@ func controlGroupOf(family, protocol uint8, inode uint32) string {
 	return found
 }
 
-// controlGroupID asks the kernel for the group of a socket (sock_diag(7)).
-func controlGroupID(family, protocol uint8, inode uint32) (id uint64, ok bool) {
+// diagnose lists those that have a port for themselves, TCP's that listen and UDP's that are
+// not connected, as struct inet_diag_msg and its attributes (sock_diag(7)).
+func diagnose(family, protocol uint8) ([][]byte, error) {
+	state := unix.BPF_TCP_LISTEN
+	if protocol == unix.IPPROTO_UDP {
+		state = unix.BPF_TCP_CLOSE
+	}
 	request := make([]byte, sizeofInetDiagRequest)
 	request[0], request[1] = family, protocol
-	binary.NativeEndian.PutUint32(request[4:], ^uint32(0)) // all states
+	binary.NativeEndian.PutUint32(request[4:], 1<<state)
 	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
 	req.AddRawData(request)
-	messages, err := req.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
+	return req.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
+}
+
+// controlGroupID asks the kernel for the group of a socket.
+func controlGroupID(family, protocol uint8, inode uint32) (id uint64, ok bool) {
+	messages, err := diagnose(family, protocol)
 	if err != nil {
 		return 0, false
 	}

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
@@ -82,5 +84,32 @@ func TestControlGroupOfThisProcess(t *testing.T) {
 	}
 	if got := controlGroupOf(s[0].family, s[0].protocol, s[0].inode+1); got != "" {
 		t.Errorf("of a socket that is not there: %q", got)
+	}
+}
+
+// The kernel is not asked for the connections of a busy host.
+func TestSocketsThatHavePorts(t *testing.T) {
+	nettest.Process(t)
+	ln, err := net.Listen("tcp4", "127.0.0.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	udp, err := net.ListenPacket("udp4", "127.0.0.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	for _, network := range []string{"tcp4", "udp4"} {
+		c, err := net.Dial(network, "127.0.0.1:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	for _, protocol := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
+		if all, err := diagnose(unix.AF_INET, protocol); err != nil || len(all) != 1 {
+			t.Errorf("protocol %d: have %d sockets, %v", protocol, len(all), err)
+		}
 	}
 }

@@ -5,12 +5,15 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,7 +29,11 @@ import (
 //
 // It reads the descriptors of every process, and is for messages.
 func holderOf(proto model.Proto, host netip.AddrPort) string {
-	sockets := socketsAt(proto, host)
+	return holderOfAny(socketsAt(proto, host))
+}
+
+// holderOfAny names a program that has one of the sockets.
+func holderOfAny(sockets []boundSocket) string {
 	for _, s := range sockets {
 		if name := processWith(fmt.Sprintf("socket:[%d]", s.inode)); name != "" {
 			return name
@@ -40,6 +47,46 @@ func holderOf(proto model.Proto, host netip.AddrPort) string {
 		return "a program of control group " + group
 	}
 	return "a socket of user " + first.uid
+}
+
+// A binding that can't be held is tried in every pass, while calls wait. Who has the ports is
+// told of the first maxNamed of a plan, and looked for again after knownFor.
+const (
+	maxNamed = 10
+	knownFor = 10 * time.Minute
+)
+
+// holders are the programs that were found to have ports.
+type holders struct {
+	look func([]boundSocket) string
+
+	mu    sync.Mutex
+	known map[uint32]holder // by the inode of the likeliest socket
+}
+
+type holder struct {
+	name  string
+	found time.Time
+}
+
+// of is holderOf, or what it said of the same socket before.
+func (h *holders) of(proto model.Proto, host netip.AddrPort) string {
+	sockets := socketsAt(proto, host)
+	if len(sockets) == 0 {
+		return ""
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.known, func(_ uint32, of holder) bool { return time.Since(of.found) > knownFor })
+	of, known := h.known[sockets[0].inode]
+	if !known {
+		of = holder{h.look(sockets), time.Now()}
+		if h.known == nil {
+			h.known = map[uint32]holder{}
+		}
+		h.known[sockets[0].inode] = of
+	}
+	return of.name
 }
 
 // boundSocket is a line of a table of proc_net(5).

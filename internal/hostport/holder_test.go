@@ -126,6 +126,40 @@ func TestPortTakenByAnotherProgramIsNamed(t *testing.T) {
 	}
 }
 
+// A port that stays taken is tried in every pass: who has it is not looked for each time, nor
+// for all of many.
+func TestHolderIsLookedForNowAndThen(t *testing.T) {
+	nettest.Process(t)
+	m := start(t, Config{})
+	looks := 0
+	m.holders.look = func(sockets []boundSocket) string {
+		looks++
+		return holderOfAny(sockets)
+	}
+	wanted := Set{}
+	for n := range maxNamed + 5 {
+		at := fmt.Sprintf("0.0.0.0:%d", 8000+n)
+		foreign(t, "tcp4", at)
+		wanted.Bindings = append(wanted.Bindings, binding("a", model.TCP, at, 80+n, 1))
+	}
+	var first string
+	for range 3 {
+		err := m.Apply(t.Context(), nil, wanted)
+		if err == nil || strings.Count(err.Error(), " by "+itself()) != maxNamed {
+			t.Fatalf("have %v, want %d to be named", err, maxNamed)
+		}
+		if first == "" {
+			first = err.Error()
+		}
+		if err.Error() != first {
+			t.Errorf("have %v, and before %s", err, first)
+		}
+	}
+	if looks != maxNamed {
+		t.Errorf("%d looks for %d ports, want %d", looks, len(wanted.Bindings), maxNamed)
+	}
+}
+
 func TestTableAddr(t *testing.T) {
 	for _, text := range []string{"", "0100007F", "0100007F:", "0100007F:10000", "01:0050", "x:0050"} {
 		if got, err := tableAddr(text); err == nil {

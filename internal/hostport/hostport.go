@@ -53,6 +53,7 @@ type Manager struct {
 	budget   *relay.Budget
 	relay    *relay.Relay
 	sctpOnce sync.Once // the warning that SCTP is guarded by the table alone
+	holders  holders   // of ports that were refused
 
 	mu     sync.Mutex
 	held   map[slot][]*socket
@@ -78,8 +79,9 @@ func New(cfg Config) *Manager {
 	budget := relay.NewBudget(cfg.Descriptors, cfg.Warn)
 	return &Manager{
 		cfg: cfg, budget: budget,
-		relay: relay.New(relay.Config{Budget: budget, DialTimeout: cfg.DialTimeout, UDPTimeout: cfg.UDPTimeout}),
-		held:  map[slot][]*socket{}, owners: map[string]*owner{}, last: map[model.Proto]uint16{},
+		relay:   relay.New(relay.Config{Budget: budget, DialTimeout: cfg.DialTimeout, UDPTimeout: cfg.UDPTimeout}),
+		holders: holders{look: holderOfAny},
+		held:    map[slot][]*socket{}, owners: map[string]*owner{}, last: map[model.Proto]uint16{},
 	}
 }
 

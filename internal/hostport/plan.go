@@ -35,8 +35,9 @@ func (m *Manager) Apply(ctx context.Context, have *Set, want Set) error {
 // blocked links are those of the moment of Plan.
 //
 // What is held is known from the sockets themselves. have == nil means that every one of
-// them is looked at, and that the kernel is asked whether it still listens; otherwise an owner is passed over which an earlier Plan has found
-// to match the same bindings, and for whom nothing was reserved or changed since.
+// them is looked at, and that the kernel is asked whether it still listens; otherwise an
+// owner is passed over which an earlier Plan has found to match the same bindings, and for
+// whom nothing was reserved or changed since.
 //
 // Errors: net.ErrClosed; that a blocked link can't be looked up: the plan opens nothing
 // then.
@@ -143,6 +144,7 @@ type difference struct {
 	wanted   map[key]Binding // each port, for the binding that is to have it
 	blocked  []uint32        // the indexes of
 	names    string          // the blocked links
+	refused  int             // bindings with a port that another program has
 }
 
 // unwanted adds the closing of the ports that an owner must not hold any more, and reports
@@ -207,7 +209,9 @@ func (d *difference) hold(b Binding) error {
 	var failed *Error
 	var refused *BindError
 	if errors.As(err, &failed) && errors.As(err, &refused) && errors.Is(refused.Err, syscall.EADDRINUSE) {
-		failed.Holder = holderOf(refused.Proto, refused.Addr)
+		if d.refused++; d.refused <= maxNamed {
+			failed.Holder = d.m.holders.of(refused.Proto, refused.Addr)
+		}
 	}
 	return err
 }

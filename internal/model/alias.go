@@ -85,11 +85,7 @@ func (n Network) Alias(forwarding ...Family) string {
 	for _, f := range Families() {
 		a.add(familyKey(f), n.Subnet(f).aliasText())
 	}
-	turnedOn := ""
-	for _, f := range forwarding {
-		turnedOn += familyKey(f)
-	}
-	a.add("fwd", turnedOn)
+	a.add("fwd", familyKeys(forwarding))
 	if n.MTU != 0 {
 		a.add("mtu", strconv.Itoa(n.MTU))
 	}
@@ -161,9 +157,12 @@ func ParseNetworkAlias(alias string) (n Network, complete, ok bool) {
 }
 
 // AliasForwarding returns the families in which mybr has turned forwarding on, as the alias
-// of a network's bridge has it.
+// of a network's bridge has it, or of an endpoint on a bridge that is not mybr's.
 func AliasForwarding(alias string) (families []Family) {
-	_, facts, _, _ := aliasID(alias, AliasNetwork)
+	_, facts, _, ok := aliasID(alias, AliasNetwork)
+	if !ok {
+		_, facts, _, _ = aliasID(alias, AliasEndpoint)
+	}
 	for _, f := range Families() {
 		if strings.Contains(facts["fwd"], familyKey(f)) {
 			families = append(families, f)
@@ -212,6 +211,13 @@ func familyKey(f Family) string {
 		return "6"
 	}
 	return "4"
+}
+
+func familyKeys(families []Family) (text string) {
+	for _, f := range families {
+		text += familyKey(f)
+	}
+	return text
 }
 
 func addrText(a netip.Addr) string {

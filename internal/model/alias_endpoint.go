@@ -11,11 +11,12 @@ import (
 	"strings"
 )
 
-// Alias returns the alias of the host's end of the endpoint's veth pair, in a network.
+// Alias returns the alias of the host's end of the endpoint's veth pair, in a network, on a
+// host where mybr has turned forwarding on in some families.
 //
 // Be aware: the sandbox is not in it. It is recorded by Join, which changes nothing on the
 // host.
-func (e Endpoint) Alias(n Network) string {
+func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	var a aliasText
 	a.WriteString(AliasEndpoint + e.ID)
 	mac := hex.EncodeToString(e.MAC[:])
@@ -31,6 +32,7 @@ func (e Endpoint) Alias(n Network) string {
 	if !n.Owned { // else the bridge says it
 		a.add("n", e.NetworkID)
 		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade})+"-")
+		a.add("fwd", familyKeys(forwarding))
 	}
 	for _, f := range Families() {
 		var open []string
@@ -116,7 +118,10 @@ func ParseEndpointAlias(alias string) (e Endpoint, complete, ok bool) {
 		open := map[Family]*[]PortSpan{IPv4: &e.OpenV4, IPv6: &e.OpenV6}[f]
 		for _, text := range list(facts["open"+familyKey(f)]) {
 			s, err := parseSpan(text)
-			errs = append(errs, err)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
 			*open = append(*open, s)
 		}
 	}
@@ -173,6 +178,9 @@ func parseBinding(text string, e Endpoint) (b PortBinding, err error) {
 	if err := errors.Join(err, err2, err3); err != nil {
 		return b, fmt.Errorf("port binding %q: %w", text, err)
 	}
+	if !containerAddr.IsValid() || int(port)+int(span.Count)-1 > 65535 {
+		return b, fmt.Errorf("%w port binding %q: there is no such place in the container", ErrInvalid, text)
+	}
 	return PortBinding{Proto: span.Proto, Host: netip.AddrPortFrom(hostAddr, span.First),
 		Container: netip.AddrPortFrom(containerAddr, uint16(port)), Count: span.Count}, nil
 }
@@ -197,13 +205,16 @@ func parseSpan(text string) (s PortSpan, err error) {
 	}
 	first, more, _ := strings.Cut(text[1:], "+")
 	number, err := strconv.ParseUint(first, 10, 16)
-	s.First, s.Count = uint16(number), 1
+	last := number
 	if more != "" && err == nil {
-		number, err = strconv.ParseUint(more, 10, 16)
-		s.Count += uint16(number)
+		last, err = strconv.ParseUint(more, 10, 16)
+		last += number
 	}
-	if err == nil && (s.Proto == 0 || int(s.First)+int(s.Count)-1 > 65535) {
+	if err == nil && (s.Proto == 0 || number == 0 || last > 65535) {
 		err = fmt.Errorf("%w ports %q", ErrInvalid, text)
+	}
+	if err == nil {
+		s.First, s.Count = uint16(number), uint16(last-number+1)
 	}
 	return s, err
 }

@@ -136,8 +136,10 @@ func TestOtherAliases(t *testing.T) {
 			t.Errorf("%q: %+v, complete %t, ok %t", alias, n, complete, ok)
 		}
 	}
-	for _, alias := range []string{"mybr endpoint a", "mybr endpoint a m=02", "mybr endpoint a m=020000000001 p=t80", "mybr endpoint a m=020000000001 p=x80>80", "mybr endpoint a m=020000000001 p=t65535+1>1", "mybr endpoint a m=020000000001 +"} {
-		if e, complete, ok := model.ParseEndpointAlias(alias); !ok || complete || e.ID != "a" || len(e.Ports) > 0 {
+	for _, alias := range []string{"mybr endpoint a", "mybr endpoint a m=02", "mybr endpoint a m=020000000001 p=t80", "mybr endpoint a m=020000000001 p=x80>80", "mybr endpoint a m=020000000001 p=t65535+1>1", "mybr endpoint a m=020000000001 +",
+		"mybr endpoint a m=020000000001 4=10.0.0.2/24 p=t1+65535>1", "mybr endpoint a m=020000000001 4=10.0.0.2/24 p=t0>1", "mybr endpoint a m=020000000001 4=10.0.0.2/24 p=t80+10>65530",
+		"mybr endpoint a m=020000000001 p=t80>80", "mybr endpoint a m=020000000001 4=10.0.0.2/24 p=t80>6/80", "mybr endpoint a m=020000000001 open4=t1+65535", "mybr endpoint a m=020000000001 open4=t"} {
+		if e, complete, ok := model.ParseEndpointAlias(alias); !ok || complete || e.ID != "a" || len(e.Ports)+len(e.OpenV4) > 0 {
 			t.Errorf("%q: %+v, complete %t, ok %t", alias, e, complete, ok)
 		}
 	}
@@ -151,7 +153,7 @@ func FuzzAlias(f *testing.F) {
 		model.ParseForeignNetwork(alias)
 		e, _, _ := model.ParseEndpointAlias(alias)
 		for _, b := range e.Ports {
-			if b.Count == 0 || int(b.Host.Port())+int(b.Count)-1 > 65535 {
+			if b.Count == 0 || int(b.Host.Port())+int(b.Count)-1 > 65535 || int(b.Container.Port())+int(b.Count)-1 > 65535 || !b.Container.Addr().IsValid() {
 				t.Errorf("%q: %+v", alias, b)
 			}
 		}

@@ -26,7 +26,7 @@ import (
 type Found struct {
 	Networks   []model.Network
 	Endpoints  []model.Endpoint
-	Forwarding []model.Family // in which mybr turned it on
+	Forwarding []model.Family // in which mybr turned it on, recorded or not
 
 	// Notes says for each of them what is known, a line for a person.
 	Notes []string
@@ -41,6 +41,7 @@ func Find(links []model.Link, have model.Snapshot) Found {
 	f := finder{names: map[string]model.Link{}, networks: map[string]model.Network{}, bridges: map[string]string{}}
 	for _, l := range links {
 		f.names[l.Name] = l
+		f.forwarding(l)
 	}
 	for _, n := range have.Networks {
 		f.networks[n.ID], f.bridges[n.Bridge] = n, n.ID
@@ -72,18 +73,30 @@ func (f *finder) add(n model.Network) {
 	f.networks[n.ID], f.bridges[n.Bridge] = n, n.ID
 }
 
-// network takes the network of a bridge that mybr made.
-func (f *finder) network(l model.Link) {
-	n, complete, ok := model.ParseNetworkAlias(l.Alias)
-	if _, known := f.networks[n.ID]; !ok || known || l.Kind != "bridge" || f.bridges[l.Name] != "" {
-		return
+// forwarding notes in which families mybr turned it on, as a link says that mybr made, of a
+// network that has a record or not: a network's record does not have it.
+func (f *finder) forwarding(l model.Link) {
+	e, _, ok := model.ParseEndpointAlias(l.Alias)
+	if l.Kind != "bridge" && (!ok || l.Kind != "veth" || e.HostIface() != l.Name) {
+		return // such as the other end of a pair, whose alias a container can have given it
 	}
-	n.Bridge, n.Owned, n.BridgeMAC = l.Name, true, l.MAC
 	for _, family := range model.AliasForwarding(l.Alias) {
 		if !slices.Contains(f.found.Forwarding, family) {
 			f.found.Forwarding = append(f.found.Forwarding, family)
 		}
 	}
+}
+
+// network takes the network of a bridge that mybr made.
+func (f *finder) network(l model.Link) {
+	n, complete, ok := model.ParseNetworkAlias(l.Alias)
+	if !ok || l.Kind != "bridge" {
+		return
+	}
+	if _, known := f.networks[n.ID]; known || f.bridges[l.Name] != "" {
+		return
+	}
+	n.Bridge, n.Owned, n.BridgeMAC = l.Name, true, l.MAC
 	unknown := ""
 	if !complete {
 		unknown = f.guess(&n, l)
@@ -116,14 +129,13 @@ func (f *finder) ports(bridge string) (ports []model.Link) {
 	return ports
 }
 
-// fromAddresses takes the subnets that are not known from a bridge's addresses.
+// fromAddresses takes the subnets that are not known from the addresses of a bridge of mybr's.
 func fromAddresses(n *model.Network, l model.Link) {
 	for _, a := range l.Addresses {
 		s := n.Subnet(model.FamilyOf(a.Addr()))
 		if !s.Prefix.IsValid() && !a.Addr().IsLinkLocalUnicast() {
 			s.Prefix, s.Gateway, s.Address = a.Masked(), a.Addr(), a
-			s.AddressKept = !n.Owned
-			s.Masquerade = s.Masquerade || n.Owned && !n.Internal
+			s.Masquerade = s.Masquerade || !n.Internal
 		}
 	}
 }
@@ -139,7 +151,7 @@ func (f *finder) endpoint(l model.Link) {
 	}
 	n, known := f.networks[e.NetworkID]
 	if !known {
-		if n, known = f.foreign(l); !known {
+		if n, known = f.foreign(l, e); !known {
 			f.note("endpoint %s: its pair %s is a port of no network that is known, and is removed", model.ShortID(e.ID), l.Name)
 			return
 		}
@@ -159,15 +171,26 @@ func (f *finder) endpoint(l model.Link) {
 		model.ShortID(e.ID), l.Name, model.ShortID(n.ID), addresses(e), published(e), unknown)
 }
 
-// foreign takes the network of a bridge that mybr did not make, from one of its endpoints.
-func (f *finder) foreign(l model.Link) (n model.Network, ok bool) {
+// foreign takes the network of a bridge that mybr did not make, from one of its endpoints. Of
+// the bridge's addresses those count that are in the endpoint's subnets: it may have others.
+func (f *finder) foreign(l model.Link, e model.Endpoint) (n model.Network, ok bool) {
 	n, ok = model.ParseForeignNetwork(l.Alias)
 	bridge, there := f.names[l.Master]
 	if !ok || !there || bridge.Kind != "bridge" || f.bridges[bridge.Name] != "" {
 		return n, false
 	}
 	n.Bridge, n.IfacePrefix = bridge.Name, "eth"
-	fromAddresses(&n, bridge)
+	for _, family := range model.Families() {
+		own, s := e.Address(family), n.Subnet(family)
+		if !own.IsValid() {
+			continue
+		}
+		s.Prefix = own.Masked()
+		if i := slices.IndexFunc(bridge.Addresses, func(a netip.Prefix) bool { return a.Masked() == s.Prefix }); i >= 0 {
+			s.Address = bridge.Addresses[i]
+			s.Gateway, s.AddressKept = s.Address.Addr(), true
+		}
+	}
 	f.add(n)
 	f.note("network %s: rebuilt from its endpoints and bridge %s, which mybr did not make (%s); not all of its options are known: create it again when its containers can be stopped",
 		model.ShortID(n.ID), n.Bridge, subnets(n))

@@ -3,6 +3,7 @@ package rebuild
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,7 +56,7 @@ func links(s model.Snapshot) (all []model.Link) {
 	}
 	for _, e := range s.Endpoints {
 		n := bridges[e.NetworkID]
-		all = append(all, model.Link{Name: e.HostIface(), Kind: "veth", Alias: e.Alias(n), MTU: 1400, Master: n.Bridge})
+		all = append(all, model.Link{Name: e.HostIface(), Kind: "veth", Alias: e.Alias(n, model.IPv4), MTU: 1400, Master: n.Bridge})
 	}
 	return all
 }
@@ -80,8 +81,15 @@ func TestFindIsTheInverse(t *testing.T) {
 			t.Errorf("no note %q in\n%s", line, text)
 		}
 	}
-	if again := Find(links(want), want); len(again.Networks)+len(again.Endpoints)+len(again.Notes) > 0 {
+	again := Find(links(want), want)
+	if len(again.Networks)+len(again.Endpoints)+len(again.Notes) > 0 {
 		t.Errorf("recorded, and found: %+v", again)
+	}
+	if len(again.Forwarding) != 1 { // else the host would forward for everybody, as if it always had
+		t.Errorf("of a network that has a record: forwarding was turned on in %v", again.Forwarding)
+	}
+	if foreign := Find(links(model.Snapshot{Networks: want.Networks[1:], Endpoints: want.Endpoints[1:]}), model.Snapshot{}); len(foreign.Forwarding) != 1 {
+		t.Errorf("of a bridge that mybr did not make: forwarding was turned on in %v", foreign.Forwarding)
 	}
 	part := model.Snapshot{Networks: want.Networks, Endpoints: want.Endpoints[:1]}
 	if rest := Find(links(want), part); len(rest.Networks) > 0 || !reflect.DeepEqual(rest.Endpoints, want.Endpoints[1:]) {
@@ -118,6 +126,28 @@ func TestFindWithoutFacts(t *testing.T) {
 	}
 }
 
+// A bridge that mybr did not make can have addresses of other subnets, or none at all.
+func TestFindOnABridgeOfOthers(t *testing.T) {
+	s := records()
+	for name, addresses := range map[string][]netip.Prefix{
+		"several": {prefix("192.168.0.5/16"), prefix("fd00::1/64"), s.Networks[1].V4.Address}, "none": nil,
+	} {
+		all := links(s)
+		all[1].Addresses = addresses
+		found := Find(all, model.Snapshot{})
+		if len(found.Networks) != 2 {
+			t.Fatalf("%s: have %+v", name, found)
+		}
+		want := s.Networks[1]
+		if addresses == nil {
+			want.V4.Gateway, want.V4.Address, want.V4.AddressKept = netip.Addr{}, netip.Prefix{}, false
+		}
+		if n := found.Networks[1]; !reflect.DeepEqual(n, want) {
+			t.Errorf("%s:\nhave %+v\nwant %+v", name, n, want)
+		}
+	}
+}
+
 // An endpoint whose interface is on the host is in no sandbox, and links of others are not
 // taken.
 func TestFindLooksAtMoreThanAliases(t *testing.T) {
@@ -125,7 +155,11 @@ func TestFindLooksAtMoreThanAliases(t *testing.T) {
 	all := append(links(s), model.Link{Name: s.Endpoints[0].PeerIface(), Kind: "veth"},
 		model.Link{Name: "dummy0", Kind: "dummy", Alias: s.Networks[0].Alias()},
 		model.Link{Name: "veth0", Kind: "veth", Alias: s.Endpoints[0].Alias(s.Networks[0])})
+	all = append(all, model.Link{Name: "veth9999999999c", Kind: "veth", Alias: s.Endpoints[1].Alias(s.Networks[1], model.IPv6)})
 	found := Find(all, model.Snapshot{})
+	if slices.Contains(found.Forwarding, model.IPv6) {
+		t.Error("forwarding is taken from the end of a pair that was a container's")
+	}
 	if len(found.Networks) != 2 || len(found.Endpoints) != 2 || found.Endpoints[0].Sandbox != "" || found.Endpoints[1].Sandbox == "" {
 		t.Errorf("have %+v", found)
 	}

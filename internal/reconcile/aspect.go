@@ -44,6 +44,7 @@ type outcome struct {
 	gate     gate     // what failed, by the aspect's subjects
 	renewed  bool     // something was made anew that others knew
 	healed   []string // changes that put right what others had done
+	unhealed bool     // not all of them have succeeded
 }
 
 // failure is an error and the links that it concerns.
@@ -120,9 +121,7 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 	}
 	out.renewed = out.renewed || a.recovered(want, err)
 	a.note(known, want, err)
-	if a.have != nil { // else it is put right by a later pass
-		a.doubts = doubts[T]{}
-	}
+	out.unhealed = a.settle(subjects, rest) || gate.all != nil
 	return out
 }
 

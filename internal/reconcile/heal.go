@@ -33,9 +33,33 @@ func (r *Reconciler) Healings() map[string]Healing {
 }
 
 // doubts is what of an aspect others may have changed since it was known to match.
-type doubts[T any] struct {
+type doubts[T Part[T]] struct {
 	had      *T // all of this; nil: only subjects
 	subjects map[string]bool
+}
+
+// about reports whether something of a subject is doubted.
+func (d doubts[T]) about(subject string) bool {
+	if d.had == nil {
+		return d.subjects[subject]
+	}
+	_, ok := (*d.had).Subjects()[subject]
+	return ok
+}
+
+// settle drops the doubts that an attempt has put an end to: all but those about what has
+// failed. It reports whether some are left.
+func (a *aspect[T]) settle(failed []*plan.Error, rest error) (unhealed bool) {
+	left := map[string]bool{}
+	for _, e := range failed {
+		if a.doubts.about(e.Subject) {
+			left[e.Subject] = true
+		}
+	}
+	if a.have != nil { // else all of it is put right by a later pass
+		a.doubts = doubts[T]{subjects: left}
+	}
+	return rest != nil || len(left) > 0
 }
 
 // healing lists the changes of a plan that put right what was doubted, and not what has
@@ -134,7 +158,7 @@ func (r *Reconciler) looked(aspect string, begun time.Time, all bool, out outcom
 		rate.spend(now)
 	}
 	log, text, by := r.log.WithField("aspect", aspect), some(out.healed), blamed(causes)
-	if len(out.failures) > 0 {
+	if out.unhealed {
 		if text != rate.failed {
 			log.Warnf("not all could be healed yet: %s%s", text, by)
 		}

@@ -96,6 +96,9 @@ func (r *Reconciler) walk(ctx context.Context, h Host, invalid map[string]bool, 
 			r.looked(a.name(), begun, invalid[a.name()], out, slices.Concat(causes[a.name()], causes[""]))
 		}
 		failures = append(failures, out.failures...)
+		r.mu.Lock()
+		r.failing[a.name()] = len(out.failures) > 0
+		r.mu.Unlock()
 		if out.renewed {
 			for _, name := range a.followers() {
 				invalid[name] = true

@@ -74,7 +74,8 @@ type Reconciler struct {
 	stopped   bool                  // Run has returned
 	passing   bool                  // a pass has begun and not ended
 	lastErr   error
-	logged    string // the last error that was logged as a warning
+	failing   map[string]bool // by aspect: the last pass has left something to be tried again
+	logged    string          // the last error that was logged as a warning
 }
 
 // New returns a Reconciler. Nothing happens until Run.
@@ -84,6 +85,7 @@ func New(c Config) *Reconciler {
 		busy: make(chan struct{}, 1), wake: make(chan struct{}, 1), events: make(chan struct{}, 1),
 		ready: make(chan struct{}), invalid: map[string]bool{}, causes: map[string][]string{},
 		suspected: map[string]*suspicion{}, rates: map[string]*rate{}, healings: map[string]*Healing{},
+		failing: map[string]bool{},
 	}
 }
 
@@ -170,6 +172,13 @@ func (r *Reconciler) LastError() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.lastErr
+}
+
+// Failing reports whether the last pass has left something of an aspect to be tried again.
+func (r *Reconciler) Failing(aspect string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failing[aspect]
 }
 
 // Sync returns once a pass that began after the call has ended. Requests that arrive

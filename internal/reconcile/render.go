@@ -82,7 +82,7 @@ func Render(s model.Snapshot, o Options) Host {
 			continue
 		}
 		v := renderVeth(n, e)
-		v.Alias = recorded.Endpoints[i].Alias(n)
+		v.Alias = recorded.Endpoints[i].Alias(n, o.turnedOn()...)
 		h.Links.Veths = append(h.Links.Veths, v)
 		renderForwarding(h.Sysctls, n, e, o)
 		h.Firewall.Openings = append(h.Firewall.Openings, openings(n, e, o)...)

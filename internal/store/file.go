@@ -186,6 +186,9 @@ func touch(b *bolt.Bucket, depth int) error {
 	if depth > 3 {
 		return errors.New("a bucket is within itself")
 	}
+	if err := checkTree(b); err != nil {
+		return err
+	}
 	return b.ForEach(func(k, v []byte) error {
 		crc32.ChecksumIEEE(k)
 		if v != nil {

@@ -75,8 +75,10 @@ func (s *Store) load() error {
 }
 
 func checkSchema(b *bolt.Tx) error {
-	meta := b.Bucket(bucketMeta.bytes())
-	if meta == nil {
+	meta, err := place{bucketMeta}.checked(b)
+	if err != nil {
+		return &Damage{Err: err}
+	} else if meta == nil {
 		return &Damage{Err: errors.New("not a state file of mybr")}
 	}
 	text := string(meta.Get(keySchema.bytes()))

@@ -48,6 +48,10 @@ func readRecords(b *bolt.Tx) (r records, lost []error) {
 }
 
 func (r *records) readLeases(b *bolt.Tx, note func(error)) {
+	if _, err := (place{bucketLeases}).checked(b); err != nil {
+		note(fmt.Errorf("%s: %w", bucketLeases, err))
+		return
+	}
 	for _, p := range r.pools {
 		addrs, _ := leasePlaces(p.ID)
 		var leases []model.Lease
@@ -84,8 +88,10 @@ func readableKey(k []byte) string {
 
 // eachKey calls fn for each key of a bucket that has a value.
 func eachKey(b *bolt.Tx, at place, fn func(k, v []byte)) error {
-	bucket := at.in(b)
-	if bucket == nil {
+	bucket, err := at.checked(b)
+	if err != nil {
+		return fmt.Errorf("%q: %w", at, err)
+	} else if bucket == nil {
 		return fmt.Errorf("not a state file of mybr: no bucket %q", at)
 	}
 	return bucket.ForEach(func(k, v []byte) error {

@@ -84,7 +84,7 @@ func (c Config) goOn(bad *Damage) (*file, error) {
 	if bad == nil {
 		return c.replace(nil, copied, records{}, nil)
 	}
-	aside, err := setAside(c.Path, time.Now())
+	aside, err := nameAside(c.Path, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("%w; it can't be set aside: %w", bad, err)
 	}
@@ -92,7 +92,7 @@ func (c Config) goOn(bad *Damage) (*file, error) {
 	left, lost := salvage(aside)
 	f, err := c.replace(bad, copied, left, lost)
 	if err != nil { // the next start finds it again, and what is left in it
-		return nil, errors.Join(err, os.Rename(aside, c.Path))
+		return nil, errors.Join(err, backInPlace(c.Path, aside))
 	}
 	return f, nil
 }
@@ -158,7 +158,7 @@ func (c Config) replace(bad *Damage, copied *file, left records, lost []error) (
 }
 
 // Lost reports whether records may be missing: the state file is new, or what was put into
-// it was not all that the lost one had. It stays so until SetFound.
+// it was not all that the lost one had, or it is of another boot. It stays so until SetFound.
 func (tx *Tx) Lost() bool { return tx.b.Bucket(bucketMeta.bytes()).Get(keyLost.bytes()) != nil }
 
 // SetFound records that what was lost has been looked for elsewhere.

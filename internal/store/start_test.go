@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -197,6 +199,37 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 				checkAside(t, s.path, before, *warned)
 			})
 		}
+	}
+}
+
+// A process that ends between setting a damaged file aside and making another one leaves what
+// is left in it to the next.
+func TestEndWhileADamagedFileIsReplaced(t *testing.T) {
+	dir := memory(t)
+	s, _ := start(t, dir)
+	update(t, s, someRecords)
+	if err := errors.Join(s.Close(), os.Remove(s.copy.path)); err != nil {
+		t.Fatal(err)
+	}
+	damages["a record that is no JSON"].do(t, s.path)
+	restore := fault.Set(func(point string) error {
+		if point == "store: before a new state file is in place" {
+			runtime.Goexit()
+		}
+		return nil
+	})
+	defer restore()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, err := Start(config(dir, new([]string)))
+		t.Errorf("the start did not end at the point: %v", err)
+	}()
+	<-ended
+	restore()
+	s, _ = start(t, dir)
+	if have := s.Snapshot(); len(have.Networks) != 1 {
+		t.Errorf("have %d networks, want the one that can be read", len(have.Networks))
 	}
 }
 

@@ -13,8 +13,9 @@
 // The file is looked through when it is opened. Start goes on where it is lost or damaged:
 // from a copy on another file system, which each commit is repeated in, or from what is left.
 //
-// Be aware: records are not checked against each other (an endpoint may name a
-// network that has none; only a lease needs its pool): that is the drivers' work.
+// Be aware: an update does not check records against each other (only a lease needs its
+// pool): that is the drivers' work. Start takes an endpoint of a network that has no record
+// for damage.
 // A closure must not call View or Update of the same store: a write that has to
 // grow the file waits for all readers. One process at a time has the file open.
 package store
@@ -144,7 +145,8 @@ func (s *Store) begin() (*Tx, error) {
 // was booted since the last call. If it was, or if there are endpoints of an
 // unknown boot, all endpoints are deleted in the same transaction: their links
 // ended with the boot, and Docker never uses an endpoint's ID again. Networks,
-// pools and leases stay.
+// pools and leases stay. From then on records are Lost: where links are there all the same,
+// the file is one of before, put back from a backup.
 func (s *Store) Boot(id string) (changed bool, err error) {
 	if id == "" {
 		return false, fmt.Errorf("%w: empty boot id", model.ErrInvalid)
@@ -163,6 +165,11 @@ func (s *Store) Boot(id string) (changed bool, err error) {
 		}
 		if err := tx.deleteNotes(); err != nil {
 			return err
+		}
+		if changed {
+			if err := tx.put(place{bucketMeta}, keyLost.bytes(), []byte{}); err != nil {
+				return err
+			}
 		}
 		return tx.put(place{bucketMeta}, keyBoot.bytes(), []byte(id))
 	})

@@ -369,8 +369,21 @@ func TestBoot(t *testing.T) {
 	boot("a", false, 2) // the process came back
 	_ = s.Close()
 	s = open(t, path)
+	lost := func(want bool) {
+		t.Helper()
+		_ = s.View(func(tx *Tx) error {
+			if have := tx.Lost(); have != want {
+				t.Errorf("lost %t, want %t", have, want)
+			}
+			return nil
+		})
+	}
+	lost(false)
 	boot("b", true, 0)
+	lost(true) // a file of another boot, of which links may be there all the same
+	update(t, s, (*Tx).SetFound)
 	boot("b", false, 0)
+	lost(false)
 	boot("c", true, 0) // nothing to delete, but a boot all the same
 	if len(s.Snapshot().Networks) != 1 {
 		t.Error("the network went too")

@@ -70,8 +70,8 @@ func (s *Store) commit(tx *Tx) error {
 	return nil
 }
 
-// settle shows what a commit that failed has left in the file: either state is whole. The
-// copy is made anew with the next commit.
+// settle shows what a commit that failed has left in the file: either state is whole. If the
+// change is there, the copy is made anew.
 func (s *Store) settle() error {
 	s.pair.Lock()
 	defer s.pair.Unlock()

@@ -64,3 +64,27 @@ func (s *socket) resize(bytes int) (err error) {
 	}
 	return err
 }
+
+// That events were lost is told also if reading can't go on.
+func TestLostForGood(t *testing.T) {
+	h := nettest.New(t)
+	told := &told{t: t, h: h}
+	w, err := Open(told.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.links.Close()
+	defer w.rules.Close()
+	w.links.lost = true
+	begun := 0
+	w.read(t.Context(), w.links, "links", func(message) {}, func() error {
+		if begun++; begun > 1 {
+			return unix.ENOMEM
+		}
+		return nil
+	}, w.cfg.LostLinks)
+	all := told.all()
+	if len(all) != 2 || !slices.Contains(all, "lost links") || !strings.Contains(strings.Join(all, "\n"), "warning: ") {
+		t.Errorf("told %q, want that events were lost, and a warning", all)
+	}
+}

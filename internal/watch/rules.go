@@ -2,6 +2,7 @@ package watch
 
 import (
 	"encoding/binary"
+	"os"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -27,8 +28,9 @@ const (
 // ruleReader makes sense of the events of nf_tables. A transaction is all its changes, and
 // behind them a message with the generation that they made, which says who it was.
 type ruleReader struct {
-	cfg     Config
-	matters bool // a change of the transaction that is being read does
+	cfg      Config
+	hostPIDs bool // this process's PIDs are those that the kernel tells
+	matters  bool // a change of the transaction that is being read does
 }
 
 func (r *ruleReader) begin() error {
@@ -60,9 +62,29 @@ func (r *ruleReader) handle(m message) {
 			by.Name = nl.BytesToString(a.Value)
 		}
 	}
-	if !r.cfg.Own(by.PID) && !r.cfg.Own(int(m.Header.Pid)) {
+	if !r.own(by, m.Header.Pid) {
 		r.cfg.Rules(by)
 	}
+}
+
+// own reports whether a transaction is one's own. The kernel tells PIDs of its first PID
+// namespace. In another one a process is known by the address of its socket, which is its
+// PID there as a rule (netlink(7)), but which a process of a third one can have, too.
+func (r *ruleReader) own(by Process, address uint32) bool {
+	if r.hostPIDs && by.PID != 0 {
+		return r.cfg.Own(by.PID)
+	}
+	return r.cfg.Own(int(address))
+}
+
+// firstPIDNamespace is the PID namespace that the kernel begins with, as /proc/PID/ns/pid
+// has it (PROC_PID_INIT_INO of linux/proc_ns.h).
+const firstPIDNamespace = "pid:[4026531836]"
+
+// hasHostPIDs reports whether this process is in that namespace.
+func hasHostPIDs() bool {
+	namespace, err := os.Readlink("/proc/self/ns/pid")
+	return err == nil && namespace == firstPIDNamespace
 }
 
 // change is what a message of a kind is about.

@@ -33,9 +33,9 @@ type Config struct {
 	// Matters reports whether a change of rules is one to tell of; it is not asked about
 	// more changes of a transaction once it has said yes.
 	Matters func(RuleChange) bool
-	// Own reports whether the process is one whose changes are not to be told of. pid is
-	// that of a process, or the address that its socket has, which mostly is its PID in its
-	// own PID namespace (netlink(7)).
+	// Own reports whether the process is one whose changes are not to be told of. Outside of
+	// the kernel's first PID namespace pid is the address of its socket, which is its PID as a
+	// rule (netlink(7)).
 	Own func(pid int) bool
 	// Rules is told who has committed a transaction with a change that matters.
 	Rules func(by Process)
@@ -95,7 +95,7 @@ func Open(cfg Config) (*Watcher, error) {
 func (w *Watcher) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	links := &linkReader{cfg: w.cfg, socket: w.links}
-	rules := &ruleReader{cfg: w.cfg}
+	rules := &ruleReader{cfg: w.cfg, hostPIDs: hasHostPIDs()}
 	running.Go(func() { w.read(ctx, w.links, "links", links.handle, links.begin, w.cfg.LostLinks) })
 	running.Go(func() { w.read(ctx, w.rules, "rules", rules.handle, rules.begin, w.cfg.LostRules) })
 	<-ctx.Done()
@@ -112,9 +112,8 @@ func (w *Watcher) read(ctx context.Context, s *socket, of string, handle func(me
 		var all []message
 		all, err = s.receive()
 		if errors.Is(err, unix.ENOBUFS) {
-			if err = begin(); err == nil {
-				lost()
-			}
+			lost()
+			err = begin()
 			continue
 		}
 		for _, m := range all {

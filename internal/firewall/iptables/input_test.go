@@ -31,6 +31,9 @@ func TestInput(t *testing.T) {
 			if at := slices.Index(rules, "-j "+chainInput); at != want {
 				t.Errorf("INPUT is %q", rules)
 			}
+			if matters := w.b.Matters("filter", "INPUT", nil); matters != (want >= 0) {
+				t.Errorf("a rule of others in INPUT matters: %t, with the jump at %d", matters, want)
+			}
 		}
 		all, none := with(firewall.InputAll), with(firewall.InputNone)
 		k.do(h, "-A INPUT -j ACCEPT")

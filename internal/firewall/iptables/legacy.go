@@ -24,7 +24,7 @@ type info struct {
 	size       uint32 // of all rules, in bytes
 }
 
-// sizes are those of mybr's tables, by family and name.
+// sizes are those of mybr's tables, by family and name; zero: there is no such table.
 type sizes map[string]info
 
 // measure asks for the sizes of the tables that mybr has rules in, in the network namespace
@@ -40,10 +40,11 @@ func (s *side) measure(to sizes) error {
 	}
 	defer unix.Close(fd)
 	for _, table := range ownTables() {
+		var of info
 		if s.state.use.unused(table) { // to ask would make it
+			to[s.fam.command+" "+table] = of
 			continue
 		}
-		var of info
 		copy(of.name[:], table)
 		length := uint32(unsafe.Sizeof(of))
 		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), getInfo,
@@ -91,7 +92,7 @@ func (b *Backend) Changed() (bool, error) {
 
 // compareSizes notes in b.changed whether tables of the legacy variant have other sizes than
 // when they were looked at last. It is called before each change of the backend's own, and
-// takeSizes behind it; the caller holds b.mu.
+// takeSizes behind it; and when no change is needed. The caller holds b.mu.
 func (b *Backend) compareSizes() {
 	had := b.sizes
 	b.takeSizes()

@@ -1,6 +1,8 @@
 package iptables
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
@@ -66,6 +68,38 @@ func TestChanged(t *testing.T) {
 		apply(t, b, nil, firewall.Policy{})
 		changed("when there are no rules any more", false)
 	})
+}
+
+// That a table is gone is a change, and so is one that comes right behind a plan that found
+// nothing to do, such as the first of a process.
+func TestChangedTables(t *testing.T) {
+	for _, fam := range []family{ipv4(), ipv6()} {
+		t.Run(fam.String(), func(t *testing.T) {
+			h := nettest.New(t)
+			k := kindOf(t, "legacy", fam)
+			apply(t, k.backend(t), nil, twoNetworks())
+			b := k.backend(t)
+			apply(t, b, nil, twoNetworks())
+			k.do(h, "-F FORWARD")
+			if changed, err := b.Changed(); err != nil || !changed {
+				t.Errorf("flushed behind the first plan: %t, %v", changed, err)
+			}
+			apply(t, b, nil, twoNetworks())
+			if changed, err := b.Changed(); err != nil || changed {
+				t.Errorf("put back: %t, %v", changed, err)
+			}
+			inUse := filepath.Join(t.TempDir(), "names")
+			if err := os.WriteFile(inUse, []byte("filter\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			k.side(b).state.use.inUse = inUse
+			for _, want := range []bool{true, false} {
+				if changed, err := b.Changed(); err != nil || changed != want {
+					t.Errorf("table nat is gone: %t, %v, want %t", changed, err, want)
+				}
+			}
+		})
+	}
 }
 
 // A command of the backend's is its own while it runs and a moment longer.

@@ -58,6 +58,7 @@ func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Po
 	changes = slices.DeleteFunc(changes, func(c change) bool { return c.input == "" })
 	if len(changes) == 0 {
 		s.enter(next)
+		s.b.compareSizes() // what comes from now on is a change
 		return nil, next, nil
 	}
 	done := make([]bool, len(changes))

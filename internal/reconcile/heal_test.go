@@ -1,0 +1,68 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mybr/mybr/internal/plan"
+)
+
+// What fails for other reasons is not taken for what could not be healed.
+func TestHealedBesideAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		bridge, veth := snapshot().Networks[0].Bridge, snapshot().Endpoints[0].HostIface()
+		failing := plan.Step{Subject: bridge, Changes: []string{"MTU"}, Do: func(context.Context) error { return errors.New("no such MTU") }}
+		plans(&s.links, plan.Plan{failing})
+		changed := snapshot()
+		changed.Networks[0].MTU = 1300
+		s.set(changed)
+		if err := s.r.Sync(t.Context(), bridge); err == nil {
+			t.Fatal("no error")
+		}
+		s.log.took()
+		plans(&s.links, append(plan.Plan{failing}, step(veth, "bring it up")...))
+		s.find(veth, plan.Differs)
+		s.r.Suspect(LinkAspect, "ip (pid 7)", veth)
+		wait(debounce)
+		if got, want := warnings(s.log.took()), "warning: healed: bring it up; changed by ip (pid 7)"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if h := s.r.Healings()[LinkAspect]; h.Found != 1 {
+			t.Errorf("counted %+v", h)
+		}
+	})
+}
+
+// A link that can't be put right at once is said to be healed when it is.
+func TestLinkHealedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		veth := snapshot().Endpoints[0].HostIface()
+		var works atomic.Bool
+		plans(&s.links, plan.Plan{{Subject: veth, Changes: []string{"bring it up"}, Do: func(context.Context) error {
+			if !works.Load() {
+				return errors.New("no such bridge")
+			}
+			return nil
+		}}})
+		s.find(veth, plan.Differs)
+		s.r.Suspect(LinkAspect, "ip (pid 7)", veth)
+		wait(debounce)
+		if got, want := warnings(s.log.took()), "warning: not all could be healed yet: bring it up; changed by ip (pid 7)\n"+
+			"warning: the host does not match what is recorded; trying again"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		works.Store(true)
+		wait(firstRetry)
+		if got, want := warnings(s.log.took()), "warning: healed: bring it up"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if h := s.r.Healings()[LinkAspect]; h.Found != 1 {
+			t.Errorf("counted %+v", h)
+		}
+	})
+}
