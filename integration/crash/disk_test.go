@@ -9,8 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/integration/reliability"
 )
 
 // small has mybr run with its state on a file system of a few pages, which goes with it.
@@ -44,35 +47,38 @@ func (w *world) fill(t *testing.T) (empty func()) {
 // refused has changed nothing. When there is room again, all goes on without a restart, and
 // what Docker has removed meanwhile goes.
 func TestFullDisk(t *testing.T) {
-	w := newWorld(t)
-	w.small()
-	err := w.restart()
-	if err == nil {
-		err = errors.Join(w.createNetwork(), w.run())
-	}
-	if err != nil {
-		t.Fatalf("%v\n%s", err, w.log())
-	}
-	empty := w.fill(t)
-	pools := w.exhaust(t)
-	w.stop()
-	t.Logf("%d pools had room, %d removals could not be recorded", len(pools), len(w.lost))
-	w.lost = nil // Docker does not ask again
-	empty()
-	if err := w.until(func() error { return w.free(t) }); err != nil {
-		t.Fatalf("there is room again, but %v\n%s", err, w.log())
-	}
-	if err := w.run(); err != nil {
-		t.Fatalf("%v\n%s", err, w.log())
-	}
-	w.stop()
-	w.removeNetwork()
-	for _, pool := range pools {
-		w.remove("IpamDriver.ReleasePool", object{"PoolID": pool})
-	}
-	if left := append(w.records(t), w.lines("MYBR-ISOLATE")...); len(left) > 0 || len(w.lost) > 0 {
-		t.Errorf("left: %v, refused: %v", left, w.lost)
-	}
+	reliability.Try(t, "the disk of the state file is full, and has room again", func() time.Duration {
+		w := newWorld(t)
+		w.small()
+		err := w.restart()
+		if err == nil {
+			err = errors.Join(w.createNetwork(), w.run())
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, w.log())
+		}
+		empty := w.fill(t)
+		pools := w.exhaust(t)
+		w.stop()
+		t.Logf("%d pools had room, %d removals could not be recorded", len(pools), len(w.lost))
+		w.lost = nil // Docker does not ask again
+		empty()
+		if err := w.until(func() error { return w.free(t) }); err != nil {
+			t.Fatalf("there is room again, but %v\n%s", err, w.log())
+		}
+		if err := w.run(); err != nil {
+			t.Fatalf("%v\n%s", err, w.log())
+		}
+		w.stop()
+		w.removeNetwork()
+		for _, pool := range pools {
+			w.remove("IpamDriver.ReleasePool", object{"PoolID": pool})
+		}
+		if left := append(w.records(t), w.lines("MYBR-ISOLATE")...); len(left) > 0 || len(w.lost) > 0 {
+			t.Errorf("left: %v, refused: %v", left, w.lost)
+		}
+		return 0
+	})
 }
 
 // exhaust makes pools until one is refused, and what else needs room. What is refused says
@@ -149,25 +155,28 @@ func (w *world) lines(text string) (lines []string) {
 
 // On a file system that is read-only mybr does not start, and says why.
 func TestReadOnlyDisk(t *testing.T) {
-	w := newWorld(t)
-	if err := os.MkdirAll(filepath.Join(w.dir, "state"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	// It starts once, so that there is a state file.
-	if err := w.restart(); err != nil {
-		t.Fatal(err)
-	}
-	w.kill()
-	w.wrap = []string{"unshare", "-m", "--propagation", "private", "sh", "-c",
-		`mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"`, filepath.Join(w.dir, "state")}
-	if err := errors.Join(w.start(order{}), w.died()); err != nil {
-		t.Fatal(err)
-	}
-	if log := w.log(); !strings.Contains(log, "open state file "+filepath.Join(w.dir, "state", "mybr.db")) || !strings.Contains(log, unix.EROFS.Error()) {
-		t.Errorf("it does not say why it ended: %s", log)
-	}
-	w.wrap = nil
-	if err := w.restart(); err != nil {
-		t.Error(err)
-	}
+	reliability.Try(t, "the disk of the state file is read-only when mybr starts, and can be written again", func() time.Duration {
+		w := newWorld(t)
+		if err := os.MkdirAll(filepath.Join(w.dir, "state"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		// It starts once, so that there is a state file.
+		if err := w.restart(); err != nil {
+			t.Fatal(err)
+		}
+		w.kill()
+		w.wrap = []string{"unshare", "-m", "--propagation", "private", "sh", "-c",
+			`mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"`, filepath.Join(w.dir, "state")}
+		if err := errors.Join(w.start(order{}), w.died()); err != nil {
+			t.Fatal(err)
+		}
+		if log := w.log(); !strings.Contains(log, "open state file "+filepath.Join(w.dir, "state", "mybr.db")) || !strings.Contains(log, unix.EROFS.Error()) {
+			t.Errorf("it does not say why it ended: %s", log)
+		}
+		w.wrap = nil
+		if err := w.restart(); err != nil {
+			t.Error(err)
+		}
+		return 0
+	})
 }

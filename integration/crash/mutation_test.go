@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/integration/mutate"
+	"github.com/mybr/mybr/integration/reliability"
 	lab "github.com/mybr/mybr/integration/world"
 )
 
@@ -100,7 +102,9 @@ func TestMutations(t *testing.T) {
 			if out, err := exec.Command("go", "test", "-c", "-overlay="+overlay, "-o", binary, ".").CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			out, err := exec.Command(binary, "-test.v", "-test.run", only(m.test), "-test.timeout", "5m").CombinedOutput()
+			run := exec.Command(binary, "-test.v", "-test.run", only(m.test), "-test.timeout", "5m")
+			run.Env = append(os.Environ(), reliability.FileEnv+"="+filepath.Join(dir, "record")) // it is no try of mybr's
+			out, err := run.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "--- FAIL: "+m.test+" ") {
 				t.Errorf("%s doesn't notice it: %v\n%s", m.test, err, out)
 			}
@@ -128,7 +132,9 @@ func TestMutationsAreWhatFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.Command(self, "-test.v", "-test.run", only(m.test), "-test.timeout", "5m").CombinedOutput()
+		run := exec.Command(self, "-test.v", "-test.run", only(m.test), "-test.timeout", "5m")
+		run.Env = append(os.Environ(), reliability.FileEnv+"="+filepath.Join(t.TempDir(), "record"))
+		out, err := run.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "--- PASS: "+m.test+" ") {
 			t.Errorf("%s: %v\n%s", m.test, err, out)
 		}

@@ -8,6 +8,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/mybr/mybr/integration/reliability"
 )
 
 // trace is what a strace of mybr tells about the state file, line by line.
@@ -68,41 +71,44 @@ func (r *trace) synced(thread string) {
 // is on the disk before its answer leaves, so that no power cut makes mybr forget what it
 // has told Docker.
 func TestPowerLoss(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Fatalf("%v: apt-get install strace, which make does", err)
-	}
-	w := newWorld(t)
-	file := filepath.Join(w.dir, "trace")
-	w.wrap = []string{strace, "-f", "-y", "-s", "16", "-o", file, "-e", "trace=write,pwrite64,ftruncate,fsync,fdatasync"}
-	if err := w.restart(); err != nil {
-		t.Fatalf("%v\n%s", err, w.log())
-	}
-	for _, ph := range life() {
-		if err := ph.do(w); err != nil || len(w.lost) > 0 {
-			t.Fatalf("%s: %v, refused: %v", ph.name, err, w.lost)
+	reliability.Try(t, "the power is cut behind an answer: what it tells is on the disk", func() time.Duration {
+		strace, err := exec.LookPath("strace")
+		if err != nil {
+			t.Fatalf("%v: apt-get install strace, which make does", err)
 		}
-	}
-	if _, err := w.quiet(); err != nil {
-		t.Fatal(err)
-	}
-	calls := w.at
-	if err := errors.Join(w.orders.Close(), w.died()); err != nil { // strace ends with mybr
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := trace{syncing: map[string]bool{}}
-	for line := range strings.Lines(string(text)) {
-		r.line(strings.TrimSpace(line))
-	}
-	t.Logf("%d writes to the state file, %d syncs, %d answers", r.writes, r.syncs, r.answers)
-	if r.answers < calls || r.writes == 0 || r.syncs == 0 {
-		t.Errorf("%d calls were made, and %d answers traced", calls, r.answers)
-	}
-	if len(r.early) > 0 {
-		t.Errorf("%d answers left before what they tell was on the disk, the first: %s", len(r.early), r.early[0])
-	}
+		w := newWorld(t)
+		file := filepath.Join(w.dir, "trace")
+		w.wrap = []string{strace, "-f", "-y", "-s", "16", "-o", file, "-e", "trace=write,pwrite64,ftruncate,fsync,fdatasync"}
+		if err := w.restart(); err != nil {
+			t.Fatalf("%v\n%s", err, w.log())
+		}
+		for _, ph := range life() {
+			if err := ph.do(w); err != nil || len(w.lost) > 0 {
+				t.Fatalf("%s: %v, refused: %v", ph.name, err, w.lost)
+			}
+		}
+		if _, err := w.quiet(); err != nil {
+			t.Fatal(err)
+		}
+		calls := w.at
+		if err := errors.Join(w.orders.Close(), w.died()); err != nil { // strace ends with mybr
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := trace{syncing: map[string]bool{}}
+		for line := range strings.Lines(string(text)) {
+			r.line(strings.TrimSpace(line))
+		}
+		t.Logf("%d writes to the state file, %d syncs, %d answers", r.writes, r.syncs, r.answers)
+		if r.answers < calls || r.writes == 0 || r.syncs == 0 {
+			t.Errorf("%d calls were made, and %d answers traced", calls, r.answers)
+		}
+		if len(r.early) > 0 {
+			t.Errorf("%d answers left before what they tell was on the disk, the first: %s", len(r.early), r.early[0])
+		}
+		return 0
+	})
 }
