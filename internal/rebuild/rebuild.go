@@ -111,13 +111,19 @@ func (f *finder) guess(n *model.Network, l model.Link) (unknown string) {
 	if !strings.Contains(l.Alias, " o=") { // an older mybr's
 		n.Internal, n.IfacePrefix = true, "eth"
 		n.ICC = !slices.ContainsFunc(f.ports(l.Name), func(p model.Link) bool { return p.Isolated })
-		if l.MTU != 1500 { // the kernel's default for Ethernet
-			n.MTU = l.MTU
-		}
+		n.MTU = mtuOf(l)
 		unknown = "; whether it was internal is not known, so it is now, and nothing leaves it"
 	}
 	fromAddresses(n, l)
 	return unknown + "; not all of its options are known: create it again when its containers can be stopped"
+}
+
+// mtuOf is the MTU that a network was given, from a link of it.
+func mtuOf(l model.Link) int {
+	if l.MTU == 1500 { // the kernel's default for Ethernet
+		return 0
+	}
+	return l.MTU
 }
 
 func (f *finder) ports(bridge string) (ports []model.Link) {
@@ -179,7 +185,7 @@ func (f *finder) foreign(l model.Link, e model.Endpoint) (n model.Network, ok bo
 	if !ok || !there || bridge.Kind != "bridge" || f.bridges[bridge.Name] != "" {
 		return n, false
 	}
-	n.Bridge, n.IfacePrefix = bridge.Name, "eth"
+	n.Bridge, n.IfacePrefix, n.MTU = bridge.Name, "eth", mtuOf(l)
 	for _, family := range model.Families() {
 		own, s := e.Address(family), n.Subnet(family)
 		if !own.IsValid() {

@@ -28,7 +28,7 @@ func records() model.Snapshot {
 	s := model.Snapshot{
 		Networks: []model.Network{
 			{ID: netA, Bridge: "br-a", Owned: true, BridgeMAC: model.MAC{2, 0, 0, 0, 0, 1}, MTU: 1400, ICC: true, IfacePrefix: "eth", V4: v4("10.1.0.1/24", true)},
-			{ID: netB, Bridge: "lan0", ICC: true, IfacePrefix: "eth", V4: v4("10.2.0.1/24", false)},
+			{ID: netB, Bridge: "lan0", MTU: 1400, ICC: true, IfacePrefix: "eth", V4: v4("10.2.0.1/24", false)},
 		},
 		Endpoints: []model.Endpoint{
 			{ID: epA, NetworkID: netA, MAC: model.MAC{2, 0, 0, 0, 1, 1}, V4: prefix("10.1.0.2/24")},
