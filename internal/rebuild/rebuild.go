@@ -14,6 +14,7 @@
 package rebuild
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -109,11 +110,14 @@ func (f *finder) network(l model.Link) {
 // can't be known.
 func (f *finder) guess(n *model.Network, l model.Link) (unknown string) {
 	if !strings.Contains(l.Alias, " o=") { // an older mybr's
-		n.Internal, n.IfacePrefix = true, "eth"
+		n.Internal = true
 		n.ICC = !slices.ContainsFunc(f.ports(l.Name), func(p model.Link) bool { return p.Isolated })
-		n.MTU = mtuOf(l)
 		unknown = "; whether it was internal is not known, so it is now, and nothing leaves it"
 	}
+	if n.MTU == 0 {
+		n.MTU = mtuOf(l)
+	}
+	n.IfacePrefix = cmp.Or(n.IfacePrefix, "eth")
 	fromAddresses(n, l)
 	return unknown + "; not all of its options are known: create it again when its containers can be stopped"
 }

@@ -148,6 +148,17 @@ func TestFindOnABridgeOfOthers(t *testing.T) {
 	}
 }
 
+// Of an alias that had no room for all, what is missing is read from the bridge, or is as a
+// network has it that was given nothing.
+func TestFindWithoutAllFacts(t *testing.T) {
+	s := records()
+	all := links(s)
+	all[0].Alias = model.AliasOwner(all[0].Alias) + " o=c- +"
+	if n := Find(all, model.Snapshot{}).Networks[0]; !reflect.DeepEqual(n, s.Networks[0]) {
+		t.Errorf("have %+v\nwant %+v", n, s.Networks[0])
+	}
+}
+
 // An endpoint whose interface is on the host is in no sandbox, and links of others are not
 // taken.
 func TestFindLooksAtMoreThanAliases(t *testing.T) {
