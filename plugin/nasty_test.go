@@ -197,6 +197,8 @@ func TestNamesOfProgramsArePrintable(t *testing.T) {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()
 	}()
+	// Start returns in the middle of execve(2): the arguments are there a moment later.
+	waitFor(t, func() bool { return process(cmd.Process.Pid) != fmt.Sprintf("pid %d", cmd.Process.Pid) })
 	if have, want := process(cmd.Process.Pid), fmt.Sprintf(`pid %d (\x1b[2J\nmsg=x\u202e 60)`, cmd.Process.Pid); have != want {
 		t.Errorf("have %s, want %s", have, want)
 	}
