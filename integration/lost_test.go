@@ -67,7 +67,10 @@ func remove(t *testing.T, path string) {
 
 // sandboxesLost is what the kernel shows of a snapshot.
 func sandboxesLost(s model.Snapshot) model.Snapshot {
-	s.Endpoints = slices.Clone(s.Endpoints)
+	s.Networks, s.Endpoints = slices.Clone(s.Networks), slices.Clone(s.Endpoints)
+	for i := range s.Networks {
+		s.Networks[i].Engine = "" // until it uses the network again
+	}
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		e.Sandbox = rebuild.SandboxPrefix + e.ID
