@@ -182,9 +182,21 @@ func reclaim(tx Tx, p model.Pool, r rests) error {
 	if of == nil {
 		return nil
 	}
+	for _, named := range []bool{false, true} {
+		for l := range tx.Resting(p.ID, named, 0) {
+			of[l.Addr] = true // nobody's, and no record to be read: there may be many
+		}
+	}
 	var stale []model.Lease
-	for l := range tx.Leases(p.ID, netip.Addr{}) {
-		if l.Kind == model.LeaseEndpoint && !of[l.Addr] {
+	for a := range tx.Leased(p.ID, netip.Addr{}) {
+		if of[a] {
+			continue
+		}
+		l, err := tx.Lease(p.ID, a)
+		if err != nil {
+			return err
+		}
+		if l.Kind == model.LeaseEndpoint {
 			stale = append(stale, l)
 		}
 	}

@@ -36,18 +36,25 @@ func AliasOwner(alias string) string {
 func aliasID(alias, prefix string) (id string, facts map[string]string, complete, ok bool) {
 	rest, ok := strings.CutPrefix(alias, prefix)
 	words := strings.Fields(rest)
-	if !ok || len(words) == 0 {
+	if !ok || len(words) == 0 || !plain(words[0]) {
 		return "", nil, false, false
 	}
 	facts, complete = map[string]string{}, len(words) > 1 // an older mybr gave no facts
 	for _, word := range words[1:] {
 		if word == aliasMore {
 			complete = false
-		} else if key, value, ok := strings.Cut(word, "="); ok {
+		} else if key, value, ok := strings.Cut(word, "="); ok && (key != "n" || plain(value)) {
 			facts[key] = value
 		}
 	}
 	return words[0], facts, complete, true
+}
+
+// plain reports whether a text can be an ID that Docker gave: it becomes part of rules.
+func plain(id string) bool {
+	return !strings.ContainsFunc(id, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '_' && r != '-'
+	})
 }
 
 // aliasText is an alias that facts are added to as long as there is room, the most important

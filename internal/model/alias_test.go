@@ -123,7 +123,7 @@ func TestAliasOfManyPorts(t *testing.T) {
 
 // No alias is more than it says.
 func TestOtherAliases(t *testing.T) {
-	for _, alias := range []string{"", "lan", "mybr", "mybr network", "mybr network ", "mybr endpoint "} {
+	for _, alias := range []string{"", "lan", "mybr", "mybr network", "mybr network ", "mybr endpoint ", `mybr network a"b`, "mybr endpoint a/b m=020000000001"} {
 		if n, complete, ok := model.ParseNetworkAlias(alias); ok || complete {
 			t.Errorf("%q: %+v", alias, n)
 		}
@@ -142,6 +142,13 @@ func TestOtherAliases(t *testing.T) {
 		if e, complete, ok := model.ParseEndpointAlias(alias); !ok || complete || e.ID != "a" || len(e.Ports)+len(e.OpenV4) > 0 {
 			t.Errorf("%q: %+v, complete %t, ok %t", alias, e, complete, ok)
 		}
+	}
+}
+
+// Nor is a network what can't be the ID of one.
+func TestAliasOfNoNetwork(t *testing.T) {
+	if n, ok := model.ParseForeignNetwork(`mybr endpoint a m=020000000001 n=b"c o=c-`); ok {
+		t.Errorf("have %+v", n)
 	}
 }
 

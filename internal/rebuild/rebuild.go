@@ -14,6 +14,7 @@
 package rebuild
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -109,15 +110,24 @@ func (f *finder) network(l model.Link) {
 // can't be known.
 func (f *finder) guess(n *model.Network, l model.Link) (unknown string) {
 	if !strings.Contains(l.Alias, " o=") { // an older mybr's
-		n.Internal, n.IfacePrefix = true, "eth"
+		n.Internal = true
 		n.ICC = !slices.ContainsFunc(f.ports(l.Name), func(p model.Link) bool { return p.Isolated })
-		if l.MTU != 1500 { // the kernel's default for Ethernet
-			n.MTU = l.MTU
-		}
 		unknown = "; whether it was internal is not known, so it is now, and nothing leaves it"
 	}
+	if n.MTU == 0 {
+		n.MTU = mtuOf(l)
+	}
+	n.IfacePrefix = cmp.Or(n.IfacePrefix, "eth")
 	fromAddresses(n, l)
 	return unknown + "; not all of its options are known: create it again when its containers can be stopped"
+}
+
+// mtuOf is the MTU that a network was given, from a link of it.
+func mtuOf(l model.Link) int {
+	if l.MTU == 1500 { // the kernel's default for Ethernet
+		return 0
+	}
+	return l.MTU
 }
 
 func (f *finder) ports(bridge string) (ports []model.Link) {
@@ -179,7 +189,7 @@ func (f *finder) foreign(l model.Link, e model.Endpoint) (n model.Network, ok bo
 	if !ok || !there || bridge.Kind != "bridge" || f.bridges[bridge.Name] != "" {
 		return n, false
 	}
-	n.Bridge, n.IfacePrefix = bridge.Name, "eth"
+	n.Bridge, n.IfacePrefix, n.MTU = bridge.Name, "eth", mtuOf(l)
 	for _, family := range model.Families() {
 		own, s := e.Address(family), n.Subnet(family)
 		if !own.IsValid() {

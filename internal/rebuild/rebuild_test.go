@@ -28,7 +28,7 @@ func records() model.Snapshot {
 	s := model.Snapshot{
 		Networks: []model.Network{
 			{ID: netA, Bridge: "br-a", Owned: true, BridgeMAC: model.MAC{2, 0, 0, 0, 0, 1}, MTU: 1400, ICC: true, IfacePrefix: "eth", V4: v4("10.1.0.1/24", true)},
-			{ID: netB, Bridge: "lan0", ICC: true, IfacePrefix: "eth", V4: v4("10.2.0.1/24", false)},
+			{ID: netB, Bridge: "lan0", MTU: 1400, ICC: true, IfacePrefix: "eth", V4: v4("10.2.0.1/24", false)},
 		},
 		Endpoints: []model.Endpoint{
 			{ID: epA, NetworkID: netA, MAC: model.MAC{2, 0, 0, 0, 1, 1}, V4: prefix("10.1.0.2/24")},
@@ -145,6 +145,17 @@ func TestFindOnABridgeOfOthers(t *testing.T) {
 		if n := found.Networks[1]; !reflect.DeepEqual(n, want) {
 			t.Errorf("%s:\nhave %+v\nwant %+v", name, n, want)
 		}
+	}
+}
+
+// Of an alias that had no room for all, what is missing is read from the bridge, or is as a
+// network has it that was given nothing.
+func TestFindWithoutAllFacts(t *testing.T) {
+	s := records()
+	all := links(s)
+	all[0].Alias = model.AliasOwner(all[0].Alias) + " o=c- +"
+	if n := Find(all, model.Snapshot{}).Networks[0]; !reflect.DeepEqual(n, s.Networks[0]) {
+		t.Errorf("have %+v\nwant %+v", n, s.Networks[0])
 	}
 }
 

@@ -36,8 +36,10 @@ func (tx *Tx) noteEnded(before model.Endpoint, after *model.Endpoint) error {
 func (tx *Tx) Ended() (all []model.Endpoint, err error) {
 	c := tx.b.Bucket(bucketMeta.bytes()).Cursor()
 	for k, _ := c.Seek(keyEnded.bytes()); bytes.HasPrefix(k, keyEnded.bytes()); k, _ = c.Next() {
-		id, text, _ := strings.Cut(string(k[len(keyEnded):]), "/")
-		a, err := netip.ParseAddr(text)
+		note := string(k[len(keyEnded):])
+		slash := strings.LastIndexByte(note, '/') // an address has none, whatever the ID is
+		id := note[:max(slash, 0)]
+		a, err := netip.ParseAddr(note[slash+1:])
 		if err != nil {
 			return nil, fmt.Errorf("address of the ended endpoint %s: %w", id, err)
 		}

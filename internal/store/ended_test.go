@@ -71,3 +71,35 @@ func TestEndedAddressesAreNoted(t *testing.T) {
 		t.Errorf("a boot has ended all flows: %v", have)
 	}
 }
+
+// An ID that was read from a link's alias can be anything: that must not keep mybr from
+// starting.
+func TestEndedAddressOfAnyID(t *testing.T) {
+	s, err := store.Open(filepath.Join(t.TempDir(), "mybr.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, id := range []string{"a/b", "/", "e1"} {
+		for _, change := range []func(tx *store.Tx) error{
+			func(tx *store.Tx) error {
+				return tx.PutEndpoint(model.Endpoint{ID: id, V4: netip.MustParsePrefix("10.1.0.2/24")})
+			},
+			func(tx *store.Tx) error { return tx.DeleteEndpoint(id) },
+		} {
+			if _, err := s.Update(change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := s.Update(func(tx *store.Tx) error {
+			ended, err := tx.Ended()
+			if err != nil || len(ended) != 1 || ended[0].ID != id {
+				t.Errorf("have %v, %v: want one of %q", ended, err, id)
+			}
+			return tx.ForgetEnded(ended)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -48,17 +48,27 @@ func (s *Store) reopenLocked(err error) bool {
 // putBack writes the state file again if it was deleted or replaced while it was open:
 // what is recorded from here on would be gone with the process. A file that is in its place
 // now is set aside.
+//
+// So it does if the disk has failed while the file was written: the kernel has what could not
+// be written, but takes it for written from then on (fsync(2)).
 func (s *Store) putBack() error {
-	if there, err := s.file.inPlace(); there || err != nil || s.closed {
-		return nil // nobody can tell, or the update fails and says why
-	}
-	if err := s.rewrite(); err != nil {
-		return fmt.Errorf("state file %s was deleted while mybr runs, and can't be put back: %w", s.path, err)
+	there, err := s.file.inPlace()
+	switch {
+	case err != nil || s.closed: // nobody can tell, or the update fails and says why
+	case !there:
+		if err := s.rewriteDeleted(); err != nil {
+			return fmt.Errorf("state file %s was deleted while mybr runs, and can't be put back: %w", s.path, err)
+		}
+	case s.doubted:
+		if err := s.rewrite("could not be written to the disk"); err != nil {
+			s.warn("the state file %s could not be written to the disk, and can't be written anew: a power cut may damage it: %v", s.path, err)
+		}
 	}
 	return nil
 }
 
-func (s *Store) rewrite() error {
+// rewriteDeleted writes the state file again where it is gone, or another file is in its place.
+func (s *Store) rewriteDeleted() error {
 	if err := makeDir(s.path); err != nil {
 		return err
 	}
@@ -69,16 +79,21 @@ func (s *Store) rewrite() error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
+	return s.rewrite(what)
+}
+
+// rewrite writes the state file anew, in the place of the one that is open.
+func (s *Store) rewrite(what string) error {
 	f, err := newFile(s.path, s.file, func(*bolt.Tx) error { return nil })
 	if err != nil {
 		return err
 	}
 	s.pair.Lock()
 	gone := s.file
-	s.file = f
+	s.file, s.doubted = f, false
 	s.pair.Unlock()
 	if err := gone.db.Close(); err != nil { // waits for its readers
-		s.warn("close the deleted state file: %v", err)
+		s.warn("close the state file that was replaced: %v", err)
 	}
 	if s.copy != nil {
 		s.copy.renew(f, time.Now())

@@ -38,7 +38,8 @@ type Store struct {
 	copy *duplicate // nil: there is none
 	warn func(format string, args ...any)
 
-	write sync.Mutex // one Update at a time, from its begin until now is replaced
+	write   sync.Mutex // one Update at a time, from its begin until now is replaced
+	doubted bool       // guarded by write: what was written may not be on the disk
 
 	pair   sync.RWMutex // the fields below, and a reader's transaction and snapshot are taken together
 	file   *file

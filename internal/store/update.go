@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/mybr/mybr/internal/fault"
@@ -59,6 +60,7 @@ func (s *Store) commit(tx *Tx) error {
 		err = fault.Point("store: at the end of the commit")
 	}
 	if err != nil {
+		s.doubted = s.doubted || errors.Is(err, syscall.EIO)
 		return errors.Join(err, s.settle())
 	}
 	if s.copy != nil {

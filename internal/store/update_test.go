@@ -55,6 +55,46 @@ func TestCommitThatFailsAtItsEnd(t *testing.T) {
 	}
 }
 
+// What the disk has failed to take is not written again by another commit, so the next one
+// writes the whole file. If that can't be, the records go on as they are.
+func TestFileIsWrittenAnewWhenTheDiskHasFailed(t *testing.T) {
+	s, warned := start(t, t.TempDir())
+	update(t, s, someRecords)
+	before, err := os.Stat(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore := failAt(t, "store: at the end of the commit", unix.EIO)
+	if _, err := s.Update(func(tx *Tx) error { return tx.PutNetwork(network("late")) }); !errors.Is(err, unix.EIO) {
+		t.Fatalf("have %v, want EIO", err)
+	}
+	restore()
+	restore = failAt(t, "store: before a new state file is in place", unix.ENOSPC)
+	update(t, s, func(tx *Tx) error { return tx.PutNetwork(network("later")) })
+	restore()
+	update(t, s, func(tx *Tx) error { return tx.PutNetwork(network("last")) })
+	want := dump(t, s)
+	if after, err := os.Stat(s.path); err != nil || os.SameFile(before, after) {
+		t.Errorf("the file was not written anew: %v", err)
+	}
+	text := strings.Join(*warned, "\n")
+	for _, line := range []string{"can't be written anew: a power cut may damage it", "it is written again, with all records"} {
+		if strings.Count(text, line) != 1 {
+			t.Errorf("warned of %q, want %q once", text, line)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, s.path)
+	if have := dump(t, s); !reflect.DeepEqual(have, want) || len(want.Networks) != 5 {
+		t.Errorf("have %+v, want %+v", have, want)
+	}
+	if left, _ := filepath.Glob(s.path + ".*"); len(left) > 0 {
+		t.Errorf("left are %v", left)
+	}
+}
+
 // A state file that is deleted while it is open is written again with the next change, and
 // one that another file has taken the place of, too: that one is kept.
 func TestFileThatIsDeletedWhileOpen(t *testing.T) {
