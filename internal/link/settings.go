@@ -83,8 +83,8 @@ func (p *planner) settings(w *work, l found, all []setting) error {
 	return nil
 }
 
-// write gives a link a setting, unless it has it; made says that the link is new. Where that is not allowed and the link
-// does well without it, Warn is told, once.
+// write gives a link a setting, unless it has it; made says that the link is new. Where that
+// is not allowed and the link does well without it, Warn is told, once.
 func (a *Applier) write(s setting, made bool) error {
 	have, err := a.Settings.Get(s.path())
 	if err == nil && have != s.want {

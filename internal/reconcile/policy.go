@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
 )
@@ -39,6 +40,19 @@ func renderFamily(n model.Network, s model.Subnet, o Options) firewall.Family {
 	f.Masquerade, f.SNAT = s.Masquerade, s.SNAT
 	f.Hairpin = s.Address.IsValid() && n.ICC
 	return f
+}
+
+// flowSubnets says how the rules treat flows of a network. What bears the mark passes those
+// of the filter.
+func flowSubnets(n firewall.Network, o Options) (all []conntrack.Subnet) {
+	closed := o.Accept == (firewall.Mark{})
+	for _, f := range model.Families() {
+		if of := n.Family(f); of.Prefix.IsValid() {
+			all = append(all, conntrack.Subnet{Prefix: of.Prefix, Masquerade: of.Masquerade && !n.Internal,
+				Closed: closed && of.Direct == firewall.DirectNone, Internal: closed && n.Internal})
+		}
+	}
+	return all
 }
 
 // openings lists the ports of an endpoint that can be reached at its own addresses: in a

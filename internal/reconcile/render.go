@@ -160,19 +160,6 @@ func flowEndpoints(s model.Snapshot) (all []conntrack.Endpoint) {
 	return all
 }
 
-// flowSubnets says how the rules treat flows of a network. What bears the mark passes those
-// of the filter.
-func flowSubnets(n firewall.Network, o Options) (all []conntrack.Subnet) {
-	closed := o.Accept == (firewall.Mark{})
-	for _, f := range model.Families() {
-		if of := n.Family(f); of.Prefix.IsValid() {
-			all = append(all, conntrack.Subnet{Prefix: of.Prefix, Masquerade: of.Masquerade && !n.Internal,
-				Closed: closed && of.Direct == firewall.DirectNone, Internal: closed && n.Internal})
-		}
-	}
-	return all
-}
-
 // entered reports whether connections come into the network that no published port has
 // led there.
 func entered(n model.Network, o Options) bool {

@@ -31,17 +31,25 @@ func TestInput(t *testing.T) {
 			if at := slices.Index(rules, "-j "+chainInput); at != want {
 				t.Errorf("INPUT is %q", rules)
 			}
-			if matters := w.b.Matters("filter", "INPUT", nil); matters != (want >= 0) {
-				t.Errorf("a rule of others in INPUT matters: %t, with the jump at %d", matters, want)
-			}
 		}
 		all, none := with(firewall.InputAll), with(firewall.InputNone)
 		k.do(h, "-A INPUT -j ACCEPT")
 		apply(t, w.b, nil, all)
 		jumps(-1)
 		w.expect("a tcp 172.18.0.1:90 -> host a\n a tcp 192.0.2.1:90 -> host a\n c tcp 172.19.0.1:90 -> host c")
+		matters := func(want bool) {
+			t.Helper()
+			if got := w.b.Matters("filter", "INPUT", nil); got != want {
+				t.Errorf("a rule of others in INPUT matters: %t, want %t", got, want)
+			}
+		}
+		matters(false)
 		apply(t, w.b, &all, none)
 		jumps(0)
+		if _, err := w.b.Plan(t.Context(), nil, all); err != nil { // to tell what has changed since
+			t.Fatal(err)
+		}
+		matters(true)
 		const dropped = `
 			a tcp 172.18.0.1:90 -> nothing
 			a tcp 192.0.2.1:90 -> nothing

@@ -67,7 +67,7 @@ type Backend struct {
 	noIPv6 error // why
 
 	inUse atomic.Pointer[variant] // where IPv4's chains are; nil: nowhere
-	input atomic.Bool             // a jump is wanted in INPUT
+	input atomic.Bool             // a jump has ever been wanted in INPUT
 	ran   *commands
 	sizes sizes // of tables of the legacy variant, when they were looked at last
 
@@ -134,7 +134,9 @@ func (b *Backend) Plan(ctx context.Context, have *firewall.Policy, want firewall
 	if len(subjects) > 0 {
 		want = without(want, subjects)
 	}
-	b.input.Store(b.v4.fam.layout(want).input || b.v6 != nil && b.v6.fam.layout(want).input)
+	if b.v4.fam.layout(want).input || b.v6 != nil && b.v6.fam.layout(want).input {
+		b.input.Store(true)
+	}
 	all, next, err := b.v4.plan(ctx, have, want, defaults{legacy: b.v4.variants[0].legacy})
 	errs := []error{invalid, wrap(err)}
 	if b.v6 != nil && ctx.Err() == nil {

@@ -14,7 +14,7 @@ func (b *Backend) Own(pid int) bool { return b.ran.own(pid) }
 // concern mybr: it is about a chain of mybr's or a jump to one, or about a chain where the
 // place of mybr's jump, or what mybr's rules say of Docker, hangs on the other rules. What
 // Docker does for a published port of its own is none of it, nor are addresses that others
-// let into the host or keep out, where mybr has no jump in INPUT. rule is the message of the
+// let into the host or keep out, where mybr has never had a jump in INPUT. rule is the message of the
 // kernel, in which the names of chains stand as they are.
 func (b *Backend) Matters(table, chain string, rule []byte) bool {
 	switch {
