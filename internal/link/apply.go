@@ -104,9 +104,6 @@ func (p *planner) plan(have *Set, want Set) error {
 		}
 	}
 	p.dropLeftovers(kindBridge, wanted)
-	if p.links != nil {
-		p.forgetLost(wanted)
-	}
 	return errors.Join(p.errs...)
 }
 

@@ -110,9 +110,6 @@ func TestLostPair(t *testing.T) {
 	if got := a.Look(t.Context(), want, "veth0000000002"); got != plan.Gone {
 		t.Errorf("finding %d, want that it is gone", got)
 	}
-	if p, err := a.Plan(t.Context(), nil, want); err != nil || len(p.Changes()) > 0 || len(told) > 0 {
-		t.Errorf("planned %q, %v; told %q by a plan alone", p.Changes(), err, told)
-	}
 	for range 3 {
 		if err := a.Apply(t.Context(), nil, want); err != nil {
 			t.Fatal(err)
@@ -130,8 +127,5 @@ func TestLostPair(t *testing.T) {
 	}
 	if err := a.Apply(t.Context(), nil, want); err != nil || len(told) != 2 {
 		t.Errorf("%v; told %d times", err, len(told))
-	}
-	if err := a.Apply(t.Context(), nil, without); err != nil || len(a.tolerated) > 0 {
-		t.Errorf("%v; kept %v of a pair that is not wanted any more", err, a.tolerated)
 	}
 }

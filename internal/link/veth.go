@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -44,12 +45,29 @@ func (p *planner) matchVeth(w *work, v, had Veth) error {
 	case there:
 		return p.mendVeth(w, l, v)
 	case v.Joined:
-		if p.links != nil { // a plan may be made of what was wanted once
-			w.do(func() error { p.lost(v); return nil })
+		if p.links != nil {
+			p.lost(v)
 		}
 		return nil // Docker has lost it with the container
 	}
 	return p.newVeth(w, v)
+}
+
+// lost warns, once, of a container whose pair is gone. Its end of it was Docker's, which
+// makes no other one while the container runs.
+func (a *Applier) lost(v Veth) {
+	if a.Warn == nil || !a.tolerate("lost/"+v.Host) {
+		return
+	}
+	var addresses []string
+	for _, addr := range []netip.Addr{v.V4, v.V6} {
+		if addr.IsValid() {
+			addresses = append(addresses, addr.String())
+		}
+	}
+	a.Warn("link %s is gone, and with it the interface of the container that has endpoint %s (%s) in bridge %s; "+
+		"have Docker make another one: `docker network disconnect -f NETWORK CONTAINER` and `docker network connect NETWORK CONTAINER`, or restart the container",
+		v.Host, strings.TrimPrefix(model.AliasOwner(v.Alias), model.AliasEndpoint), strings.Join(addresses, ", "), v.Bridge)
 }
 
 // newVeth plans to make a pair. What fails half-way is found again by its peer's MAC.
@@ -259,7 +277,7 @@ func (p *planner) mendPeer(w *work, peer found, v Veth) {
 // dropVeth plans to delete a pair that mybr made.
 func (p *planner) dropVeth(had Veth) {
 	p.dropTolerated(had.settings())
-	p.forget(lostPrefix + had.Host)
+	p.forget("lost/" + had.Host)
 	w := work{subject: had.Host}
 	l, there, err := p.find(had.Host)
 	var peer found
