@@ -306,7 +306,7 @@ func (f testFamily) tracked(t *testing.T) []flow {
 // apply applies and fails the test on an error; it returns what was changed, in words.
 func apply(t *testing.T, have *Set, want Set) []string {
 	t.Helper()
-	p, err := (&Applier{unkept: errors.New("not here")}).Plan(t.Context(), have, want)
+	p, err := (&Applier{unkept: errors.ErrUnsupported}).Plan(t.Context(), have, want)
 	if err == nil {
 		err = p.Do(t.Context())
 	}

@@ -58,10 +58,10 @@ func keep() (*keeper, error) {
 func (k *keeper) Close() error { return k.socket.Close() }
 
 // planKeeper has the table made if it is wanted, or removed if not. again says that it is to
-// be tried once more where it could not be made.
+// be tried once more where it could not be made, save that the kernel knows of no such thing.
 func (a *Applier) planKeeper(wanted, again bool) plan.Plan {
 	switch {
-	case wanted && a.keeper == nil && (a.unkept == nil || again):
+	case wanted && a.keeper == nil && (a.unkept == nil || again && !errors.Is(a.unkept, errors.ErrUnsupported)):
 		return plan.Plan{{Changes: []string{"conntrack: make table inet " + keepTable + " of nf_tables, which keeps flows going when rules are flushed"},
 			Do: func(context.Context) error {
 				told := a.unkept
