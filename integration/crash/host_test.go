@@ -109,6 +109,7 @@ func (w *world) normal(line string) string {
 		line = regexp.MustCompile(regexp.QuoteMeta(address)+`\b`).ReplaceAllString(line, fmt.Sprintf("ADDRESS%d", i))
 	}
 	line = regexp.MustCompile(`([0-9a-f]{2}:){5}[0-9a-f]{2}`).ReplaceAllString(line, "MAC")
+	line = regexp.MustCompile(`\bm=[0-9a-f]{12}`).ReplaceAllString(line, "m=MAC") // in an alias
 	return regexp.MustCompile(`fe80::[0-9a-f:]+`).ReplaceAllString(line, "LINKLOCAL")
 }
 

@@ -127,9 +127,12 @@ func (w *world) restarted() (seen []string, err error) {
 	return seen, err
 }
 
-// until polls until do returns nil.
+// until polls until do returns nil, ever more seldom: what looks at the host takes tens of
+// milliseconds, in which mybr and other worlds could go on.
 func (w *world) until(do func() error) error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	pause := 5 * time.Millisecond
+	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
+		pause = min(pause*3/2, 200*time.Millisecond)
 		err := do()
 		select {
 		case <-w.ended:
