@@ -43,22 +43,11 @@ func (e *valueError) Error() string {
 // longestValue is how many bytes of a value an error repeats.
 const longestValue = 256
 
-func shorten(s string) string {
-	if len(s) <= longestValue {
-		return s
-	}
-	return s[:longestValue] + "…"
-}
+func shorten(s string) string { return model.Shorten(s, longestValue) }
 
 // quoted is a value as Docker's messages have it, shortened, and in quotes if it can't be
 // printed as it is.
-func quoted(s string) string {
-	s = shorten(s)
-	if q := strconv.Quote(s); q[1:len(q)-1] != s {
-		return q
-	}
-	return s
-}
+func quoted(s string) string { return model.Quoted(s, longestValue) }
 
 func parseBool(s string) (bool, error) {
 	b, err := strconv.ParseBool(s)

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	helper "github.com/docker/go-plugins-helpers/ipam"
@@ -189,21 +188,10 @@ func wrap(err error, doing, what string) error {
 // longestValue is how many bytes of a value an error repeats. The IDs of pools are shorter.
 const longestValue = 128
 
-func shorten(s string) string {
-	if len(s) <= longestValue {
-		return s
-	}
-	return s[:longestValue] + "…"
-}
+func shorten(s string) string { return model.Shorten(s, longestValue) }
 
 // quoted is a shortened value, in quotes if it can't be printed as it is.
-func quoted(s string) string {
-	s = shorten(s)
-	if q := strconv.Quote(s); q[1:len(q)-1] != s {
-		return q
-	}
-	return s
-}
+func quoted(s string) string { return model.Quoted(s, longestValue) }
 
 // checkPoolID refuses an ID that no pool has.
 func checkPoolID(id string) error {

@@ -81,7 +81,7 @@ func fieldsOf(req any) logrus.Fields {
 		"network": "NetworkID", "endpoint": "EndpointID", "sandbox": "SandboxKey", "pool": "PoolID",
 	} {
 		if f := v.FieldByName(field); f.IsValid() && f.String() != "" {
-			value := cut(f.String(), longestField)
+			value := model.Shorten(f.String(), longestField)
 			if name == "network" || name == "endpoint" {
 				value = model.ShortID(f.String())
 			}

@@ -92,11 +92,4 @@ func checkKeys(text []byte) error {
 }
 
 // shorten cuts a value that is repeated in an error or the log.
-func shorten(s string) string { return cut(s, longestValue) }
-
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
-}
+func shorten(s string) string { return model.Shorten(s, longestValue) }

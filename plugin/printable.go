@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/mybr/mybr/internal/model"
 )
 
 // longestError is how many bytes of an error are answered and logged: what a client sent may
@@ -39,4 +41,6 @@ func printableLines(s string) string {
 }
 
 // printableError is the text of an error, shortened.
-func printableError(err error) string { return printableLines(cut(err.Error(), longestError)) }
+func printableError(err error) string {
+	return printableLines(model.Shorten(err.Error(), longestError))
+}
