@@ -62,9 +62,10 @@ func (d *Driver) RemoveEnded() error {
 }
 
 // RemoveStale removes the endpoints and networks that Docker has given up without saying
-// so, or said so when it could not be recorded, and gives ports that nobody has any more to the endpoints that want them. It is to be
-// called behind the first pass, which finds a bridge that was half made by its record alone,
-// and then every CheckInterval. What a call is about is left alone.
+// so, or said so when it could not be recorded, and gives ports that nobody has any more to
+// the endpoints that want them. It is to be called behind the first pass, which finds a
+// bridge that was half made by its record alone, and then every CheckInterval. What a call
+// is about is left alone.
 func (d *Driver) RemoveStale(ctx context.Context) error {
 	behind := d.later.catchUp(ctx)
 	endpoints, err := d.endpointsThat(func(model.Endpoint) bool { return true })

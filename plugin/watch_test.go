@@ -101,7 +101,8 @@ func (w *text) String() string {
 	return w.all.String()
 }
 
-// What others undo in the kernel is back within a second, with 500 published ports.
+// What others undo in the kernel is put right, once each time, with 500 published ports. How
+// long that takes is measured with an engine (docs/reliability.md).
 func TestWatchHeals(t *testing.T) {
 	ns := nettest.New(t)
 	out := &text{}

@@ -52,6 +52,8 @@ func effect(req *nl.NetlinkRequest) string {
 		return "deleting an address"
 	case req.Type == unix.RTM_DELNEIGH:
 		return "deleting a neighbour"
+	case req.Type == unix.RTM_NEWNEIGH:
+		return "changing a neighbour"
 	}
 	return fmt.Sprintf("request %d", req.Type)
 }
