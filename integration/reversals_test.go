@@ -60,10 +60,8 @@ func TestReversalsApply(t *testing.T) {
 	for _, r := range reversals() {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			build := exec.Command("go", "build", "-overlay="+r.overlay(t), "./"+r.Pkg)
-			build.Dir = ".."
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s", r.Function, err, out)
+			if err := r.Build("..", t.TempDir()); err != nil {
+				t.Error(err)
 			}
 			if !slices.ContainsFunc(reliability.Rows(), func(row reliability.Row) bool { return row.Fault == r.fault && row.Test == r.test }) {
 				t.Errorf("%s has no row %q", r.test, r.fault)

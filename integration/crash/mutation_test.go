@@ -72,14 +72,8 @@ func TestMutationsApply(t *testing.T) {
 	for _, m := range mutations() {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			overlay, err := m.mistake.Overlay("../..", t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
-			build := exec.Command("go", "build", "-overlay="+overlay, "./"+m.mistake.Pkg)
-			build.Dir = "../.."
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s", m.mistake.Function, err, out)
+			if err := m.mistake.Build("../..", t.TempDir()); err != nil {
+				t.Error(err)
 			}
 		})
 	}

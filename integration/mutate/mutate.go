@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -151,6 +152,22 @@ type Mutation struct {
 	Function string // FUNCTION, or TYPE.METHOD
 	At       Place  // in the function
 	With     string // what is there instead; OLD stands for what was there
+}
+
+// Build builds the package with the mistake: the function and the place are there, and the
+// mistake is one that compiles. top leads to the top of the module, and dir is for the files
+// of Overlay.
+func (m Mutation) Build(top, dir string) error {
+	overlay, err := m.Overlay(top, dir)
+	if err != nil {
+		return err
+	}
+	build := exec.Command("go", "build", "-overlay="+overlay, "./"+m.Pkg)
+	build.Dir = top
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", m.Function, err, out)
+	}
+	return nil
 }
 
 // Overlay writes the mutated file into dir, and the file for go build -overlay that puts it

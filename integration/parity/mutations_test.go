@@ -1,7 +1,6 @@
 package parity
 
 import (
-	"os/exec"
 	"slices"
 	"testing"
 
@@ -41,10 +40,14 @@ func mutations() []mutation {
 	}
 }
 
+func (m mutation) mutation() mutate.Mutation {
+	return mutate.Mutation{Pkg: m.pkg, Function: m.function, At: m.at, With: m.with}
+}
+
 // overlay writes the file for go build -overlay.
 func (m mutation) overlay(t *testing.T) string {
 	t.Helper()
-	path, err := mutate.Mutation{Pkg: m.pkg, Function: m.function, At: m.at, With: m.with}.Overlay("../..", t.TempDir())
+	path, err := m.mutation().Overlay("../..", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,11 +60,8 @@ func TestMutationsApply(t *testing.T) {
 	for _, m := range mutations() {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			overlay := m.overlay(t)
-			build := exec.Command("go", "build", "-overlay="+overlay, "./"+m.pkg)
-			build.Dir = "../.."
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s", m.function, err, out)
+			if err := m.mutation().Build("../..", t.TempDir()); err != nil {
+				t.Error(err)
 			}
 			for _, name := range m.scenarios {
 				if !slices.ContainsFunc(scenarios(), func(sc scenario) bool { return sc.name == name }) {
