@@ -1,0 +1,109 @@
+// Package view is what operators are shown: everything that mybr knows of its networks, as
+// one document with plain fields. The commands, the page and the metrics are made from it.
+//
+// Its JSON form is an interface: fields are added without a word, and Version grows when
+// one is removed or means something else.
+//
+// Be aware: names of containers and of networks are Docker's. mybr doesn't know them, and
+// Names are put in by whoever can ask Docker.
+package view
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Version is that of the JSON form.
+const Version = 1
+
+// View is all of it, as it was at one moment.
+type View struct {
+	Version   int        `json:"version"`
+	Taken     time.Time  `json:"taken"`
+	Networks  []Network  `json:"networks"`  // sorted by ID
+	Endpoints []Endpoint `json:"endpoints"` // sorted by network, then ID
+	Ports     []Port     `json:"ports"`     // sorted by host address, protocol and first host port
+	Pools     []Pool     `json:"pools"`     // those of mybr's IPAM driver; sorted by space and prefix
+}
+
+// Network is one bridge network.
+type Network struct {
+	ID          string     `json:"id"`             // Docker's
+	Name        string     `json:"name,omitempty"` // Docker's; "": not asked, or not told
+	Bridge      string     `json:"bridge"`
+	Owned       bool       `json:"owned"` // mybr made the bridge
+	MTU         int        `json:"mtu"`   // in bytes; 0: the kernel's default
+	Internal    bool       `json:"internal"`
+	ICC         bool       `json:"icc"`
+	HostBinding netip.Addr `json:"hostBinding,omitzero"` // where ports are published that name no address
+	Routes      []string   `json:"routes,omitempty"`     // given to containers: "10.1.0.0/16 via 172.18.0.9"
+	Trusted     []string   `json:"trusted,omitempty"`    // interfaces from which published ports can be reached directly
+	Subnets     []Subnet   `json:"subnets"`              // IPv4 first; a family that is off is not among them
+	Endpoints   int        `json:"endpoints"`
+}
+
+// Subnet is what a network has of one family.
+type Subnet struct {
+	Family     string       `json:"family"` // "ipv4" or "ipv6"
+	Prefix     netip.Prefix `json:"prefix"`
+	Gateway    netip.Addr   `json:"gateway,omitzero"` // the containers' default route
+	Address    netip.Prefix `json:"address,omitzero"` // on the bridge
+	Mode       string       `json:"mode"`             // "nat", "nat-unprotected", "routed" or "isolated"
+	Masquerade bool         `json:"masquerade"`
+	SNAT       netip.Addr   `json:"snat,omitzero"` // the address that leaving packets take, where it is fixed
+}
+
+// Endpoint is one container's (or other sandbox's) place on a network.
+type Endpoint struct {
+	ID        string       `json:"id"`                  // Docker's
+	Container string       `json:"container,omitempty"` // its name; "": not asked, or not told
+	Network   string       `json:"network"`             // ID
+	Bridge    string       `json:"bridge"`
+	Veth      string       `json:"veth"` // the host's end of the pair
+	MAC       string       `json:"mac"`
+	IPv4      netip.Prefix `json:"ipv4,omitzero"`
+	IPv6      netip.Prefix `json:"ipv6,omitzero"`
+	Sandbox   string       `json:"sandbox,omitempty"` // path of the network namespace; "": no container has joined
+}
+
+// How a port is carried.
+const (
+	ByNAT     = "nat"     // by the kernel; what NAT can't translate, such as 127.0.0.1, goes through the process
+	ByProcess = "process" // all of it goes through the process
+	Directly  = "direct"  // not at the host's addresses, but at the container's own (routed networks)
+)
+
+// Port is one published port, or a range of ports.
+type Port struct {
+	Proto     string         `json:"proto"`         // "tcp", "udp" or "sctp"
+	Host      netip.AddrPort `json:"host,omitzero"` // the first port; zero: Directly
+	Container netip.AddrPort `json:"container"`     // the first port
+	Count     uint16         `json:"count"`         // of consecutive ports
+	Carried   string         `json:"carried"`
+	Network   string         `json:"network"` // ID
+	Bridge    string         `json:"bridge"`
+	Endpoint  string         `json:"endpoint"`          // ID
+	Name      string         `json:"name,omitempty"`    // of the container
+	Traffic   *Traffic       `json:"traffic,omitempty"` // nil: not counted
+}
+
+// Traffic is what a counter has seen since its rule was made.
+type Traffic struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Pool is one subnet that mybr's IPAM driver holds. Counts are of addresses; those of a
+// large IPv6 subnet end at the largest number.
+type Pool struct {
+	ID     string       `json:"id"`
+	Space  string       `json:"space"`
+	Prefix netip.Prefix `json:"prefix"`
+	Range  netip.Prefix `json:"range,omitzero"` // addresses are chosen from this part; zero: from all of it
+	Size   uint64       `json:"size"`           // addresses that can be given
+	Used   uint64       `json:"used"`
+	Rests  uint64       `json:"rests"` // released, and not given again yet
+	Kept   uint64       `json:"kept"`  // released, and kept for who named them
+	Free   uint64       `json:"free"`
+	Next   netip.Addr   `json:"next,omitzero"` // zero: none is left
+}
