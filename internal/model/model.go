@@ -80,6 +80,15 @@ type Network struct {
 	V4, V6 Subnet
 }
 
+// Translates reports whether the packet filter leads the traffic of a binding to the
+// container; otherwise the process carries it. The kernel does not route to or from
+// 127.0.0.0/8 over other interfaces (route_localnet in ip-sysctl), and NAT does not change
+// the address family.
+func (n Network) Translates(b PortBinding) bool {
+	host := b.Host.Addr()
+	return !n.Internal && !host.IsLoopback() && host.Is4() == b.Container.Addr().Is4()
+}
+
 // Mode says how the containers of one address family are reached from outside and go
 // there (Docker's gateway modes, docs.docker.com, "Bridge network driver").
 type Mode string

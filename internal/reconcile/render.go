@@ -89,7 +89,7 @@ func Render(s model.Snapshot, o Options) Host {
 		for _, b := range e.Ports {
 			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b})
 			h.Flows.Bindings = append(h.Flows.Bindings, b)
-			if translated(n, b) {
+			if n.Translates(b) {
 				h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, Link: e.HostIface(), PortBinding: b})
 			}
 		}
@@ -234,15 +234,6 @@ func renderVeth(n model.Network, e model.Endpoint) link.Veth {
 		// the bridge.
 		DisableIPv6: "1",
 	}
-}
-
-// translated reports whether the packet filter leads the binding's traffic to the
-// container; otherwise the process carries it. The kernel does not route to or from
-// 127.0.0.0/8 over other interfaces (route_localnet in ip-sysctl), and NAT does not
-// change the address family.
-func translated(n model.Network, b model.PortBinding) bool {
-	host := b.Host.Addr()
-	return !n.Internal && !host.IsLoopback() && host.Is4() == b.Container.Addr().Is4()
 }
 
 // renderForwarding adds what an endpoint needs of the host.
