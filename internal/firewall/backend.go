@@ -3,6 +3,7 @@ package firewall
 import (
 	"context"
 
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/plan"
 )
 
@@ -56,6 +57,14 @@ type Backend interface {
 	// far as it has read it: IPv4's first, of each family the jumps in chains of others
 	// first.
 	Explain(p Policy) []ExplainedRule
+	// Count reads what the rules of published ports have counted since they were made. A
+	// port that has no such rule is not in it.
+	Count(ctx context.Context, ports []Port) (map[model.PortBinding]Counter, error)
+}
+
+// Counter is what a rule that translates has seen.
+type Counter struct {
+	Connections uint64 // their first packets, which are all that is looked up in the rules
 }
 
 // ExplainedRule is one rule that a policy brings about, and what it is for.
