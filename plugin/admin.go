@@ -19,6 +19,7 @@ import (
 
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/reconcile"
+	"github.com/mybr/mybr/internal/view"
 )
 
 // Status is what GET /v1/status answers.
@@ -85,6 +86,7 @@ type admin struct {
 	healings  func() map[string]reconcile.Healing
 	backup    func(w io.Writer) error // writes all records, as a state file
 	resources func() (Runtime, error)
+	view      func(ctx context.Context) (view.View, error)
 }
 
 // handler returns the table of what can be asked.
@@ -93,6 +95,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/status", tell(func(ctx context.Context) (any, error) { return a.status(ctx), nil }))
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
 	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
+	mux.HandleFunc("/v1/view", tell(func(ctx context.Context) (any, error) { return a.view(ctx) }))
 	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, r *http.Request) {
 		// All of it before the answer begins: a commit that has the file grow waits for who
 		// reads it, and that must not be a client that takes its time.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/view"
 )
 
 // askWithin bounds a request of the operator's commands. Comparing the host with the records waits
@@ -57,6 +59,17 @@ func (c Client) Ports(ctx context.Context) ([]Port, error) {
 		}
 	}
 	return p, err
+}
+
+// View asks for all that mybr knows of its networks.
+func (c Client) View(ctx context.Context) (view.View, error) {
+	var v view.View
+	err := c.get(ctx, "/v1/view", &v)
+	if err == nil && v.Version > view.Version {
+		err = fmt.Errorf("the mybr that runs is newer than this command: its view has version %d, and this command knows %d", v.Version, view.Version)
+	}
+	v.Escape(Printable)
+	return v, err
 }
 
 // Backup writes all records as they are now to a writer, as a state file: whole, or nothing. It

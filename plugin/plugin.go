@@ -80,12 +80,9 @@ func Run(ctx context.Context, c Config) error {
 		}
 	})
 	defer stop()
+	addresses := ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine})
 	calls := &handler{
-		calls: routes(
-			networks,
-			ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine}),
-			host.reconciler.DockerStarted,
-		),
+		calls:    routes(networks, addresses, host.reconciler.DockerStarted),
 		ready:    ready,
 		stopping: ctx.Done(),
 		linger:   lingerFor,
@@ -96,6 +93,7 @@ func Run(ctx context.Context, c Config) error {
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
 		healings: host.reconciler.Healings,
+		view:     newViewer(records.Snapshot, addresses.Usage, host.filter).view,
 	}
 	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})

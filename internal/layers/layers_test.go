@@ -58,8 +58,8 @@ const leaf = "a leaf"
 
 // layers says which packages each package may import.
 var layers = map[string][]string{
-	"cmd/mybr":    {"plugin"},
-	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", leaf},
+	"cmd/mybr":    {"plugin", "internal/view"},
+	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf},
 	"plugin/pack": nil,
 
 	"driver": {"internal/model", "internal/arbitrate"},
@@ -68,6 +68,7 @@ var layers = map[string][]string{
 	"internal/reconcile": {"internal/model", "internal/plan", leaf},
 	"internal/store":     {"internal/model"},
 	"internal/arbitrate": {"internal/model"},
+	"internal/view":      {"internal/model"},
 	"internal/plan":      nil,
 	"internal/model":     nil,
 	"internal/fault":     nil, // everybody may import it

@@ -20,10 +20,11 @@ const Version = 1
 type View struct {
 	Version   int        `json:"version"`
 	Taken     time.Time  `json:"taken"`
-	Networks  []Network  `json:"networks"`  // sorted by ID
-	Endpoints []Endpoint `json:"endpoints"` // sorted by network, then ID
-	Ports     []Port     `json:"ports"`     // sorted by host address, protocol and first host port
-	Pools     []Pool     `json:"pools"`     // those of mybr's IPAM driver; sorted by space and prefix
+	Networks  []Network  `json:"networks"`          // sorted by ID
+	Endpoints []Endpoint `json:"endpoints"`         // sorted by network, then ID
+	Ports     []Port     `json:"ports"`             // sorted by host address, protocol and first host port
+	Pools     []Pool     `json:"pools"`             // those of mybr's IPAM driver; sorted by space and prefix
+	Unknown   string     `json:"unknown,omitempty"` // why some of it could not be read
 }
 
 // Network is one bridge network.
@@ -87,14 +88,19 @@ type Port struct {
 	Traffic   *Traffic       `json:"traffic,omitempty"` // nil: not counted
 }
 
-// Traffic is what a counter has seen since its rule was made.
+// Traffic is what the kernel's rule that translates the port has counted since it was made.
+// The kernel looks at that rule for the first packet of a connection only (nat in
+// iptables(8)); so packets and bytes of connections are not known, and what the process
+// carries, such as a client at 127.0.0.1, is not in it.
 type Traffic struct {
-	Packets uint64 `json:"packets"`
-	Bytes   uint64 `json:"bytes"`
+	Connections uint64 `json:"connections"` // attempts, and first packets of UDP clients
 }
 
 // Pool is one subnet that mybr's IPAM driver holds. Counts are of addresses; those of a
 // large IPv6 subnet end at the largest number.
+//
+// Size and Free are of what addresses are chosen from; a gateway, and what a container has
+// named, can be used outside of it.
 type Pool struct {
 	ID     string       `json:"id"`
 	Space  string       `json:"space"`
@@ -102,8 +108,10 @@ type Pool struct {
 	Range  netip.Prefix `json:"range,omitzero"` // addresses are chosen from this part; zero: from all of it
 	Size   uint64       `json:"size"`           // addresses that can be given
 	Used   uint64       `json:"used"`
-	Rests  uint64       `json:"rests"` // released, and not given again yet
-	Kept   uint64       `json:"kept"`  // released, and kept for who named them
-	Free   uint64       `json:"free"`
-	Next   netip.Addr   `json:"next,omitzero"` // zero: none is left
+	Rests  uint64       `json:"rests"`         // released a moment ago, and not given again yet
+	Kept   uint64       `json:"kept"`          // released, and kept for who named them
+	Free   uint64       `json:"free"`          // neither in use nor resting nor kept
+	Next   netip.Addr   `json:"next,omitzero"` // what a container gets that names none; zero: none is left
+
+	Released bool `json:"released,omitempty"` // Docker has given it up, but its network is there still
 }
