@@ -25,6 +25,9 @@ func TestStatus(t *testing.T) {
 	if got := differences(t, w); len(got) > 0 {
 		t.Fatalf("nothing was changed: %q", got)
 	}
+	if s, err := (plugin.Client{RunDir: w.Path("/run/mybr")}).Status(t.Context()); err != nil || s.NoticedLate != "turned off (--resync-interval 0)" {
+		t.Errorf("status: %+v, %v; want that nothing is watched", s, err)
+	}
 
 	w.Host.Run("ip", "link", "set", "mybr1", "mtu", "1400")
 	w.Host.Run("ip", "addr", "del", "172.19.0.1/16", "dev", "mybr1")

@@ -37,6 +37,8 @@ type Status struct {
 	// Unknown says why some of it could not be looked at.
 	Differences int    `json:"differences"`
 	Unknown     string `json:"unknown,omitempty"`
+	// NoticedLate says why changes by other programs are not noticed at once; "": they are.
+	NoticedLate string `json:"noticedLate,omitempty"`
 	// Healed says, by aspect, what others had changed on the host since the process began.
 	Healed map[string]Healed `json:"healed,omitempty"`
 }
@@ -84,6 +86,7 @@ type admin struct {
 	diff      func(ctx context.Context) ([]reconcile.Difference, error) // waits for a pass
 	diffNow   func(ctx context.Context) ([]reconcile.Difference, error) // doesn't
 	healings  func() map[string]reconcile.Healing
+	late      func() error            // why changes by others are not noticed at once
 	backup    func(w io.Writer) error // writes all records, as a state file
 	resources func() (Runtime, error)
 	view      func(ctx context.Context) (view.View, error)
@@ -192,6 +195,9 @@ func (a *admin) status(ctx context.Context) Status {
 	}
 	if err := a.lastError(); err != nil {
 		s.LastError = err.Error()
+	}
+	if err := a.late(); err != nil {
+		s.NoticedLate = err.Error()
 	}
 	diff, err := a.diffNow(ctx)
 	for _, d := range diff {

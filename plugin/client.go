@@ -30,7 +30,7 @@ type Client struct {
 func (c Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	err := c.get(ctx, "/v1/status", &s)
-	for _, text := range []*string{&s.Version, &s.Firewall, &s.LastError, &s.Unknown} {
+	for _, text := range []*string{&s.Version, &s.Firewall, &s.LastError, &s.Unknown, &s.NoticedLate} {
 		*text = printableLines(*text)
 	}
 	return s, err

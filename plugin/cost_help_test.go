@@ -163,6 +163,7 @@ func testAdmin(ports int) *admin {
 		version: "1", firewall: func() string { return "iptables" }, ready: closed(), snapshot: func() model.Snapshot { return s },
 		lastError: func() error { return nil }, diff: right, diffNow: right,
 		healings:  func() map[string]reconcile.Healing { return nil },
+		late:      func() error { return nil },
 		resources: func() (Runtime, error) { return Runtime{}, nil },
 	}
 }

@@ -30,6 +30,7 @@ type host struct {
 	flows      *conntrack.Applier
 	warn       func(format string, args ...any)
 	watching   bool           // what others change is looked for
+	unwatched  error          // why the kernel does not tell of it
 	watcher    *watch.Watcher // nil: the kernel does not tell of it
 }
 
@@ -95,6 +96,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 	if c.ResyncInterval > 0 {
 		h.watching = true
 		if h.watcher, err = h.watch(); err != nil {
+			h.unwatched = err
 			c.Log.Warnf("what other programs change on the host is noticed every %s only: %v", c.ResyncInterval, err)
 		}
 	}

@@ -92,8 +92,8 @@ func Run(ctx context.Context, c Config) error {
 		backup:  records.Backup,
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
-		healings: host.reconciler.Healings,
-		view:     newViewer(records.Snapshot, addresses.Usage, host.filter).view,
+		healings: host.reconciler.Healings, late: host.late,
+		view: newViewer(records.Snapshot, addresses.Usage, host.filter).view,
 	}
 	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})

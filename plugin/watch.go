@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/mybr/mybr/internal/reconcile"
@@ -26,6 +27,17 @@ func (h *host) watch() (*watch.Watcher, error) {
 		LostRules: func() { r.Suspect(reconcile.FirewallAspect, lost) },
 		Warn:      h.warn,
 	})
+}
+
+// late returns why changes by other programs are not noticed at once; nil: they are.
+func (h *host) late() error {
+	switch {
+	case !h.watching:
+		return errors.New("turned off (--resync-interval 0)")
+	case h.watcher == nil:
+		return h.unwatched
+	}
+	return h.watcher.Trouble()
 }
 
 // pollInterval is how often changes are looked for that the kernel tells nobody of.

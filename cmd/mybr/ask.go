@@ -48,6 +48,9 @@ mend it, and exits with 1 if there is any. Nothing is changed.`,
 			fmt.Fprintf(w, "firewall:\t%s\n", s.Firewall)
 		}
 		fmt.Fprintf(w, "host:\t%s\n", state(s))
+		if s.NoticedLate != "" {
+			fmt.Fprintf(w, "watching:\tno, changes by other programs are noticed late: %s\n", s.NoticedLate)
+		}
 		for _, aspect := range slices.Sorted(maps.Keys(s.Healed)) {
 			h := s.Healed[aspect]
 			fmt.Fprintf(w, "healed:\t%s, %d times, last at %s\n", aspect, h.Times, h.Last.Local().Format(time.RFC3339))

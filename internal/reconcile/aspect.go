@@ -43,7 +43,7 @@ type outcome struct {
 	failures []failure
 	gate     gate     // what failed, by the aspect's subjects
 	renewed  bool     // something was made anew that others knew
-	healed   []string // changes that put right what others had done
+	healed   []mended // changes that put right what others had done
 	unhealed bool     // not all of them have succeeded
 }
 

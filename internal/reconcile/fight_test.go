@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,6 +76,49 @@ func TestFightIsAboutOneAspect(t *testing.T) {
 	})
 }
 
+// A fight about one link keeps no other from being healed, and is answered no sooner when
+// others are.
+func TestFightIsAboutOneLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		bridge, veth := snapshot().Networks[0].Bridge, snapshot().Endpoints[0].HostIface()
+		s.find(veth, plan.Differs)
+		var fought, healed atomic.Int64
+		counted := func(subject string, n *atomic.Int64, then func()) plan.Plan {
+			return plan.Plan{{Subject: subject, Changes: []string{"bring " + subject + " up"}, Do: func(context.Context) error {
+				n.Add(1)
+				then()
+				return nil
+			}}}
+		}
+		fight := counted(veth, &fought, func() { s.r.Suspect(LinkAspect, "fighter (pid 7)", veth) })
+		plans(&s.links, fight)
+		s.r.Suspect(LinkAspect, "fighter (pid 7)", veth)
+		wait(20 * time.Second)
+		before := fought.Load()
+		s.find(bridge, plan.Differs)
+		plans(&s.links, append(counted(bridge, &healed, func() { s.find(bridge, plan.Same) }), fight...))
+		s.find(veth, plan.Same) // as it is until the fighter acts again
+		s.log.took()
+		s.r.Suspect(LinkAspect, "ip (pid 8)", bridge)
+		wait(debounce)
+		if healed.Load() == 0 {
+			t.Errorf("the bridge is not healed")
+		}
+		if got, want := warnings(s.log.took()), "warning: healed: bring "+bridge+" up; changed by ip (pid 8)"; got != want {
+			t.Errorf("log: %q, want %q", got, want)
+		}
+		s.find(veth, plan.Differs)
+		wait(2 * lastBackoff)
+		if fought.Load() > before+8 {
+			t.Errorf("the fight is answered %d times in a minute", fought.Load()-before)
+		}
+		if got := warnings(s.log.took()); got != "" {
+			t.Errorf("the fight is told of again: %q", got)
+		}
+	})
+}
+
 // What fails again and again, and is changed by that, is not tried all the time.
 func TestFailingIsNoBusyLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -116,23 +160,32 @@ func TestRate(t *testing.T) {
 		{"slow healings", regain, time.Second, 100, debounce},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, now := &rate{}, begin
+			r, now := &rates{}, begin
 			var waited time.Duration
 			for range c.heals {
 				now = now.Add(c.every)
-				due := r.due(now)
-				r.forgive(now)
+				due := r.due("br0", now)
+				r.forgive("br0", now)
 				waited = due.Sub(now)
 				now = due.Add(c.took)
 				r.look(due, now)
-				r.spend(now)
+				r.spend("br0", now)
 			}
 			if waited != c.last {
 				t.Errorf("looked after %s, want %s", waited, c.last)
 			}
+			for _, other := range []string{"", "br1"} {
+				if due, want := r.due(other, now), now.Add(max(debounce, min(idle*r.took, longestPause))); due != want {
+					t.Errorf("%q: looked after %s, want %s", other, due.Sub(now), want.Sub(now))
+				}
+			}
 			now = now.Add(quiet + time.Second)
-			if due := r.due(now); due != now.Add(debounce) {
+			if due := r.due("br0", now); due != now.Add(debounce) {
 				t.Errorf("after a quiet time: looked after %s", due.Sub(now))
+			}
+			r.forget(now.Add(lastBackoff))
+			if len(r.subjects) > 0 {
+				t.Errorf("after a quiet time: remembers %v", r.subjects)
 			}
 		})
 	}
@@ -140,9 +193,9 @@ func TestRate(t *testing.T) {
 		10 * time.Millisecond: (1 + idle) * 10 * time.Millisecond,
 		time.Second:           time.Second + longestPause, // others keep the machine busy
 	} {
-		r := &rate{}
+		r := &rates{}
 		r.look(begin, begin.Add(took))
-		if due := r.due(begin.Add(took)); due != begin.Add(want) {
+		if due := r.due("br0", begin.Add(took)); due != begin.Add(want) {
 			t.Errorf("after a look that took %s and found nothing: %s later, want %s", took, due.Sub(begin), want)
 		}
 	}

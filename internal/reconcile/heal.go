@@ -3,10 +3,13 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/internal/plan"
 )
@@ -62,9 +65,21 @@ func (a *aspect[T]) settle(failed []*plan.Error, rest error) (unhealed bool) {
 	return rest != nil || len(left) > 0
 }
 
+// mended is what it takes to put something of a subject right.
+type mended struct{ subject, change string }
+
+// texts are the changes of all.
+func texts(all []mended) []string {
+	var list []string
+	for _, m := range all {
+		list = append(list, m.change)
+	}
+	return list
+}
+
 // healing lists the changes of a plan that put right what was doubted, and not what has
 // been asked for since.
-func (a *aspect[T]) healing(ctx context.Context, p plan.Plan, want T) (changes []string) {
+func (a *aspect[T]) healing(ctx context.Context, p plan.Plan, want T) (changes []mended) {
 	all := a.doubts.had != nil
 	if all && len(p) > 0 && !reflect.DeepEqual(*a.doubts.had, want) {
 		var err error
@@ -74,7 +89,9 @@ func (a *aspect[T]) healing(ctx context.Context, p plan.Plan, want T) (changes [
 	}
 	for _, s := range p {
 		if all || a.doubts.subjects[s.Subject] {
-			changes = append(changes, s.Changes...)
+			for _, change := range s.Changes {
+				changes = append(changes, mended{subject: s.Subject, change: change})
+			}
 		}
 	}
 	return changes
@@ -96,11 +113,11 @@ func (a *aspect[T]) invalidate(suspected bool) {
 	a.have = &have
 }
 
-// doubt looks at subjects, and reports whether something of one may differ from what is
+// doubt looks at subjects, and returns those of which something may differ from what is
 // known. That is not known any more then, and the next pass puts it right.
-func (a *aspect[T]) doubt(ctx context.Context, subjects []string) (found bool) {
+func (a *aspect[T]) doubt(ctx context.Context, subjects []string) (found []string) {
 	if a.have == nil {
-		return true // it is to be tried again, and this may be the moment
+		return subjects // it is to be tried again, and this may be the moment
 	}
 	had, failed := (*a.have).Subjects(), map[string]any{}
 	if a.failed != nil {
@@ -113,16 +130,18 @@ func (a *aspect[T]) doubt(ctx context.Context, subjects []string) (found bool) {
 			if a.Look != nil {
 				finding = a.Look(ctx, *a.have, s)
 			}
-			differ[s] = finding != plan.Same
-			found, gone = found || differ[s], gone || finding == plan.Gone
+			if gone = gone || finding == plan.Gone; finding != plan.Same {
+				differ[s] = true
+				found = append(found, s)
+			}
 		} else if _, ok := failed[s]; ok {
-			found = true
+			found = append(found, s)
 		}
 	}
 	if gone {
 		a.invalidate(true)
 	}
-	if gone || !found {
+	if gone || len(found) == 0 {
 		return found
 	}
 	have := (*a.have).Only(func(s string) bool { return !differ[s] })
@@ -134,10 +153,8 @@ func (a *aspect[T]) doubt(ctx context.Context, subjects []string) (found bool) {
 	if a.doubts.subjects == nil {
 		a.doubts.subjects = map[string]bool{}
 	}
-	for s := range differ {
-		a.doubts.subjects[s] = a.doubts.subjects[s] || differ[s]
-	}
-	return true
+	maps.Copy(a.doubts.subjects, differ)
+	return found
 }
 
 // looked notes and logs what came of a pass's look at an aspect that others may have
@@ -147,40 +164,67 @@ func (r *Reconciler) looked(aspect string, begun time.Time, all bool, out outcom
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	rate := r.rateOf(aspect)
+	rates := r.ratesOf(aspect)
 	if all {
-		rate.look(begun, now)
+		rates.look(begun, now)
 	}
 	if len(out.healed) == 0 {
 		return
 	}
 	if all {
-		rate.spend(now)
+		rates.spend("", now)
 	}
-	log, text, by := r.log.WithField("aspect", aspect), some(out.healed), blamed(causes)
+	log, text, by := r.log.WithField("aspect", aspect), some(texts(out.healed)), blamed(causes)
 	if out.unhealed {
-		if text != rate.failed {
+		if text != rates.failed {
 			log.Warnf("not all could be healed yet: %s%s", text, by)
 		}
-		rate.failed = text
+		rates.failed = text
 		return
 	}
-	rate.failed = ""
+	rates.failed = ""
 	h := r.healings[aspect]
 	if h == nil {
 		h = &Healing{}
 		r.healings[aspect] = h
 	}
 	h.Found, h.Changes, h.Last = h.Found+1, h.Changes+len(out.healed), now
-	switch {
-	case rate.news:
-		log.Warnf("the host is changed again and again%s; mybr puts it right at longer and longer intervals, up to %s, until that ends: %s", by, lastBackoff, text)
-	case rate.fights || text == rate.logged && rate.used > 1:
-		log.Debugf("healed: %s%s", text, by)
-	default:
-		log.Warnf("healed: %s%s", text, by)
+	rates.tell(log, all, out.healed, by)
+	rates.logged = text
+}
+
+// tell logs what was healed: what is fought about once, as that.
+func (r *rates) tell(log logrus.FieldLogger, all bool, healed []mended, by string) {
+	var news, quiet, loud []string
+	var told []*rate
+	repeated := some(texts(healed)) == r.logged
+	for _, m := range healed {
+		of := r.subjects[m.subject]
+		if all {
+			of = &r.whole
+		}
+		switch {
+		case of != nil && of.news:
+			news = append(news, m.change)
+			told = append(told, of)
+		case of != nil && (of.fights || repeated && of.used > 1):
+			quiet = append(quiet, m.change)
+		default:
+			loud = append(loud, m.change)
+		}
 	}
-	rate.logged = text
+	for _, of := range told {
+		of.news = false
+	}
+	if len(news) > 0 {
+		log.Warnf("the host is changed again and again%s; mybr puts it right at longer and longer intervals, up to %s, until that ends: %s", by, lastBackoff, some(news))
+	}
+	if len(loud) > 0 {
+		log.Warnf("healed: %s%s", some(loud), by)
+	}
+	if len(quiet) > 0 {
+		log.Debugf("healed: %s%s", some(quiet), by)
+	}
 }
 
 // blamed says who it was; "" if nobody is known.

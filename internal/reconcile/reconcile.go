@@ -63,16 +63,16 @@ type Reconciler struct {
 	ready  chan struct{} // closed when the first pass has ended
 
 	mu        sync.Mutex
-	next      *pass                 // the pass that has not begun; nil: nobody waits
-	invalid   map[string]bool       // aspects that the next pass starts from nothing
-	causes    map[string][]string   // by aspect: why the next pass looks at it, for the log
-	due       time.Time             // when a pass is to be made for what is invalid; zero: none is
-	suspected map[string]*suspicion // by aspect
-	rates     map[string]*rate      // by aspect
-	healings  map[string]*Healing   // by aspect
-	later     []*time.Timer         // invalidations to come
-	stopped   bool                  // Run has returned
-	passing   bool                  // a pass has begun and not ended
+	next      *pass                            // the pass that has not begun; nil: nobody waits
+	invalid   map[string]bool                  // aspects that the next pass starts from nothing
+	causes    map[string][]string              // by aspect: why the next pass looks at it, for the log
+	due       time.Time                        // when a pass is to be made for what is invalid; zero: none is
+	suspected map[string]map[string]*suspicion // by aspect and subject; "": all of the aspect
+	rates     map[string]*rates                // by aspect
+	healings  map[string]*Healing              // by aspect
+	later     []*time.Timer                    // invalidations to come
+	stopped   bool                             // Run has returned
+	passing   bool                             // a pass has begun and not ended
 	lastErr   error
 	failing   map[string]bool // by aspect: the last pass has left something to be tried again
 	logged    string          // the last error that was logged as a warning
@@ -84,7 +84,7 @@ func New(c Config) *Reconciler {
 		Config: c, log: c.Log,
 		busy: make(chan struct{}, 1), wake: make(chan struct{}, 1), events: make(chan struct{}, 1),
 		ready: make(chan struct{}), invalid: map[string]bool{}, causes: map[string][]string{},
-		suspected: map[string]*suspicion{}, rates: map[string]*rate{}, healings: map[string]*Healing{},
+		suspected: map[string]map[string]*suspicion{}, rates: map[string]*rates{}, healings: map[string]*Healing{},
 		failing: map[string]bool{},
 	}
 }

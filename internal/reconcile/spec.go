@@ -58,7 +58,7 @@ type Aspect interface {
 	followers() []string
 	guards() bool
 	invalidate(suspected bool)
-	doubt(ctx context.Context, subjects []string) bool
+	doubt(ctx context.Context, subjects []string) []string
 	run(ctx context.Context, r *Reconciler, h Host, gate *gate, retry bool) outcome
 	plan(ctx context.Context, h Host) (plan.Plan, error)
 }

@@ -10,12 +10,10 @@ import (
 // maxCauses is how many different causes of one healing are told.
 const maxCauses = 3
 
-// suspicion is what of one aspect others may have changed.
+// suspicion says that others may have changed something of a subject.
 type suspicion struct {
-	all      bool
-	subjects map[string]bool
-	causes   []string
-	since    time.Time
+	since  time.Time
+	causes []string
 }
 
 func (s *suspicion) blame(cause string) {
@@ -28,28 +26,32 @@ func (s *suspicion) blame(cause string) {
 // subjects, or of all if none is named. cause says who or what it was, for the log; it
 // may be empty. It does not wait.
 //
-// The aspect is looked at a short time later, and healed; later, if it must be healed again
-// and again. Suspicions that come meanwhile are part of that.
+// They are looked at a short time later, and healed; later, if the same subject must be healed
+// again and again. Suspicions that come meanwhile are part of that.
 func (r *Reconciler) Suspect(aspect, cause string, subjects ...string) {
 	r.mu.Lock()
-	s := r.suspected[aspect]
-	if s == nil {
-		s = &suspicion{subjects: map[string]bool{}, since: time.Now()}
-		r.suspected[aspect] = s
+	all := r.suspected[aspect]
+	if all == nil {
+		all = map[string]*suspicion{}
+		r.suspected[aspect] = all
 	}
-	s.all = s.all || len(subjects) == 0
+	if len(subjects) == 0 {
+		subjects = []string{""}
+	}
 	for _, name := range subjects {
-		s.subjects[name] = true
+		if all[name] == nil {
+			all[name] = &suspicion{since: time.Now()}
+		}
+		all[name].blame(cause)
 	}
-	s.blame(cause)
 	r.mu.Unlock()
 	r.event()
 }
 
-// rateOf returns an aspect's rate. The caller holds r.mu.
-func (r *Reconciler) rateOf(aspect string) *rate {
+// ratesOf returns an aspect's rates. The caller holds r.mu.
+func (r *Reconciler) ratesOf(aspect string) *rates {
 	if r.rates[aspect] == nil {
-		r.rates[aspect] = &rate{}
+		r.rates[aspect] = &rates{}
 	}
 	return r.rates[aspect]
 }
@@ -67,9 +69,12 @@ func (r *Reconciler) arm(t *time.Timer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next := r.due
-	for name, s := range r.suspected {
-		if due := r.rateOf(name).due(s.since); next.IsZero() || due.Before(next) {
-			next = due
+	for name, subjects := range r.suspected {
+		rates := r.ratesOf(name)
+		for subject, s := range subjects {
+			if due := rates.due(subject, s.since); next.IsZero() || due.Before(next) {
+				next = due
+			}
 		}
 	}
 	if next.IsZero() {
@@ -87,23 +92,21 @@ func (r *Reconciler) check(ctx context.Context) bool {
 	if needed {
 		r.due = time.Time{}
 	}
-	due := map[string]*suspicion{}
-	for name, s := range r.suspected {
-		if rate := r.rateOf(name); !rate.due(s.since).After(now) {
-			rate.forgive(s.since)
-			due[name] = s
-			delete(r.suspected, name)
-		}
+	due := map[string]map[string]*suspicion{}
+	for name := range r.suspected {
+		due[name] = r.takeDue(name, now)
 	}
 	r.mu.Unlock()
 	for _, a := range r.Aspects {
-		s := due[a.name()]
-		if s == nil {
+		suspects := due[a.name()]
+		if len(suspects) == 0 {
 			continue
 		}
-		if s.all {
-			r.markFor(s.causes, a.name())
-		} else if !r.doubt(ctx, a, s) {
+		if suspects[""] != nil {
+			for _, s := range suspects {
+				r.markFor(s.causes, a.name())
+			}
+		} else if !r.doubt(ctx, a, suspects) {
 			continue
 		}
 		needed = true
@@ -111,27 +114,48 @@ func (r *Reconciler) check(ctx context.Context) bool {
 	return needed
 }
 
-// doubt looks at the subjects of a suspicion and reports whether a pass must put some of
+// takeDue takes what of an aspect is to be looked at now from what is suspected. With the
+// aspect as a whole all of its subjects are looked at. The caller holds r.mu.
+func (r *Reconciler) takeDue(aspect string, now time.Time) map[string]*suspicion {
+	suspects, rates := r.suspected[aspect], r.ratesOf(aspect)
+	rates.forget(now)
+	whole := suspects[""]
+	all := whole != nil && !rates.due("", whole.since).After(now)
+	taken := map[string]*suspicion{}
+	for subject, s := range suspects {
+		if all || !rates.due(subject, s.since).After(now) {
+			rates.forgive(subject, s.since)
+			taken[subject] = s
+			delete(suspects, subject)
+		}
+	}
+	if len(suspects) == 0 {
+		delete(r.suspected, aspect)
+	}
+	return taken
+}
+
+// doubt looks at subjects and reports whether a pass must put some of
 // them right.
-func (r *Reconciler) doubt(ctx context.Context, a Aspect, s *suspicion) (found bool) {
+func (r *Reconciler) doubt(ctx context.Context, a Aspect, suspects map[string]*suspicion) bool {
 	r.busy <- struct{}{}
 	defer func() { <-r.busy }()
+	var found []string
 	begun := time.Now()
 	err := r.guarded("look at "+a.name(), func() error {
-		found = a.doubt(ctx, slices.Sorted(maps.Keys(s.subjects)))
+		found = a.doubt(ctx, slices.Sorted(maps.Keys(suspects)))
 		return nil
 	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now, rate := time.Now(), r.rateOf(a.name())
-	if rate.look(begun, now); found {
-		rate.spend(now)
+	now, rates := time.Now(), r.ratesOf(a.name())
+	rates.look(begun, now)
+	for _, subject := range found {
+		rates.spend(subject, now)
+		r.causes[a.name()] = append(r.causes[a.name()], suspects[subject].causes...)
 	}
 	if err != nil { // a crash that is logged; the pass looks at everything
-		r.invalid[a.name()], found = true, true
+		r.invalid[a.name()] = true
 	}
-	if found {
-		r.causes[a.name()] = append(r.causes[a.name()], s.causes...)
-	}
-	return found
+	return len(found) > 0 || err != nil
 }

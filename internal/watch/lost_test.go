@@ -1,6 +1,8 @@
 package watch
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -65,8 +67,8 @@ func (s *socket) resize(bytes int) (err error) {
 	return err
 }
 
-// That events were lost is told also if reading can't go on.
-func TestLostForGood(t *testing.T) {
+// Events that can't be read for a while are lost, which is told; then later ones are told of.
+func TestCannotRead(t *testing.T) {
 	h := nettest.New(t)
 	told := &told{t: t, h: h}
 	w, err := Open(told.config())
@@ -76,15 +78,31 @@ func TestLostForGood(t *testing.T) {
 	defer w.links.Close()
 	defer w.rules.Close()
 	w.links.lost = true
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	begun := 0
-	w.read(t.Context(), w.links, "links", func(message) {}, func() error {
-		if begun++; begun > 1 {
+	w.read(ctx, w.links, "links", func(message) {}, func() error {
+		switch begun++; begun {
+		case 1:
+			return nil
+		case 2, 3:
+			if got := w.Trouble(); begun == 3 && !errors.Is(got, unix.ENOMEM) {
+				t.Errorf("in trouble: %v", got)
+			}
 			return unix.ENOMEM
+		case 4:
+			w.links.lost = true // so that it is read once more
+			return nil
 		}
+		if got := w.Trouble(); got != nil {
+			t.Errorf("after the trouble: %v", got)
+		}
+		cancel()
 		return nil
 	}, w.cfg.LostLinks)
 	all := told.all()
-	if len(all) != 2 || !slices.Contains(all, "lost links") || !strings.Contains(strings.Join(all, "\n"), "warning: ") {
-		t.Errorf("told %q, want that events were lost, and a warning", all)
+	lost := slices.DeleteFunc(slices.Clone(all), func(line string) bool { return line != "lost links" })
+	if len(lost) != begun-1 || len(all) != begun || !strings.Contains(strings.Join(all, "\n"), "warning: ") {
+		t.Errorf("told %q in %d rounds, want that events were lost in each but the first, and one warning", all, begun)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,7 +43,7 @@ type Config struct {
 	// LostLinks and LostRules are told that events were lost: of links, addresses and
 	// forwarding, or of rules.
 	LostLinks, LostRules func()
-	// Warn is told why a source of events is lost for good.
+	// Warn is told why a source of events can't be read; it is tried again.
 	Warn func(format string, args ...any)
 }
 
@@ -69,11 +70,28 @@ func (p Process) String() string {
 	return fmt.Sprintf("%s (pid %d)", p.Name, p.PID)
 }
 
+// A source that can't be read is tried again after firstRetry, and then twice as long each
+// time, up to lastRetry.
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
 // Watcher has the sockets.
 type Watcher struct {
 	cfg   Config
 	links *socket
 	rules *socket
+
+	mu      sync.Mutex
+	trouble map[string]error // by what is not told of; nil: it is
+}
+
+// Trouble returns why some changes are not told of at present; nil if all are.
+func (w *Watcher) Trouble() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(w.trouble["links"], w.trouble["rules"])
 }
 
 // Open subscribes to the events of the network namespace of the calling thread: what
@@ -88,7 +106,7 @@ func Open(cfg Config) (*Watcher, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("watch rules: %w", err), links.Close())
 	}
-	return &Watcher{cfg, links, rules}, nil
+	return &Watcher{cfg: cfg, links: links, rules: rules, trouble: map[string]error{}}, nil
 }
 
 // Run tells of what changes until ctx ends, and closes the sockets.
@@ -104,23 +122,55 @@ func (w *Watcher) Run(ctx context.Context) {
 	running.Wait()
 }
 
-// read reads one socket until it is closed. begin is called at first, and after events
-// were lost.
+// read reads one socket until ctx ends. begin is called at first, and after events were
+// lost or could not be read.
 func (w *Watcher) read(ctx context.Context, s *socket, of string, handle func(message), begin func() error, lost func()) {
+	delay, logged := firstRetry, ""
 	err := begin()
-	for err == nil {
-		var all []message
-		all, err = s.receive()
-		if errors.Is(err, unix.ENOBUFS) {
+	for ctx.Err() == nil {
+		if err == nil {
+			w.note(of, nil)
+			delay = firstRetry
+			err = s.drain(handle) // until something goes wrong
+		}
+		if !errors.Is(err, unix.ENOBUFS) && ctx.Err() == nil {
+			w.note(of, err)
+			if err.Error() != logged {
+				w.cfg.Warn("changes of %s by other programs are not noticed at once, until this ends: %v", of, err)
+				logged = err.Error()
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(delay):
+			}
+			delay = min(2*delay, lastRetry)
+		}
+		if ctx.Err() == nil {
 			lost()
 			err = begin()
-			continue
+		}
+	}
+}
+
+// drain has every event handled until one can't be read.
+func (s *socket) drain(handle func(message)) error {
+	for {
+		all, err := s.receive()
+		if err != nil {
+			return err
 		}
 		for _, m := range all {
 			handle(m)
 		}
 	}
-	if ctx.Err() == nil {
-		w.cfg.Warn("changes of %s by other programs are not noticed at once any more, restart mybr to notice them: %v", of, err)
+}
+
+// note keeps why changes are not told of; nil: they are.
+func (w *Watcher) note(of string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.trouble[of] = err; err != nil {
+		w.trouble[of] = fmt.Errorf("%s: %w", of, err)
 	}
 }
