@@ -160,3 +160,17 @@ func (v *View) Escape(fn func(string) string) {
 		all(&v.Pools[i].ID, &v.Pools[i].Space)
 	}
 }
+
+// Name puts Docker's names in: those of containers by endpoint ID, those of networks by
+// network ID.
+func (v *View) Name(containers, networks map[string]string) {
+	for i := range v.Networks {
+		v.Networks[i].Name = networks[v.Networks[i].ID]
+	}
+	for i := range v.Endpoints {
+		v.Endpoints[i].Container = containers[v.Endpoints[i].ID]
+	}
+	for i := range v.Ports {
+		v.Ports[i].Name = containers[v.Ports[i].Endpoint]
+	}
+}

@@ -111,3 +111,11 @@ func TestEscape(t *testing.T) {
 		t.Errorf("%d of %d strings", marked, n)
 	}
 }
+
+func TestName(t *testing.T) {
+	v := View{Networks: []Network{{ID: "n"}, {ID: "m"}}, Endpoints: []Endpoint{{ID: "e"}, {ID: "f"}}, Ports: []Port{{Endpoint: "e"}}}
+	v.Name(map[string]string{"e": "web", "x": "y"}, map[string]string{"n": "front"})
+	if v.Networks[0].Name != "front" || v.Networks[1].Name != "" || v.Endpoints[0].Container != "web" || v.Endpoints[1].Container != "" || v.Ports[0].Name != "web" {
+		t.Errorf("%+v", v)
+	}
+}

@@ -1,0 +1,99 @@
+package docker
+
+import (
+	"context"
+	"maps"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// engine serves answers by path, with an API version, until the test ends.
+func engine(t *testing.T, version string, answers map[string]string) Client {
+	t.Helper()
+	c := Client{Socket: filepath.Join(t.TempDir(), "docker.sock")}
+	ln, err := net.Listen("unix", c.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, ok := answers[r.Method+" "+r.URL.Path]
+		switch {
+		case answer == "wait":
+			<-r.Context().Done()
+		case r.URL.Path == "/_ping":
+			w.Header().Set("Api-Version", version)
+		case !ok:
+			http.Error(w, `{"message":"page not found"}`, http.StatusNotFound)
+		default:
+			_, _ = w.Write([]byte(answer))
+		}
+	})}
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(func() { srv.Close() })
+	return c
+}
+
+const (
+	containers = `[
+		{"Names":["/other/alias","/web"],"NetworkSettings":{"Networks":{"front":{"EndpointID":"e1","NetworkID":"n1"},"back":{"EndpointID":"e2"}}}},
+		{"Names":["/created"],"NetworkSettings":{"Networks":{"front":{"EndpointID":""}}}},
+		{"Names":[],"NetworkSettings":{"Networks":{"front":{"EndpointID":"e3"}}}},
+		{"Names":["/hostnet"],"NetworkSettings":null}]`
+	networks = `[{"Id":"n1","Name":"front","Driver":"mybr"},{"Id":"n2","Name":"back"}]`
+)
+
+// The version is the Engine's own: no other is answered.
+func TestNames(t *testing.T) {
+	for _, version := range []string{"1.41", "1.54"} {
+		c := engine(t, version, map[string]string{
+			"GET /v" + version + "/containers/json": containers, "GET /v" + version + "/networks": networks,
+		})
+		n, err := c.Names(t.Context())
+		if err != nil || !maps.Equal(n.Containers, map[string]string{"e1": "web", "e2": "web", "e3": ""}) ||
+			!maps.Equal(n.Networks, map[string]string{"n1": "front", "n2": "back"}) {
+			t.Errorf("%s: %+v %v", version, n, err)
+		}
+	}
+}
+
+func TestNamesThatCanNotBeHad(t *testing.T) {
+	for name, c := range map[string]struct {
+		client Client
+		want   string
+	}{
+		"nobody":     {Client{Socket: filepath.Join(t.TempDir(), "none.sock")}, "connect: no such file or directory"},
+		"an error":   {engine(t, "1.41", nil), `/v1.41/`},
+		"no version": {engine(t, "../x", nil), `API version "../x" is no number`},
+		"no JSON": {engine(t, "1.41", map[string]string{"GET /v1.41/containers/json": "{", "GET /v1.41/networks": "{"}),
+			"unexpected EOF"},
+	} {
+		n, err := c.client.Names(t.Context())
+		if err == nil || !strings.HasPrefix(err.Error(), "ask Docker on "+c.client.Socket+": ") || !strings.Contains(err.Error(), c.want) || n.Containers != nil {
+			t.Errorf("%s: %+v %v", name, n, err)
+		}
+	}
+}
+
+// An Engine that does not answer keeps nobody waiting for long.
+func TestNamesThatTakeTooLong(t *testing.T) {
+	c := engine(t, "1.41", map[string]string{"GET /_ping": "wait"})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Names(ctx); err == nil || !strings.Contains(err.Error(), "deadline exceeded") {
+		t.Error(err)
+	}
+}
+
+func TestParseHost(t *testing.T) {
+	for host, want := range map[string]string{"unix:///run/x.sock": "/run/x.sock", "/run/x.sock": "/run/x.sock",
+		"tcp://1.2.3.4:2375": "", "ssh://me@host": "", "": "", "unix://x": "", "x": ""} {
+		have, err := ParseHost(host)
+		if have != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q %v, want %q", host, have, err, want)
+		}
+	}
+}
