@@ -32,28 +32,6 @@ type aspect[T Part[T]] struct {
 	doubts doubts[T]
 }
 
-// gate is why nothing new may come to the host.
-type gate struct {
-	all   error            // nil: it may, save about these
-	links map[string]error // by link
-}
-
-// outcome is what came of an aspect in one pass.
-type outcome struct {
-	failures []failure
-	gate     gate     // what failed, by the aspect's subjects
-	renewed  bool     // something was made anew that others knew
-	healed   []mended // changes that put right what others had done
-	unhealed bool     // not all of them have succeeded
-}
-
-// failure is an error and the links that it concerns.
-type failure struct {
-	links      []string // sorted; nil: every link
-	background bool     // no request's failure
-	err        error
-}
-
 func (a *aspect[T]) name() string        { return a.Name }
 func (a *aspect[T]) followers() []string { return a.Followers }
 func (a *aspect[T]) guards() bool        { return a.Guards }
@@ -175,7 +153,9 @@ func (a *aspect[T]) attempt(ctx context.Context, r *Reconciler, known *T, want T
 			had := (*known).Subjects()
 			out.renewed = out.renewed || slices.ContainsFunc(subjects, func(s string) bool { _, ok := had[s]; return ok })
 		}
-		return errors.Join(append(errs, err, p.Do(ctx))...)
+		failed := p.Do(ctx)
+		out.made = append(out.made, done(p, failed)...)
+		return errors.Join(append(errs, err, failed)...)
 	})
 }
 
@@ -259,25 +239,6 @@ func missing[T Part[T]](known *T, want T) []string {
 		return ok && reflect.DeepEqual(of, part)
 	})
 	return slices.Sorted(maps.Keys(wanted))
-}
-
-// fail adds the failure of some of an aspect's subjects.
-func (out *outcome) fail(a failing, h Host, subjects []string, err error) {
-	f := failure{links: []string{}, background: a.background(err), err: err}
-	for _, s := range subjects {
-		f.links = append(f.links, a.concerned(h, s)...)
-	}
-	slices.Sort(f.links)
-	out.failures = append(out.failures, f)
-	if out.gate.links == nil {
-		out.gate.links = map[string]error{}
-	}
-}
-
-// failing is what outcome.fail needs to know of an aspect.
-type failing interface {
-	background(error) bool
-	concerned(h Host, subject string) []string
 }
 
 func (a *aspect[T]) background(err error) bool { return a.Background != nil && a.Background(err) }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/plan"
 )
 
@@ -189,13 +190,18 @@ func (r *Reconciler) looked(aspect string, begun time.Time, all bool, out outcom
 		r.healings[aspect] = h
 	}
 	h.Found, h.Changes, h.Last = h.Found+1, h.Changes+len(out.healed), now
-	rates.tell(log, all, out.healed, by)
+	fought, healed := rates.tell(log, all, out.healed, by)
 	rates.logged = text
+	for kind, changes := range map[string][]string{event.Fight: fought, event.Healed: healed} {
+		if len(changes) > 0 {
+			r.Tell(event.Event{Kind: kind, Aspect: aspect, Changes: changes, By: strings.Join(blamedOf(causes), ", ")})
+		}
+	}
 }
 
-// tell logs what was healed: what is fought about once, as that.
-func (r *rates) tell(log logrus.FieldLogger, all bool, healed []mended, by string) {
-	var news, quiet, loud []string
+// tell logs what was healed: what is fought about once, as that. It returns that and the rest.
+func (r *rates) tell(log logrus.FieldLogger, all bool, healed []mended, by string) (news, rest []string) {
+	var quiet, loud []string
 	var told []*rate
 	repeated := some(texts(healed)) == r.logged
 	for _, m := range healed {
@@ -225,16 +231,23 @@ func (r *rates) tell(log logrus.FieldLogger, all bool, healed []mended, by strin
 	if len(quiet) > 0 {
 		log.Debugf("healed: %s%s", some(quiet), by)
 	}
+	return news, slices.Concat(loud, quiet)
 }
 
 // blamed says who it was; "" if nobody is known.
 func blamed(causes []string) string {
-	causes = slices.DeleteFunc(causes, func(c string) bool { return c == "" })
-	slices.Sort(causes)
-	if causes = slices.Compact(causes); len(causes) == 0 {
+	if causes = blamedOf(causes); len(causes) == 0 {
 		return ""
 	}
-	return "; changed by " + strings.Join(causes[:min(len(causes), maxCauses)], ", ")
+	return "; changed by " + strings.Join(causes, ", ")
+}
+
+// blamedOf lists the different causes, maxCauses of them at most.
+func blamedOf(causes []string) []string {
+	causes = slices.DeleteFunc(slices.Clone(causes), func(c string) bool { return c == "" })
+	slices.Sort(causes)
+	causes = slices.Compact(causes)
+	return causes[:min(len(causes), maxCauses)]
 }
 
 // some joins the first changes, and says how many more there are.

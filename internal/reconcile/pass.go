@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/fault"
 )
 
@@ -16,6 +17,7 @@ import (
 type pass struct {
 	done     chan struct{}
 	failures []failure
+	made     []Difference // what it has changed on the host
 }
 
 // errFor returns what went wrong with the links in subjects; all of it if there are none.
@@ -44,8 +46,10 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 		p = &pass{done: make(chan struct{})}
 	}
 	err := r.guarded("render the records", func() error {
+		r.news(r.Snapshot())
 		h, failures := r.render(true)
-		p.failures = append(failures, r.walk(ctx, h, invalid, causes, retry)...)
+		p.failures = failures
+		r.walk(ctx, p, h, invalid, causes, retry)
 		return nil
 	})
 	if err != nil {
@@ -72,17 +76,22 @@ func (r *Reconciler) report(err error) {
 	const text = "the host does not match what is recorded; trying again"
 	switch {
 	case err == nil:
+		if r.logged != "" {
+			r.Tell(event.Event{Kind: event.Recovered})
+		}
 		r.logged = ""
 	case err.Error() == r.logged:
 		r.log.WithError(err).Debug(text)
 	default:
 		r.log.WithError(err).Warn(text)
 		r.logged = err.Error()
+		r.Tell(event.Event{Kind: event.Failed, Error: r.logged})
 	}
 }
 
-// walk makes the host match h, aspect by aspect.
-func (r *Reconciler) walk(ctx context.Context, h Host, invalid map[string]bool, causes map[string][]string, retry bool) (failures []failure) {
+// walk makes the host match h, aspect by aspect, and adds to p what it has changed and what
+// has failed.
+func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[string]bool, causes map[string][]string, retry bool) {
 	closed := &gate{links: map[string]error{}}
 	suspected := maps.Clone(invalid)
 	r.withFollowers(invalid)
@@ -95,7 +104,11 @@ func (r *Reconciler) walk(ctx context.Context, h Host, invalid map[string]bool, 
 		if invalid[a.name()] || len(out.healed) > 0 {
 			r.looked(a.name(), begun, invalid[a.name()], out, slices.Concat(causes[a.name()], causes[""]))
 		}
-		failures = append(failures, out.failures...)
+		p.failures = append(p.failures, out.failures...)
+		if len(out.made) > 0 || len(out.failures) > 0 {
+			p.made = append(p.made, Difference{Aspect: a.name(), Changes: out.made, Err: out.err()})
+		}
+		r.tellMade(a.name(), out)
 		r.mu.Lock()
 		r.failing[a.name()] = len(out.failures) > 0
 		r.mu.Unlock()
@@ -109,7 +122,6 @@ func (r *Reconciler) walk(ctx context.Context, h Host, invalid map[string]bool, 
 			closed.add(out.gate, h)
 		}
 	}
-	return failures
 }
 
 // add closes the gate to what an aspect failed for. Where that is a bridge, it is closed to

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
 )
@@ -35,8 +36,8 @@ const (
 
 var errStopped = errors.New("mybr is stopping")
 
-// Config is what a Reconciler works with. Every field is needed, save Options and
-// Forwarding.
+// Config is what a Reconciler works with. Every field is needed, save Options, Forwarding
+// and Tell.
 type Config struct {
 	Snapshot func() model.Snapshot
 	Options  Options
@@ -50,6 +51,8 @@ type Config struct {
 	// 0: never.
 	ResyncInterval time.Duration
 	Log            logrus.FieldLogger
+	// Tell is told what happens, and must not wait; nil: nobody is.
+	Tell func(event.Event)
 }
 
 // Reconciler runs the passes, one at a time.
@@ -76,10 +79,14 @@ type Reconciler struct {
 	lastErr   error
 	failing   map[string]bool // by aspect: the last pass has left something to be tried again
 	logged    string          // the last error that was logged as a warning
+	told      *model.Snapshot // records that were told of; of the passes alone. nil: before the first
 }
 
 // New returns a Reconciler. Nothing happens until Run.
 func New(c Config) *Reconciler {
+	if c.Tell == nil {
+		c.Tell = func(event.Event) {}
+	}
 	return &Reconciler{
 		Config: c, log: c.Log,
 		busy: make(chan struct{}, 1), wake: make(chan struct{}, 1), events: make(chan struct{}, 1),
@@ -197,10 +204,14 @@ func (r *Reconciler) Sync(ctx context.Context, subjects ...string) error {
 	}
 }
 
-// request returns the pass that will begin next.
-func (r *Reconciler) request() *pass {
+// request returns the pass that will begin next, which starts the named aspects from
+// nothing; "" stands for all.
+func (r *Reconciler) request(invalid ...string) *pass {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, name := range invalid {
+		r.invalid[name] = true
+	}
 	if r.stopped {
 		p := &pass{done: make(chan struct{}), failures: []failure{{err: errStopped}}}
 		close(p.done)

@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/internal/conntrack"
+	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
@@ -62,6 +63,7 @@ type harness struct {
 	snapshot model.Snapshot
 	flows    []flowChange
 	warned   []string
+	told     []string // events
 
 	flowsFail atomic.Bool
 
@@ -133,8 +135,29 @@ func prepare() *harness {
 		},
 		Aspects: h.aspects(model.Snapshot{}),
 		Log:     log,
+		Tell:    h.tell,
 	})
 	return h
+}
+
+// tell notes an event in one line.
+func (h *harness) tell(e event.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fields := []string{e.Kind, e.Aspect, e.Bridge}
+	for _, list := range [][]string{e.Addresses, e.Ports, e.Changes, {e.By}, {e.Error}} {
+		fields = append(fields, strings.Join(list, "; "))
+	}
+	h.told = append(h.told, strings.Join(strings.Fields(strings.Join(fields, " ")), " "))
+}
+
+// events returns the events since the last time.
+func (h *harness) events() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := strings.Join(h.told, "\n")
+	h.told = nil
+	return s
 }
 
 func (h *harness) aspects(known model.Snapshot) []Aspect {

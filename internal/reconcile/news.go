@@ -1,0 +1,121 @@
+package reconcile
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/mybr/mybr/internal/event"
+	"github.com/mybr/mybr/internal/model"
+)
+
+// news tells which networks, endpoints and ports have come and gone since the last pass. What
+// was there before the first one is no news.
+func (r *Reconciler) news(now model.Snapshot) {
+	before := r.told
+	if r.told = &now; before == nil {
+		return
+	}
+	bridges := map[string]string{}
+	for _, n := range slices.Concat(before.Networks, now.Networks) {
+		bridges[n.ID] = n.Bridge
+	}
+	endpoint := func(kind string, e model.Endpoint) {
+		r.Tell(event.Event{Kind: kind, Network: e.NetworkID, Bridge: bridges[e.NetworkID], Endpoint: e.ID, Addresses: prefixTexts(e.V4, e.V6)})
+	}
+	ports := func(kind string, e model.Endpoint, list []model.PortBinding) {
+		if len(list) > 0 {
+			r.Tell(event.Event{Kind: kind, Network: e.NetworkID, Bridge: bridges[e.NetworkID], Endpoint: e.ID, Ports: bindingTexts(list)})
+		}
+	}
+	network := func(kind string, n model.Network) {
+		r.Tell(event.Event{Kind: kind, Network: n.ID, Bridge: n.Bridge, Addresses: prefixTexts(n.V4.Prefix, n.V6.Prefix)})
+	}
+	// Endpoints go before their network, and come behind it.
+	var came []func()
+	merge(before.Endpoints, now.Endpoints, func(a, b model.Endpoint) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Endpoint) {
+		switch {
+		case has == nil:
+			ports(event.PortWithdrawn, *had, had.Ports)
+			endpoint(event.EndpointRemoved, *had)
+		case had == nil:
+			came = append(came, func() {
+				endpoint(event.EndpointCreated, *has)
+				ports(event.PortPublished, *has, has.Ports)
+			})
+		default:
+			ports(event.PortWithdrawn, *has, except(had.Ports, has.Ports))
+			came = append(came, func() { ports(event.PortPublished, *has, except(has.Ports, had.Ports)) })
+		}
+	})
+	merge(before.Networks, now.Networks, func(a, b model.Network) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Network) {
+		if has == nil {
+			network(event.NetworkRemoved, *had)
+		} else if had == nil {
+			network(event.NetworkCreated, *has)
+		}
+	})
+	for _, tell := range came {
+		tell()
+	}
+}
+
+// merge calls fn with each record of two sorted lists, before and after; nil where it is not.
+func merge[V any](before, after []V, compare func(a, b V) int, fn func(before, after *V)) {
+	for len(before) > 0 || len(after) > 0 {
+		order := 0
+		switch {
+		case len(before) == 0:
+			order = 1
+		case len(after) == 0:
+			order = -1
+		default:
+			order = compare(before[0], after[0])
+		}
+		var had, has *V
+		if order <= 0 {
+			had, before = &before[0], before[1:]
+		}
+		if order >= 0 {
+			has, after = &after[0], after[1:]
+		}
+		fn(had, has)
+	}
+}
+
+// except is what of a list is not in another.
+func except(list, other []model.PortBinding) []model.PortBinding {
+	if slices.Equal(list, other) {
+		return nil // as nearly always
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(b model.PortBinding) bool { return slices.Contains(other, b) })
+}
+
+func bindingTexts(list []model.PortBinding) (texts []string) {
+	for _, b := range list {
+		texts = append(texts, b.String())
+	}
+	return texts
+}
+
+func prefixTexts(list ...netip.Prefix) (texts []string) {
+	for _, p := range list {
+		if p.IsValid() {
+			texts = append(texts, p.String())
+		}
+	}
+	return texts
+}
+
+// tellMade tells what an aspect has changed on the host because it was asked to; what it has
+// healed is told by itself.
+func (r *Reconciler) tellMade(aspect string, out outcome) {
+	healed := map[string]bool{}
+	for _, m := range out.healed {
+		healed[m.change] = true
+	}
+	made := slices.DeleteFunc(slices.Clone(out.made), func(c string) bool { return healed[c] })
+	if len(made) > 0 {
+		r.Tell(event.Event{Kind: event.Changed, Aspect: aspect, Changes: made})
+	}
+}

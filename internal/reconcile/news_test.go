@@ -1,0 +1,169 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
+)
+
+// sync makes a pass and compares the events that it makes.
+func (h *harness) sync(t *testing.T, want ...string) {
+	t.Helper()
+	if err := h.r.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if have := h.events(); have != strings.Join(want, "\n") {
+		t.Errorf("have\n%s\nwant\n%s", have, strings.Join(want, "\n"))
+	}
+}
+
+// What comes and goes is told in an order that makes sense, once; what was there at the start
+// is no news.
+func TestNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := prepare()
+		h.set(snapshot())
+		h.run(t)
+		<-h.r.Ready()
+		if have := h.events(); have != "" {
+			t.Errorf("at the start: %s", have)
+		}
+		h.sync(t)
+
+		s := snapshot()
+		s.Networks = append(s.Networks, model.Network{ID: "z", Bridge: "mybr1", V4: model.Subnet{Prefix: netip.MustParsePrefix("10.0.0.0/24")},
+			V6: model.Subnet{Prefix: netip.MustParsePrefix("fd00::/64")}})
+		binding := model.PortBinding{Proto: model.TCP, Host: netip.MustParseAddrPort("0.0.0.0:99"), Container: netip.MustParseAddrPort("10.0.0.2:80"), Count: 1}
+		s.Endpoints = append(s.Endpoints, model.Endpoint{ID: "y", NetworkID: "z", V4: netip.MustParsePrefix("10.0.0.2/24"), Ports: []model.PortBinding{binding}})
+		h.set(s)
+		h.sync(t, "network-created mybr1 10.0.0.0/24; fd00::/64", "endpoint-created mybr1 10.0.0.2/24",
+			"port-published mybr1 tcp 0.0.0.0:99 -> 10.0.0.2:80")
+
+		other := binding
+		other.Host = netip.MustParseAddrPort("0.0.0.0:98")
+		changed := s
+		changed.Endpoints = append([]model.Endpoint{}, s.Endpoints...)
+		changed.Endpoints[1].Ports = []model.PortBinding{other}
+		h.set(changed)
+		h.sync(t, "port-withdrawn mybr1 tcp 0.0.0.0:99 -> 10.0.0.2:80", "port-published mybr1 tcp 0.0.0.0:98 -> 10.0.0.2:80")
+
+		h.set(snapshot())
+		h.sync(t, "port-withdrawn mybr1 tcp 0.0.0.0:98 -> 10.0.0.2:80", "endpoint-removed mybr1 10.0.0.2/24", "network-removed mybr1 10.0.0.0/24; fd00::/64")
+	})
+}
+
+// What mybr changes is told as a change; what it heals as that, with who it was; what fails
+// once, and that it has ended.
+func TestNewsOfChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		s.events()
+		bridge, veth := snapshot().Networks[0].Bridge, snapshot().Endpoints[0].HostIface()
+		changed := snapshot()
+		changed.Networks[0].MTU = 1300
+		plans(&s.links, step(bridge, "MTU"))
+		s.set(changed)
+		s.sync(t, "changed links MTU")
+
+		plans(&s.links, step(veth, "bring it up"))
+		s.find(veth, plan.Differs)
+		s.r.Suspect(LinkAspect, "ip (pid 7)", veth)
+		wait(debounce)
+		if have, want := s.events(), "healed links bring it up ip (pid 7)"; have != want {
+			t.Errorf("%q, want %q", have, want)
+		}
+
+		var works atomic.Bool
+		plans(&s.links, plan.Plan{{Subject: veth, Changes: []string{"alias"}, Do: func(context.Context) error {
+			if !works.Load() {
+				return errors.New("no such link")
+			}
+			return nil
+		}}})
+		changed.Networks[0].MTU = 1200
+		s.set(changed)
+		if err := s.r.Sync(t.Context(), veth); err == nil {
+			t.Error("no error")
+		}
+		wait(4 * firstRetry)
+		if have, want := s.events(), "failed no such link"; have != want {
+			t.Errorf("%q, want %q", have, want)
+		}
+		works.Store(true)
+		wait(lastRetry)
+		if have, want := s.events(), "changed links alias\nrecovered"; have != want {
+			t.Errorf("%q, want %q", have, want)
+		}
+	})
+}
+
+// Who changes the same again and again is told of as that, once.
+func TestNewsOfAFight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		s.events()
+		veth := snapshot().Endpoints[0].HostIface()
+		plans(&s.links, step(veth, "bring it up"))
+		s.find(veth, plan.Differs)
+		for range allowance + 2 {
+			s.r.Suspect(LinkAspect, "ip (pid 7)", veth)
+			wait(debounce)
+		}
+		wait(lastBackoff)
+		have := s.events()
+		if strings.Count(have, "fight links bring it up ip (pid 7)") != 1 || strings.Count(have, "healed links bring it up") != allowance+1 {
+			t.Errorf("%s", have)
+		}
+	})
+}
+
+// Mend starts everything from nothing and returns what it took, and what could not be done.
+func TestMend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		if made, err := s.r.Mend(t.Context()); err != nil || len(made) > 0 {
+			t.Errorf("%+v %v", made, err)
+		}
+		if have, want := s.took(), "firewalld full, firewall full, links full, sysctls full, ports full"; have != want {
+			t.Errorf("%s, want %s", have, want)
+		}
+		s.events()
+		bridge, veth := snapshot().Networks[0].Bridge, snapshot().Endpoints[0].HostIface()
+		plans(&s.links, append(step(bridge, "MTU"), plan.Step{Subject: veth, Changes: []string{"alias"}, Do: func(context.Context) error { return errors.New("no such link") }}))
+		plans(&s.firewall, step(bridge, "a rule"))
+		made, err := s.r.Mend(t.Context())
+		if err != nil || len(made) != 2 || made[0].Aspect != FirewallAspect || strings.Join(made[0].Changes, ";") != "a rule" || made[0].Err != nil ||
+			made[1].Aspect != LinkAspect || strings.Join(made[1].Changes, ";") != "MTU" || made[1].Err == nil || made[1].Err.Error() != "no such link" {
+			t.Errorf("%+v %v", made, err)
+		}
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("enough"))
+		defer cancel()
+		s.r.busy <- struct{}{} // somebody compares
+		if _, err := s.r.Mend(ctx); err == nil || err.Error() != "enough" {
+			t.Error(err)
+		}
+		<-s.r.busy
+	})
+}
+
+// A reconciler that has ended says so.
+func TestMendTooLate(t *testing.T) {
+	h := prepare()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); h.r.Run(ctx) }()
+	<-h.r.Ready()
+	cancel()
+	<-done
+	if made, err := h.r.Mend(t.Context()); !errors.Is(err, errStopped) || made != nil {
+		t.Errorf("%+v %v", made, err)
+	}
+}
