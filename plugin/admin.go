@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -17,6 +16,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/view"
@@ -75,7 +75,8 @@ func adminPath(runDir string) string { return filepath.Join(runDir, "mybr.sock")
 
 // admin answers the operator's commands.
 //
-// Be aware: it only tells; nothing can be changed through it.
+// Be aware: it tells, and nothing can be asked for through it that Docker and the records do
+// not ask for already: a sync makes the host match them, as a restart does.
 type admin struct {
 	version   string
 	firewall  func() string
@@ -90,6 +91,10 @@ type admin struct {
 	backup    func(w io.Writer) error // writes all records, as a state file
 	resources func() (Runtime, error)
 	view      func(ctx context.Context) (view.View, error)
+	sync      func(ctx context.Context) ([]reconcile.Difference, error)
+	events    *event.Log
+	followers chan struct{}   // holds one for each client that follows the events
+	stopping  context.Context // ends when those clients must
 }
 
 // handler returns the table of what can be asked.
@@ -99,6 +104,8 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
 	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
 	mux.HandleFunc("/v1/view", tell(func(ctx context.Context) (any, error) { return a.view(ctx) }))
+	mux.HandleFunc("/v1/events", a.follow)
+	mux.HandleFunc("/v1/sync", a.mend)
 	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, r *http.Request) {
 		// All of it before the answer begins: a commit that has the file grow waits for who
 		// reads it, and that must not be a client that takes its time.
@@ -122,24 +129,28 @@ func (a *admin) handler() http.Handler {
 func tell(what func(ctx context.Context) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			reply(w, r, http.StatusMethodNotAllowed, map[string]string{"error": fmt.Sprintf("method %s: want GET", r.Method)})
+			refuse(w, r, http.MethodGet, http.MethodHead)
 			return
 		}
-		defer func() {
-			if v := recover(); v != nil {
-				reply(w, r, http.StatusInternalServerError, map[string]string{"error": (&crash{value: v}).Error()})
-				_ = http.NewResponseController(w).Flush() // a client that is gone reads nothing
-				panic(v)                                  // net/http logs it, with the stack
-			}
-		}()
-		body, err := what(r.Context())
-		if err != nil {
-			reply(w, r, http.StatusInternalServerError, map[string]string{"error": err.Error()})
-			return
-		}
-		reply(w, r, http.StatusOK, body)
+		respond(w, r, what)
 	}
+}
+
+// respond replies with what a function returns.
+func respond(w http.ResponseWriter, r *http.Request, what func(ctx context.Context) (any, error)) {
+	defer func() {
+		if v := recover(); v != nil {
+			reply(w, r, http.StatusInternalServerError, map[string]string{"error": (&crash{value: v}).Error()})
+			_ = http.NewResponseController(w).Flush() // a client that is gone reads nothing
+			panic(v)                                  // net/http logs it, with the stack
+		}
+	}()
+	body, err := what(r.Context())
+	if err != nil {
+		reply(w, r, http.StatusInternalServerError, map[string]string{"error": err.Error()})
+		return
+	}
+	reply(w, r, http.StatusOK, body)
 }
 
 func reply(w http.ResponseWriter, r *http.Request, status int, body any) {
@@ -160,6 +171,10 @@ func (a *admin) differences(ctx context.Context) ([]Difference, error) {
 	if err != nil {
 		return nil, err
 	}
+	return differencesOf(diff), nil
+}
+
+func differencesOf(diff []reconcile.Difference) []Difference {
 	list := []Difference{} // never null in JSON
 	for _, d := range diff {
 		one := Difference{Aspect: d.Aspect, Changes: append([]string{}, d.Changes...)}
@@ -168,7 +183,7 @@ func (a *admin) differences(ctx context.Context) ([]Difference, error) {
 		}
 		list = append(list, one)
 	}
-	return list, nil
+	return list
 }
 
 func (a *admin) status(ctx context.Context) Status {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/view"
 )
 
@@ -40,13 +41,18 @@ func (c Client) Status(ctx context.Context) (Status, error) {
 func (c Client) Diff(ctx context.Context) ([]Difference, error) {
 	var d []Difference
 	err := c.get(ctx, "/v1/diff", &d)
+	return printable(d), err
+}
+
+// printable escapes all texts of a list.
+func printable(d []Difference) []Difference {
 	for i := range d {
 		d[i].Aspect, d[i].Error = Printable(d[i].Aspect), printableLines(d[i].Error)
 		for j := range d[i].Changes {
 			d[i].Changes[j] = Printable(d[i].Changes[j])
 		}
 	}
-	return d, err
+	return d
 }
 
 // Ports asks what is published.
@@ -72,11 +78,44 @@ func (c Client) View(ctx context.Context) (view.View, error) {
 	return v, err
 }
 
+// Sync has the host made to match the records, from nothing, and returns what that has changed
+// and what could not be.
+func (c Client) Sync(ctx context.Context) ([]Difference, error) {
+	var d []Difference
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	err := c.read(ctx, http.MethodPost, "/v1/sync", func(body io.Reader) error { return json.NewDecoder(body).Decode(&d) })
+	return printable(d), err
+}
+
+// Events calls fn with each event as it happens, and first with up to so many that were, until
+// fn returns an error, which is returned, ctx ends, or mybr does, which is io.EOF.
+func (c Client) Events(ctx context.Context, history int, fn func(event.Event) error) error {
+	path := fmt.Sprintf("/v1/events?history=%d", history)
+	return c.read(ctx, http.MethodGet, path, func(body io.Reader) error {
+		for lines := json.NewDecoder(body); ; {
+			var e event.Event
+			if err := lines.Decode(&e); err != nil {
+				return err
+			}
+			if e.Version > event.Version {
+				return fmt.Errorf("the mybr that runs is newer than this command: its events have version %d, and this command knows %d", e.Version, event.Version)
+			}
+			e.Escape(Printable)
+			if err := fn(e); err != nil {
+				return err
+			}
+		}
+	})
+}
+
 // Backup writes all records as they are now to a writer, as a state file: whole, or nothing. It
 // has read them before it writes, which may take longer than mybr waits for who reads.
 func (c Client) Backup(ctx context.Context, w io.Writer) error {
 	var all []byte
-	err := c.read(ctx, "/v1/backup", func(body io.Reader) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	err := c.read(ctx, http.MethodGet, "/v1/backup", func(body io.Reader) (err error) {
 		all, err = io.ReadAll(body)
 		return err
 	})
@@ -95,15 +134,15 @@ func (c Client) Runtime(ctx context.Context) (Runtime, error) {
 }
 
 func (c Client) get(ctx context.Context, path string, into any) error {
-	return c.read(ctx, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(into) })
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	return c.read(ctx, http.MethodGet, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(into) })
 }
 
 // read has fn read an answer.
-func (c Client) read(ctx context.Context, path string, fn func(io.Reader) error) error {
+func (c Client) read(ctx context.Context, method, path string, fn func(io.Reader) error) error {
 	socket := adminPath(c.RunDir)
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mybr"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://mybr"+path, nil)
 	if err != nil {
 		return err
 	}

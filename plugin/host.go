@@ -7,6 +7,7 @@ import (
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/conntrack"
+	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
@@ -34,7 +35,8 @@ type host struct {
 	watcher    *watch.Watcher // nil: the kernel does not tell of it
 }
 
-func newHost(c Config, records *store.Store) (*host, error) {
+// newHost returns what is to keep the host; tell is told what happens.
+func newHost(c Config, records *store.Store, tell func(event.Event)) (*host, error) {
 	filter, err := backend.Open(c.Firewall, firewall.Config{Info: c.Log.Infof, Warn: c.Log.Warnf})
 	if err != nil {
 		return nil, err
@@ -92,6 +94,7 @@ func newHost(c Config, records *store.Store) (*host, error) {
 		}.Aspects(known),
 		ResyncInterval: c.ResyncInterval,
 		Log:            c.Log,
+		Tell:           tell,
 	})
 	if c.ResyncInterval > 0 {
 		h.watching = true

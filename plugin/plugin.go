@@ -24,6 +24,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/driver"
+	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/store"
 	"github.com/mybr/mybr/ipam"
@@ -46,7 +47,8 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer records.Close()
-	host, err := newHost(c, records)
+	events := &event.Log{}
+	host, err := newHost(c, records, events.Add)
 	if err != nil {
 		return err
 	}
@@ -94,6 +96,7 @@ func Run(ctx context.Context, c Config) error {
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
 		healings: host.reconciler.Healings, late: host.late,
 		view: newViewer(records.Snapshot, addresses.Usage, host.filter).view,
+		sync: host.reconciler.Mend, events: events, followers: make(chan struct{}, maxFollowers), stopping: ctx,
 	}
 	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})

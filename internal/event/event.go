@@ -47,9 +47,13 @@ const (
 	maxText  = 1024
 )
 
-// Event is one thing that has happened. Its JSON form is an interface: fields are added
-// without a word.
+// Version is that of the JSON form.
+const Version = 1
+
+// Event is one thing that has happened. Its JSON form is an interface: fields and kinds are
+// added without a word, and Version grows when one is removed or means something else.
 type Event struct {
+	Version   int       `json:"version"`
 	Seq       uint64    `json:"seq"` // one more for each; those of a Lost event are missing
 	Time      time.Time `json:"time"`
 	Kind      string    `json:"kind"`
@@ -88,6 +92,7 @@ func (l *Log) Add(e Event) {
 			(*list)[i] = model.Shorten(s, maxText)
 		}
 	}
+	e.Version = Version
 	e.By, e.Error = model.Shorten(e.By, maxText), model.Shorten(e.Error, maxText)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,7 +146,7 @@ func (r *Reader) read() (e Event, added <-chan struct{}) {
 	oldest := l.next - uint64(len(l.ring))
 	switch {
 	case r.next < oldest:
-		e = Event{Seq: r.next, Time: time.Now(), Kind: Lost, Missed: oldest - r.next}
+		e = Event{Version: Version, Seq: r.next, Time: time.Now(), Kind: Lost, Missed: oldest - r.next}
 		r.next = oldest
 		return e, nil
 	case r.next < l.next:

@@ -33,7 +33,8 @@ func TestNews(t *testing.T) {
 		h.set(snapshot())
 		h.run(t)
 		<-h.r.Ready()
-		if have := h.events(); have != "" {
+		synctest.Wait()
+		if have := h.events(); have != "started" {
 			t.Errorf("at the start: %s", have)
 		}
 		h.sync(t)
@@ -65,6 +66,7 @@ func TestNews(t *testing.T) {
 func TestNewsOfChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := known(t)
+		synctest.Wait()
 		s.events()
 		bridge, veth := snapshot().Networks[0].Bridge, snapshot().Endpoints[0].HostIface()
 		changed := snapshot()
@@ -109,6 +111,7 @@ func TestNewsOfChanges(t *testing.T) {
 func TestNewsOfAFight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := known(t)
+		synctest.Wait()
 		s.events()
 		veth := snapshot().Endpoints[0].HostIface()
 		plans(&s.links, step(veth, "bring it up"))

@@ -131,6 +131,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 		failed := r.pass(context.WithoutCancel(ctx), retrying)
 		if first {
 			close(r.ready)
+			r.Tell(event.Event{Kind: event.Started})
 			first = false
 		}
 		if !failed {
