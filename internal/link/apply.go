@@ -68,7 +68,7 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 func (a *Applier) planner() *planner {
 	return &planner{
 		Applier: a, kernel: a.kernel(),
-		indexes: map[string]int{}, renewed: map[string]bool{}, broken: map[string]bool{}, missing: map[string]bool{},
+		indexes: map[string]int{}, renewed: map[string]bool{}, broken: map[string]error{}, missing: map[string]bool{},
 	}
 }
 
@@ -94,7 +94,7 @@ func (p *planner) plan(have *Set, want Set) error {
 		}
 	}
 	for _, v := range want.Veths {
-		if had := hadVeths[v.Host]; v.differs(had) || p.renewed[v.Bridge] || p.broken[v.Bridge] {
+		if had := hadVeths[v.Host]; v.differs(had) || p.renewed[v.Bridge] || p.broken[v.Bridge] != nil {
 			p.veth(v, had)
 		}
 	}
@@ -150,10 +150,10 @@ type planner struct {
 	bridges    map[string]Bridge // what is wanted
 	hadBridges map[string]Bridge // what was known
 
-	indexes map[string]int  // of bridges that are there, or that a step has made
-	renewed map[string]bool // bridges that a step makes
-	broken  map[string]bool // bridges that can't be made to match
-	missing map[string]bool // links that were looked for and are not there
+	indexes map[string]int   // of bridges that are there, or that a step has made
+	renewed map[string]bool  // bridges that a step makes
+	broken  map[string]error // why bridges can't be made to match
+	missing map[string]bool  // links that were looked for and are not there
 
 	steps plan.Plan
 	errs  []error

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -15,7 +16,7 @@ import (
 func (p *planner) bridge(b Bridge) {
 	w := work{subject: b.Name}
 	err := p.matchBridge(&w, b, p.hadBridges[b.Name])
-	p.broken[b.Name] = err != nil
+	p.broken[b.Name] = err
 	p.add("bridge", w, err)
 }
 
@@ -246,7 +247,7 @@ func (p *planner) dropBridge(had Bridge) {
 // findBridge reads the bridge that a veth is to join, unless it is planned already. One
 // that should be there and is not is planned.
 func (p *planner) findBridge(v Veth) {
-	if p.indexes[v.Bridge] != 0 || p.renewed[v.Bridge] || p.broken[v.Bridge] {
+	if p.indexes[v.Bridge] != 0 || p.renewed[v.Bridge] || p.broken[v.Bridge] != nil {
 		return
 	}
 	b, wanted := p.bridges[v.Bridge]
@@ -257,6 +258,6 @@ func (p *planner) findBridge(v Veth) {
 	case wanted:
 		p.bridge(b)
 	default:
-		p.broken[v.Bridge] = true
+		p.broken[v.Bridge] = cmp.Or(err, model.ErrNotFound)
 	}
 }

@@ -26,11 +26,11 @@ func (p *planner) veth(v, had Veth) {
 // known of it, without asking first, in two messages.
 func (p *planner) matchVeth(w *work, v, had Veth) error {
 	switch _, wanted := p.bridges[v.Bridge]; {
-	case !p.broken[v.Bridge]:
+	case p.broken[v.Bridge] == nil:
 	case wanted:
-		return fmt.Errorf("bridge %s could not be made to match", v.Bridge)
+		return fmt.Errorf("bridge %s could not be made to match: %w", v.Bridge, p.broken[v.Bridge])
 	default:
-		return fmt.Errorf("bridge %s: %w", v.Bridge, model.ErrNotFound)
+		return fmt.Errorf("bridge %s: %w", v.Bridge, p.broken[v.Bridge])
 	}
 	if p.links == nil && had.Host == "" && !v.Joined {
 		return p.newVeth(w, v)

@@ -11,6 +11,7 @@ package plan
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/mybr/mybr/internal/fault"
@@ -79,16 +80,16 @@ func (p Plan) Renewed() (subjects []string, all bool) {
 // The error joins one *Error for each step that failed, or was left out because of
 // another one's failure, save that a subject has one only.
 func (p Plan) Do(ctx context.Context) error {
-	failed := map[string]bool{}
+	failed := map[string]error{}
 	var errs []error
 	for _, s := range p {
 		err := context.Cause(ctx)
 		if err == nil {
-			if s.Subject != "" && failed[s.Subject] {
+			if s.Subject != "" && failed[s.Subject] != nil {
 				continue
 			}
-			if i := slices.IndexFunc(s.Needs, func(n string) bool { return failed[n] }); i >= 0 {
-				err = errors.New(s.Needs[i] + " could not be made to match")
+			if i := slices.IndexFunc(s.Needs, func(n string) bool { return failed[n] != nil }); i >= 0 {
+				err = fmt.Errorf("%s could not be made to match: %w", s.Needs[i], failed[s.Needs[i]])
 			} else {
 				if err = fault.Point("plan: before a step: " + s.Kind); err == nil {
 					err = s.Do(ctx)
@@ -98,7 +99,7 @@ func (p Plan) Do(ctx context.Context) error {
 		}
 		if err != nil {
 			errs = append(errs, &Error{Subject: s.Subject, Err: err})
-			failed[s.Subject] = true
+			failed[s.Subject] = err
 		}
 	}
 	return errors.Join(errs...)

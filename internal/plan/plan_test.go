@@ -32,7 +32,8 @@ func TestOneSubjectsFailureStopsOnlyWhatNeedsIt(t *testing.T) {
 		t.Errorf("done: %v, want %v", done, want)
 	}
 	subjects, rest := plan.Blame(err)
-	if rest != nil || len(subjects) != 2 || subjects[0].Subject != "br-a" || subjects[1].Subject != "veth-a" || !errors.Is(subjects[0], broken) {
+	if rest != nil || len(subjects) != 2 || subjects[0].Subject != "br-a" || subjects[1].Subject != "veth-a" || !errors.Is(subjects[0], broken) ||
+		subjects[1].Err.Error() != "br-a could not be made to match: no such device" {
 		t.Errorf("%v, rest %v", subjects, rest)
 	}
 	if got := strings.Join(p.Changes(), ", "); got != "make br-a, raise br-a, make veth-a, raise veth-a, make br-b, everybody's" {
