@@ -6,6 +6,11 @@ DESTDIR ?=
 PLUGIN  ?= mybr:latest
 # How long make soak takes.
 DURATION ?= 4h
+# Another processor to build for, as Go names it (go tool dist list); empty: this machine's.
+ARCH ?=
+# Where make lint asks for known vulnerabilities: a mirror of https://vuln.go.dev, or a
+# directory of its files as file:///DIRECTORY.
+VULNDB ?=
 # Given to make reliability: tests whose names match RUN, a regular expression, each COUNT times.
 RUN ?=
 COUNT ?= 1
@@ -25,7 +30,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Root's own programs, where a login without them calls make.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/mybr ./cmd/mybr
+# What is built for another processor is kept apart.
+BINARY := $(if $(ARCH),build/$(ARCH)/mybr,bin/mybr)
+PLUGINDIR := build/plugin$(if $(ARCH),-$(ARCH))
+BUILD = CGO_ENABLED=0 GOARCH='$(ARCH)' go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(1) ./cmd/mybr
 SOURCES = go.mod go.sum $(shell find cmd driver internal ipam plugin -name '*.go' ! -name '*_test.go')
 # bbolt takes what is on a page for what it is said to be, and that of a damaged file may be
 # something else: mybr bears the fault (internal/store), which checkptr would make fatal.
@@ -37,40 +45,48 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo test test-full test-unit test-integration fuzz bench reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside need-deb need-vm install-files deb
+	demo test test-full test-unit test-integration fuzz bench reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside need-deb need-vm install-files deb release
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## Build bin/mybr, a static binary
-	$(BUILD)
+build: ## Build bin/mybr, a static binary (ARCH=arm64: build/arm64/mybr, for that processor)
+	$(call BUILD,$(BINARY))
 
 # Made only where it is missing or out of date: `sudo make install` after `make build`
 # needs no Go, which sudo doesn't find in /usr/local/go/bin.
 bin/mybr: $(SOURCES)
-	$(BUILD)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/mybr ./cmd/mybr
+
+build/%/mybr: $(SOURCES)
+	$(call BUILD,$@)
 
 install: install-files ## Install the binary and the systemd units (PREFIX, UNITDIR, DESTDIR)
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@echo 'To start it now and at each boot: systemctl enable --now mybr.socket mybr.service'
 
-install-files: bin/mybr
-	install -D -m 0755 bin/mybr '$(DESTDIR)$(PREFIX)/bin/mybr'
+install-files: $(BINARY)
+	install -D -m 0755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/mybr'
 	install -d '$(DESTDIR)$(UNITDIR)'
 	sed 's|/usr/local/bin/mybr|$(PREFIX)/bin/mybr|' contrib/systemd/mybr.service > '$(DESTDIR)$(UNITDIR)/mybr.service'
 	install -m 0644 contrib/systemd/mybr.socket '$(DESTDIR)$(UNITDIR)/mybr.socket'
 	chmod 0644 '$(DESTDIR)$(UNITDIR)/mybr.service'
 
-deb: need-deb bin/mybr ## Build a Debian package in build/deb: install it with apt install ./build/deb/mybr_*.deb
-	@MAKE='$(MAKE)' scripts/deb build/deb
+# build, so that the version is the commit's where no source has changed; bin/mybr, since
+# completions are written by a mybr that runs here.
+deb: need-deb build bin/mybr ## Build a Debian package in build/deb (ARCH=arm64: for that processor): install it with apt install ./build/deb/mybr_*.deb
+	@MAKE='$(MAKE)' GOARCH='$(ARCH)' scripts/deb build/deb
+
+release: need-deb ## Build what a release has in build/release: packages and plugins for amd64 and arm64, with their SBOMs and SHA256SUMS
+	@MAKE='$(MAKE)' VERSION='$(VERSION)' scripts/release build/release
 
 uninstall: ## Stop and remove what install put there; the state in /var/lib/mybr stays
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --now mybr.socket mybr.service || true; fi
 	rm -f '$(DESTDIR)$(PREFIX)/bin/mybr' '$(DESTDIR)$(UNITDIR)/mybr.service' '$(DESTDIR)$(UNITDIR)/mybr.socket'
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 
-plugin: bin/mybr ## Build the managed plugin in build/plugin, from Debian packages: no image registry
-	go run ./plugin/pack -out build/plugin
+plugin: build ## Build the managed plugin in build/plugin, from Debian packages: no image registry (ARCH=arm64: in build/plugin-arm64)
+	go run ./plugin/pack -binary $(BINARY) -out $(PLUGINDIR) -arch '$(ARCH)'
 
 plugin-docker: ## Build the managed plugin in build/plugin with the Dockerfile instead: needs a registry
 	VERSION='$(VERSION)' COMMIT='$(COMMIT)' scripts/plugin-docker build/plugin
@@ -115,11 +131,12 @@ reliability: need-engines need-test need-beside ## Have the host's faults happen
 soak: need-engines need-test ## Let users and faults at mybr for hours (DURATION=4h), and write what happened to build/churn-*.json
 	MYBR_TEST_RACE=1 MYBR_CHURN_DURATION='$(DURATION)' go test -count=1 -timeout 0 -v $(GOTESTFLAGS) ./integration/churn -run 'TestChurn$$'
 
-lint: ## gofmt, go vet, staticcheck, go.mod
+lint: ## gofmt, go vet, staticcheck, go.mod, known vulnerabilities (VULNDB)
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go mod tidy -diff
+	@scripts/vulnerable '$(VULNDB)'
 
 # Every test compares what these write, so CI fails when one is out of date.
 generate: need-engines need-test ## Write golden files and the rule book anew

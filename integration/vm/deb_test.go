@@ -4,34 +4,86 @@ import (
 	"crypto/sha256"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/mybr/mybr/integration/world"
 )
 
-// Two builds of one commit are the same bytes, whatever the umask and the time.
+// Two builds of one commit are the same bytes, whatever the directory, the umask and the time.
 func TestDebIsReproducible(t *testing.T) {
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
 		t.Skipf("make need-deb installs what this needs: %v", err)
 	}
-	sum := func(umask string) [sha256.Size]byte {
+	sum := func(umask, dir string) [sha256.Size]byte {
 		t.Helper()
-		command(t, checkout(t), nil, "make", "bin/mybr")
-		path := command(t, checkout(t), nil, "sh", "-ec", "umask "+umask+"; exec scripts/deb '"+t.TempDir()+"'")
-		text, err := os.ReadFile(path)
+		dir = filepath.Join(t.TempDir(), dir)
+		copyCheckout(t, dir)
+		command(t, dir, []string{"SOURCE_DATE_EPOCH=1764075600", "DEB_VERSION=1.2.3"},
+			"sh", "-ec", "umask "+umask+"; exec make -s deb VERSION=1.2.3 COMMIT=abcdefabcdef")
+		found, err := filepath.Glob(filepath.Join(dir, "build/deb/mybr_1.2.3_*.deb"))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("made are %q, %v", found, err)
+		}
+		text, err := os.ReadFile(found[0])
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(text) < 1<<20 {
-			t.Fatalf("%s has %d bytes", path, len(text))
+			t.Fatalf("%s has %d bytes", found[0], len(text))
 		}
 		return sha256.Sum256(text)
 	}
-	if first, second := sum("022"), sum("077"); first != second {
+	if first, second := sum("022", "one"), sum("077", "in/another"); first != second {
 		t.Errorf("two builds: %x and %x", first, second)
 	}
+}
+
+// A release is the same bytes wherever it is built: packages, plugins and lists of what is
+// in them, for each processor; and its sums are those of its files.
+func TestReleaseIsReproducible(t *testing.T) {
+	world.Full(t)
+	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+		t.Skipf("make need-deb installs what this needs: %v", err)
+	}
+	sums := func(umask, dir string) string {
+		t.Helper()
+		dir = filepath.Join(t.TempDir(), dir)
+		copyCheckout(t, dir)
+		command(t, dir, []string{"SOURCE_DATE_EPOCH=1764075600", "DEB_VERSION=1.2.3"},
+			"sh", "-ec", "umask "+umask+"; exec make -s release VERSION=v1.2.3")
+		return command(t, filepath.Join(dir, "build/release"), nil, "sh", "-ec", "sha256sum --check --strict --quiet SHA256SUMS; cat SHA256SUMS")
+	}
+	first, second := sums("022", "one"), sums("077", "in/another")
+	if first != second {
+		t.Errorf("two builds:\n%s\nand\n%s", first, second)
+	}
+	var names []string
+	for line := range strings.Lines(first + "\n") {
+		names = append(names, strings.Fields(line)[1])
+	}
+	want := []string{
+		"mybr-plugin_v1.2.3_linux_amd64.tar.gz", "mybr-plugin_v1.2.3_linux_arm64.tar.gz",
+		"mybr_1.2.3_amd64.deb", "mybr_1.2.3_arm64.deb",
+		"mybr_v1.2.3_linux_amd64", "mybr_v1.2.3_linux_amd64.cdx.json", "mybr_v1.2.3_linux_arm64", "mybr_v1.2.3_linux_arm64.cdx.json",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("a release has %q, want %q", names, want)
+	}
+}
+
+// copyCheckout copies what is versioned, as it is in the working tree, to a new directory,
+// where no git knows of it.
+func copyCheckout(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	command(t, checkout(t), nil, "bash", "-euo", "pipefail", "-c",
+		`git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C "$1"`, "-", dir)
 }
 
 // TestDeb installs, upgrades, removes and purges the package where no systemd runs, as an
@@ -51,7 +103,7 @@ cp "$first" "$root/root/1.deb"
 cp "$second" "$root/root/2.deb"
 look() { # what is there of mybr
   echo "== $1"
-  (cd "$root" && find etc run usr var/lib -path usr/share/doc/mybr -prune -o \( -name 'mybr*' -a ! -path 'var/lib/dpkg/*' \) -print | sort)
+  (cd "$root" && find etc run usr var/lib -path usr/share/doc/mybr -prune -o \( \( -name 'mybr*' -o -name _mybr \) -a ! -path 'var/lib/dpkg/*' \) -print | sort)
 }
 chroot "$root" dpkg -i /root/1.deb
 look installed
@@ -72,10 +124,12 @@ look again
 	units := []string{"usr/lib/systemd/system/mybr.service", "usr/lib/systemd/system/mybr.socket"}
 	const config, binary, copied, state = "etc/default/mybr", "usr/bin/mybr", "run/mybr", "var/lib/mybr\nvar/lib/mybr/mybr.db"
 	const wantedService, wantedSocket = "etc/systemd/system/multi-user.target.wants/mybr.service", "etc/systemd/system/sockets.target.wants/mybr.socket"
-	installed := lines(config, wantedService, wantedSocket, binary, units[0], units[1])
+	program := lines(binary, units[0], units[1], "usr/share/bash-completion/completions/mybr",
+		"usr/share/fish/vendor_completions.d/mybr.fish", "usr/share/zsh/vendor-completions/_mybr")
+	installed := lines(config, wantedService, wantedSocket) + program
 	for when, want := range map[string]string{
 		"installed": installed,
-		"upgraded":  lines(config, copied, binary, units[0], units[1], state), // what the administrator disabled stays so
+		"upgraded":  lines(config, copied) + program + lines(state), // what the administrator disabled stays so
 		"removed":   lines(config, copied, state),
 		"purged":    "",
 		"again":     installed,

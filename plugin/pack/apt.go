@@ -15,8 +15,9 @@ import (
 //
 // The package lists that the machine has are used as they are; where there are
 // none, or where they name archives that are gone, fresh ones are fetched below
-// cache. Nothing is installed and nothing outside cache is written.
-func download(cache string, packages []string) ([]string, error) {
+// cache. Nothing is installed and nothing outside cache is written: that apt works for
+// another processor is a matter of its options, dpkg's list of foreign ones stays as it is.
+func download(cache, arch string, packages []string) ([]string, error) {
 	cache, err := filepath.Abs(cache)
 	if err != nil {
 		return nil, err
@@ -39,6 +40,8 @@ func download(cache string, packages []string) ([]string, error) {
 		"-o", "Debug::NoLocking=1", // locks are for those who change the system
 		"-o", "APT::Sandbox::User=root",
 		"-o", "APT::Install-Recommends=0",
+		"-o", "APT::Architecture=" + debianName(arch),
+		"-o", "APT::Architectures::=" + debianName(arch), // else apt asks dpkg
 	}
 	debs, err := fetch(cache, base, packages)
 	if err == nil {
@@ -105,4 +108,12 @@ func apt(options []string, words ...string) (string, error) {
 		return "", fmt.Errorf("apt-get %s: %w: %s", strings.Join(words, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return string(out), nil
+}
+
+// debianName is Debian's name of a processor that Go names so (dpkg-architecture(1)).
+func debianName(arch string) string {
+	if name, other := map[string]string{"386": "i386", "arm": "armhf", "ppc64le": "ppc64el"}[arch]; other {
+		return name
+	}
+	return arch
 }

@@ -7,7 +7,9 @@
 //
 // Be aware: maintainer scripts are not run, so what they would set up (the
 // alternatives of iptables) is made here. The Dockerfile makes the same file
-// system where a registry can be reached; the two must offer the same commands.
+// system where a registry can be reached; the two must offer the same commands. The
+// programs of another processor can't be tried: it is only looked whether they are for it,
+// and have their libraries.
 package main
 
 import (
@@ -17,6 +19,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"syscall"
 )
 
 // defaultPackage is what mybr runs; the Dockerfile installs it too.
@@ -27,6 +31,7 @@ type options struct {
 	config   string
 	out      string
 	cache    string
+	arch     string // as Go names it
 	packages []string
 }
 
@@ -36,7 +41,12 @@ func main() {
 	flag.StringVar(&o.config, "config", "plugin/config.json", "the plugin's manifest")
 	flag.StringVar(&o.out, "out", "build/plugin", "the directory to make; what is there is replaced")
 	flag.StringVar(&o.cache, "cache", "build/apt", "where downloaded packages are kept")
+	flag.StringVar(&o.arch, "arch", "", "the processor that the plugin is for, as Go names it; empty: this machine's")
 	flag.Parse()
+	syscall.Umask(0o022) // what is packed has the same modes, whoever packs it
+	if o.arch == "" {
+		o.arch = runtime.GOARCH
+	}
 	o.packages = flag.Args()
 	if len(o.packages) == 0 {
 		o.packages = []string{defaultPackage}
@@ -48,7 +58,7 @@ func main() {
 }
 
 func pack(o options) error {
-	debs, err := download(o.cache, o.packages)
+	debs, err := download(o.cache, o.arch, o.packages)
 	if err != nil {
 		return err
 	}
@@ -77,7 +87,7 @@ func assemble(o options, debs []string) error {
 		func() error { return prune(root) },
 		func() error { return copyFile(o.binary, filepath.Join(root, "usr/bin/mybr"), 0o755) },
 		func() error { return copyFile(o.config, filepath.Join(tmp, "config.json"), 0o644) },
-		func() error { return check(root) },
+		func() error { return check(root, o.arch) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

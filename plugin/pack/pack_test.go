@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -99,7 +100,7 @@ func parts(t *testing.T) (o options, debs []string) {
 		"usr/share/doc/libc6/copyright":  "LGPL",
 	}
 	dir := t.TempDir()
-	o = options{binary: filepath.Join(dir, "mybr"), config: filepath.Join(dir, "manifest"), out: filepath.Join(dir, "build", "plugin")}
+	o = options{arch: runtime.GOARCH, binary: filepath.Join(dir, "mybr"), config: filepath.Join(dir, "manifest"), out: filepath.Join(dir, "build", "plugin")}
 	write(t, o.binary, static, 0o600)
 	write(t, o.config, "{}", 0o600)
 	return o, []string{deb(t, "iptables", tools), deb(t, "libc6", library)}

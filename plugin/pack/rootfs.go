@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -100,23 +101,31 @@ func prune(root string) error {
 	})
 }
 
+// programs are what mybr runs in the root file system, and mybr.
+func programs() [][]string {
+	return [][]string{
+		{"/usr/sbin/iptables", "--version"},
+		{"/usr/sbin/iptables-nft-restore", "--version"},
+		{"/usr/sbin/iptables-legacy-restore", "--version"},
+		{"/usr/bin/mybr", "version"},
+	}
+}
+
 // check runs the programs inside the root file system, so that a missing library
 // is found here and not when the plugin is enabled. It needs root for chroot(2).
 // They run in a network namespace of their own, for ten seconds at most: whatever
-// they do, the host's network isn't theirs.
-func check(root string) error {
+// they do, the host's network isn't theirs. Those of another processor are looked at.
+func check(root, arch string) error {
+	if arch != runtime.GOARCH {
+		return inspect(root, arch)
+	}
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "pack: not root, so the programs in the root file system were not tried")
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	for _, words := range [][]string{
-		{"/usr/sbin/iptables", "--version"},
-		{"/usr/sbin/iptables-nft-restore", "--version"},
-		{"/usr/sbin/iptables-legacy-restore", "--version"},
-		{"/usr/bin/mybr", "version"},
-	} {
+	for _, words := range programs() {
 		cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 		cmd.Dir = "/"
 		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin"}
