@@ -79,6 +79,7 @@ var siblings = map[string][]string{
 	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables"},
 	"internal/firewall/iptables": {"internal/firewall"},
 	"internal/hostport":          {"internal/relay"},
+	"internal/topology":          {"internal/view"},
 }
 
 func TestImportsGoOneWay(t *testing.T) {
@@ -132,6 +133,7 @@ var users = map[string][]string{
 	"github.com/coreos/go-systemd/v22":     {"plugin", "integration/unit"},
 	"github.com/godbus/dbus/v5":            {"internal/firewalld"},
 	"golang.org/x/sync":                    {"plugin"},
+	"github.com/rivo/uniseg":               {"internal/topology"},
 }
 
 func TestOneDependencyOnePackage(t *testing.T) {
