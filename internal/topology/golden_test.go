@@ -33,6 +33,7 @@ func TestGolden(t *testing.T) {
 			s := Of(e.view, e.host, e.most)
 			golden(t, e.name+".txt", []byte(s.Text(Unicode)))
 			golden(t, e.name+".ascii.txt", []byte(s.Text(ASCII)))
+			golden(t, e.name+".svg", s.SVG())
 		})
 	}
 }

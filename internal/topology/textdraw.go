@@ -31,8 +31,7 @@ func (d *textDrawing) draw() *canvas {
 		}
 	}
 	for i, b := range d.boxes {
-		right := d.boxLeft() + d.box + boxSide - 1
-		c.frame(d.boxLeft(), b.top, right, b.end, double, d.boxTitle(i))
+		c.frame(d.boxLeft(), b.top, d.boxRight(), b.end, double, d.boxTitle(i))
 		for _, n := range b.nics {
 			for k, line := range n.lines {
 				c.text(d.boxLeft()+2, n.y+k, line)
@@ -54,7 +53,7 @@ func (d *textDrawing) drawEdge(c *canvas) {
 		c.text(d.hostRight()-3, 0, "LAN")
 		c.downTo(trunkX, 0, top, single)
 	} else {
-		c.text(1, 0, "No interface of the host leads outside.")
+		c.text(1, 0, "No interface leads outside.")
 	}
 	for i, line := range d.uplinks {
 		text := strings.TrimLeft(line, " ")
