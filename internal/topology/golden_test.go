@@ -34,6 +34,7 @@ func TestGolden(t *testing.T) {
 			golden(t, e.name+".txt", []byte(s.Text(Unicode)))
 			golden(t, e.name+".ascii.txt", []byte(s.Text(ASCII)))
 			golden(t, e.name+".svg", s.SVG())
+			golden(t, e.name+".dot", s.DOT())
 		})
 	}
 }
