@@ -63,7 +63,7 @@ func anyView(t *rapid.T) (view.View, Host) {
 }
 
 func anyLimits(t *rapid.T) Limits {
-	return rapid.SampledFrom([]Limits{Usual, All, {Networks: 1, Containers: 1, Ports: 1}}).Draw(t, "limits")
+	return rapid.SampledFrom([]Limits{Usual, All, {Uplinks: 1, Addresses: 1, Networks: 1, Containers: 1, Ports: 1}}).Draw(t, "limits")
 }
 
 // checkLines says what holds for every drawing in a terminal.

@@ -9,7 +9,7 @@ import (
 // DOT describes the networks in Graphviz' language: `mybr topology --dot | dot -Tsvg`.
 func (s Scene) DOT() []byte {
 	var b bytes.Buffer
-	b.WriteString("graph mybr {\n  rankdir=LR\n  node [shape=box, fontname=monospace]\n  edge [fontname=monospace]\n")
+	b.WriteString("graph mybr {\n  rankdir=LR\n  fontname=monospace\n  node [shape=box, fontname=monospace]\n  edge [fontname=monospace]\n")
 	if len(s.uplinks) > 0 {
 		b.WriteString("  lan [label=\"LAN\", shape=ellipse]\n")
 	}
@@ -18,6 +18,9 @@ func (s Scene) DOT() []byte {
 		fmt.Fprintf(&b, "    uplink%d [label=%s]\n", i, dotText(append([]string{u.name}, u.addresses...)...))
 	}
 	fmt.Fprintf(&b, "    nat [label=%s, style=filled, fillcolor=lightyellow]\n", dotText(s.dotEdge()...))
+	if s.more.uplinks > 0 {
+		fmt.Fprintf(&b, "    uplinks [label=%s, style=dashed]\n", dotText(plural(s.more.uplinks, "more interface")))
+	}
 	for i, n := range s.networks {
 		style := "rounded"
 		if !n.linked {
@@ -46,6 +49,8 @@ func (s Scene) dotEdges(b *bytes.Buffer) {
 	for i, n := range s.networks {
 		if n.linked {
 			fmt.Fprintf(b, "  nat -- bridge%d\n", i)
+		} else { // Graphviz puts it beside the others then
+			fmt.Fprintf(b, "  nat -- bridge%d [style=invis]\n", i)
 		}
 		if n.more > 0 {
 			fmt.Fprintf(b, "  more%d [label=%s, style=dashed]\n  bridge%d -- more%d [style=dashed]\n",
@@ -54,7 +59,7 @@ func (s Scene) dotEdges(b *bytes.Buffer) {
 	}
 	for i, box := range s.boxes {
 		for _, n := range box.nics {
-			fmt.Fprintf(b, "  bridge%d -- container%d [taillabel=%s, headlabel=%s]\n", n.network, i, dotText(n.veth), dotText(n.inside))
+			fmt.Fprintf(b, "  bridge%d -- container%d [label=%s]\n", n.network, i, dotText(n.veth))
 		}
 	}
 }

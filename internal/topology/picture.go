@@ -172,7 +172,7 @@ func (d *textDrawing) pictureEdge(p *picture, host int) {
 // uplinkName is the name that a line begins with.
 func (d *textDrawing) uplinkName(line string) string {
 	for _, u := range d.Scene.uplinks {
-		if u.name != "" && strings.HasPrefix(line, u.name) {
+		if u.name != "" && strings.HasPrefix(line+" ", u.name+" ") {
 			return u.name
 		}
 	}

@@ -17,6 +17,9 @@ func (s Scene) prose() (sentences []string) {
 	for _, u := range s.uplinks {
 		say("%s leads outside, %s.", cmp.Or(u.name, "An interface"), cmp.Or(strings.Join(u.addresses, ", "), "no address"))
 	}
+	if s.more.uplinks > 0 {
+		say("%s not drawn.", plural(s.more.uplinks, "more interface"))
+	}
 	if len(s.networks) == 0 {
 		say("There are no networks yet.")
 	}

@@ -26,6 +26,9 @@ func (d *textDrawing) uplinkLines(most int) (lines []string) {
 	for _, u := range d.Scene.uplinks {
 		lines = append(lines, d.listed(u.name, u.addresses, most)...)
 	}
+	if d.more.uplinks > 0 {
+		lines = append(lines, d.glyphs.say("… "+plural(d.more.uplinks, "more interface")))
+	}
 	return lines
 }
 

@@ -12,6 +12,7 @@ package topology
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -36,6 +37,8 @@ type Uplink struct {
 
 // Limits says how much is drawn; what is more is counted.
 type Limits struct {
+	Uplinks    int
+	Addresses  int // of each uplink
 	Networks   int
 	Containers int // of each network
 	Ports      int // lines of published ports
@@ -43,7 +46,7 @@ type Limits struct {
 
 // Usual fits on a page. One more than these is drawn nevertheless: its place would be that
 // of the line which counts it.
-var Usual = Limits{Networks: 12, Containers: 8, Ports: 16}
+var Usual = Limits{Uplinks: 6, Addresses: 4, Networks: 12, Containers: 8, Ports: 16}
 
 // All draws everything.
 var All = Limits{}
@@ -64,6 +67,7 @@ type Scene struct {
 	boxes    []box
 	ports    []published
 	more     struct {
+		uplinks   int
 		ports     int
 		networks  int
 		endpoints int // of networks that are not drawn
@@ -105,9 +109,7 @@ type nic struct {
 // Of works out what is drawn.
 func Of(v view.View, h Host, most Limits) Scene {
 	s := Scene{host: printable(h.Name)}
-	for _, u := range h.Uplinks {
-		s.uplinks = append(s.uplinks, uplink{printable(u.Name), prefixes(u.Addresses...)})
-	}
+	s.lead(h.Uplinks, most)
 	g := gather(v, h, most)
 	for _, n := range g.networks[g.drawn:] {
 		s.more.networks++
@@ -121,6 +123,19 @@ func Of(v view.View, h Host, most Limits) Scene {
 	}
 	s.publish(v.Ports, g.titles, most.Ports)
 	return s
+}
+
+// lead puts the uplinks in.
+func (s *Scene) lead(uplinks []Uplink, most Limits) {
+	drawn := few(len(uplinks), most.Uplinks)
+	s.more.uplinks = len(uplinks) - drawn
+	for _, u := range uplinks[:drawn] {
+		a := prefixes(u.Addresses...)
+		if n := few(len(a), most.Addresses); n < len(a) {
+			a = append(a[:n], fmt.Sprintf("… %d more", len(a)-n))
+		}
+		s.uplinks = append(s.uplinks, uplink{printable(u.Name), a})
+	}
 }
 
 // settle draws the containers whose first network is the i-th.

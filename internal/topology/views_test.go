@@ -31,6 +31,7 @@ func examples() []example {
 		{"hostile", hostile(), inside(hostile(), Host{Name: "a\x1b[2J\nb", Uplinks: eth0.Uplinks}), Usual},
 		{"unnamed", unnamed(), eth0, Usual},
 		{"mesh", mesh(), inside(mesh(), eth0), Usual},
+		{"many-uplinks", demo(), manyUplinks(), Usual},
 		{"many-networks", manyNetworks(), eth0, Usual},
 	}
 }
@@ -235,4 +236,16 @@ func manyNetworks() view.View {
 		}
 	}
 	return b.View
+}
+
+func manyUplinks() Host {
+	var h Host
+	for i := range 9 {
+		u := Uplink{Name: fmt.Sprintf("eth0.%d", i+100)}
+		for k := range i {
+			u.Addresses = append(u.Addresses, netip.MustParsePrefix(fmt.Sprintf("192.0.2.%d/24", 10*i+k)))
+		}
+		h.Uplinks = append(h.Uplinks, u)
+	}
+	return h
 }
