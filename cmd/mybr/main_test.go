@@ -149,7 +149,7 @@ func TestMisuse(t *testing.T) {
 
 func TestFailuresAreOneLine(t *testing.T) {
 	dir := t.TempDir()
-	for _, command := range []string{"status", "ports"} {
+	for _, command := range []string{"status", "ports", "topology"} {
 		code, stdout, stderr := execute(t, nil, command, "--run-dir", dir)
 		want := "mybr: mybr is not running: no process listens on " + dir + "/mybr.sock\n"
 		if code != exitFailed || stdout != "" || stderr != want {
@@ -246,7 +246,7 @@ func serveCommand(t *testing.T, args []string) *cobra.Command {
 
 // Every flag's help names its variable.
 func TestHelpNamesVariables(t *testing.T) {
-	for _, command := range []string{"serve", "status", "ports"} {
+	for _, command := range []string{"serve", "status", "ports", "topology"} {
 		code, stdout, stderr := execute(t, nil, command, "--help")
 		if code != 0 || stderr != "" {
 			t.Fatalf("%s: exit %d, stderr %q", command, code, stderr)

@@ -58,7 +58,7 @@ const leaf = "a leaf"
 
 // layers says which packages each package may import.
 var layers = map[string][]string{
-	"cmd/mybr":    {"plugin", "internal/view", "internal/docker"},
+	"cmd/mybr":    {"plugin", "internal/view", "internal/docker", "internal/topology", "internal/topology/here"},
 	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf},
 	"plugin/pack": nil,
 
@@ -80,6 +80,8 @@ var siblings = map[string][]string{
 	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables"},
 	"internal/firewall/iptables": {"internal/firewall"},
 	"internal/hostport":          {"internal/relay"},
+	"internal/topology":          {"internal/view"},
+	"internal/topology/here":     {"internal/topology", "internal/view"},
 }
 
 func TestImportsGoOneWay(t *testing.T) {
@@ -127,12 +129,13 @@ func TestOnlyTestsSetFaults(t *testing.T) {
 var users = map[string][]string{
 	"github.com/docker/go-plugins-helpers": {"plugin", "driver", "ipam"},
 	"go.etcd.io/bbolt":                     {"internal/store"},
-	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/hostport", "internal/watch", "internal/nettest", "integration"},
+	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/hostport", "internal/watch", "internal/topology/here", "internal/nettest", "integration"},
 	"github.com/sirupsen/logrus":           {"cmd", "plugin", "internal/reconcile"},
 	"github.com/spf13/cobra":               {"cmd"},
 	"github.com/coreos/go-systemd/v22":     {"plugin", "integration/unit"},
 	"github.com/godbus/dbus/v5":            {"internal/firewalld"},
 	"golang.org/x/sync":                    {"plugin"},
+	"github.com/rivo/uniseg":               {"internal/topology"},
 }
 
 func TestOneDependencyOnePackage(t *testing.T) {
