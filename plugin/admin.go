@@ -90,6 +90,7 @@ type admin struct {
 	backup    func(w io.Writer) error // writes all records, as a state file
 	resources func() (Runtime, error)
 	view      func(ctx context.Context) (view.View, error)
+	ruler     *ruler
 }
 
 // handler returns the table of what can be asked.
@@ -99,6 +100,9 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
 	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
 	mux.HandleFunc("/v1/view", tell(func(ctx context.Context) (any, error) { return a.view(ctx) }))
+	mux.HandleFunc("/v1/rules", func(w http.ResponseWriter, r *http.Request) {
+		tell(func(ctx context.Context) (any, error) { return a.ruler.rules(ctx, r.URL.Query().Get("compare") == "1") })(w, r)
+	})
 	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, r *http.Request) {
 		// All of it before the answer begins: a commit that has the file grow waits for who
 		// reads it, and that must not be a client that takes its time.

@@ -69,7 +69,7 @@ default; an empty variable counts as not set.`,
 		DisableSuggestions: true,
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(newServe(), newStatus(), newPorts(), newBackup(), newVersion())
+	root.AddCommand(newServe(), newStatus(), newPorts(), newRules(), newBackup(), newVersion())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
