@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/view"
 	"github.com/mybr/mybr/plugin"
 )
 
@@ -72,6 +73,8 @@ func TestStatus(t *testing.T) {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 
+	rulesDiffer(t, w)
+
 	w.RestartMybr()
 	w.Eventually(10*time.Second, func() error {
 		if got := differences(t, w); len(got) > 0 {
@@ -96,4 +99,36 @@ func differences(t *testing.T, w *world.World) (all []string) {
 		all = append(all, d.Changes...)
 	}
 	return all
+}
+
+// rulesDiffer asks mybr rules about what TestStatus has changed of them.
+func rulesDiffer(t *testing.T, w *world.World) {
+	t.Helper()
+	all, err := plugin.Client{RunDir: w.Path("/run/mybr")}.Rules(t.Context(), true)
+	if err != nil || !all.Compared || all.Unknown != "" {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	var have []string
+	for _, d := range all.Differences {
+		if d.Why == "" && d.Rule != "" {
+			t.Errorf("%+v has no reason", d)
+		}
+		have = append(have, strings.TrimSpace(d.Mend+" "+d.Command+" "+d.Table+" "+d.Chain+" "+d.Rule))
+	}
+	want := []string{
+		"add iptables filter FORWARD -j MYBR-FORWARD-DROP",
+		"add iptables filter MYBR-FORWARD-DROP",
+		"add iptables filter MYBR-FORWARD-DROP -j DROP",
+		"add iptables nat MYBR-POSTROUTING -s 172.18.0.0/16 ! -o mybr0 -j MASQUERADE",
+		"delete iptables filter MYBR-ISOLATE -s 172.18.0.9/32 -j DROP",
+	}
+	if slices.Sort(have); !slices.Equal(have, want) {
+		t.Errorf("have %q, want %q", have, want)
+	}
+	served := slices.IndexFunc(all.Rules, func(r view.Rule) bool {
+		return r.Endpoint != "" && r.Network != "" && r.Bridge == "mybr0" && r.Rule == "-p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.18.0.9:80"
+	})
+	if served < 0 {
+		t.Errorf("no rule serves the published port: %+v", all.Rules)
+	}
 }

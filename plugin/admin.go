@@ -95,6 +95,7 @@ type admin struct {
 	events    *event.Log
 	followers chan struct{}   // holds one for each client that follows the events
 	stopping  context.Context // ends when those clients must
+	ruler     *ruler
 }
 
 // handler returns the table of what can be asked.
@@ -106,6 +107,9 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/view", tell(func(ctx context.Context) (any, error) { return a.view(ctx) }))
 	mux.HandleFunc("/v1/events", a.follow)
 	mux.HandleFunc("/v1/sync", a.mend)
+	mux.HandleFunc("/v1/rules", func(w http.ResponseWriter, r *http.Request) {
+		tell(func(ctx context.Context) (any, error) { return a.ruler.rules(ctx, r.URL.Query().Get("compare") == "1") })(w, r)
+	})
 	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, r *http.Request) {
 		// All of it before the answer begins: a commit that has the file grow waits for who
 		// reads it, and that must not be a client that takes its time.

@@ -109,6 +109,31 @@ func (c Client) Events(ctx context.Context, history int, fn func(event.Event) er
 	})
 }
 
+// Rules asks which firewall rules are wanted and why and, if compare says so, what the kernel has
+// otherwise.
+func (c Client) Rules(ctx context.Context, compare bool) (view.Rules, error) {
+	var all view.Rules
+	path := "/v1/rules"
+	if compare {
+		path += "?compare=1"
+	}
+	err := c.get(ctx, path, &all)
+	for i := range all.Rules {
+		r := &all.Rules[i]
+		for _, text := range []*string{&r.Command, &r.Table, &r.Chain, &r.Rule, &r.Why, &r.Bridge, &r.Network, &r.Endpoint} {
+			*text = Printable(*text)
+		}
+	}
+	for i := range all.Differences {
+		d := &all.Differences[i]
+		for _, text := range []*string{&d.Command, &d.Table, &d.Chain, &d.Rule, &d.Mend, &d.Why} {
+			*text = Printable(*text)
+		}
+	}
+	all.Unknown = printableLines(all.Unknown)
+	return all, err
+}
+
 // Backup writes all records as they are now to a writer, as a state file: whole, or nothing. It
 // has read them before it writes, which may take longer than mybr waits for who reads.
 func (c Client) Backup(ctx context.Context, w io.Writer) error {

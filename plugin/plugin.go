@@ -99,6 +99,10 @@ func Run(ctx context.Context, c Config) error {
 		sync: host.reconciler.Mend, events: events, followers: make(chan struct{}, maxFollowers), stopping: ctx,
 	}
 	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }
+	answers.ruler = &ruler{
+		snapshot: records.Snapshot, want: host.reconciler.Want, diff: host.reconciler.Diff,
+		explain: host.filter.Explain, told: host.filter.Told,
+	}
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})
 }
 

@@ -60,11 +60,28 @@ type Backend interface {
 	// Count reads what the rules of published ports have counted since they were made. A
 	// port that has no such rule is not in it.
 	Count(ctx context.Context, ports []Port) (map[model.PortBinding]Counter, error)
+	// Told reads one of the Changes of a plan of the backend; false: it is none.
+	Told(change string) (Change, bool)
 }
 
 // Counter is what a rule that translates has seen.
 type Counter struct {
 	Connections uint64 // their first packets, which are all that is looked up in the rules
+}
+
+// What a Change does.
+const (
+	Added   = "add"    // a rule, or a chain
+	Deleted = "delete" // the same
+	Moved   = "move"   // a rule, within its chain
+)
+
+// Change is one thing that a plan changes, taken apart.
+type Change struct {
+	Command      string // by which it is made, such as "iptables-legacy"
+	Table, Chain string
+	Action       string
+	Rule         string // as an ExplainedRule's; "": it is about the chain itself
 }
 
 // ExplainedRule is one rule that a policy brings about, and what it is for.
@@ -73,4 +90,6 @@ type ExplainedRule struct {
 	Table, Chain string
 	Rule         string // as the command prints it, without the chain: iptables-save(8) has it behind "-A CHAIN "
 	Why          string // one sentence or two
+	Bridge       string // of the network that it serves; "": all of them
+	Link         string // the host's end of the veth pair of the endpoint that it serves; "": all of them
 }

@@ -77,6 +77,7 @@ var layers = map[string][]string{
 
 // siblings says which leaf may import which other one.
 var siblings = map[string][]string{
+	"internal/explain/host":      {"internal/explain"},
 	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables"},
 	"internal/firewall/iptables": {"internal/firewall"},
 	"internal/hostport":          {"internal/relay"},
@@ -129,7 +130,7 @@ func TestOnlyTestsSetFaults(t *testing.T) {
 var users = map[string][]string{
 	"github.com/docker/go-plugins-helpers": {"plugin", "driver", "ipam"},
 	"go.etcd.io/bbolt":                     {"internal/store"},
-	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/hostport", "internal/watch", "internal/topology/here", "internal/nettest", "integration"},
+	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/hostport", "internal/watch", "internal/topology/here", "internal/explain/host", "internal/nettest", "integration"},
 	"github.com/sirupsen/logrus":           {"cmd", "plugin", "internal/reconcile"},
 	"github.com/spf13/cobra":               {"cmd"},
 	"github.com/coreos/go-systemd/v22":     {"plugin", "integration/unit"},

@@ -58,3 +58,25 @@ func (r *Reconciler) compare(ctx context.Context) (all []Difference, err error) 
 	})
 	return all, err
 }
+
+// Want says what the host must be like by the records as they are now. It waits for a pass
+// that is under way. With an error, what the error is about may be left out.
+func (r *Reconciler) Want(ctx context.Context) (Host, error) {
+	select {
+	case r.busy <- struct{}{}:
+	case <-ctx.Done():
+		return Host{}, context.Cause(ctx)
+	}
+	defer func() { <-r.busy }()
+	var h Host
+	var errs []error
+	err := r.guarded("render the records", func() error {
+		var failures []failure
+		h, failures = r.render(false)
+		for _, f := range failures {
+			errs = append(errs, f.err)
+		}
+		return nil
+	})
+	return h, errors.Join(append(errs, err)...)
+}

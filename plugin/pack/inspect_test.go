@@ -55,7 +55,9 @@ func TestInspect(t *testing.T) {
 		{"right", foreign(), func(string) {}, ""},
 		{"one for this machine", foreign(), func(root string) { write(t, filepath.Join(root, "usr/bin/mybr"), native, 0o755) }, "in the root file system: /usr/bin/mybr is for EM_"},
 		{"missing", foreign(), func(root string) { must(t, os.Remove(filepath.Join(root, "usr/sbin/iptables"))) }, "in the root file system: /usr/sbin/iptables: "},
-		{"no program", foreign(), func(root string) { write(t, filepath.Join(root, "usr/bin/mybr"), "#!/bin/sh\n"+strings.Repeat("#", 64), 0o755) }, "bad magic number"},
+		{"no program", foreign(), func(root string) {
+			write(t, filepath.Join(root, "usr/bin/mybr"), "#!/bin/sh\n"+strings.Repeat("#", 64), 0o755)
+		}, "bad magic number"},
 		{"no such processor", "z80", func(string) {}, `processor "z80" is not known`},
 		{"without its linker", runtime.GOARCH, func(root string) {
 			for _, words := range programs() {

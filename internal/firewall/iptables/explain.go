@@ -49,7 +49,7 @@ func (fam family) explain(p firewall.Policy, f facts) (out []firewall.ExplainedR
 	for _, t := range fam.render(p, f) {
 		for _, c := range t.chains {
 			for _, r := range c.rules {
-				out = append(out, firewall.ExplainedRule{Command: fam.command, Table: t.name, Chain: c.name, Rule: r.text, Why: r.why})
+				out = append(out, firewall.ExplainedRule{Command: fam.command, Table: t.name, Chain: c.name, Rule: r.text, Why: r.why, Bridge: r.bridge, Link: r.link})
 			}
 		}
 	}

@@ -43,73 +43,37 @@ type facts struct {
 	bridges     []string // Docker's bridges, where those chains don't exist; sorted
 }
 
-// ruleset is the content of mybr's own chains: the same tables, and the same chains for
-// every two policies of one layout, in one order.
-type ruleset []table
-
-type table struct {
-	name   string
-	chains []chain
-}
-
-type chain struct {
-	name  string
-	rules []rule
-	// first says that the first rule must stay the first.
-	first bool
-	// ordered says that the rules of one bridge must keep their order. Otherwise, and
-	// between bridges, the order does not matter.
-	ordered bool
-	// drops says that the last rule, if there is any, drops whatever the others have not
-	// returned, so that new rules go to the front.
-	drops bool
-}
-
-// texts is the rules as iptables-save(8) prints them.
-func (c chain) texts() []string {
-	out := make([]string, len(c.rules))
-	for i, r := range c.rules {
-		out[i] = r.text
-	}
-	return out
-}
-
-// rule is one rule as iptables-save(8) prints it behind "-A CHAIN ", so that what is
-// read back can be compared, and what it is for.
-type rule struct {
-	text, why string
-}
-
 // render is the content of mybr's chains in one family.
 func (fam family) render(p firewall.Policy, f facts) ruleset {
 	need := fam.layout(p)
-	forward := chain{name: chainForward, first: true, ordered: true, rules: []rule{{"-j " + chainIsolate,
-		"What must not pass is dropped before anything is accepted, even where DOCKER-USER is absent or was flushed."}}}
+	forward := chain{name: chainForward, first: true, ordered: true}
+	forward.add("", "", rule{"-j " + chainIsolate,
+		"What must not pass is dropped before anything is accepted, even where DOCKER-USER is absent or was flushed."})
 	isolate, egress, unprotected := chain{name: chainIsolate}, fam.egress(p, f, need), chain{name: chainUnprotected}
 	ports, post, input := chain{name: chainPorts}, chain{name: chainPostrouting}, chain{name: chainInput}
 	if mark := marked(p.Accept); mark != "" {
 		isolate.first = true
-		isolate.rules = []rule{{mark + "-j RETURN", "What the administrator has marked is not dropped."}}
+		isolate.add("", "", rule{mark + "-j RETURN", "What the administrator has marked is not dropped."})
 	}
 	if need.guarded {
 		for _, bridge := range f.bridges {
-			isolate.rules = append(isolate.rules, rule{"-i " + bridge + unsolicited + " -j " + chainUnprotected,
+			isolate.add("", "", rule{"-i " + bridge + unsolicited + " -j " + chainUnprotected,
 				"This bridge is Docker's, which has no list of its bridges that could lead there."})
 		}
 	}
 	for _, n := range p.Networks {
-		isolate.rules = append(isolate.rules, fam.isolation(n, f, len(egress.rules) > 0)...)
-		forward.rules = append(forward.rules, fam.forwarding(n, p.Accept)...)
-		post.rules = append(post.rules, masquerading(n, n.Family(fam.Family))...)
+		isolate.add(n.Bridge, "", fam.isolation(n, f, len(egress.rules) > 0)...)
+		forward.add(n.Bridge, "", fam.forwarding(n, p.Accept)...)
+		post.add(n.Bridge, "", masquerading(n, n.Family(fam.Family))...)
 		if n.KeepsBridgesOut(fam.Family) {
-			unprotected.rules = append(unprotected.rules, rule{"-o " + n.Bridge + " -j DROP",
+			unprotected.add(n.Bridge, "", rule{"-o " + n.Bridge + " -j DROP",
 				"What others may enter at containers' own addresses takes in nothing from other bridge networks."})
 		}
-		input.rules = append(input.rules, hostInput(n.Bridge, n.Family(fam.Family).Input)...)
+		input.add(n.Bridge, "", hostInput(n.Bridge, n.Family(fam.Family).Input)...)
 	}
 	for _, port := range p.Ports {
 		if fam.Has(port.Container.Addr()) {
-			ports.rules = append(ports.rules, fam.publishing(port))
+			ports.add(port.Bridge, port.Link, fam.publishing(port))
 		}
 	}
 	filter, nat := []chain{forward, isolate, egress, fam.direct(p), unprotected}, []chain{ports, post}
@@ -120,8 +84,10 @@ func (fam family) render(p firewall.Policy, f facts) ruleset {
 		filter = append(filter, input)
 	}
 	if need.defaultDrop {
-		filter = append(filter, chain{name: chainForwardDrop, rules: []rule{{"-j DROP",
-			"mybr had to turn forwarding on. It makes the host no router for others: what no rule has accepted isn't forwarded."}}})
+		last := chain{name: chainForwardDrop}
+		last.add("", "", rule{"-j DROP",
+			"mybr had to turn forwarding on. It makes the host no router for others: what no rule has accepted isn't forwarded."})
+		filter = append(filter, last)
 	}
 	return ruleset{{"filter", filter}, {"nat", nat}}
 }
@@ -186,19 +152,19 @@ func (fam family) egress(p firewall.Policy, f facts, need layout) chain {
 	}
 	for _, n := range p.Networks {
 		if n.Forwards(fam.Family) && n.Family(fam.Family).Masquerade {
-			c.rules = append(c.rules, rule{"-i " + n.Bridge + " -m conntrack --ctstate INVALID -j DROP",
+			c.add(n.Bridge, "", rule{"-i " + n.Bridge + " -m conntrack --ctstate INVALID -j DROP",
 				"Packets of no connection that conntrack knows are not translated, so they would leave the network with the container's own address."})
 		}
 	}
 	for _, bridge := range f.unisolated {
-		c.rules = append(c.rules, rule{"-o " + bridge + " -j DROP", "Docker has lost this bridge of its own from its list."})
+		c.add("", "", rule{"-o " + bridge + " -j DROP", "Docker has lost this bridge of its own from its list."})
 	}
 	if need.guarded {
-		c.rules = append(c.rules, rule{"-j " + chainUnprotected,
+		c.add("", "", rule{"-j " + chainUnprotected,
 			"Networks that others may enter at containers' own addresses are closed to other bridge networks all the same."})
 	}
 	if f.stages {
-		c.rules = append(c.rules, rule{"-j " + dockerStage2,
+		c.add("", "", rule{"-j " + dockerStage2,
 			"Docker's own list of its bridges drops what goes to one of them, but for replies and Docker's published ports; the rest returns."})
 	}
 	return c
@@ -224,7 +190,7 @@ func (fam family) direct(p firewall.Policy) chain {
 	for _, n := range p.Networks {
 		used = used || n.TakesOpenings(fam.Family)
 		if n.TakesOpenings(fam.Family) && n.Family(fam.Family).Direct == firewall.DirectRouted {
-			c.rules = append(c.rules, rule{"-o " + n.Bridge + " -p " + fam.icmp + " -j RETURN",
+			c.add(n.Bridge, "", rule{"-o " + n.Bridge + " -p " + fam.icmp + " -j RETURN",
 				"A routed network can be pinged, and told of packets that are too big."})
 		}
 	}
@@ -238,12 +204,14 @@ func (fam family) direct(p firewall.Policy) chain {
 		}
 		r := rule{fmt.Sprintf("-d %s %s-o %s -p %[4]s -m %[4]s --dport %[5]s -j RETURN",
 			netip.PrefixFrom(o.Addr, o.Addr.BitLen()), from, o.Bridge, o.Proto, span(o.First, o.Count, ":")), why}
-		if !slices.Contains(c.rules[max(0, len(c.rules)-1):], r) { // openings that differ in their links only are neighbours
-			c.rules = append(c.rules, r)
+		if i := len(c.rules) - 1; i >= 0 && c.rules[i].rule == r { // openings that differ in their links only are neighbours
+			c.rules[i].link = "" // it serves several
+		} else {
+			c.add(o.Bridge, o.Link, r)
 		}
 	}
 	if used {
-		c.rules = append(c.rules, rule{"-j DROP", "Everything else stays outside."})
+		c.add("", "", rule{"-j DROP", "Everything else stays outside."})
 	}
 	return c
 }

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mybr/mybr/internal/view"
+	"github.com/mybr/mybr/plugin"
+)
+
+func newRules() *cobra.Command {
+	var client plugin.Client
+	var diff bool
+	var output string
+	c := command(cobra.Command{
+		Use:   "rules [flags]",
+		Short: "List the firewall rules that mybr wants, with the reason and whom each serves",
+		Long: `rules lists the firewall rules that mybr wants, IPv4's first, in the order of their
+tables and chains: each with the reason it exists, and whom it serves.
+
+With --diff it prints what the kernel has otherwise, with the reason, and exits with 1
+if there is anything: "+" is a rule or chain that is missing, "-" one that is not wanted,
+"~" a rule in the wrong place. mybr mends that by itself, as a rule before it can be seen
+here; nothing is changed by asking.`,
+	}, func(cmd *cobra.Command) error {
+		all, err := client.Rules(cmd.Context(), diff)
+		if err != nil {
+			return err
+		}
+		switch {
+		case output == "json":
+			if err := printJSON(cmd.OutOrStdout(), all); err != nil {
+				return err
+			}
+		case diff:
+			printRuleDiff(cmd.OutOrStdout(), all)
+		default:
+			printRules(cmd.OutOrStdout(), all)
+		}
+		if diff && len(all.Differences) > 0 {
+			return errRulesDiffer
+		}
+		if all.Unknown != "" {
+			return errors.New("not all could be told: " + all.Unknown)
+		}
+		return nil
+	})
+	runDirFlag(c.Flags(), &client.RunDir)
+	toggle(c.Flags(), &diff, "diff", "print what the kernel has otherwise")
+	text(c.Flags(), &output, "output", "format", "text", "text or json", oneOf("text", "json"))
+	c.Flags().Lookup("output").Shorthand = "o"
+	return c
+}
+
+// errRulesDiffer is what `rules --diff` ends with when it has printed something.
+var errRulesDiffer = errors.New("the kernel's rules are not those that mybr wants")
+
+func printJSON(w io.Writer, what any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(what)
+}
+
+// printRules prints each rule as iptables-save(8) does, and why below it.
+func printRules(w io.Writer, all view.Rules) {
+	table := ""
+	for _, r := range all.Rules {
+		if now := r.Command + " -t " + r.Table; now != table {
+			if table != "" {
+				fmt.Fprintln(w)
+			}
+			fmt.Fprintln(w, "# "+now)
+			table = now
+		}
+		fmt.Fprintf(w, "-A %s %s\n", r.Chain, r.Rule)
+		if r.Traffic != nil {
+			fmt.Fprintf(w, "    %d packets, %d bytes\n", r.Traffic.Packets, r.Traffic.Bytes)
+		}
+		fmt.Fprintf(w, "    %s%s\n", r.Why, serves(r))
+	}
+}
+
+// serves says whom a rule serves.
+func serves(r view.Rule) string {
+	switch {
+	case r.Endpoint != "":
+		return fmt.Sprintf(" For %s, of network %.12s.", cmp.Or(r.Name, "endpoint "+short(r.Endpoint)), r.Network)
+	case r.Bridge != "":
+		return fmt.Sprintf(" For network %s.", cmp.Or(r.Name, short(r.Network), r.Bridge))
+	}
+	return ""
+}
+
+// short is an ID as Docker's commands print it.
+func short(id string) string { return fmt.Sprintf("%.12s", id) }
+
+func printRuleDiff(w io.Writer, all view.Rules) {
+	signs := map[string]string{view.AddRule: "+", view.DeleteRule: "-", view.MoveRule: "~"}
+	for _, d := range all.Differences {
+		what := "-A " + d.Chain + " " + d.Rule
+		if d.Rule == "" {
+			what = "chain " + d.Chain
+		}
+		fmt.Fprintf(w, "%s %s -t %s %s\n", signs[d.Mend], d.Command, d.Table, what)
+		if d.Why != "" {
+			fmt.Fprintf(w, "    %s\n", d.Why)
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package host
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/explain"
+)
+
+func readSpace(s *explain.Space) error {
+	for _, read := range []func(*explain.Space) error{readLinks, readRoutes, readPolicies, readSockets, readSettings} {
+		if err := read(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whole repeats a listing that changes have interrupted (netlink(7), NLM_F_DUMP_INTR).
+func whole[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 10 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return all, err
+}
+
+func readLinks(s *explain.Space) error {
+	list, err := whole(netlink.LinkList)
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	ports, err := bridgePorts()
+	if err != nil {
+		return fmt.Errorf("list bridge ports: %w", err)
+	}
+	for _, l := range list {
+		a := l.Attrs()
+		one := explain.Link{Index: a.Index, Master: a.MasterIndex, Name: a.Name, Kind: l.Type(), MAC: a.HardwareAddr.String(),
+			Up: a.Flags&net.FlagUp != 0, Running: a.Flags&net.FlagRunning != 0, MTU: a.MTU,
+			Hairpin: ports[a.Index].hairpin, Isolated: ports[a.Index].isolated}
+		if one.Kind == "veth" {
+			one.Peer = a.ParentIndex
+		}
+		if b, ok := l.(*netlink.Bridge); ok && b.VlanFiltering != nil {
+			one.VLANs = *b.VlanFiltering
+		}
+		s.Links = append(s.Links, one)
+	}
+	addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		i := slices.IndexFunc(s.Links, func(l explain.Link) bool { return l.Index == a.LinkIndex })
+		if p := prefixOf(a.IPNet); i >= 0 && p.IsValid() && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 {
+			s.Links[i].Addrs = append(s.Links[i].Addrs, p)
+		}
+	}
+	return nil
+}
+
+type portFlags struct{ hairpin, isolated bool }
+
+// Attributes of a bridge's port (linux/if_link.h).
+const (
+	brportMode     = 4
+	brportIsolated = 33
+)
+
+// bridgePorts lists the flags of all bridge ports by their index, in one request.
+func bridgePorts() (map[int]portFlags, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+	req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
+	msgs, err := whole(func() ([][]byte, error) { return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK) })
+	if err != nil {
+		return nil, err
+	}
+	all := map[int]portFlags{}
+	for _, m := range msgs {
+		attrs, err := nl.ParseRouteAttr(m[unix.SizeofIfInfomsg:])
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range attrs {
+			if a.Attr.Type&^unix.NLA_F_NESTED != unix.IFLA_PROTINFO {
+				continue
+			}
+			of, err := nl.ParseRouteAttr(a.Value)
+			if err != nil {
+				return nil, err
+			}
+			var f portFlags
+			for _, b := range of {
+				switch b.Attr.Type {
+				case brportMode:
+					f.hairpin = b.Value[0] != 0
+				case brportIsolated:
+					f.isolated = b.Value[0] != 0
+				}
+			}
+			all[int(nl.DeserializeIfInfomsg(m).Index)] = f
+		}
+	}
+	return all, nil
+}
+
+func prefixOf(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.Prefix{}
+	}
+	a, ok := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	if !ok {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(a.Unmap(), bits)
+}
+
+func addrOf(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+// routeKinds are the kernel's (linux/rtnetlink.h).
+func routeKind(kind int) string {
+	names := map[int]string{unix.RTN_UNICAST: explain.Unicast, unix.RTN_LOCAL: explain.Local, unix.RTN_BROADCAST: explain.Broadcast,
+		unix.RTN_MULTICAST: explain.Multicast, unix.RTN_ANYCAST: explain.Anycast, unix.RTN_UNREACHABLE: explain.Unreachable,
+		unix.RTN_PROHIBIT: explain.Prohibit, unix.RTN_BLACKHOLE: explain.Blackhole, unix.RTN_THROW: explain.Throw}
+	return cmp.Or(names[kind], fmt.Sprintf("kind %d", kind))
+}
+
+func readRoutes(s *explain.Space) error {
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		list, err := whole(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		})
+		if err != nil {
+			return fmt.Errorf("list routes: %w", err)
+		}
+		for _, r := range list {
+			one := explain.Route{Table: r.Table, Dst: prefixOf(r.Dst), Kind: routeKind(r.Type), Via: addrOf(r.Gw), Link: r.LinkIndex,
+				Src: addrOf(r.Src), Priority: r.Priority, Dead: r.Flags&unix.RTNH_F_DEAD != 0, Several: len(r.MultiPath) > 1}
+			if len(r.MultiPath) == 1 {
+				one.Link, one.Via = r.MultiPath[0].LinkIndex, addrOf(r.MultiPath[0].Gw)
+			}
+			if v, ok := r.Via.(*netlink.Via); ok { // a next hop of the other family
+				one.Via = addrOf(v.Addr)
+			}
+			if !one.Dst.IsValid() {
+				one.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+				if family == netlink.FAMILY_V6 {
+					one.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+				}
+			}
+			s.Routes = append(s.Routes, one)
+		}
+	}
+	return nil
+}
+
+func readPolicies(s *explain.Space) error {
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		list, err := whole(func() ([]netlink.Rule, error) { return netlink.RuleList(family) })
+		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+			continue // no IPv6, or no policy routing
+		}
+		if err != nil {
+			return fmt.Errorf("list ip rules: %w", err)
+		}
+		var some []explain.Policy
+		for _, r := range list {
+			one := explain.Policy{Six: family == netlink.FAMILY_V6, Priority: max(r.Priority, 0), Invert: r.Invert, Src: prefixOf(r.Src), Dst: prefixOf(r.Dst),
+				In: r.IifName, Out: r.OifName, Mark: r.Mark, Table: r.Table, Suppress: r.SuppressPrefixlen}
+			if r.Mask != nil {
+				one.Mask = *r.Mask
+			}
+			if r.Type != 0 && r.Type != unix.RTN_UNICAST {
+				one.Kind = routeKind(int(r.Type))
+			}
+			switch {
+			case r.Goto >= 0:
+				one.Unhandled = "goto"
+			case r.Dport != nil || r.Sport != nil || r.IPProto > 0:
+				one.Unhandled = "a protocol or a port"
+			case r.UIDRange != nil:
+				one.Unhandled = "a user"
+			case r.Tos != 0:
+				one.Unhandled = "a type of service"
+			case r.SuppressIfgroup >= 0:
+				one.Unhandled = "a group of links"
+			}
+			some = append(some, one)
+		}
+		slices.SortStableFunc(some, func(a, b explain.Policy) int { return cmp.Compare(a.Priority, b.Priority) })
+		s.Policies = append(s.Policies, some...)
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package explain
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// transmit sends a frame out of a link that is no bridge, to whoever has an address.
+func (k *walker) transmit(s *Space, l *Link, p Packet, next netip.Addr) outcome {
+	p.port = nil
+	if !l.Up {
+		return dead("%s of %s is down", l.Name, s.Name)
+	}
+	other, peer := k.w.peer(s, l)
+	if peer == nil {
+		if l.Kind == "dummy" {
+			return dead("%s of %s leads nowhere", l.Name, s.Name)
+		}
+		k.step(s, AtLink, fmt.Sprintf("leaves by %s to what is beyond: %s", l.Name, p.String()))
+		k.left, k.leftBy = s, l
+		return outcome{verdict: Delivered, reason: fmt.Sprintf("it leaves the host by %s; who is beyond can't be seen from here", l.Name), packet: p}
+	}
+	if !peer.Up {
+		return dead("%s of %s, the other end of %s, is down", peer.Name, other.Name, l.Name)
+	}
+	k.step(other, AtLink, fmt.Sprintf("%s of %s leads to %s", l.Name, s.Name, peer.Name))
+	return k.arrive(other, peer, p, next)
+}
+
+// arrive takes a frame that comes into a namespace by a link, on its way to an address.
+func (k *walker) arrive(s *Space, l *Link, p Packet, next netip.Addr) outcome {
+	if l.Master != 0 {
+		bridge := s.link(l.Master)
+		if bridge == nil || bridge.Kind != "bridge" {
+			return outcome{verdict: Unknown, reason: fmt.Sprintf("%s of %s is part of a link that is no bridge", l.Name, s.Name)}
+		}
+		return k.bridged(s, bridge, l, p, next)
+	}
+	if !s.answers(l, next) {
+		return k.nobody(s, l, next)
+	}
+	return k.input(s, l, p)
+}
+
+// nobody is for an address that no station on a link has.
+func (k *walker) nobody(s *Space, l *Link, next netip.Addr) outcome {
+	reason := fmt.Sprintf("nobody behind %s of %s has the address %s", l.Name, s.Name, next)
+	k.step(s, AtNeighbour, reason)
+	return outcome{verdict: NoRoute, reason: reason}
+}
+
+// answers reports whether a namespace answers on a link to those who look for an address. In
+// IPv4 it does so for all of its addresses, unless arp_ignore says otherwise, in IPv6 for
+// those of the link.
+func (s *Space) answers(l *Link, a netip.Addr) bool {
+	if !l.Up {
+		return false
+	}
+	if a.Is6() || s.conf("ipv4", l.Name, "arp_ignore") > "0" {
+		return l.has(a)
+	}
+	return s.kindOf(a) == Local && !a.IsLoopback() || s.on("ipv4/conf/"+l.Name+"/proxy_arp") && s.kindOf(a) == Unicast && s.leads(a, l)
+}
+
+// leads reports whether there is a route to an address by another link than l, so that
+// proxy_arp has l answer for it (ip-sysctl.rst).
+func (s *Space) leads(a netip.Addr, l *Link) bool {
+	r, found, unclear := s.lookup(a, netip.Addr{}, "", "", 0, "")
+	return found && unclear == "" && r.Kind == Unicast && r.Link != l.Index
+}
+
+// bridged takes a frame that came into a bridge by a port, or from the bridge itself (port
+// is nil), to whoever has an address.
+func (k *walker) bridged(s *Space, bridge, port *Link, p Packet, next netip.Addr) outcome {
+	switch {
+	case !bridge.Up:
+		return dead("bridge %s of %s is down", bridge.Name, s.Name)
+	case bridge.VLANs:
+		return outcome{verdict: Unknown, reason: fmt.Sprintf("bridge %s of %s filters VLANs", bridge.Name, s.Name)}
+	case port != nil && !port.Up:
+		return dead("%s of %s is down", port.Name, s.Name)
+	}
+	to, end := k.behind(s, bridge, port, next)
+	if end != nil {
+		return *end
+	}
+	filtered := port != nil && s.filtersBridged(&p)
+	if filtered {
+		p.port = port
+		was := next
+		if end := k.prebridged(s, bridge, &p, &next); end != nil {
+			return *end
+		}
+		if next != was {
+			if to, end = k.behind(s, bridge, port, next); end != nil {
+				return *end
+			}
+		}
+	}
+	if to == bridge {
+		k.step(s, AtBridge, fmt.Sprintf("bridge %s takes it itself: it has %s", bridge.Name, next))
+		if filtered {
+			return k.routed(s, bridge, p)
+		}
+		return k.input(s, bridge, p)
+	}
+	k.step(s, AtBridge, fmt.Sprintf("bridge %s passes it on to port %s", bridge.Name, to.Name))
+	if filtered {
+		if end := k.postbridged(s, bridge, &p); end != nil {
+			return *end
+		}
+	}
+	return k.transmit(s, to, p, next)
+}
+
+// behind finds the port that leads to an address, or the bridge itself, for what has come in
+// by a port (nil: from the bridge).
+func (k *walker) behind(s *Space, bridge, port *Link, next netip.Addr) (*Link, *outcome) {
+	if port != nil && s.answers(bridge, next) {
+		return bridge, nil
+	}
+	var beyond []*Link
+	for i := range s.Links {
+		q := &s.Links[i]
+		if q.Master != bridge.Index || !q.Up || q == port && !q.Hairpin {
+			continue
+		}
+		other, peer := k.w.peer(s, q)
+		switch {
+		case peer == nil:
+			beyond = append(beyond, q)
+			continue
+		case !k.found(other, peer, next, nil):
+			continue
+		case port != nil && port.Isolated && q.Isolated:
+			reason := fmt.Sprintf("bridge %s keeps its ports %s and %s apart: both are isolated", bridge.Name, port.Name, q.Name)
+			k.step(s, AtBridge, reason)
+			return nil, &outcome{verdict: Dropped, reason: reason}
+		}
+		return q, nil
+	}
+	switch len(beyond) {
+	case 0:
+		end := k.nobody(s, bridge, next)
+		return nil, &end
+	case 1:
+		return beyond[0], nil
+	}
+	return nil, &outcome{verdict: Unknown, reason: fmt.Sprintf("behind which port of bridge %s the address %s is can't be told", bridge.Name, next)}
+}
+
+// filtersBridged reports whether what crosses bridges passes iptables too (br_netfilter).
+func (s *Space) filtersBridged(p *Packet) bool {
+	if p.six() {
+		return s.on("bridge/bridge-nf-call-ip6tables")
+	}
+	return s.on("bridge/bridge-nf-call-iptables")
+}
+
+// prebridged has a frame that comes into a bridge pass PREROUTING, where br_netfilter has
+// it so. A packet that is translated there is routed, unless it stays on the bridge.
+func (k *walker) prebridged(s *Space, bridge *Link, p *Packet, next *netip.Addr) *outcome {
+	p.in, p.out, p.mark = bridge.Name, "", 0
+	k.track(s, p)
+	dst := p.Dst
+	if end := k.hook(s, "PREROUTING", p); end != nil || p.Dst == dst {
+		return end
+	}
+	r, end := k.route(s, p, bridge.Name, "")
+	if end == nil && r.Kind == Unicast && r.Link == bridge.Index && !r.Via.IsValid() && k.forwards(s, bridge, p) && k.martian(s, bridge, p) == "" {
+		*next = p.Dst
+		return nil
+	}
+	o := k.routed(s, bridge, *p)
+	return &o
+}
+
+// postbridged has a frame that crosses a bridge pass FORWARD and POSTROUTING.
+func (k *walker) postbridged(s *Space, bridge *Link, p *Packet) *outcome {
+	p.in, p.out = bridge.Name, bridge.Name
+	if end := k.hook(s, "FORWARD", p); end != nil {
+		return end
+	}
+	p.in = ""
+	if end := k.hook(s, "POSTROUTING", p); end != nil {
+		return end
+	}
+	p.confirm()
+	return nil
+}
+
+// found reports whether an address is to be found behind a link that a frame comes in by.
+func (k *walker) found(s *Space, l *Link, next netip.Addr, seen []*Link) bool {
+	if !l.Up || slices.Contains(seen, l) {
+		return false
+	}
+	if l.Master == 0 {
+		return s.answers(l, next)
+	}
+	bridge := s.link(l.Master)
+	if bridge == nil || !bridge.Up || bridge.Kind != "bridge" {
+		return false
+	}
+	if s.answers(bridge, next) {
+		return true
+	}
+	seen = append(seen, l)
+	for i := range s.Links {
+		q := &s.Links[i]
+		if q.Master != bridge.Index || q == l && !q.Hairpin {
+			continue
+		}
+		if other, peer := k.w.peer(s, q); peer != nil && k.found(other, peer, next, append(seen, q)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,246 @@
+package explain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// track finds what connection tracking knows of a packet's flow in a namespace. Of a new
+// flow it remembers it from now on.
+func (k *walker) track(s *Space, p *Packet) {
+	p.conn = nil
+	from := p.Src
+	if p.kind == fault {
+		from = p.inner
+	}
+	for _, c := range k.conns {
+		if c.space != s {
+			continue
+		}
+		if p.Reply {
+			if (c.confirmed || p.kind != "") && (c.toDst == from && c.toDport == p.Sport && c.toSrc == p.Dst && c.toSport == p.Dport ||
+				c.dst == from && c.dport == p.Sport && c.src == p.Dst && c.sport == p.Dport) {
+				p.conn = c
+			}
+		} else if c.toDst == p.Dst && c.toDport == p.Dport && c.toSrc == p.Src && c.toSport == p.Sport ||
+			p.kind == third && c.dst == p.Dst && c.dport == p.Dport && c.src == p.Src && c.sport == p.Sport {
+			p.conn = c
+		}
+	}
+	if p.conn == nil && !p.Reply {
+		p.conn = &conn{space: s, src: p.Src, dst: p.Dst, sport: p.Sport, dport: p.Dport,
+			toSrc: p.Src, toDst: p.Dst, toSport: p.Sport, toDport: p.Dport}
+		k.conns = append(k.conns, p.conn)
+	}
+}
+
+// tablesOf are the tables that have rules at a hook, in their order (iptables(8), and
+// linux/netfilter_ipv4.h for the priorities).
+func tablesOf(hook string) []string {
+	switch hook {
+	case "PREROUTING":
+		return []string{"raw", "mangle", "nat"}
+	case "INPUT":
+		return []string{"mangle", "filter", "security", "nat"}
+	case "FORWARD":
+		return []string{"mangle", "filter", "security"}
+	case "OUTPUT":
+		return []string{"raw", "mangle", "nat", "filter", "security"}
+	}
+	return []string{"mangle", "nat"}
+}
+
+// hook has a packet pass the tables of one hook; nil: it goes on.
+func (k *walker) hook(s *Space, hook string, p *Packet) *outcome {
+	for _, f := range s.Foreign {
+		if strings.EqualFold(f.Hook, hook) && (f.Family == "inet" || (f.Family == "ip6") == p.six()) {
+			return &outcome{verdict: Unknown, reason: fmt.Sprintf("chain %s of the nf_tables table %s %s of %s is at %s, and is not evaluated", f.Chain, f.Family, f.Table, s.Name, hook)}
+		}
+	}
+	for _, name := range tablesOf(hook) {
+		if name == "nat" {
+			if end := k.nat(s, hook, p); end != nil {
+				return end
+			}
+			continue
+		}
+		for i := range s.Filters {
+			if end := k.chain(s, &s.Filters[i], name, hook, p); end != nil {
+				return end
+			}
+		}
+	}
+	return nil
+}
+
+// nat translates: by the rules what begins a connection, and as it was done then the rest.
+func (k *walker) nat(s *Space, hook string, p *Packet) *outcome {
+	dst := hook == "PREROUTING" || hook == "OUTPUT"
+	if p.conn == nil {
+		return nil
+	}
+	if p.kind == third {
+		if c := p.conn; dst {
+			p.Dst, p.Dport = c.toDst, c.toDport
+		} else {
+			p.Src, p.Sport = c.toSrc, c.toSport
+		}
+		return nil
+	}
+	if p.Reply {
+		before := p.String()
+		switch c := p.conn; {
+		case dst:
+			p.Dst, p.Dport = c.src, c.sport
+		case p.kind == fault:
+			if p.inner, p.Sport = c.dst, c.dport; c.dnat {
+				p.Src = c.dst
+			}
+		default:
+			p.Src, p.Sport = c.dst, c.dport
+		}
+		k.translated(s, "the translation is undone", before, p, nil)
+		return nil
+	}
+	done := &p.conn.srcDone
+	if dst {
+		done = &p.conn.dstDone
+	}
+	if *done {
+		return nil
+	}
+	*done = true
+	for i := range s.Filters {
+		was := p.conn.dnat || p.conn.snat
+		if end := k.chain(s, &s.Filters[i], "nat", hook, p); end != nil {
+			return end
+		}
+		if !was && (p.conn.dnat && dst || p.conn.snat && !dst) {
+			return nil // whichever variant translates first is the only one
+		}
+	}
+	return nil
+}
+
+// chain has a packet pass one table of one variant.
+func (k *walker) chain(s *Space, f *Filter, table, hook string, p *Packet) *outcome {
+	if f.Six != p.six() {
+		return nil
+	}
+	i := slices.IndexFunc(f.Tables, func(t Table) bool { return t.Name == table })
+	if i < 0 {
+		return nil
+	}
+	before, own := p.String(), p.conn
+	v := k.w.table(s, f, &f.Tables[i], hook, *p)
+	after := v.packet
+	if own != nil && after.conn != nil {
+		*own = *after.conn
+	}
+	after.conn = own
+	*p = after
+	if v.rule != nil && v.fate != passes || v.rule != nil && table != "nat" {
+		k.step(s, AtRule, fmt.Sprintf("%s: %s by rule %d of %s", hook, [...]string{"accepted", "dropped", "rejected", "can't be told"}[v.fate], v.rule.Number, v.rule.Chain))
+		k.steps[len(k.steps)-1].Rule = v.rule
+	}
+	switch v.fate {
+	case puzzled:
+		return &outcome{verdict: Unknown, rule: v.rule, reason: "whether it passes can't be told at " + v.rule.String()}
+	case dropped:
+		if v.rule == nil || v.policy != "" {
+			reason := fmt.Sprintf("the policy of %s is DROP, and no rule accepts it (%s -t %s)", v.policy, f.Command, table)
+			k.step(s, AtRule, reason)
+			return &outcome{verdict: Dropped, reason: reason}
+		}
+		return &outcome{verdict: Dropped, rule: v.rule, reason: "it is dropped by " + v.rule.String()}
+	case rejected:
+		verdict := Refused
+		if !strings.Contains(v.reply, "port-unreach") && v.reply != "tcp-reset" && v.reply != "" {
+			verdict = NoRoute
+		}
+		return &outcome{verdict: verdict, rule: v.rule, reason: "it is rejected by " + v.rule.String(), space: s, packet: *p, reset: v.reply == "tcp-reset"}
+	}
+	k.translated(s, hook, before, p, v.rule)
+	return nil
+}
+
+// confirm says that a flow is known from now on: it has passed the last hook.
+func (p *Packet) confirm() {
+	if p.conn != nil {
+		p.conn.confirmed = true
+	}
+}
+
+// translated is a step, if the packet is not what it was.
+func (k *walker) translated(s *Space, what, before string, p *Packet, r *RuleAt) {
+	if after := p.String(); after != before {
+		k.step(s, AtNAT, fmt.Sprintf("%s: %s becomes %s", what, before, after))
+		last := &k.steps[len(k.steps)-1]
+		last.Before, last.After, last.Rule = before, after, r
+	}
+}
+
+// socket finds who takes a packet: the one that is bound closest.
+func (s *Space) socket(l *Link, p *Packet) (best *Socket) {
+	score := -1
+	for i := range s.Sockets {
+		c := &s.Sockets[i]
+		if c.Proto != p.Proto || c.Port != p.Dport || c.Link != 0 && c.Link != l.Index {
+			continue
+		}
+		n := 0
+		switch a := c.Addr.Unmap().WithZone(""); {
+		case a == p.Dst.WithZone(""):
+			n = 4
+		case !c.Addr.IsUnspecified():
+			continue
+		case c.Addr.Is6() != p.Dst.Is6():
+			if c.V6Only || c.Addr.Is4() {
+				continue
+			}
+		default:
+			n = 2
+		}
+		if c.Link != 0 {
+			n++
+		}
+		if n > score {
+			best, score = c, n
+		}
+	}
+	return best
+}
+
+// relay finds where a process carries on what it takes at a socket of the host.
+func (w *World) relay(s *Space, c *Socket) *Relay {
+	if s != w.Spaces[0] {
+		return nil
+	}
+	for i := range w.Relays {
+		r := &w.Relays[i]
+		if r.Proto == c.Proto && r.Listen.Port() == c.Port && r.Listen.Addr().WithZone("") == c.Addr.WithZone("") {
+			return r
+		}
+	}
+	return nil
+}
+
+// relay follows what a process carries on: a flow of its own from the host to the container.
+func (k *walker) relay(s *Space, l *Link, p Packet, at string, r *Relay) outcome {
+	if slices.Contains(r.Blocked, l.Name) {
+		return dead("%s, which holds %s, takes nothing from %s", r.Process, at, l.Name)
+	}
+	k.step(s, AtSocket, fmt.Sprintf("%s holds %s, and carries it on to %s", r.Process, at, r.To))
+	if k.relays >= mostRelays {
+		return dead("processes lead it round in a circle")
+	}
+	leg := predict(k.w, Query{From: s.Name, Dst: r.To.Addr(), Proto: p.Proto, Dport: r.To.Port()}, k.relays+1)
+	k.steps = append(k.steps, leg.Steps...)
+	o := outcome{verdict: leg.Verdict, reason: leg.Reason, rule: leg.Rule, space: s, packet: p, relay: r,
+		client: leg.Client, server: leg.Server, to: leg.To}
+	if leg.Verdict != Delivered {
+		o.reason = r.Process + " can't carry it on: " + leg.Reason
+	}
+	return o
+}

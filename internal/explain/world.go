@@ -1,0 +1,195 @@
+// Package explain predicts what becomes of a packet: which namespaces, routes, bridges and
+// firewall rules it meets, what is translated, who gets it, and how the reply comes back.
+//
+// It is a pure function of a World, which package host reads from the kernel: the rules
+// that are evaluated are those that the kernel has, whoever made them, and not those that
+// mybr would make.
+//
+// Be aware: it never guesses. A match that it doesn't know, or that depends on what a
+// World doesn't say (rates, users, sets), makes the verdict "unknown" and names the rule,
+// unless the packet fares the same whether or not it matches.
+//
+// Be aware: it follows the first packet of a new flow and the first reply. It knows nothing
+// of fragments, IPsec, traffic control, XDP, eBPF and VLAN filtering, and of nf_tables it
+// evaluates only what iptables shows: chains that other programs have there directly make
+// the verdict "unknown", unless they can do nothing.
+package explain
+
+import "net/netip"
+
+// World is what is known of a host and the namespaces that are joined to it.
+type World struct {
+	Spaces []*Space // the first is the host
+	Relays []Relay
+	Why    map[RuleKey]string // why mybr has a rule
+}
+
+// RuleKey finds a rule of one family.
+type RuleKey struct {
+	Six                bool
+	Table, Chain, Rule string
+}
+
+// Space is one network namespace.
+type Space struct {
+	Name     string
+	Links    []Link
+	Routes   []Route
+	Policies []Policy // in the order of their priorities
+	Filters  []Filter // one for each family and variant of iptables that has rules
+	Foreign  []Foreign
+	Sockets  []Socket
+	Settings map[string]string // below /proc/sys/net, such as "ipv4/ip_forward"
+}
+
+// Link is one link, with its addresses.
+type Link struct {
+	Index, Master, Peer int // Peer: the index of the other end of a veth pair, in its own namespace
+	Name, Kind, MAC     string
+	Up, Running         bool
+	Hairpin, Isolated   bool // of a bridge's port
+	VLANs               bool // a bridge that filters VLANs
+	MTU                 int
+	Addrs               []netip.Prefix
+}
+
+// Kinds of route.
+const (
+	Unicast     = "unicast"
+	Local       = "local"
+	Broadcast   = "broadcast"
+	Multicast   = "multicast"
+	Anycast     = "anycast"
+	Unreachable = "unreachable"
+	Prohibit    = "prohibit"
+	Blackhole   = "blackhole"
+	Throw       = "throw"
+)
+
+// Route is one route of any table.
+type Route struct {
+	Table    int
+	Dst      netip.Prefix
+	Kind     string
+	Via      netip.Addr // zero: on link
+	Link     int        // index; 0: none
+	Src      netip.Addr // the preferred source; zero: none
+	Priority int
+	Dead     bool // its link is down
+	Several  bool // it has several next hops, of which the kernel chooses
+}
+
+// Policy is one rule of ip-rule(8).
+type Policy struct {
+	Six       bool
+	Priority  int
+	Invert    bool
+	Src, Dst  netip.Prefix // zero: any
+	In, Out   string       // names of links; "": any
+	Mark      uint32
+	Mask      uint32 // 0: any mark
+	Table     int
+	Kind      string // "": looks into the table; else as a Route's
+	Suppress  int    // routes with prefixes up to this length don't count; -1: all count
+	Unhandled string // what else it asks for; "": nothing
+}
+
+// Foreign is a base chain of nf_tables that iptables doesn't show and that could decide
+// something.
+type Foreign struct {
+	Family, Table, Chain, Hook string // Family: "ip", "ip6", "inet"
+}
+
+// Socket is one that listens (TCP), or is bound and not connected (UDP).
+type Socket struct {
+	Proto   string
+	Addr    netip.Addr // unspecified: any
+	Port    uint16
+	Link    int  // it is bound to; 0: none
+	V6Only  bool // an IPv6 socket that takes no IPv4
+	Process string
+}
+
+// Relay is a port that a process of the host takes and leads to a container.
+type Relay struct {
+	Proto   string
+	Listen  netip.AddrPort
+	To      netip.AddrPort
+	Process string
+	Blocked []string // links of the host whose packets it doesn't take
+}
+
+// link finds a link by its index.
+func (s *Space) link(index int) *Link {
+	for i := range s.Links {
+		if s.Links[i].Index == index {
+			return &s.Links[i]
+		}
+	}
+	return nil
+}
+
+// named finds a link by its name.
+func (s *Space) named(name string) *Link {
+	for i := range s.Links {
+		if s.Links[i].Name == name {
+			return &s.Links[i]
+		}
+	}
+	return nil
+}
+
+// owner finds the link that has an address.
+func (s *Space) owner(a netip.Addr) *Link {
+	for i := range s.Links {
+		for _, p := range s.Links[i].Addrs {
+			if p.Addr() == a.WithZone("") {
+				return &s.Links[i]
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Link) has(a netip.Addr) bool {
+	for _, p := range l.Addrs {
+		if p.Addr() == a.WithZone("") {
+			return true
+		}
+	}
+	return false
+}
+
+// peer finds the other end of a veth pair: it names this end as this one names it.
+func (w *World) peer(s *Space, l *Link) (*Space, *Link) {
+	if l.Kind != "veth" || l.Peer == 0 {
+		return nil, nil
+	}
+	for _, other := range w.Spaces {
+		if p := other.link(l.Peer); p != nil && p.Kind == "veth" && p.Peer == l.Index && (other != s || p != l) {
+			return other, p
+		}
+	}
+	return nil, nil
+}
+
+// space finds a namespace by its name.
+func (w *World) space(name string) *Space {
+	for _, s := range w.Spaces {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// on reports whether a setting is not 0. One that isn't there is 0.
+func (s *Space) on(setting string) bool {
+	return s.Settings[setting] != "" && s.Settings[setting] != "0"
+}
+
+// conf is a setting of a link, or of all of them if that is larger: ip-sysctl.rst has it so
+// for rp_filter, and for others "or".
+func (s *Space) conf(family, link, setting string) string {
+	return max(s.Settings[family+"/conf/all/"+setting], s.Settings[family+"/conf/"+link+"/"+setting])
+}
