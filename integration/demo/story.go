@@ -57,6 +57,7 @@ func story(s *stage, mybr string) {
 	t.inside()
 	t.outside()
 	t.publish()
+	t.draw()
 	t.closed()
 	t.restart()
 	t.remove()
@@ -132,6 +133,14 @@ func (t *teller) publish() {
 	out := t.w.Host.Run(t.mybr, "ports")
 	t.output(out)
 	t.expect(strings.Contains(out, fmt.Sprintf(":%d ", port)) && strings.Contains(out, t.web.String()), "the port and the container's address are there")
+}
+
+func (t *teller) draw() {
+	t.title("mybr draws all of it")
+	t.command("host", "mybr", "topology")
+	out := t.w.Host.Run(t.mybr, "topology")
+	t.output(out)
+	t.expect(strings.Contains(out, bridge) && strings.Contains(out, " eth0 "+t.web.String()), "the bridge and the container's interface are there")
 }
 
 func (t *teller) closed() {

@@ -112,34 +112,44 @@ func ifelse(condition bool, bit int) int {
 	return 0
 }
 
+// By the sum of directions, from 1 on.
 const (
-	singles = " │─└││┌├─┘─┴┐┤┬┼" // by the sum of directions
-	doubles = " ║═╚║║╔╠═╝═╩╗╣╦╬"
-	asciis  = " |-+||++-+-+++++"
+	singles = "│─└││┌├─┘─┴┐┤┬┼"
+	doubles = "║═╚║║╔╠═╝═╩╗╣╦╬"
+	asciis  = "|-+||++-+-+++++"
 )
 
 // glyph is the character of a cell's lines.
 func (c *canvas) glyph(lines [2]int) string {
 	one, two := lines[single], lines[double]
+	if one|two == 0 {
+		return " "
+	}
 	if c.glyphs == ASCII {
 		if two == left|right && one == 0 {
 			return "="
 		}
-		return asciis[one|two : (one|two)+1]
+		return asciis[(one|two)-1 : one|two]
 	}
-	mixed := map[[2]int]string{
-		{up, left | right}: "╧", {down, left | right}: "╤", {up | down, left | right}: "╪",
-		{left, up | down}: "╢", {right, up | down}: "╟", {left | right, up | down}: "╫",
+	switch lines {
+	case [2]int{up, left | right}:
+		return "╧"
+	case [2]int{down, left | right}:
+		return "╤"
+	case [2]int{up | down, left | right}:
+		return "╪"
+	case [2]int{left, up | down}:
+		return "╢"
+	case [2]int{right, up | down}:
+		return "╟"
+	case [2]int{left | right, up | down}:
+		return "╫"
 	}
-	if m, ok := mixed[lines]; ok {
-		return m
-	}
-	table := singles
+	const long = len("│") // as all of these are
 	if two != 0 {
-		table = doubles
-		one = 0
+		return doubles[long*(two-1) : long*two]
 	}
-	return string([]rune(table)[one|two])
+	return singles[long*(one-1) : long*one]
 }
 
 // String is the drawing without blanks at the ends of lines.

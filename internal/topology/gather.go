@@ -38,8 +38,9 @@ func gather(v view.View, h Host, most Limits) gathered {
 	return g
 }
 
-// gatherNetworks orders networks by title. If not all are drawn, those with the most
-// endpoints are. An endpoint of a network that isn't listed brings a network of its ID.
+// gatherNetworks orders networks by title, internal ones behind the others. If not all are
+// drawn, those with the most endpoints are. An endpoint of a network that isn't listed brings
+// a network of its ID.
 func (g *gathered) gatherNetworks(v view.View, most int) {
 	place := make(map[string]int)
 	add := func(n view.Network) {
@@ -59,7 +60,7 @@ func (g *gathered) gatherNetworks(v view.View, most int) {
 		n.endpoints = append(n.endpoints, e)
 	}
 	byTitle := func(a, b gatheredNetwork) int {
-		return cmp.Or(cmp.Compare(networkTitle(a.Network), networkTitle(b.Network)), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(compareBool(a.Internal, b.Internal), cmp.Compare(networkTitle(a.Network), networkTitle(b.Network)), cmp.Compare(a.ID, b.ID))
 	}
 	slices.SortStableFunc(g.networks, byTitle)
 	g.drawn = few(len(g.networks), most)

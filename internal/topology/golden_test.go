@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -24,6 +25,33 @@ func golden(t *testing.T, name string, have []byte) {
 	}
 	if string(have) != string(want) {
 		t.Errorf("%s differs; go test ./internal/topology -run Golden -update writes it anew. Have:\n%s", path, have)
+	}
+}
+
+// TestGoldenDocs: the pictures in the documents are what is drawn.
+func TestGoldenDocs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/topology.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(page)
+	for _, e := range examples() {
+		begin := "<!-- drawing: " + e.name + " -->\n```\n"
+		before, rest, found := strings.Cut(text, begin)
+		if !found {
+			continue
+		}
+		_, after, found := strings.Cut(rest, "```\n")
+		if !found {
+			t.Fatalf("the drawing of %s has no end", e.name)
+		}
+		text = before + begin + Of(e.view, e.host, e.most).Text(Unicode) + "```\n" + after
+	}
+	golden(t, "../../../docs/topology.md", []byte(text))
+	for _, e := range examples() {
+		if e.name == "several" {
+			golden(t, "../../../docs/topology.svg", Of(e.view, e.host, e.most).SVG())
+		}
 	}
 }
 

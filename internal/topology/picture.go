@@ -152,6 +152,7 @@ func (d *textDrawing) pictureEdge(p *picture, host int) {
 		p.text(0, 0, -1, part{"tp-m", "No interface leads outside."})
 	}
 	p.text(title, 2, host, part{"tp-t", clip(d.hostTitle(), d.hostRight()-title-2, d.glyphs)})
+	p.texts[len(p.texts)-1].y -= 3 // farther from the interfaces below
 	in := p.shape(edge)
 	p.text(trunkX+1, top, in, part{"tp-t", "routing, NAT"})
 	for i, text := range d.edge {

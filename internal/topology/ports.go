@@ -23,8 +23,8 @@ type span struct {
 	targetPort      int
 	count           int
 	endpoint, title string
-	process         bool // carries it
-	process6        bool // and carries it by IPv6: of every
+	process         bool // mybr serve relays it
+	process6        bool // and relays it for clients with IPv6: of every
 }
 
 // publish folds ports to few lines: ranges, and both families to one where they are alike.
@@ -63,9 +63,9 @@ func (p span) words() published {
 	w := published{from: from + ":" + portRange(p.hostPort, p.count) + "/" + p.proto, to: target}
 	switch {
 	case p.process:
-		w.note = "by the process"
+		w.note = "relayed"
 	case p.process6:
-		w.note = "IPv6 by the process"
+		w.note = "IPv6 relayed"
 	}
 	return w
 }

@@ -49,11 +49,11 @@ func (d *textDrawing) boxLeft() int     { return d.hostRight() + gap + 1 + laneW
 func (d *textDrawing) drawEdge(c *canvas) {
 	top := d.edgeTop()
 	if len(d.uplinks) > 0 {
-		c.across(1, 0, d.hostRight()-5, single)
+		c.across(0, 0, d.hostRight()-5, single)
 		c.text(d.hostRight()-3, 0, "LAN")
 		c.downTo(trunkX, 0, top, single)
 	} else {
-		c.text(1, 0, "No interface leads outside.")
+		c.text(0, 0, "No interface leads outside.")
 	}
 	for i, line := range d.uplinks {
 		text := strings.TrimLeft(line, " ")

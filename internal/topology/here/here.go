@@ -103,7 +103,9 @@ func byLink(list []netlink.Addr) map[int][]netip.Prefix {
 		of[a.LinkIndex] = append(of[a.LinkIndex], netip.PrefixFrom(ip, ones))
 	}
 	for _, prefixes := range of {
-		slices.SortFunc(prefixes, func(a, b netip.Prefix) int { return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits())) })
+		slices.SortFunc(prefixes, func(a, b netip.Prefix) int {
+			return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+		})
 	}
 	return of
 }
