@@ -68,7 +68,7 @@ func (l *look) restartWithout(p Process, setting, before string) []string {
 	case words == nil:
 		return l.start()
 	}
-	end := fmt.Sprintf("kill %d; while kill -0 %d 2>/dev/null; do sleep 0.1; done; ", pid, pid)
+	end := fmt.Sprintf("kill %d; while readlink /proc/%d/exe >/dev/null; do sleep 0.1; done; ", pid, pid)
 	words = without(words, setting)
 	if env := slices.DeleteFunc(l.settings(pid), func(v string) bool { return strings.HasPrefix(v, variable(setting)+"=") }); len(env) > 0 {
 		words = append(append([]string{"env"}, env...), words...)
