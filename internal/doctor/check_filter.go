@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mybr/mybr/internal/view"
@@ -66,6 +67,10 @@ func filterChecks() []Check {
 			Sees:  "the same for tables that were made with nft alone; firewalld's are looked at by another check",
 			Means: "What iptables accepts, another table can still drop: a verdict to accept holds for one table only (nft(8)).",
 			Mends: "deletes the rule, or has the chain's policy accept"},
+		{Name: "input-chain", look: lookInput,
+			Sees:  "whether a rule drops what comes to ports that mybr itself relays, as from IPv6 clients to containers with IPv4 alone: `INPUT` and all that it leads to",
+			Means: "These ports don't answer other hosts. Ports that NAT translates don't pass `INPUT`.",
+			Mends: "lets the port in, with ufw where that is active"},
 		{Name: "iptables-variants", look: lookVariants,
 			Sees:  "whether both variants of iptables, nft and legacy, hold rules",
 			Means: "Packets pass both. Each command shows its own variant's rules only, so that a rule that drops is not seen.",
@@ -252,23 +257,71 @@ func clear(s *ruleset) []string {
 	return []string{save + " && " + empty}
 }
 
-func lookUFW(l *look) {
+// ufw reports whether ufw is installed, and whether it is active.
+func (l *look) ufw() (installed, active bool, err error) {
 	conf, err := l.read("/etc/ufw/ufw.conf")
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		l.saw("ufw is not installed")
-		return
-	case err != nil:
-		l.unknown(err)
-		return
-	case !strings.Contains("\n"+conf, "\nENABLED=yes"):
-		l.saw("ufw is not active")
+	if errors.Is(err, os.ErrNotExist) {
+		return false, false, nil
+	}
+	return true, strings.Contains("\n"+conf, "\nENABLED=yes"), err
+}
+
+func lookInput(l *look) {
+	if _, ok := l.needs(); !ok {
 		return
 	}
-	sets, err := l.filters()
-	nets, err2 := l.networks()
-	if err := errors.Join(err, err2); err != nil {
+	v, err := l.records()
+	sets, err2 := l.filters()
+	h, err3 := l.hostFacts()
+	_, withUFW, err4 := l.ufw()
+	if err := firstOf(err, err2, err3, err4); err != nil {
 		l.unknown(err)
+		return
+	}
+	relayed := 0
+	for _, port := range v.Ports {
+		if port.Carried != view.ByProcess || port.Host.Addr().IsLoopback() {
+			continue
+		}
+		relayed++
+		for _, set := range sets {
+			for _, up := range h.uplinks(set.ipv6) {
+				p := packet{in: up, proto: port.Proto, port: port.Host.Port(), states: []string{"NEW"}}
+				first, _ := set.drops("INPUT", p)
+				if set.ipv6 != port.Host.Addr().Is6() || first == nil {
+					continue
+				}
+				l.found(Warning, letIn(set, port, withUFW), "%s drops what comes from %s to %s %s, which mybr relays", first.where(), up, port.Proto, port.Host)
+			}
+		}
+	}
+	if len(l.Seen) == 0 {
+		l.saw("nothing drops what comes to %s that mybr relays", count(relayed, "port binding"))
+	}
+}
+
+// letIn is the command that lets in what comes to a port binding.
+func letIn(set *ruleset, port view.Port, withUFW bool) []string {
+	ports := strconv.Itoa(int(port.Host.Port()))
+	if port.Count > 1 {
+		ports += ":" + strconv.Itoa(int(port.Host.Port())+int(port.Count)-1)
+	}
+	if withUFW {
+		return command("ufw", "allow", ports+"/"+port.Proto)
+	}
+	return command(set.by, "-w", "-I", "INPUT", "-p", port.Proto, "--dport", ports, "-j", "ACCEPT")
+}
+
+func lookUFW(l *look) {
+	installed, active, err := l.ufw()
+	sets, err2 := l.filters()
+	nets, err3 := l.networks()
+	if err := firstOf(err, err2, err3); err != nil {
+		l.unknown(err)
+		return
+	}
+	if !active {
+		l.saw("%s", map[bool]string{true: "ufw is not active", false: "ufw is not installed"}[installed])
 		return
 	}
 	for _, set := range sets {

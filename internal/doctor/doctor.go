@@ -16,6 +16,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -98,6 +99,9 @@ func Run(ctx context.Context, env Env, names ...string) (Report, error) {
 		if !slices.ContainsFunc(all, func(c Check) bool { return c.Name == name }) {
 			return Report{}, fmt.Errorf("unknown check %q: want one of %s", name, strings.Join(Names(), ", "))
 		}
+	}
+	if env.managed() && env.PluginDir+"/" == pluginRoot {
+		env.PluginDir = filepath.Dir(env.RunDir) // Docker has bound its own folder there for the plugin
 	}
 	f := &facts{Env: env}
 	report := Report{Version: Version, Taken: env.Now(), Results: []Result{}}

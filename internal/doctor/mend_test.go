@@ -172,8 +172,8 @@ func filterRows() []row {
 			fault: does("iptables -I FORWARD -i mybr0 -j DROP")},
 		{check: "forward-chain", want: doctor.Fault, seen: `ip6tables-nft others rule 2 .* drops what comes from eth0 to published ports on mybr0`,
 			fault: does("ip6tables -N others", "ip6tables -A others -p icmpv6 -j LOG", "ip6tables -I FORWARD -o 'my+' -j others",
-				`ip6tables -A others ! -i lo -d fd00:18::/64 -m comment --comment 'it'"'"'s "$(touch /tmp/x)"' -j REJECT`),
-			after: then("ip6tables -F FORWARD", "ip6tables -F others", "ip6tables -X others", "ip6tables -A FORWARD -j MYBR-FORWARD")},
+				`ip6tables -A others ! -i lo -d fd00:18::/64 -m comment --comment 'it'"'"'s "$(touch /root/evil)"' -j REJECT`),
+			after: then("ip6tables -F FORWARD", "ip6tables -F others", "ip6tables -X others", "ip6tables -A FORWARD -j MYBR-FORWARD", "test ! -e /root/evil")},
 		{check: "forward-chain", want: doctor.Fault, seen: `iptables-legacy FORWARD: its policy drops`, after: then("iptables-legacy -F FORWARD"),
 			fault: does("iptables-legacy -P FORWARD DROP", "iptables-legacy -A FORWARD -p tcp -i docker0 -j ACCEPT")},
 		{check: "docker-user", want: doctor.Fault, seen: `DOCKER-USER rule 1 \(-i mybr0 -j REJECT`,
@@ -190,6 +190,19 @@ func filterRows() []row {
 			fault: does("nft add table ip other", "nft add chain ip other forwarded '{ type filter hook forward priority 10; policy accept; }'",
 				"nft add chain ip other sub", "nft add rule ip other forwarded iifname '{ lo, mybr0 }' ct state new counter jump sub",
 				"nft add rule ip other sub ip saddr 172.16.0.0/12 drop")},
+		{check: "input-chain", want: doctor.Warning, seen: `ip6tables-nft INPUT: its policy drops what comes from eth0 to tcp \[::\]:8081, which mybr relays`,
+			fault: func(s *stage, _ *doctor.Env) {
+				s.call("NetworkDriver.CreateNetwork", m{"NetworkID": strings.Repeat("6", 64),
+					"Options":  m{"com.docker.network.generic": m{"com.docker.network.bridge.name": "mybr6"}},
+					"IPv4Data": []m{{"AddressSpace": "LocalDefault", "Pool": "172.21.0.0/16", "Gateway": "172.21.0.1/16"}}, "IPv6Data": []m{}})
+				s.endpoint(strings.Repeat("6", 64), strings.Repeat("7", 64), "172.21.0.2/16", "")
+				s.publish(strings.Repeat("6", 64), strings.Repeat("7", 64), "", 8081)
+				s.sh("ip6tables -P INPUT DROP; ip6tables -A INPUT -p tcp --dport 8080 -j ACCEPT; ip6tables -A INPUT -i lo -j ACCEPT")
+			}, after: func(s *stage) {
+				s.sh("ip6tables -P INPUT ACCEPT; ip6tables -F INPUT")
+				s.call("NetworkDriver.DeleteEndpoint", m{"NetworkID": strings.Repeat("6", 64), "EndpointID": strings.Repeat("7", 64)})
+				s.call("NetworkDriver.DeleteNetwork", m{"NetworkID": strings.Repeat("6", 64)})
+			}},
 		{check: "iptables-variants", want: doctor.Warning, seen: `nft \d+, legacy 2`,
 			fault: does("iptables-legacy -A FORWARD -p tcp -j ACCEPT", "iptables-legacy -t nat -N more", "iptables-legacy -t nat -A POSTROUTING -j more")},
 		{check: "ufw", want: doctor.Note, seen: `drops what containers on mybr0 send to the host itself`,

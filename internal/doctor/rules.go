@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -55,6 +56,8 @@ type packet struct {
 	in, out  string       // links; out is "": to the host itself
 	src, dst netip.Prefix // invalid: anything
 	states   []string     // conntrack's, virtual ones among them, as iptables writes them
+	proto    string       // "tcp" or "udp"; "": any
+	port     uint16       // of the destination; 0: any
 }
 
 func (r *ruleset) chain(name string) *chain {
@@ -180,6 +183,15 @@ func conditionOf(word, arg string) (func(packet) answer, func(packet) bool) {
 		}
 		return func(p packet) answer { return within(arg, subnet(p)) },
 			func(p packet) bool { return subnet(p).IsValid() && within(arg, subnet(p)) != no }
+	case "-p":
+		return func(p packet) answer {
+			if p.proto == "" && arg != "all" {
+				return maybe
+			}
+			return truth(arg == p.proto || arg == "all")
+		}, nil
+	case "--dport", "--dports":
+		return func(p packet) answer { return inPorts(arg, p.port) }, nil
 	case "--dst-type":
 		if arg == "LOCAL" { // what is forwarded is for others
 			return func(p packet) answer { return truth(p.out == "") }, nil
@@ -223,6 +235,28 @@ func within(text string, of netip.Prefix) answer {
 		return yes
 	}
 	return maybe
+}
+
+// inPorts is whether a port is one of "80", "80:90", or several with commas between.
+func inPorts(text string, port uint16) answer {
+	if port == 0 {
+		return maybe
+	}
+	for _, part := range strings.Split(text, ",") {
+		low, high, isRange := strings.Cut(part, ":")
+		first, err := strconv.ParseUint(low, 10, 16)
+		last := first
+		if isRange && err == nil {
+			last, err = strconv.ParseUint(high, 10, 16)
+		}
+		if err != nil {
+			return maybe
+		}
+		if uint64(port) >= first && uint64(port) <= last {
+			return yes
+		}
+	}
+	return no
 }
 
 // inState is whether conntrack has a packet in one of some states.

@@ -99,7 +99,7 @@ func newStage(t testing.TB) *stage {
 	s.start("--resync-interval", "0")
 	s.network(networkID, "mybr0", "172.18", "fd00:18")
 	s.endpoint(networkID, endpointID, "172.18.0.2/16", "fd00:18::2/64")
-	s.publish(networkID, endpointID, 8080)
+	s.publish(networkID, endpointID, "0.0.0.0", 8080)
 	return s
 }
 
@@ -284,11 +284,11 @@ func (s *stage) endpoint(network, id, v4, v6 string) {
 	s.call("NetworkDriver.Join", m{"NetworkID": network, "EndpointID": id, "SandboxKey": "/var/run/docker/netns/" + id[:12], "Options": m{}})
 }
 
-// publish leads TCP ports of the host to a container's port 80.
-func (s *stage) publish(network, id string, port int) {
+// publish leads a TCP port of the host, at one of its addresses or at all, to a container's port 80.
+func (s *stage) publish(network, id, host string, port int) {
 	s.Helper()
 	s.call("NetworkDriver.ProgramExternalConnectivity", m{"NetworkID": network, "EndpointID": id, "Options": m{
-		"com.docker.network.portmap": []m{{"Proto": 6, "IP": "", "Port": 80, "HostIP": "0.0.0.0", "HostPort": port, "HostPortEnd": port}},
+		"com.docker.network.portmap": []m{{"Proto": 6, "IP": "", "Port": 80, "HostIP": host, "HostPort": port, "HostPortEnd": port}},
 	}})
 }
 
