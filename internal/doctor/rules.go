@@ -94,11 +94,10 @@ func parseSaved(text string) (filter *ruleset, rules int) {
 			table = line[1:]
 		case table != "filter":
 		case strings.HasPrefix(line, ":"):
-			f := strings.Fields(line[1:])
-			c := &chain{name: f[0]}
-			if len(f) > 1 && f[1] != "-" {
-				c.policy = strings.ToLower(f[1])
-				c.hook = strings.ToLower(f[0])
+			name, policy, _ := strings.Cut(line[1:], " ")
+			c := &chain{name: name}
+			if policy, _, _ = strings.Cut(policy, " "); policy != "-" {
+				c.policy, c.hook = strings.ToLower(policy), strings.ToLower(name)
 			}
 			filter.chains = append(filter.chains, c)
 		case strings.HasPrefix(line, "-A "):

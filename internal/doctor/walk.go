@@ -51,12 +51,17 @@ type walker struct {
 	unsure  bool      // a rule has decided by what isn't known
 	allowed bool      // a rule has let a part of such packets pass
 	part    []dropper // what drops a part of such packets, and names them
+	left    int       // rules that may be looked at still
 }
+
+// mostRules is how many rules one packet is followed through: chains that several rules lead to
+// are walked again and again, and who makes rules must not keep the check from ending.
+const mostRules = 1 << 20
 
 // drops follows a packet from a base chain: what drops it, nil if nothing does for certain; and
 // the rules that name it and drop a part of such packets.
 func (r *ruleset) drops(base string, p packet) (first *dropper, part []dropper) {
-	w := &walker{set: r, packet: p}
+	w := &walker{set: r, packet: p, left: mostRules}
 	c := r.chain(base)
 	if c == nil {
 		return nil, nil
@@ -81,6 +86,10 @@ func (w *walker) walk(c *chain, certain bool) (first *dropper, ended bool) {
 	w.through = append(w.through, c.name)
 	defer func() { w.through = w.through[:len(w.through)-1] }()
 	for i, r := range c.rules {
+		if w.left--; w.left < 0 {
+			w.unsure = true
+			return nil, false
+		}
 		matches := r.match(w.packet)
 		if matches == no {
 			continue
