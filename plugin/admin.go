@@ -33,6 +33,8 @@ type Status struct {
 	Firewall   string    `json:"firewall,omitempty"` // the variant of iptables in use; "": none yet
 	Goroutines int       `json:"goroutines"`
 	LastError  string    `json:"lastError,omitempty"` // of the last pass; "": it went well
+	// FailedSince is when the first of the passes ended that have failed in a row up to now.
+	FailedSince time.Time `json:"failedSince,omitzero"`
 	// Differences is how many things the host has otherwise than is recorded, as it is now;
 	// Unknown says why some of it could not be looked at.
 	Differences int    `json:"differences"`
@@ -48,6 +50,8 @@ type Healed struct {
 	Times   int       `json:"times"`
 	Changes int       `json:"changes"` // that it took, all in all
 	Last    time.Time `json:"last"`
+	By      string    `json:"by,omitempty"`     // who had changed it the last time that this was known
+	Fights  bool      `json:"fights,omitempty"` // it is changed again and again
 }
 
 // Difference is what of one aspect the host has otherwise than is recorded; GET /v1/diff
@@ -84,6 +88,7 @@ type admin struct {
 	ready     <-chan struct{}
 	snapshot  func() model.Snapshot
 	lastError func() error
+	failed    func() time.Time
 	diff      func(ctx context.Context) ([]reconcile.Difference, error) // waits for a pass
 	diffNow   func(ctx context.Context) ([]reconcile.Difference, error) // doesn't
 	healings  func() map[string]reconcile.Healing
@@ -210,10 +215,10 @@ func (a *admin) status(ctx context.Context) Status {
 		if s.Healed == nil {
 			s.Healed = map[string]Healed{}
 		}
-		s.Healed[name] = Healed{Times: h.Found, Changes: h.Changes, Last: h.Last}
+		s.Healed[name] = Healed{Times: h.Found, Changes: h.Changes, Last: h.Last, By: h.By, Fights: h.Fights}
 	}
 	if err := a.lastError(); err != nil {
-		s.LastError = err.Error()
+		s.LastError, s.FailedSince = err.Error(), a.failed()
 	}
 	if err := a.late(); err != nil {
 		s.NoticedLate = err.Error()

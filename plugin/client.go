@@ -34,6 +34,10 @@ func (c Client) Status(ctx context.Context) (Status, error) {
 	for _, text := range []*string{&s.Version, &s.Firewall, &s.LastError, &s.Unknown, &s.NoticedLate} {
 		*text = printableLines(*text)
 	}
+	for aspect, h := range s.Healed {
+		h.By = Printable(h.By)
+		s.Healed[aspect] = h
+	}
 	return s, err
 }
 

@@ -94,7 +94,7 @@ func Run(ctx context.Context, c Config) error {
 		backup:  records.Backup,
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
-		healings: host.reconciler.Healings, late: host.late,
+		healings: host.reconciler.Healings, late: host.late, failed: host.reconciler.FailedSince,
 		view: newViewer(records.Snapshot, addresses.Usage, host.filter).view,
 		sync: host.reconciler.Mend, events: events, followers: make(chan struct{}, maxFollowers), stopping: ctx,
 	}

@@ -73,8 +73,21 @@ wrong.`,
 		SilenceErrors:      true,
 		DisableSuggestions: true,
 	}
-	root.AddCommand(newServe(), newStatus(), newNetwork(), newEndpoint(), newPorts(), newPool(), newTopology(), newRules(),
-		newEvents(), newSync(), newBackup(), newVersion())
+	root.AddCommand(
+		newServe(),
+		newStatus(),
+		newDoctor(),
+		newNetwork(),
+		newEndpoint(),
+		newPorts(),
+		newPool(),
+		newTopology(),
+		newRules(),
+		newEvents(),
+		newSync(),
+		newBackup(),
+		newVersion(),
+	)
 	root.AddCommand(extraCommands()...)
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()

@@ -277,3 +277,21 @@ func (a *Applier) info(format string, args ...any) {
 		a.Info(format, args...)
 	}
 }
+
+// Zones asks in which zone each of some interfaces is; "" stands for none, and then the default
+// zone's rules are for it. running is false where there is no firewalld.
+func (a *Applier) Zones(ctx context.Context, names []string) (of map[string]string, running bool, err error) {
+	of = map[string]string{}
+	err = a.with(ctx, func(d *daemon) error {
+		running = true
+		for _, name := range names {
+			in, err := d.zoneOf(ctx, name)
+			if err != nil {
+				return err
+			}
+			of[name] = in
+		}
+		return nil
+	})
+	return of, running, err
+}

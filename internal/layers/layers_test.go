@@ -58,8 +58,8 @@ const leaf = "a leaf"
 
 // layers says which packages each package may import.
 var layers = map[string][]string{
-	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here"},
-	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf},
+	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here", "internal/doctor"},
+	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf, "internal/doctor"},
 	"plugin/pack": nil,
 
 	"driver": {"internal/model", "internal/arbitrate"},
@@ -70,6 +70,7 @@ var layers = map[string][]string{
 	"internal/arbitrate": {"internal/model"},
 	"internal/view":      {"internal/model"},
 	"internal/docker":    nil, // the commands alone: the process never speaks to Docker
+	"internal/doctor":    {"internal/model", "internal/view"},
 	"internal/plan":      nil,
 	"internal/model":     nil,
 	"internal/fault":     nil, // everybody may import it
@@ -130,7 +131,7 @@ func TestOnlyTestsSetFaults(t *testing.T) {
 var users = map[string][]string{
 	"github.com/docker/go-plugins-helpers": {"plugin", "driver", "ipam"},
 	"go.etcd.io/bbolt":                     {"internal/store"},
-	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/hostport", "internal/watch", "internal/topology/here", "internal/explain/host", "internal/nettest", "integration"},
+	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/hostport", "internal/watch", "internal/doctor", "internal/topology/here", "internal/explain/host", "internal/nettest", "integration"},
 	"github.com/sirupsen/logrus":           {"cmd", "plugin", "internal/reconcile"},
 	"github.com/spf13/cobra":               {"cmd"},
 	"github.com/coreos/go-systemd/v22":     {"plugin", "integration/unit"},

@@ -23,6 +23,8 @@ type Healing struct {
 	Found   int // times that something was otherwise than it had been made
 	Changes int // what it took to put it right
 	Last    time.Time
+	By      string // who had changed it the last time that this was known, with commas between
+	Fights  bool   // some of it is changed again and again
 }
 
 // Healings returns what was put right since the process began, by aspect.
@@ -30,8 +32,11 @@ func (r *Reconciler) Healings() map[string]Healing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := make(map[string]Healing, len(r.healings))
+	now := time.Now()
 	for name, h := range r.healings {
-		all[name] = *h
+		one := *h
+		one.Fights = r.ratesOf(name).fought(now)
+		all[name] = one
 	}
 	return all
 }
@@ -190,6 +195,9 @@ func (r *Reconciler) looked(aspect string, begun time.Time, all bool, out outcom
 		r.healings[aspect] = h
 	}
 	h.Found, h.Changes, h.Last = h.Found+1, h.Changes+len(out.healed), now
+	if who := blamedOf(causes); len(who) > 0 {
+		h.By = strings.Join(who, ", ")
+	}
 	fought, healed := rates.tell(log, all, out.healed, by)
 	rates.logged = text
 	for kind, changes := range map[string][]string{event.Fight: fought, event.Healed: healed} {

@@ -72,14 +72,16 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 func (r *Reconciler) report(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lastErr, r.passing = err, false
+	if r.lastErr, r.passing = err, false; r.failed.IsZero() {
+		r.failed = time.Now()
+	}
 	const text = "the host does not match what is recorded; trying again"
 	switch {
 	case err == nil:
 		if r.logged != "" {
 			r.Tell(event.Event{Kind: event.Recovered})
 		}
-		r.logged = ""
+		r.logged, r.failed = "", time.Time{}
 	case err.Error() == r.logged:
 		r.log.WithError(err).Debug(text)
 	default:

@@ -86,6 +86,20 @@ func (r *rates) due(subject string, changed time.Time) time.Time {
 	return due
 }
 
+// fought reports whether some of the aspect is changed again and again, and still was a moment
+// ago.
+func (r *rates) fought(now time.Time) bool {
+	if r.whole.fought(now) {
+		return true
+	}
+	for _, of := range r.subjects {
+		if of.fought(now) {
+			return true
+		}
+	}
+	return false
+}
+
 // forgive gives back what has been regained of a subject's allowance when something of it was
 // changed.
 func (r *rates) forgive(subject string, changed time.Time) {
@@ -111,6 +125,11 @@ func (r *rate) forgive(changed time.Time) {
 	if still > quiet {
 		r.used, r.backoff = 0, 0
 	}
+}
+
+// fought is rates.fought of one subject.
+func (r *rate) fought(now time.Time) bool {
+	return r.fights && now.Sub(r.healed) <= max(quiet, r.backoff)
 }
 
 func (r *rate) spend(now time.Time) {

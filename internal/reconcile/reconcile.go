@@ -77,6 +77,7 @@ type Reconciler struct {
 	stopped   bool                             // Run has returned
 	passing   bool                             // a pass has begun and not ended
 	lastErr   error
+	failed    time.Time       // when the first of the passes ended that have failed in a row; zero: the last went well
 	failing   map[string]bool // by aspect: the last pass has left something to be tried again
 	logged    string          // the last error that was logged as a warning
 	told      *model.Snapshot // records that were told of; of the passes alone. nil: before the first
@@ -180,6 +181,14 @@ func (r *Reconciler) LastError() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.lastErr
+}
+
+// FailedSince returns when the first of the passes ended that have failed in a row up to now;
+// zero if the last one went well.
+func (r *Reconciler) FailedSince() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
 }
 
 // Failing reports whether the last pass has left something of an aspect to be tried again.

@@ -1,0 +1,385 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mybr/mybr/internal/view"
+)
+
+func forwardingChecks() []Check {
+	return []Check{
+		{Name: "ip-forward", look: func(l *look) { l.lookForwarding("net/ipv4/ip_forward", false) },
+			Sees:  "`net.ipv4.ip_forward`, where containers need it",
+			Means: "Nothing gets out of the networks by IPv4, and published ports answer the host alone.",
+			Mends: "turns it on"},
+		{Name: "ipv6-forward", look: func(l *look) { l.lookForwarding("net/ipv6/conf/all/forwarding", true) },
+			Sees:  "`net.ipv6.conf.all.forwarding`, where containers need it",
+			Means: "Nothing gets out of the networks by IPv6, and published ports answer the host alone.",
+			Mends: "turns it on"},
+	}
+}
+
+// lookForwarding looks at a setting that networks with containers need.
+func (l *look) lookForwarding(setting string, ipv6 bool) {
+	nets, err := l.networks()
+	if err != nil {
+		l.unknown(err)
+		return
+	}
+	var need []string
+	for _, n := range nets {
+		if _, has := subnet(n, ipv6); has && !n.Internal && n.Endpoints > 0 {
+			need = append(need, n.Bridge)
+		}
+	}
+	value, ok, err := l.setting(setting)
+	switch {
+	case err != nil:
+		l.unknown(err)
+	case len(need) == 0:
+		l.saw("no network has containers that need it")
+	case !ok:
+		l.found(Unknown, nil, "the kernel has no %s", dotted(setting))
+	case value == "0":
+		l.found(Fault, set(setting, "1"), "%s is 0, and containers on %s need it", dotted(setting), some(need, 3))
+	default:
+		l.saw("%s is %s", dotted(setting), value)
+	}
+}
+
+func filterChecks() []Check {
+	return []Check{
+		{Name: "forward-chain", look: lookForward,
+			Sees:  "which rule, if any, drops what containers send, or what is sent to their published ports: `FORWARD` and all that it leads to, in both variants of iptables, save `DOCKER-USER`",
+			Means: "The rules of mybr accept these packets, but another rule or policy comes first.",
+			Mends: "deletes the rule that drops, or sets the policy to ACCEPT"},
+		{Name: "docker-user", look: lookDockerUser,
+			Sees:  "the same for rules in `DOCKER-USER`, which is the administrator's",
+			Means: "A rule of the administrator's shuts the networks out. Rules that drop a part only, behind others that let some pass, are noted.",
+			Mends: "deletes the rule"},
+		{Name: "nft-chains", look: lookNative,
+			Sees:  "the same for tables that were made with nft alone; firewalld's are looked at by another check",
+			Means: "What iptables accepts, another table can still drop: a verdict to accept holds for one table only (nft(8)).",
+			Mends: "deletes the rule, or has the chain's policy accept"},
+		{Name: "input-chain", look: lookInput,
+			Sees:  "whether a rule drops what comes to ports that mybr itself relays, as from IPv6 clients to containers with IPv4 alone: `INPUT` and all that it leads to",
+			Means: "These ports don't answer other hosts. Ports that NAT translates don't pass `INPUT`.",
+			Mends: "lets the port in, with ufw where that is active"},
+		{Name: "iptables-variants", look: lookVariants,
+			Sees:  "whether both variants of iptables, nft and legacy, hold rules",
+			Means: "Packets pass both. Each command shows its own variant's rules only, so that a rule that drops is not seen.",
+			Mends: "saves the rules of the variant that mybr does not use to a file in /root, and removes them"},
+		{Name: "ufw", look: lookUFW,
+			Sees:  "whether ufw is active and drops what containers send to the host itself",
+			Means: "Containers reach nothing that runs on the host, such as a name server or a port that mybr relays. Published ports are not filtered by ufw: use DOCKER-USER.",
+			Mends: "has ufw let in what comes from the bridge"},
+		{Name: "firewalld", look: lookFirewalld,
+			Sees:  "in which of firewalld's zones the bridges are",
+			Means: "firewalld rejects what its zones don't let through, whatever iptables accepts; the zone `docker` accepts everything.",
+			Mends: "moves the bridge to the zone `docker`"},
+	}
+}
+
+// filters are the tables "filter" of both variants and families, as far as they are in use.
+func (l *look) filters() ([]*ruleset, error) {
+	return l.tables.get(func() (sets []*ruleset, err error) {
+		for _, family := range []struct {
+			command, inUse string
+			ipv6           bool
+		}{{"iptables", "ip_tables_names", false}, {"ip6tables", "ip6_tables_names", true}} {
+			for _, legacy := range []bool{false, true} {
+				name := family.command + map[bool]string{false: "-nft", true: "-legacy"}[legacy]
+				if legacy && !l.hasLegacy(family.inUse) {
+					continue
+				}
+				text, err := l.Run(l.ctx, name+"-save")
+				if errors.Is(err, exec.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return nil, err
+				}
+				set, rules := parseSaved(text)
+				set.by, set.legacy, set.ipv6, set.rules = name, legacy, family.ipv6, rules
+				sets = append(sets, set)
+			}
+		}
+		if len(sets) == 0 {
+			return nil, errors.New("neither iptables-nft-save nor iptables-legacy-save is installed")
+		}
+		return sets, nil
+	})
+}
+
+// hasLegacy reports whether the legacy variant has tables: to ask its command would make them
+// (x_tables).
+func (l *look) hasLegacy(names string) bool {
+	text, err := l.read(ofThread + names)
+	return err == nil && text != ""
+}
+
+// packets are what is followed for a network: what a container sends out, and what comes to a
+// published port. Only new connections: what is established passes in the first place.
+func (l *look) packets(n view.Network, h *host, ipv6 bool) (all []packet) {
+	s, ok := subnet(n, ipv6)
+	if !ok || n.Internal {
+		return nil
+	}
+	for _, up := range h.uplinks(ipv6) {
+		all = append(all,
+			packet{what: "what containers send from " + n.Bridge + " to " + up, in: n.Bridge, out: up, src: s, states: []string{"NEW"}},
+			packet{what: "what comes from " + up + " to published ports on " + n.Bridge, in: up, out: n.Bridge, dst: s, states: []string{"NEW", "DNAT"}})
+	}
+	return all
+}
+
+// follow follows all packets of all networks through tables, from their chains for what is
+// forwarded. Of those that drop, ours decides which the check is about.
+func (l *look) follow(sets []*ruleset, base func(*ruleset) []string, ours func(dropper) bool) {
+	nets, err := l.networks()
+	h, err2 := l.hostFacts()
+	if err := errors.Join(err, err2); err != nil {
+		l.unknown(err)
+		return
+	}
+	for _, n := range nets {
+		for _, set := range sets {
+			for _, p := range l.packets(n, h, set.ipv6) {
+				for _, chain := range base(set) {
+					first, part := set.drops(chain, p)
+					l.dropped(first, part, p, ours)
+				}
+			}
+		}
+	}
+	if len(l.Seen) == 0 {
+		l.saw("nothing drops what containers of %s send and get", count(len(nets), "network"))
+	}
+}
+
+// dropped notes what drops a packet.
+func (l *look) dropped(first *dropper, part []dropper, p packet, ours func(dropper) bool) {
+	switch {
+	case first == nil || !ours(*first):
+	case first.allowed:
+		l.found(Note, first.remedy(), "%s drops %s, save what a rule before it lets pass", first.where(), p.what)
+	default:
+		l.found(Fault, first.remedy(), "%s drops %s", first.where(), p.what)
+	}
+	for _, d := range part {
+		if ours(d) {
+			l.found(Note, d.remedy(), "%s drops a part of %s", d.where(), p.what)
+		}
+	}
+}
+
+func forwardHook(*ruleset) []string { return []string{"FORWARD"} }
+
+func ownChain(name string) bool { return strings.HasPrefix(name, "MYBR-") }
+
+func lookForward(l *look) {
+	sets, err := l.filters()
+	if err != nil {
+		l.unknown(err)
+		return
+	}
+	l.follow(sets, forwardHook, func(d dropper) bool { return !slices.Contains(d.through, "DOCKER-USER") && !ownChain(d.chain.name) })
+}
+
+func lookDockerUser(l *look) {
+	sets, err := l.filters()
+	if err != nil {
+		l.unknown(err)
+		return
+	}
+	l.follow(sets, forwardHook, func(d dropper) bool { return slices.Contains(d.through, "DOCKER-USER") && !ownChain(d.chain.name) })
+}
+
+func lookNative(l *look) {
+	sets, err := l.natives()
+	if errors.Is(err, exec.ErrNotFound) {
+		l.found(Unknown, command("apt-get", "install", "-y", "nftables"), "nft is not installed")
+		return
+	}
+	if err != nil {
+		l.unknown(err)
+		return
+	}
+	l.follow(sets, func(r *ruleset) (names []string) {
+		for _, c := range r.chains {
+			if c.hook == "forward" {
+				names = append(names, c.name)
+			}
+		}
+		return names
+	}, func(dropper) bool { return true })
+}
+
+func lookVariants(l *look) {
+	sets, err := l.filters()
+	if err != nil {
+		l.unknown(err)
+		return
+	}
+	rules := map[bool]int{}
+	for _, s := range sets {
+		rules[s.legacy] += s.rules
+	}
+	if rules[false] == 0 || rules[true] == 0 {
+		l.saw("rules: nft %d, legacy %d", rules[false], rules[true])
+		return
+	}
+	used := false // the variant in use is legacy
+	if p, err := l.running(); err == nil {
+		used = strings.Contains(p.Firewall, "legacy")
+	} else {
+		used = rules[true] > rules[false]
+	}
+	var mend []string
+	for _, s := range sets {
+		if s.legacy != used && s.rules > 0 {
+			mend = append(mend, clear(s)...)
+		}
+	}
+	l.found(Warning, mend, "both variants of iptables hold rules: nft %d, legacy %d", rules[false], rules[true])
+}
+
+// clear is the command that saves what a variant holds, and removes it.
+func clear(s *ruleset) []string {
+	save := fmt.Sprintf("%s-save >/root/%s.rules", s.by, s.by)
+	empty := `sed -n -e '/^\*/p' -e 's/^:\([A-Z]*\) [A-Z][A-Z]* .*/:\1 ACCEPT [0:0]/p' -e '/^COMMIT/p' /root/` + s.by + ".rules | " + s.by + "-restore"
+	return []string{save + " && " + empty}
+}
+
+// ufw reports whether ufw is installed, and whether it is active.
+func (l *look) ufw() (installed, active bool, err error) {
+	conf, err := l.read("/etc/ufw/ufw.conf")
+	if errors.Is(err, os.ErrNotExist) {
+		return false, false, nil
+	}
+	return true, strings.Contains("\n"+conf, "\nENABLED=yes"), err
+}
+
+func lookInput(l *look) {
+	if _, ok := l.needs(); !ok {
+		return
+	}
+	v, err := l.records()
+	sets, err2 := l.filters()
+	h, err3 := l.hostFacts()
+	_, withUFW, err4 := l.ufw()
+	if err := firstOf(err, err2, err3, err4); err != nil {
+		l.unknown(err)
+		return
+	}
+	relayed := 0
+	for _, port := range v.Ports {
+		if port.Carried != view.ByProcess || port.Host.Addr().IsLoopback() {
+			continue
+		}
+		relayed++
+		for _, set := range sets {
+			for _, up := range h.uplinks(set.ipv6) {
+				p := packet{in: up, proto: port.Proto, port: port.Host.Port(), states: []string{"NEW"}}
+				first, _ := set.drops("INPUT", p)
+				if set.ipv6 != port.Host.Addr().Is6() || first == nil {
+					continue
+				}
+				l.found(Warning, letIn(set, port, withUFW), "%s drops what comes from %s to %s %s, which mybr relays", first.where(), up, port.Proto, port.Host)
+			}
+		}
+	}
+	if len(l.Seen) == 0 {
+		l.saw("nothing drops what comes to %s that mybr relays", count(relayed, "port binding"))
+	}
+}
+
+// letIn is the command that lets in what comes to a port binding.
+func letIn(set *ruleset, port view.Port, withUFW bool) []string {
+	ports := strconv.Itoa(int(port.Host.Port()))
+	if port.Count > 1 {
+		ports += ":" + strconv.Itoa(int(port.Host.Port())+int(port.Count)-1)
+	}
+	if withUFW {
+		return command("ufw", "allow", ports+"/"+port.Proto)
+	}
+	return command(set.by, "-w", "-I", "INPUT", "-p", port.Proto, "--dport", ports, "-j", "ACCEPT")
+}
+
+func lookUFW(l *look) {
+	installed, active, err := l.ufw()
+	sets, err2 := l.filters()
+	nets, err3 := l.networks()
+	if err := firstOf(err, err2, err3); err != nil {
+		l.unknown(err)
+		return
+	}
+	if !active {
+		l.saw("%s", map[bool]string{true: "ufw is not active", false: "ufw is not installed"}[installed])
+		return
+	}
+	for _, set := range sets {
+		for _, n := range nets {
+			s, ok := subnet(n, set.ipv6)
+			if !ok {
+				continue
+			}
+			first, _ := set.drops("INPUT", packet{in: n.Bridge, src: s, states: []string{"NEW"}})
+			if first != nil {
+				l.found(Note, command("ufw", "allow", "in", "on", n.Bridge), "ufw is active: %s drops what containers on %s send to the host itself, save what a rule lets pass", first.where(), n.Bridge)
+			}
+		}
+	}
+	if len(l.Seen) == 0 {
+		l.saw("ufw is active, and lets in what containers send to the host")
+	}
+}
+
+// acceptingZone is firewalld's zone of Docker's bridges, and of mybr's.
+const acceptingZone = "docker"
+
+func lookFirewalld(l *look) {
+	nets, err := l.networks()
+	if err != nil {
+		l.unknown(err)
+		return
+	}
+	var bridges []string
+	for _, n := range nets {
+		bridges = append(bridges, n.Bridge)
+	}
+	if l.Zones == nil {
+		l.unknown(errNotAsked)
+		return
+	}
+	z, err := l.Zones(l.ctx, bridges)
+	switch {
+	case err != nil:
+		l.unknown(err)
+		return
+	case !z.Running:
+		l.saw("firewalld does not run")
+		return
+	}
+	for _, b := range bridges {
+		if in := z.Of[b]; in != acceptingZone {
+			l.found(Fault, command("firewall-cmd", "--zone="+acceptingZone, "--change-interface="+b), "%s is in firewalld's %s", b, zoneName(in))
+		}
+	}
+	if len(l.Seen) == 0 {
+		l.saw("firewalld has %s in its zone %s", count(len(bridges), "bridge"), acceptingZone)
+	}
+}
+
+func zoneName(zone string) string {
+	if zone == "" {
+		return "default zone"
+	}
+	return "zone " + zone
+}

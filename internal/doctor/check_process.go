@@ -1,0 +1,295 @@
+package doctor
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func (e Env) stat(p string) (fs.FileInfo, error) { return os.Stat(e.path(p)) }
+
+func processChecks() []Check {
+	return []Check{
+		{Name: "running", look: lookRunning,
+			Sees:  "whether mybr serve answers on its admin socket",
+			Means: "Containers that run keep their networks, but none can be started, stopped cleanly, or connected; what others undo stays undone.",
+			Mends: "starts the service (or the managed plugin, or the process)"},
+		{Name: "second-mybr", look: lookSecond,
+			Sees:  "which process holds mybr's lock in this network namespace, and whether Docker has mybr as a managed plugin too",
+			Means: "Two at a time would undo each other's rules. The second one refuses to start, so that Docker may talk to the wrong one, or to none.",
+			Mends: "ends the other process, or disables the managed plugin"},
+		{Name: "plugin-socket", look: lookSocket,
+			Sees:  "whether the socket is where Docker looks for plugins, and whether a network driver answers on it",
+			Means: "Docker can't find mybr: `docker run` on its networks fails after 15 s with `plugin not found`.",
+			Mends: "restarts mybr, which makes its sockets anew"},
+		{Name: "version", look: lookVersion,
+			Sees:  "the version of the running mybr and of this command",
+			Means: "mybr was upgraded, and the old process still runs.",
+			Mends: "restarts mybr; connections that NAT translates go on meanwhile"},
+		{Name: "last-pass", look: lookPass,
+			Sees:  "how the last attempt to make the host match the records ended",
+			Means: "Something that a container needs is not there. It is tried again, at most 30 s apart.",
+			Mends: "has it tried at once, when the reason that is named is gone"},
+		{Name: "matches", look: lookMatches,
+			Sees:  "what the host has otherwise than mybr has recorded (as mybr status --diff)",
+			Means: "Somebody changed links, rules, settings or sockets of mybr's, and mybr has not put them right.",
+			Mends: "restarts mybr, which puts everything right that is its own"},
+		{Name: "watching", look: lookWatching,
+			Sees:  "whether mybr notices at once what others change",
+			Means: "What others undo stays undone until the next full check, or until mybr is restarted.",
+			Mends: "restarts mybr without the setting that turns it off"},
+		{Name: "fights", look: lookFights,
+			Sees:  "what mybr has put right again and again, and who undid it",
+			Means: "Another program undoes mybr's work for as long as both run; mybr answers at longer and longer intervals.",
+			Mends: "ends the other program, if it is known and still runs"},
+		{Name: "descriptors", look: lookDescriptors,
+			Sees:  "how many files and sockets mybr has open, against its limit",
+			Means: "Each published port takes one, each relayed connection six: more ports are refused, and clients are turned away.",
+			Mends: "raises the limit and restarts mybr"},
+	}
+}
+
+func lookRunning(l *look) {
+	p, err := l.running()
+	switch {
+	case l.Process == nil:
+		l.unknown(err)
+	case err != nil:
+		l.found(Fault, l.start(), "%v", err)
+	default:
+		l.saw("mybr %s runs, pid %d", p.Version, p.PID)
+	}
+}
+
+// needs asks the running mybr; without an answer the check can't tell.
+func (l *look) needs() (p Process, ok bool) {
+	p, err := l.running()
+	if err != nil {
+		l.found(Unknown, nil, "mybr does not answer, see the check running")
+	}
+	return p, err == nil
+}
+
+func lookSecond(l *look) {
+	holder, held, err := l.lockHolder()
+	if err != nil {
+		l.unknown(err)
+		return
+	}
+	_, errRunning := l.running()
+	switch {
+	case held && holder != 0 && errRunning != nil && l.Process != nil:
+		l.found(Fault, command("kill", strconv.Itoa(holder)), "%s runs in this network namespace, but does not answer on %s", l.named(holder), l.RunDir)
+	case held && holder != 0:
+		l.saw("%s holds the lock of this network namespace", l.named(holder))
+	case held:
+		l.saw("a process that can't be seen from here holds the lock of this network namespace")
+	default:
+		l.saw("nobody holds the lock of this network namespace")
+	}
+	l.lookManaged()
+}
+
+// lookManaged looks for the managed plugin beside the service.
+func (l *look) lookManaged() {
+	if l.managed() {
+		return
+	}
+	var plugins []struct {
+		Name    string
+		Enabled bool
+	}
+	if l.ask("/plugins", &plugins) != nil { // the check engine says why Docker can't be asked
+		return
+	}
+	for _, p := range plugins {
+		name, _, _ := strings.Cut(p.Name, ":")
+		if p.Enabled && name[strings.LastIndexByte(name, '/')+1:] == l.Name {
+			l.found(Warning, command("docker", "plugin", "disable", "-f", p.Name), "Docker has the managed plugin %s enabled beside the service", p.Name)
+		}
+	}
+}
+
+func lookSocket(l *look) {
+	path := filepath.Join(l.PluginDir, l.Name+".sock")
+	p, err := l.running()
+	mend := l.start()
+	if err == nil {
+		mend = l.restart(p)
+	}
+	if info, err := l.stat(path); err != nil {
+		l.found(Fault, mend, "%v", err)
+		return
+	} else if info.Mode().Type() != fs.ModeSocket {
+		l.found(Fault, append(command("rm", "-r", path), mend...), "%s is no socket", path)
+		return
+	}
+	if l.Plugin == nil {
+		l.unknown(errNotAsked)
+		return
+	}
+	kinds, err := l.Plugin(l.ctx, l.path(path))
+	switch {
+	case err != nil:
+		l.found(Fault, mend, "%s: %v", path, err)
+	case !slices.Contains(kinds, "NetworkDriver"):
+		l.found(Fault, mend, "%s answers, but is no network driver: it implements %s", path, strings.Join(kinds, ", "))
+	default:
+		l.saw("%s answers as %s", path, strings.Join(kinds, " and "))
+	}
+}
+
+func lookVersion(l *look) {
+	p, ok := l.needs()
+	switch {
+	case !ok:
+	case p.Version != l.Version:
+		l.found(Warning, l.restart(p), "mybr %s runs, and this is %s", p.Version, l.Version)
+	default:
+		l.saw("both are %s", p.Version)
+	}
+}
+
+func lookPass(l *look) {
+	p, ok := l.needs()
+	switch {
+	case !ok:
+	case p.LastError != "":
+		l.found(Fault, l.restart(p), "for %s: %s", p.FailedFor.Round(time.Second), p.LastError)
+	case !p.Ready:
+		l.found(Note, nil, "mybr has just started, and its first pass is under way")
+	default:
+		l.saw("the last pass went well")
+	}
+}
+
+func lookMatches(l *look) {
+	p, ok := l.needs()
+	if !ok {
+		return
+	}
+	if n := len(p.Differences); n > 0 {
+		l.found(Warning, l.restart(p), "the host differs in %s: %s", count(n, "place"), some(p.Differences, 5))
+	}
+	if p.Unknown != "" {
+		l.found(Unknown, nil, "not all could be compared: %s", p.Unknown)
+	}
+	if l.Verdict == OK {
+		l.saw("the host matches the records")
+	}
+}
+
+// interval is the setting that turns watching off.
+const interval = "resync-interval"
+
+func lookWatching(l *look) {
+	p, ok := l.needs()
+	switch {
+	case !ok:
+	case p.Unwatched != "":
+		l.found(Warning, l.restartWithout(p, interval, ""), "changes by others are not noticed at once: %s", p.Unwatched)
+	default:
+		l.saw("changes by others are noticed at once")
+	}
+}
+
+// program is how mybr names one: "nft (pid 123)".
+var program = regexp.MustCompile(`^(.+) \(pid (\d+)\)$`)
+
+func lookFights(l *look) {
+	p, ok := l.needs()
+	if !ok {
+		return
+	}
+	for _, h := range p.Healed {
+		if !h.Fights {
+			l.saw("%s: put right %s, the last one %s ago", h.Aspect, count(h.Times, "time"), l.Now().Sub(h.Last).Round(time.Second))
+			continue
+		}
+		by := program.FindStringSubmatch(h.By)
+		switch {
+		case by == nil && h.By == "":
+			l.found(Warning, nil, "%s: put right %s, and undone again by a program that is not known: stop what manages links or rules beside mybr", h.Aspect, count(h.Times, "time"))
+		case by == nil:
+			l.found(Warning, nil, "%s: put right %s, and undone again by %s", h.Aspect, count(h.Times, "time"), h.By)
+		case l.comm(by[2]) == by[1]:
+			l.found(Warning, l.stop(by[2]), "%s: put right %s, and undone again by %s", h.Aspect, count(h.Times, "time"), h.By)
+		default:
+			l.saw("%s: put right %s; %s, who undid it, has ended", h.Aspect, count(h.Times, "time"), h.By)
+		}
+	}
+	if len(l.Seen) == 0 {
+		l.saw("nothing had to be put right")
+	}
+}
+
+// comm is the name of a process; "": it has ended.
+func (e Env) comm(pid string) string {
+	stat, err := e.read("/proc/" + pid + "/stat")
+	if end := strings.LastIndexByte(stat, ')'); err != nil || end < 0 || strings.HasPrefix(stat[end:], ") Z") {
+		return ""
+	}
+	name, _ := e.read("/proc/" + pid + "/comm") // "": it has just ended
+	return name
+}
+
+// stop is the command that ends a process, by its unit if it has one.
+func (e Env) stop(pid string) []string {
+	n, _ := strconv.Atoi(pid) // it is of digits
+	if unit := e.unit(n); unit != "" {
+		if _, err := e.stat("/run/systemd/system"); err == nil {
+			return command("systemctl", "stop", unit)
+		}
+	}
+	return command("kill", pid)
+}
+
+// wantedFiles is what mybr's unit allows (LimitNOFILE in contrib/systemd/mybr.service).
+const wantedFiles = 1048576
+
+func lookDescriptors(l *look) {
+	p, ok := l.needs()
+	if !ok {
+		return
+	}
+	pid := l.pid(p)
+	limits, err := l.read(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		l.unknown(err)
+		return
+	}
+	m := regexp.MustCompile(`(?m)^Max open files +(\d+)`).FindStringSubmatch(limits)
+	open, err := os.ReadDir(l.path(fmt.Sprintf("/proc/%d/fd", pid)))
+	if err != nil || m == nil {
+		l.unknown(fmt.Errorf("the open files of pid %d: %w", pid, err))
+		return
+	}
+	most, _ := strconv.Atoi(m[1]) // it is of digits
+	verdict := OK
+	switch used := len(open) + min(256, most/4); { // that much is kept for mybr's own work (internal/relay)
+	case used >= most*95/100:
+		verdict = Fault
+	case used >= most*80/100:
+		verdict = Warning
+	}
+	var mend []string
+	if verdict != OK {
+		mend = l.raise(p)
+	}
+	l.found(verdict, mend, "%d of %d descriptors are in use", len(open), most)
+}
+
+// raise is the command that gives mybr more descriptors.
+func (l *look) raise(p Process) []string {
+	if l.unit(l.pid(p)) == service {
+		return []string{fmt.Sprintf("mkdir -p /etc/systemd/system/%[1]s.d && printf '[Service]\\nLimitNOFILE=%[2]d\\n' >/etc/systemd/system/%[1]s.d/files.conf && "+
+			"systemctl daemon-reload && systemctl restart %[1]s", service, wantedFiles)}
+	}
+	return l.restartWithout(p, "", fmt.Sprintf("ulimit -n %d; ", wantedFiles))
+}

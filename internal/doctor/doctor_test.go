@@ -1,0 +1,229 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/mybr/mybr/internal/view"
+)
+
+var update = flag.Bool("update", false, "write docs/doctor.md anew")
+
+// docs/doctor.md is what the code says.
+func TestGoldenDocument(t *testing.T) {
+	const path = "../../docs/doctor.md"
+	if *update {
+		if err := os.WriteFile(path, []byte(Document()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(path)
+	if err != nil || string(have) != Document() {
+		t.Errorf("docs/doctor.md is not what the code says: make generate writes it (%v)", err)
+	}
+}
+
+// Every check has a name of its own and says what it is about.
+func TestChecksSayWhatTheyAreAbout(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range Checks() {
+		if seen[c.Name] || c.Name == "" || c.Sees == "" || c.Means == "" || c.Mends == "" || c.look == nil {
+			t.Errorf("%+v", c)
+		}
+		seen[c.Name] = true
+	}
+	if len(seen) < 30 {
+		t.Errorf("there are %d checks", len(seen))
+	}
+}
+
+// A shell takes what was quoted as it was, and nothing that is quoted ends a line or hides one.
+func TestQuote(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		word := string(rapid.SliceOf(rapid.ByteRange(1, 255)).Draw(t, "word"))
+		word = strings.TrimRight(word, "\n") // which $() drops
+		quoted := quote(word)
+		if strings.ContainsFunc(quoted, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Fatalf("%q does not print", quoted)
+		}
+		out, err := exec.Command("sh", "-c", "printf %s "+quoted).Output()
+		if err != nil || string(out) != word {
+			t.Fatalf("%q is quoted as %s, which is %q, %v", word, quoted, out, err)
+		}
+	})
+}
+
+// The words of a rule are those that iptables was given.
+func TestUnquote(t *testing.T) {
+	got := unquote(`-s 10.0.0.0/8 -m comment --comment "say \"no\" \\ $(x)" -j DROP`)
+	want := []string{"-s", "10.0.0.0/8", "-m", "comment", "--comment", `say "no" \ $(x)`, "-j", "DROP"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+// saved is a table "filter" with rules in these chains.
+func saved(t *testing.T, text string) *ruleset {
+	t.Helper()
+	set, _ := parseSaved("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n:a - [0:0]\n:b - [0:0]\n" + text + "\nCOMMIT\n")
+	set.by = "iptables-nft"
+	return set
+}
+
+// The first rule that drops a packet for certain is found, as the kernel would come to it.
+func TestDrops(t *testing.T) {
+	out := packet{in: "br0", out: "eth0", states: []string{"NEW"}}
+	accept := "\n-A FORWARD -i br0 ! -o br0 -j ACCEPT"
+	for name, c := range map[string]struct {
+		rules, want string
+		allowed     bool
+	}{
+		"accepted":                     {rules: accept},
+		"the policy":                   {rules: "-A FORWARD -i br1 -j ACCEPT", want: "FORWARD: its policy"},
+		"a rule before":                {rules: "-A FORWARD -i br0 -j DROP" + accept, want: "FORWARD rule 1"},
+		"a rule behind":                {rules: accept + "\n-A FORWARD -i br0 -j DROP"},
+		"of another link":              {rules: "-A FORWARD -i br1 -j DROP\n-A FORWARD ! -i br0 -j DROP" + accept},
+		"of links that begin so":       {rules: "-A FORWARD -o eth+ -j REJECT --reject-with icmp-port-unreachable" + accept, want: "FORWARD rule 1"},
+		"in a chain":                   {rules: "-A FORWARD -j a\n-A a -o lo -j RETURN\n-A a -j b\n-A b -o eth0 -j DROP" + accept, want: "b rule 1"},
+		"returned before":              {rules: "-A FORWARD -j a\n-A a -i br0 -j RETURN\n-A a -j DROP" + accept},
+		"accepted in a chain":          {rules: "-A FORWARD -g a\n-A a -j ACCEPT\n-A FORWARD -j DROP"},
+		"a goto does not come back":    {rules: "-A FORWARD -i br0 -g a" + accept, want: "FORWARD: its policy"},
+		"a part alone":                 {rules: "-A FORWARD -p tcp -m tcp --dport 25 -j DROP" + accept},
+		"behind what lets some pass":   {rules: "-A FORWARD -p tcp -m tcp --dport 25 -j ACCEPT\n-A FORWARD -i br0 -j DROP" + accept, want: "FORWARD rule 2", allowed: true},
+		"of another state":             {rules: "-A FORWARD -m conntrack --ctstate INVALID -j DROP\n-A FORWARD -m conntrack ! --ctstate NEW,RELATED -j DROP" + accept},
+		"of this state":                {rules: "-A FORWARD -m conntrack --ctstate NEW -j DROP" + accept, want: "FORWARD rule 1"},
+		"a chain that leads to itself": {rules: "-A FORWARD -j a\n-A a -j a" + accept},
+		"a target that goes on":        {rules: "-A FORWARD -j LOG --log-prefix \"-j DROP\"" + accept},
+	} {
+		first, _ := saved(t, c.rules).drops("FORWARD", out)
+		have := ""
+		if first != nil {
+			have = first.where()
+		}
+		if (have == "") != (c.want == "") || !strings.Contains(have, c.want) || first != nil && first.allowed != c.allowed {
+			t.Errorf("%s: have %q, want %q: %+v", name, have, c.want, first)
+		}
+	}
+}
+
+// What is known of addresses, protocols and ports counts.
+func TestMatches(t *testing.T) {
+	p := packet{in: "eth0", proto: "tcp", port: 8080, states: []string{"NEW", "DNAT"}, src: everything(false)}
+	for spec, want := range map[string]answer{
+		"-p tcp -m tcp --dport 8080 -j DROP":                                yes,
+		"-p udp -m udp --dport 8080 -j DROP":                                no,
+		"-p tcp -m tcp --dport 8000:8090 -j DROP":                           yes,
+		"-p tcp -m multiport --dports 22,8081:8090 -j DROP":                 no,
+		"-p tcp -m multiport ! --dports 22,8081:8090 -j DROP":               yes,
+		"-p tcp -m multiport --dports 22,8080 -j DROP":                      yes,
+		"-s 10.0.0.0/8 -j DROP":                                             maybe,
+		"! -s 10.0.0.0/8 -j DROP":                                           maybe,
+		"-s 0.0.0.0/0 -j DROP":                                              yes,
+		"-m addrtype --dst-type LOCAL -j DROP":                              yes,
+		"-m conntrack --ctstate DNAT -j DROP":                               yes,
+		"-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP":         no,
+		"-m comment --comment \"-i lo\" -j DROP":                            yes,
+		"-m set --match-set bad src -j DROP":                                maybe,
+		"-i lo -m set --match-set bad src -j DROP":                          no,
+		"-m mark --mark 0x1 -j DROP":                                        maybe,
+		"-m limit --limit 3/min -j DROP":                                    maybe,
+		"-i eth0 -m conntrack --ctstate NEW -m comment --comment x -j DROP": yes,
+	} {
+		if got := parseRule(spec).match(p); got != want {
+			t.Errorf("%s: have %d, want %d", spec, got, want)
+		}
+	}
+}
+
+// A rule of nftables' own that decides by what isn't known leaves it open what drops behind it.
+func TestNativeRulesInDoubt(t *testing.T) {
+	const vmap = `{"nftables": [
+		{"chain": {"family": "inet", "table": "x", "name": "f", "hook": "forward", "policy": "drop"}},
+		{"rule": {"family": "inet", "table": "x", "chain": "f", "handle": 4, "expr": [{"vmap": {"key": {"meta": {"key": "iifname"}}, "data": "@links"}}]}}]}`
+	list, err := parseNft(vmap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := list.rulesets("inet", "x")
+	if len(sets) != 2 || sets[0].ipv6 || !sets[1].ipv6 {
+		t.Fatalf("%+v", sets)
+	}
+	if first, _ := sets[0].drops("f", packet{in: "br0", out: "eth0"}); first != nil {
+		t.Errorf("%+v", first)
+	}
+	if _, err := parseNft("nonsense"); err == nil {
+		t.Error("nonsense is taken for a list of rules")
+	}
+}
+
+// Nothing that others write, however it is written, breaks the reading of rules.
+func FuzzRules(f *testing.F) {
+	f.Add("*filter\n:FORWARD DROP [0:0]\n:a - [0:0]\n-A FORWARD -j a\n-A a ! -i \"x y\" -j DROP\n", `{"nftables":[{"rule":{"chain":"f","expr":[{"match":{"op":"==","right":{"set":["a"]}}}]}}]}`)
+	f.Add("*filter\n-A\n-A X\n:\n: -\n", `{"nftables":[{"chain":null}]}`)
+	f.Fuzz(func(t *testing.T, text, native string) {
+		p := packet{in: "br0", out: "eth0", states: []string{"NEW"}}
+		set, _ := parseSaved(text)
+		if first, _ := set.drops("FORWARD", p); first != nil {
+			_, _ = first.where(), first.remedy()
+		}
+		if list, err := parseNft(native); err == nil {
+			for _, s := range list.rulesets("inet", "t") {
+				for _, c := range s.chains {
+					s.drops(c.name, p)
+				}
+			}
+		}
+	})
+}
+
+// Where nothing can be asked, each check says that it can't tell, and none takes long or panics.
+func TestNothingAnswers(t *testing.T) {
+	broken := errors.New("it is broken")
+	env := Env{
+		Root: t.TempDir(), Sysctls: t.TempDir(), Name: "mybr", PluginDir: "/nowhere", StateDir: "/nowhere", RunDir: "/nowhere", Now: time.Now,
+		Run:     func(context.Context, string, ...string) (string, error) { return "", broken },
+		Process: func(context.Context) (Process, error) { return Process{}, broken },
+		View:    func(context.Context) (view.View, error) { return view.View{}, broken },
+		Docker:  func(context.Context, string) ([]byte, error) { return []byte("nonsense"), nil },
+	}
+	report, err := Run(t.Context(), env)
+	if err != nil || len(report.Results) != len(Checks()) {
+		t.Fatalf("%d results, %v", len(report.Results), err)
+	}
+	for _, r := range report.Results {
+		if (r.Check == "running" || r.Check == "plugin-socket") != (r.Verdict == Fault) {
+			t.Errorf("%+v", r)
+		}
+	}
+	if report.Worst() != Fault || report.Results[0].Verdict != Fault {
+		t.Errorf("the worst is not first: %+v", report.Results[0])
+	}
+	if _, err := Run(t.Context(), env, "mtu", "nope"); err == nil || !strings.Contains(err.Error(), `"nope"`) {
+		t.Errorf("an unknown check: %v", err)
+	}
+}
+
+// A command that hangs, or says too much, is an error of the check.
+func TestExec(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	if _, err := Exec(ctx, "sleep", "30"); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 5*time.Second {
+		t.Errorf("%v after %v", err, time.Since(begun))
+	}
+	if _, err := Exec(t.Context(), "sh", "-c", "echo oh no >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "exit status 3: oh no") {
+		t.Errorf("%v", err)
+	}
+	if _, err := Exec(t.Context(), "no-such-program"); !errors.Is(err, exec.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+}
