@@ -69,7 +69,7 @@ default; an empty variable counts as not set.`,
 		DisableSuggestions: true,
 		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(newServe(), newStatus(), newPorts(), newTopology(), newRules(), newBackup(), newVersion())
+	root.AddCommand(newServe(), newStatus(), newPorts(), newTopology(), newRules(), newBackup(), newDockerProxy(), newVersion())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
