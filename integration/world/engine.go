@@ -133,7 +133,7 @@ func (w *World) startMybr() error {
 	if w.service.program != "" {
 		path = w.service.program
 	}
-	argv, role, err := confined(w.cfg.Drop, append([]string{path, "serve"}, w.cfg.MybrArgs...)...)
+	argv, role, err := confined(serveConfinement, w.cfg.Drop, append([]string{path, "serve"}, w.cfg.MybrArgs...)...)
 	if err != nil {
 		return err
 	}

@@ -96,6 +96,7 @@ type World struct {
 	boot    *boot
 	docker  *daemon
 	mybr    *daemon
+	proxy   *daemon // of Docker's API; nil: not started
 	service service
 	ended   bool
 
