@@ -62,6 +62,27 @@ func (w *World) startProxy() error {
 	})
 }
 
+// DockerSocket is where Docker's clients of the world connect to: the engine's socket, or
+// the proxy's, if all go through it.
+func (w *World) DockerSocket() string {
+	if w.proxied {
+		return ProxySocket
+	}
+	return "/run/docker.sock"
+}
+
+// proxyAll has all that asks Docker from now on go through the proxy, if that is wanted.
+func (w *World) proxyAll() error {
+	if os.Getenv(ProxyEnv) != "1" || w.Driver != "mybr" {
+		return nil
+	}
+	if err := w.startProxy(); err != nil {
+		return err
+	}
+	w.proxied = true
+	return nil
+}
+
 // ProxyPID is the proxy's process, as the test process sees it.
 func (w *World) ProxyPID() int { return w.proxy.cmd.Process.Pid }
 
