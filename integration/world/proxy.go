@@ -10,9 +10,9 @@ import (
 // ProxySocket is where `mybr docker-proxy` listens in a world.
 const ProxySocket = "/run/mybr-docker-proxy/docker.sock"
 
-// ProxyEnv is the variable that has all docker commands of a world with mybr go through
-// `mybr docker-proxy`.
-const ProxyEnv = "MYBR_TEST_DOCKER_PROXY"
+// ProxyAll reports whether all docker commands of worlds with mybr go through `mybr
+// docker-proxy`.
+func ProxyAll() bool { return os.Getenv("MYBR_TEST_DOCKER_PROXY") == "1" }
 
 // StartDockerProxy starts `mybr docker-proxy` with a socket that stays when it ends, and the
 // privileges that its unit has. With Docker's own driver it has no mybr to ask, and passes
@@ -73,7 +73,7 @@ func (w *World) DockerSocket() string {
 
 // proxyAll has all that asks Docker from now on go through the proxy, if that is wanted.
 func (w *World) proxyAll() error {
-	if os.Getenv(ProxyEnv) != "1" || w.Driver != "mybr" {
+	if !ProxyAll() || w.Driver != "mybr" {
 		return nil
 	}
 	if err := w.startProxy(); err != nil {
