@@ -68,9 +68,11 @@ install: install-files ## Install the binary and the systemd units (PREFIX, UNIT
 install-files: $(BINARY)
 	install -D -m 0755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/mybr'
 	install -d '$(DESTDIR)$(UNITDIR)'
-	sed 's|/usr/local/bin/mybr|$(PREFIX)/bin/mybr|' contrib/systemd/mybr.service > '$(DESTDIR)$(UNITDIR)/mybr.service'
-	install -m 0644 contrib/systemd/mybr.socket '$(DESTDIR)$(UNITDIR)/mybr.socket'
-	chmod 0644 '$(DESTDIR)$(UNITDIR)/mybr.service'
+	for unit in mybr mybr-docker-proxy; do \
+		sed 's|/usr/local/bin/mybr|$(PREFIX)/bin/mybr|' contrib/systemd/$$unit.service > '$(DESTDIR)$(UNITDIR)'/$$unit.service && \
+		chmod 0644 '$(DESTDIR)$(UNITDIR)'/$$unit.service && \
+		install -m 0644 contrib/systemd/$$unit.socket '$(DESTDIR)$(UNITDIR)'/$$unit.socket || exit 1; \
+	done
 
 # build, so that the version is the commit's where no source has changed; bin/mybr, since
 # completions are written by a mybr that runs here.
@@ -86,8 +88,9 @@ man: ## Write the manual pages to build/man
 	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 0)} go run -tags man ./cmd/mybr man build/man
 
 uninstall: ## Stop and remove what install put there; the state in /var/lib/mybr stays
-	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --now mybr.socket mybr.service || true; fi
-	rm -f '$(DESTDIR)$(PREFIX)/bin/mybr' '$(DESTDIR)$(UNITDIR)/mybr.service' '$(DESTDIR)$(UNITDIR)/mybr.socket'
+	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --now mybr-docker-proxy.socket mybr-docker-proxy.service mybr.socket mybr.service || true; fi
+	rm -f '$(DESTDIR)$(PREFIX)/bin/mybr' '$(DESTDIR)$(UNITDIR)/mybr.service' '$(DESTDIR)$(UNITDIR)/mybr.socket' \
+		'$(DESTDIR)$(UNITDIR)/mybr-docker-proxy.service' '$(DESTDIR)$(UNITDIR)/mybr-docker-proxy.socket'
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 
 plugin: build ## Build the managed plugin in build/plugin, from Debian packages: no image registry (ARCH=arm64: in build/plugin-arm64)

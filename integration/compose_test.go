@@ -176,7 +176,7 @@ func composeWorld(t *testing.T, engine string) (*world.World, func(project, file
 	}
 	return w, func(project, file string, args ...string) {
 		t.Helper()
-		w.Host.Run(append([]string{"env", "DOCKER_HOST=unix:///run/docker.sock", program, "-p", project, "-f", file}, args...)...)
+		w.Host.Run(append([]string{"env", "DOCKER_HOST=unix://" + w.DockerSocket(), program, "-p", project, "-f", file}, args...)...)
 	}
 }
 

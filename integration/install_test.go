@@ -26,7 +26,8 @@ func TestInstall(t *testing.T) {
 			dest := filepath.Join(t.TempDir(), "root")
 			vars := append(strings.Fields(c.vars), "DESTDIR="+dest)
 			makes(t, os.Getenv("PATH"), append(vars, "build", "install")...)
-			want := map[string]fs.FileMode{c.binary: 0o755, c.units + "mybr.service": 0o644, c.units + "mybr.socket": 0o644}
+			want := map[string]fs.FileMode{c.binary: 0o755, c.units + "mybr.service": 0o644, c.units + "mybr.socket": 0o644,
+				c.units + "mybr-docker-proxy.service": 0o644, c.units + "mybr-docker-proxy.socket": 0o644}
 			have := map[string]fs.FileMode{}
 			for _, path := range files(t, dest) {
 				info, err := os.Stat(filepath.Join(dest, path))
@@ -38,12 +39,14 @@ func TestInstall(t *testing.T) {
 			if fmt.Sprint(have) != fmt.Sprint(want) {
 				t.Errorf("installed are %v, want %v", have, want)
 			}
-			unit, err := os.ReadFile(filepath.Join(dest, c.units, "mybr.service"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if m := regexp.MustCompile(`(?m)^ExecStart=/(\S+) serve$`).FindSubmatch(unit); m == nil || string(m[1]) != c.binary {
-				t.Errorf("the unit starts %q, want /%s", m, c.binary)
+			for unit, command := range map[string]string{"mybr.service": "serve", "mybr-docker-proxy.service": "docker-proxy"} {
+				text, err := os.ReadFile(filepath.Join(dest, c.units, unit))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if m := regexp.MustCompile(`(?m)^ExecStart=/(\S+) ` + command + `$`).FindSubmatch(text); m == nil || string(m[1]) != c.binary {
+					t.Errorf("%s starts %q, want /%s", unit, m, c.binary)
+				}
 			}
 			output, err := exec.Command(filepath.Join(dest, c.binary), "version").CombinedOutput()
 			form := regexp.MustCompile(`^version: \S+\ncommit: ([0-9a-f]{12}|unknown)\ngo: ` + regexp.QuoteMeta(runtime.Version()) + ` \S+\n$`)

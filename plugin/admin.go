@@ -109,6 +109,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/status", tell(func(ctx context.Context) (any, error) { return a.status(ctx), nil }))
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
 	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
+	mux.HandleFunc("/v1/published", tell(func(context.Context) (any, error) { return published(a.snapshot()), nil }))
 	mux.HandleFunc("/v1/view", tell(func(ctx context.Context) (any, error) { return a.view(ctx) }))
 	mux.HandleFunc("/v1/events", a.follow)
 	mux.HandleFunc("/v1/sync", a.mend)

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -36,9 +39,23 @@ type socket struct {
 	file os.FileInfo // of the socket file that this process made; nil: systemd's
 }
 
-// listen binds a socket at path with mode 0600. A file that a dead process left
-// there is replaced; a socket that answers is an error that names the process that listens.
+// access is who may connect to a socket.
+type access struct {
+	mode  uint32 // of its file
+	group int    // that its file belongs to, beside root
+}
+
+// private is access for the process's own user.
+func private() access { return access{mode: 0o600, group: os.Getegid()} }
+
+// listen binds a socket at path with mode 0600.
 func listen(ctx context.Context, path string) (*socket, error) {
+	return listenFor(ctx, path, private())
+}
+
+// listenFor binds a socket at path. A file that a dead process left there is replaced; a
+// socket that answers is an error that names the process that listens.
+func listenFor(ctx context.Context, path string, a access) (*socket, error) {
 	if len(path) > longestPath {
 		return nil, fmt.Errorf("listen on %s: the path has %d bytes: want at most %d", path, len(path), longestPath)
 	}
@@ -61,11 +78,23 @@ func listen(ctx context.Context, path string) (*socket, error) {
 	}
 	s := &socket{UnixListener: ln.(*net.UnixListener), path: path}
 	s.SetUnlinkOnClose(false) // by then the file may be another process's
-	if s.file, err = os.Lstat(path); err != nil {
+	if err = a.extend(path); err == nil {
+		s.file, err = os.Lstat(path)
+	}
+	if err != nil {
 		ln.Close()
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
+		return nil, fmt.Errorf("listen on %s: %w", path, errors.Join(err, os.Remove(path)))
 	}
 	return s, nil
+}
+
+// extend gives a socket's file to its group. Until then it was root's alone, since a umask
+// and the group of the process count when it is made.
+func (a access) extend(path string) error {
+	if a == private() {
+		return nil
+	}
+	return errors.Join(os.Lchown(path, -1, a.group), os.Chmod(path, os.FileMode(a.mode)))
 }
 
 // clearStale removes a socket file on which no process listens.
@@ -165,8 +194,10 @@ func place(sockets map[string]*socket, name string, s *socket, paths map[string]
 		}
 		if name == "" {
 			s.Close()
-			return fmt.Errorf("don't know what the socket %s (%s) is for: set FileDescriptorName to %s or %s",
-				s.path, given, pluginSocket, adminSocket)
+			names := slices.Sorted(maps.Keys(paths))
+			slices.Reverse(names)
+			return fmt.Errorf("don't know what the socket %s (%s) is for: set FileDescriptorName to %s",
+				s.path, given, strings.Join(names, " or "))
 		}
 	}
 	if sockets[name] != nil {

@@ -86,6 +86,7 @@ wrong.`,
 		newEvents(),
 		newSync(),
 		newBackup(),
+		newDockerProxy(),
 		newVersion(),
 	)
 	root.AddCommand(extraCommands()...)

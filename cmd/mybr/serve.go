@@ -13,6 +13,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/plugin"
@@ -65,11 +66,7 @@ variable, a variable before the default; an empty variable counts as not set.`,
 		"tells at once of changes by others; 0: never, and what others change stays until mybr needs it or is restarted", value[time.Duration]{
 		to: &config.ResyncInterval, kind: "duration", parse: parseInterval, format: time.Duration.String,
 	})
-	level = logrus.InfoLevel
-	add(f, "log-level", "least level that is logged: "+levels(), value[logrus.Level]{
-		to: &level, kind: "level", parse: parseLevel, format: logrus.Level.String,
-	})
-	text(f, &format, "log-format", "format", formatText, "text or json", oneOf(formatText, formatJSON))
+	logFlags(f, &level, &format)
 	add(f, "address-pool", "where subnets come from that Docker leaves to mybr, base=SUBNET,size=BITS; repeatable, in the "+
 		"variable with blanks between (default of IPv4: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in subnets of /20; "+
 		"of IPv6: a random /48 of fd00::/8, in subnets of /64)",
@@ -107,6 +104,15 @@ func parseLevel(s string) (logrus.Level, error) {
 		return 0, fmt.Errorf("want one of %s", levels())
 	}
 	return l, nil
+}
+
+// logFlags adds the flags of a process that logs.
+func logFlags(f *pflag.FlagSet, level *logrus.Level, format *string) {
+	*level = logrus.InfoLevel
+	add(f, "log-level", "least level that is logged: "+levels(), value[logrus.Level]{
+		to: level, kind: "level", parse: parseLevel, format: logrus.Level.String,
+	})
+	text(f, format, "log-format", "format", formatText, "text or json", oneOf(formatText, formatJSON))
 }
 
 func levels() string {

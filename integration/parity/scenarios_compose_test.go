@@ -80,14 +80,14 @@ func (p project) outside(args []string) (code int, out string) {
 	ctx, cancel := context.WithTimeout(ctx(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, composeProgram, args...)
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + filepath.Dir(p.file), "DOCKER_HOST=unix://" + p.s.w.Path("/run/docker.sock")}
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + filepath.Dir(p.file), "DOCKER_HOST=unix://" + p.s.w.Path(p.s.w.DockerSocket())}
 	text, _ := cmd.CombinedOutput() // the exit code tells of an error
 	return cmd.ProcessState.ExitCode(), string(text)
 }
 
 // inside runs Compose 2, in the world.
 func (p project) inside(args []string) (code int, out string) {
-	r := p.s.w.Host.Try(append([]string{"env", "DOCKER_HOST=unix:///run/docker.sock", composeProgram}, args...)...)
+	r := p.s.w.Host.Try(append([]string{"env", "DOCKER_HOST=unix://" + p.s.w.DockerSocket(), composeProgram}, args...)...)
 	return r.Code, r.Out + r.Err
 }
 

@@ -3,11 +3,13 @@ package parity
 import (
 	"slices"
 	"testing"
+
+	"github.com/mybr/mybr/integration/world"
 )
 
 // scenarios is the whole table, in the order of docs/parity.md.
 func scenarios() []scenario {
-	return slices.Concat(
+	all := slices.Concat(
 		networkScenarios(),
 		publishScenarios(),
 		accessScenarios(),
@@ -30,6 +32,12 @@ func scenarios() []scenario {
 		compose2Scenarios(),
 		ipamScenarios(),
 	)
+	if world.ProxyAll() {
+		for i := range all { // what the proxy is for is no difference any more
+			all[i].differs = slices.DeleteFunc(slices.Clone(all[i].differs), func(d difference) bool { return d.why == noPorts })
+		}
+	}
+	return all
 }
 
 // TestScenarios checks the table itself: what go test -run and the document need.

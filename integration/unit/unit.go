@@ -61,8 +61,8 @@ func (u *Unit) Capabilities() ([]capability.Cap, error) {
 		}
 		found = append(found, c)
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%s: CapabilityBoundingSet is empty", u.path)
+	if _, ok := u.settings["CapabilityBoundingSet"]; !ok {
+		return nil, fmt.Errorf("%s: there is no CapabilityBoundingSet", u.path) // which would leave all
 	}
 	slices.Sort(found)
 	return found, nil

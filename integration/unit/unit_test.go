@@ -63,7 +63,7 @@ func TestPluginAsksForNoMore(t *testing.T) {
 func TestUnknownWords(t *testing.T) {
 	for setting, ask := range map[string]func(*Unit) error{
 		"CapabilityBoundingSet=CAP_NET_ADMIN ~CAP_X": func(u *Unit) error { _, err := u.Capabilities(); return err },
-		"CapabilityBoundingSet=":                     func(u *Unit) error { _, err := u.Capabilities(); return err },
+		"CapabilityBoundingSe=":                      func(u *Unit) error { _, err := u.Capabilities(); return err },
 		"RestrictAddressFamilies=AF_X25":             func(u *Unit) error { _, err := u.Families(); return err },
 		"SystemCallFilter=@nothing":                  func(u *Unit) error { _, err := u.Syscalls(); return err },
 	} {

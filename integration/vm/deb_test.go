@@ -121,15 +121,16 @@ look purged
 chroot "$root" dpkg -i /root/2.deb
 look again
 `, "-", base, first, second, t.TempDir())
-	units := []string{"usr/lib/systemd/system/mybr.service", "usr/lib/systemd/system/mybr.socket"}
+	const units = "usr/lib/systemd/system/"
 	const config, binary, copied, state = "etc/default/mybr", "usr/bin/mybr", "run/mybr", "var/lib/mybr\nvar/lib/mybr/mybr.db"
 	const wantedService, wantedSocket = "etc/systemd/system/multi-user.target.wants/mybr.service", "etc/systemd/system/sockets.target.wants/mybr.socket"
-	program := lines(binary, units[0], units[1], "usr/share/bash-completion/completions/mybr",
+	const wantedProxy = "etc/systemd/system/sockets.target.wants/mybr-docker-proxy.socket"
+	program := lines(binary, units+"mybr-docker-proxy.service", units+"mybr-docker-proxy.socket", units+"mybr.service", units+"mybr.socket", "usr/share/bash-completion/completions/mybr",
 		"usr/share/fish/vendor_completions.d/mybr.fish", "usr/share/zsh/vendor-completions/_mybr")
-	installed := lines(config, wantedService, wantedSocket) + program
+	installed := lines(config, wantedService, wantedProxy, wantedSocket) + program
 	for when, want := range map[string]string{
 		"installed": installed,
-		"upgraded":  lines(config, copied) + program + lines(state), // what the administrator disabled stays so
+		"upgraded":  lines(config, wantedProxy, copied) + program + lines(state), // what the administrator disabled stays so
 		"removed":   lines(config, copied, state),
 		"purged":    "",
 		"again":     installed,

@@ -17,20 +17,26 @@ import (
 	"github.com/mybr/mybr/integration/unit"
 )
 
-// confinement is what the systemd unit leaves to mybr of root's privileges.
+// confinement is what a systemd unit leaves to its process of root's privileges.
 type confinement struct {
 	Capabilities []capability.Cap
 	Syscalls     []string // by the names of this architecture
 	Families     []int    // of sockets
 }
 
-// unitConfinement reads the confinement from the unit file, once.
-var unitConfinement = sync.OnceValues(func() (c confinement, err error) {
+// The confinements of mybr's two processes, read from the unit files once.
+var (
+	serveConfinement = sync.OnceValues(func() (confinement, error) { return unitConfinement("mybr.service") })
+	proxyConfinement = sync.OnceValues(func() (confinement, error) { return unitConfinement("mybr-docker-proxy.service") })
+)
+
+// unitConfinement reads the confinement from a unit file.
+func unitConfinement(name string) (c confinement, err error) {
 	module, err := moduleDir()
 	if err != nil {
 		return c, err
 	}
-	u, err := unit.Read(filepath.Join(module, "contrib", "systemd", "mybr.service"))
+	u, err := unit.Read(filepath.Join(module, "contrib", "systemd", name))
 	if err != nil {
 		return c, err
 	}
@@ -49,12 +55,12 @@ var unitConfinement = sync.OnceValues(func() (c confinement, err error) {
 	}
 	c.Syscalls = slices.DeleteFunc(c.Syscalls, func(name string) bool { _, known := here.SyscallNames[name]; return !known })
 	return c, nil
-})
+}
 
 // confined returns a command line and an environment with which a command is confined as
-// the unit confines mybr, without the capabilities in drop.
-func confined(drop []capability.Cap, argv ...string) (command, env []string, err error) {
-	c, err := unitConfinement()
+// a unit confines it, without the capabilities in drop.
+func confined(by func() (confinement, error), drop []capability.Cap, argv ...string) (command, env []string, err error) {
+	c, err := by()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -61,7 +61,7 @@ func (w *World) api(path string) (*http.Response, error) {
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", w.Path("/run/docker.sock"))
+			return (&net.Dialer{}).DialContext(ctx, "unix", w.Path(w.DockerSocket()))
 		}}}
 	return client.Get("http://docker" + path)
 }
@@ -133,7 +133,7 @@ func (w *World) startMybr() error {
 	if w.service.program != "" {
 		path = w.service.program
 	}
-	argv, role, err := confined(w.cfg.Drop, append([]string{path, "serve"}, w.cfg.MybrArgs...)...)
+	argv, role, err := confined(serveConfinement, w.cfg.Drop, append([]string{path, "serve"}, w.cfg.MybrArgs...)...)
 	if err != nil {
 		return err
 	}

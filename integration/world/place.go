@@ -98,7 +98,7 @@ func (p *Place) command(ctx context.Context, argv ...string) *exec.Cmd {
 		p.w.t.Fatalf("%v", err)
 	}
 	cmd := exec.CommandContext(ctx, path, argv[1:]...)
-	cmd.Env = p.w.env()
+	cmd.Env = append(p.w.env(), "DOCKER_HOST=unix://"+p.w.DockerSocket())
 	return cmd
 }
 

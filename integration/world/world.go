@@ -96,6 +96,8 @@ type World struct {
 	boot    *boot
 	docker  *daemon
 	mybr    *daemon
+	proxy   *daemon // of Docker's API; nil: not started
+	proxied bool    // all that asks Docker goes through it
 	service service
 	ended   bool
 
@@ -199,7 +201,10 @@ func (w *World) begin() error {
 	if err := w.loadGuest(); err != nil {
 		return err
 	}
-	return w.startMybr()
+	if err := w.startMybr(); err != nil {
+		return err
+	}
+	return w.proxyAll()
 }
 
 // powerOn starts process 1 and plugs the cable into eth0.
@@ -225,13 +230,17 @@ func (w *World) powerOn() error {
 func (w *World) Reboot() {
 	w.t.Helper()
 	w.boot.end()
-	w.docker, w.mybr = nil, nil
+	w.docker, w.mybr, w.proxy = nil, nil, nil
 	err := w.powerOn()
 	if err == nil {
 		err = w.startMybr()
 	}
 	if err == nil {
+		w.proxied = false // until it is there again
 		err = w.startDocker()
+	}
+	if err == nil {
+		err = w.proxyAll()
 	}
 	if err != nil {
 		w.t.Fatalf("reboot: %v", err)

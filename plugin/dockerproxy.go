@@ -1,0 +1,184 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	stdlog "log"
+	"net"
+	"net/http"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/sirupsen/logrus"
+
+	"github.com/mybr/mybr/internal/dockerproxy"
+)
+
+const (
+	// dockerSocket is the name of the proxy's socket, as FileDescriptorName of a systemd
+	// socket unit.
+	dockerSocket = "docker"
+
+	// dockerGroup may use Docker's own socket, where there is such a group (dockerd(8), -G).
+	dockerGroup = "docker"
+
+	// proxyDrainWithin is how long requests that are under way may take when the proxy ends.
+	// Streams, such as those of docker logs -f, have no end of their own.
+	proxyDrainWithin = 5 * time.Second
+
+	// proxyHeaderWithin is how long a request's header may take to arrive, as in Docker.
+	proxyHeaderWithin = 5 * time.Minute
+)
+
+// ProxyConfig is how `mybr docker-proxy` is to be.
+type ProxyConfig struct {
+	Version string
+	Listen  string // path of the socket for Docker's clients, where systemd passes none
+	Docker  string // path of Docker's socket
+	Group   string // whose the socket is, beside root, by name or number; "": dockerGroup, if there is one
+	RunDir  string // where the admin socket of mybr serve is
+	Log     *logrus.Logger
+}
+
+// RunDockerProxy passes Docker's API through until ctx ends.
+func RunDockerProxy(ctx context.Context, c ProxyConfig) error {
+	if sameFile(c.Listen, c.Docker) {
+		return fmt.Errorf("listen on %s: that is Docker's own socket: want another path", c.Listen)
+	}
+	s, err := openProxySocket(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	c.Log.WithField("version", c.Version).Infof("passing unix://%s on to Docker at unix://%s", s.path, c.Docker)
+	proxy := dockerproxy.New(dockerproxy.Config{
+		Docker:    c.Docker,
+		Published: func(ctx context.Context) (map[string]dockerproxy.Endpoint, error) { return endpoints(ctx, c.RunDir) },
+		Info:      c.Log.Infof,
+		Warn:      c.Log.Warnf,
+	})
+	return serveProxy(ctx, c.Log, s, proxy)
+}
+
+// sameFile reports whether two paths of files, which need not be there, are the same.
+func sameFile(a, b string) bool {
+	for _, path := range []*string{&a, &b} {
+		if dir, err := filepath.EvalSymlinks(filepath.Dir(*path)); err == nil {
+			*path = filepath.Join(dir, filepath.Base(*path))
+		}
+	}
+	return filepath.Clean(a) == filepath.Clean(b)
+}
+
+// openProxySocket returns systemd's socket, or else a new one, with the mode and owner of
+// Docker's own.
+func openProxySocket(ctx context.Context, c ProxyConfig) (*socket, error) {
+	sockets, err := inherited(map[string]string{dockerSocket: c.Listen})
+	if err != nil {
+		return nil, err
+	}
+	if s := sockets[dockerSocket]; s != nil {
+		return s, nil
+	}
+	access := access{mode: 0o660}
+	if access.group, err = groupID(c.Group); err != nil {
+		return nil, err
+	}
+	return listenFor(ctx, c.Listen, access)
+}
+
+// groupID is the number of a group. dockerd makes its socket root's alone where the usual
+// group is missing, and so it is here.
+func groupID(name string) (int, error) {
+	wanted := name
+	if wanted == "" {
+		wanted = dockerGroup
+	}
+	g, err := user.LookupGroup(wanted)
+	if errors.As(err, new(user.UnknownGroupError)) {
+		if id, err := strconv.ParseUint(name, 10, 31); err == nil {
+			return int(id), nil
+		}
+		if name == "" {
+			return 0, nil
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("group %q: %w", name, err)
+	}
+	return strconv.Atoi(g.Gid)
+}
+
+// endpoints asks mybr what its endpoints publish.
+func endpoints(ctx context.Context, runDir string) (map[string]dockerproxy.Endpoint, error) {
+	list, err := Client{RunDir: runDir}.Published(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]dockerproxy.Endpoint, len(list))
+	for _, p := range list {
+		var e dockerproxy.Endpoint
+		for _, b := range p.Ports {
+			e.Ports = append(e.Ports, dockerproxy.Binding(b))
+		}
+		all[p.Endpoint] = e
+	}
+	return all, nil
+}
+
+// serveProxy answers on a socket until ctx ends, and then until what is under way has ended
+// or proxyDrainWithin is over. What goes on then is cut off.
+func serveProxy(ctx context.Context, log logrus.FieldLogger, s *socket, h http.Handler) error {
+	streams, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	var under sync.WaitGroup
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			under.Add(1) // Shutdown does not wait for connections that became streams
+			defer under.Done()
+			h.ServeHTTP(w, r)
+		}),
+		BaseContext:                  func(net.Listener) context.Context { return streams },
+		ReadHeaderTimeout:            proxyHeaderWithin,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     stdlog.New(logWriter{log}, "", 0),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(s) }()
+	notify(log, daemon.SdNotifyReady)
+	select {
+	case err := <-ended:
+		return fmt.Errorf("accept on %s: %w", s.path, err)
+	case <-ctx.Done():
+	}
+	notify(log, daemon.SdNotifyStopping)
+	s.retire()
+	<-ended
+	soon, stop := context.WithTimeout(context.Background(), proxyDrainWithin)
+	defer stop()
+	if err := server.Shutdown(soon); err != nil {
+		log.Warnf("what did not end within %s is cut off", proxyDrainWithin)
+	}
+	cut()
+	_ = server.Close() // its listener is closed already
+	under.Wait()
+	return nil
+}
+
+// UnixSocket reads the address of a unix socket as Docker's clients have it.
+func UnixSocket(address string) (path string, err error) {
+	path, ok := strings.CutPrefix(address, "unix://")
+	if !ok || !filepath.IsAbs(path) {
+		return "", errors.New("want unix:///PATH: only unix sockets, with an absolute path")
+	}
+	if path = filepath.Clean(path); len(path) > longestPath {
+		return "", fmt.Errorf("the path has %d bytes: want at most %d", len(path), longestPath)
+	}
+	return path, nil
+}
