@@ -207,6 +207,9 @@ func (a *admin) status(ctx context.Context) Status {
 	default:
 	}
 	for name, h := range a.healings() {
+		if h.Found == 0 {
+			continue
+		}
 		if s.Healed == nil {
 			s.Healed = map[string]Healed{}
 		}

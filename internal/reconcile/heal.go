@@ -20,9 +20,11 @@ const maxLogged = 20
 
 // Healing counts what was put right of an aspect that others had changed.
 type Healing struct {
-	Found   int // times that something was otherwise than it had been made
+	Found   int // times that something was otherwise than it had been made, and was put right
 	Changes int // what it took to put it right
 	Last    time.Time
+
+	Unhealed int // times that not all of it could be put right yet
 }
 
 // Healings returns what was put right since the process began, by aspect.
@@ -175,8 +177,14 @@ func (r *Reconciler) looked(aspect string, begun time.Time, all bool, out outcom
 	if all {
 		rates.spend("", now)
 	}
+	h := r.healings[aspect]
+	if h == nil {
+		h = &Healing{}
+		r.healings[aspect] = h
+	}
 	log, text, by := r.log.WithField("aspect", aspect), some(texts(out.healed)), blamed(causes)
 	if out.unhealed {
+		h.Unhealed++
 		if text != rates.failed {
 			log.Warnf("not all could be healed yet: %s%s", text, by)
 		}
@@ -184,11 +192,6 @@ func (r *Reconciler) looked(aspect string, begun time.Time, all bool, out outcom
 		return
 	}
 	rates.failed = ""
-	h := r.healings[aspect]
-	if h == nil {
-		h = &Healing{}
-		r.healings[aspect] = h
-	}
 	h.Found, h.Changes, h.Last = h.Found+1, h.Changes+len(out.healed), now
 	fought, healed := rates.tell(log, all, out.healed, by)
 	rates.logged = text
