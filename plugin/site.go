@@ -16,6 +16,8 @@ import (
 	"github.com/mybr/mybr/internal/page"
 	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/relay"
+	"github.com/mybr/mybr/internal/topology"
+	"github.com/mybr/mybr/internal/topology/here"
 	"github.com/mybr/mybr/internal/view"
 )
 
@@ -97,6 +99,15 @@ func newSite(a *admin, w *watchers) (http.Handler, error) {
 		},
 		Health: func(ctx context.Context) page.Health { return a.health(ctx, &w.compared) },
 		Events: func() []page.Event { return happened(&w.events) },
+		Drawing: func(v view.View) ([]byte, error) {
+			// How interfaces are called in containers is not looked for: mybr must not enter
+			// their namespaces.
+			uplinks, err := here.Uplinks(v)
+			if err != nil {
+				err = errors.New(printableLines(err.Error()))
+			}
+			return topology.Of(v, topology.Host{Name: host, Uplinks: uplinks}, topology.Usual).SVG(), err
+		},
 	})
 	if err != nil {
 		return nil, err

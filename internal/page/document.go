@@ -34,6 +34,8 @@ type document struct {
 	Tiles    []tile
 	Drawn    string // tag of the drawing; "": there is none
 
+	DrawnPartly string // what of the host is not drawn, and why
+
 	Networks  table[view.Network]
 	Endpoints table[view.Endpoint]
 	Ports     table[view.Port]

@@ -50,7 +50,9 @@ type Config struct {
 	Health   func(ctx context.Context) Health
 	Events   func() []Event                 // the newest first; nil: the page has none
 	Findings func(ctx context.Context) Exam // the doctor's; nil: the page has none
-	Drawing  func(v view.View) (svg []byte) // of the networks; nil: the page has none
+	// Drawing draws the networks, and says what of the host could not be read for that; nil:
+	// the page has no drawing.
+	Drawing func(v view.View) (svg []byte, err error)
 }
 
 // Health is how mybr is.
@@ -245,7 +247,10 @@ func (s *server) make(ctx context.Context) error {
 	d := s.document(ctx)
 	var svg []byte
 	if s.Drawing != nil && d.Unread == "" {
-		svg = s.Drawing(d.view)
+		var err error
+		if svg, err = s.Drawing(d.view); err != nil {
+			d.DrawnPartly = err.Error()
+		}
 	}
 	d.Drawn = tagOf(svg)
 	facts, err := json.Marshal(d)

@@ -93,7 +93,7 @@ func busyHost() Config {
 				{Name: "clock", Verdict: Fine, Seen: "it has not been set since the records were made"},
 			}}
 		},
-		Drawing: func(v view.View) []byte { return picture(len(v.Endpoints)) },
+		Drawing: func(v view.View) ([]byte, error) { return picture(len(v.Endpoints)), nil },
 	}
 }
 
@@ -115,6 +115,7 @@ func brokenHost() Config {
 			{Aspect: "links", Changes: []string{"link br-4f2a91c0d3e5: bring it up"}, Error: hostile},
 		}}
 	}
+	c.Drawing = func(v view.View) ([]byte, error) { return picture(0), errors.New(hostile) }
 	c.Events = func() []Event { return []Event{{At: then, Kind: hostile, Text: hostile, Wrong: true}} }
 	c.Findings = func(context.Context) Exam {
 		return Exam{At: then, Error: hostile, Findings: []Finding{{Name: hostile, Verdict: Fault, Seen: hostile, Mend: hostile}}}
