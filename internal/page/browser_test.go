@@ -11,6 +11,7 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mybr/mybr/internal/topology"
 	"github.com/mybr/mybr/internal/view"
 )
 
@@ -200,13 +202,20 @@ func TestBrowserFollows(t *testing.T) {
 	}
 }
 
-// TestPictures takes pictures for people to look at, if a folder is given.
+// TestPictures takes pictures for people to look at, if a folder is given; page-light.png is
+// the README's.
 func TestPictures(t *testing.T) {
 	if *pictures == "" {
 		t.Skip("takes pictures with -pictures FOLDER")
 	}
-	pages := map[string]Config{"busy": busyHost(), "broken": brokenHost(), "new": newHost()}
+	drawn := busyHost()
+	drawn.Drawing = func(v view.View) ([]byte, error) {
+		uplink := topology.Uplink{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24"), netip.MustParsePrefix("2001:db8::2/64")}}
+		return topology.Of(v, topology.Host{Name: drawn.Host, Uplinks: []topology.Uplink{uplink}}, topology.Usual).SVG(), nil
+	}
+	pages := map[string]Config{"drawn": drawn, "broken": brokenHost(), "new": newHost()}
 	url := served(t, pages)
+	browser(t, false, "--virtual-time-budget=1500", "--screenshot="+filepath.Join(*pictures, "page-light.png"), "--window-size=1100,1500", url+"/drawn/")
 	for name := range pages {
 		for theme, dark := range map[string]bool{"light": false, "dark": true} {
 			for screen, width := range screens() {

@@ -34,14 +34,14 @@ func busyHost() Config {
 	v := view.View{
 		Networks: []view.Network{
 			{ID: front, Bridge: "br-4f2a91c0d3e5", Owned: true, MTU: 1450, ICC: true, Endpoints: 2, Subnets: []view.Subnet{
-				{Family: "ipv4", Prefix: prefix("172.18.0.0/16"), Gateway: addr("172.18.0.1"), Mode: "nat", Masquerade: true},
-				{Family: "ipv6", Prefix: prefix("fd5c:94d1:77ab:1::/64"), Gateway: addr("fd5c:94d1:77ab:1::1"), Mode: "routed"},
+				{Family: "ipv4", Prefix: prefix("172.18.0.0/16"), Gateway: addr("172.18.0.1"), Address: prefix("172.18.0.1/16"), Mode: "nat", Masquerade: true},
+				{Family: "ipv6", Prefix: prefix("fd5c:94d1:77ab:1::/64"), Gateway: addr("fd5c:94d1:77ab:1::1"), Address: prefix("fd5c:94d1:77ab:1::1/64"), Mode: "routed"},
 			}},
 			{ID: back, Bridge: "br-71c3d00aa1f2", Owned: true, Internal: true, Endpoints: 2, Subnets: []view.Subnet{
 				{Family: "ipv4", Prefix: prefix("172.19.0.0/16"), Mode: "isolated"},
 			}},
 			{ID: lab, Bridge: "lab0", ICC: true, Subnets: []view.Subnet{
-				{Family: "ipv4", Prefix: prefix("10.64.0.0/24"), Gateway: addr("10.64.0.1"), Mode: "nat", Masquerade: true, SNAT: addr("192.0.2.7")},
+				{Family: "ipv4", Prefix: prefix("10.64.0.0/24"), Gateway: addr("10.64.0.1"), Address: prefix("10.64.0.1/24"), Mode: "nat", Masquerade: true, SNAT: addr("192.0.2.7")},
 			}},
 		},
 		Endpoints: []view.Endpoint{
