@@ -158,7 +158,7 @@ need-root:
 
 need-test: need-root
 	@scripts/need cc=gcc /usr/include/stdlib.h=libc6-dev iptables=iptables iptables-legacy=iptables conntrack=conntrack nft=nftables strace=strace \
-		ip=iproute2 nstat=iproute2 'dbus-daemon=dbus-daemon|dbus' chromium=chromium dot=graphviz firewalld=firewalld ufw=ufw jq=jq curl=curl sysctl=procps
+		ip=iproute2 nstat=iproute2 'dbus-daemon=dbus-daemon|dbus' chromium=chromium dot=graphviz firewalld=firewalld ufw=ufw jq=jq curl=curl sysctl=procps promtool=prometheus
 
 need-engine: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need dockerd=docker.io 'docker=docker-cli|docker.io' iptables=iptables iptables-legacy=iptables \

@@ -196,6 +196,15 @@ func differencesOf(diff []reconcile.Difference) []Difference {
 	return list
 }
 
+func (a *admin) isReady() bool {
+	select {
+	case <-a.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 func (a *admin) status(ctx context.Context) Status {
 	snapshot := a.snapshot()
 	s := Status{
@@ -207,12 +216,11 @@ func (a *admin) status(ctx context.Context) Status {
 		Firewall:   a.firewall(),
 		Goroutines: runtime.NumGoroutine(),
 	}
-	select {
-	case <-a.ready:
-		s.Ready = true
-	default:
-	}
+	s.Ready = a.isReady()
 	for name, h := range a.healings() {
+		if h.Found == 0 {
+			continue
+		}
 		if s.Healed == nil {
 			s.Healed = map[string]Healed{}
 		}

@@ -12,11 +12,12 @@ import (
 
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
+	"github.com/mybr/mybr/internal/web"
 	"github.com/mybr/mybr/ipam"
 )
 
 // Config is what the process works with. Every field is needed, except DirectRouting,
-// AcceptMark, ResyncInterval, AddressPools and AddressQuarantine.
+// AcceptMark, ResyncInterval, AddressPools, AddressQuarantine and those of HTTP.
 type Config struct {
 	Version    string // for logs and the operator's commands
 	Name       string // of the plugin, as `docker network create -d` has it
@@ -35,7 +36,35 @@ type Config struct {
 
 	AddressPools      []AddressPool // nil: Docker's default ones
 	AddressQuarantine time.Duration // how long a released address rests while others are free; 0: not at all
-	Log               *logrus.Logger
+
+	HTTP            HTTPAddress // of the status page and the metrics; zero: they are not served
+	HTTPAllowRemote bool        // HTTP can be an address that other hosts reach
+	HTTPTokenFile   string      // has the token that clients of HTTP must know; "": they need none
+
+	Log *logrus.Logger
+}
+
+// HTTPAddress is where the status page and the metrics are served.
+type HTTPAddress = web.Address
+
+// ParseHTTPAddress reads `127.0.0.1:9180` or `unix:///run/mybr/http.sock`.
+func ParseHTTPAddress(s string) (HTTPAddress, error) { return web.ParseAddress(s) }
+
+// CheckHTTP says what is wrong with the settings of HTTP, by the flags' names.
+func (c Config) CheckHTTP() error {
+	switch {
+	case c.HTTP.IsZero() && c.HTTPAllowRemote:
+		return errors.New("--http-allow-remote: there is no --http to allow it for")
+	case c.HTTP.IsZero() && c.HTTPTokenFile != "":
+		return errors.New("--http-token-file: there is no --http that would want a token")
+	case c.HTTP.IsZero() || c.HTTP.Local():
+		return nil
+	case !c.HTTPAllowRemote:
+		return fmt.Errorf("--http %s: other hosts can reach it; want a loopback address, a unix socket, or --http-allow-remote", c.HTTP)
+	case c.HTTPTokenFile == "":
+		return fmt.Errorf("--http %s: other hosts can reach it; want --http-token-file", c.HTTP)
+	}
+	return nil
 }
 
 // Firewalls lists what Config.Firewall may be.

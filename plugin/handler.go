@@ -16,6 +16,7 @@ import (
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/fault"
+	"github.com/mybr/mybr/internal/metrics"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -37,6 +38,7 @@ type handler struct {
 	stopping <-chan struct{} // closed when mybr stops
 	linger   time.Duration   // how long calls may wait for the first pass from then on
 	log      logrus.FieldLogger
+	observe  func(method, outcome string, took time.Duration) // sees each request; nil: nobody does
 }
 
 // answer is the outcome of one request.
@@ -66,7 +68,24 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // a client that has gone reads nothing
-	h.record(shorten(strings.TrimPrefix(r.URL.Path, "/")), a, time.Since(begun))
+	method, took := strings.TrimPrefix(r.URL.Path, "/"), time.Since(begun)
+	h.record(shorten(method), a, took)
+	if h.observe != nil {
+		h.observe(method, outcomeOf(a), took)
+	}
+}
+
+// outcomeOf is what metrics tell of a request.
+func outcomeOf(a answer) string {
+	switch {
+	case a.err == nil:
+		return metrics.OK
+	case errors.Is(a.err, errHungUp):
+		return metrics.GivenUp
+	case a.status < http.StatusInternalServerError:
+		return metrics.Refused
+	}
+	return metrics.Failed
 }
 
 func (h *handler) answer(w http.ResponseWriter, r *http.Request) (a answer) {

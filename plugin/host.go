@@ -7,7 +7,6 @@ import (
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/conntrack"
-	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
@@ -35,8 +34,8 @@ type host struct {
 	watcher    *watch.Watcher // nil: the kernel does not tell of it
 }
 
-// newHost returns what is to keep the host; tell is told what happens.
-func newHost(c Config, records *store.Store, tell func(event.Event)) (*host, error) {
+// newHost returns what is to keep the host; told is told of each pass and of what happens.
+func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	filter, err := backend.Open(c.Firewall, firewall.Config{Info: c.Log.Infof, Warn: c.Log.Warnf})
 	if err != nil {
 		return nil, err
@@ -93,8 +92,9 @@ func newHost(c Config, records *store.Store, tell func(event.Event)) (*host, err
 			FirewallHint: filter.SlowHint(),
 		}.Aspects(known),
 		ResyncInterval: c.ResyncInterval,
+		Observe:        told.passed,
 		Log:            c.Log,
-		Tell:           tell,
+		Tell:           told.events.Add,
 	})
 	if c.ResyncInterval > 0 {
 		h.watching = true

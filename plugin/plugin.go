@@ -24,8 +24,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/driver"
-	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/fault"
+	"github.com/mybr/mybr/internal/metrics"
 	"github.com/mybr/mybr/internal/store"
 	"github.com/mybr/mybr/ipam"
 )
@@ -36,6 +36,10 @@ const bootID = "/proc/sys/kernel/random/boot_id"
 // Run is the plugin from its start until ctx ends and the calls that are under way
 // have been answered.
 func Run(ctx context.Context, c Config) error {
+	token, err := httpToken(c)
+	if err != nil {
+		return err
+	}
 	held, err := lockNamespace(ctx, c.Log.Warnf)
 	if err != nil {
 		return err
@@ -47,8 +51,8 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer records.Close()
-	events := &event.Log{}
-	host, err := newHost(c, records, events.Add)
+	told := &watchers{}
+	host, err := newHost(c, records, told)
 	if err != nil {
 		return err
 	}
@@ -70,6 +74,22 @@ func Run(ctx context.Context, c Config) error {
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
 	}
+	addresses := ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine})
+	table := routes(networks, addresses, host.reconciler.DockerStarted)
+	answers := &admin{
+		backup:  records.Backup,
+		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
+		snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
+		healings: host.reconciler.Healings, late: host.late, failed: host.reconciler.FailedSince,
+		view: newViewer(records.Snapshot, addresses.Usage, host.filter).view,
+		sync: host.reconciler.Mend, events: &told.events, followers: make(chan struct{}, maxFollowers), stopping: ctx,
+	}
+	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }
+	answers.ruler = &ruler{
+		snapshot: records.Snapshot, want: host.reconciler.Want, diff: host.reconciler.Diff,
+		explain: host.filter.Explain, told: host.filter.Told,
+	}
+	told.metrics = metrics.New(measured(c, answers, host), methods(table))
 	stop, ready := host.start(ctx, func(ctx context.Context) {
 		if err := networks.RemoveStale(ctx); err != nil {
 			c.Log.WithError(err).Warn("endpoints and networks that Docker has given up may still be there")
@@ -82,26 +102,14 @@ func Run(ctx context.Context, c Config) error {
 		}
 	})
 	defer stop()
-	addresses := ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine})
+	answers.ready = ready
+	leave, err := serveSite(ctx, c, token, answers, told)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	calls := &handler{
-		calls:    routes(networks, addresses, host.reconciler.DockerStarted),
-		ready:    ready,
-		stopping: ctx.Done(),
-		linger:   lingerFor,
-		log:      c.Log,
-	}
-	answers := &admin{
-		backup:  records.Backup,
-		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
-		ready: ready, snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
-		healings: host.reconciler.Healings, late: host.late, failed: host.reconciler.FailedSince,
-		view: newViewer(records.Snapshot, addresses.Usage, host.filter).view,
-		sync: host.reconciler.Mend, events: events, followers: make(chan struct{}, maxFollowers), stopping: ctx,
-	}
-	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }
-	answers.ruler = &ruler{
-		snapshot: records.Snapshot, want: host.reconciler.Want, diff: host.reconciler.Diff,
-		explain: host.filter.Explain, told: host.filter.Told,
+		calls: table, ready: ready, stopping: ctx.Done(), linger: lingerFor, log: c.Log, observe: told.metrics.Request,
 	}
 	return serveUntil(ctx, c.Log, service{docker, calls}, service{operator, answers.handler()})
 }

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/docker/go-plugins-helpers/network"
 
@@ -54,4 +55,12 @@ func routes(d *driver.Driver, i *ipam.Driver, activated func()) map[string]call 
 		"/IpamDriver.RequestAddress":          route(i.RequestAddress),
 		"/IpamDriver.ReleaseAddress":          removal(i.ReleaseAddress),
 	}
+}
+
+// methods are the names of the calls of a table, as logs and metrics have them.
+func methods(table map[string]call) (names []string) {
+	for path := range table {
+		names = append(names, strings.TrimPrefix(path, "/"))
+	}
+	return names
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,10 @@ variable, a variable before the default; an empty variable counts as not set.`,
 		defer stop()
 		return plugin.Run(ctx, config)
 	})
+	environment := c.PreRunE
+	c.PreRunE = func(cmd *cobra.Command, args []string) error {
+		return cmp.Or(environment(cmd, args), config.CheckHTTP())
+	}
 	f := c.Flags()
 	text(f, &config.Name, "name", "name", "mybr", "what networks are created with: docker network create -d `name`", checkName)
 	text(f, &config.PluginDir, "plugin-dir", "dir", "/run/docker/plugins", "folder of the plugin socket, where Docker looks for plugins", absolute)
@@ -66,6 +71,11 @@ variable, a variable before the default; an empty variable counts as not set.`,
 		"tells at once of changes by others; 0: never, and what others change stays until mybr needs it or is restarted", value[time.Duration]{
 		to: &config.ResyncInterval, kind: "duration", parse: parseInterval, format: time.Duration.String,
 	})
+	add(f, "http", "serve a status page and /metrics for Prometheus at ADDRESS:PORT or unix:///PATH (default: nowhere)", value[plugin.HTTPAddress]{
+		to: &config.HTTP, kind: "address", parse: plugin.ParseHTTPAddress, format: plugin.HTTPAddress.String,
+	})
+	toggle(f, &config.HTTPAllowRemote, "http-allow-remote", "--http can be an address that other hosts reach; --http-token-file is needed then")
+	text(f, &config.HTTPTokenFile, "http-token-file", "file", "", "clients of --http must know the token in this file (mode 0600), as bearer or as password of any user", absolute)
 	logFlags(f, &level, &format)
 	add(f, "address-pool", "where subnets come from that Docker leaves to mybr, base=SUBNET,size=BITS; repeatable, in the "+
 		"variable with blanks between (default of IPv4: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in subnets of /20; "+

@@ -85,6 +85,9 @@ func New(cfg Config) *Manager {
 	}
 }
 
+// Relayed returns what was relayed since New, of all ports.
+func (m *Manager) Relayed() relay.Counts { return m.relay.Counts() }
+
 // Close gives every port back and ends every relayed connection. When it returns
 // no socket and no goroutine of the Manager is left; Reserve and Apply fail from
 // then on with net.ErrClosed.

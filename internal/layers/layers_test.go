@@ -82,6 +82,8 @@ var siblings = map[string][]string{
 	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables"},
 	"internal/firewall/iptables": {"internal/firewall"},
 	"internal/hostport":          {"internal/relay"},
+	"internal/metrics":           {"internal/view"},
+	"internal/page":              {"internal/view"},
 	"internal/topology":          {"internal/view"},
 	"internal/topology/here":     {"internal/topology", "internal/view"},
 }
@@ -136,6 +138,7 @@ var users = map[string][]string{
 	"github.com/spf13/cobra":               {"cmd"},
 	"github.com/coreos/go-systemd/v22":     {"plugin", "integration/unit"},
 	"github.com/godbus/dbus/v5":            {"internal/firewalld"},
+	"github.com/prometheus/client_golang":  {"internal/metrics"},
 	"golang.org/x/sync":                    {"plugin"},
 	"github.com/rivo/uniseg":               {"internal/topology"},
 }

@@ -147,6 +147,7 @@ func (a *aspect[T]) attempt(ctx context.Context, r *Reconciler, known *T, want T
 		if out.healed == nil {
 			out.healed = a.healing(ctx, p, want)
 		}
+		out.full = out.full || known == nil
 		subjects, all := p.Renewed()
 		out.renewed = out.renewed || all || known == nil && len(p) > 0
 		if known != nil && len(subjects) > 0 {

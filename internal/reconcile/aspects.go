@@ -25,6 +25,11 @@ const (
 	PortAspect      = "host ports"
 )
 
+// AspectNames lists them in the order of a pass.
+func AspectNames() []string {
+	return []string{FirewalldAspect, FirewallAspect, LinkAspect, SysctlAspect, FlowAspect, PortAspect}
+}
+
 // Appliers are those of the aspects that every mybr has.
 type Appliers struct {
 	Firewalld plan.Planner[firewalld.Set]

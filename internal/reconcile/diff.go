@@ -12,16 +12,16 @@ type Difference struct {
 	Err     error    // why the aspect could not be looked at, all or in part; nil: it could
 }
 
-// errPassing says that a pass is under way.
-var errPassing = errors.New("a pass is under way")
+// ErrPassing says that a pass is under way.
+var ErrPassing = errors.New("a pass is under way")
 
-// DiffNow is Diff, or an error while a pass is under way.
+// DiffNow is Diff, or ErrPassing while a pass is under way.
 func (r *Reconciler) DiffNow(ctx context.Context) ([]Difference, error) {
 	select {
 	case r.busy <- struct{}{}:
 		return r.compare(ctx)
 	default:
-		return nil, errPassing
+		return nil, ErrPassing
 	}
 }
 

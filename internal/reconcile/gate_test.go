@@ -218,7 +218,7 @@ func TestDiffNow(t *testing.T) {
 		synced := make(chan error)
 		go func() { synced <- h.r.Sync(t.Context()) }()
 		<-inside
-		if _, err := h.r.DiffNow(t.Context()); !errors.Is(err, errPassing) {
+		if _, err := h.r.DiffNow(t.Context()); !errors.Is(err, ErrPassing) {
 			t.Errorf("within a pass: %v", err)
 		}
 		close(end)

@@ -20,11 +20,13 @@ const maxLogged = 20
 
 // Healing counts what was put right of an aspect that others had changed.
 type Healing struct {
-	Found   int // times that something was otherwise than it had been made
+	Found   int // times that something was otherwise than it had been made, and was put right
 	Changes int // what it took to put it right
 	Last    time.Time
 	By      string // who had changed it the last time that this was known, with commas between
 	Fights  bool   // some of it is changed again and again
+
+	Unhealed int // times that not all of it could be put right yet
 }
 
 // Healings returns what was put right since the process began, by aspect.
@@ -180,8 +182,14 @@ func (r *Reconciler) looked(aspect string, begun time.Time, all bool, out outcom
 	if all {
 		rates.spend("", now)
 	}
+	h := r.healings[aspect]
+	if h == nil {
+		h = &Healing{}
+		r.healings[aspect] = h
+	}
 	log, text, by := r.log.WithField("aspect", aspect), some(texts(out.healed)), blamed(causes)
 	if out.unhealed {
+		h.Unhealed++
 		if text != rates.failed {
 			log.Warnf("not all could be healed yet: %s%s", text, by)
 		}
@@ -189,11 +197,6 @@ func (r *Reconciler) looked(aspect string, begun time.Time, all bool, out outcom
 		return
 	}
 	rates.failed = ""
-	h := r.healings[aspect]
-	if h == nil {
-		h = &Healing{}
-		r.healings[aspect] = h
-	}
 	h.Found, h.Changes, h.Last = h.Found+1, h.Changes+len(out.healed), now
 	if who := blamedOf(causes); len(who) > 0 {
 		h.By = strings.Join(who, ", ")

@@ -17,6 +17,7 @@ type gate struct {
 type outcome struct {
 	failures []failure
 	gate     gate     // what failed, by the aspect's subjects
+	full     bool     // it was looked at as if nothing were known
 	renewed  bool     // something was made anew that others knew
 	made     []string // changes of the host
 	healed   []mended // those that put right what others had done

@@ -16,6 +16,7 @@ import (
 // pass is one run over all aspects, shared by all who asked before it began.
 type pass struct {
 	done     chan struct{}
+	full     bool // some aspect starts from nothing
 	failures []failure
 	made     []Difference // what it has changed on the host
 }
@@ -38,6 +39,7 @@ func (p *pass) errFor(subjects []string) error {
 func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 	r.busy <- struct{}{}
 	defer func() { <-r.busy }()
+	begun := time.Now()
 	r.mu.Lock()
 	p, invalid, causes := r.next, r.invalid, r.causes
 	r.next, r.invalid, r.causes, r.passing = nil, map[string]bool{}, map[string][]string{}, true
@@ -62,7 +64,11 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 			errs = append(errs, f.err)
 		}
 	}
-	r.report(errors.Join(errs...))
+	err = errors.Join(errs...)
+	r.report(err)
+	if r.Observe != nil {
+		r.Observe(Passed{Full: p.full, Err: err, Took: time.Since(begun)})
+	}
 	fault.Passed("reconcile: after the pass")
 	close(p.done)
 	return len(errs) > 0
@@ -106,7 +112,7 @@ func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[stri
 		if invalid[a.name()] || len(out.healed) > 0 {
 			r.looked(a.name(), begun, invalid[a.name()], out, slices.Concat(causes[a.name()], causes[""]))
 		}
-		p.failures = append(p.failures, out.failures...)
+		p.failures, p.full = append(p.failures, out.failures...), p.full || out.full
 		if len(out.made) > 0 || len(out.failures) > 0 {
 			p.made = append(p.made, Difference{Aspect: a.name(), Changes: out.made, Err: out.err()})
 		}

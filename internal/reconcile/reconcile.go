@@ -36,8 +36,8 @@ const (
 
 var errStopped = errors.New("mybr is stopping")
 
-// Config is what a Reconciler works with. Every field is needed, save Options, Forwarding
-// and Tell.
+// Config is what a Reconciler works with. Every field is needed, save Options,
+// Forwarding, Tell and Observe.
 type Config struct {
 	Snapshot func() model.Snapshot
 	Options  Options
@@ -53,6 +53,16 @@ type Config struct {
 	Log            logrus.FieldLogger
 	// Tell is told what happens, and must not wait; nil: nobody is.
 	Tell func(event.Event)
+	// Observe is told of each pass when it has ended, before those who wait for it; it must
+	// not wait for anything. Nil: nobody is told.
+	Observe func(Passed)
+}
+
+// Passed is a pass that has ended.
+type Passed struct {
+	Full bool // at least one aspect was looked at as if nothing were known of it
+	Err  error
+	Took time.Duration
 }
 
 // Reconciler runs the passes, one at a time.

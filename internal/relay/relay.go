@@ -25,8 +25,9 @@ type Config struct {
 // Relay relays for many sockets, which share its budget. Its methods may be called from
 // any goroutine.
 type Relay struct {
-	cfg     Config
-	buffers datagrams
+	cfg      Config
+	buffers  datagrams
+	tcp, udp counters
 }
 
 // New returns a Relay without sessions.
@@ -43,4 +44,5 @@ type Session interface {
 type session struct {
 	target  netip.AddrPort
 	account *account
+	counts  *counters
 }

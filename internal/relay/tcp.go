@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +26,7 @@ type tcpSession struct {
 // connection that can't be made to target, or breaks, is reset at its other end, too.
 func (r *Relay) TCP(l *net.TCPListener, target netip.AddrPort) Session {
 	s := &tcpSession{
-		session:  session{target: target, account: &account{budget: r.cfg.Budget, addr: l.Addr()}},
+		session:  session{target: target, account: &account{budget: r.cfg.Budget, addr: l.Addr()}, counts: &r.tcp},
 		listener: l, timeout: r.cfg.DialTimeout,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -56,12 +57,15 @@ func (s *tcpSession) accept() {
 		}
 		again.reset()
 		if !s.account.take(perConnection) {
+			s.counts.refused.Add(1)
 			_ = client.SetLinger(0)
 			_ = client.Close()
 			continue
 		}
+		s.counts.begun.Add(1)
 		s.wg.Go(func() {
 			defer s.account.give(perConnection)
+			defer s.counts.ended.Add(1)
 			s.relay(client)
 		})
 	}
@@ -80,6 +84,7 @@ func (s *tcpSession) relay(client *net.TCPConn) {
 	dialer := net.Dialer{Timeout: s.timeout}
 	conn, err := dialer.DialContext(s.ctx, "tcp", s.target.String())
 	if err != nil {
+		s.counts.unreachable.Add(1)
 		_ = client.SetLinger(0)
 		return
 	}
@@ -91,18 +96,25 @@ func (s *tcpSession) relay(client *net.TCPConn) {
 	defer s.open.remove(server)
 
 	var back sync.WaitGroup
-	back.Go(func() { pipe(client, server) })
-	pipe(server, client)
+	back.Go(func() { pipe(client, server, &s.counts.out) })
+	pipe(server, client, &s.counts.in)
 	back.Wait()
 }
 
 // pipe copies src to dst inside the kernel (io.Copy between TCP connections is
-// splice(2)) and passes the end of the stream on. If either end breaks, both are
-// reset, so that neither takes a part for the whole.
-func pipe(dst, src *net.TCPConn) {
-	if _, err := io.Copy(dst, src); err == nil {
-		_ = dst.CloseWrite()
-		return
+// splice(2), of a part of one too) and passes the end of the stream on. If either end
+// breaks, both are reset, so that neither takes a part for the whole.
+func pipe(dst, src *net.TCPConn, count *atomic.Uint64) {
+	for {
+		n, err := io.Copy(dst, io.LimitReader(src, countEvery))
+		count.Add(uint64(n))
+		if err != nil {
+			break
+		}
+		if n < countEvery {
+			_ = dst.CloseWrite()
+			return
+		}
 	}
 	_ = dst.SetLinger(0)
 	_ = src.SetLinger(0)

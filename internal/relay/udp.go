@@ -63,7 +63,7 @@ func (r *Relay) UDP(conn *net.UDPConn, target netip.AddrPort) (Session, error) {
 		return nil, err
 	}
 	s := &udpSession{
-		session: session{target: target, account: &account{budget: r.cfg.Budget, addr: conn.LocalAddr()}},
+		session: session{target: target, account: &account{budget: r.cfg.Budget, addr: conn.LocalAddr()}, counts: &r.udp},
 		conn:    conn, raw: raw, idle: r.cfg.UDPTimeout, buffers: &r.buffers, flows: map[flowKey]*flow{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -100,6 +100,7 @@ func (s *udpSession) forward() {
 		again.reset()
 		if f := s.flow(d); f != nil {
 			f.send(d.bytes())
+			s.counts.in.Add(uint64(d.n))
 		}
 		d.free()
 	}
@@ -124,6 +125,7 @@ func (s *udpSession) flow(d *datagram) *flow {
 	if len(s.flows) >= maxFlows || !s.account.take(perFlow) {
 		s.evict()
 		if !s.account.take(perFlow) {
+			s.counts.refused.Add(1)
 			return nil
 		}
 	}
@@ -135,6 +137,7 @@ func (s *udpSession) flow(d *datagram) *flow {
 	f := &flow{key: k, client: d.from, conn: conn, raw: raw, begun: time.Now()}
 	f.touch()
 	s.flows[k] = f
+	s.counts.begun.Add(1)
 	s.wg.Go(func() { s.backward(f) })
 	return f
 }
@@ -155,6 +158,7 @@ func (s *udpSession) dial() (*net.UDPConn, syscall.RawConn, error) {
 // remove takes a flow out of the table. The caller holds s.mu, and closes the flow.
 func (s *udpSession) remove(f *flow) {
 	delete(s.flows, f.key)
+	s.counts.ended.Add(1)
 	s.account.give(perFlow)
 }
 
@@ -185,6 +189,7 @@ func (s *udpSession) backward(f *flow) {
 		case err == nil:
 			f.touch()
 			_ = answer(s.raw, d.bytes(), f.client, f.key.local) // as lossy as the wire
+			s.counts.out.Add(uint64(d.n))
 			d.free()
 		case refused(err):
 		case s.expire(f, errors.Is(err, os.ErrDeadlineExceeded)):

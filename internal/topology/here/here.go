@@ -29,15 +29,16 @@ func Read(v view.View) (topology.Host, error) {
 	var h topology.Host
 	var errs [3]error
 	h.Name, errs[0] = os.Hostname()
-	h.Uplinks, errs[1] = uplinks(v)
+	h.Uplinks, errs[1] = Uplinks(v)
 	h.Inside, errs[2] = inside(v.Endpoints)
 	return h, errors.Join(errs[:]...)
 }
 
-// uplinks are the interfaces with a default route, then those that have an address which is
-// more than link-local. Bridges and their ports, and interfaces that lead nowhere (dummy),
-// are uplinks only if there is a default route.
-func uplinks(v view.View) ([]topology.Uplink, error) {
+// Uplinks returns the interfaces that lead outside: those with a default route, then those
+// that have an address which is more than link-local. Bridges and their ports, and interfaces
+// that lead nowhere (dummy), are uplinks only if there is a default route. It looks into no
+// other namespace.
+func Uplinks(v view.View) ([]topology.Uplink, error) {
 	own := make(map[string]bool)
 	for _, n := range v.Networks {
 		own[n.Bridge] = true
