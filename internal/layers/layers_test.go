@@ -77,6 +77,7 @@ var layers = map[string][]string{
 
 // siblings says which leaf may import which other one.
 var siblings = map[string][]string{
+	"internal/explain":           {"internal/view"},
 	"internal/explain/host":      {"internal/explain"},
 	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables"},
 	"internal/firewall/iptables": {"internal/firewall"},
