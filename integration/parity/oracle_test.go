@@ -60,7 +60,7 @@ func (o *oracle) scene(lan bool) *scene {
 		s.places = append(s.places, host.Place{Name: n.Name, Path: n.Path})
 	}
 	var err error
-	if s.w, err = host.Read(s.places); err != nil {
+	if s.w, s.places, err = host.Read(s.places); err != nil {
 		o.miss("read: %v", err)
 		return nil
 	}
