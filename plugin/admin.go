@@ -24,9 +24,9 @@ import (
 
 // Status is what GET /v1/status answers.
 type Status struct {
-	Version    string    `json:"version"`
+	Version    string    `json:"version"` // of the process
 	PID        int       `json:"pid"`
-	Since      time.Time `json:"since"`
+	Since      time.Time `json:"since"` // when it began to serve
 	Ready      bool      `json:"ready"` // the first pass has ended
 	Networks   int       `json:"networks"`
 	Endpoints  int       `json:"endpoints"`

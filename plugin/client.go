@@ -74,7 +74,9 @@ func (c Client) View(ctx context.Context) (view.View, error) {
 	if err == nil && v.Version > view.Version {
 		err = fmt.Errorf("the mybr that runs is newer than this command: its view has version %d, and this command knows %d", v.Version, view.Version)
 	}
+	unknown := printableLines(v.Unknown)
 	v.Escape(Printable)
+	v.Unknown = unknown
 	return v, err
 }
 

@@ -52,7 +52,12 @@ func text(flags *pflag.FlagSet, to *string, name, kind, preset, usage string, ch
 
 // add adds a flag and puts its variable into its help text.
 func add(flags *pflag.FlagSet, name, usage string, v pflag.Value) {
-	flags.Var(v, name, fmt.Sprintf("%s [%s]", usage, variable(name)))
+	addShort(flags, name, "", usage, v)
+}
+
+// addShort is add for a flag that has a letter, too.
+func addShort(flags *pflag.FlagSet, name, letter, usage string, v pflag.Value) {
+	flags.VarP(v, name, letter, fmt.Sprintf("%s [%s]", usage, variable(name)))
 }
 
 // toggle adds a flag that is off unless it is given; --name alone turns it on.
@@ -96,7 +101,7 @@ func (l list[T]) split(s string) []string { return strings.Fields(s) }
 // are misspelt.
 func fromEnvironment(cmd *cobra.Command, environ []string) error {
 	known := make(map[string]bool)
-	for _, c := range cmd.Root().Commands() {
+	for c := range below(cmd.Root()) {
 		c.Flags().VisitAll(func(f *pflag.Flag) { known[variable(f.Name)] = true })
 	}
 	delete(known, variable("help"))

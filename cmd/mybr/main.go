@@ -1,8 +1,8 @@
 // Command mybr is a network and IPAM driver for Docker: `mybr serve` is the plugin,
 // the other commands ask it.
 //
-// Exit status: 0 for success, 1 when something failed, 2 when the command line or a
-// variable of the environment is wrong.
+// Exit status: 0 for success, 1 when something failed or differs, 2 when the command line or
+// a variable of the environment is wrong.
 //
 // Be aware: nothing is decided here; flags and variables become a plugin.Config.
 package main
@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 
@@ -63,19 +64,40 @@ func newRoot() *cobra.Command {
 
 Each flag can also be set by an environment variable: MYBR_ and the flag's name in
 capitals, with _ for -. A flag counts before its variable, a variable before the
-default; an empty variable counts as not set.`,
+default; an empty variable counts as not set.
+
+Exit status: 0 for success; 1 when something failed, or when the host differs from
+what is recorded and that was the question; 2 when the command line or a variable is
+wrong.`,
 		SilenceUsage:       true,
 		SilenceErrors:      true,
 		DisableSuggestions: true,
-		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(newServe(), newStatus(), newPorts(), newTopology(), newRules(), newBackup(), newVersion())
+	root.AddCommand(newServe(), newStatus(), newNetwork(), newEndpoint(), newPorts(), newPool(), newTopology(), newRules(),
+		newEvents(), newSync(), newBackup(), newVersion())
+	root.AddCommand(extraCommands()...)
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
+	for c := range below(root) {
 		c.DisableFlagsInUseLine = true
 	}
 	return root
+}
+
+// below yields all commands below one.
+func below(c *cobra.Command) iter.Seq[*cobra.Command] {
+	return func(yield func(*cobra.Command) bool) {
+		for _, sub := range c.Commands() {
+			if !yield(sub) {
+				return
+			}
+			for s := range below(sub) {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // newHelp replaces cobra's command, which takes an unknown topic for success.
@@ -100,14 +122,31 @@ func newHelp(root *cobra.Command) *cobra.Command {
 // been read; its errors are failures, not misuse.
 func command(c cobra.Command, act func(cmd *cobra.Command) error) *cobra.Command {
 	c.Args = cobra.NoArgs
+	return commandWith(c, func(cmd *cobra.Command, _ []string) error { return act(cmd) })
+}
+
+// commandWith is command for one that has said which arguments it takes.
+func commandWith(c cobra.Command, act func(cmd *cobra.Command, args []string) error) *cobra.Command {
 	c.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		return fromEnvironment(cmd, os.Environ())
 	}
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := act(cmd); err != nil {
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := act(cmd, args); err != nil {
 			return failure{err}
 		}
 		return nil
 	}
+	return &c
+}
+
+// group makes a command that is nothing but the beginning of others.
+func group(c cobra.Command, commands ...*cobra.Command) *cobra.Command {
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+		}
+		return cmd.Help()
+	}
+	c.AddCommand(commands...)
 	return &c
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,6 +24,7 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	dir, err := os.MkdirTemp("", "mybr-cmd-")
 	if err != nil {
 		panic(err)
@@ -32,6 +34,8 @@ func TestMain(m *testing.M) {
 			os.Unsetenv(name)
 		}
 	}
+	os.Setenv("DOCKER_HOST", "unix:///nowhere") // this machine's is none of theirs
+	time.Local = time.UTC                       // so that golden files are the same everywhere
 	binary = filepath.Join(dir, "mybr")
 	build := exec.Command("go", "build", "-o", binary, "-ldflags", "-X main.version=v1.2.3 -X main.commit=0123abc", ".")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -130,6 +134,14 @@ func TestMisuse(t *testing.T) {
 		{"", "ports --name x", `unknown flag: --name`},
 		{"", "status all", `unknown command "all" for "mybr status"`},
 		{"", "version --long", `unknown flag: --long`},
+		{"", "network lss", `unknown command "lss" for "mybr network"`},
+		{"", "network ls all", `unknown command "all" for "mybr network ls"`},
+		{"", "network inspect", `requires at least 1 arg(s), only received 0`},
+		{"", "help network lss", `unknown command "lss" for "mybr network"`},
+		{"", "ports -o yaml", `invalid argument "yaml" for "-o, --output" flag: want one of text, json`},
+		{"", "ports --docker tcp://192.0.2.1:2375", `invalid argument "tcp://192.0.2.1:2375" for "--docker" flag: want unix:///PATH, or none`},
+		{"MYBR_OUTPUT=yaml", "pool ls", `invalid argument "yaml" in environment variable MYBR_OUTPUT (--output): want one of text, json`},
+		{"MYBR_DOCKER=ssh://host", "network ls", `invalid argument "ssh://host" in environment variable MYBR_DOCKER (--docker): want unix:///PATH, or none`},
 		{"MYBR_LOG_LEVEL=loud", "serve", `invalid argument "loud" in environment variable MYBR_LOG_LEVEL (--log-level): want one of ` + levels},
 		{"MYBR_FIREWALL=pf", "serve", `invalid argument "pf" in environment variable MYBR_FIREWALL (--firewall): want one of auto, iptables`},
 		{"MYBR_RUN_DIR=run", "ports", `invalid argument "run" in environment variable MYBR_RUN_DIR (--run-dir): want an absolute path`},
@@ -149,8 +161,8 @@ func TestMisuse(t *testing.T) {
 
 func TestFailuresAreOneLine(t *testing.T) {
 	dir := t.TempDir()
-	for _, command := range []string{"status", "ports", "topology"} {
-		code, stdout, stderr := execute(t, nil, command, "--run-dir", dir)
+	for _, command := range []string{"status", "status --diff", "network ls", "network inspect x", "endpoint ls", "ports", "pool ls", "events", "sync", "topology", "backup"} {
+		code, stdout, stderr := execute(t, nil, append(strings.Fields(command), "--run-dir", dir)...)
 		want := "mybr: mybr is not running: no process listens on " + dir + "/mybr.sock\n"
 		if code != exitFailed || stdout != "" || stderr != want {
 			t.Errorf("%s: exit %d, stdout %q, stderr %q, want %q", command, code, stdout, stderr, want)
@@ -246,14 +258,21 @@ func serveCommand(t *testing.T, args []string) *cobra.Command {
 
 // Every flag's help names its variable.
 func TestHelpNamesVariables(t *testing.T) {
-	for _, command := range []string{"serve", "status", "ports", "topology"} {
-		code, stdout, stderr := execute(t, nil, command, "--help")
-		if code != 0 || stderr != "" {
-			t.Fatalf("%s: exit %d, stderr %q", command, code, stderr)
+	for c := range below(newRoot()) {
+		if top, _, _ := strings.Cut(strings.TrimPrefix(c.CommandPath(), "mybr "), " "); !c.Runnable() || top == "completion" || top == "help" {
+			continue // cobra's
 		}
-		for line := range strings.Lines(stdout) {
-			flag, is := strings.CutPrefix(strings.TrimSpace(line), "--")
-			if !is {
+		command := strings.TrimPrefix(c.CommandPath(), "mybr ")
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), append(strings.Fields(command), "--help"), &stdout, &stderr); code != 0 || stderr.Len() > 0 {
+			t.Fatalf("%s: exit %d, stderr %q", command, code, stderr.String())
+		}
+		for line := range strings.Lines(stdout.String()) {
+			_, flag, is := strings.Cut(line, "  --")
+			if _, letter, ok := strings.Cut(line, ", --"); ok {
+				flag, is = letter, true
+			}
+			if !is || strings.HasPrefix(flag, "help") {
 				continue
 			}
 			name, _, _ := strings.Cut(flag, " ")

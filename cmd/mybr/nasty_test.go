@@ -12,6 +12,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/internal/event"
+	"github.com/mybr/mybr/internal/view"
 	"github.com/mybr/mybr/plugin"
 )
 
@@ -38,7 +40,10 @@ func TestCommandsPrintNothingNasty(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/status", answer(plugin.Status{Version: nasty, Firewall: nasty, Ready: true, LastError: nasty, Unknown: nasty}))
 	mux.HandleFunc("/v1/diff", answer([]plugin.Difference{{Aspect: nasty, Changes: []string{nasty}, Error: nasty}}))
-	mux.HandleFunc("/v1/ports", answer([]plugin.Port{{Proto: nasty, Network: nasty, Bridge: nasty, Endpoint: nasty}}))
+	mux.HandleFunc("/v1/sync", answer([]plugin.Difference{{Aspect: nasty, Changes: []string{nasty}, Error: nasty}}))
+	mux.HandleFunc("/v1/view", answer(nastyView()))
+	mux.HandleFunc("/v1/events", answer(event.Event{Kind: nasty, Aspect: nasty, Network: nasty, Bridge: nasty, Endpoint: nasty, Addresses: []string{nasty},
+		Ports: []string{nasty}, By: nasty}))
 	server := &http.Server{Handler: mux}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ln) }()
@@ -47,15 +52,26 @@ func TestCommandsPrintNothingNasty(t *testing.T) {
 		<-ended
 	}()
 	for _, status = range []int{http.StatusOK, http.StatusInternalServerError} {
-		for _, args := range []string{"status", "status --diff", "ports"} {
+		for _, args := range []string{"status", "status --diff", "sync", "events", "network ls", "network inspect x", "endpoint ls", "ports", "pool ls",
+			"status -o json", "sync -o json", "events -o json", "network inspect x -o json", "endpoint ls -o json", "ports -o json", "pool ls -o json"} {
 			var out bytes.Buffer
 			run(context.Background(), append(strings.Fields(args), "--run-dir", dir), &out, &out)
-			if !strings.Contains(out.String(), `\x1b[2J\u009b1m\r`) {
+			if text := strings.ReplaceAll(out.String(), `\\`, `\`); !strings.Contains(text, `\x1b[2J\u009b1m\r`) {
 				t.Errorf("%s prints %q", args, out.String())
 			}
 			checkPrintable(t, args, out.String())
 		}
 	}
+}
+
+// nastyView is one of a mybr, with names of a Docker's, that says nothing but nasty things.
+func nastyView() view.View {
+	v := view.View{Version: view.Version, Unknown: nasty, Networks: []view.Network{{ID: "x" + nasty, Name: nasty, Bridge: nasty, Routes: []string{nasty},
+		Trusted: []string{nasty}, Subnets: []view.Subnet{{Family: nasty, Mode: nasty}}}}}
+	v.Endpoints = []view.Endpoint{{ID: nasty, Container: nasty, Network: "x" + nasty, Bridge: nasty, Veth: nasty, MAC: nasty, Sandbox: nasty}}
+	v.Ports = []view.Port{{Proto: nasty, Carried: nasty, Network: "x" + nasty, Bridge: nasty, Endpoint: nasty, Name: nasty}}
+	v.Pools = []view.Pool{{ID: nasty, Space: nasty}}
+	return v
 }
 
 func checkPrintable(t *testing.T, what, text string) {

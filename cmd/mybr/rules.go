@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +32,7 @@ here; nothing is changed by asking.`,
 			return err
 		}
 		switch {
-		case output == "json":
+		case output == outputJSON:
 			if err := printJSON(cmd.OutOrStdout(), all); err != nil {
 				return err
 			}
@@ -52,19 +51,12 @@ here; nothing is changed by asking.`,
 	})
 	runDirFlag(c.Flags(), &client.RunDir)
 	toggle(c.Flags(), &diff, "diff", "print what the kernel has otherwise")
-	text(c.Flags(), &output, "output", "format", "text", "text or json", oneOf("text", "json"))
-	c.Flags().Lookup("output").Shorthand = "o"
+	outputFlag(c, &output)
 	return c
 }
 
 // errRulesDiffer is what `rules --diff` ends with when it has printed something.
 var errRulesDiffer = errors.New("the kernel's rules are not those that mybr wants")
-
-func printJSON(w io.Writer, what any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(what)
-}
 
 // printRules prints each rule as iptables-save(8) does, and why below it.
 func printRules(w io.Writer, all view.Rules) {
@@ -95,9 +87,6 @@ func serves(r view.Rule) string {
 	}
 	return ""
 }
-
-// short is an ID as Docker's commands print it.
-func short(id string) string { return fmt.Sprintf("%.12s", id) }
 
 func printRuleDiff(w io.Writer, all view.Rules) {
 	signs := map[string]string{view.AddRule: "+", view.DeleteRule: "-", view.MoveRule: "~"}

@@ -31,7 +31,7 @@ func newServe() *cobra.Command {
 	c := command(cobra.Command{
 		Use:   "serve [flags]",
 		Short: "Be Docker's network and IPAM driver",
-		Long: `serve answers Docker on <plugin-dir>/<name>.sock, or on the sockets that systemd
+		Long: `serve answers Docker on PLUGIN-DIR/NAME.sock, or on the sockets that systemd
 passes to it (FileDescriptorName plugin and admin, or told by their paths). It
 needs root.
 

@@ -337,8 +337,12 @@ func TestAsk(t *testing.T) {
 		}
 	}
 	code, stdout, stderr = execute(t, nil, "ports", "--run-dir", dir+"/run")
-	if want := "PROTO  HOST  CONTAINER  BRIDGE  NETWORK  ENDPOINT\n"; code != 0 || stderr != "" || stdout != want {
+	if want := "PROTO  HOST  CONTAINER  ADDRESS  NETWORK  CARRIED  CONNECTIONS\n"; code != 0 || stderr != "" || stdout != want {
 		t.Errorf("ports: exit %d, %q, %q, want %q", code, stderr, stdout, want)
+	}
+	code, stdout, stderr = execute(t, nil, "sync", "--run-dir", dir+"/run")
+	if want := "the host matches the records: nothing was to be mended\n"; code != 0 || stderr != "" || stdout != want {
+		t.Errorf("sync: exit %d, %q, %q, want %q", code, stderr, stdout, want)
 	}
 	code, stdout, stderr = execute(t, nil, "backup", "--run-dir", dir+"/run")
 	path := filepath.Join(dir, "backup.db")

@@ -28,12 +28,12 @@ const (
 	Failed    = "failed"    // the host could not be made to match; it is tried again
 	Recovered = "recovered" // and now it does
 
-	NetworkCreated  = "network-created"
-	NetworkRemoved  = "network-removed"
-	EndpointCreated = "endpoint-created"
-	EndpointRemoved = "endpoint-removed"
-	PortPublished   = "port-published"
-	PortWithdrawn   = "port-withdrawn"
+	NetworkCreated  = "network-created"  // as Docker asked for
+	NetworkRemoved  = "network-removed"  // as Docker asked for, or because Docker has given it up
+	EndpointCreated = "endpoint-created" // likewise
+	EndpointRemoved = "endpoint-removed" // likewise
+	PortPublished   = "port-published"   // by one endpoint; those of one moment are one event
+	PortWithdrawn   = "port-withdrawn"   // likewise
 
 	Lost = "lost" // the reader was too slow for some events
 )

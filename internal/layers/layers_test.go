@@ -58,7 +58,7 @@ const leaf = "a leaf"
 
 // layers says which packages each package may import.
 var layers = map[string][]string{
-	"cmd/mybr":    {"plugin", "internal/view", "internal/docker", "internal/topology", "internal/topology/here"},
+	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here"},
 	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf},
 	"plugin/pack": nil,
 

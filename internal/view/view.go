@@ -77,7 +77,7 @@ const (
 // Port is one published port, or a range of ports.
 type Port struct {
 	Proto     string         `json:"proto"`         // "tcp", "udp" or "sctp"
-	Host      netip.AddrPort `json:"host,omitzero"` // the first port; zero: Directly
+	Host      netip.AddrPort `json:"host,omitzero"` // the first port; there is none where it is carried directly
 	Container netip.AddrPort `json:"container"`     // the first port
 	Count     uint16         `json:"count"`         // of consecutive ports
 	Carried   string         `json:"carried"`
@@ -85,7 +85,7 @@ type Port struct {
 	Bridge    string         `json:"bridge"`
 	Endpoint  string         `json:"endpoint"`          // ID
 	Name      string         `json:"name,omitempty"`    // of the container
-	Traffic   *Traffic       `json:"traffic,omitempty"` // nil: not counted
+	Traffic   *Traffic       `json:"traffic,omitempty"` // there is none where nothing is counted
 }
 
 // Traffic is what the kernel's rule that translates the port has counted since it was made.

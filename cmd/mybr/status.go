@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/netip"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -18,6 +17,7 @@ import (
 func newStatus() *cobra.Command {
 	var client plugin.Client
 	var diff bool
+	var output string
 	c := command(cobra.Command{
 		Use:   "status [flags]",
 		Short: "Show how the running mybr is, and whether the host matches the records",
@@ -32,11 +32,20 @@ mend it, and exits with 1 if there is any. Nothing is changed.`,
 			if err != nil {
 				return err
 			}
+			if output == outputJSON {
+				return jsonDiff(cmd.OutOrStdout(), list)
+			}
 			return printDiff(cmd.OutOrStdout(), list)
 		}
 		s, err := client.Status(cmd.Context())
 		if err != nil {
 			return err
+		}
+		if output == outputJSON {
+			return printJSON(cmd.OutOrStdout(), struct {
+				Version int           `json:"version"`
+				Status  plugin.Status `json:"status"`
+			}{formVersion, s})
 		}
 		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		fmt.Fprintf(w, "version:\t%s\n", s.Version)
@@ -57,6 +66,7 @@ mend it, and exits with 1 if there is any. Nothing is changed.`,
 		}
 		return w.Flush()
 	})
+	outputFlag(c, &output)
 	runDirFlag(c.Flags(), &client.RunDir)
 	toggle(c.Flags(), &diff, "diff", "print what the host has otherwise than is recorded")
 	return c
@@ -64,6 +74,17 @@ mend it, and exits with 1 if there is any. Nothing is changed.`,
 
 // errDiffers is what `status --diff` ends with when it has printed something.
 var errDiffers = errors.New("the host does not match the records")
+
+func jsonDiff(w io.Writer, list []plugin.Difference) error {
+	err := printJSON(w, struct {
+		Version     int                 `json:"version"`
+		Differences []plugin.Difference `json:"differences"`
+	}{formVersion, list})
+	if len(list) > 0 {
+		err = errors.Join(err, errDiffers)
+	}
+	return err
+}
 
 func printDiff(w io.Writer, list []plugin.Difference) error {
 	for _, d := range list {
@@ -100,34 +121,4 @@ func state(s plugin.Status) string {
 		text += "; not all could be compared now: " + s.Unknown
 	}
 	return text
-}
-
-func newPorts() *cobra.Command {
-	var client plugin.Client
-	c := command(cobra.Command{
-		Use:   "ports [flags]",
-		Short: "List the published ports, which docker ps can't show for a plugin",
-	}, func(cmd *cobra.Command) error {
-		list, err := client.Ports(cmd.Context())
-		if err != nil {
-			return err
-		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "PROTO\tHOST\tCONTAINER\tBRIDGE\tNETWORK\tENDPOINT")
-		for _, p := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.12s\t%.12s\n", p.Proto, span(p.Host, p.Count), span(p.Container, p.Count),
-				p.Bridge, p.Network, p.Endpoint) // IDs as Docker's commands print them
-		}
-		return w.Flush()
-	})
-	runDirFlag(c.Flags(), &client.RunDir)
-	return c
-}
-
-// span is `0.0.0.0:8000-8009` for ten ports from 8000.
-func span(first netip.AddrPort, count uint16) string {
-	if count <= 1 {
-		return first.String()
-	}
-	return fmt.Sprintf("%s-%d", first, int(first.Port())+int(count)-1)
 }
