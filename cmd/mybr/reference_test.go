@@ -93,10 +93,12 @@ func reference(t *testing.T) string {
 		"| `mybr network ls` | `networks`: a list of Network |\n" +
 		"| `mybr network inspect` | `networks`: a list of Network, each with `on`, which has `endpoints` and `ports` as below |\n" +
 		"| `mybr endpoint ls` | `endpoints`: a list of Endpoint |\n| `mybr ports` | `ports`: a list of Port |\n| `mybr pool ls` | `pools`: a list of Pool |\n" +
+		"| `mybr rules` | the fields of Rules |\n" +
 		"| `mybr events` | the fields of an Event |\n")
 	for _, s := range []struct{ file, types string }{
 		{"plugin/admin.go", "Status Healed Difference"},
 		{"internal/view/view.go", "Network Subnet Endpoint Port Traffic Pool"},
+		{"internal/view/rules.go", "Rules Rule RuleDifference Counted"},
 		{"internal/event/event.go", "Event"},
 	} {
 		for name := range strings.FieldsSeq(s.types) {

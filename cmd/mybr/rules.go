@@ -9,13 +9,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mybr/mybr/internal/view"
-	"github.com/mybr/mybr/plugin"
 )
 
 func newRules() *cobra.Command {
-	var client plugin.Client
+	var s seer
 	var diff bool
-	var output string
 	c := command(cobra.Command{
 		Use:   "rules [flags]",
 		Short: "List the firewall rules that mybr wants, with the reason and whom each serves",
@@ -27,12 +25,16 @@ if there is anything: "+" is a rule or chain that is missing, "-" one that is no
 "~" a rule in the wrong place. mybr mends that by itself, as a rule before it can be seen
 here; nothing is changed by asking.`,
 	}, func(cmd *cobra.Command) error {
-		all, err := client.Rules(cmd.Context(), diff)
+		all, err := s.client.Rules(cmd.Context(), diff)
 		if err != nil {
 			return err
 		}
+		if !diff || s.output == outputJSON { // else nobody is named
+			names := s.names(cmd)
+			all.Name(names.Containers, names.Networks)
+		}
 		switch {
-		case output == outputJSON:
+		case s.output == outputJSON:
 			if err := printJSON(cmd.OutOrStdout(), all); err != nil {
 				return err
 			}
@@ -49,9 +51,8 @@ here; nothing is changed by asking.`,
 		}
 		return nil
 	})
-	runDirFlag(c.Flags(), &client.RunDir)
 	toggle(c.Flags(), &diff, "diff", "print what the kernel has otherwise")
-	outputFlag(c, &output)
+	s.flags(c)
 	return c
 }
 

@@ -26,6 +26,11 @@ type seer struct {
 // flags adds the flags of such a command.
 func (s *seer) flags(c *cobra.Command) {
 	outputFlag(c, &s.output)
+	s.askFlags(c)
+}
+
+// askFlags adds the flags that say who is asked.
+func (s *seer) askFlags(c *cobra.Command) {
 	text(c.Flags(), &s.docker, "docker", "host", "", "where Docker is asked for names, unix:///PATH, or none to do without "+
 		"(default $DOCKER_HOST, or "+docker.DefaultHost+")", checkDocker)
 	runDirFlag(c.Flags(), &s.client.RunDir)
@@ -57,17 +62,32 @@ func (s *seer) see(cmd *cobra.Command) (view.View, error) {
 	if err != nil {
 		return v, err
 	}
-	if err := s.name(cmd, &v); err != nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: names of containers and networks are missing:", plugin.Printable(err.Error()))
+	if len(v.Networks) > 0 {
+		names := s.names(cmd)
+		v.Name(names.Containers, names.Networks)
 	}
 	return v, nil
 }
 
-// name puts Docker's names in, if there is anything to name.
-func (s *seer) name(cmd *cobra.Command, v *view.View) error {
-	if s.docker == noDocker || len(v.Networks) == 0 {
-		return nil
+// names are Docker's, none if they are not wanted. That they can't be had is told on the
+// standard error.
+func (s *seer) names(cmd *cobra.Command) docker.Names {
+	if s.docker == noDocker {
+		return docker.Names{}
 	}
+	names, err := s.askDocker(cmd)
+	if err != nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: names of containers and networks are missing:", plugin.Printable(err.Error()))
+	}
+	for _, m := range []map[string]string{names.Containers, names.Networks} {
+		for id, name := range m {
+			m[id] = plugin.Printable(name)
+		}
+	}
+	return names
+}
+
+func (s *seer) askDocker(cmd *cobra.Command) (docker.Names, error) {
 	host, from := s.docker, "--docker"
 	if host == "" {
 		host, from = os.Getenv("DOCKER_HOST"), "DOCKER_HOST"
@@ -77,15 +97,9 @@ func (s *seer) name(cmd *cobra.Command, v *view.View) error {
 	}
 	socket, err := docker.ParseHost(host)
 	if err != nil {
-		return fmt.Errorf("%s %q: %w", from, host, err)
+		return docker.Names{}, fmt.Errorf("%s %q: %w", from, host, err)
 	}
-	names, err := docker.Client{Socket: socket}.Names(cmd.Context())
-	if err != nil {
-		return err
-	}
-	v.Name(names.Containers, names.Networks)
-	v.Escape(plugin.Printable) // again, which changes nothing of what was
-	return nil
+	return docker.Client{Socket: socket}.Names(cmd.Context())
 }
 
 // A shortID is the beginning of an ID that Docker's commands print, too.

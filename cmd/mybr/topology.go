@@ -21,7 +21,7 @@ type drawing struct {
 }
 
 func newTopology() *cobra.Command {
-	var client plugin.Client
+	var s seer
 	var how drawing
 	c := command(cobra.Command{
 		Use:   "topology [flags]",
@@ -40,7 +40,7 @@ networks and ports only some are drawn, and the others counted, unless --all is 
   mybr topology --svg networks.svg
   mybr topology --dot | dot -Tpdf >networks.pdf`,
 	}, func(cmd *cobra.Command) error {
-		v, err := client.View(cmd.Context())
+		v, err := s.see(cmd)
 		if err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ networks and ports only some are drawn, and the others counted, unless --all is 
 	toggle(c.Flags(), &how.dot, "dot", "print a graph in the language of Graphviz")
 	toggle(c.Flags(), &how.ascii, "ascii", "draw with the characters of ASCII alone")
 	toggle(c.Flags(), &how.all, "all", "draw everything, however much it is")
-	runDirFlag(c.Flags(), &client.RunDir)
+	s.askFlags(c)
 	variables := c.PreRunE
 	c.PreRunE = func(cmd *cobra.Command, args []string) error {
 		if err := variables(cmd, args); err != nil {

@@ -57,6 +57,7 @@ func answering(t *testing.T, v view.View) (dir string) {
 
 // TestTopology gives each flag, and gets what the package draws.
 func TestTopology(t *testing.T) {
+	t.Setenv("MYBR_DOCKER", noDocker) // the view has names
 	nettest.New(t)
 	for _, line := range []string{"link add eth0 type veth peer name lan", "link set eth0 up", "link set lan up",
 		"addr add 192.0.2.2/24 dev eth0", "route add default via 192.0.2.1"} {
@@ -120,6 +121,7 @@ func TestTopology(t *testing.T) {
 
 // TestTopologyOfUnknownContainers: what can't be looked into is told, and the rest is drawn.
 func TestTopologyOfUnknownContainers(t *testing.T) {
+	t.Setenv("MYBR_DOCKER", noDocker)
 	nettest.New(t)
 	v := crowd()
 	v.Endpoints[0].Sandbox = "/dev/null"

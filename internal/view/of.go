@@ -161,16 +161,22 @@ func (v *View) Escape(fn func(string) string) {
 	}
 }
 
-// Name puts Docker's names in: those of containers by endpoint ID, those of networks by
-// network ID.
+// Name puts Docker's names in, as far as they are known: those of containers by endpoint ID,
+// those of networks by network ID.
 func (v *View) Name(containers, networks map[string]string) {
 	for i := range v.Networks {
-		v.Networks[i].Name = networks[v.Networks[i].ID]
+		name(&v.Networks[i].Name, networks, v.Networks[i].ID)
 	}
 	for i := range v.Endpoints {
-		v.Endpoints[i].Container = containers[v.Endpoints[i].ID]
+		name(&v.Endpoints[i].Container, containers, v.Endpoints[i].ID)
 	}
 	for i := range v.Ports {
-		v.Ports[i].Name = containers[v.Ports[i].Endpoint]
+		name(&v.Ports[i].Name, containers, v.Ports[i].Endpoint)
+	}
+}
+
+func name(to *string, names map[string]string, id string) {
+	if name, ok := names[id]; ok {
+		*to = name
 	}
 }

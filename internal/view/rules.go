@@ -47,3 +47,15 @@ type Counted struct {
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
 }
+
+// Name puts Docker's names in, as far as they are known: those of containers by endpoint ID,
+// those of networks by network ID.
+func (r *Rules) Name(containers, networks map[string]string) {
+	for i := range r.Rules {
+		if rule := &r.Rules[i]; rule.Endpoint != "" {
+			name(&rule.Name, containers, rule.Endpoint)
+		} else {
+			name(&rule.Name, networks, rule.Network)
+		}
+	}
+}

@@ -119,3 +119,13 @@ func TestName(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 }
+
+func TestNameRules(t *testing.T) {
+	r := Rules{Rules: []Rule{{Network: "n", Endpoint: "e"}, {Network: "n"}, {Network: "m", Endpoint: "f"}, {}}}
+	r.Name(map[string]string{"e": "web"}, map[string]string{"n": "front"})
+	for i, want := range []string{"web", "front", "", ""} {
+		if r.Rules[i].Name != want {
+			t.Errorf("rule %d: %q, want %q", i, r.Rules[i].Name, want)
+		}
+	}
+}
