@@ -73,7 +73,7 @@ wrong.`,
 		SilenceErrors:      true,
 		DisableSuggestions: true,
 	}
-	root.AddCommand(newServe(), newStatus(), newNetwork(), newEndpoint(), newPorts(), newPool(), newTopology(), newRules(),
+	root.AddCommand(newServe(), newStatus(), newNetwork(), newEndpoint(), newPorts(), newPool(), newTopology(), newRules(), newExplain(),
 		newEvents(), newSync(), newBackup(), newVersion())
 	root.AddCommand(extraCommands()...)
 	root.SetHelpCommand(newHelp(root))

@@ -39,3 +39,26 @@ func (r Result) Text() string {
 
 // sentence is a text with a capital at its beginning and a full stop behind.
 func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] + "." }
+
+// Escape has fn make all texts ones that can be shown in a terminal: names of links and
+// programs, and comments in rules, are others'.
+func (r *Result) Escape(fn func(string) string) {
+	rules := []*RuleAt{r.Rule}
+	for _, text := range []*string{&r.Packet, &r.Reason, &r.To} {
+		*text = fn(*text)
+	}
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		for _, text := range []*string{&s.Space, &s.Text, &s.Before, &s.After} {
+			*text = fn(*text)
+		}
+		rules = append(rules, s.Rule)
+	}
+	for i, at := range rules {
+		if at != nil && (i == 0 || at != r.Rule) { // the one that decided is a step's, too
+			for _, text := range []*string{&at.Command, &at.Table, &at.Chain, &at.Rule, &at.Why} {
+				*text = fn(*text)
+			}
+		}
+	}
+}

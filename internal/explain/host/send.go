@@ -12,7 +12,7 @@ type Sent struct {
 	Verdict string   `json:"verdict"`          // as a Result's; what UDP has no answer for is dropped
 	Detail  string   `json:"detail"`           // what the client was told
 	Agrees  bool     `json:"agrees"`           // with the prediction
-	Trace   []Traced `json:"trace"`            // what the kernel of the host has done with the first packet, and with the first reply
+	Trace   []Traced `json:"trace"`            // what the kernel of the host has done with the first packet
 	Untold  string   `json:"untold,omitempty"` // why there is no trace
 }
 
@@ -73,4 +73,15 @@ func untraceable(s *explain.Space) string {
 		}
 	}
 	return ""
+}
+
+// Escape has fn make all texts ones that can be shown in a terminal.
+func (s *Sent) Escape(fn func(string) string) {
+	s.Detail, s.Untold = fn(s.Detail), fn(s.Untold)
+	for i := range s.Trace {
+		s.Trace[i].Packet = fn(s.Trace[i].Packet)
+		for j := range s.Trace[i].Rules {
+			s.Trace[i].Rules[j] = fn(s.Trace[i].Rules[j])
+		}
+	}
 }

@@ -85,8 +85,8 @@ func startTrace(ctx context.Context, condition string) (*tracer, error) {
 		t.stop()
 		return nil, fmt.Errorf("nft: %w", err)
 	}
-	// Of the reply connection tracking knows which flow it is of, which has seen it by priority -200.
-	// "mangle" would be -150 (linux/netfilter_ipv4.h).
+	// Priority -350 is before all that iptables has: its first table is raw, at -300
+	// (linux/netfilter_ipv4.h).
 	fmt.Fprintf(t.input, `add table inet %[1]s { flags owner; }
 add chain inet %[1]s pre { type filter hook prerouting priority -350; }
 add chain inet %[1]s out { type filter hook output priority -350; }
