@@ -87,6 +87,7 @@ wrong.`,
 		newSync(),
 		newBackup(),
 		newDockerProxy(),
+		newExplain(),
 		newVersion(),
 	)
 	root.AddCommand(extraCommands()...)

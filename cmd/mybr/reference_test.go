@@ -94,11 +94,16 @@ func reference(t *testing.T) string {
 		"| `mybr network inspect` | `networks`: a list of Network, each with `on`, which has `endpoints` and `ports` as below |\n" +
 		"| `mybr endpoint ls` | `endpoints`: a list of Endpoint |\n| `mybr ports` | `ports`: a list of Port |\n| `mybr pool ls` | `pools`: a list of Pool |\n" +
 		"| `mybr rules` | the fields of Rules |\n" +
+		"| `mybr explain` | the fields of a Result and, with `--send`, `sent`: a Sent |\n" +
 		"| `mybr events` | the fields of an Event |\n")
 	for _, s := range []struct{ file, types string }{
 		{"plugin/admin.go", "Status Healed Difference"},
 		{"internal/view/view.go", "Network Subnet Endpoint Port Traffic Pool"},
 		{"internal/view/rules.go", "Rules Rule RuleDifference Counted"},
+		{"internal/explain/result.go", "Result Step"},
+		{"internal/explain/hook.go", "RuleAt"},
+		{"internal/explain/host/send.go", "Sent"},
+		{"internal/explain/host/trace.go", "Traced"},
 		{"internal/event/event.go", "Event"},
 	} {
 		for name := range strings.FieldsSeq(s.types) {

@@ -13,6 +13,7 @@ import (
 type bench struct {
 	engine string
 	shared map[string]*playWorld
+	oracle *oracle // predicts in the plays to come; nil: nothing is predicted
 }
 
 // playWorld is a world and the actor that answers for it.
@@ -105,6 +106,10 @@ func (b *bench) play(sc scenario, driver string, timeout time.Duration) (p playe
 	clean := false
 	whole := t.do(func() {
 		s = newStage(h.w, t, b.engine, timeout)
+		if b.oracle != nil {
+			b.oracle.w = h.w
+			s.oracle = b.oracle
+		}
 		sc.play(s)
 	})
 	// Whatever has become of the play, the next one needs an empty world.

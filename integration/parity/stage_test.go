@@ -29,6 +29,7 @@ type stage struct {
 	given  string   // all arguments of the user's: MAC addresses in there aren't random
 	before footprint
 	undo   []func() // what clear calls, the last first
+	oracle *oracle  // nil: nothing is predicted
 }
 
 func newStage(w *world.World, t *actor, engine string, timeout time.Duration) *stage {
@@ -307,8 +308,10 @@ func (s *stage) reach(rows ...row) {
 		go func() {
 			defer all.Done()
 			s.t.do(func() {
+				predicted := s.oracle.predict(r[0], probes)
 				for i, o := range p.Probe(probes...) {
 					s.fact(keys[i], normal(outcome(probes[i], o)))
+					s.oracle.compare(keys[i], predicted[i], o)
 				}
 			})
 		}()

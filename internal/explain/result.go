@@ -27,6 +27,8 @@ type Result struct {
 	Reason  string  `json:"reason"`
 	Rule    *RuleAt `json:"rule,omitempty"` // that decided against it
 	Steps   []Step  `json:"steps"`
+	// From is the address that it is sent from.
+	From netip.Addr `json:"from,omitzero"`
 	// To is where it is delivered: a namespace, or "" where that is beyond what is known.
 	To string `json:"to,omitempty"`
 	// Client and Server are the addresses as the server sees them, the ports 0 where they are
@@ -93,7 +95,7 @@ func predict(w *World, q Query, relays int) Result {
 	k := &walker{w: w, relays: relays}
 	p := Packet{Proto: q.Proto, Src: q.Src, Dst: q.Dst, Sport: q.Sport, Dport: q.Dport, chosen: [2]uint16{1024, 1<<16 - 1}}
 	o := k.begin(q, &p)
-	r := Result{Version: Version, Packet: p.String(), Steps: []Step{}}
+	r := Result{Version: Version, Packet: p.String(), From: p.Src, Steps: []Step{}}
 	if o.verdict == Delivered || o.space != nil && o.relay == nil && (o.verdict == Refused || o.verdict == NoRoute && o.rule != nil) {
 		o = k.answer(q, p, o)
 	}
@@ -188,7 +190,7 @@ func (k *walker) answer(q Query, sent Packet, there outcome) outcome {
 
 // answer is what the receiver of a packet sends back.
 func (p Packet) answer(o outcome) Packet {
-	reply := Packet{Proto: p.Proto, Src: p.Dst, Dst: p.Src, Sport: p.Dport, Dport: p.Sport, Reply: true, chosen: p.chosen}
+	reply := Packet{Proto: p.Proto, Src: p.Dst, Dst: p.Src, Sport: p.Dport, Dport: p.Sport, Reply: true, chosen: p.chosen, in: p.in}
 	switch {
 	case o.verdict == Delivered:
 	case o.reset:

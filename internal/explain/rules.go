@@ -10,6 +10,7 @@ import (
 // Filter is the rules of one family and one variant of iptables.
 type Filter struct {
 	Six     bool
+	Legacy  bool
 	Command string // that shows them
 	Tables  []Table
 }

@@ -57,8 +57,15 @@ func (k *walker) route(s *Space, p *Packet, in, out string) (Route, *outcome) {
 
 // send follows a packet that the namespace itself makes. A source that is not given is
 // chosen.
+//
+// A link-local destination is on one link (RFC 4007): that of its zone, or for an answer that
+// by which the question came.
 func (k *walker) send(s *Space, p *Packet) outcome {
-	r, end := k.route(s, p, "", "")
+	out := p.Dst.Zone()
+	if p.Dst = p.Dst.WithZone(""); out == "" && p.Dst.IsLinkLocalUnicast() {
+		out = p.in
+	}
+	r, end := k.route(s, p, "", out)
 	if end != nil {
 		if !k.back {
 			k.step(s, AtStart, p.String())
@@ -84,7 +91,7 @@ func (k *walker) send(s *Space, p *Packet) outcome {
 		return *end
 	}
 	if q.Dst != dst || q.mark != mark {
-		if r, end = k.route(s, q, "", ""); end != nil {
+		if r, end = k.route(s, q, "", out); end != nil {
 			return *end
 		}
 		q.out = k.outOf(s, r)

@@ -58,7 +58,7 @@ const leaf = "a leaf"
 
 // layers says which packages each package may import.
 var layers = map[string][]string{
-	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here", "internal/doctor"},
+	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here", "internal/doctor", "internal/explain", "internal/explain/host"},
 	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf, "internal/doctor"},
 	"plugin/pack": nil,
 
@@ -78,7 +78,8 @@ var layers = map[string][]string{
 
 // siblings says which leaf may import which other one.
 var siblings = map[string][]string{
-	"internal/explain/host":      {"internal/explain"},
+	"internal/explain":           {"internal/view"},
+	"internal/explain/host":      {"internal/explain", "internal/view"},
 	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables"},
 	"internal/firewall/iptables": {"internal/firewall"},
 	"internal/hostport":          {"internal/relay"},

@@ -301,14 +301,14 @@ func (f *field) round(r *rand.Rand, tally map[string]int) {
 			}
 		}
 	}
-	w, err := Read(f.places)
+	w, places, err := Read(f.places)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	read := map[string]bool{}
 	var results []explain.Result
 	for _, s := range shots {
-		p, err := Predict(f.t.Context(), w, f.places, explain.Query{From: s.from, Dst: s.to.Addr(), Proto: explain.TCP, Dport: s.to.Port()}, read)
+		p, err := Predict(f.t.Context(), w, places, explain.Query{From: s.from, Dst: s.to.Addr(), Proto: explain.TCP, Dport: s.to.Port()}, read)
 		if err != nil {
 			f.t.Fatal(err)
 		}

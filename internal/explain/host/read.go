@@ -7,6 +7,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -26,17 +27,23 @@ type Place struct {
 	Path string // a file of the namespace, such as /run/docker/netns/…; "": the caller's own
 }
 
-// Read reads everything but the rules. The first place is the host.
-func Read(places []Place) (*explain.World, error) {
+// Read reads everything but the rules. The first place is the host. Places that have ended
+// meanwhile are not among those that it returns.
+func Read(places []Place) (*explain.World, []Place, error) {
 	w := &explain.World{}
-	for _, p := range places {
+	var there []Place
+	for i, p := range places {
 		s := &explain.Space{Name: p.Name}
-		if err := Inside(p, func() error { return readSpace(s) }); err != nil {
-			return nil, fmt.Errorf("read namespace %s: %w", p.Name, err)
+		err := Inside(p, func() error { return readSpace(s) })
+		if i > 0 && errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-		w.Spaces = append(w.Spaces, s)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read namespace %s: %w", p.Name, err)
+		}
+		w.Spaces, there = append(w.Spaces, s), append(there, p)
 	}
-	return w, nil
+	return w, there, nil
 }
 
 // Predict reads the rules of the namespaces that the packet passes, and no others, and

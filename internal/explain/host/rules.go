@@ -33,6 +33,7 @@ func readRules(ctx context.Context, s *explain.Space) error {
 				if err := save(ctx, s, legacy, six, "-c", "-t", table); err != nil {
 					return err
 				}
+				s.Filters[len(s.Filters)-1].Legacy = true
 			}
 		}
 		if nft == "" {

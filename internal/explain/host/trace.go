@@ -1,0 +1,218 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mybr/mybr/internal/explain"
+)
+
+// Traced is a packet that the kernel has traced, and the rules that it has met.
+type Traced struct {
+	Packet string   `json:"packet"`
+	Rules  []string `json:"rules"` // as iptables prints them, each with what it did
+}
+
+// tracer is a table of nf_tables that has the kernel trace one flow, and the program that
+// prints what it traces. The table is owned by the program that made it: it is gone when
+// that ends, however it does (nft(8), flag owner; Linux 5.12). Both end with this process.
+type tracer struct {
+	table   *exec.Cmd
+	input   io.WriteCloser
+	monitor *exec.Cmd
+	name    string
+	lines   chan string
+}
+
+// readyWithin bounds the start of the two programs; quietFor is how long nothing more must
+// come from the kernel.
+const (
+	readyWithin = 5 * time.Second
+	quietFor    = 300 * time.Millisecond
+)
+
+// rule is the condition by which nf_tables knows the packet, in its namespace or where it
+// comes into the host with its own source.
+func (p *probe) rule(src netip.Addr) string {
+	family, proto := "ip", "icmp"
+	if p.q.Dst.Is6() {
+		family, proto = "ip6", "icmpv6"
+	}
+	of := fmt.Sprintf("%s daddr %s", family, p.q.Dst.WithZone(""))
+	if src.IsValid() {
+		of += fmt.Sprintf(" %s saddr %s", family, src)
+	}
+	if p.q.Proto == explain.ICMP {
+		return fmt.Sprintf("%s %s id %d", of, proto, p.local.Port())
+	}
+	return fmt.Sprintf("%s %[2]s sport %[3]d %[2]s dport %[4]d", of, p.q.Proto, p.local.Port(), p.q.Dport)
+}
+
+// startTrace begins to trace, in the namespace of the calling thread.
+func startTrace(ctx context.Context, condition string) (*tracer, error) {
+	for _, program := range []string{"nft", "xtables-monitor"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return nil, fmt.Errorf("no trace without %s", program)
+		}
+	}
+	t := &tracer{name: fmt.Sprintf("mybr-explain-%d", os.Getpid()), lines: make(chan string, 1024)}
+	t.monitor = program(ctx, "xtables-monitor", "--trace")
+	out, err := t.monitor.StdoutPipe()
+	if err == nil {
+		err = t.monitor.Start()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("xtables-monitor: %w", err)
+	}
+	go t.read(out)
+	t.table = program(ctx, "nft", "-i")
+	if t.input, err = t.table.StdinPipe(); err == nil {
+		err = t.table.Start()
+	}
+	if err != nil {
+		t.table = nil
+		t.stop()
+		return nil, fmt.Errorf("nft: %w", err)
+	}
+	// Priority -350 is before all that iptables has: its first table is raw, at -300
+	// (linux/netfilter_ipv4.h).
+	fmt.Fprintf(t.input, `add table inet %[1]s { flags owner; }
+add chain inet %[1]s pre { type filter hook prerouting priority -350; }
+add chain inet %[1]s out { type filter hook output priority -350; }
+add rule inet %[1]s pre %[2]s meta nftrace set 1
+add rule inet %[1]s out %[2]s meta nftrace set 1
+`, t.name, condition)
+	if err := t.ready(ctx); err != nil {
+		t.stop()
+		return nil, err
+	}
+	return t, nil
+}
+
+func program(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// ready waits until the table is there and the monitor listens.
+func (t *tracer) ready(ctx context.Context) error {
+	end := time.Now().Add(readyWithin)
+	for {
+		out, err := run(ctx, "nft", "list", "table", "inet", t.name)
+		if err == nil && strings.Count(out, "nftrace") == 2 && listens(t.monitor.Process.Pid) {
+			return nil
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			return errors.Join(errors.New("the kernel's trace could not be turned on"), err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// listens reports whether a process listens to a group of nf_tables: the columns are
+// address, protocol (12 is netfilter's), port ID, and the groups in hexadecimal.
+func listens(pid int) bool {
+	text, _ := os.ReadFile("/proc/thread-self/net/netlink")
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) > 3 && f[1] == "12" && f[2] == strconv.Itoa(pid) {
+			groups, err := strconv.ParseUint(f[3], 16, 64)
+			return err == nil && groups != 0
+		}
+	}
+	return false
+}
+
+func (t *tracer) read(out io.Reader) {
+	defer close(t.lines)
+	for s := bufio.NewScanner(out); s.Scan(); {
+		select {
+		case t.lines <- s.Text():
+		default: // more than anybody would read
+		}
+	}
+}
+
+// stop waits for the last of the trace, and ends both programs: with them the table goes.
+func (t *tracer) stop() []Traced {
+	var lines []string
+	for quiet := time.After(quietFor); ; {
+		select {
+		case line, ok := <-t.lines:
+			if ok {
+				lines = append(lines, line)
+				continue
+			}
+		case <-quiet:
+		}
+		break
+	}
+	if t.table != nil {
+		_ = t.input.Close() // it ends
+		_ = t.table.Wait()
+	}
+	_ = t.monitor.Process.Kill() // it knows no other end
+	_ = t.monitor.Wait()
+	return traced(lines, t.name)
+}
+
+// traced reads what xtables-monitor(8) prints: of each packet a line at each hook, and below
+// it a line for each rule,
+//
+//	PACKET: 2 1beac99d OUT=lo SRC=192.0.2.1 DST=192.0.2.2 …
+//	 TRACE: 2 1beac99d filter:OUTPUT:rule:0x2:ACCEPT  -4 -t filter -A OUTPUT -j ACCEPT
+//
+// Those of the table own are left out.
+func traced(lines []string, own string) (all []Traced) {
+	var ids []string
+	for _, line := range lines {
+		kind, rest, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		f := strings.Fields(rest)
+		if !ok || len(f) < 3 {
+			continue
+		}
+		i := slices.Index(ids, f[1])
+		if i < 0 {
+			ids, i = append(ids, f[1]), len(ids)
+			all = append(all, Traced{Rules: []string{}})
+		}
+		switch what := strings.Join(f[2:], " "); {
+		case kind == "PACKET" && all[i].Packet == "":
+			all[i].Packet = what
+		case kind == "TRACE" && !strings.HasPrefix(what, own+":"):
+			all[i].Rules = append(all[i].Rules, ruleText(what))
+		}
+	}
+	return all[:min(1, len(all))]
+}
+
+// ruleText is a traced rule without the handle: "filter FORWARD ACCEPT: -A FORWARD -j ACCEPT".
+func ruleText(what string) string {
+	place, rule, _ := strings.Cut(what, " ")
+	parts := strings.Split(place, ":")
+	text := strings.Join(parts[:min(2, len(parts))], " ")
+	if len(parts) >= 4 && parts[2] == "policy" {
+		return text + ": policy " + parts[3]
+	}
+	if _, from, ok := strings.Cut(rule, " -t "); ok {
+		if _, behind, ok := strings.Cut(from, " "); ok {
+			rule = behind
+		}
+	}
+	if rule == "" {
+		rule = strings.ToLower(parts[len(parts)-1])
+	}
+	return text + ": " + rule
+}
