@@ -74,7 +74,7 @@ wrong.`,
 		DisableSuggestions: true,
 	}
 	root.AddCommand(newServe(), newStatus(), newNetwork(), newEndpoint(), newPorts(), newPool(), newTopology(), newRules(),
-		newEvents(), newSync(), newBackup(), newVersion())
+		newEvents(), newSync(), newBackup(), newCompose(), newVersion())
 	root.AddCommand(extraCommands()...)
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()

@@ -58,7 +58,7 @@ const leaf = "a leaf"
 
 // layers says which packages each package may import.
 var layers = map[string][]string{
-	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here"},
+	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/compose", "internal/topology", "internal/topology/here"},
 	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf},
 	"plugin/pack": nil,
 
@@ -70,6 +70,7 @@ var layers = map[string][]string{
 	"internal/arbitrate": {"internal/model"},
 	"internal/view":      {"internal/model"},
 	"internal/docker":    nil, // the commands alone: the process never speaks to Docker
+	"internal/compose":   nil,
 	"internal/plan":      nil,
 	"internal/model":     nil,
 	"internal/fault":     nil, // everybody may import it
@@ -137,6 +138,7 @@ var users = map[string][]string{
 	"github.com/godbus/dbus/v5":            {"internal/firewalld"},
 	"golang.org/x/sync":                    {"plugin"},
 	"github.com/rivo/uniseg":               {"internal/topology"},
+	"go.yaml.in/yaml/v3":                   {"internal/compose"},
 }
 
 func TestOneDependencyOnePackage(t *testing.T) {
