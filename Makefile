@@ -74,7 +74,7 @@ install-files: $(BINARY)
 
 # build, so that the version is the commit's where no source has changed; bin/mybr, since
 # completions are written by a mybr that runs here.
-deb: need-deb build bin/mybr ## Build a Debian package in build/deb (ARCH=arm64: for that processor): install it with apt install ./build/deb/mybr_*.deb
+deb: need-deb build bin/mybr man ## Build a Debian package in build/deb (ARCH=arm64: for that processor): install it with apt install ./build/deb/mybr_*.deb
 	@MAKE='$(MAKE)' GOARCH='$(ARCH)' scripts/deb build/deb
 
 release: need-deb ## Build what a release has in build/release: packages and plugins for amd64 and arm64, with their SBOMs and SHA256SUMS

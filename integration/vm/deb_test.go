@@ -104,7 +104,7 @@ cp "$first" "$root/root/1.deb"
 cp "$second" "$root/root/2.deb"
 look() { # what is there of mybr
   echo "== $1"
-  (cd "$root" && find etc run usr var/lib -path usr/share/doc/mybr -prune -o \( \( -name 'mybr*' -o -name _mybr \) -a ! -path 'var/lib/dpkg/*' \) -print | sort)
+  (cd "$root" && find etc run usr var/lib \( -path usr/share/doc/mybr -o -name 'mybr-*.8.gz' \) -prune -o \( \( -name 'mybr*' -o -name _mybr \) -a ! -path 'var/lib/dpkg/*' \) -print | sort)
 }
 chroot "$root" dpkg -i /root/1.deb
 look installed
@@ -126,7 +126,7 @@ look again
 	const config, binary, copied, state = "etc/default/mybr", "usr/bin/mybr", "run/mybr", "var/lib/mybr\nvar/lib/mybr/mybr.db"
 	const wantedService, wantedSocket = "etc/systemd/system/multi-user.target.wants/mybr.service", "etc/systemd/system/sockets.target.wants/mybr.socket"
 	program := lines(binary, units[0], units[1], "usr/share/bash-completion/completions/mybr",
-		"usr/share/fish/vendor_completions.d/mybr.fish", "usr/share/zsh/vendor-completions/_mybr")
+		"usr/share/fish/vendor_completions.d/mybr.fish", "usr/share/man/man8/mybr.8.gz", "usr/share/zsh/vendor-completions/_mybr")
 	installed := lines(config, wantedService, wantedSocket) + program
 	for when, want := range map[string]string{
 		"installed": installed,
