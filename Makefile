@@ -76,7 +76,7 @@ install-files: $(BINARY)
 
 # build, so that the version is the commit's where no source has changed; bin/mybr, since
 # completions are written by a mybr that runs here.
-deb: need-deb build bin/mybr ## Build a Debian package in build/deb (ARCH=arm64: for that processor): install it with apt install ./build/deb/mybr_*.deb
+deb: need-deb build bin/mybr man ## Build a Debian package in build/deb (ARCH=arm64: for that processor): install it with apt install ./build/deb/mybr_*.deb
 	@MAKE='$(MAKE)' GOARCH='$(ARCH)' scripts/deb build/deb
 
 release: need-deb ## Build what a release has in build/release: packages and plugins for amd64 and arm64, with their SBOMs and SHA256SUMS
@@ -170,7 +170,7 @@ need-engines: need-engine
 	@scripts/need debootstrap=debootstrap /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 
 need-compose: need-root
-	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need docker-compose=docker-compose
+	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need docker-compose=docker-compose curl=curl
 
 need-beside: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need firewalld=firewalld ufw=ufw nft=nftables 'dbus-daemon=dbus-daemon|dbus'

@@ -58,6 +58,8 @@ Each scenario shows the rules that the kernel had after the commands, as ` + "`i
 The host has the addresses 192.0.2.2 and 2001:db8::2 and runs Docker Engine 20.10 unless a scenario says otherwise. Rules are the same with the nf_tables and the legacy variant of iptables.
 Every chain of mybr's begins with ` + "`MYBR-`" + `. The jumps in chains of others that every network needs are shown with the first scenario only; they are there as long as there is a network.
 Each network has rules in both families: those that close it to IPv6, where it has none, are shown with the first scenario only.
+
+<!-- blocks not run: TestRuleBook runs them, and writes this page of what comes of it -->
 `
 
 // observe runs a chapter's scenarios in one world and returns their sections.

@@ -3,6 +3,7 @@ package plugin
 import (
 	"strings"
 
+	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -25,4 +26,10 @@ func printableLines(s string) string {
 // printableError is the text of an error, shortened.
 func printableError(err error) string {
 	return printableLines(model.Shorten(err.Error(), longestError))
+}
+
+// CheckNetworkOptions says whether a network can have these -o options, as far as that is
+// seen without making it.
+func CheckNetworkOptions(options map[string]string, internal, ipv6 bool) error {
+	return driver.CheckOptions(options, internal, ipv6)
 }

@@ -29,8 +29,11 @@ func TestDebVersion(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "git"), []byte(fake), 0o755); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.WriteFile(filepath.Join(dir, "mybr.8"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
 		cmd := exec.Command("./deb", dir)
-		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "MAKE=true", "MYBR=true", "GOARCH=amd64", "DEB_VERSION=", "SOURCE_DATE_EPOCH=")
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "MAKE=true", "MYBR=true", "MAN="+dir, "GOARCH=amd64", "DEB_VERSION=", "SOURCE_DATE_EPOCH=")
 		out, err := cmd.Output()
 		if have, want := strings.TrimSpace(string(out)), filepath.Join(dir, "mybr_"+c.version+"_amd64.deb"); err != nil || have != want {
 			t.Errorf("%s: %v, have %s, want %s", c.tag, err, have, want)

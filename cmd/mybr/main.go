@@ -88,6 +88,7 @@ wrong.`,
 		newBackup(),
 		newDockerProxy(),
 		newExplain(),
+		newCompose(),
 		newVersion(),
 	)
 	root.AddCommand(extraCommands()...)

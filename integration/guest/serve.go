@@ -41,12 +41,16 @@ func serve(args []string) error {
 
 func start(network, at string, failed chan<- error) error {
 	switch network {
-	case "tcp":
-		l, err := net.Listen(network, at)
+	case "tcp", "http":
+		l, err := net.Listen("tcp", at)
 		if err != nil {
 			return err
 		}
-		go func() { failed <- serveTCP(l) }()
+		answer := answerTCP
+		if network == "http" {
+			answer = answerHTTP
+		}
+		go func() { failed <- serveTCP(l, answer) }()
 	case "udp":
 		addr, err := net.ResolveUDPAddr(network, at)
 		if err != nil {
@@ -63,7 +67,7 @@ func start(network, at string, failed chan<- error) error {
 	return nil
 }
 
-func serveTCP(l net.Listener) error {
+func serveTCP(l net.Listener, answer func(c net.Conn, line []byte)) error {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -75,13 +79,33 @@ func serveTCP(l net.Listener) error {
 			if err != nil {
 				return
 			}
-			if _, err := c.Write(line); err != nil {
-				return
-			}
-			in := bufio.NewReader(c)
-			in.WriteTo(c)
+			answer(c, line)
 		}()
 	}
+}
+
+// answerTCP says who asked, and then repeats what it hears.
+func answerTCP(c net.Conn, line []byte) {
+	if _, err := c.Write(line); err != nil {
+		return
+	}
+	in := bufio.NewReader(c)
+	in.WriteTo(c)
+}
+
+// answerHTTP says who asked to one request, in the shortest HTTP that clients understand
+// (RFC 1945): the end of the connection is that of the answer.
+func answerHTTP(c net.Conn, line []byte) {
+	for in := bufio.NewReader(c); ; {
+		header, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		if strings.TrimRight(header, "\r\n") == "" {
+			break
+		}
+	}
+	fmt.Fprintf(c, "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(line), line)
 }
 
 // serveUDP answers from the address that was asked: the wildcard socket alone would

@@ -18,10 +18,11 @@ func TestDebIsReproducible(t *testing.T) {
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
 		t.Skipf("make need-deb installs what this needs: %v", err)
 	}
+	source := copyCheckout(t)
 	sum := func(umask, dir string) [sha256.Size]byte {
 		t.Helper()
 		dir = filepath.Join(t.TempDir(), dir)
-		copyCheckout(t, dir)
+		command(t, source, nil, "sh", "-ec", `mkdir -p "$1" && cp -R . "$1"`, "-", dir)
 		command(t, dir, []string{"SOURCE_DATE_EPOCH=1764075600", "DEB_VERSION=1.2.3"},
 			"sh", "-ec", "umask "+umask+"; exec make -s deb VERSION=1.2.3 COMMIT=abcdefabcdef")
 		found, err := filepath.Glob(filepath.Join(dir, "build/deb/mybr_1.2.3_*.deb"))
@@ -49,10 +50,11 @@ func TestReleaseIsReproducible(t *testing.T) {
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
 		t.Skipf("make need-deb installs what this needs: %v", err)
 	}
+	source := copyCheckout(t)
 	sums := func(umask, dir string) string {
 		t.Helper()
 		dir = filepath.Join(t.TempDir(), dir)
-		copyCheckout(t, dir)
+		command(t, source, nil, "sh", "-ec", `mkdir -p "$1" && cp -R . "$1"`, "-", dir)
 		command(t, dir, []string{"SOURCE_DATE_EPOCH=1764075600", "DEB_VERSION=1.2.3"},
 			"sh", "-ec", "umask "+umask+"; exec make -s release VERSION=v1.2.3")
 		return command(t, filepath.Join(dir, "build/release"), nil, "sh", "-ec", "sha256sum --check --strict --quiet SHA256SUMS; cat SHA256SUMS")
@@ -76,14 +78,13 @@ func TestReleaseIsReproducible(t *testing.T) {
 }
 
 // copyCheckout copies what is versioned, as it is in the working tree, to a new directory,
-// where no git knows of it.
-func copyCheckout(t *testing.T, dir string) {
+// where no git knows of it, and nobody changes it.
+func copyCheckout(t *testing.T) (dir string) {
 	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dir = t.TempDir()
 	command(t, checkout(t), nil, "bash", "-euo", "pipefail", "-c",
 		`git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C "$1"`, "-", dir)
+	return dir
 }
 
 // TestDeb installs, upgrades, removes and purges the package where no systemd runs, as an
@@ -103,7 +104,7 @@ cp "$first" "$root/root/1.deb"
 cp "$second" "$root/root/2.deb"
 look() { # what is there of mybr
   echo "== $1"
-  (cd "$root" && find etc run usr var/lib -path usr/share/doc/mybr -prune -o \( \( -name 'mybr*' -o -name _mybr \) -a ! -path 'var/lib/dpkg/*' \) -print | sort)
+  (cd "$root" && find etc run usr var/lib \( -path usr/share/doc/mybr -o -name 'mybr-*.8.gz' \) -prune -o \( \( -name 'mybr*' -o -name _mybr \) -a ! -path 'var/lib/dpkg/*' \) -print | sort)
 }
 chroot "$root" dpkg -i /root/1.deb
 look installed
@@ -126,7 +127,7 @@ look again
 	const wantedService, wantedSocket = "etc/systemd/system/multi-user.target.wants/mybr.service", "etc/systemd/system/sockets.target.wants/mybr.socket"
 	const wantedProxy = "etc/systemd/system/sockets.target.wants/mybr-docker-proxy.socket"
 	program := lines(binary, units+"mybr-docker-proxy.service", units+"mybr-docker-proxy.socket", units+"mybr.service", units+"mybr.socket", "usr/share/bash-completion/completions/mybr",
-		"usr/share/fish/vendor_completions.d/mybr.fish", "usr/share/zsh/vendor-completions/_mybr")
+		"usr/share/fish/vendor_completions.d/mybr.fish", "usr/share/man/man8/mybr.8.gz", "usr/share/zsh/vendor-completions/_mybr")
 	installed := lines(config, wantedService, wantedProxy, wantedSocket) + program
 	for when, want := range map[string]string{
 		"installed": installed,

@@ -94,7 +94,7 @@ func makeDeb(t *testing.T, version string) (path string) {
 		env = []string{"DEB_VERSION=" + version}
 	}
 	top := checkout(t)
-	command(t, top, nil, "make", "bin/mybr")
+	command(t, top, nil, "make", "bin/mybr", "man")
 	return command(t, top, env, "scripts/deb", t.TempDir())
 }
 

@@ -69,3 +69,11 @@ func (w *World) StartMybrFails() string {
 
 // Guest is where the guest program is on the host, for command lines that don't begin with it.
 func (w *World) Guest() string { return w.lab.guest }
+
+// Mybr is where the program that is tested is on the host, for commands of an operator's.
+func (w *World) Mybr() string {
+	w.t.Helper()
+	path, err := w.lab.mybr(w.cfg.Overlay)
+	w.must(err)
+	return path
+}

@@ -58,7 +58,7 @@ const leaf = "a leaf"
 
 // layers says which packages each package may import.
 var layers = map[string][]string{
-	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here", "internal/doctor", "internal/explain", "internal/explain/host"},
+	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here", "internal/doctor", "internal/explain", "internal/explain/host", "internal/compose"},
 	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf, "internal/doctor"},
 	"plugin/pack": nil,
 
@@ -71,6 +71,7 @@ var layers = map[string][]string{
 	"internal/view":      {"internal/model"},
 	"internal/docker":    nil, // the commands alone: the process never speaks to Docker
 	"internal/doctor":    {"internal/model", "internal/view"},
+	"internal/compose":   nil,
 	"internal/plan":      nil,
 	"internal/model":     nil,
 	"internal/fault":     nil, // everybody may import it
@@ -142,6 +143,7 @@ var users = map[string][]string{
 	"github.com/prometheus/client_golang":  {"internal/metrics"},
 	"golang.org/x/sync":                    {"plugin"},
 	"github.com/rivo/uniseg":               {"internal/topology"},
+	"go.yaml.in/yaml/v3":                   {"internal/compose"},
 }
 
 func TestOneDependencyOnePackage(t *testing.T) {
