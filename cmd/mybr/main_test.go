@@ -131,6 +131,11 @@ func TestMisuse(t *testing.T) {
 		{"MYBR_ADDRESS_QUARANTINE=25h", "serve", `invalid argument "25h" in environment variable MYBR_ADDRESS_QUARANTINE (--address-quarantine): want a time from 0 to 24h0m0s, such as 1m0s`},
 		{"", "serve --log-format xml", `invalid argument "xml" for "--log-format" flag: want one of text, json`},
 		{"", "serve --address-pool base=10.0.0.0/8", `invalid argument "base=10.0.0.0/8" for "--address-pool" flag: address pool "base=10.0.0.0/8": size is missing: want base=SUBNET,size=BITS`},
+		{"", "docker-proxy --listen tcp://127.0.0.1:2375", `invalid argument "tcp://127.0.0.1:2375" for "--listen" flag: want unix:///PATH: only unix sockets, with an absolute path`},
+		{"", "docker-proxy --docker /var/run/docker.sock", `invalid argument "/var/run/docker.sock" for "--docker" flag: want unix:///PATH: only unix sockets, with an absolute path`},
+		{"", "docker-proxy --group a:b", `invalid argument "a:b" for "--group" flag: want the name or number of a group`},
+		{"MYBR_LISTEN=unix://x", "docker-proxy", `invalid argument "unix://x" in environment variable MYBR_LISTEN (--listen): want unix:///PATH: only unix sockets, with an absolute path`},
+		{"", "docker-proxy ps", `unknown command "ps" for "mybr docker-proxy"`},
 		{"", "ports --name x", `unknown flag: --name`},
 		{"", "status all", `unknown command "all" for "mybr status"`},
 		{"", "version --long", `unknown flag: --long`},
@@ -166,6 +171,20 @@ func TestFailuresAreOneLine(t *testing.T) {
 		want := "mybr: mybr is not running: no process listens on " + dir + "/mybr.sock\n"
 		if code != exitFailed || stdout != "" || stderr != want {
 			t.Errorf("%s: exit %d, stdout %q, stderr %q, want %q", command, code, stdout, stderr, want)
+		}
+	}
+}
+
+// What keeps the proxy from listening is a failure that names it.
+func TestDockerProxyFails(t *testing.T) {
+	dir := t.TempDir()
+	for args, want := range map[string]string{
+		"--listen unix://" + dir + "/a.sock --docker unix://" + dir + "/a.sock": "listen on " + dir + "/a.sock: that is Docker's own socket: want another path",
+		"--listen unix://" + dir + "/b.sock --group no-such-group":              `group "no-such-group": group: unknown group no-such-group`,
+	} {
+		code, stdout, stderr := execute(t, nil, append([]string{"docker-proxy"}, strings.Fields(args)...)...)
+		if code != exitFailed || stdout != "" || stderr != "mybr: "+want+"\n" {
+			t.Errorf("%s: exit %d, stdout %q, stderr %q, want %q", args, code, stdout, stderr, want)
 		}
 	}
 }

@@ -9,13 +9,15 @@ import (
 
 // violation is what mybr may never do, whatever the test looks at.
 func (w *World) violation() string {
-	text, err := os.ReadFile(filepath.Join(w.dir, "mybr.log"))
-	if err != nil {
-		return "" // it was not started
-	}
-	for _, word := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
-		if strings.Contains("\n"+string(text), word) {
-			return strings.TrimSpace(word)
+	for _, log := range []string{"mybr.log", "docker-proxy.log"} {
+		text, err := os.ReadFile(filepath.Join(w.dir, log))
+		if err != nil {
+			continue // it was not started
+		}
+		for _, word := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
+			if strings.Contains("\n"+string(text), word) {
+				return log + ": " + strings.TrimSpace(word)
+			}
 		}
 	}
 	return ""

@@ -275,7 +275,7 @@ func (w *World) end() {
 		w.t.Fatalf("world: %v", err)
 	}
 	if violation != "" {
-		w.t.Fatalf("mybr's log: %s", violation)
+		w.t.Fatalf("%s", violation)
 	}
 }
 
