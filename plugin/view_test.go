@@ -12,6 +12,7 @@ import (
 
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/view"
 	"github.com/mybr/mybr/ipam"
 )
 
@@ -78,6 +79,15 @@ func TestViewIsAnswered(t *testing.T) {
 	v.pools = func() ([]ipam.Usage, error) { return nil, errors.New("bad \x1b[31mdisk") }
 	if have, err = s.View(t.Context()); err != nil || have.Unknown != `bad \x1b[31mdisk` || strings.Contains(have.Unknown, "\x1b") {
 		t.Errorf("%v %q", err, have.Unknown)
+	}
+}
+
+// A command does not guess at what a newer mybr means.
+func TestViewOfANewerMybr(t *testing.T) {
+	a := testAdmin(0)
+	a.view = func(context.Context) (view.View, error) { return view.View{Version: view.Version + 1}, nil }
+	if _, err := serveAdmin(t, a).View(t.Context()); err == nil || !strings.Contains(err.Error(), "newer than this command: its view has version 2") {
+		t.Error(err)
 	}
 }
 

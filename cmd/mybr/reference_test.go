@@ -95,7 +95,13 @@ func reference(t *testing.T) string {
 		"| `mybr endpoint ls` | `endpoints`: a list of Endpoint |\n| `mybr ports` | `ports`: a list of Port |\n| `mybr pool ls` | `pools`: a list of Pool |\n" +
 		"| `mybr rules` | the fields of Rules |\n" +
 		"| `mybr explain` | the fields of a Result and, with `--send`, `sent`: a Sent |\n" +
+		"| `mybr doctor` | `taken` and `results`, as [above](#mybr-doctor) |\n" +
 		"| `mybr events` | the fields of an Event |\n")
+	for _, c := range ours() {
+		if c.Flags().Lookup("output") != nil && !strings.Contains(b.String(), "\n| `"+c.CommandPath()+"` | ") {
+			t.Errorf("what %s -o json prints is not said", c.CommandPath())
+		}
+	}
 	for _, s := range []struct{ file, types string }{
 		{"plugin/admin.go", "Status Healed Difference"},
 		{"internal/view/view.go", "Network Subnet Endpoint Port Traffic Pool"},
