@@ -131,7 +131,7 @@ func (l *look) packets(n view.Network, h *host, ipv6 bool) (all []packet) {
 	if !ok || n.Internal {
 		return nil
 	}
-	for _, up := range h.uplinks(ipv6) {
+	for _, up := range h.outside(ipv6) {
 		all = append(all,
 			packet{what: "what containers send from " + n.Bridge + " to " + up, in: n.Bridge, out: up, src: s, states: []string{"NEW"}},
 			packet{what: "what comes from " + up + " to published ports on " + n.Bridge, in: up, out: n.Bridge, dst: s, states: []string{"NEW", "DNAT"}})
@@ -285,7 +285,7 @@ func lookInput(l *look) {
 		}
 		relayed++
 		for _, set := range sets {
-			for _, up := range h.uplinks(set.ipv6) {
+			for _, up := range h.outside(set.ipv6) {
 				p := packet{in: up, proto: port.Proto, port: port.Host.Port(), states: []string{"NEW"}}
 				first, _ := set.drops("INPUT", p)
 				if set.ipv6 != port.Host.Addr().Is6() || first == nil {
