@@ -68,8 +68,12 @@ with check, verdict, seen (sentences), means and mend (commands, in this order).
 	f := c.Flags()
 	add(f, "check", "run this check only; repeatable, in the variable with blanks between", list[string]{to: &names, kind: "name", parse: checkOf})
 	toggle(f, &all, "all", "show what was seen by the checks that are ok, too")
-	text(f, &output, "output", "format", "text", "text or json", oneOf("text", "json"))
-	f.Lookup("output").Shorthand = "o"
+	output = "text"
+	f.VarP(value[string]{
+		to: &output, kind: "format",
+		parse:  func(s string) (string, error) { return s, oneOf("text", "json")(s) },
+		format: func(s string) string { return s },
+	}, "output", "o", "text or json ["+variable("output")+"]")
 	add(f, "docker", "Docker's socket, to ask it for its version and networks; empty: it is not asked", value[string]{
 		to: &docker, kind: "socket", parse: socketOf, format: func(s string) string { return s },
 	})
