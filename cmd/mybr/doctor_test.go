@@ -58,7 +58,7 @@ func TestDoctorCommand(t *testing.T) {
 	dir := t.TempDir()
 	call := func(args ...string) (int, string) {
 		var out, errs bytes.Buffer
-		args = append([]string{"doctor", "--run-dir", dir, "--state-dir", dir, "--plugin-dir", dir, "--docker", ""}, args...)
+		args = append([]string{"doctor", "--run-dir", dir, "--state-dir", dir, "--plugin-dir", dir, "--docker", "none"}, args...)
 		return run(context.Background(), args, &out, &errs), out.String() + errs.String()
 	}
 	if code, text := call("--check", "running"); code != exitFailed || !strings.Contains(text, "mybr is not running") || !strings.Contains(text, "$ ") {
