@@ -19,10 +19,10 @@ import (
 // that it prints has the port answer again. Nothing is healed by mybr itself.
 func TestDoctor(t *testing.T) {
 	w := world.New(t, world.Config{Driver: "mybr", MybrArgs: []string{"--resync-interval", "0"}})
+	w.Docker("network", "create", "docker") // first: Docker's rules for it move mybr's, and nothing puts them back
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr0", "--subnet", "172.18.0.0/16",
 		"--ipv6", "--subnet", "fd00:18::/64", "front")
 	w.Docker("network", "create", "-d", "mybr", "--internal", "--ipam-driver", "mybr", "inner")
-	w.Docker("network", "create", "docker")
 	w.Serve("web", []string{"--net", "front", "-p", "8080:80"}, "tcp:80")
 	w.Idle("inside", "--net", "inner")
 	w.Idle("beside", "--net", "docker")
@@ -55,7 +55,7 @@ func TestDoctor(t *testing.T) {
 	}{
 		{"ip-forward", "net.ipv4.ip_forward is 0", []string{"sysctl", "-w", "net.ipv4.ip_forward=0"}},
 		{"docker-user", "DOCKER-USER rule 1 (-d 172.18.0.0/16 -i eth0 -j DROP)", []string{"iptables", "-I", "DOCKER-USER", "-i", "eth0", "-d", "172.18.0.0/16", "-j", "DROP"}},
-		{"forward-chain", "FORWARD rule 1 (-o mybr0", []string{"iptables", "-I", "FORWARD", "-o", "mybr0", "-m", "comment", "--comment", "it's \"$HOME\"", "-j", "REJECT"}},
+		{"forward-chain", "FORWARD rule 1 (-i eth0 -o mybr0", []string{"iptables", "-I", "FORWARD", "-i", "eth0", "-o", "mybr0", "-m", "comment", "--comment", "it's \"$HOME\"", "-j", "REJECT"}},
 		{"nft-chains", "nft inet strict guard: its policy drops", []string{"nft", "add table inet strict; add chain inet strict guard { type filter hook forward priority 5; policy drop; }"}},
 		{"routes", "the route 172.18.0.0/17 by eth0", []string{"ip", "route", "add", "172.18.0.0/17", "dev", "eth0"}},
 	} {
