@@ -1,18 +1,18 @@
 package main
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/mybr/mybr/internal/docker"
 	"github.com/mybr/mybr/internal/doctor"
 	"github.com/mybr/mybr/plugin"
 )
@@ -22,7 +22,7 @@ func newDoctor() *cobra.Command {
 	var env doctor.Env
 	var names []string
 	var all bool
-	var output, docker string
+	var output, host string
 	c := command(cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Look for what keeps containers' networks from working, and say what mends it",
@@ -49,17 +49,19 @@ with check, verdict, seen (sentences), means and mend (commands, in this order).
 		}
 		reach := client.Doctor()
 		reach.Version, reach.Name, reach.PluginDir, reach.StateDir = version, env.Name, env.PluginDir, env.StateDir
-		if docker != "" {
-			reach.Docker = doctor.Docker(docker)
+		socket, err := dockerSocket(host)
+		if err != nil {
+			return err
+		}
+		if socket != "" {
+			reach.Docker = doctor.Docker(socket)
 		}
 		report, err := doctor.Run(cmd.Context(), reach, names...)
 		if err != nil {
 			return err
 		}
-		if output == "json" {
-			e := json.NewEncoder(cmd.OutOrStdout())
-			e.SetIndent("", "  ")
-			err = e.Encode(report)
+		if output == outputJSON {
+			err = printJSON(cmd.OutOrStdout(), report)
 		} else {
 			err = printReport(cmd.OutOrStdout(), report, all)
 		}
@@ -68,17 +70,14 @@ with check, verdict, seen (sentences), means and mend (commands, in this order).
 	f := c.Flags()
 	add(f, "check", "run this check only; repeatable, in the variable with blanks between", list[string]{to: &names, kind: "name", parse: checkOf})
 	toggle(f, &all, "all", "show what was seen by the checks that are ok, too")
-	text(f, &output, "output", "format", "text", "text or json", oneOf("text", "json"))
-	f.Lookup("output").Shorthand = "o"
-	add(f, "docker", "Docker's socket, to ask it for its version and networks; empty: it is not asked", value[string]{
-		to: &docker, kind: "socket", parse: socketOf, format: func(s string) string { return s },
-	})
-	docker = defaultDocker(os.Getenv("DOCKER_HOST"))
-	f.Lookup("docker").DefValue = "/var/run/docker.sock, or that of $DOCKER_HOST"
+	outputFlag(c, &output)
+	text(f, &host, "docker", "host", "", "where Docker is asked for its version and networks, unix:///PATH, or none to do without "+
+		"(default $DOCKER_HOST, or "+docker.DefaultHost+")", checkDocker)
 	text(f, &env.Name, "name", "name", "mybr", "the plugin's `name`, as mybr serve has it", checkName)
 	text(f, &env.PluginDir, "plugin-dir", "dir", "/run/docker/plugins", "folder of the plugin socket, as mybr serve has it", absolute)
 	text(f, &env.StateDir, "state-dir", "dir", "/var/lib/mybr", "folder of the records, as mybr serve has it", absolute)
 	runDirFlag(f, &client.RunDir)
+	completeFlag(c, "check", doctor.Names()...)
 	f.SortFlags = false
 	return c
 }
@@ -88,21 +87,20 @@ func checkOf(s string) (string, error) {
 	return s, oneOf(doctor.Names()...)(s)
 }
 
-// socketOf reads the path of a socket, as unix:///PATH too.
-func socketOf(s string) (string, error) {
-	path := strings.TrimPrefix(s, "unix://")
-	if path != "" && !filepath.IsAbs(path) {
-		return "", errors.New("want an absolute path of a unix socket, or nothing")
+// dockerSocket is where Docker is asked; "" if it is not to be asked. Other machines are not.
+func dockerSocket(host string) (string, error) {
+	from := "--docker"
+	if host == "" {
+		host, from = cmp.Or(os.Getenv("DOCKER_HOST"), docker.DefaultHost), "DOCKER_HOST"
 	}
-	return path, nil
-}
-
-// defaultDocker is Docker's socket, if no flag says otherwise. Other machines are not asked.
-func defaultDocker(host string) string {
-	if path, ok := strings.CutPrefix(host, "unix://"); ok && filepath.IsAbs(path) {
-		return path
+	if host == noDocker {
+		return "", nil
 	}
-	return "/var/run/docker.sock"
+	socket, err := docker.ParseHost(host)
+	if err != nil {
+		return "", fmt.Errorf("%s %q: %w", from, host, err)
+	}
+	return socket, nil
 }
 
 // failed is the error that a report with faults or warnings ends the command with.

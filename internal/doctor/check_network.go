@@ -70,7 +70,7 @@ func lookMTU(l *look) {
 			if _, has := subnet(n, ipv6); !has || n.Internal {
 				continue
 			}
-			for _, up := range h.uplinks(ipv6) {
+			for _, up := range h.outside(ipv6) {
 				l.fits(n, h, sets, up, ipv6)
 			}
 		}

@@ -39,7 +39,7 @@ func processChecks() []Check {
 		{Name: "matches", look: lookMatches,
 			Sees:  "what the host has otherwise than mybr has recorded (as mybr status --diff)",
 			Means: "Somebody changed links, rules, settings or sockets of mybr's, and mybr has not put them right.",
-			Mends: "restarts mybr, which puts everything right that is its own"},
+			Mends: "has mybr put everything right that is its own"},
 		{Name: "watching", look: lookWatching,
 			Sees:  "whether mybr notices at once what others change",
 			Means: "What others undo stays undone until the next full check, or until mybr is restarted.",
@@ -161,7 +161,7 @@ func lookPass(l *look) {
 	switch {
 	case !ok:
 	case p.LastError != "":
-		l.found(Fault, l.restart(p), "for %s: %s", p.FailedFor.Round(time.Second), p.LastError)
+		l.found(Fault, l.sync(), "for %s: %s", p.FailedFor.Round(time.Second), p.LastError)
 	case !p.Ready:
 		l.found(Note, nil, "mybr has just started, and its first pass is under way")
 	default:
@@ -175,7 +175,7 @@ func lookMatches(l *look) {
 		return
 	}
 	if n := len(p.Differences); n > 0 {
-		l.found(Warning, l.restart(p), "the host differs in %s: %s", count(n, "place"), some(p.Differences, 5))
+		l.found(Warning, l.sync(), "the host differs in %s: %s", count(n, "place"), some(p.Differences, 5))
 	}
 	if p.Unknown != "" {
 		l.found(Unknown, nil, "not all could be compared: %s", p.Unknown)

@@ -80,7 +80,7 @@ func (l *look) lookConf(name, does string) {
 		l.found(Unknown, nil, "%v", firstOf(err, err2))
 		return
 	}
-	links := append([]string{"all"}, h.uplinks(false)...)
+	links := append([]string{"all"}, h.outside(false)...)
 	for _, n := range nets {
 		links = append(links, n.Bridge)
 	}

@@ -119,7 +119,7 @@ func lookEngine(l *look) {
 	}
 	have, ok := parseRelease(i.ServerVersion)
 	if !ok {
-		l.unknown(fmt.Errorf("Docker's version is %q", i.ServerVersion))
+		l.unknown(fmt.Errorf("the version of Docker Engine is %q", i.ServerVersion))
 		return
 	}
 	for _, f := range engineFaults {

@@ -23,7 +23,6 @@ type facts struct {
 	nets    asked[[]view.Network]
 	tables  asked[[]*ruleset]
 	native  asked[[]*ruleset]
-	zones   asked[Zones]
 	docker  map[string]*asked[[]byte]
 	sockets asked[[]socket]
 	proc    asked[procs]
@@ -129,7 +128,7 @@ func (l *look) ask(path string, into any) error {
 	}
 	body, err := l.docker[path].get(func() ([]byte, error) {
 		if l.Docker == nil {
-			return nil, fmt.Errorf("Docker: %w", errNotAsked)
+			return nil, fmt.Errorf("about Docker: %w", errNotAsked)
 		}
 		ctx, cancel := context.WithTimeout(l.ctx, dockerWithin)
 		defer cancel()
@@ -137,7 +136,7 @@ func (l *look) ask(path string, into any) error {
 	})
 	if err == nil {
 		if err = json.Unmarshal(body, into); err != nil {
-			err = fmt.Errorf("Docker's answer to %s: %w", path, err)
+			err = fmt.Errorf("the answer of Docker to %s: %w", path, err)
 		}
 	}
 	return err

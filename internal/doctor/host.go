@@ -155,6 +155,23 @@ func (h *host) uplinks(ipv6 bool) (names []string) {
 	return names
 }
 
+// outside are the links that lead to other hosts: those of the default routes, or else all that
+// are neither bridges nor on one.
+func (h *host) outside(ipv6 bool) (names []string) {
+	if names = h.uplinks(ipv6); len(names) > 0 {
+		return names
+	}
+	for _, l := range h.links {
+		own := func(a netip.Prefix) bool {
+			return a.Addr().Is6() == ipv6 && !a.Addr().IsLoopback() && !a.Addr().IsLinkLocalUnicast()
+		}
+		if l.up && l.kind != "bridge" && l.master == 0 && slices.ContainsFunc(l.addresses, own) {
+			names = append(names, l.name)
+		}
+	}
+	return names
+}
+
 // ports are the links that a bridge has.
 func (h *host) ports(bridge string) (all []hostLink) {
 	b := h.byName(bridge)

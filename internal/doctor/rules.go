@@ -68,11 +68,6 @@ func (r *ruleset) chain(name string) *chain {
 	return r.chains[i]
 }
 
-// empty reports that there is no rule, and no policy that drops.
-func (r *ruleset) empty() bool {
-	return !slices.ContainsFunc(r.chains, func(c *chain) bool { return len(c.rules) > 0 || c.policy == "drop" })
-}
-
 // parseSaved reads the table "filter" of what iptables-save(8) prints, and counts the rules of
 // all tables.
 func parseSaved(text string) (filter *ruleset, rules int) {

@@ -45,6 +45,17 @@ func background(words []string) []string {
 	return []string{"nohup " + command(words...)[0] + " >>/var/log/mybr.log 2>&1 &"}
 }
 
+// defaultRunDir is where the commands look for mybr.
+const defaultRunDir = "/run/mybr"
+
+// sync is the command that has mybr make the host match its records.
+func (l *look) sync() []string {
+	if l.RunDir == defaultRunDir {
+		return command("mybr", "sync")
+	}
+	return command("mybr", "sync", "--run-dir", l.RunDir)
+}
+
 // restart is the command that ends mybr and starts it as it was started.
 func (l *look) restart(p Process) []string { return l.restartWithout(p, "", "") }
 

@@ -80,6 +80,25 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// Zones are asked for without anything being made, and none are there without firewalld.
+func TestZones(t *testing.T) {
+	b := startBus(t, t.TempDir())
+	a, _ := applier(b)
+	if of, running, err := a.Zones(ctx(t), []string{"br-a"}); err != nil || running || len(of) > 0 {
+		t.Errorf("without firewalld: %v, %v, %v", of, running, err)
+	}
+	f := startFake(t, b)
+	f.locked(func() { f.in["br-a"], f.in["lan0"] = zone, "trusted" })
+	of, running, err := a.Zones(ctx(t), []string{"br-a", "lan0", "br-b"})
+	want := map[string]string{"br-a": zone, "lan0": "trusted", "br-b": ""}
+	if err != nil || !running || !maps.Equal(of, want) {
+		t.Errorf("%v, %v, %v; want %v", of, running, err, want)
+	}
+	if calls := f.took(); slices.ContainsFunc(calls, func(c string) bool { return strings.HasPrefix(c, "add") }) {
+		t.Errorf("calls %q", calls)
+	}
+}
+
 func TestPolicy(t *testing.T) {
 	b := startBus(t, t.TempDir())
 	f := startFake(t, b)

@@ -74,9 +74,13 @@ func TestPassEndsThoughALockIsHeldForEver(t *testing.T) {
 			t.Error("Sync still waits")
 			return
 		}
+		failed := h.r.FailedSince()
+		if failed.IsZero() || failed.After(time.Now()) {
+			t.Errorf("the pass has failed since %v", failed)
+		}
 		lock.held.Store(false)
-		if err := h.r.Sync(t.Context()); err != nil || h.r.LastError() != nil {
-			t.Errorf("the lock is free: %v, %v", err, h.r.LastError())
+		if err := h.r.Sync(t.Context()); err != nil || h.r.LastError() != nil || !h.r.FailedSince().IsZero() {
+			t.Errorf("the lock is free: %v, %v, failed since %v", err, h.r.LastError(), h.r.FailedSince())
 		}
 	})
 }

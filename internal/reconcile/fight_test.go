@@ -31,6 +31,9 @@ func TestFight(t *testing.T) {
 		if got := s.r.Healings()[FirewallAspect].Found; got != passes {
 			t.Errorf("%d of %d passes are counted", got, passes)
 		}
+		if h := s.r.Healings()[FirewallAspect]; !h.Fights || h.By != "fighter (pid 7)" {
+			t.Errorf("while it is fought about: %+v", h)
+		}
 		log := s.log.took()
 		want := "warning: healed: -A MYBR-PORTS; changed by fighter (pid 7)\n" +
 			"warning: the host is changed again and again; changed by fighter (pid 7); mybr puts it right at longer and longer intervals, up to 30s, until that ends: -A MYBR-PORTS"
@@ -46,6 +49,9 @@ func TestFight(t *testing.T) {
 		wait(debounce)
 		if got, want := warnings(s.log.took()), "warning: healed: -A MYBR-FORWARD; changed by iptables (pid 8)"; got != want {
 			t.Errorf("after a quiet time: %q, want %q", got, want)
+		}
+		if h := s.r.Healings()[FirewallAspect]; h.Fights || h.By != "iptables (pid 8)" {
+			t.Errorf("after a quiet time: %+v", h)
 		}
 	})
 }
