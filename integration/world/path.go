@@ -28,6 +28,9 @@ func (w *World) lookPath(name string) (string, error) {
 	if name == "guest" {
 		return w.lab.guest, nil
 	}
+	if name == "mybr" {
+		return w.lab.mybr(w.cfg.Overlay)
+	}
 	return lookPath(name, w.path(), w.boot.root())
 }
 

@@ -56,7 +56,7 @@ type Result struct {
 const commandTimeout = 90 * time.Second
 
 // Run runs a command and gives its output without the last newline. If it fails, so
-// does the test. The command "guest" is the guest program.
+// does the test. The command "guest" is the guest program, and "mybr" the one that is tested.
 func (p *Place) Run(argv ...string) string {
 	p.w.t.Helper()
 	r := p.Try(argv...)
