@@ -56,6 +56,10 @@ func TestExplainCommand(t *testing.T) {
 		t.Errorf("left: %s", tables)
 	}
 
+	if out := w.Host.Run("mybr", "rules", "--counters"); !strings.Contains(out, " packets, ") || strings.Contains(strings.SplitN(out, "-A MYBR-FORWARD", 2)[0], "\n    0 packets, 0 bytes\n    Behind Docker's jumps") {
+		t.Errorf("counted: %s", out)
+	}
+
 	var e struct {
 		explain.Result
 		Sent *host.Sent
