@@ -2,6 +2,9 @@ package integration
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +23,13 @@ func TestExplainCommand(t *testing.T) {
 	w.Idle("ben", "--net", "n0", "--ip", "172.18.0.8")
 	w.Docker("network", "create", "-d", "mybr", "--internal", "--subnet", "172.19.0.0/16", "n1")
 	w.Idle("eve", "--net", "n1")
+
+	// What docs/troubleshooting.md shows. Names of links and IDs are Docker's choice.
+	for name, args := range map[string]string{"in": "lan host:8080", "closed": "lan 172.18.0.9:80"} {
+		r := w.Host.Try(append([]string{"mybr", "explain"}, strings.Fields(args)...)...)
+		golden(t, filepath.Join("testdata", "explain", name+".txt"), regexp.MustCompile(`veth[0-9a-f]{10}`).ReplaceAllString(r.Out, "veth4f2a91c07b"))
+	}
+	documented(t, "in", "closed")
 
 	for _, c := range []struct {
 		args  string
@@ -82,5 +92,23 @@ func TestExplainCommand(t *testing.T) {
 	explained("ben", "192.0.2.9")
 	if e.Verdict != explain.Unknown || e.Rule == nil || e.Rule.Chain != "DOCKER-USER" {
 		t.Errorf("a match that can't be told: %+v", e.Result)
+	}
+}
+
+// documented fails the test unless the troubleshooting page shows what was printed.
+func documented(t *testing.T, names ...string) {
+	t.Helper()
+	page, err := os.ReadFile("../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join("testdata", "explain", name+".txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(page), "```text\n"+string(text)+"```") {
+			t.Errorf("docs/troubleshooting.md does not show testdata/explain/%s.txt", name)
+		}
 	}
 }

@@ -254,9 +254,11 @@ func TestFate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rounds := 60
-	if testing.Short() {
-		rounds = 8
+	rounds := 8
+	if text := os.Getenv("MYBR_FATE_ROUNDS"); text != "" {
+		if _, err := fmt.Sscan(text, &rounds); err != nil {
+			t.Fatal(err)
+		}
 	}
 	tally := map[string]int{}
 	for round := range rounds {
