@@ -8,12 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mybr/mybr/internal/explain"
+	"github.com/mybr/mybr/internal/explain/host"
 	"github.com/mybr/mybr/internal/view"
 )
 
 func newRules() *cobra.Command {
 	var s seer
-	var diff bool
+	var diff, counters bool
 	c := command(cobra.Command{
 		Use:   "rules [flags]",
 		Short: "List the firewall rules that mybr wants, with the reason and whom each serves",
@@ -23,7 +25,11 @@ tables and chains: each with the reason it exists, and whom it serves.
 With --diff it prints what the kernel has otherwise, with the reason, and exits with 1
 if there is anything: "+" is a rule or chain that is missing, "-" one that is not wanted,
 "~" a rule in the wrong place. mybr mends that by itself, as a rule before it can be seen
-here; nothing is changed by asking.`,
+here; nothing is changed by asking.
+
+With --counters it reads the kernel's rules, which needs root, and says how many packets
+and bytes each has seen since it was made. Of nat only the first packet of a connection
+meets the rules.`,
 	}, func(cmd *cobra.Command) error {
 		all, err := s.client.Rules(cmd.Context(), diff)
 		if err != nil {
@@ -32,6 +38,17 @@ here; nothing is changed by asking.`,
 		if !diff || s.output == outputJSON { // else nobody is named
 			names := s.names(cmd)
 			all.Name(names.Containers, names.Networks)
+		}
+		if counters {
+			counted, err := host.Counted(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("count: %w", err)
+			}
+			for i, r := range all.Rules {
+				if n, ok := counted[explain.RuleKey{Six: r.Command == "ip6tables", Table: r.Table, Chain: r.Chain, Rule: r.Rule}]; ok {
+					all.Rules[i].Traffic = &n
+				}
+			}
 		}
 		switch {
 		case s.output == outputJSON:
@@ -52,6 +69,7 @@ here; nothing is changed by asking.`,
 		return nil
 	})
 	toggle(c.Flags(), &diff, "diff", "print what the kernel has otherwise")
+	toggle(c.Flags(), &counters, "counters", "say how many packets and bytes each rule has seen")
 	s.flags(c)
 	return c
 }

@@ -143,7 +143,7 @@ func (k *walker) begin(q Query, p *Packet) outcome {
 			return outcome{verdict: Unknown, reason: "the host has no link " + q.In}
 		}
 		k.step(host, AtStart, p.String()+" comes from beyond "+q.In)
-		return k.arrive(host, l, *p, k.nextHop(host, l, *p))
+		return k.arrive(host, l, *p, k.nextHop(l, *p))
 	}
 	s := k.w.space(q.From)
 	if s == nil {
@@ -159,13 +159,19 @@ func (k *walker) begin(q Query, p *Packet) outcome {
 	return k.send(s, p)
 }
 
-// nextHop is the address of the host that whoever is beyond a link sends a packet to.
-func (k *walker) nextHop(s *Space, l *Link, p Packet) netip.Addr {
-	if l.has(p.Dst) || s.owner(p.Dst) != nil {
+// nextHop is the address of the host that whoever is beyond a link sends a packet to: that
+// itself if the link has it, or else the link's.
+func (k *walker) nextHop(l *Link, p Packet) netip.Addr {
+	if l.has(p.Dst) {
 		return p.Dst
 	}
 	if a := primary(l, p.six()); a.IsValid() {
 		return a
+	}
+	for _, a := range l.Addrs {
+		if a.Addr().Is6() == p.six() {
+			return a.Addr()
+		}
 	}
 	return p.Dst
 }
@@ -213,7 +219,7 @@ func (k *walker) fromBeyond(q Query, sent Packet, there outcome) outcome {
 	}
 	reply := got.answer(there)
 	k.step(k.left, AtReply, reply.String()+" comes back from beyond "+k.leftBy.Name+", if somebody answers there")
-	o := k.arrive(k.left, k.leftBy, reply, k.nextHop(k.left, k.leftBy, reply))
+	o := k.arrive(k.left, k.leftBy, reply, k.nextHop(k.leftBy, reply))
 	return k.judge(q, sent, there, o)
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/mybr/mybr/internal/explain"
+	"github.com/mybr/mybr/internal/view"
 )
 
 // readRules reads the rules of the namespace that the calling thread is in.
@@ -49,6 +50,28 @@ func readRules(ctx context.Context, s *explain.Space) error {
 	foreign, err := foreignChains(ctx)
 	s.Foreign = foreign
 	return err
+}
+
+// Counted is what each rule of the caller's namespace has seen; of one that is there several
+// times, all together.
+func Counted(ctx context.Context) (map[explain.RuleKey]view.Counted, error) {
+	var s explain.Space
+	if err := readRules(ctx, &s); err != nil {
+		return nil, err
+	}
+	all := map[explain.RuleKey]view.Counted{}
+	for _, f := range s.Filters {
+		for _, t := range f.Tables {
+			for _, c := range t.Chains {
+				for _, r := range c.Rules {
+					key := explain.RuleKey{Six: f.Six, Table: t.Name, Chain: c.Name, Rule: r.Text}
+					was := all[key]
+					all[key] = view.Counted{Packets: was.Packets + r.Packets, Bytes: was.Bytes + r.Bytes}
+				}
+			}
+		}
+	}
+	return all, nil
 }
 
 // variants finds the commands of both variants of iptables; "": it isn't installed.

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"runtime"
 
 	"github.com/mybr/mybr/internal/explain"
 )
@@ -29,24 +30,26 @@ func Send(ctx context.Context, w *explain.World, places []Place, q explain.Query
 		}
 	}
 	s.Trace = []Traced{}
-	err = Inside(from, func() error {
-		p, err := newProbe(q)
-		if err != nil {
-			return err
-		}
-		defer p.close()
-		var t *tracer
+	var p *probe
+	err = Inside(from, func() (err error) { p, err = newProbe(q); return err })
+	if err != nil {
+		return s, err
+	}
+	defer p.close()
+	err = Inside(places[0], func() error {
+		// The programs that trace end with the thread that has started them (prctl(2),
+		// PR_SET_PDEATHSIG).
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		if s.Untold = untraceable(w.Spaces[0]); s.Untold == "" {
-			err = Inside(places[0], func() (err error) { t, err = startTrace(ctx, p.rule(predicted.From)); return err })
-			if err != nil {
+			t, err := startTrace(ctx, p.rule(predicted.From))
+			if err == nil {
+				defer func() { s.Trace = t.stop() }()
+			} else {
 				s.Untold = err.Error()
 			}
 		}
-		s.Verdict, s.Detail, err = p.fare()
-		if t != nil {
-			s.Trace = t.stop()
-		}
-		return err
+		return Inside(from, func() (err error) { s.Verdict, s.Detail, err = p.fare(); return err })
 	})
 	s.Agrees = agrees(q, predicted, s.Verdict)
 	return s, err

@@ -9,11 +9,14 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/explain"
 )
@@ -35,11 +38,12 @@ type tracer struct {
 	lines   chan string
 }
 
-// readyWithin bounds the start of the two programs; quietFor is how long nothing more must
-// come from the kernel.
+// readyWithin bounds the start of the two programs. What is traced comes within firstWithin,
+// if anything does: the monitor reads each rule anew. Then nothing more must come for quietFor.
 const (
 	readyWithin = 5 * time.Second
-	quietFor    = 300 * time.Millisecond
+	firstWithin = 3 * time.Second
+	quietFor    = 500 * time.Millisecond
 )
 
 // rule is the condition by which nf_tables knows the packet, in its namespace or where it
@@ -121,15 +125,27 @@ func (t *tracer) ready(ctx context.Context) error {
 	}
 }
 
-// listens reports whether a process listens to a group of nf_tables: the columns are
-// address, protocol (12 is netfilter's), port ID, and the groups in hexadecimal.
+// nftrace is the bit of the group in which the kernel tells of what it traces
+// (NFNLGRP_NFTRACE, linux/netfilter/nfnetlink.h).
+const nftrace = 1 << (9 - 1)
+
+// listens reports whether a process listens to what the kernel traces. The columns are
+// address, protocol, port ID, groups in hexadecimal, …, and at last the inode.
 func listens(pid int) bool {
-	text, _ := os.ReadFile("/proc/thread-self/net/netlink")
+	text, _ := os.ReadFile("/proc/thread-self/net/netlink") // what can't be read now is read again
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	for line := range strings.Lines(string(text)) {
 		f := strings.Fields(line)
-		if len(f) > 3 && f[1] == "12" && f[2] == strconv.Itoa(pid) {
-			groups, err := strconv.ParseUint(f[3], 16, 64)
-			return err == nil && groups != 0
+		if len(f) < 5 || f[1] != strconv.Itoa(unix.NETLINK_NETFILTER) {
+			continue
+		}
+		if groups, err := strconv.ParseUint(f[3], 16, 64); err != nil || groups&nftrace == 0 {
+			continue
+		}
+		for _, fd := range fds {
+			if to, err := os.Readlink(fd); err == nil && to == "socket:["+f[len(f)-1]+"]" {
+				return true
+			}
 		}
 	}
 	return false
@@ -148,14 +164,14 @@ func (t *tracer) read(out io.Reader) {
 // stop waits for the last of the trace, and ends both programs: with them the table goes.
 func (t *tracer) stop() []Traced {
 	var lines []string
-	for quiet := time.After(quietFor); ; {
+	for quiet := time.NewTimer(firstWithin); ; quiet.Reset(quietFor) {
 		select {
 		case line, ok := <-t.lines:
 			if ok {
 				lines = append(lines, line)
 				continue
 			}
-		case <-quiet:
+		case <-quiet.C:
 		}
 		break
 	}
@@ -202,17 +218,21 @@ func traced(lines []string, own string) (all []Traced) {
 func ruleText(what string) string {
 	place, rule, _ := strings.Cut(what, " ")
 	parts := strings.Split(place, ":")
-	text := strings.Join(parts[:min(2, len(parts))], " ")
+	if len(parts) < 3 {
+		return what
+	}
+	text := parts[0] + " " + parts[1]
 	if len(parts) >= 4 && parts[2] == "policy" {
 		return text + ": policy " + parts[3]
 	}
-	if _, from, ok := strings.Cut(rule, " -t "); ok {
-		if _, behind, ok := strings.Cut(from, " "); ok {
-			rule = behind
+	if _, from, ok := strings.Cut(rule, "-t "); ok {
+		if _, rule, ok = strings.Cut(from, " "); ok && rule != "" {
+			return text + ": " + rule
 		}
 	}
-	if rule == "" {
-		rule = strings.ToLower(parts[len(parts)-1])
+	// Not every rule is printed; its number is that of nft --handle list ruleset.
+	if len(parts) >= 5 {
+		return fmt.Sprintf("%s: the rule with the handle %s says %s", text, parts[3], parts[4])
 	}
-	return text + ": " + rule
+	return text + ": " + strings.Join(parts[2:], " ")
 }

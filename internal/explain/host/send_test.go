@@ -1,0 +1,163 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"reflect"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mybr/mybr/internal/explain"
+	"github.com/mybr/mybr/internal/nettest"
+)
+
+// holdEnv has the test binary trace until it is killed.
+const holdEnv = "MYBR_EXPLAIN_TEST_HOLD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(holdEnv) != "" {
+		runtime.LockOSThread()
+		if _, err := startTrace(context.Background(), "ip daddr 192.0.2.1"); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println("ready")
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+// sending is what is sent, how it fares, and what the trace has of the rule that decides.
+type sending struct {
+	proto         string
+	port          uint16
+	verdict, rule string
+}
+
+// What is sent fares as predicted, its trace names the rules, and nothing of it is left.
+func TestSend(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		t.Run(map[bool]string{false: "IPv4", true: "IPv6"}[v6], func(t *testing.T) {
+			host := nettest.New(t)
+			peer := host.Peer("peer")
+			in := func(a string) string {
+				if v6 {
+					return six(a)
+				}
+				return a
+			}
+			host.Connect(nettest.End{Name: "eth0", Addresses: []string{in("192.0.2.1/24")}}, peer, nettest.End{Name: "eth0", Addresses: []string{in("192.0.2.2/24")}})
+			any, suffix, reject := "0.0.0.0", "4", "icmp-port-unreachable"
+			command := "iptables-nft"
+			if v6 {
+				any, suffix, reject, command = "[::]", "6", "icmp6-port-unreachable", "ip6tables-nft"
+			}
+			peer.Echo("tcp"+suffix, any+":80")
+			peer.Echo("udp"+suffix, any+":80")
+			host.Run(command, "-A", "OUTPUT", "-p", "tcp", "--dport", "99", "-j", "REJECT", "--reject-with", reject)
+			host.Run(command, "-A", "OUTPUT", "-p", "tcp", "--dport", "98", "-j", "DROP")
+			host.Run(command, "-A", "OUTPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
+
+			var places []Place
+			for name, h := range map[string]*nettest.Host{"host": host, "peer": peer} {
+				var ns *os.File
+				h.In(func() {
+					var err error
+					if ns, err = os.Open("/proc/thread-self/ns/net"); err != nil {
+						t.Fatal(err)
+					}
+				})
+				t.Cleanup(func() { ns.Close() })
+				places = append(places, Place{name, fmt.Sprintf("/proc/self/fd/%d", ns.Fd())})
+			}
+			if places[0].Name != "host" {
+				places[0], places[1] = places[1], places[0]
+			}
+			cases := []sending{
+				{explain.TCP, 80, explain.Delivered, "--ctstate NEW"},
+				{explain.TCP, 99, explain.Refused, "--dport 99 -j REJECT"},
+				{explain.ICMP, 0, explain.Delivered, "--ctstate NEW"},
+			}
+			if !v6 {
+				cases = append(cases, sending{explain.UDP, 80, explain.Delivered, "--ctstate NEW"})
+			}
+			for _, c := range cases {
+				w, places, err := Read(places)
+				if err != nil {
+					t.Fatal(err)
+				}
+				q := explain.Query{From: "host", Dst: netip.MustParseAddr(in("192.0.2.2")), Proto: c.proto, Dport: c.port}
+				r, err := Predict(t.Context(), w, places, q, map[string]bool{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := Send(t.Context(), w, places, q, r)
+				if err != nil || s.Verdict != c.verdict || !s.Agrees || s.Untold != "" || r.Verdict != c.verdict {
+					t.Errorf("%s %d: %+v %v, predicted %s", c.proto, c.port, s, err, r.Verdict)
+				} else if len(s.Trace) != 1 || !strings.Contains(strings.Join(s.Trace[0].Rules, "\n"), c.rule) &&
+					!strings.HasSuffix(strings.Join(s.Trace[0].Rules, "\n"), " says DROP") { // xtables-monitor 1.8.9 prints no such rules of IPv6
+					t.Errorf("%s %d: traced %q, want %s", c.proto, c.port, s.Trace, c.rule)
+				}
+			}
+			if tables := host.Run("nft", "list", "tables"); strings.Contains(tables, "mybr-explain") {
+				t.Errorf("left: %s", tables)
+			}
+		})
+	}
+}
+
+// The table that has the kernel trace goes with the process, however that ends.
+func TestTraceEndsWithItsProcess(t *testing.T) {
+	host := nettest.New(t)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), holdEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 100)
+	n, _ := out.Read(line)
+	if string(line[:n]) != "ready\n" {
+		t.Fatalf("%q", line[:n])
+	}
+	if tables := host.Run("nft", "list", "tables"); !strings.Contains(tables, "mybr-explain") {
+		t.Errorf("there is no table: %s", tables)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	nettest.Eventually(t, 10*time.Second, func() error {
+		if tables := host.Run("nft", "list", "tables"); strings.Contains(tables, "mybr-explain") {
+			return fmt.Errorf("left: %s", tables)
+		}
+		return nil
+	})
+}
+
+func TestTraced(t *testing.T) {
+	have := traced(strings.Split(`PACKET: 1 1beac99d OUT=lo NFPROTO=2 SRC=127.0.0.1 DST=127.0.0.1 DPORT=99 SYN
+ TRACE: 1 1beac99d mybr-explain-7:out:rule:0x2:CONTINUE
+ TRACE: 1 1beac99d mybr-explain-7:out:policy:ACCEPT
+PACKET: 2 1beac99d OUT=lo SRC=127.0.0.1 DST=127.0.0.1
+ TRACE: 2 1beac99d filter:OUTPUT:rule:0x2:ACCEPT  -4 -t filter -A OUTPUT -p tcp -m conntrack --ctstate NEW -j ACCEPT
+ TRACE: 2 1beac99d nat:POSTROUTING:policy:ACCEPT
+ TRACE: 2 1beac99d filter:OUTPUT:rule:0x3:DROP  -6 -t filter
+nonsense
+PACKET: 1 3e862fc4 OUT=lo SRC=127.0.0.1`, "\n"), "mybr-explain-7")
+	want := []Traced{{Packet: "OUT=lo NFPROTO=2 SRC=127.0.0.1 DST=127.0.0.1 DPORT=99 SYN",
+		Rules: []string{"filter OUTPUT: -A OUTPUT -p tcp -m conntrack --ctstate NEW -j ACCEPT", "nat POSTROUTING: policy ACCEPT", "filter OUTPUT: the rule with the handle 0x3 says DROP"}}}
+	if !reflect.DeepEqual(have, want) {
+		t.Errorf("have %+v", have)
+	}
+}
