@@ -67,8 +67,8 @@ func TestBlocks(t *testing.T) {
 		}
 		t.Run(strings.ReplaceAll(page[0].page, "/", "_"), func(t *testing.T) {
 			s.w.During(t)
+			defer s.sweep()
 			s.play(t, page)
-			s.sweep()
 		})
 	}
 }
@@ -78,6 +78,7 @@ type stage struct {
 	w        *world.World
 	bin      string      // comes first in PATH
 	services chan string // what systemctl is to do
+	served   chan bool   // that it is done
 }
 
 func newStage(t *testing.T) *stage {
@@ -94,7 +95,7 @@ func newStage(t *testing.T) *stage {
 	w.Host.Run("mkdir", "/var/lib/mybr")
 	w.Host.Run("mount", "--bind", w.StateDir(), "/var/lib/mybr")
 
-	s := &stage{w: w, bin: t.TempDir(), services: make(chan string)}
+	s := &stage{w: w, bin: t.TempDir(), services: make(chan string), served: make(chan bool)}
 	program(t, filepath.Join(s.bin, "mybr"), `exec `+w.Mybr()+` "$@"`)
 	// nginx answers as soon as it runs, for a reader who types.
 	program(t, filepath.Join(s.bin, "docker"), `export DOCKER_HOST=unix:///run/docker.sock
@@ -116,6 +117,7 @@ timeout 20 sh -c 'until /usr/bin/docker logs "$1" | grep -q ready; do :; done' s
 				return
 			}
 			s.services <- strings.TrimSpace(string(text))
+			<-s.served
 			if err := os.WriteFile(answer, []byte("done\n"), 0o600); err != nil {
 				return
 			}
@@ -175,6 +177,7 @@ func (s *stage) play(t *testing.T, page []block) {
 			select {
 			case words := <-s.services:
 				s.service(t, words)
+				s.served <- true
 			case r = <-ended:
 				running = false
 			}

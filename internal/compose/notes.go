@@ -121,13 +121,13 @@ func (f *file) ofService(s named) (all []Note) {
 		return all
 	}
 	if ports := get(s.body, "ports"); ports != nil && len(ports.Content) > 0 {
-		note(false, "docker ps, docker port and docker compose ps don't show its published ports: mybr ports does")
+		note(false, "docker ps, docker port and docker compose ps show its published ports through mybr docker-proxy alone; mybr ports lists them")
 		if slices.ContainsFunc(ports.Content, hostPortChosen) {
 			note(false, "has a port without a host port: Docker does not learn which one was chosen, mybr ports shows it")
 		}
 	}
 	if label := traefik(get(s.body, "labels")); label != "" {
-		note(false, "Traefik can't read the port from Docker: add the label "+label)
+		note(false, "Traefik reads the port from Docker through mybr docker-proxy alone; without it, add the label "+label)
 	}
 	if networks := get(s.body, "networks"); networks != nil && networks.Kind == yaml.MappingNode {
 		for _, name := range keys(networks) {

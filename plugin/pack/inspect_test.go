@@ -117,6 +117,16 @@ func TestAssembleIsReproducible(t *testing.T) {
 	}
 }
 
+// The root file system says what it is made of.
+func TestList(t *testing.T) {
+	root := t.TempDir()
+	must(t, list(root, []string{"/a/netbase_1%3a6.4_all.deb", "/a/iptables_1.8.9-2_arm64.deb"}))
+	text, err := os.ReadFile(filepath.Join(root, "usr/share/doc/mybr/packages"))
+	if want := "iptables_1.8.9-2_arm64\nnetbase_1:6.4_all\n"; err != nil || string(text) != want {
+		t.Errorf("there is %q, %v; want %q", text, err, want)
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -85,6 +85,7 @@ func assemble(o options, debs []string) error {
 		func() error { return unpack(root, debs) },
 		func() error { return alternatives(root) },
 		func() error { return prune(root) },
+		func() error { return list(root, debs) },
 		func() error { return copyFile(o.binary, filepath.Join(root, "usr/bin/mybr"), 0o755) },
 		func() error { return copyFile(o.config, filepath.Join(tmp, "config.json"), 0o644) },
 		func() error { return check(root, o.arch) },

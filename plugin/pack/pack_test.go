@@ -145,8 +145,8 @@ func TestAssemble(t *testing.T) {
 	const program, file = "-rwxr-xr-x", "-rw-r--r--"
 	want := map[string]string{
 		"config.json":         file,
-		"rootfs/usr/bin/mybr": program,
-		"rootfs/bin":          "usr/bin", "rootfs/sbin": "usr/sbin", "rootfs/lib": "usr/lib", "rootfs/lib64": "usr/lib64",
+		"rootfs/usr/bin/mybr": program, "rootfs/usr/share/doc/mybr/packages": file,
+		"rootfs/bin": "usr/bin", "rootfs/sbin": "usr/sbin", "rootfs/lib": "usr/lib", "rootfs/lib64": "usr/lib64",
 
 		"rootfs/usr/sbin/iptables":          "iptables-nft",
 		"rootfs/usr/sbin/iptables-save":     "iptables-nft-save",

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -99,6 +100,22 @@ func prune(root string) error {
 		}
 		return os.Remove(path)
 	})
+}
+
+// list writes down which packages the root file system is made of, by name, version and
+// processor: who learns of a mistake in one of them finds out whether the plugin has it.
+func list(root string, debs []string) error {
+	var names []string
+	for _, deb := range debs {
+		name := strings.TrimSuffix(filepath.Base(deb), ".deb")
+		names = append(names, strings.ReplaceAll(name, "%3a", ":")+"\n") // as apt names the file of a version with an epoch
+	}
+	slices.Sort(names)
+	dir := filepath.Join(root, "usr/share/doc/mybr")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "packages"), []byte(strings.Join(names, "")), 0o644)
 }
 
 // programs are what mybr runs in the root file system, and mybr.
