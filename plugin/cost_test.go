@@ -13,85 +13,93 @@ import (
 
 	"github.com/docker/go-plugins-helpers/network"
 	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/integration/reliability"
 )
 
 // Ten thousand connections that send nothing keep no call from being answered, and the
 // process keeps a few of them.
 func TestTenThousandIdleConnections(t *testing.T) {
-	many := 10000
-	var files unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
-		t.Fatal(err)
-	} else if files.Cur < 3*uint64(many) {
-		many = int(files.Cur) / 3 // both ends are in this process
-	}
-	bothSockets(t, defaultLimits(), func(t *testing.T, s *server, ask func() error) {
-		before := allCosts(t)
-		conns := make([]net.Conn, many)
-		for i := range conns {
-			conns[i] = s.dial()
-			if i%1000 == 0 {
-				if err := ask(); err != nil {
-					t.Fatalf("beside %d: %v", i, err)
+	reliability.Try(t, "10,000 connections are open", func() time.Duration {
+		many := 10000
+		var files unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+			t.Fatal(err)
+		} else if files.Cur < 3*uint64(many) {
+			many = int(files.Cur) / 3 // both ends are in this process
+		}
+		bothSockets(t, defaultLimits(), func(t *testing.T, s *server, ask func() error) {
+			before := allCosts(t)
+			conns := make([]net.Conn, many)
+			for i := range conns {
+				conns[i] = s.dial()
+				if i%1000 == 0 {
+					if err := ask(); err != nil {
+						t.Fatalf("beside %d: %v", i, err)
+					}
 				}
 			}
-		}
-		l := defaultLimits()
-		waitFor(t, func() bool { // young ones are left alone
-			if err := ask(); err != nil {
-				t.Fatal(err)
+			l := defaultLimits()
+			waitFor(t, func() bool { // young ones are left alone
+				if err := ask(); err != nil {
+					t.Fatal(err)
+				}
+				return costs(t).files <= before.files+len(conns)+l.idle+10
+			})
+			if !strings.Contains(s.log.String(), fmt.Sprintf("more than %d connections sent no request", l.idle)) {
+				t.Errorf("the log says %s", s.log)
 			}
-			return costs(t).files <= before.files+len(conns)+l.idle+10
+			for _, c := range conns {
+				c.Close()
+			}
+			before.within(t)
 		})
-		if !strings.Contains(s.log.String(), fmt.Sprintf("more than %d connections sent no request", l.idle)) {
-			t.Errorf("the log says %s", s.log)
-		}
-		for _, c := range conns {
-			c.Close()
-		}
-		before.within(t)
+		return 0
 	})
 }
 
 // A client that does not send its header, or its body, or does not read the answer, is given
 // up, whatever it asked for.
 func TestSilentClients(t *testing.T) {
-	large := map[string]call{
-		"/x": action(func(context.Context, *struct{}) error { return nil }),
-		"/large": route(func(context.Context, *struct{}) (*struct{ Value string }, error) {
-			return &struct{ Value string }{strings.Repeat("x", largestBody)}, nil
-		}),
-	}
-	for name, text := range map[string]string{
-		"nothing":                       "",
-		"half a header":                 "POST /x HTTP/1.1\r\nHost:",
-		"half a body":                   "POST /x HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{",
-		"half a chunk":                  "POST /x HTTP/1.1\r\nHost:\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{",
-		"more than is free":             "POST /x HTTP/1.1\r\nHost:\r\nContent-Length: 100000\r\n\r\n{" + strings.Repeat(" ", 50000),
-		"the body of an unknown call":   "POST /unknown HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{",
-		"the body of a wrong method":    "PUT /x HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{",
-		"an answer that nobody reads":   "POST /large HTTP/1.1\r\nHost:\r\nContent-Length: 2\r\n\r\n{}",
-		"no body although it is waited": "POST /x HTTP/1.1\r\nHost:\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := bounded(t, quick(), large)
-			before := allCosts(t)
-			conn := s.sendRaw(text)
-			before.files++ // this end
-			before.within(t)
-			if have := readAll(t, conn); strings.Contains(name, "half a body") && !strings.Contains(have, "the request did not arrive within 500ms") {
-				t.Errorf("the answer is %q", have)
+	reliability.Try(t, "clients send a part of a request, or do not read the answer", func() time.Duration {
+		large := map[string]call{
+			"/x": action(func(context.Context, *struct{}) error { return nil }),
+			"/large": route(func(context.Context, *struct{}) (*struct{ Value string }, error) {
+				return &struct{ Value string }{strings.Repeat("x", largestBody)}, nil
+			}),
+		}
+		for name, text := range map[string]string{
+			"nothing":                       "",
+			"half a header":                 "POST /x HTTP/1.1\r\nHost:",
+			"half a body":                   "POST /x HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{",
+			"half a chunk":                  "POST /x HTTP/1.1\r\nHost:\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{",
+			"more than is free":             "POST /x HTTP/1.1\r\nHost:\r\nContent-Length: 100000\r\n\r\n{" + strings.Repeat(" ", 50000),
+			"the body of an unknown call":   "POST /unknown HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{",
+			"the body of a wrong method":    "PUT /x HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{",
+			"an answer that nobody reads":   "POST /large HTTP/1.1\r\nHost:\r\nContent-Length: 2\r\n\r\n{}",
+			"no body although it is waited": "POST /x HTTP/1.1\r\nHost:\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
+		} {
+			t.Run(name, func(t *testing.T) {
+				s := bounded(t, quick(), large)
+				before := allCosts(t)
+				conn := s.sendRaw(text)
+				before.files++ // this end
+				before.within(t)
+				if have := readAll(t, conn); strings.Contains(name, "half a body") && !strings.Contains(have, "the request did not arrive within 500ms") {
+					t.Errorf("the answer is %q", have)
+				}
+			})
+		}
+		t.Run("operator", func(t *testing.T) {
+			s := operator(t, quick(), 20000)
+			for _, text := range []string{"GET /v1/po", "GET /v1/ports HTTP/1.1\r\nHost:\r\n\r\n", "GET /v1/status HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{", "PUT /v1/status HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{"} {
+				before := allCosts(t)
+				s.sendRaw(text)
+				before.files++
+				before.within(t)
 			}
 		})
-	}
-	t.Run("operator", func(t *testing.T) {
-		s := operator(t, quick(), 20000)
-		for _, text := range []string{"GET /v1/po", "GET /v1/ports HTTP/1.1\r\nHost:\r\n\r\n", "GET /v1/status HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{", "PUT /v1/status HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{"} {
-			before := allCosts(t)
-			s.sendRaw(text)
-			before.files++
-			before.within(t)
-		}
+		return 0
 	})
 }
 

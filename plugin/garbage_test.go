@@ -16,99 +16,107 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/integration/reliability"
 )
 
 // What is no request is answered with an error or with the end of the connection. It costs
 // nothing that stays, and calls are answered as before.
 func TestGarbage(t *testing.T) {
-	const length = "Host:\r\nContent-Length: 2\r\n"
-	garbage := map[string]string{
-		"bytes":               "\x00\x01\xff\xfe garbage\r\n\r\n",
-		"TLS":                 "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-		"HTTP/2":              "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-		"HTTP/0.9":            "GET /\r\n",
-		"no host":             "POST /x HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
-		"two hosts":           "POST /x HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 2\r\n\r\n{}",
-		"two lengths":         "POST /x HTTP/1.1\r\n" + length + "Content-Length: 3\r\n\r\n{}",
-		"length and chunks":   "POST /x HTTP/1.1\r\n" + length + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-		"negative length":     "POST /x HTTP/1.1\r\nHost:\r\nContent-Length: -1\r\n\r\n{}",
-		"endless length":      "POST /x HTTP/1.1\r\nHost:\r\nContent-Length: 99999999999999999999\r\n\r\n{}",
-		"wrong chunk":         "POST /x HTTP/1.1\r\nHost:\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
-		"unknown coding":      "POST /x HTTP/1.1\r\nHost:\r\nTransfer-Encoding: gzip\r\n\r\n{}",
-		"NUL in a header":     "POST /x HTTP/1.1\r\nHost:\r\nX: \x00\r\n\r\n",
-		"large header":        "POST /x HTTP/1.1\r\nHost:\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n",
-		"many headers":        "POST /x HTTP/1.1\r\nHost:\r\n" + strings.Repeat("X: y\r\n", 1<<17) + "\r\n",
-		"long path":           "POST /" + strings.Repeat("x", 1<<20) + " HTTP/1.1\r\nHost:\r\n\r\n",
-		"absolute path":       "POST http://elsewhere/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n[]",
-		"dots":                "POST /../../x HTTP/1.1\r\n" + length + "\r\n{}",
-		"escapes":             "POST /%0d%0a%1b[2J HTTP/1.1\r\n" + length + "\r\n{}",
-		"CONNECT":             "CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n",
-		"upgrade":             "GET /x HTTP/1.1\r\nHost:\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00",
-		"pipelined":           strings.Repeat("POST /unknown HTTP/1.1\r\n"+length+"\r\n{}", 1000),
-		"garbage behind":      "POST /unknown HTTP/1.1\r\n" + length + "Connection: keep-alive\r\n\r\n{}" + strings.Repeat("\x00", 1<<20),
-		"unknown expectation": "POST /x HTTP/1.1\r\n" + length + "Expect: 200-ok\r\n\r\n",
-	}
-	l := defaultLimits()
-	l.header, l.body = time.Second, time.Second // what is no end of a request is waited for
-	bothSockets(t, l, func(t *testing.T, s *server, ask func() error) {
-		before := allCosts(t)
-		for name, text := range garbage {
-			begun := time.Now()
-			conn := s.dial()
-			_, _ = io.WriteString(conn, text) // it may be closed before it is all written
-			if answer := readAll(t, conn); answer != "" && !strings.HasPrefix(answer, "HTTP/1.1 4") && !strings.HasPrefix(answer, "HTTP/1.1 5") &&
-				!strings.HasPrefix(answer, "HTTP/1.0 4") && !strings.HasPrefix(answer, "HTTP/1.1 307") {
-				t.Errorf("%s: %.200q", name, answer)
-			}
-			conn.Close()
-			if took := time.Since(begun); took >= testWithin {
-				t.Errorf("%s: the connection stays open", name)
-			}
-			if err := ask(); err != nil {
-				t.Errorf("after %s: %v", name, err)
-			}
+	reliability.Try(t, "what is sent is no request", func() time.Duration {
+		const length = "Host:\r\nContent-Length: 2\r\n"
+		garbage := map[string]string{
+			"bytes":               "\x00\x01\xff\xfe garbage\r\n\r\n",
+			"TLS":                 "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+			"HTTP/2":              "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+			"HTTP/0.9":            "GET /\r\n",
+			"no host":             "POST /x HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
+			"two hosts":           "POST /x HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 2\r\n\r\n{}",
+			"two lengths":         "POST /x HTTP/1.1\r\n" + length + "Content-Length: 3\r\n\r\n{}",
+			"length and chunks":   "POST /x HTTP/1.1\r\n" + length + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+			"negative length":     "POST /x HTTP/1.1\r\nHost:\r\nContent-Length: -1\r\n\r\n{}",
+			"endless length":      "POST /x HTTP/1.1\r\nHost:\r\nContent-Length: 99999999999999999999\r\n\r\n{}",
+			"wrong chunk":         "POST /x HTTP/1.1\r\nHost:\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+			"unknown coding":      "POST /x HTTP/1.1\r\nHost:\r\nTransfer-Encoding: gzip\r\n\r\n{}",
+			"NUL in a header":     "POST /x HTTP/1.1\r\nHost:\r\nX: \x00\r\n\r\n",
+			"large header":        "POST /x HTTP/1.1\r\nHost:\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n",
+			"many headers":        "POST /x HTTP/1.1\r\nHost:\r\n" + strings.Repeat("X: y\r\n", 1<<17) + "\r\n",
+			"long path":           "POST /" + strings.Repeat("x", 1<<20) + " HTTP/1.1\r\nHost:\r\n\r\n",
+			"absolute path":       "POST http://elsewhere/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n[]",
+			"dots":                "POST /../../x HTTP/1.1\r\n" + length + "\r\n{}",
+			"escapes":             "POST /%0d%0a%1b[2J HTTP/1.1\r\n" + length + "\r\n{}",
+			"CONNECT":             "CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n",
+			"upgrade":             "GET /x HTTP/1.1\r\nHost:\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00",
+			"pipelined":           strings.Repeat("POST /unknown HTTP/1.1\r\n"+length+"\r\n{}", 1000),
+			"garbage behind":      "POST /unknown HTTP/1.1\r\n" + length + "Connection: keep-alive\r\n\r\n{}" + strings.Repeat("\x00", 1<<20),
+			"unknown expectation": "POST /x HTTP/1.1\r\n" + length + "Expect: 200-ok\r\n\r\n",
 		}
-		before.within(t)
-		if strings.ContainsAny(s.log.String(), "\x1b\x00") {
-			t.Error("the log has control characters")
-		}
-		for line := range strings.Lines(s.log.String()) {
-			if len(line) > longestError {
-				t.Errorf("a line of the log has %d bytes: %.100s", len(line), line)
+		l := defaultLimits()
+		l.header, l.body = time.Second, time.Second // what is no end of a request is waited for
+		bothSockets(t, l, func(t *testing.T, s *server, ask func() error) {
+			before := allCosts(t)
+			for name, text := range garbage {
+				begun := time.Now()
+				conn := s.dial()
+				_, _ = io.WriteString(conn, text) // it may be closed before it is all written
+				if answer := readAll(t, conn); answer != "" && !strings.HasPrefix(answer, "HTTP/1.1 4") && !strings.HasPrefix(answer, "HTTP/1.1 5") &&
+					!strings.HasPrefix(answer, "HTTP/1.0 4") && !strings.HasPrefix(answer, "HTTP/1.1 307") {
+					t.Errorf("%s: %.200q", name, answer)
+				}
+				conn.Close()
+				if took := time.Since(begun); took >= testWithin {
+					t.Errorf("%s: the connection stays open", name)
+				}
+				if err := ask(); err != nil {
+					t.Errorf("after %s: %v", name, err)
+				}
 			}
-		}
+			before.within(t)
+			if strings.ContainsAny(s.log.String(), "\x1b\x00") {
+				t.Error("the log has control characters")
+			}
+			for line := range strings.Lines(s.log.String()) {
+				if len(line) > longestError {
+					t.Errorf("a line of the log has %d bytes: %.100s", len(line), line)
+				}
+			}
+		})
+		return 0
 	})
 }
 
 // A request that ends after any of its bytes, in its header or in its body, changes nothing
 // and leaves nothing behind.
 func TestEachPrefixOfEachRequest(t *testing.T) {
-	s := newStorm(t)
-	s.socket += "2"
-	s.startWithin(defaultLimits(), s.handler)
-	before, have := allCosts(t), recorded(t, s.records)
-	from := 0 // headers are alike
-	for _, r := range sent(t) {
-		header := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: plugin.moby.localhost\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: %d\r\nAccept: %s\r\n\r\n",
-			r.path, len(r.body), contentType)
-		if r.body == "" {
-			continue // it is whole with its header
-		}
-		for n := from; n < len(header)+len(r.body); n++ {
-			s.sendRaw((header + r.body)[:n]).Close()
-		}
-		from = len(header)
-		before.within(t)
-		if now := recorded(t, s.records); !reflect.DeepEqual(now, have) {
-			t.Errorf("%s: a part of it left %+v", r.path, now)
-		}
-		for _, e := range s.log.entries(t) {
-			if e["msg"] == "call" {
-				t.Fatalf("a part of a request was carried out: %v", e)
+	reliability.Try(t, "a request is cut at each byte", func() time.Duration {
+		s := newStorm(t)
+		s.socket += "2"
+		s.startWithin(defaultLimits(), s.handler)
+		before, have := allCosts(t), recorded(t, s.records)
+		from := 0 // headers are alike
+		for _, r := range sent(t) {
+			header := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: plugin.moby.localhost\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: %d\r\nAccept: %s\r\n\r\n",
+				r.path, len(r.body), contentType)
+			if r.body == "" {
+				continue // it is whole with its header
 			}
+			for n := from; n < len(header)+len(r.body); n++ {
+				s.sendRaw((header + r.body)[:n]).Close()
+			}
+			from = len(header)
+			before.within(t)
+			if now := recorded(t, s.records); !reflect.DeepEqual(now, have) {
+				t.Errorf("%s: a part of it left %+v", r.path, now)
+			}
+			for _, e := range s.log.entries(t) {
+				if e["msg"] == "call" {
+					t.Fatalf("a part of a request was carried out: %v", e)
+				}
+			}
+			s.log.reset()
 		}
-		s.log.reset()
-	}
+		return 0
+	})
 }
 
 // Requests that are as bad as JSON can be are refused with an error that names what is

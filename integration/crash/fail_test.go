@@ -38,7 +38,7 @@ func (p passage) changes() bool {
 // the call succeeds all the same, or it is refused with a reason and has changed nothing.
 // When the fault is over the host matches, and the life goes on to its end.
 func TestFail(t *testing.T) {
-	var s summary
+	s := summary{fault: "an effect fails, once or as long as the call lasts: a write, a netlink message, a command"}
 	var places []passage
 	pictures := map[string][]string{}
 	if !t.Run("record", func(t *testing.T) { places, pictures = record(t) }) {

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/integration/reliability"
 	lab "github.com/mybr/mybr/integration/world"
 )
 
@@ -55,48 +57,51 @@ exec /usr/sbin/iptables-nft-restore "$@"
 // iptables-restore exits with 4: once, and the call succeeds; or longer, and it is refused
 // with what it says, changes nothing, and succeeds afterwards.
 func TestIptablesBusy(t *testing.T) {
-	for _, phase := range []int{0, 1, 2, 3} {
-		for _, once := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, once=%v", life()[phase].name, once), func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t)
-				dir := w.commands(t, "nft")
-				err := w.restart()
-				for _, ph := range life()[:phase] {
-					err = errors.Join(err, ph.do(w))
-				}
-				if err != nil {
-					t.Fatalf("%v\n%s", err, w.log())
-				}
-				before := lasting(w.picture(t))
-				marker := w.busy(t, dir, once)
-				err = life()[phase].do(w)
-				if once != (err == nil) && phase < 2 {
-					t.Fatalf("have %v\n%s", err, w.log())
-				}
-				if err != nil && (!strings.Contains(err.Error(), "exit status 4") || !strings.Contains(err.Error(), "holding the xtables lock")) {
-					t.Errorf("refused without the reason: %v", err)
-				}
-				if len(w.lost) > 0 {
-					t.Errorf("refused: %v", w.lost)
-				}
-				if err := os.Remove(marker); err != nil && !errors.Is(err, os.ErrNotExist) {
-					t.Fatal(err)
-				}
-				if err := w.settled(); err != nil {
-					t.Fatal(err)
-				}
-				rest := life()[phase+1:]
-				if err != nil {
-					if d := differ(lasting(w.picture(t)), before); d != "" {
-						t.Errorf("refused, and yet changed:%s", d)
+	reliability.Try(t, "iptables-restore exits with 4, once or all the time", func() time.Duration {
+		for _, phase := range []int{0, 1, 2, 3} {
+			for _, once := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s, once=%v", life()[phase].name, once), func(t *testing.T) {
+					t.Parallel()
+					w := newWorld(t)
+					dir := w.commands(t, "nft")
+					err := w.restart()
+					for _, ph := range life()[:phase] {
+						err = errors.Join(err, ph.do(w))
 					}
-					rest = life()[phase:]
-				}
-				w.ends(t, rest)
-			})
+					if err != nil {
+						t.Fatalf("%v\n%s", err, w.log())
+					}
+					before := lasting(w.picture(t))
+					marker := w.busy(t, dir, once)
+					err = life()[phase].do(w)
+					if once != (err == nil) && phase < 2 {
+						t.Fatalf("have %v\n%s", err, w.log())
+					}
+					if err != nil && (!strings.Contains(err.Error(), "exit status 4") || !strings.Contains(err.Error(), "holding the xtables lock")) {
+						t.Errorf("refused without the reason: %v", err)
+					}
+					if len(w.lost) > 0 {
+						t.Errorf("refused: %v", w.lost)
+					}
+					if err := os.Remove(marker); err != nil && !errors.Is(err, os.ErrNotExist) {
+						t.Fatal(err)
+					}
+					if err := w.settled(); err != nil {
+						t.Fatal(err)
+					}
+					rest := life()[phase+1:]
+					if err != nil {
+						if d := differ(lasting(w.picture(t)), before); d != "" {
+							t.Errorf("refused, and yet changed:%s", d)
+						}
+						rest = life()[phase:]
+					}
+					w.ends(t, rest)
+				})
+			}
 		}
-	}
+		return 0
+	})
 }
 
 // ends plays the rest of a life, of which nothing must be left.
@@ -119,59 +124,62 @@ func (w *world) ends(t *testing.T, rest []phase) {
 // Another program holds the lock of the legacy iptables. A call waits for it, though not for
 // ever: then it is refused, with the question that helps, and has changed nothing.
 func TestXtablesLock(t *testing.T) {
-	for _, long := range []bool{false, true} {
-		t.Run(fmt.Sprintf("long=%v", long), func(t *testing.T) {
-			if long {
-				lab.Full(t)
-			}
-			t.Parallel()
-			w := newWorld(t)
-			w.commands(t, "legacy")
-			if err := w.restart(); err != nil {
-				t.Fatal(err)
-			}
-			lock, err := os.OpenFile(filepath.Join(w.dir, "xtables.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-			if err == nil {
-				err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			before := w.picture(t)
-			answer := make(chan error, 1)
-			go func() { answer <- w.createNetwork() }()
-			if !long { // else the call gives up
-				waits := func() error { return w.waiting() }
-				if err := w.until(waits); err != nil {
+	reliability.Try(t, "another program holds the lock of the legacy iptables", func() time.Duration {
+		for _, long := range []bool{false, true} {
+			t.Run(fmt.Sprintf("long=%v", long), func(t *testing.T) {
+				if long {
+					lab.Full(t)
+				}
+				t.Parallel()
+				w := newWorld(t)
+				w.commands(t, "legacy")
+				if err := w.restart(); err != nil {
 					t.Fatal(err)
 				}
-				if err := lock.Close(); err != nil {
+				lock, err := os.OpenFile(filepath.Join(w.dir, "xtables.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+				if err == nil {
+					err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
-			}
-			refused := <-answer
-			if long != (refused != nil) {
-				t.Fatalf("have %v\n%s", refused, w.log())
-			}
-			rest := life()[1:]
-			if long {
-				if !strings.Contains(refused.Error(), "does another program hold /run/xtables.lock?") {
-					t.Errorf("refused without the reason: %v", refused)
+				before := w.picture(t)
+				answer := make(chan error, 1)
+				go func() { answer <- w.createNetwork() }()
+				if !long { // else the call gives up
+					waits := func() error { return w.waiting() }
+					if err := w.until(waits); err != nil {
+						t.Fatal(err)
+					}
+					if err := lock.Close(); err != nil {
+						t.Fatal(err)
+					}
 				}
-				if err := lock.Close(); err != nil {
-					t.Fatal(err)
+				refused := <-answer
+				if long != (refused != nil) {
+					t.Fatalf("have %v\n%s", refused, w.log())
 				}
-				if err := w.settled(); err != nil {
-					t.Fatal(err)
+				rest := life()[1:]
+				if long {
+					if !strings.Contains(refused.Error(), "does another program hold /run/xtables.lock?") {
+						t.Errorf("refused without the reason: %v", refused)
+					}
+					if err := lock.Close(); err != nil {
+						t.Fatal(err)
+					}
+					if err := w.settled(); err != nil {
+						t.Fatal(err)
+					}
+					if d := differ(w.picture(t), before); d != "" {
+						t.Errorf("refused, and yet changed:%s", d)
+					}
+					rest = life()
 				}
-				if d := differ(w.picture(t), before); d != "" {
-					t.Errorf("refused, and yet changed:%s", d)
-				}
-				rest = life()
-			}
-			w.ends(t, rest)
-		})
-	}
+				w.ends(t, rest)
+			})
+		}
+		return 0
+	})
 }
 
 // waiting is an error until a process waits for the lock (proc_locks(5): "->").

@@ -5,7 +5,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/mybr/mybr/integration/reliability"
 	"github.com/mybr/mybr/integration/world"
 )
 
@@ -38,24 +40,39 @@ func TestBoots(t *testing.T) {
 		m.check(t, when)
 		m.eventually("sh", "-c", `[ "$(`+statusScript+`)" = "$1" ]`, "-", status) // what a cut has left half made goes behind the first pass
 	}
-	again("rebooted", m.reboot())
+	reliability.Try(t, "a machine with mybr's package is rebooted", func() time.Duration {
+		again("rebooted", m.reboot())
+		return 0
+	})
 
 	// What Docker was told is kept, though nothing was synced since.
-	m.run("docker", "network", "create", "-d", "mybr", "--subnet", "172.30.3.0/24", "cut")
-	status = m.status()
-	m.cut()
-	again("power cut", m.start())
-	if have := m.run("docker", "run", "--rm", "--net", "cut", "guest", "addr"); !strings.Contains(have, "172.30.3.2/24") {
-		t.Errorf("a container of the network that was made before the power cut has %s", have)
-	}
+	reliability.Try(t, "a machine's power is cut", func() time.Duration {
+		m.run("docker", "network", "create", "-d", "mybr", "--subnet", "172.30.3.0/24", "cut")
+		status = m.status()
+		m.cut()
+		again("power cut", m.start())
+		if have := m.run("docker", "run", "--rm", "--net", "cut", "guest", "addr"); !strings.Contains(have, "172.30.3.2/24") {
+			t.Errorf("a container of the network that was made before the power cut has %s", have)
+		}
+		return 0
+	})
 
-	// Cut while networks and containers come and go.
+	reliability.Try(t, "a machine's power is cut while networks and containers come and go", func() time.Duration {
+		m.cutAmidChanges(t, again)
+		return 0
+	})
+}
+
+// cutAmidChanges cuts the power while networks and containers come and go. What Docker knows
+// of them can be removed afterwards.
+func (m *machine) cutAmidChanges(t *testing.T, again func(when, boot string)) {
+	t.Helper()
 	for i := range 4 {
 		m.send(nil, "sh", "-c", fmt.Sprintf("while docker network create -d mybr churn%d && docker run --rm --net churn%d -p 9%d:80 guest addr; do docker network rm churn%d; done", i, i, i, i))
 	}
 	m.eventually("sh", "-c", `[ "$(mybr status | sed -n 's/^endpoints: *//p')" -gt 3 ]`) // web has two, db one
 	m.cut()
-	boot = m.start()
+	boot := m.start()
 	m.settle(t)
 	m.check(t, "power cut in the midst of changes")
 	m.sh(`for n in $(docker network ls -q -f name=churn); do
@@ -139,4 +156,4 @@ func (m *machine) status() string {
 	return m.sh(statusScript)
 }
 
-const statusScript = "mybr status | grep -v -E '^(pid|since):'"
+const statusScript = "mybr status | grep -v -E '^(pid|since|healed):'"
