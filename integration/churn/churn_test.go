@@ -80,7 +80,7 @@ func TestChurn(t *testing.T) {
 // makes once and for all is no leftover. mybr turns forwarding on, as it will when that is
 // turned off, and has a rule from then on until the host is booted.
 func (c *churn) first() []string {
-	c.w.Host.Run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+	c.w.Host.Sysctl("net/ipv4/ip_forward", "0")
 	k := c.workers[0]
 	for _, kind := range kinds {
 		k.makeNetwork(0, kind)
