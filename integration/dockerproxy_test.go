@@ -197,6 +197,8 @@ networks:
     driver: DRIVER
 `
 
+var blanks = regexp.MustCompile(` {2,}`)
+
 // composePorts notes what Compose shows of the ports of a project.
 func composePorts(t *testing.T, w *world.World, driver string, note func(text string, what ...string)) {
 	t.Helper()
@@ -212,9 +214,10 @@ func composePorts(t *testing.T, w *world.World, driver string, note func(text st
 	compose("up", "-d", "--scale", "many=3")
 	defer compose("down", "-t", "0")
 	for _, args := range [][]string{
-		{"ps"}, {"port", "web", "80"}, {"port", "--protocol", "udp", "web", "80"}, {"port", "web", "81"}, {"port", "web", "95"},
+		{"ps", "web"}, {"port", "web", "80"}, {"port", "--protocol", "udp", "web", "80"}, {"port", "web", "81"}, {"port", "web", "95"},
 	} {
-		note(compose(args...), append([]string{"docker-compose"}, args...)...)
+		text := blanks.ReplaceAllString(compose(args...), " ") // columns are as wide as times are long
+		note(text, append([]string{"docker-compose"}, args...)...)
 	}
 	var hosts []string // which of the three has which is a matter of chance
 	for i := range 3 {
