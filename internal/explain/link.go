@@ -24,6 +24,9 @@ func (k *walker) transmit(s *Space, l *Link, p Packet, next netip.Addr) outcome 
 	if !peer.Up {
 		return dead("%s of %s, the other end of %s, is down", peer.Name, other.Name, l.Name)
 	}
+	if other != s {
+		p.mark = 0 // it is the namespace's own (skb_scrub_packet)
+	}
 	k.step(other, AtLink, fmt.Sprintf("%s of %s leads to %s", l.Name, s.Name, peer.Name))
 	return k.arrive(other, peer, p, next)
 }
@@ -161,7 +164,7 @@ func (s *Space) filtersBridged(p *Packet) bool {
 // prebridged has a frame that comes into a bridge pass PREROUTING, where br_netfilter has
 // it so. A packet that is translated there is routed, unless it stays on the bridge.
 func (k *walker) prebridged(s *Space, bridge *Link, p *Packet, next *netip.Addr) *outcome {
-	p.in, p.out, p.mark = bridge.Name, "", 0
+	p.in, p.out = bridge.Name, ""
 	k.track(s, p)
 	dst := p.Dst
 	if end := k.hook(s, "PREROUTING", p); end != nil || p.Dst == dst {

@@ -153,7 +153,7 @@ func (k *walker) input(s *Space, l *Link, p Packet) outcome {
 	if p.six() && s.on("ipv6/conf/"+l.Name+"/disable_ipv6") {
 		return dead("%s of %s has no IPv6", l.Name, s.Name)
 	}
-	p.in, p.out, p.mark = l.Name, "", 0
+	p.in, p.out = l.Name, ""
 	k.track(s, &p)
 	if end := k.hook(s, "PREROUTING", &p); end != nil {
 		return *end
