@@ -85,10 +85,13 @@ func (k *walker) bridged(s *Space, bridge, port *Link, p Packet, next netip.Addr
 		return dead("%s of %s is down", port.Name, s.Name)
 	}
 	to, end := k.behind(s, bridge, port, next)
+	filtered := port != nil && s.filtersBridged(&p)
+	if end != nil && end.verdict == Dropped && filtered {
+		return k.apart(s, bridge, p, *end)
+	}
 	if end != nil {
 		return *end
 	}
-	filtered := port != nil && s.filtersBridged(&p)
 	if filtered {
 		p.port = port
 		was := next
@@ -115,6 +118,19 @@ func (k *walker) bridged(s *Space, bridge, port *Link, p Packet, next netip.Addr
 		}
 	}
 	return k.transmit(s, to, p, next)
+}
+
+// apart is for two ports that are kept apart: their stations don't find each other. One that
+// knows the other from before sends all the same, and where br_netfilter translates that, it
+// doesn't go to the other port.
+func (k *walker) apart(s *Space, bridge *Link, p Packet, end outcome) outcome {
+	probe := walker{w: k.w, conns: k.conns, back: k.back}
+	dst := p.Dst
+	next := p.Dst
+	if o := probe.prebridged(s, bridge, &p, &next); o != nil && o.verdict != Dropped || p.Dst != dst {
+		return outcome{verdict: Unknown, reason: fmt.Sprintf("%s; but whoever knows the neighbour from before they were is translated, and may get through", end.reason)}
+	}
+	return end
 }
 
 // behind finds the port that leads to an address, or the bridge itself, for what has come in

@@ -128,7 +128,8 @@ func (k *walker) goOn(q Query, sent Packet, there outcome) outcome {
 		k.steps = steps
 		return there
 	}
-	if o.reason = "the connection begins, but of what the client sends then: " + o.reason; o.verdict != Unknown {
+	o.reason = "the connection begins, but of what the client sends then: " + o.reason
+	if o.verdict == NoRoute {
 		o.verdict = Dropped
 	}
 	return o
