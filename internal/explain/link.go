@@ -17,9 +17,7 @@ func (k *walker) transmit(s *Space, l *Link, p Packet, next netip.Addr) outcome 
 		if l.Kind == "dummy" {
 			return dead("%s of %s leads nowhere", l.Name, s.Name)
 		}
-		k.step(s, AtLink, fmt.Sprintf("leaves by %s to what is beyond: %s", l.Name, p.String()))
-		k.left, k.leftBy = s, l
-		return outcome{verdict: Delivered, reason: fmt.Sprintf("it leaves the host by %s; who is beyond can't be seen from here", l.Name), packet: p}
+		return k.beyond(s, l, p)
 	}
 	if !peer.Up {
 		return dead("%s of %s, the other end of %s, is down", peer.Name, other.Name, l.Name)
@@ -29,6 +27,13 @@ func (k *walker) transmit(s *Space, l *Link, p Packet, next netip.Addr) outcome 
 	}
 	k.step(other, AtLink, fmt.Sprintf("%s of %s leads to %s", l.Name, s.Name, peer.Name))
 	return k.arrive(other, peer, p, next)
+}
+
+// beyond is for what leaves all that is known of.
+func (k *walker) beyond(s *Space, l *Link, p Packet) outcome {
+	k.step(s, AtLink, fmt.Sprintf("leaves by %s to what is beyond: %s", l.Name, p.String()))
+	k.left, k.leftBy = s, l
+	return outcome{verdict: Delivered, reason: fmt.Sprintf("it leaves the host by %s; who is beyond can't be seen from here", l.Name), packet: p}
 }
 
 // arrive takes a frame that comes into a namespace by a link, on its way to an address.

@@ -143,6 +143,7 @@ func (k *walker) begin(q Query, p *Packet) outcome {
 		if l == nil {
 			return outcome{verdict: Unknown, reason: "the host has no link " + q.In}
 		}
+		k.home, k.whose = l, p.Src
 		k.step(host, AtStart, p.String()+" comes from beyond "+q.In)
 		return k.arrive(host, l, *p, k.nextHop(l, *p))
 	}
