@@ -17,15 +17,23 @@ func (k *walker) transmit(s *Space, l *Link, p Packet, next netip.Addr) outcome 
 		if l.Kind == "dummy" {
 			return dead("%s of %s leads nowhere", l.Name, s.Name)
 		}
-		k.step(s, AtLink, fmt.Sprintf("leaves by %s to what is beyond: %s", l.Name, p.String()))
-		k.left, k.leftBy = s, l
-		return outcome{verdict: Delivered, reason: fmt.Sprintf("it leaves the host by %s; who is beyond can't be seen from here", l.Name), packet: p}
+		return k.beyond(s, l, p)
 	}
 	if !peer.Up {
 		return dead("%s of %s, the other end of %s, is down", peer.Name, other.Name, l.Name)
 	}
+	if other != s {
+		p.mark = 0 // it is the namespace's own (skb_scrub_packet)
+	}
 	k.step(other, AtLink, fmt.Sprintf("%s of %s leads to %s", l.Name, s.Name, peer.Name))
 	return k.arrive(other, peer, p, next)
+}
+
+// beyond is for what leaves all that is known of.
+func (k *walker) beyond(s *Space, l *Link, p Packet) outcome {
+	k.step(s, AtLink, fmt.Sprintf("leaves by %s to what is beyond: %s", l.Name, p.String()))
+	k.left, k.leftBy = s, l
+	return outcome{verdict: Delivered, reason: fmt.Sprintf("it leaves the host by %s; who is beyond can't be seen from here", l.Name), packet: p}
 }
 
 // arrive takes a frame that comes into a namespace by a link, on its way to an address.
@@ -82,10 +90,13 @@ func (k *walker) bridged(s *Space, bridge, port *Link, p Packet, next netip.Addr
 		return dead("%s of %s is down", port.Name, s.Name)
 	}
 	to, end := k.behind(s, bridge, port, next)
+	filtered := port != nil && s.filtersBridged(&p)
+	if end != nil && end.verdict == Dropped && filtered {
+		return k.apart(s, bridge, p, *end)
+	}
 	if end != nil {
 		return *end
 	}
-	filtered := port != nil && s.filtersBridged(&p)
 	if filtered {
 		p.port = port
 		was := next
@@ -112,6 +123,19 @@ func (k *walker) bridged(s *Space, bridge, port *Link, p Packet, next netip.Addr
 		}
 	}
 	return k.transmit(s, to, p, next)
+}
+
+// apart is for two ports that are kept apart: their stations don't find each other. One that
+// knows the other from before sends all the same, and where br_netfilter translates that, it
+// doesn't go to the other port.
+func (k *walker) apart(s *Space, bridge *Link, p Packet, end outcome) outcome {
+	probe := walker{w: k.w, conns: k.conns, back: k.back}
+	dst := p.Dst
+	next := p.Dst
+	if o := probe.prebridged(s, bridge, &p, &next); o != nil && o.verdict != Dropped || p.Dst != dst {
+		return outcome{verdict: Unknown, reason: fmt.Sprintf("%s; but whoever knows the neighbour from before they were is translated, and may get through", end.reason)}
+	}
+	return end
 }
 
 // behind finds the port that leads to an address, or the bridge itself, for what has come in
@@ -161,7 +185,7 @@ func (s *Space) filtersBridged(p *Packet) bool {
 // prebridged has a frame that comes into a bridge pass PREROUTING, where br_netfilter has
 // it so. A packet that is translated there is routed, unless it stays on the bridge.
 func (k *walker) prebridged(s *Space, bridge *Link, p *Packet, next *netip.Addr) *outcome {
-	p.in, p.out, p.mark = bridge.Name, "", 0
+	p.in, p.out = bridge.Name, ""
 	k.track(s, p)
 	dst := p.Dst
 	if end := k.hook(s, "PREROUTING", p); end != nil || p.Dst == dst {

@@ -128,7 +128,8 @@ func (k *walker) goOn(q Query, sent Packet, there outcome) outcome {
 		k.steps = steps
 		return there
 	}
-	if o.reason = "the connection begins, but of what the client sends then: " + o.reason; o.verdict != Unknown {
+	o.reason = "the connection begins, but of what the client sends then: " + o.reason
+	if o.verdict == NoRoute {
 		o.verdict = Dropped
 	}
 	return o
@@ -142,6 +143,7 @@ func (k *walker) begin(q Query, p *Packet) outcome {
 		if l == nil {
 			return outcome{verdict: Unknown, reason: "the host has no link " + q.In}
 		}
+		k.home, k.whose = l, p.Src
 		k.step(host, AtStart, p.String()+" comes from beyond "+q.In)
 		return k.arrive(host, l, *p, k.nextHop(l, *p))
 	}

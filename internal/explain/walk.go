@@ -16,6 +16,8 @@ type walker struct {
 	back   bool
 	left   *Space // where it has left what is known of
 	leftBy *Link
+	home   *Link      // of the host, if the packet comes from beyond: what leaves by it for whom it came from is there
+	whose  netip.Addr // from whom
 }
 
 // mostHops is the usual TTL (RFC 1700 has 64): what goes round in a circle ends.
@@ -136,6 +138,9 @@ func (k *walker) leave(s *Space, r Route, p *Packet) outcome {
 	if p.six() && s.on("ipv6/conf/"+l.Name+"/disable_ipv6") {
 		return dead("%s of %s has no IPv6", l.Name, s.Name)
 	}
+	if l == k.home && p.Dst == k.whose {
+		return k.beyond(s, l, *p)
+	}
 	if l.Kind == "bridge" {
 		return k.bridged(s, l, nil, *p, next)
 	}
@@ -153,7 +158,7 @@ func (k *walker) input(s *Space, l *Link, p Packet) outcome {
 	if p.six() && s.on("ipv6/conf/"+l.Name+"/disable_ipv6") {
 		return dead("%s of %s has no IPv6", l.Name, s.Name)
 	}
-	p.in, p.out, p.mark = l.Name, "", 0
+	p.in, p.out = l.Name, ""
 	k.track(s, &p)
 	if end := k.hook(s, "PREROUTING", &p); end != nil {
 		return *end
