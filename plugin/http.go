@@ -77,7 +77,7 @@ func serveSite(ctx context.Context, c Config, t web.Token, a *admin, w *watchers
 	if c.HTTP.IsZero() {
 		return func() {}, nil
 	}
-	h, err := newSite(a, w)
+	h, err := newSite(a, w, newSurgery(ctx, c))
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func relayed(t relay.Traffic) metrics.Relayed {
 }
 
 // newSite makes all that is served by HTTP.
-func newSite(a *admin, w *watchers) (http.Handler, error) {
+func newSite(a *admin, w *watchers, s *surgery) (http.Handler, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "" // the page then has no name to show
@@ -97,8 +97,9 @@ func newSite(a *admin, w *watchers) (http.Handler, error) {
 			v.Escape(Printable)
 			return v, err
 		},
-		Health: func(ctx context.Context) page.Health { return a.health(ctx, &w.compared) },
-		Events: func() []page.Event { return happened(&w.events) },
+		Health:   func(ctx context.Context) page.Health { return a.health(ctx, &w.compared) },
+		Events:   func() []page.Event { return happened(&w.events) },
+		Findings: s.findings,
 		Drawing: func(v view.View) ([]byte, error) {
 			// How interfaces are called in containers is not looked for: mybr must not enter
 			// their namespaces.

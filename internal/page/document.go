@@ -46,6 +46,7 @@ type document struct {
 	HasEvents bool
 	Exam      *Exam
 	Well      int // findings of Exam that are fine
+	Untold    int // those that can't be told here
 
 	view view.View
 }
@@ -81,8 +82,11 @@ func (s *server) document(ctx context.Context) document {
 		e.Findings = slices.Clone(e.Findings)
 		slices.SortStableFunc(e.Findings, func(a, b Finding) int { return cmp.Compare(rank(a.Verdict), rank(b.Verdict)) })
 		for _, f := range e.Findings {
-			if f.Verdict == Fine {
+			switch f.Verdict {
+			case Fine:
 				d.Well++
+			case Unknown:
+				d.Untold++
 			}
 		}
 		d.Exam = &e
@@ -180,7 +184,8 @@ func words(stamp string) template.FuncMap {
 		"count":   count,
 		"large":   large,
 		"carried": carried,
-		"notFine": func(f Finding) bool { return f.Verdict != Fine },
+		"fine":    func(f Finding) bool { return f.Verdict == Fine },
+		"untold":  func(f Finding) bool { return f.Verdict == Unknown },
 		"share":   share,
 		"addr": func(p netip.Prefix) string {
 			if !p.IsValid() {

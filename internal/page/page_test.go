@@ -90,6 +90,7 @@ func busyHost() Config {
 				{Name: "forwarding", Verdict: Fine, Seen: "net.ipv4.ip_forward is 1"},
 				{Name: "mtu", Verdict: Warning, Seen: "br-71c3d00aa1f2 has an MTU of 1500, and eth0 of 1420: large packets are lost", Mend: "docker network create -o com.docker.network.driver.mtu=1420 …"},
 				{Name: "conntrack", Verdict: Note, Seen: "the table is 61 % full"},
+				{Name: "engine", Verdict: Unknown, Seen: "it is not asked from here"},
 				{Name: "clock", Verdict: Fine, Seen: "it has not been set since the records were made"},
 			}}
 		},
