@@ -132,7 +132,7 @@ look again
 	for when, want := range map[string]string{
 		"installed": installed,
 		"upgraded":  lines(config, wantedProxy, copied) + program + lines(state), // what the administrator disabled stays so
-		"removed":   lines(config, copied, state),
+		"removed":   lines(config, wantedProxy, copied, state),                   // that a unit was enabled is kept until the purge
 		"purged":    "",
 		"again":     installed,
 	} {
