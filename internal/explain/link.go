@@ -202,7 +202,7 @@ func (k *walker) prebridged(s *Space, bridge *Link, p *Packet, next *netip.Addr)
 
 // postbridged has a frame that crosses a bridge pass FORWARD and POSTROUTING.
 func (k *walker) postbridged(s *Space, bridge *Link, p *Packet) *outcome {
-	p.in, p.out = bridge.Name, bridge.Name
+	p.in, p.out, p.crossing = bridge.Name, bridge.Name, true
 	if end := k.hook(s, "FORWARD", p); end != nil {
 		return end
 	}
@@ -210,6 +210,7 @@ func (k *walker) postbridged(s *Space, bridge *Link, p *Packet) *outcome {
 	if end := k.hook(s, "POSTROUTING", p); end != nil {
 		return end
 	}
+	p.crossing = false
 	p.confirm()
 	return nil
 }

@@ -25,6 +25,7 @@ type Packet struct {
 	chosen       [2]uint16  // the range of which the kernel chooses the port that is 0
 	in, out      string     // links, in the namespace where it is
 	port         *Link      // the bridge port that it came in by, where br_netfilter has seen it
+	crossing     bool       // a bridge, from port to port
 	mark         uint32
 	conn         *conn // nil: not tracked
 }
@@ -71,6 +72,9 @@ func (p *Packet) state() string {
 
 func (p *Packet) String() string {
 	end := func(a netip.Addr, port uint16) string {
+		if !a.IsValid() {
+			return "no address"
+		}
 		if p.Proto == ICMP || port == 0 {
 			return a.String()
 		}

@@ -192,6 +192,9 @@ func (k *walker) answer(q Query, sent Packet, there outcome) outcome {
 		k.step(there.space, AtReply, reply.String()+" goes back to port "+got.port.Name)
 		return k.judge(q, sent, there, k.transmit(there.space, got.port, reply, reply.Dst))
 	}
+	if reply.kind == fault && there.rule != nil && got.crossing && got.six() {
+		return outcome{verdict: Unknown, rule: there.rule, reason: there.reason + "; whether the client is told can't be told of IPv6 that crosses a bridge"}
+	}
 	o := k.send(there.space, &reply)
 	return k.judge(q, sent, there, o)
 }

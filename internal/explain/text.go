@@ -11,7 +11,7 @@ func (r Result) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", r.Packet, r.Verdict)
 	if r.Reason != "" {
-		fmt.Fprintf(&b, "%s\n", sentence(r.Reason))
+		fmt.Fprintf(&b, "why: %s\n", r.Reason)
 	}
 	if r.Rule != nil && r.Rule.Why != "" {
 		fmt.Fprintf(&b, "mybr has that rule for this: %s\n", r.Rule.Why)
@@ -36,9 +36,6 @@ func (r Result) Text() string {
 	}
 	return b.String()
 }
-
-// sentence is a text with a capital at its beginning and a full stop behind.
-func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] + "." }
 
 // Escape has fn make all texts ones that can be shown in a terminal: names of links and
 // programs, and comments in rules, are others'.

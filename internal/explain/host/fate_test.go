@@ -362,6 +362,9 @@ func (s *shot) is(p explain.Result) bool {
 	if verdict == explain.Unknown && strings.Contains(p.Reason, "knows the neighbour") { // ports are isolated, and not, in turns
 		return true
 	}
+	if verdict == explain.Unknown && strings.Contains(p.Reason, "IPv6 that crosses a bridge") {
+		return s.real != explain.Delivered
+	}
 	if strings.HasPrefix(p.Reason, "the connection begins") { // whether an error of ICMP's ends it then depends on the moment
 		return verdict != explain.Unknown && s.real != explain.Delivered
 	}

@@ -44,7 +44,7 @@ func Send(ctx context.Context, w *explain.World, places []Place, q explain.Query
 		if s.Untold = untraceable(w.Spaces[0]); s.Untold == "" {
 			t, err := startTrace(ctx, p.rule(predicted.From))
 			if err == nil {
-				defer func() { s.Trace = t.stop() }()
+				defer func() { s.Trace = t.stop(lastRule(places[0].Name, predicted)) }()
 			} else {
 				s.Untold = err.Error()
 			}
@@ -53,6 +53,17 @@ func Send(ctx context.Context, w *explain.World, places []Place, q explain.Query
 	})
 	s.Agrees = agrees(q, predicted, s.Verdict)
 	return s, err
+}
+
+// lastRule is the last rule of the host that decides about a packet on its way there, as the
+// monitor prints where it is; "": there is none.
+func lastRule(host string, r explain.Result) (last string) {
+	for _, step := range r.Steps {
+		if step.Space == host && step.Rule != nil && !step.Back {
+			last = " " + step.Rule.Table + ":" + step.Rule.Chain + ":"
+		}
+	}
+	return last
 }
 
 // agrees compares: whether what is lost is lost without a word depends on how long the

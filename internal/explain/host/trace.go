@@ -38,12 +38,13 @@ type tracer struct {
 	lines   chan string
 }
 
-// readyWithin bounds the start of the two programs. What is traced comes within firstWithin,
-// if anything does: the monitor reads each rule anew. Then nothing more must come for quietFor.
+// readyWithin bounds the start of the two programs. The monitor reads each rule anew and takes
+// its time: what is expected comes within traceWithin of the line before. Behind that nothing
+// more must come for quietFor.
 const (
 	readyWithin = 5 * time.Second
-	firstWithin = 3 * time.Second
-	quietFor    = 500 * time.Millisecond
+	traceWithin = 3 * time.Second
+	quietFor    = 300 * time.Millisecond
 )
 
 // rule is the condition by which nf_tables knows the packet, in its namespace or where it
@@ -86,7 +87,7 @@ func startTrace(ctx context.Context, condition string) (*tracer, error) {
 	}
 	if err != nil {
 		t.table = nil
-		t.stop()
+		t.stop("")
 		return nil, fmt.Errorf("nft: %w", err)
 	}
 	// Priority -350 is before all that iptables has: its first table is raw, at -300
@@ -98,7 +99,7 @@ add rule inet %[1]s pre %[2]s meta nftrace set 1
 add rule inet %[1]s out %[2]s meta nftrace set 1
 `, t.name, condition)
 	if err := t.ready(ctx); err != nil {
-		t.stop()
+		t.stop("")
 		return nil, err
 	}
 	return t, nil
@@ -161,14 +162,19 @@ func (t *tracer) read(out io.Reader) {
 	}
 }
 
-// stop waits for the last of the trace, and ends both programs: with them the table goes.
-func (t *tracer) stop() []Traced {
+// stop waits for the last of the trace, which has expected in it ("": it isn't known), and ends
+// both programs: with them the table goes.
+func (t *tracer) stop(expected string) []Traced {
 	var lines []string
-	for quiet := time.NewTimer(firstWithin); ; quiet.Reset(quietFor) {
+	for quiet := time.NewTimer(traceWithin); ; {
 		select {
 		case line, ok := <-t.lines:
 			if ok {
 				lines = append(lines, line)
+				if expected != "" && strings.Contains(line, expected) {
+					expected = ""
+				}
+				quiet.Reset(map[bool]time.Duration{true: quietFor, false: traceWithin}[expected == ""])
 				continue
 			}
 		case <-quiet.C:
