@@ -19,7 +19,7 @@ import (
 // that it prints has the port answer again. Nothing is healed by mybr itself.
 func TestDoctor(t *testing.T) {
 	w := world.New(t, world.Config{Driver: "mybr", MybrArgs: []string{"--resync-interval", "0"}})
-	w.Docker("network", "create", "docker") // first: Docker's rules for it move mybr's, and nothing puts them back
+	w.Docker("network", "create", "--subnet", "172.30.0.0/16", "docker") // first: Docker's rules for it move mybr's, and nothing puts them back
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr0", "--subnet", "172.18.0.0/16",
 		"--ipv6", "--subnet", "fd00:18::/64", "front")
 	w.Docker("network", "create", "-d", "mybr", "--internal", "--ipam-driver", "mybr", "inner")
