@@ -62,7 +62,8 @@ func readLinks(s *explain.Space) error {
 	}
 	for _, a := range addrs {
 		i := slices.IndexFunc(s.Links, func(l explain.Link) bool { return l.Index == a.LinkIndex })
-		if p := prefixOf(a.IPNet); i >= 0 && p.IsValid() && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 {
+		// A tentative address is usable within a second or two, unless somebody has it already.
+		if p := prefixOf(a.IPNet); i >= 0 && p.IsValid() && a.Flags&unix.IFA_F_DADFAILED == 0 {
 			s.Links[i].Addrs = append(s.Links[i].Addrs, p)
 		}
 	}
