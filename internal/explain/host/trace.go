@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -196,25 +195,26 @@ func (t *tracer) stop(expected string) []Traced {
 //	PACKET: 2 1beac99d OUT=lo SRC=192.0.2.1 DST=192.0.2.2 …
 //	 TRACE: 2 1beac99d filter:OUTPUT:rule:0x2:ACCEPT  -4 -t filter -A OUTPUT -j ACCEPT
 //
-// Those of the table own are left out.
+// Those of the table own are left out: its rule is the first that a packet meets, and the ID is
+// another one behind a bridge.
 func traced(lines []string, own string) (all []Traced) {
-	var ids []string
+	packet := ""
 	for _, line := range lines {
 		kind, rest, ok := strings.Cut(strings.TrimSpace(line), ": ")
 		f := strings.Fields(rest)
 		if !ok || len(f) < 3 {
 			continue
 		}
-		i := slices.Index(ids, f[1])
-		if i < 0 {
-			ids, i = append(ids, f[1]), len(ids)
-			all = append(all, Traced{Rules: []string{}})
-		}
-		switch what := strings.Join(f[2:], " "); {
-		case kind == "PACKET" && all[i].Packet == "":
-			all[i].Packet = what
-		case kind == "TRACE" && !strings.HasPrefix(what, own+":"):
-			all[i].Rules = append(all[i].Rules, ruleText(what))
+		what := strings.Join(f[2:], " ")
+		switch {
+		case kind == "PACKET":
+			packet = what
+		case kind == "TRACE" && strings.HasPrefix(what, own+":"):
+			if strings.Contains(what, ":rule:") {
+				all = append(all, Traced{Packet: packet, Rules: []string{}})
+			}
+		case kind == "TRACE" && len(all) > 0:
+			all[len(all)-1].Rules = append(all[len(all)-1].Rules, ruleText(what))
 		}
 	}
 	return all[:min(1, len(all))]
