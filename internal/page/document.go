@@ -99,9 +99,10 @@ func rank(verdict string) int {
 
 // headline says in a few words how it all is.
 func (d *document) headline() {
-	differs, faults := 0, 0
+	differs, faults, unseen := 0, 0, false
 	for _, f := range d.Health.Differences {
 		differs += len(f.Changes)
+		unseen = unseen || f.Error != ""
 	}
 	if d.Exam != nil {
 		for _, f := range d.Exam.Findings {
@@ -126,14 +127,14 @@ func (d *document) headline() {
 		d.Headline = "The host differs from the records in " + count(differs, "place", "places")
 	case faults > 0:
 		d.Headline = "The doctor has found " + count(faults, "fault", "faults")
-	case d.Health.Unknown != "" || d.Partly != "":
+	case unseen || d.Health.Unknown != "" || d.Partly != "":
 		d.Tone, d.Headline = odd, "Not all of the host could be looked at"
 	default:
 		d.Tone, d.Headline = good, "The host matches the records"
 	}
 	for _, text := range []string{d.Health.Unknown, d.Partly} {
 		if text != "" {
-			d.Details = append(d.Details, text)
+			d.Details = append(d.Details, strings.Split(text, "\n")...)
 		}
 	}
 	if d.Health.Late != "" {
