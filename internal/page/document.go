@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/view"
 )
 
@@ -174,10 +175,10 @@ func (d *document) overview(v view.View) {
 func words(stamp string) template.FuncMap {
 	return template.FuncMap{
 		"file":    func(name string) string { return name + "?v=" + stamp },
-		"short":   func(id string) string { return id[:min(len(id), 12)] },
+		"short":   model.ShortID,
 		"when":    func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
 		"stamp":   func(t time.Time) string { return t.Format(time.RFC3339) },
-		"span":    span,
+		"span":    view.Span,
 		"count":   count,
 		"large":   large,
 		"carried": carried,
@@ -218,17 +219,6 @@ func raised(n int) string {
 		b.WriteRune([]rune("⁰¹²³⁴⁵⁶⁷⁸⁹")[digit-'0'])
 	}
 	return b.String()
-}
-
-// span is the address with the port, or the first and last of count ports.
-func span(a netip.AddrPort, count uint16) string {
-	if !a.IsValid() {
-		return ""
-	}
-	if count <= 1 {
-		return a.String()
-	}
-	return fmt.Sprintf("%s-%d", a, int(a.Port())+int(count)-1)
 }
 
 func carried(how string) string {
