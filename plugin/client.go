@@ -78,9 +78,7 @@ func (c Client) View(ctx context.Context) (view.View, error) {
 	if err == nil && v.Version > view.Version {
 		err = fmt.Errorf("the mybr that runs is newer than this command: its view has version %d, and this command knows %d", v.Version, view.Version)
 	}
-	unknown := printableLines(v.Unknown)
 	v.Escape(Printable)
-	v.Unknown = unknown
 	return v, err
 }
 
@@ -124,6 +122,9 @@ func (c Client) Rules(ctx context.Context, compare bool) (view.Rules, error) {
 		path += "?compare=1"
 	}
 	err := c.get(ctx, path, &all)
+	if err == nil && all.Version > view.Version {
+		err = fmt.Errorf("the mybr that runs is newer than this command: its rules have version %d, and this command knows %d", all.Version, view.Version)
+	}
 	for i := range all.Rules {
 		r := &all.Rules[i]
 		for _, text := range []*string{&r.Command, &r.Table, &r.Chain, &r.Rule, &r.Why, &r.Bridge, &r.Network, &r.Endpoint} {

@@ -8,15 +8,13 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/mybr/mybr/internal/page"
 	"github.com/mybr/mybr/internal/web"
 )
 
-// An address that can't be listened on, be it that its interface is not there yet, is tried
-// again: Docker's networks are not to wait for a page. It is tried after firstListen, and then
-// twice as long each time, up to lastListen.
+// An address that can't be listened on, be it that its interface is not there yet, and a token
+// that can't be read, are tried again: Docker's networks are not to wait for a page. They are
+// tried after firstListen, and then twice as long each time, up to lastListen.
 const (
 	firstListen = time.Second
 	lastListen  = 30 * time.Second
@@ -60,9 +58,6 @@ func (s site) handler() http.Handler {
 
 // httpToken reads what clients must know.
 func httpToken(c Config) (t web.Token, err error) {
-	if err := c.CheckHTTP(); err != nil {
-		return t, err
-	}
 	if c.HTTPTokenFile != "" {
 		if t, err = web.ReadToken(c.HTTPTokenFile); err != nil {
 			err = fmt.Errorf("--http-token-file: %w", err)
@@ -73,7 +68,7 @@ func httpToken(c Config) (t web.Token, err error) {
 
 // serveSite serves the page and the metrics in the background, if they are wanted, until stop
 // is called, which waits for the answers that are being made.
-func serveSite(ctx context.Context, c Config, t web.Token, a *admin, w *watchers) (stop func(), err error) {
+func serveSite(ctx context.Context, c Config, a *admin, w *watchers) (stop func(), err error) {
 	if c.HTTP.IsZero() {
 		return func() {}, nil
 	}
@@ -81,12 +76,11 @@ func serveSite(ctx context.Context, c Config, t web.Token, a *admin, w *watchers
 	if err != nil {
 		return nil, err
 	}
-	server := httpLimits().server(web.Guard(h, c.HTTP, t, page.Policy), c.Log)
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		listenAndServe(ctx, c.Log, c.HTTP, server)
+		listenAndServe(ctx, c, h)
 	}()
 	return func() {
 		cancel()
@@ -95,12 +89,12 @@ func serveSite(ctx context.Context, c Config, t web.Token, a *admin, w *watchers
 }
 
 // listenAndServe serves until ctx ends, and listens again when that fails.
-func listenAndServe(ctx context.Context, log logrus.FieldLogger, a web.Address, server *http.Server) {
+func listenAndServe(ctx context.Context, c Config, h http.Handler) {
 	told := ""
 	for delay := firstListen; ; delay = min(2*delay, lastListen) {
-		ln, err := listenHTTP(ctx, a)
+		ln, server, err := openHTTP(ctx, c, h)
 		if err == nil {
-			log.Infof("serving the status page and metrics on %s", a)
+			c.Log.Infof("serving the status page and metrics on %s", c.HTTP)
 			told, delay = "", firstListen
 			err = serveOn(ctx, server, ln)
 		}
@@ -109,7 +103,7 @@ func listenAndServe(ctx context.Context, log logrus.FieldLogger, a web.Address, 
 		}
 		if err.Error() != told {
 			told = err.Error()
-			log.WithError(err).Warnf("the status page and the metrics are not served on %s; trying again", a)
+			c.Log.WithError(err).Warnf("the status page and the metrics are not served on %s; trying again", c.HTTP)
 		}
 		again := time.NewTimer(delay)
 		select {
@@ -119,6 +113,19 @@ func listenAndServe(ctx context.Context, log logrus.FieldLogger, a web.Address, 
 			return
 		}
 	}
+}
+
+// openHTTP reads the token, without which nobody is served, and binds the address.
+func openHTTP(ctx context.Context, c Config, h http.Handler) (net.Listener, *http.Server, error) {
+	t, err := httpToken(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	ln, err := listenHTTP(ctx, c.HTTP)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ln, httpLimits().server(web.Guard(h, c.HTTP, t, page.Policy), c.Log), nil
 }
 
 // listenHTTP binds the address; a unix socket as the others of mybr's, with mode 0600.

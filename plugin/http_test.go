@@ -20,7 +20,6 @@ import (
 	"github.com/mybr/mybr/internal/nettest"
 	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/view"
-	"github.com/mybr/mybr/internal/web"
 )
 
 func TestCheckHTTP(t *testing.T) {
@@ -51,9 +50,6 @@ func TestCheckHTTP(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
-	if _, err := httpToken(Config{HTTP: at("127.0.0.1:9180"), HTTPTokenFile: "/nowhere/token"}); err == nil || !strings.Contains(err.Error(), "--http-token-file: open /nowhere/token") {
-		t.Errorf("a token file that is not there: %v", err)
-	}
 }
 
 // quiet is the operator's side of a mybr that has nothing to tell.
@@ -66,29 +62,35 @@ func quiet(ready <-chan struct{}) *admin {
 	}
 }
 
-// What is behind HTTP, with and without the token, before the first pass and after it.
+// What is behind HTTP, with and without the token, before the first pass and after it. It is
+// served as soon as the token can be read, and not before.
 func TestSite(t *testing.T) {
 	dir := t.TempDir()
 	token := filepath.Join(dir, "token")
-	if err := os.WriteFile(token, []byte("0123456789abcdef\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log, _ := newLog()
+	log, journal := newLog()
 	c := Config{StateDir: dir, HTTP: HTTPAddress{Path: filepath.Join(dir, "http.sock")}, HTTPTokenFile: token, Log: log}
 	ready := make(chan struct{})
 	a := quiet(ready)
 	h := &host{links: &link.Applier{}, ports: hostport.New(hostport.Config{})}
 	defer h.ports.Close()
 	told := &watchers{metrics: metrics.New(measured(c, a, h), []string{"NetworkDriver.Join"})}
-	secret, err := httpToken(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop, err := serveSite(t.Context(), c, secret, a, told)
+	stop, err := serveSite(t.Context(), c, a, told)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
+	nettest.Eventually(t, testWithin, func() error {
+		if text := journal.String(); !strings.Contains(text, "--http-token-file: open "+token) {
+			return fmt.Errorf("the log has %s", text)
+		}
+		return nil
+	})
+	if _, err := os.Stat(c.HTTP.Path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a socket before there is a token: %v", err)
+	}
+	if err := os.WriteFile(token, []byte("0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	ask := func(path, password string) (int, string) {
 		t.Helper()
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -173,7 +175,7 @@ func TestAddressTaken(t *testing.T) {
 	}
 	ready := make(chan struct{})
 	close(ready)
-	stop, err := serveSite(t.Context(), Config{HTTP: a, Log: log}, web.Token{}, quiet(ready), &watchers{metrics: metrics.New(metrics.Sources{}, nil)})
+	stop, err := serveSite(t.Context(), Config{HTTP: a, Log: log}, quiet(ready), &watchers{metrics: metrics.New(metrics.Sources{}, nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

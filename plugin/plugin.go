@@ -36,8 +36,7 @@ const bootID = "/proc/sys/kernel/random/boot_id"
 // Run is the plugin from its start until ctx ends and the calls that are under way
 // have been answered.
 func Run(ctx context.Context, c Config) error {
-	token, err := httpToken(c)
-	if err != nil {
+	if err := c.CheckHTTP(); err != nil {
 		return err
 	}
 	held, err := lockNamespace(ctx, c.Log.Warnf)
@@ -103,7 +102,7 @@ func Run(ctx context.Context, c Config) error {
 	})
 	defer stop()
 	answers.ready = ready
-	leave, err := serveSite(ctx, c, token, answers, told)
+	leave, err := serveSite(ctx, c, answers, told)
 	if err != nil {
 		return err
 	}

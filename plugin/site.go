@@ -77,6 +77,9 @@ func measured(c Config, a *admin, h *host) metrics.Sources {
 			}
 			return info.Size(), nil
 		},
+		Crashed: func(value any, stack []byte) {
+			c.Log.WithField("stack", string(stack)).Errorf("mybr crashed in a scrape of its metrics: %v", value)
+		},
 	}
 }
 

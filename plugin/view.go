@@ -13,10 +13,11 @@ import (
 )
 
 // What is counted is read with commands of the packet filter, so not for each request: those
-// that come within countEvery share it, and a command has countWithin.
+// that come within countEvery share it. All commands of one reading have countWithin, which is
+// less than a scrape has (metrics.CollectWithin): what hangs must not cost it all the rest.
 const (
 	countEvery  = time.Second
-	countWithin = 5 * time.Second
+	countWithin = 3 * time.Second
 )
 
 // viewer makes what operators are shown.

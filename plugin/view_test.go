@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/metrics"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/view"
 	"github.com/mybr/mybr/ipam"
@@ -66,6 +68,27 @@ func TestViewCounts(t *testing.T) {
 	})
 }
 
+// A command that hangs leaves a scrape the rest.
+func TestCountingHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTestViewer(func() model.Snapshot { return model.Snapshot{Networks: []model.Network{{ID: "n"}}} })
+		v.count = func(ctx context.Context, _ []firewall.Port) (map[model.PortBinding]firewall.Counter, error) {
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), metrics.CollectWithin)
+		defer cancel()
+		begun := time.Now()
+		have, err := v.view(ctx)
+		if took := time.Since(begun); took >= metrics.CollectWithin {
+			t.Errorf("it took %s", took)
+		}
+		if err != nil || len(have.Networks) != 1 || !strings.Contains(have.Unknown, "given up after") {
+			t.Errorf("%v %+v", err, have)
+		}
+	})
+}
+
 // The path of the admin socket, and what a client is told when it has another version.
 func TestViewIsAnswered(t *testing.T) {
 	a := testAdmin(3)
@@ -87,6 +110,23 @@ func TestViewOfANewerMybr(t *testing.T) {
 	a := testAdmin(0)
 	a.view = func(context.Context) (view.View, error) { return view.View{Version: view.Version + 1}, nil }
 	if _, err := serveAdmin(t, a).View(t.Context()); err == nil || !strings.Contains(err.Error(), "newer than this command: its view has version 2") {
+		t.Error(err)
+	}
+}
+
+// Nor at rules.
+func TestRulesOfANewerMybr(t *testing.T) {
+	s := serve(t, nil)
+	dir := t.TempDir()
+	s.socket = adminPath(dir)
+	ln, err := listen(t.Context(), s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(ln, newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reply(w, r, http.StatusOK, view.Rules{Version: view.Version + 1})
+	}), s.handler.log))
+	if _, err := (Client{RunDir: dir}).Rules(t.Context(), false); err == nil || !strings.Contains(err.Error(), "newer than this command: its rules have version 2") {
 		t.Error(err)
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net/netip"
 
 	"github.com/spf13/cobra"
 
@@ -89,9 +88,9 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 	for _, p := range list {
 		host := "-"
 		if p.Host.IsValid() {
-			host = span(p.Host, p.Count)
+			host = view.Span(p.Host, p.Count)
 		}
-		row := []any{p.Proto, host, called(p.Name, p.Endpoint), span(p.Container, p.Count)}
+		row := []any{p.Proto, host, called(p.Name, p.Endpoint), view.Span(p.Container, p.Count)}
 		if networks != nil {
 			row = append(row, networks[p.Network])
 		}
@@ -102,12 +101,4 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 		rows = append(rows, append(row, p.Carried, connections))
 	}
 	return printTable(w, headings+"CARRIED\tCONNECTIONS", rows)
-}
-
-// span is `0.0.0.0:8000-8009` for ten ports from 8000.
-func span(first netip.AddrPort, count uint16) string {
-	if count <= 1 {
-		return first.String()
-	}
-	return fmt.Sprintf("%s-%d", first, int(first.Port())+int(count)-1)
 }

@@ -60,18 +60,24 @@ meets the rules.`,
 		default:
 			printRules(cmd.OutOrStdout(), all)
 		}
-		if diff && len(all.Differences) > 0 {
-			return errRulesDiffer
-		}
-		if all.Unknown != "" {
-			return errors.New("not all could be told: " + all.Unknown)
-		}
-		return nil
+		return outcomeOfRules(all)
 	})
 	toggle(c.Flags(), &diff, "diff", "print what the kernel has otherwise")
 	toggle(c.Flags(), &counters, "counters", "say how many packets and bytes each rule has seen")
 	s.flags(c)
 	return c
+}
+
+// outcomeOfRules is what the command ends with when it has printed what there is.
+func outcomeOfRules(all view.Rules) error {
+	var errs []error
+	if len(all.Differences) > 0 {
+		errs = append(errs, errRulesDiffer)
+	}
+	if all.Unknown != "" {
+		errs = append(errs, errors.New("not all could be told: "+all.Unknown))
+	}
+	return errors.Join(errs...)
 }
 
 // errRulesDiffer is what `rules --diff` ends with when it has printed something.

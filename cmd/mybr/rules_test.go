@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -28,6 +29,17 @@ func TestPrintRules(t *testing.T) {
 `
 	if out.String() != want {
 		t.Errorf("have\n%s", out.String())
+	}
+}
+
+// What could not be told is told beside what differs.
+func TestOutcomeOfRules(t *testing.T) {
+	err := outcomeOfRules(view.Rules{Differences: make([]view.RuleDifference, 1), Unknown: "the lock is held"})
+	if !errors.Is(err, errRulesDiffer) || !strings.Contains(err.Error(), "the lock is held") {
+		t.Error(err)
+	}
+	if err := outcomeOfRules(view.Rules{}); err != nil {
+		t.Error(err)
 	}
 }
 

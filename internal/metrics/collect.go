@@ -2,11 +2,14 @@ package metrics
 
 import (
 	"context"
+	"errors"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/view"
 )
 
@@ -19,6 +22,7 @@ type Sources struct {
 	Drift   func() map[string]Drift // by aspect: each there is, and what was found of it
 	Health  func() Health
 	Store   func() (bytes int64, err error)
+	Crashed func(value any, stack []byte) // is told of a panic in one of the others
 }
 
 // Bridge is what the kernel has counted of a bridge: what came from containers, and what was
@@ -75,8 +79,15 @@ type scrape struct {
 	told map[string]bool // by name and labels: the same series twice would spoil the whole answer
 }
 
-// Collect is prometheus.Collector.
+// Collect is prometheus.Collector. It runs in a goroutine of the registry's, where a panic
+// would end the process.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.Crashed(v, debug.Stack())
+			ch <- prometheus.NewInvalidMetric(c.descs[sourceUp], errors.New("mybr crashed in this scrape (see its log)"))
+		}
+	}()
 	ctx, cancel := context.WithTimeout(context.Background(), CollectWithin)
 	defer cancel()
 	s := &scrape{collector: c, out: ch, told: map[string]bool{}}
@@ -169,7 +180,7 @@ func (s *scrape) view(v view.View) {
 			continue
 		}
 		if counted++; counted <= Limit {
-			s.counter(portConnections, p.Traffic.Connections, short(p.Network), p.Proto, p.Host.Addr().String(), portsOf(p))
+			s.counter(portConnections, p.Traffic.Connections, model.ShortID(p.Network), p.Proto, p.Host.Addr().String(), portsOf(p))
 		}
 	}
 	for k, n := range published {
@@ -194,16 +205,13 @@ func (s *scrape) networks(v view.View, bridges map[string]Bridge) {
 			continue
 		}
 		for direction, c := range map[string]Count{"from_containers": b.From, "to_containers": b.To} {
-			s.counter(networkPackets, c.Packets, short(n.ID), n.Bridge, direction)
-			s.counter(networkBytes, c.Bytes, short(n.ID), n.Bridge, direction)
-			s.counter(networkDrops, c.Drops, short(n.ID), n.Bridge, direction)
+			s.counter(networkPackets, c.Packets, model.ShortID(n.ID), n.Bridge, direction)
+			s.counter(networkBytes, c.Bytes, model.ShortID(n.ID), n.Bridge, direction)
+			s.counter(networkDrops, c.Drops, model.ShortID(n.ID), n.Bridge, direction)
 		}
 	}
 	s.gauge(omitted, float64(max(len(v.Networks)-Limit, 0)), "networks")
 }
-
-// short is an ID as Docker's commands print it.
-func short(id string) string { return id[:min(len(id), 12)] }
 
 // portsOf is "8080", or "8000-8009" for a range.
 func portsOf(p view.Port) string {

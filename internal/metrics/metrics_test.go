@@ -292,6 +292,23 @@ func TestRequestsDontWaitForScrapes(t *testing.T) {
 	scrapes.Wait()
 }
 
+// A panic in a source spoils that scrape, and is told; the process goes on.
+func TestCrash(t *testing.T) {
+	s := sources()
+	s.View = func(context.Context) (view.View, error) { panic("a record") }
+	var told any
+	s.Crashed = func(value any, stack []byte) {
+		if told = value; !bytes.Contains(stack, []byte("TestCrash")) {
+			t.Errorf("the stack is %s", stack)
+		}
+	}
+	w := httptest.NewRecorder()
+	New(s, nil).Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusInternalServerError || told != "a record" || !strings.Contains(w.Body.String(), "mybr crashed in this scrape") {
+		t.Errorf("%d %v %s", w.Code, told, w.Body)
+	}
+}
+
 // promNames are the names of mybr's metrics in a text, without what histograms and their
 // queries add.
 func promNames(text string) []string {

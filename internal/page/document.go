@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/view"
 )
 
@@ -103,9 +104,10 @@ func rank(verdict string) int {
 
 // headline says in a few words how it all is.
 func (d *document) headline() {
-	differs, faults := 0, 0
+	differs, faults, unseen := 0, 0, false
 	for _, f := range d.Health.Differences {
 		differs += len(f.Changes)
+		unseen = unseen || f.Error != ""
 	}
 	if d.Exam != nil {
 		for _, f := range d.Exam.Findings {
@@ -130,14 +132,14 @@ func (d *document) headline() {
 		d.Headline = "The host differs from the records in " + count(differs, "place", "places")
 	case faults > 0:
 		d.Headline = "The doctor has found " + count(faults, "fault", "faults")
-	case d.Health.Unknown != "" || d.Partly != "":
+	case unseen || d.Health.Unknown != "" || d.Partly != "":
 		d.Tone, d.Headline = odd, "Not all of the host could be looked at"
 	default:
 		d.Tone, d.Headline = good, "The host matches the records"
 	}
 	for _, text := range []string{d.Health.Unknown, d.Partly} {
 		if text != "" {
-			d.Details = append(d.Details, text)
+			d.Details = append(d.Details, strings.Split(text, "\n")...)
 		}
 	}
 	if d.Health.Late != "" {
@@ -177,10 +179,10 @@ func (d *document) overview(v view.View) {
 func words(stamp string) template.FuncMap {
 	return template.FuncMap{
 		"file":    func(name string) string { return name + "?v=" + stamp },
-		"short":   func(id string) string { return id[:min(len(id), 12)] },
+		"short":   model.ShortID,
 		"when":    func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
 		"stamp":   func(t time.Time) string { return t.Format(time.RFC3339) },
-		"span":    span,
+		"span":    view.Span,
 		"count":   count,
 		"large":   large,
 		"carried": carried,
@@ -222,17 +224,6 @@ func raised(n int) string {
 		b.WriteRune([]rune("⁰¹²³⁴⁵⁶⁷⁸⁹")[digit-'0'])
 	}
 	return b.String()
-}
-
-// span is the address with the port, or the first and last of count ports.
-func span(a netip.AddrPort, count uint16) string {
-	if !a.IsValid() {
-		return ""
-	}
-	if count <= 1 {
-		return a.String()
-	}
-	return fmt.Sprintf("%s-%d", a, int(a.Port())+int(count)-1)
 }
 
 func carried(how string) string {

@@ -199,16 +199,26 @@ func TestHeadline(t *testing.T) {
 			}
 		},
 		"odd: Not all of the host could be looked at": func(c *Config) {
-			c.Health = func(context.Context) Health { return Health{Ready: true, Unknown: "no"} }
+			c.Health = func(context.Context) Health { return Health{Ready: true, Unknown: "no\nnor this"} }
 		},
 	} {
 		c := busyHost()
 		change(&c)
-		text := get(t, handlerOf(t, c), "/", "").Body.String()
-		tone, headline, _ := strings.Cut(want, ": ")
-		if !strings.Contains(text, `class="health `+tone+`"`) || !strings.Contains(text, "<title>"+headline+" ·") {
-			t.Errorf("%s is not said: %.400s", want, text)
-		}
+		wantHeadline(t, c, want)
+	}
+	c := busyHost()
+	c.Health = func(context.Context) Health {
+		return Health{Ready: true, Differences: []Difference{{Aspect: "firewall", Error: "the lock is held"}}}
+	}
+	wantHeadline(t, c, "odd: Not all of the host could be looked at")
+}
+
+func wantHeadline(t *testing.T, c Config, want string) {
+	t.Helper()
+	text := get(t, handlerOf(t, c), "/", "").Body.String()
+	tone, headline, _ := strings.Cut(want, ": ")
+	if !strings.Contains(text, `class="health `+tone+`"`) || !strings.Contains(text, "<title>"+headline+" ·") {
+		t.Errorf("%s is not said: %.400s", want, text)
 	}
 }
 

@@ -17,10 +17,11 @@ func (r *Reconciler) Mend(ctx context.Context) ([]Difference, error) {
 	return p.changes()
 }
 
-// changes is what the pass has changed; what failed without an aspect to blame is the error.
+// changes is what the pass has changed, with what failed; that it broke off, or was not made,
+// is the error.
 func (p *pass) changes() ([]Difference, error) {
-	if len(p.made) > 0 || len(p.failures) == 0 {
-		return p.made, nil
+	if p.broken || len(p.made) == 0 {
+		return nil, p.errFor(nil)
 	}
-	return nil, p.errFor(nil)
+	return p.made, nil
 }

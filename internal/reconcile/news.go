@@ -88,7 +88,11 @@ func except(list, other []model.PortBinding) []model.PortBinding {
 	if slices.Equal(list, other) {
 		return nil // as nearly always
 	}
-	return slices.DeleteFunc(slices.Clone(list), func(b model.PortBinding) bool { return slices.Contains(other, b) })
+	there := make(map[model.PortBinding]bool, len(other))
+	for _, b := range other {
+		there[b] = true
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(b model.PortBinding) bool { return there[b] })
 }
 
 func bindingTexts(list []model.PortBinding) (texts []string) {

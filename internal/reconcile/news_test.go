@@ -10,8 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/plan"
+	"github.com/mybr/mybr/internal/sysctl"
 )
 
 // sync makes a pass and compares the events that it makes.
@@ -154,6 +156,45 @@ func TestMend(t *testing.T) {
 			t.Error(err)
 		}
 		<-s.r.busy
+	})
+}
+
+// What fails beside the aspects is not lost beside what was changed.
+func TestMendTellsEveryFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := prepare()
+		var fails, crashes atomic.Bool
+		h.r.Config.Forwarding = func(firewall.Families, bool) (firewall.Families, error) {
+			if fails.Load() {
+				return firewall.Families{}, errors.New("unknown whether the host forwards")
+			}
+			return firewall.Families{}, nil
+		}
+		for _, a := range h.r.Aspects {
+			if a, ok := a.(*aspect[sysctl.Set]); ok {
+				a.Concerns = func(Host, string) []string {
+					if crashes.Load() {
+						panic("a record")
+					}
+					return nil
+				}
+			}
+		}
+		h.set(snapshot())
+		h.run(t)
+		<-h.r.Ready()
+		plans(&h.firewall, step(snapshot().Networks[0].Bridge, "a rule"))
+		fails.Store(true)
+		made, err := h.r.Mend(t.Context())
+		if err != nil || len(made) != 2 || made[0].Aspect != SysctlAspect || made[0].Err == nil || strings.Join(made[1].Changes, ";") != "a rule" {
+			t.Errorf("%+v %v", made, err)
+		}
+		fails.Store(false)
+		crashes.Store(true)
+		h.sysctls.failWith(func(*sysctl.Set, sysctl.Set) error { return &plan.Error{Subject: "x", Err: errors.New("no")} })
+		if made, err := h.r.Mend(t.Context()); err == nil || !strings.Contains(err.Error(), "a record") {
+			t.Errorf("a crash: %+v %v", made, err)
+		}
 	})
 }
 

@@ -18,7 +18,8 @@ type pass struct {
 	done     chan struct{}
 	full     bool // some aspect starts from nothing
 	failures []failure
-	made     []Difference // what it has changed on the host
+	made     []Difference // what it has changed on the host, and what it could not
+	broken   bool         // it ended before all was looked at
 }
 
 // errFor returns what went wrong with the links in subjects; all of it if there are none.
@@ -51,11 +52,14 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 		r.news(r.Snapshot())
 		h, failures := r.render(true)
 		p.failures = failures
+		for _, f := range failures {
+			p.made = append(p.made, Difference{Aspect: SysctlAspect, Err: f.err}) // as compare has it
+		}
 		r.walk(ctx, p, h, invalid, causes, retry)
 		return nil
 	})
 	if err != nil {
-		p.failures = append(p.failures, failure{err: err})
+		p.failures, p.broken = append(p.failures, failure{err: err}), true
 		r.mark(slices.Collect(maps.Keys(invalid))...) // not all may have been seen to
 	}
 	var errs []error

@@ -104,3 +104,27 @@ func TestRefusedAreCounted(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
+
+// That a port is withdrawn while a connection to the container is made is no fault of the
+// container's.
+func TestWithdrawnIsNotUnreachable(t *testing.T) {
+	host, container := withContainer(t)
+	container.Run("ip", "link", "set", "eth0", "down")
+	r := start(t, Config{})
+	s := serve(t, r, "tcp", 8080, 80)
+	c, err := host.Dial("tcp", "127.0.0.1:8080", patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	nettest.Eventually(t, patience, func() error {
+		if got := r.Counts().TCP; got.Begun != 1 {
+			return fmt.Errorf("%+v", got)
+		}
+		return nil
+	})
+	s.Stop()
+	if got, want := r.Counts().TCP, (Traffic{Begun: 1, Ended: 1}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}

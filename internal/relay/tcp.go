@@ -84,7 +84,9 @@ func (s *tcpSession) relay(client *net.TCPConn) {
 	dialer := net.Dialer{Timeout: s.timeout}
 	conn, err := dialer.DialContext(s.ctx, "tcp", s.target.String())
 	if err != nil {
-		s.counts.unreachable.Add(1)
+		if s.ctx.Err() == nil { // else it is not the container's fault
+			s.counts.unreachable.Add(1)
+		}
 		_ = client.SetLinger(0)
 		return
 	}

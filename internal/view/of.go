@@ -128,14 +128,18 @@ func comparePorts(a, b Port) int {
 		a.Container.Compare(b.Container), cmp.Compare(a.Endpoint, b.Endpoint))
 }
 
-// Escape applies fn to all texts that others may have chosen.
+// Escape applies fn to all texts that others may have chosen. Unknown keeps its lines.
 func (v *View) Escape(fn func(string) string) {
 	all := func(texts ...*string) {
 		for _, t := range texts {
 			*t = fn(*t)
 		}
 	}
-	all(&v.Unknown)
+	lines := strings.Split(v.Unknown, "\n")
+	for i := range lines {
+		all(&lines[i])
+	}
+	v.Unknown = strings.Join(lines, "\n")
 	for i := range v.Networks {
 		n := &v.Networks[i]
 		all(&n.ID, &n.Name, &n.Bridge)

@@ -9,6 +9,7 @@
 package view
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -86,6 +87,15 @@ type Port struct {
 	Endpoint  string         `json:"endpoint"`          // ID
 	Name      string         `json:"name,omitempty"`    // of the container
 	Traffic   *Traffic       `json:"traffic,omitempty"` // there is none where nothing is counted
+}
+
+// Span is the address with the port, or with the first and last of count ports, such as
+// `0.0.0.0:8000-8009`.
+func Span(first netip.AddrPort, count uint16) string {
+	if count <= 1 {
+		return first.String()
+	}
+	return fmt.Sprintf("%s-%d", first, int(first.Port())+int(count)-1)
 }
 
 // Traffic is what the kernel's rule that translates the port has counted since it was made.

@@ -110,6 +110,11 @@ func TestEscape(t *testing.T) {
 	if n, marked := strs(); n != marked || n < 20 {
 		t.Errorf("%d of %d strings", marked, n)
 	}
+	v.Unknown = "one\nother\x1b"
+	v.Escape(model.Printable)
+	if v.Unknown != "one\nother\\x1b" {
+		t.Errorf("of lines: %q", v.Unknown)
+	}
 }
 
 func TestName(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"unicode"
 )
 
@@ -27,7 +28,7 @@ type Token struct{ sum *[sha256.Size]byte }
 // ReadToken reads a token from a file that nobody but its owner can read or write. White space
 // around it doesn't count.
 func ReadToken(path string) (Token, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO has who opens it wait
 	if err != nil {
 		return Token{}, err
 	}

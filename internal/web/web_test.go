@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -62,12 +63,17 @@ func TestReadToken(t *testing.T) {
 	if got, err := ReadToken(file("good", "  "+secret+"\n", 0o600)); err != nil || !got.Wanted() {
 		t.Errorf("%v", err)
 	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for path, want := range map[string]string{
-		filepath.Join(dir, "none"):                        "no such file",
-		dir:                                               "is not a file",
-		file("open", secret, 0o640):                       "can be used by others (mode 0640)",
-		file("empty", "\n", 0o600):                        "has 0 bytes",
-		file("short", "123456789012345", 0o600):           "has 15 bytes",
+		pipe:                                    "is not a file",
+		filepath.Join(dir, "none"):              "no such file",
+		dir:                                     "is not a file",
+		file("open", secret, 0o640):             "can be used by others (mode 0640)",
+		file("empty", "\n", 0o600):              "has 0 bytes",
+		file("short", "123456789012345", 0o600): "has 15 bytes",
 		file("long", strings.Repeat("x", 2000), 0o600):    "has more than 1024 bytes",
 		file("blank", "two words make no token", 0o400):   "has blanks",
 		file("binary", "0123456789abcdef\x00\xff", 0o600): "has blanks or other bytes",

@@ -3,10 +3,12 @@
 "use strict";
 
 const every = 3000; // milliseconds
+const patience = 15000; // more than mybr takes to gather what it shows
 const live = document.getElementById("live");
 let tag = "";
 let shown = new Map(); // by id: a part as the server sent it last
 let filter = "";
+let asking = false;
 
 for (const part of document.querySelectorAll("[data-live]")) shown.set(part.id, part.outerHTML);
 
@@ -63,9 +65,11 @@ function update(html) {
 }
 
 async function look() {
-  if (document.hidden || marked()) return;
+  if (document.hidden || marked() || asking) return;
+  asking = true;
   try {
-    const answer = await fetch("./", { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
+    const signal = AbortSignal.timeout(patience); // a host that is gone answers nothing at all
+    const answer = await fetch("./", { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store", signal });
     if (answer.status !== 304) {
       if (!answer.ok) throw new Error("it answers " + answer.status);
       update(await answer.text());
@@ -74,6 +78,8 @@ async function look() {
     say("Live, as of " + new Date().toLocaleTimeString(), false);
   } catch (err) {
     say("mybr does not answer: this is how it was", true);
+  } finally {
+    asking = false;
   }
 }
 
