@@ -112,6 +112,30 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// A library that asks for an upgrade with each request gets the ports too.
+func TestNeedlessUpgrade(t *testing.T) {
+	f := newFake(t, engine(map[string]string{"/containers/json": aList}))
+	f.set(someEndpoints)
+	for _, upgrade := range []string{"TLS/1.2", "h2c"} {
+		for path, want := range map[string]string{"/containers/json": aListWant, "/v1.41/containers/c1/json": anInspectWant} {
+			req, err := http.NewRequest(http.MethodGet, "http://docker"+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header = http.Header{"Upgrade": {upgrade}, "Connection": {"Upgrade"}}
+			resp, err := f.client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			have, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || string(have) != want {
+				t.Errorf("%s, %s: %v, have %s", upgrade, path, err, have)
+			}
+		}
+	}
+}
+
 // While mybr can't be asked, answers are as the engine sent them, and the log says so once.
 func TestWithoutMybr(t *testing.T) {
 	f := newFake(t, engine(map[string]string{"/containers/json": aList}))

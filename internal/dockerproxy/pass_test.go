@@ -3,6 +3,7 @@ package dockerproxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -111,8 +112,15 @@ func TestContinue(t *testing.T) {
 	}
 }
 
-// The engine may answer while it still reads, as it does for docker load and build.
+// The engine may answer while it still reads, as it does for docker load and build, also
+// for a client that asks for an upgrade which the engine does not know.
 func TestBothAtOnce(t *testing.T) {
+	for _, upgrade := range []string{"", "TLS/1.2"} {
+		t.Run(upgrade, func(t *testing.T) { bothAtOnce(t, upgrade) })
+	}
+}
+
+func bothAtOnce(t *testing.T, upgrade string) {
 	f := newFake(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		line := bufio.NewReader(r.Body)
@@ -126,10 +134,17 @@ func TestBothAtOnce(t *testing.T) {
 		}
 	}))
 	body, write := io.Pipe()
+	defer write.Close()
 	req, err := http.NewRequest(http.MethodPost, "http://docker/images/load", body)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if upgrade != "" {
+		req.Header = http.Header{"Upgrade": {upgrade}, "Connection": {"Upgrade"}}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req = req.WithContext(ctx)
 	go fmt.Fprintln(write, "one")
 	resp, err := f.client().Do(req)
 	if err != nil {

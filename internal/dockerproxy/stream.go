@@ -16,9 +16,14 @@ import (
 var hijacked = regexp.MustCompile(`^(/v[0-9.]+)?/(containers/.+/attach|exec/.+/start)$`)
 
 // becomesStream reports whether the connection of a request may become a stream: attach,
-// exec, and by an upgrade the sessions of a build and websockets.
+// exec, and by an upgrade the sessions of a build and websockets, which send no body before.
+// Some HTTP libraries ask with each request for an upgrade that they can do without (to TLS,
+// RFC 2817; to HTTP/2): their lists are changed, and their uploads go both ways at once.
 func becomesStream(r *http.Request) bool {
-	return r.Header.Get("Upgrade") != "" || r.Method == http.MethodPost && hijacked.MatchString(r.URL.Path)
+	if r.Method == http.MethodPost && hijacked.MatchString(r.URL.Path) {
+		return true
+	}
+	return r.Header.Get("Upgrade") != "" && r.ContentLength == 0 && editOf(r) == nil
 }
 
 // tunnel passes a request on whose answer may be a stream of both directions. A direction

@@ -116,6 +116,28 @@ func TestStreamClientGone(t *testing.T) {
 	}
 }
 
+// A client that goes in the midst of its request leaves nobody waiting for the rest.
+func TestStreamHalfAsked(t *testing.T) {
+	began, ended := make(chan bool, 1), make(chan error, 1)
+	f := newFake(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		began <- true
+		_, err := io.Copy(io.Discard, r.Body)
+		ended <- err
+	}))
+	conn := f.dial(f.proxy)
+	fmt.Fprint(conn, strings.Replace(execPlain, "Content-Length: 2", "Content-Length: 20", 1))
+	<-began
+	conn.Close()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a part of a request is taken for the whole")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the engine waits for a client that has gone")
+	}
+}
+
 // An error instead of a stream is an ordinary answer, behind which the connection is used
 // again; so is that of a detached exec.
 func TestNoStream(t *testing.T) {
