@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mybr/mybr/internal/doctor"
 	"github.com/mybr/mybr/internal/firewalld"
 )
@@ -27,7 +29,7 @@ const (
 func (c Client) Doctor() doctor.Env {
 	return doctor.Env{
 		Sysctls: "/proc/sys", RunDir: c.RunDir,
-		Now: time.Now, Run: doctor.Exec, Process: c.process, View: c.View, Plugin: implements, Zones: zones,
+		Now: time.Now, Run: doctor.Exec, Process: c.process, View: c.View, Lock: lockOwner, Plugin: implements, Zones: zones,
 	}
 }
 
@@ -58,6 +60,26 @@ func (c Client) process(ctx context.Context) (p doctor.Process, err error) {
 		p.Differences = append(p.Differences, d.Changes...)
 	}
 	return p, err
+}
+
+// lockOwner asks the kernel who listens on the lock: what /proc says can be made to look so by
+// other users.
+func lockOwner(ctx context.Context) (h doctor.Holder, err error) {
+	ctx, cancel := context.WithTimeout(ctx, socketWithin)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", lockName)
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return h, nil
+	}
+	if err != nil {
+		return h, fmt.Errorf("ask who holds the lock of this network namespace: %w", err)
+	}
+	defer conn.Close()
+	cred, err := peer(conn.(*net.UnixConn))
+	if err != nil {
+		return h, fmt.Errorf("ask who holds the lock of this network namespace: %w", err)
+	}
+	return doctor.Holder{Held: true, PID: int(cred.Pid), Root: cred.Uid == 0}, nil
 }
 
 // implements asks what a plugin's socket has for Docker.

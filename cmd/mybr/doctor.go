@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +53,7 @@ with check, verdict, seen (sentences), means and mend (commands, in this order).
 			return err
 		}
 		if socket != "" {
-			reach.Docker = doctor.Docker(socket)
+			reach.Docker = docker.Client{Socket: socket}.Get
 		}
 		report, err := doctor.Run(cmd.Context(), reach, names...)
 		if err != nil {
@@ -85,22 +84,6 @@ with check, verdict, seen (sentences), means and mend (commands, in this order).
 // checkOf checks the name of a check.
 func checkOf(s string) (string, error) {
 	return s, oneOf(doctor.Names()...)(s)
-}
-
-// dockerSocket is where Docker is asked; "" if it is not to be asked. Other machines are not.
-func dockerSocket(host string) (string, error) {
-	from := "--docker"
-	if host == "" {
-		host, from = cmp.Or(os.Getenv("DOCKER_HOST"), docker.DefaultHost), "DOCKER_HOST"
-	}
-	if host == noDocker {
-		return "", nil
-	}
-	socket, err := docker.ParseHost(host)
-	if err != nil {
-		return "", fmt.Errorf("%s %q: %w", from, host, err)
-	}
-	return socket, nil
 }
 
 // failed is the error that a report with faults or warnings ends the command with.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -71,11 +72,11 @@ func (s *seer) see(cmd *cobra.Command) (view.View, error) {
 
 // names are Docker's, none if they are not wanted. That they can't be had is told on the
 // standard error.
-func (s *seer) names(cmd *cobra.Command) docker.Names {
-	if s.docker == noDocker {
-		return docker.Names{}
+func (s *seer) names(cmd *cobra.Command) (names docker.Names) {
+	socket, err := dockerSocket(s.docker)
+	if err == nil && socket != "" {
+		names, err = docker.Client{Socket: socket}.Names(cmd.Context())
 	}
-	names, err := s.askDocker(cmd)
 	if err != nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: names of containers and networks are missing:", plugin.Printable(err.Error()))
 	}
@@ -87,19 +88,20 @@ func (s *seer) names(cmd *cobra.Command) docker.Names {
 	return names
 }
 
-func (s *seer) askDocker(cmd *cobra.Command) (docker.Names, error) {
-	host, from := s.docker, "--docker"
+// dockerSocket is where Docker is asked; "" if it is not to be asked. Other machines are not.
+func dockerSocket(host string) (string, error) {
+	from := "--docker"
 	if host == "" {
-		host, from = os.Getenv("DOCKER_HOST"), "DOCKER_HOST"
+		host, from = cmp.Or(os.Getenv("DOCKER_HOST"), docker.DefaultHost), "DOCKER_HOST"
 	}
-	if host == "" {
-		host = docker.DefaultHost
+	if host == noDocker {
+		return "", nil
 	}
 	socket, err := docker.ParseHost(host)
 	if err != nil {
-		return docker.Names{}, fmt.Errorf("%s %q: %w", from, host, err)
+		return "", fmt.Errorf("%s %q: %w", from, host, err)
 	}
-	return docker.Client{Socket: socket}.Names(cmd.Context())
+	return socket, nil
 }
 
 // A shortID is the beginning of an ID that Docker's commands print, too.

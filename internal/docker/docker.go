@@ -1,7 +1,8 @@
-// Package docker asks a Docker Engine what it calls its containers and networks. It is for
-// the operator's commands: `mybr serve` never speaks to the Engine, which waits for it.
+// Package docker asks a Docker Engine what it calls its containers and networks, and what else
+// mybr doctor looks at. It is for the operator's commands: `mybr serve` never speaks to the
+// Engine, which waits for it.
 //
-// Three GETs of the Engine API are all that is needed. Docker's client library would bring
+// Some GETs of the Engine API are all that is needed. Docker's client library would bring
 // some twenty modules for them, OpenTelemetry among them, into a binary that runs as root.
 //
 // Be aware: only unix sockets are spoken to, and no `docker context` is read. An endpoint
@@ -16,6 +17,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -25,7 +27,7 @@ import (
 // DefaultHost is where an Engine listens that is not told otherwise.
 const DefaultHost = "unix:///var/run/docker.sock"
 
-// within bounds all questions together: whoever waits for names can do without them.
+// within bounds all questions for names together: whoever waits for names can do without them.
 const within = 3 * time.Second
 
 // ParseHost returns the socket of a host as DOCKER_HOST has it: unix:///PATH; a path alone
@@ -44,43 +46,14 @@ type Names struct {
 	Networks   map[string]string // by network ID
 }
 
+// maxAnswer bounds an answer: a thousand containers are listed in some 2 MB.
+const maxAnswer = 32 << 20
+
 // Client asks the Engine that listens on a socket.
 type Client struct{ Socket string }
 
 // Names asks for all names.
 func (c Client) Names(ctx context.Context) (Names, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer within %s", within))
-	defer cancel()
-	n, err := c.names(ctx)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return n, fmt.Errorf("ask Docker on %s: %w", c.Socket, context.Cause(ctx))
-	case err != nil:
-		return n, fmt.Errorf("ask Docker on %s: %w", c.Socket, err)
-	}
-	return n, nil
-}
-
-func (c Client) names(ctx context.Context) (Names, error) {
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
-	}}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
-
-	// A path without a version is deprecated, and no version is known to all Engines: 20.10
-	// ends at 1.41, and 29 begins at 1.44. The Engine says which it knows.
-	version := ""
-	err := get(ctx, client, "/_ping", func(resp *http.Response) error {
-		version = resp.Header.Get("Api-Version")
-		return nil
-	})
-	if err != nil {
-		return Names{}, err
-	}
-	if !regexp.MustCompile(`^[0-9]+\.[0-9]+$`).MatchString(version) {
-		return Names{}, fmt.Errorf("API version %q is no number", version)
-	}
 	var containers []struct {
 		Names           []string
 		NetworkSettings struct {
@@ -88,11 +61,16 @@ func (c Client) names(ctx context.Context) (Names, error) {
 		}
 	}
 	var networks []struct{ ID, Name string }
-	for path, into := range map[string]any{"/containers/json": &containers, "/networks": &networks} {
-		err := get(ctx, client, "/v"+version+path, func(resp *http.Response) error { return json.NewDecoder(resp.Body).Decode(into) })
-		if err != nil {
-			return Names{}, err
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer within %s", within))
+	defer cancel()
+	err := c.ask(ctx, func(get getter) error {
+		if err := get.json("/containers/json", &containers); err != nil {
+			return err
 		}
+		return get.json("/networks", &networks)
+	})
+	if err != nil {
+		return Names{}, err
 	}
 	n := Names{Containers: map[string]string{}, Networks: map[string]string{}}
 	for _, c := range containers {
@@ -108,6 +86,61 @@ func (c Client) names(ctx context.Context) (Names, error) {
 	return n, nil
 }
 
+// Get returns what the Engine answers to a GET of a path of its API, such as "/info".
+func (c Client) Get(ctx context.Context, path string) (body []byte, err error) {
+	err = c.ask(ctx, func(get getter) error {
+		body, err = get(path)
+		return err
+	})
+	return body, err
+}
+
+// getter gets the answer to a path, of the newest version of the API that the Engine knows.
+type getter func(path string) ([]byte, error)
+
+func (get getter) json(path string, into any) error {
+	body, err := get(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("GET %s: %w", path, err)
+	}
+	return nil
+}
+
+// ask has fn ask some questions. The error says who was asked.
+func (c Client) ask(ctx context.Context, fn func(get getter) error) error {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+	}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	// A path without a version is deprecated, and no version is known to all Engines: 20.10
+	// ends at 1.41, and 29 begins at 1.44. The Engine says which it knows.
+	_, header, err := get(ctx, client, "/_ping")
+	version := header.Get("Api-Version")
+	switch {
+	case err != nil:
+	case !versionNumber.MatchString(version):
+		err = fmt.Errorf("API version %q is no number", version)
+	default:
+		err = fn(func(path string) ([]byte, error) {
+			body, _, err := get(ctx, client, "/v"+version+path)
+			return body, err
+		})
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("ask Docker on %s: %w", c.Socket, context.Cause(ctx))
+	case err != nil:
+		return fmt.Errorf("ask Docker on %s: %w", c.Socket, err)
+	}
+	return nil
+}
+
+var versionNumber = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
+
 // own is the name of a container among those that the Engine lists: /NAME. Another container
 // that is linked to it by `--link` adds one of the form /OTHER/ALIAS.
 func own(names []string) string {
@@ -119,23 +152,31 @@ func own(names []string) string {
 	return ""
 }
 
-// get has fn read the answer to a question.
-func get(ctx context.Context, client *http.Client, path string, fn func(*http.Response) error) error {
+// get asks one question.
+func get(ctx context.Context, client *http.Client, path string) ([]byte, http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker"+path, nil)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return errors.Unwrap(err) // without the made-up URL
+		var made *url.Error // its text has the made-up URL
+		if errors.As(err, &made) {
+			err = made.Err
+		}
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // the status says enough if there is none
-		return fmt.Errorf("GET %s: %s: %s", path, resp.Status, strings.TrimSpace(string(text)))
+		return nil, nil, fmt.Errorf("GET %s: %s: %s", path, resp.Status, strings.TrimSpace(string(text)))
 	}
-	if err := fn(resp); err != nil {
-		return fmt.Errorf("GET %s: %w", path, err)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(body) > maxAnswer {
+		err = fmt.Errorf("more than %d bytes", maxAnswer)
 	}
-	return nil
+	if err != nil {
+		return nil, nil, fmt.Errorf("GET %s: %w", path, err)
+	}
+	return body, resp.Header, nil
 }

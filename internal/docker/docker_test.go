@@ -69,7 +69,7 @@ func TestNamesThatCanNotBeHad(t *testing.T) {
 		"an error":   {engine(t, "1.41", nil), `/v1.41/`},
 		"no version": {engine(t, "../x", nil), `API version "../x" is no number`},
 		"no JSON": {engine(t, "1.41", map[string]string{"GET /v1.41/containers/json": "{", "GET /v1.41/networks": "{"}),
-			"unexpected EOF"},
+			"unexpected end of JSON input"},
 	} {
 		n, err := c.client.Names(t.Context())
 		if err == nil || !strings.HasPrefix(err.Error(), "ask Docker on "+c.client.Socket+": ") || !strings.Contains(err.Error(), c.want) || n.Containers != nil {
@@ -94,6 +94,21 @@ func TestParseHost(t *testing.T) {
 		have, err := ParseHost(host)
 		if have != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q %v, want %q", host, have, err, want)
+		}
+	}
+}
+
+// A question of another kind is of the Engine's own version, too, and its answer is whole or none.
+func TestGet(t *testing.T) {
+	const long = "/v1.51/long"
+	c := engine(t, "1.51", map[string]string{"GET /v1.51/info": "{}", "GET " + long: strings.Repeat("x", maxAnswer+1)})
+	if body, err := c.Get(t.Context(), "/info"); err != nil || string(body) != "{}" {
+		t.Errorf("%q %v", body, err)
+	}
+	for path, want := range map[string]string{"/long": "more than 33554432 bytes", "/none": "404 Not Found"} {
+		body, err := c.Get(t.Context(), path)
+		if body != nil || err == nil || !strings.HasPrefix(err.Error(), "ask Docker on "+c.Socket+": GET /v1.51"+path+": ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %d bytes, %v", path, len(body), err)
 		}
 	}
 }

@@ -149,8 +149,11 @@ func (l *look) follow(sets []*ruleset, base func(*ruleset) []string, ours func(d
 		for _, set := range sets {
 			for _, p := range l.packets(n, h, set.ipv6) {
 				for _, chain := range base(set) {
-					first, part := set.drops(chain, p)
+					first, part, unsure := set.drops(chain, p)
 					l.dropped(first, part, p, ours)
+					if unsure != "" {
+						l.found(Unknown, nil, "%s decides about %s by what can't be told", unsure, p.what)
+					}
 				}
 			}
 		}

@@ -78,7 +78,7 @@ func lookInput(l *look) {
 		for _, set := range sets {
 			for _, up := range h.outside(set.ipv6) {
 				p := packet{in: up, proto: port.Proto, port: port.Host.Port(), states: []string{"NEW"}}
-				first, _ := set.drops("INPUT", p)
+				first, _, _ := set.drops("INPUT", p)
 				if set.ipv6 != port.Host.Addr().Is6() || first == nil {
 					continue
 				}
@@ -121,7 +121,7 @@ func lookUFW(l *look) {
 			if !ok {
 				continue
 			}
-			first, _ := set.drops("INPUT", packet{in: n.Bridge, src: s, states: []string{"NEW"}})
+			first, _, _ := set.drops("INPUT", packet{in: n.Bridge, src: s, states: []string{"NEW"}})
 			if first != nil {
 				l.found(Note, command("ufw", "allow", "in", "on", n.Bridge), "ufw is active: %s drops what containers on %s send to the host itself, save what a rule lets pass", first.where(), n.Bridge)
 			}

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/view"
@@ -58,12 +59,15 @@ func lookLeftLinks(l *look) {
 		return
 	}
 	left := unknownTo(v, h)
-	if len(left) > 0 { // one may have been made since the records were read
-		if v, err = l.View(l.ctx); err != nil {
+	if len(left) > 0 { // one may have come or gone since they were read
+		v, err = l.View(l.ctx)
+		h, err2 = readHost()
+		if err := firstOf(err, err2); err != nil {
 			l.unknown(err)
 			return
 		}
-		left = unknownTo(v, h)
+		still := unknownTo(v, h)
+		left = slices.DeleteFunc(left, func(name string) bool { return !slices.Contains(still, name) })
 	}
 	for _, name := range left {
 		l.found(Warning, command("ip", "link", "delete", name), "%s has the alias %q, and mybr does not know it", name, model.AliasOwner(h.byName(name).alias))
@@ -148,37 +152,76 @@ func lookOthers(l *look) {
 	}
 }
 
+// dockerNetwork is what Docker's /networks says of one.
+type dockerNetwork struct{ ID, Name, Driver, Scope string }
+
+// settles is how long a network that comes or goes may be known to one of the two alone.
+const settles = 500 * time.Millisecond
+
 func lookDockerNetworks(l *look) {
 	if _, ok := l.needs(); !ok {
 		return
 	}
-	var list []struct{ ID, Name, Driver, Scope string }
+	var list []dockerNetwork
 	v, err := l.records()
 	err2 := l.ask("/networks", &list)
 	if err := firstOf(err, err2); err != nil {
 		l.unknown(err)
 		return
 	}
-	byDocker, ours := map[string]bool{}, 0
-	for _, n := range list {
-		byDocker[n.ID] = true
-		if name, _, _ := strings.Cut(n.Driver, ":"); name != l.Name || n.Scope == "swarm" {
-			continue
+	ours, lost, left := l.compare(v, list)
+	if len(lost)+len(left) > 0 {
+		// The commands delete networks: only what is still so a moment later counts.
+		select {
+		case <-time.After(settles):
+		case <-l.ctx.Done():
 		}
-		ours++
-		if !slices.ContainsFunc(v.Networks, func(have view.Network) bool { return have.ID == n.ID }) {
-			l.found(Fault, command("docker", "network", "rm", n.Name), "Docker has the network %s (%s), and mybr does not know it", n.Name, short(n.ID))
+		delete(l.docker, "/networks")
+		list = nil
+		v, err = l.View(l.ctx)
+		err2 = l.ask("/networks", &list)
+		if err := firstOf(err, err2); err != nil {
+			l.unknown(err)
+			return
 		}
+		_, lostNow, leftNow := l.compare(v, list)
+		lost = slices.DeleteFunc(lost, func(n dockerNetwork) bool { return !slices.Contains(lostNow, n) })
+		left = slices.DeleteFunc(left, func(n view.Network) bool {
+			return !slices.ContainsFunc(leftNow, func(now view.Network) bool { return now.ID == n.ID })
+		})
+	}
+	for _, n := range lost {
+		l.found(Fault, command("docker", "network", "rm", n.Name), "Docker has the network %s (%s), and mybr does not know it", n.Name, short(n.ID))
 	}
 	socket := filepath.Join(l.PluginDir, l.Name+".sock")
-	for _, n := range v.Networks {
-		if !byDocker[n.ID] {
-			body := `{"NetworkID":"` + n.ID + `"}`
-			l.found(Warning, command("curl", "-sS", "--unix-socket", socket, "-d", body, "http://mybr/NetworkDriver.DeleteNetwork"),
-				"mybr has the network %s (%s), and Docker does not know it", short(n.ID), n.Bridge)
-		}
+	for _, n := range left {
+		body := `{"NetworkID":"` + n.ID + `"}`
+		l.found(Warning, command("curl", "-sS", "--unix-socket", socket, "-d", body, "http://mybr/NetworkDriver.DeleteNetwork"),
+			"mybr has the network %s (%s), and Docker does not know it", short(n.ID), n.Bridge)
 	}
 	if len(l.Seen) == 0 {
 		l.saw("both know the same %s", count(ours, "network"))
 	}
+}
+
+// compare counts the networks that Docker has of mybr's, and lists those that only Docker knows
+// and those that only mybr knows.
+func (l *look) compare(v view.View, list []dockerNetwork) (ours int, lost []dockerNetwork, left []view.Network) {
+	byDocker := map[string]bool{}
+	for _, n := range list {
+		byDocker[n.ID] = true
+		if pluginName(n.Driver) != l.Name || n.Scope == "swarm" {
+			continue
+		}
+		ours++
+		if !slices.ContainsFunc(v.Networks, func(have view.Network) bool { return have.ID == n.ID }) {
+			lost = append(lost, n)
+		}
+	}
+	for _, n := range v.Networks {
+		if !byDocker[n.ID] {
+			left = append(left, n)
+		}
+	}
+	return ours, lost, left
 }

@@ -77,18 +77,20 @@ func (l *look) needs() (p Process, ok bool) {
 }
 
 func lookSecond(l *look) {
-	holder, held, err := l.lockHolder()
+	h, err := l.lockHolder()
 	if err != nil {
 		l.unknown(err)
 		return
 	}
 	_, errRunning := l.running()
 	switch {
-	case held && holder != 0 && errRunning != nil && l.Process != nil:
-		l.found(Fault, command("kill", strconv.Itoa(holder)), "%s runs in this network namespace, but does not answer on %s", l.named(holder), l.RunDir)
-	case held && holder != 0:
-		l.saw("%s holds the lock of this network namespace", l.named(holder))
-	case held:
+	case h.Held && h.PID != 0 && !h.Root:
+		l.found(Warning, command("kill", strconv.Itoa(h.PID)), "%s, which is not root's, holds the lock of this network namespace: a second mybr would not be noticed", l.named(h.PID))
+	case h.Held && h.PID != 0 && errRunning != nil && l.Process != nil:
+		l.found(Fault, command("kill", strconv.Itoa(h.PID)), "%s runs in this network namespace, but does not answer on %s", l.named(h.PID), l.RunDir)
+	case h.Held && h.PID != 0:
+		l.saw("%s holds the lock of this network namespace", l.named(h.PID))
+	case h.Held:
 		l.saw("a process that can't be seen from here holds the lock of this network namespace")
 	default:
 		l.saw("nobody holds the lock of this network namespace")
@@ -109,8 +111,7 @@ func (l *look) lookManaged() {
 		return
 	}
 	for _, p := range plugins {
-		name, _, _ := strings.Cut(p.Name, ":")
-		if p.Enabled && name[strings.LastIndexByte(name, '/')+1:] == l.Name {
+		if p.Enabled && pluginName(p.Name) == l.Name {
 			l.found(Warning, command("docker", "plugin", "disable", "-f", p.Name), "Docker has the managed plugin %s enabled beside the service", p.Name)
 		}
 	}
@@ -229,27 +230,6 @@ func lookFights(l *look) {
 	}
 }
 
-// comm is the name of a process; "": it has ended.
-func (e Env) comm(pid string) string {
-	stat, err := e.read("/proc/" + pid + "/stat")
-	if end := strings.LastIndexByte(stat, ')'); err != nil || end < 0 || strings.HasPrefix(stat[end:], ") Z") {
-		return ""
-	}
-	name, _ := e.read("/proc/" + pid + "/comm") // "": it has just ended
-	return name
-}
-
-// stop is the command that ends a process, by its unit if it has one.
-func (e Env) stop(pid string) []string {
-	n, _ := strconv.Atoi(pid) // it is of digits
-	if unit := e.unit(n); unit != "" {
-		if _, err := e.stat("/run/systemd/system"); err == nil {
-			return command("systemctl", "stop", unit)
-		}
-	}
-	return command("kill", pid)
-}
-
 // wantedFiles is what mybr's unit allows (LimitNOFILE in contrib/systemd/mybr.service).
 const wantedFiles = 1048576
 
@@ -266,8 +246,12 @@ func lookDescriptors(l *look) {
 	}
 	m := regexp.MustCompile(`(?m)^Max open files +(\d+)`).FindStringSubmatch(limits)
 	open, err := os.ReadDir(l.path(fmt.Sprintf("/proc/%d/fd", pid)))
-	if err != nil || m == nil {
-		l.unknown(fmt.Errorf("the open files of pid %d: %w", pid, err))
+	if err != nil {
+		l.unknown(err)
+		return
+	}
+	if m == nil { // it has ended meanwhile
+		l.unknown(fmt.Errorf("pid %d has no limit of open files", pid))
 		return
 	}
 	most, _ := strconv.Atoi(m[1]) // it is of digits

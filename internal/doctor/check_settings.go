@@ -149,7 +149,7 @@ func (l *look) within(n view.Network, set *ruleset, setting string) {
 		return
 	}
 	p := packet{what: "what containers on " + n.Bridge + " send each other", in: n.Bridge, out: n.Bridge, src: s, dst: s, states: []string{"NEW"}}
-	if first, _ := set.drops("FORWARD", p); first != nil && !first.allowed {
+	if first, _, _ := set.drops("FORWARD", p); first != nil && !first.allowed {
 		l.found(Fault, setTo(setting), "%s is 1, and %s drops %s", dotted(setting), first.where(), p.what)
 	}
 }

@@ -54,8 +54,12 @@ var kernelFaults = []struct {
 func lookKernel(l *look) {
 	text, ok, err := l.setting("kernel/osrelease")
 	have, parsed := parseRelease(text)
-	if err != nil || !ok || !parsed {
-		l.unknown(fmt.Errorf("the kernel's version: %q, %w", text, err))
+	if err != nil {
+		l.unknown(err)
+		return
+	}
+	if !ok || !parsed {
+		l.unknown(fmt.Errorf("the kernel's version is %q", text))
 		return
 	}
 	for _, f := range kernelFaults {

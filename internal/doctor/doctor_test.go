@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +107,7 @@ func TestDrops(t *testing.T) {
 		"a chain that leads to itself": {rules: "-A FORWARD -j a\n-A a -j a" + accept},
 		"a target that goes on":        {rules: "-A FORWARD -j LOG --log-prefix \"-j DROP\"" + accept},
 	} {
-		first, _ := saved(t, c.rules).drops("FORWARD", out)
+		first, _, _ := saved(t, c.rules).drops("FORWARD", out)
 		have := ""
 		if first != nil {
 			have = first.where()
@@ -157,8 +160,8 @@ func TestNativeRulesInDoubt(t *testing.T) {
 	if len(sets) != 2 || sets[0].ipv6 || !sets[1].ipv6 {
 		t.Fatalf("%+v", sets)
 	}
-	if first, _ := sets[0].drops("f", packet{in: "br0", out: "eth0"}); first != nil {
-		t.Errorf("%+v", first)
+	if first, _, unsure := sets[0].drops("f", packet{in: "br0", out: "eth0"}); first != nil || unsure != "nft inet x f rule 1 (handle 4)" {
+		t.Errorf("%+v, in doubt at %q", first, unsure)
 	}
 	if _, err := parseNft("nonsense"); err == nil {
 		t.Error("nonsense is taken for a list of rules")
@@ -172,7 +175,7 @@ func FuzzRules(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, native string) {
 		p := packet{in: "br0", out: "eth0", states: []string{"NEW"}}
 		set, _ := parseSaved(text)
-		if first, _ := set.drops("FORWARD", p); first != nil {
+		if first, _, _ := set.drops("FORWARD", p); first != nil {
 			_, _ = first.where(), first.remedy()
 		}
 		if list, err := parseNft(native); err == nil {
@@ -225,5 +228,146 @@ func TestExec(t *testing.T) {
 	}
 	if _, err := Exec(t.Context(), "no-such-program"); !errors.Is(err, exec.ErrNotFound) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A map of verdicts counts as a rule for each of its elements, and what limits a rule leaves it
+// open whether it drops.
+func TestNativeStatements(t *testing.T) {
+	const state = `{"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": [["established", {"accept": null}], ["related", {"accept": null}], ["invalid", {"drop": null}]]}}}`
+	const links = `{"vmap": {"key": {"meta": {"key": "iifname"}}, "data": {"set": [["lo", {"accept": null}], ["br0", {"jump": {"target": "s"}}], ["*", {"drop": null}]]}}}`
+	const drop = `{"drop": null}`
+	out := packet{in: "br0", out: "eth0", states: []string{"NEW"}}
+	for name, c := range map[string]struct {
+		f, s    []string // the rules of the base chain and of another
+		policy  string
+		want    string
+		allowed bool
+	}{
+		"the policy behind a map of states": {f: []string{state}, policy: "drop", want: "f: its policy"},
+		"a map of states alone":             {f: []string{state}, policy: "accept"},
+		"a chain that a map leads to":       {f: []string{state, links}, s: []string{drop}, policy: "accept", want: "s rule 1 (handle 1)"},
+		"what no element is for":            {f: []string{links}, s: []string{`{"return": null}`}, policy: "accept"},
+		"behind a map":                      {f: []string{state, drop}, policy: "accept", want: "f rule 2 (handle 2)"},
+		"what is counted":                   {f: []string{`{"counter": {"packets": 0, "bytes": 0}}, ` + drop}, policy: "accept", want: "f rule 1"},
+		"what is too much":                  {f: []string{`{"limit": {"rate": 5, "per": "second", "inv": true}}, ` + drop}, policy: "accept"},
+		"what is too much of each":          {f: []string{`{"set": {"op": "add", "elem": 1, "set": "@x", "stmt": []}}, ` + drop}, policy: "accept"},
+		"what is not known":                 {f: []string{`{"xt": {"type": "match", "name": "u32"}}, ` + drop}, policy: "accept"},
+		"a comparison of another kind": {f: []string{`{"match": {"op": ">", "left": {"meta": {"key": "iifname"}}, "right": "br0"}}, ` + drop},
+			policy: "accept"},
+	} {
+		text := `{"nftables": [{"chain": {"name": "f", "hook": "forward", "policy": "` + c.policy + `"}}, {"chain": {"name": "s"}}`
+		for chain, rules := range map[string][]string{"f": c.f, "s": c.s} {
+			for i, r := range rules {
+				text += fmt.Sprintf(`, {"rule": {"chain": %q, "handle": %d, "expr": [%s]}}`, chain, i+1, r)
+			}
+		}
+		list, err := parseNft(text + "]}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _, unsure := list.rulesets("ip", "x")[0].drops("f", out)
+		have := ""
+		if first != nil {
+			have = first.where()
+		}
+		if unsure != "" || (have == "") != (c.want == "") || !strings.Contains(have, c.want) {
+			t.Errorf("%s: have %q, want %q, in doubt at %q", name, have, c.want, unsure)
+		}
+	}
+}
+
+// Any user can take mybr's lock: what runs there then gets into no command but that which ends it.
+func TestLockOfAnotherUser(t *testing.T) {
+	env := Env{Root: t.TempDir(), Name: "mybr", RunDir: "/run/mybr", Now: time.Now,
+		Process: func(context.Context) (Process, error) { return Process{PID: 7, Version: "1"}, nil }, Version: "2"}
+	for pid, words := range map[int]string{7: "mybr\x00serve\x00", 8: "/home/me/evil\x00"} {
+		dir := filepath.Join(env.Root, "proc", strconv.Itoa(pid))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dir+"/cmdline", []byte(words), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		holder        Holder
+		second        Verdict
+		kills, starts string
+	}{
+		{Holder{Held: true, PID: 8}, Warning, "kill 7;", "nohup mybr serve"},
+		{Holder{Held: true, PID: 8, Root: true}, OK, "kill 8;", "nohup /home/me/evil"}, // mybr's number is another one here
+		{Holder{Held: true}, OK, "kill 7;", "nohup mybr serve"},
+		{Holder{}, OK, "kill 7;", "nohup mybr serve"},
+	} {
+		env.Lock = func(context.Context) (Holder, error) { return c.holder, nil }
+		report, err := Run(t.Context(), env, "second-mybr", "version")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range report.Results {
+			text := strings.Join(r.Mend, "\n")
+			switch {
+			case r.Check == "second-mybr" && (r.Verdict != c.second || c.second == Warning && text != "kill 8"):
+				t.Errorf("%+v: %+v", c.holder, r)
+			case r.Check == "version" && !(strings.HasPrefix(text, c.kills) && strings.Contains(text, c.starts)):
+				t.Errorf("%+v: %q", c.holder, text)
+			}
+		}
+	}
+}
+
+// Whoever is in the way ends, and not the engine or the session that it is of.
+func TestStop(t *testing.T) {
+	env := Env{Root: t.TempDir()}
+	if err := os.MkdirAll(env.path("/run/systemd/system"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for group, want := range map[string]string{
+		"0::/system.slice/nginx.service":  "systemctl stop nginx.service",
+		"0::/system.slice/docker.service": "kill 9",
+		"12:pids:/system.slice/containerd.service\n1:name=systemd:/system.slice/x.service":   "kill 9",
+		"0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-org.web@123.service": "kill 9",
+		"0::/user.slice/user-0.slice/session-3.scope":                                        "kill 9",
+	} {
+		if err := os.MkdirAll(env.path("/proc/9"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(env.path("/proc/9/cgroup"), []byte(group+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if have := env.stop("9"); !slices.Equal(have, []string{want}) {
+			t.Errorf("%s: %q, want %q", group, have, want)
+		}
+	}
+}
+
+// A network that comes or goes while doctor looks is known to one of the two alone, and no fault.
+func TestNetworksThatComeAndGo(t *testing.T) {
+	const coming, going, stays = "1111", "2222", "3333"
+	views := []view.View{{Networks: []view.Network{{ID: going}}}, {Networks: []view.Network{{ID: coming}}}}
+	lists := []string{`[{"Id":"` + coming + `","Name":"a","Driver":"registry:5000/me/mybr:latest"}]`, ""}
+	for _, lost := range []bool{false, true} {
+		lists[1] = lists[0]
+		if lost {
+			lists[0] = `[{"Id":"` + coming + `","Driver":"mybr"},{"Id":"` + stays + `","Name":"b","Driver":"mybr"}]`
+			lists[1] = lists[0]
+		}
+		asked, told := 0, 0
+		env := Env{Name: "mybr", PluginDir: "/run/docker/plugins", Now: time.Now,
+			Process: func(context.Context) (Process, error) { return Process{}, nil },
+			View:    func(context.Context) (view.View, error) { told++; return views[min(told, 2)-1], nil },
+			Docker:  func(context.Context, string) ([]byte, error) { asked++; return []byte(lists[min(asked, 2)-1]), nil }}
+		report, err := Run(t.Context(), env, "docker-networks")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := report.Results[0]
+		switch {
+		case !lost && (r.Verdict != OK || len(r.Mend) > 0):
+			t.Errorf("%+v", r)
+		case lost && (r.Verdict != Fault || !slices.Equal(r.Mend, []string{"docker network rm b"})):
+			t.Errorf("%+v", r)
+		}
 	}
 }

@@ -37,6 +37,13 @@ type Healing struct {
 	Fights bool   // it is changed again and again
 }
 
+// Holder is who holds mybr's lock.
+type Holder struct {
+	Held bool
+	PID  int  // 0: it is of another PID namespace
+	Root bool // only root's can be mybr, and any user can take the lock
+}
+
 // Zones is what firewalld says of links.
 type Zones struct {
 	Running bool
@@ -62,6 +69,8 @@ type Env struct {
 	// not answer.
 	Process func(ctx context.Context) (Process, error)
 	View    func(ctx context.Context) (view.View, error)
+	// Lock says who holds mybr's lock in this network namespace.
+	Lock func(ctx context.Context) (Holder, error)
 	// Plugin asks a plugin's socket what it implements.
 	Plugin func(ctx context.Context, socket string) ([]string, error)
 	// Zones asks firewalld for the zones of links.

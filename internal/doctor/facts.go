@@ -25,6 +25,7 @@ type facts struct {
 	native  asked[[]*ruleset]
 	docker  map[string]*asked[[]byte]
 	sockets asked[[]socket]
+	lock    asked[Holder]
 	proc    asked[procs]
 }
 

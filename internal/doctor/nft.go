@@ -85,7 +85,7 @@ func (list nftList) rulesets(family, table string) (sets []*ruleset) {
 			}
 			if one.Rule != nil {
 				if c := set.chain(one.Rule.Chain); c != nil {
-					c.rules = append(c.rules, one.Rule.parse())
+					c.add(one.Rule.parse()...)
 				}
 			}
 		}
@@ -94,35 +94,93 @@ func (list nftList) rulesets(family, table string) (sets []*ruleset) {
 	return sets
 }
 
-func (n nftRule) parse() rule {
-	r := rule{id: strconv.Itoa(n.Handle), text: "handle " + strconv.Itoa(n.Handle)}
-	var conditions []func(packet) answer
-	var names []func(packet) bool
+// parse reads a rule. One that decides by a map becomes a rule for each of the map's elements.
+func (n nftRule) parse() []rule {
+	one := rule{id: strconv.Itoa(n.Handle), text: "handle " + strconv.Itoa(n.Handle)}
+	var cs conditions
+	var cases []nftCase
 	for _, statement := range n.Expr {
 		for kind, raw := range statement {
 			switch kind {
-			case "accept", "drop", "return", "reject":
-				r.target = kind
-			case "jump", "goto":
-				var to struct{ Target string }
-				_ = json.Unmarshal(raw, &to) // without a target it leads nowhere
-				r.target, r.jump, r.leaves = to.Target, true, kind == "goto"
+			case "accept", "drop", "return", "reject", "jump", "goto":
+				one.decide(kind, raw)
 			case "vmap":
-				r.target = unclear
-			case "match":
-				condition, named := nftCondition(raw)
-				conditions = append(conditions, condition)
-				if named != nil {
-					names = append(names, named)
+				var ok bool
+				if cases, ok = nftCases(raw); !ok {
+					one.target = unclear
 				}
-			case "limit", "quota", "connlimit":
-				conditions = append(conditions, func(packet) answer { return maybe })
+			case "queue": // another program decides
+				one.target = unclear
+			case "match":
+				cs.add(nftCondition(raw))
+			case "counter", "log", "mangle", "notrack", "ct helper", "ct timeout", "dup", "continue":
+			default: // such as a limit
+				cs.add(perhaps, nil)
 			}
 		}
 	}
-	r.match = all(conditions)
-	r.named = func(p packet) bool { return slices.ContainsFunc(names, func(n func(packet) bool) bool { return n(p) }) }
-	return r
+	if len(cases) == 0 {
+		cs.into(&one)
+		return []rule{one}
+	}
+	rules := make([]rule, 0, len(cases))
+	for _, c := range cases {
+		r, of := one, conditions{slices.Clone(cs.all), slices.Clone(cs.names)}
+		of.add(c.condition, c.named)
+		of.into(&r)
+		r.decide(c.verdict, c.to)
+		rules = append(rules, r)
+	}
+	return rules
+}
+
+// decide gives a rule a verdict.
+func (r *rule) decide(kind string, raw json.RawMessage) {
+	switch kind {
+	case "accept", "drop", "return", "reject":
+		r.target = kind
+	case "jump", "goto":
+		var to struct{ Target string }
+		_ = json.Unmarshal(raw, &to) // without a target it leads nowhere
+		r.target, r.jump, r.leaves = to.Target, true, kind == "goto"
+	}
+}
+
+// nftCase is an element of a map of verdicts.
+type nftCase struct {
+	condition func(packet) answer
+	named     func(packet) bool
+	verdict   string
+	to        json.RawMessage
+}
+
+// nftCases reads a map of verdicts; false: what is in it isn't known.
+func nftCases(raw json.RawMessage) (cases []nftCase, ok bool) {
+	var m struct {
+		Key  json.RawMessage
+		Data struct{ Set [][2]json.RawMessage }
+	}
+	if json.Unmarshal(raw, &m) != nil || len(m.Data.Set) == 0 {
+		return nil, false
+	}
+	for _, pair := range m.Data.Set {
+		var verdict map[string]json.RawMessage
+		if json.Unmarshal(pair[1], &verdict) != nil {
+			return nil, false
+		}
+		c := nftCase{condition: perhaps}
+		if string(pair[0]) != `"*"` { // that is what no other element is for
+			match, err := json.Marshal(map[string]any{"op": "==", "left": m.Key, "right": pair[0]})
+			if err != nil {
+				return nil, false
+			}
+			c.condition, c.named = nftCondition(match)
+		}
+		for c.verdict, c.to = range verdict {
+			cases = append(cases, c)
+		}
+	}
+	return cases, true
 }
 
 // nftCondition is what a match says of packets.
@@ -135,16 +193,15 @@ func nftCondition(raw json.RawMessage) (func(packet) answer, func(packet) bool) 
 		}
 		Right json.RawMessage
 	}
-	unknown := func(packet) answer { return maybe }
-	if json.Unmarshal(raw, &m) != nil {
-		return unknown, nil
+	if json.Unmarshal(raw, &m) != nil || !slices.Contains([]string{"==", "in", "!="}, m.Op) {
+		return perhaps, nil
 	}
 	word := map[string]string{
 		"iifname": "-i", "iif": "-i", "oifname": "-o", "oif": "-o", "saddr": "-s", "daddr": "-d", "state": "--ctstate", "status": "--ctstate",
 	}[m.Left.Meta.Key+m.Left.CT.Key+m.Left.Payload.Field]
 	values, ok := nftValues(m.Right)
 	if word == "" || !ok {
-		return unknown, nil
+		return perhaps, nil
 	}
 	var each []func(packet) answer
 	var names []func(packet) bool

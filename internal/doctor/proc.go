@@ -162,28 +162,37 @@ func (e Env) unit(pid int) string {
 	return ""
 }
 
-// lock is the abstract socket that a running mybr holds in its network namespace (unix(7)).
-const lock = "@mybr"
+// lockHolder is who has the lock.
+func (l *look) lockHolder() (Holder, error) {
+	return l.lock.get(func() (Holder, error) {
+		if l.Lock == nil {
+			return Holder{}, errNotAsked
+		}
+		return l.Lock(l.ctx)
+	})
+}
 
-// lockHolder is the process that has the lock. held says that somebody has it; pid is 0 if it
-// can't be seen who.
-func (l *look) lockHolder() (pid int, held bool, err error) {
-	text, err := l.read(ofThread + "unix")
-	if err != nil {
-		return 0, false, err
+// comm is the name of a process; "": it has ended.
+func (e Env) comm(pid string) string {
+	stat, err := e.read("/proc/" + pid + "/stat")
+	if end := strings.LastIndexByte(stat, ')'); err != nil || end < 0 || strings.HasPrefix(stat[end:], ") Z") {
+		return ""
 	}
-	for line := range strings.Lines(text) {
-		// Num RefCount Protocol Flags Type St Inode Path; 00010000 listens (__SO_ACCEPTCON).
-		f := strings.Fields(line)
-		if len(f) < 8 || f[7] != lock || f[3] != "00010000" {
-			continue
-		}
-		inode, err := strconv.ParseUint(f[6], 10, 64)
-		if err != nil {
-			return 0, true, err
-		}
-		p, err := l.holders()
-		return p.byInode[inode], true, err
+	name, _ := e.read("/proc/" + pid + "/comm") // "": it has just ended
+	return name
+}
+
+// stop is the command that ends a process, by its unit if that is there for it: an engine and a
+// user's session have other processes too, and those would end with it.
+func (e Env) stop(pid string) []string {
+	n, _ := strconv.Atoi(pid) // it is of digits
+	shared := func(unit string) bool {
+		return strings.HasPrefix(unit, "user@") || slices.Contains([]string{"docker.service", "containerd.service", "podman.service"}, unit)
 	}
-	return 0, false, nil
+	if unit := e.unit(n); unit != "" && !shared(unit) {
+		if _, err := e.stat("/run/systemd/system"); err == nil {
+			return command("systemctl", "stop", unit)
+		}
+	}
+	return command("kill", pid)
 }

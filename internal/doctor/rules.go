@@ -2,9 +2,7 @@ package doctor
 
 import (
 	"net/netip"
-	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -30,6 +28,7 @@ type chain struct {
 // rule is one rule, as far as it is known what it matches.
 type rule struct {
 	text   string // as its command prints it
+	number int    // in its chain, from 1
 	id     string // what deletes it
 	target string // "accept", "drop", "reject", "return", unclear, or the name of a chain, see jump
 	jump   bool
@@ -49,6 +48,18 @@ const (
 	maybe
 	yes
 )
+
+// add puts what one rule was read as behind the others.
+func (c *chain) add(rules ...rule) {
+	number := 1
+	if len(c.rules) > 0 {
+		number = c.rules[len(c.rules)-1].number + 1
+	}
+	for _, r := range rules {
+		r.number = number
+		c.rules = append(c.rules, r)
+	}
+}
 
 // packet is what is followed: all that is known of it.
 type packet struct {
@@ -98,7 +109,7 @@ func parseSaved(text string) (filter *ruleset, rules int) {
 		case strings.HasPrefix(line, "-A "):
 			name, spec, _ := strings.Cut(line[3:], " ")
 			if c := filter.chain(name); c != nil {
-				c.rules = append(c.rules, parseRule(spec))
+				c.add(parseRule(spec))
 			}
 		}
 	}
@@ -108,8 +119,7 @@ func parseSaved(text string) (filter *ruleset, rules int) {
 // parseRule reads a rule behind "-A CHAIN ".
 func parseRule(spec string) rule {
 	r := rule{text: spec, id: spec}
-	var conditions []func(packet) answer
-	var names []func(packet) bool
+	var cs conditions
 	words := unquote(spec)
 	not := false
 	for i := 0; i < len(words); i++ {
@@ -131,19 +141,18 @@ func parseRule(spec string) rule {
 		case word == "--comment":
 			i++
 		case condition == nil:
-			conditions = append(conditions, func(packet) answer { return maybe })
+			cs.add(perhaps, nil)
 		default:
 			negated := not
-			conditions = append(conditions, func(p packet) answer { return invert(condition(p), negated) })
-			if named != nil && !negated {
-				names = append(names, named)
+			if negated {
+				named = nil
 			}
+			cs.add(func(p packet) answer { return invert(condition(p), negated) }, named)
 			i++
 		}
 		not = false
 	}
-	r.match = all(conditions)
-	r.named = func(p packet) bool { return slices.ContainsFunc(names, func(n func(packet) bool) bool { return n(p) }) }
+	cs.into(&r)
 	return r
 }
 
@@ -153,132 +162,5 @@ func (r *rule) setTarget(name string) {
 		r.target = strings.ToLower(name)
 	default:
 		r.target, r.jump = name, true
-	}
-}
-
-// conditionOf is what a word of a rule and the next one say of packets; nil: that isn't known.
-func conditionOf(word, arg string) (func(packet) answer, func(packet) bool) {
-	switch word {
-	case "-i", "-o":
-		link := func(p packet) string {
-			if word == "-i" {
-				return p.in
-			}
-			return p.out
-		}
-		return func(p packet) answer { return isLink(arg, link(p)) },
-			func(p packet) bool { return arg == link(p) }
-	case "-s", "-d":
-		subnet := func(p packet) netip.Prefix {
-			if word == "-s" {
-				return p.src
-			}
-			return p.dst
-		}
-		return func(p packet) answer { return within(arg, subnet(p)) },
-			func(p packet) bool { return subnet(p).IsValid() && within(arg, subnet(p)) != no }
-	case "-p":
-		return func(p packet) answer {
-			if p.proto == "" && arg != "all" {
-				return maybe
-			}
-			return truth(arg == p.proto || arg == "all")
-		}, nil
-	case "--dport", "--dports":
-		return func(p packet) answer { return inPorts(arg, p.port) }, nil
-	case "--dst-type":
-		if arg == "LOCAL" { // what is forwarded is for others
-			return func(p packet) answer { return truth(p.out == "") }, nil
-		}
-	case "--ctstate", "--state":
-		return func(p packet) answer { return inState(strings.Split(arg, ","), p) }, nil
-	}
-	return nil, nil
-}
-
-func isLink(pattern, name string) answer {
-	if strings.HasSuffix(pattern, "+") {
-		return truth(strings.HasPrefix(name, strings.TrimSuffix(pattern, "+")))
-	}
-	if strings.HasSuffix(pattern, "*") { // nft's
-		ok, _ := path.Match(pattern, name)
-		return truth(ok)
-	}
-	return truth(pattern == name)
-}
-
-// within is whether addresses of a prefix are in another one, which has no mask if it is one
-// address.
-func within(text string, of netip.Prefix) answer {
-	want, err := netip.ParsePrefix(text)
-	if err != nil {
-		addr, err := netip.ParseAddr(text)
-		if err != nil {
-			return maybe
-		}
-		want = netip.PrefixFrom(addr, addr.BitLen())
-	}
-	switch {
-	case want.Bits() == 0:
-		return yes
-	case !of.IsValid():
-		return maybe
-	case !want.Overlaps(of):
-		return no
-	case want.Bits() <= of.Bits():
-		return yes
-	}
-	return maybe
-}
-
-// inPorts is whether a port is one of "80", "80:90", or several with commas between.
-func inPorts(text string, port uint16) answer {
-	if port == 0 {
-		return maybe
-	}
-	for _, part := range strings.Split(text, ",") {
-		low, high, isRange := strings.Cut(part, ":")
-		first, err := strconv.ParseUint(low, 10, 16)
-		last := first
-		if isRange && err == nil {
-			last, err = strconv.ParseUint(high, 10, 16)
-		}
-		if err != nil {
-			return maybe
-		}
-		if uint64(port) >= first && uint64(port) <= last {
-			return yes
-		}
-	}
-	return no
-}
-
-// inState is whether conntrack has a packet in one of some states.
-func inState(states []string, p packet) answer {
-	return truth(slices.ContainsFunc(states, func(s string) bool { return slices.Contains(p.states, strings.ToUpper(s)) }))
-}
-
-func truth(b bool) answer {
-	if b {
-		return yes
-	}
-	return no
-}
-
-func invert(a answer, not bool) answer {
-	if not {
-		return yes - a
-	}
-	return a
-}
-
-// all is the least of several answers.
-func all(conditions []func(packet) answer) func(packet) answer {
-	return func(p packet) answer {
-		least := yes
-		for _, c := range conditions {
-			least = min(least, c(p))
-		}
-		return least
 	}
 }

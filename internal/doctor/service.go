@@ -29,6 +29,13 @@ const pluginRoot = "/run/docker/plugins/"
 // managed reports whether mybr is Docker's managed plugin: its folders are below Docker's.
 func (e Env) managed() bool { return strings.HasPrefix(e.RunDir, pluginRoot) }
 
+// pluginName is the name of a managed plugin, as networks have it for their driver, without
+// registry and tag: "mybr" of "registry:5000/someone/mybr:latest".
+func pluginName(reference string) string {
+	name, _, _ := strings.Cut(reference[strings.LastIndexByte(reference, '/')+1:], ":")
+	return name
+}
+
 // start is the command that starts mybr.
 func (l *look) start() []string {
 	switch {
@@ -107,9 +114,11 @@ func without(words []string, flag string) (kept []string) {
 }
 
 // pid is the running mybr's number here: its own view of that may be of another PID namespace.
+// A process of another user that has the lock is not it, and its command line must not get into
+// a command for root's shell.
 func (l *look) pid(p Process) int {
-	if holder, held, err := l.lockHolder(); err == nil && held && holder != 0 {
-		return holder
+	if h, err := l.lockHolder(); err == nil && h.Root && h.PID != 0 {
+		return h.PID
 	}
 	return p.PID
 }

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/docker"
 	"github.com/mybr/mybr/internal/doctor"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/nettest"
@@ -98,7 +99,7 @@ func newStage(t testing.TB) *stage {
 	s.install(text)
 	s.env = plugin.Client{RunDir: s.path("run")}.Doctor()
 	s.env.Version, s.env.Name, s.env.PluginDir, s.env.StateDir = version, "mybr", s.path("plugins"), s.path("state")
-	s.env.Docker = doctor.Docker(s.serveDocker())
+	s.env.Docker = docker.Client{Socket: s.serveDocker()}.Get
 	t.Cleanup(s.killAll)
 	s.start("--resync-interval", "0")
 	s.network(networkID, "mybr0", "172.18", "fd00:18")
@@ -321,6 +322,11 @@ func (s *stage) serveDocker() (socket string) {
 	s.says("/info", m{"ServerVersion": "28.5.2"})
 	s.says("/plugins", []m{})
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/_ping" {
+			w.Header().Set("Api-Version", "1.51")
+			return
+		}
+		r.URL.Path = strings.TrimPrefix(r.URL.Path, "/v1.51")
 		if text, err := os.ReadFile(s.path("api" + strings.ReplaceAll(r.URL.Path, "/", "-"))); err == nil {
 			_, _ = w.Write(text)
 			return

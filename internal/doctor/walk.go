@@ -10,7 +10,7 @@ import (
 type dropper struct {
 	set     *ruleset
 	chain   *chain
-	number  int      // of the rule, from 1; 0: the chain's policy
+	number  int      // in the chain's rules, from 1; 0: the chain's policy
 	through []string // the chains that led there, the base chain first
 	allowed bool     // a rule before it lets a part of such packets pass
 }
@@ -27,7 +27,7 @@ func (d dropper) where() string {
 	if d.number == 0 {
 		return d.set.by + " " + name + ": its policy"
 	}
-	return d.set.by + " " + name + " rule " + strconv.Itoa(d.number) + " (" + d.rule().text + ")"
+	return d.set.by + " " + name + " rule " + strconv.Itoa(d.rule().number) + " (" + d.rule().text + ")"
 }
 
 // remedy is the command that deletes the rule.
@@ -48,7 +48,7 @@ type walker struct {
 	set     *ruleset
 	packet  packet
 	through []string
-	unsure  bool      // a rule has decided by what isn't known
+	unsure  string    // where a rule has decided by what isn't known; "": none has
 	allowed bool      // a rule has let a part of such packets pass
 	part    []dropper // what drops a part of such packets, and names them
 	left    int       // rules that may be looked at still
@@ -58,19 +58,20 @@ type walker struct {
 // are walked again and again, and who makes rules must not keep the check from ending.
 const mostRules = 1 << 20
 
-// drops follows a packet from a base chain: what drops it, nil if nothing does for certain; and
-// the rules that name it and drop a part of such packets.
-func (r *ruleset) drops(base string, p packet) (first *dropper, part []dropper) {
+// drops follows a packet from a base chain: what drops it, nil if nothing does for certain; the
+// rules that name it and drop a part of such packets; and where it can't be told what becomes of
+// it, "" if it can.
+func (r *ruleset) drops(base string, p packet) (first *dropper, part []dropper, unsure string) {
 	w := &walker{set: r, packet: p, left: mostRules}
 	c := r.chain(base)
 	if c == nil {
-		return nil, nil
+		return nil, nil, ""
 	}
 	first, ended := w.walk(c, true)
-	if !ended && !w.unsure && c.policy == "drop" {
+	if !ended && w.unsure == "" && c.policy == "drop" {
 		first = &dropper{set: r, chain: c, through: []string{base}, allowed: w.allowed}
 	}
-	return first, w.part
+	return first, w.part, w.unsure
 }
 
 // deepest is how many chains lead into each other at most, as in the kernel
@@ -87,14 +88,14 @@ func (w *walker) walk(c *chain, certain bool) (first *dropper, ended bool) {
 	defer func() { w.through = w.through[:len(w.through)-1] }()
 	for i, r := range c.rules {
 		if w.left--; w.left < 0 {
-			w.unsure = true
+			w.unsure = w.set.by + " " + c.name + ", behind a million rules,"
 			return nil, false
 		}
 		matches := r.match(w.packet)
 		if matches == no {
 			continue
 		}
-		sure := certain && matches == yes && !w.unsure
+		sure := certain && matches == yes && w.unsure == ""
 		switch {
 		case r.target == "drop" || r.target == "reject":
 			d := dropper{set: w.set, chain: c, number: i + 1, through: slices.Clone(w.through), allowed: w.allowed}
@@ -110,8 +111,8 @@ func (w *walker) walk(c *chain, certain bool) (first *dropper, ended bool) {
 			return nil, false
 		case r.target == "accept" || r.target == "return":
 			w.allowed = true
-		case r.target == unclear:
-			w.unsure = true
+		case r.target == unclear && w.unsure == "":
+			w.unsure = dropper{set: w.set, chain: c, number: i + 1}.where()
 		case r.jump && w.set.chain(r.target) != nil:
 			first, ended := w.walk(w.set.chain(r.target), sure)
 			if ended || r.leaves && sure {

@@ -18,8 +18,12 @@ const (
 	LANWord  = "lan"  // somebody beyond its uplink
 )
 
-// SpaceName is what a World calls the namespace of an endpoint.
+// SpaceName is what a World calls the namespace of an endpoint. That of a container which is
+// called as the host is here has another name.
 func SpaceName(e view.Endpoint) string {
+	if e.Container == HostWord {
+		return "container " + HostWord
+	}
 	return cmp.Or(e.Container, fmt.Sprintf("endpoint %.12s", e.ID))
 }
 
@@ -139,9 +143,7 @@ func find(w *World, v view.View, text string) (p party, err error) {
 		}
 	}
 	if len(p.endpoints) > 0 {
-		if s := w.space(SpaceName(p.endpoints[0])); s != nil {
-			p.space = s.Name
-		}
+		p.space = w.spaceOf(p.endpoints)
 		return p, nil
 	}
 	if s := w.space(text); s != nil {
@@ -160,14 +162,29 @@ func (w *World) at(v view.View, a netip.Addr) party {
 		return p
 	}
 	p.endpoints = sandbox(v, func(e view.Endpoint) bool { return e.IPv4.Addr() == a || e.IPv6.Addr() == a })
+	if len(p.endpoints) > 0 {
+		p.space = w.spaceOf(p.endpoints)
+		return p
+	}
 	for _, s := range w.Spaces[1:] {
-		if s.owner(a) != nil && (len(p.endpoints) == 0 || s.Name == SpaceName(p.endpoints[0])) {
+		if s.owner(a) != nil {
 			p.space = s.Name
 			break
 		}
 	}
-	p.lan = p.space == "" && len(p.endpoints) == 0
+	p.lan = p.space == ""
 	return p
+}
+
+// spaceOf is the name of the namespace that endpoints of one sandbox are in, "" if it isn't
+// known. Where Docker has not told what the container is called, it has that of one of them.
+func (w *World) spaceOf(endpoints []view.Endpoint) string {
+	for _, e := range endpoints {
+		if s := w.space(SpaceName(e)); s != nil {
+			return s.Name
+		}
+	}
+	return ""
 }
 
 // byID finds the containers of a network, or the one of an endpoint, by name, bridge, or the
@@ -176,19 +193,20 @@ func byID(v view.View, text string) ([]view.Endpoint, error) {
 	const shortest = 4 // characters of an ID
 	abbreviated := func(id string) bool { return len(text) >= shortest && strings.HasPrefix(id, text) }
 	var networks []view.Network
-	for _, n := range v.Networks {
-		if n.Name == text || n.Bridge == text || n.ID == text {
-			networks = []view.Network{n}
-			break
-		}
-		if abbreviated(n.ID) {
-			networks = append(networks, n)
-		}
-	}
 	var ids []string
-	for _, e := range v.Endpoints {
-		if abbreviated(e.ID) {
-			ids = append(ids, e.ID)
+	exact := slices.IndexFunc(v.Networks, func(n view.Network) bool { return n.Name == text || n.Bridge == text || n.ID == text })
+	if exact >= 0 {
+		networks = v.Networks[exact : exact+1]
+	} else {
+		for _, n := range v.Networks {
+			if abbreviated(n.ID) {
+				networks = append(networks, n)
+			}
+		}
+		for _, e := range v.Endpoints {
+			if abbreviated(e.ID) {
+				ids = append(ids, e.ID)
+			}
 		}
 	}
 	switch {

@@ -133,3 +133,34 @@ func TestQuery(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Without Docker's names a sandbox on several networks is still one place, whichever of its
+// endpoints it is named after.
+func TestQueryWithoutNames(t *testing.T) {
+	for _, called := range []int{0, 1} {
+		w, v := hostWithTwo()
+		for i := range v.Endpoints {
+			v.Endpoints[i].Container = ""
+		}
+		w.Spaces[1].Name, w.Spaces[2].Name = SpaceName(v.Endpoints[called]), SpaceName(v.Endpoints[2])
+		for _, src := range []string{"e1aa", "e2bb", "172.18.0.2", "172.19.0.2", "front"} {
+			q, err := Asked{Src: src, Dst: "172.19.0.3", Proto: ICMP}.Query(w, v)
+			if err != nil || q.From != w.Spaces[1].Name {
+				t.Errorf("%s, named after endpoint %d: from %q, %v", src, called, q.From, err)
+			}
+		}
+	}
+}
+
+// Names of containers and networks that mean something else, too.
+func TestQueryOfNamesThatAreTaken(t *testing.T) {
+	w, v := hostWithTwo()
+	v.Endpoints[2].Container, w.Spaces[2].Name = HostWord, "container host"
+	v.Networks[0].Name, v.Endpoints[2].ID = "beef", "beef01"
+	for src, want := range map[string]string{"host": "host", "172.19.0.3": "container host", "beef01": "container host", "beef": "web"} {
+		q, err := Asked{Src: src, Dst: "172.19.0.2", Proto: ICMP}.Query(w, v)
+		if err != nil || q.From != want {
+			t.Errorf("%s: from %q, want %q, %v", src, q.From, want, err)
+		}
+	}
+}
