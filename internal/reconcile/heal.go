@@ -194,6 +194,9 @@ func (r *Reconciler) looked(aspect string, begun time.Time, all bool, out outcom
 			log.Warnf("not all could be healed yet: %s%s", text, by)
 		}
 		rates.failed = text
+		if mended := out.mended(); len(mended) > 0 {
+			r.Tell(event.Event{Kind: event.Healed, Aspect: aspect, Changes: mended, By: strings.Join(blamedOf(causes), ", ")})
+		}
 		return
 	}
 	rates.failed = ""

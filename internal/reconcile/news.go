@@ -114,10 +114,7 @@ func prefixTexts(list ...netip.Prefix) (texts []string) {
 // tellMade tells what an aspect has changed on the host because it was asked to; what it has
 // healed is told by itself.
 func (r *Reconciler) tellMade(aspect string, out outcome) {
-	healed := map[string]bool{}
-	for _, m := range out.healed {
-		healed[m.change] = true
-	}
+	healed := out.healing()
 	made := slices.DeleteFunc(slices.Clone(out.made), func(c string) bool { return healed[c] })
 	if len(made) > 0 {
 		r.Tell(event.Event{Kind: event.Changed, Aspect: aspect, Changes: made})

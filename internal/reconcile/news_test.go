@@ -109,6 +109,22 @@ func TestNewsOfChanges(t *testing.T) {
 	})
 }
 
+// Where not all can be healed, what is healed is told nevertheless.
+func TestNewsOfAPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		synctest.Wait()
+		s.events()
+		bridge, veth := snapshot().Networks[0].Bridge, snapshot().Endpoints[0].HostIface()
+		plans(&s.links, append(step(bridge, "MTU"), plan.Step{Subject: veth, Changes: []string{"alias"}, Do: func(context.Context) error { return errors.New("no such link") }}))
+		s.r.Suspect(LinkAspect, "ip (pid 7)")
+		wait(debounce)
+		if have, want := s.events(), "healed links MTU ip (pid 7)\nfailed no such link"; have != want {
+			t.Errorf("%q, want %q", have, want)
+		}
+	})
+}
+
 // Who changes the same again and again is told of as that, once.
 func TestNewsOfAFight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -24,6 +24,21 @@ type outcome struct {
 	unhealed bool     // not all of them have succeeded
 }
 
+// healing is the set of changes that put right what others had done, or would have.
+func (out outcome) healing() map[string]bool {
+	healing := map[string]bool{}
+	for _, m := range out.healed {
+		healing[m.change] = true
+	}
+	return healing
+}
+
+// mended lists those of them that were made.
+func (out outcome) mended() []string {
+	healing := out.healing()
+	return slices.DeleteFunc(slices.Clone(out.made), func(c string) bool { return !healing[c] })
+}
+
 // failure is an error and the links that it concerns.
 type failure struct {
 	links      []string // sorted; nil: every link
