@@ -53,7 +53,7 @@ func TestPage(t *testing.T) {
 			}
 			return nil
 		}
-		w.Eventually(30*time.Second, func() error {
+		w.Eventually(90*time.Second, func() error { // a busy machine is compared once a minute
 			_, page := fetch(t, site)
 			return missing(html.UnescapeString(page))
 		})

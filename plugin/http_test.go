@@ -243,12 +243,18 @@ func TestComparisonIsRare(t *testing.T) {
 		fails = nil
 		want(4, "one behind it")
 
-		takes = 3 * time.Second
+		takes = time.Second
 		time.Sleep(compareEvery)
 		want(5, "one that takes long")
 		time.Sleep(compareEvery)
 		want(5, "one after compareEvery, which is too soon")
 		time.Sleep(compareShare*takes - compareEvery)
 		want(6, "one after a while")
+
+		takes = 3 * time.Second
+		time.Sleep(compareShare * takes)
+		want(7, "one that takes very long")
+		time.Sleep(compareLongest)
+		want(8, "one after compareLongest")
 	})
 }

@@ -152,12 +152,14 @@ func (a *admin) health(ctx context.Context, c *comparison) page.Health {
 }
 
 // The host is compared for the page only so often that passes, which wait for it, lose a
-// fiftieth of their time at most; and no more often than compareEvery, or compareSoon after a
-// pass.
+// fiftieth of their time; and no more often than compareEvery, or compareSoon after a pass. But
+// where it takes long, as on a busy machine or while somebody holds a lock, what is shown is not
+// older than compareLongest: it would be taken for how the host is.
 const (
-	compareEvery = 10 * time.Second
-	compareSoon  = 2 * time.Second
-	compareShare = 50
+	compareEvery   = 10 * time.Second
+	compareSoon    = 2 * time.Second
+	compareShare   = 50
+	compareLongest = time.Minute
 )
 
 // comparison is the last one of the host with the records. The zero value is ready for use;
@@ -177,7 +179,7 @@ func (c *comparison) get(ctx context.Context, compare func(context.Context) ([]r
 	if c.old.Load() {
 		pause = compareSoon
 	}
-	if !c.at.IsZero() && time.Since(c.at) < max(pause, compareShare*c.took) {
+	if !c.at.IsZero() && time.Since(c.at) < max(pause, min(compareShare*c.took, compareLongest)) {
 		return c.diff, c.err
 	}
 	begun := time.Now()
