@@ -18,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/internal/dockerproxy"
+	"github.com/mybr/mybr/internal/web"
 )
 
 const (
@@ -177,8 +178,8 @@ func UnixSocket(address string) (path string, err error) {
 	if !ok || !filepath.IsAbs(path) {
 		return "", errors.New("want unix:///PATH: only unix sockets, with an absolute path")
 	}
-	if path = filepath.Clean(path); len(path) > longestPath {
-		return "", fmt.Errorf("the path has %d bytes: want at most %d", len(path), longestPath)
+	if path = filepath.Clean(path); len(path) > web.LongestPath {
+		return "", fmt.Errorf("the path has %d bytes: want at most %d", len(path), web.LongestPath)
 	}
 	return path, nil
 }

@@ -15,16 +15,13 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/web"
 )
 
-const (
-	// longestPath is what sockaddr_un takes beside the final zero (unix(7)).
-	longestPath = 107
-
-	// backlogWithin is how long connections are still taken that were made before
-	// the socket's file went: many times what accepting a full backlog takes.
-	backlogWithin = 50 * time.Millisecond
-)
+// backlogWithin is how long connections are still taken that were made before the socket's
+// file went: many times what accepting a full backlog takes.
+const backlogWithin = 50 * time.Millisecond
 
 // The names of the two sockets, as FileDescriptorName of a systemd socket unit.
 const (
@@ -56,8 +53,8 @@ func listen(ctx context.Context, path string) (*socket, error) {
 // listenFor binds a socket at path. A file that a dead process left there is replaced; a
 // socket that answers is an error that names the process that listens.
 func listenFor(ctx context.Context, path string, a access) (*socket, error) {
-	if len(path) > longestPath {
-		return nil, fmt.Errorf("listen on %s: the path has %d bytes: want at most %d", path, len(path), longestPath)
+	if len(path) > web.LongestPath {
+		return nil, fmt.Errorf("listen on %s: the path has %d bytes: want at most %d", path, len(path), web.LongestPath)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)

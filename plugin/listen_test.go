@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/web"
 )
 
 func TestMain(m *testing.M) {
@@ -100,7 +101,7 @@ func TestWhatCanNotBeListenedOn(t *testing.T) {
 // A path of the greatest length works.
 func TestLongestPath(t *testing.T) {
 	dir := t.TempDir()
-	path := filepath.Join(dir, strings.Repeat("x", longestPath-len(dir)-1))
+	path := filepath.Join(dir, strings.Repeat("x", web.LongestPath-len(dir)-1))
 	s, err := listen(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)

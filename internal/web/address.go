@@ -17,8 +17,8 @@ import (
 // unixPrefix is what the address of a unix socket begins with, as Docker's -H has it.
 const unixPrefix = "unix://"
 
-// longestPath is what sockaddr_un takes beside the final zero (unix(7)).
-const longestPath = 107
+// LongestPath is what sockaddr_un takes beside the final zero (unix(7)).
+const LongestPath = 107
 
 // Address is where to listen: one of the two. The zero value: nowhere.
 type Address struct {
@@ -32,8 +32,8 @@ func ParseAddress(s string) (Address, error) {
 		switch {
 		case !filepath.IsAbs(path):
 			return Address{}, errors.New("want an absolute path behind unix://")
-		case len(path) > longestPath:
-			return Address{}, fmt.Errorf("the path has %d bytes: want at most %d", len(path), longestPath)
+		case len(path) > LongestPath:
+			return Address{}, fmt.Errorf("the path has %d bytes: want at most %d", len(path), LongestPath)
 		}
 		return Address{Path: path}, nil
 	}

@@ -34,7 +34,7 @@ func TestParseAddress(t *testing.T) {
 		"http://127.0.0.1:9180":      {},
 		"unix://run/mybr.sock":       {},
 		"unix:/run/mybr.sock":        {},
-		"unix:///" + strings.Repeat("x", longestPath): {},
+		"unix:///" + strings.Repeat("x", LongestPath): {},
 	} {
 		a, err := ParseAddress(text)
 		if (err != nil) != (want.as == "") || a.String() != want.as || err == nil && a.Local() != want.local {
