@@ -51,11 +51,11 @@ func Uplinks(v view.View) ([]topology.Uplink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	routes, err := again(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_ALL) })
+	routes, err := again(defaultRoutes)
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	leads := defaults(routes)
+	leads := ledTo(routes)
 	of := byLink(addresses)
 	var first, then []topology.Uplink
 	for _, l := range links {
@@ -75,15 +75,26 @@ func Uplinks(v view.View) ([]topology.Uplink, error) {
 	return append(first, then...), nil
 }
 
-// defaults has the indexes of links that a default route leads to.
-func defaults(routes []netlink.Route) map[int]bool {
+// defaultRoutes lists them alone: a router can have a million others, and the status page asks
+// every few seconds.
+func defaultRoutes() (found []netlink.Route, err error) {
+	err = netlink.RouteListFilteredIter(netlink.FAMILY_ALL, &netlink.Route{}, 0, func(r netlink.Route) bool {
+		ones := 0
+		if r.Dst != nil {
+			ones, _ = r.Dst.Mask.Size()
+		}
+		if ones == 0 {
+			found = append(found, r)
+		}
+		return true
+	})
+	return found, err
+}
+
+// ledTo has the indexes of the links that routes lead to.
+func ledTo(routes []netlink.Route) map[int]bool {
 	found := make(map[int]bool)
 	for _, r := range routes {
-		if r.Dst != nil {
-			if ones, _ := r.Dst.Mask.Size(); ones > 0 {
-				continue
-			}
-		}
 		found[r.LinkIndex] = true
 		for _, hop := range r.MultiPath {
 			found[hop.LinkIndex] = true
