@@ -160,6 +160,21 @@ func TestSite(t *testing.T) {
 	}
 }
 
+// Why the metrics lack something is logged once, and again when it has been well meanwhile.
+func TestLacks(t *testing.T) {
+	log, journal := newLog()
+	told := lacks(log)
+	for range 3 {
+		told("bridges", errors.New("bad \x1b"))
+		told("view", nil)
+	}
+	told("bridges", nil)
+	told("bridges", errors.New("bad \x1b"))
+	if text := journal.String(); strings.Count(text, `"the metrics are not whole: bad \\x1b","source":"bridges"`) != 2 {
+		t.Errorf("the log has %s", text)
+	}
+}
+
 // An address that is taken is tried again, which is logged once, and served when it is free;
 // nothing waits for it.
 func TestAddressTaken(t *testing.T) {

@@ -8,8 +8,11 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/metrics"
@@ -77,9 +80,28 @@ func measured(c Config, a *admin, h *host) metrics.Sources {
 			}
 			return info.Size(), nil
 		},
+		Read: lacks(c.Log),
 		Crashed: func(value any, stack []byte) {
 			c.Log.WithField("stack", string(stack)).Errorf("mybr crashed in a scrape of its metrics: %v", value)
 		},
+	}
+}
+
+// lacks logs why a source of the metrics can't be read, once until that changes.
+func lacks(log logrus.FieldLogger) func(source string, err error) {
+	var mu sync.Mutex // scrapes can come together
+	told := map[string]string{}
+	return func(source string, err error) {
+		text := ""
+		if err != nil {
+			text = printableError(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if text != "" && text != told[source] {
+			log.WithField("source", source).Warnf("the metrics are not whole: %s", text)
+		}
+		told[source] = text
 	}
 }
 

@@ -22,7 +22,9 @@ type Sources struct {
 	Drift   func() map[string]Drift // by aspect: each there is, and what was found of it
 	Health  func() Health
 	Store   func() (bytes int64, err error)
-	Crashed func(value any, stack []byte) // is told of a panic in one of the others
+
+	Read    func(source string, err error) // is told how each reading of a source went
+	Crashed func(value any, stack []byte)  // is told of a panic in one of the others
 }
 
 // Bridge is what the kernel has counted of a bridge: what came from containers, and what was
@@ -101,20 +103,28 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		s.counter(driftChanges, d.Changes, aspect)
 	}
 	size, err := c.Store()
-	s.gauge(sourceUp, truth(err == nil), "store")
+	s.source("store", err)
 	if err == nil {
 		s.gauge(storeBytes, float64(size))
 	}
 	s.relayed()
 
 	v, errView := c.View(ctx)
-	s.gauge(sourceUp, truth(errView == nil && v.Unknown == ""), "view")
+	if err = errView; err == nil && v.Unknown != "" {
+		err = errors.New(v.Unknown)
+	}
+	s.source("view", err)
 	bridges, err := c.Bridges()
-	s.gauge(sourceUp, truth(err == nil), "bridges")
+	s.source("bridges", err)
 	if errView == nil {
 		s.view(v)
 		s.networks(v, bridges)
 	}
+}
+
+func (s *scrape) source(name string, err error) {
+	s.Read(name, err)
+	s.gauge(sourceUp, truth(err == nil), name)
 }
 
 func truth(b bool) float64 {

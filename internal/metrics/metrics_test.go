@@ -55,6 +55,7 @@ func sources() Sources {
 		Drift:   func() map[string]Drift { return map[string]Drift{"links": {5, 4, 9}, "firewall": {}} },
 		Health:  func() Health { return Health{Ready: true} },
 		Store:   func() (int64, error) { return 65536, nil },
+		Read:    func(string, error) {},
 	}
 }
 
@@ -218,12 +219,17 @@ func TestSourcesThatFail(t *testing.T) {
 	} {
 		s := sources()
 		c.change(&s)
+		told := map[string]error{}
+		s.Read = func(source string, err error) { told[source] = err }
 		text := scrapeOf(t, New(s, methods()))
 		for _, source := range []string{"view", "bridges", "store"} {
 			want := fmt.Sprintf("mybr_source_up{source=%q} %d\n", source, map[bool]int{true: 0, false: 1}[source == name])
 			if !strings.Contains(text, want) {
 				t.Errorf("without %s there is no %s", name, want)
 			}
+		}
+		if len(told) != 3 || told[name] != broken {
+			t.Errorf("without %s: told of %v", name, told)
 		}
 		if strings.Contains(text, "\n"+c.missing) || !strings.Contains(text, "\nmybr_ready 1\n") {
 			t.Errorf("without %s:\n%s", name, text)
