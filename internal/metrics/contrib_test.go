@@ -141,7 +141,7 @@ func promtool(t *testing.T, args ...string) {
 	t.Helper()
 	out, err := exec.Command("promtool", args...).CombinedOutput()
 	switch {
-	case errors.Is(err, exec.ErrNotFound):
+	case errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true":
 		t.Log("promtool is not installed (Debian: prometheus)")
 	case err != nil:
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)

@@ -163,7 +163,7 @@ func TestConventions(t *testing.T) {
 	promtool := exec.Command("promtool", "check", "metrics")
 	promtool.Stdin = strings.NewReader(text)
 	switch out, err := promtool.CombinedOutput(); {
-	case errors.Is(err, exec.ErrNotFound):
+	case errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true":
 		t.Log("promtool is not installed (Debian: prometheus)")
 	case err != nil || len(out) > 0:
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
