@@ -3,6 +3,7 @@ package dockerproxy
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Answers as engines give them, with what must stay as it is: spaces, the order of fields,
@@ -274,6 +276,37 @@ func TestQuestions(t *testing.T) {
 	}
 	if asked := f.questions(); asked != 3 || inspections.Load() != 2 {
 		t.Errorf("mybr was asked %d times, the engine %d", asked, inspections.Load())
+	}
+}
+
+// A container that hangs, whose inspection does not end, does not keep the list.
+func TestInspectionHangs(t *testing.T) {
+	plain := engine(map[string]string{"/containers/json": aList})
+	f := newFake(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/containers/c4/json" {
+			<-r.Context().Done() // ends when the proxy has given up, or the test
+			return
+		}
+		plain.ServeHTTP(w, r)
+	}), func(p *Proxy) { p.within = 300 * time.Millisecond })
+	f.set(someEndpoints)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/containers/json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := f.client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	have, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.Contains(string(have), `"PublicPort":8080`) || !strings.Contains(string(have), `"Id":"c4"`) {
+		t.Errorf("%v, have %s", err, have)
+	}
+	if l := fmt.Sprint(f.logged()); !strings.Contains(l, "the engine has not said within 300ms what") {
+		t.Errorf("logged %s", l)
 	}
 }
 
