@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -372,6 +373,39 @@ func TestFilters(t *testing.T) {
 		if asked.Get("filters") != c.filters || asked.Get("limit") != c.limit || asked.Get("all") != c.all {
 			t.Errorf("%s: the engine is asked %v", c.query, asked)
 		}
+	}
+}
+
+// A list that can't be read is not given to a client that wants a part of it.
+func TestUnfiltered(t *testing.T) {
+	for name, c := range map[string]struct{ kind, packing, text, want string }{
+		"no list":     {"application/json", "", `{"message":"not a list"}`, "have {, want ["},
+		"odd ports":   {"application/json", "", `[{"Id":"c1","Ports":"many"}]`, "cannot unmarshal"},
+		"not JSON":    {"text/plain", "", aList, `its Content-Type is "text/plain"`},
+		"packed":      {"application/json", "br", aList, `its Content-Encoding is "br"`},
+		"cut in gzip": {"application/json", "gzip", "\x1f\x8b", "EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", c.kind)
+				w.Header().Set("Content-Encoding", c.packing)
+				fmt.Fprint(w, c.text)
+			}))
+			f.set(someEndpoints)
+			resp, err := f.client().Get("http://docker/containers/json?filters=" + url.QueryEscape(`{"publish":{"8080":true}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusBadGateway || !strings.HasPrefix(string(body), `{"message":"mybr docker-proxy: the list of containers can't be filtered by ports: `) {
+				t.Errorf("%d %s, %v", resp.StatusCode, body, err)
+			}
+			var told struct{ Message string }
+			if err := json.Unmarshal(body, &told); err != nil || !strings.Contains(told.Message, c.want) {
+				t.Errorf("told %q, %v", told.Message, err)
+			}
+		})
 	}
 }
 

@@ -143,10 +143,15 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // the client has gone, or the proxy ends
 	}
 	status := http.StatusBadGateway
-	if e := new(unreachable); errors.As(err, &e) {
+	var away *unreachable
+	var list *unfiltered
+	switch {
+	case errors.As(err, &away):
 		status = http.StatusServiceUnavailable
-		err = e
-	} else {
+		err = away
+	case errors.As(err, &list):
+		err = list
+	default:
 		err = fmt.Errorf("mybr docker-proxy: the Docker daemon broke off: %w", err)
 	}
 	text, errText := json.Marshal(map[string]string{"message": err.Error()})
