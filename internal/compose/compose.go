@@ -22,8 +22,8 @@ import (
 // Bridge is the name of Docker's own driver.
 const Bridge = "bridge"
 
-// mybrName is the name of mybr's IPAM driver, and of its network driver as a service of the
-// host. As a managed plugin it has a tag: mybr:latest.
+// mybrName is the name of mybr's drivers, for networks and for IPAM, as a service of the
+// host. As a managed plugin they have a tag: mybr:latest.
 const mybrName = "mybr"
 
 // CheckOptions says whether mybr takes the options of a network.
@@ -115,12 +115,13 @@ func (f *file) verify(before, after []byte) error {
 			}
 		}
 		body["driver"] = f.to
-		if ipam, ok := body["ipam"].(map[string]any); ok && f.to == Bridge && ipam["driver"] == mybrName {
+		ipam, _ := body["ipam"].(map[string]any)
+		if driver, _ := ipam["driver"].(string); f.readdressed(driver) {
 			other := map[string]any{}
 			for key, value := range ipam {
 				other[key] = value
 			}
-			other["driver"] = "default"
+			other["driver"] = f.ipam()
 			body["ipam"] = other
 		}
 		networks[n.name] = body
