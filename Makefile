@@ -34,7 +34,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 BINARY := $(if $(ARCH),build/$(ARCH)/mybr,bin/mybr)
 PLUGINDIR := build/plugin$(if $(ARCH),-$(ARCH))
 BUILD = CGO_ENABLED=0 GOARCH='$(ARCH)' go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(1) ./cmd/mybr
-SOURCES = go.mod go.sum $(shell find cmd driver internal ipam plugin -name '*.go' ! -name '*_test.go')
+SOURCES = go.mod go.sum $(shell find cmd driver internal ipam plugin -type f ! -name '*_test.go' ! -path '*/testdata/*')
 # bbolt takes what is on a page for what it is said to be, and that of a damaged file may be
 # something else: mybr bears the fault (internal/store), which checkptr would make fatal.
 RACE = -race -gcflags=go.etcd.io/bbolt=-d=checkptr=0

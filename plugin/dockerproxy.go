@@ -29,8 +29,8 @@ const (
 	// dockerGroup may use Docker's own socket, where there is such a group (dockerd(8), -G).
 	dockerGroup = "docker"
 
-	// proxyDrainWithin is how long requests that are under way may take when the proxy ends.
-	// Streams, such as those of docker logs -f, have no end of their own.
+	// proxyDrainWithin is how long what is under way may take when the proxy ends, a command
+	// of docker exec too. Other streams, as those of docker logs -f, have no end of their own.
 	proxyDrainWithin = 5 * time.Second
 
 	// proxyHeaderWithin is how long a request's header may take to arrive, as in Docker.
@@ -64,7 +64,7 @@ func RunDockerProxy(ctx context.Context, c ProxyConfig) error {
 		Info:      c.Log.Infof,
 		Warn:      c.Log.Warnf,
 	})
-	return serveProxy(ctx, c.Log, s, proxy)
+	return serveProxy(ctx, c.Log, s, proxy, proxyDrainWithin)
 }
 
 // sameFile reports whether two paths of files, which need not be there, are the same.
@@ -134,8 +134,8 @@ func endpoints(ctx context.Context, runDir string) (map[string]dockerproxy.Endpo
 }
 
 // serveProxy answers on a socket until ctx ends, and then until what is under way has ended
-// or proxyDrainWithin is over. What goes on then is cut off.
-func serveProxy(ctx context.Context, log logrus.FieldLogger, s *socket, h http.Handler) error {
+// or the time for that is over. What goes on then is cut off.
+func serveProxy(ctx context.Context, log logrus.FieldLogger, s *socket, h http.Handler, within time.Duration) error {
 	streams, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	var under sync.WaitGroup
@@ -161,14 +161,22 @@ func serveProxy(ctx context.Context, log logrus.FieldLogger, s *socket, h http.H
 	notify(log, daemon.SdNotifyStopping)
 	s.retire()
 	<-ended
-	soon, stop := context.WithTimeout(context.Background(), proxyDrainWithin)
+	soon, stop := context.WithTimeout(context.Background(), within)
 	defer stop()
-	if err := server.Shutdown(soon); err != nil {
-		log.Warnf("what did not end within %s is cut off", proxyDrainWithin)
+	all := make(chan struct{})
+	err := server.Shutdown(soon)
+	go func() { under.Wait(); close(all) }()
+	select {
+	case <-all:
+	case <-soon.Done():
+		err = soon.Err()
+	}
+	if err != nil {
+		log.Warnf("what did not end within %s is cut off", within)
 	}
 	cut()
 	_ = server.Close() // its listener is closed already
-	under.Wait()
+	<-all
 	return nil
 }
 

@@ -143,7 +143,7 @@ func TestDockerProxy(t *testing.T) {
 	}
 }
 
-// What is under way when the proxy ends may end, and streams are cut off.
+// What is under way when the proxy ends may end, a stream too.
 func TestDockerProxyEnds(t *testing.T) {
 	dir := t.TempDir()
 	docker := filepath.Join(dir, "docker.sock")
@@ -156,7 +156,11 @@ func TestDockerProxyEnds(t *testing.T) {
 			}
 			defer conn.Close()
 			fmt.Fprint(conn, "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
-			_, _ = io.Copy(io.Discard, conn)
+			select {
+			case <-let:
+				fmt.Fprint(conn, "output")
+			case <-time.After(20 * time.Second):
+			}
 			return
 		}
 		w.WriteHeader(http.StatusOK)
@@ -169,7 +173,7 @@ func TestDockerProxyEnds(t *testing.T) {
 	}))
 	c := ProxyConfig{Listen: filepath.Join(dir, "proxy.sock"), Docker: docker, RunDir: dir, Log: quietLog()}
 	stop := startProxy(t, c)
-	ask := func(request string) *bufio.Reader {
+	ask := func(request string) (net.Conn, *bufio.Reader) {
 		conn, err := net.Dial("unix", c.Listen)
 		if err != nil {
 			t.Fatal(err)
@@ -184,9 +188,10 @@ func TestDockerProxyEnds(t *testing.T) {
 		if _, err := r.ReadString('\n'); err != nil {
 			t.Fatal(err)
 		}
-		return r
+		return conn, r
 	}
-	request, stream := ask("GET /info"), ask("POST /containers/c/attach")
+	_, request := ask("GET /info")
+	client, stream := ask("POST /containers/c/attach")
 	ended := make(chan error, 1)
 	go func() { ended <- stop() }()
 	deadline := time.Now().Add(10 * time.Second)
@@ -203,11 +208,55 @@ func TestDockerProxyEnds(t *testing.T) {
 	if text, err := io.ReadAll(request); err != nil || !strings.Contains(string(text), "whole") {
 		t.Errorf("%q, %v", text, err)
 	}
-	if _, err := io.ReadAll(stream); err != nil {
-		t.Errorf("stream: %v", err)
+	if text, err := io.ReadAll(stream); err != nil || !strings.HasSuffix(string(text), "output") {
+		t.Errorf("stream: %q, %v", text, err)
 	}
+	client.Close()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// Streams without an end are cut off when the time is over.
+func TestDockerProxyCutsOff(t *testing.T) {
+	s, err := listen(t.Context(), filepath.Join(t.TempDir(), "proxy.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	log := quietLog()
+	var said strings.Builder
+	log.SetOutput(&said)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serveProxy(ctx, log, s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			defer conn.Close()
+			fmt.Fprint(conn, "begun")
+			<-r.Context().Done()
+		}), 50*time.Millisecond)
+	}()
+	conn, err := net.Dial("unix", s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: docker\r\n\r\n")
+	if _, err := io.ReadFull(conn, make([]byte, len("begun"))); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if text, err := io.ReadAll(conn); err != nil || len(text) > 0 {
+		t.Errorf("%q, %v", text, err)
+	}
+	if err := <-ended; err != nil || !strings.Contains(said.String(), "what did not end within 50ms is cut off") {
+		t.Errorf("%v, said %q", err, said.String())
 	}
 }
 

@@ -32,8 +32,8 @@ Networks of Docker's own driver and of mybr are changed. External networks and t
 other drivers stay, and so do services with a network_mode. Compose makes the networks
 anew: docker compose down before, and docker compose up -d after.
 
-If the driver will refuse something of the file, a line says what, nothing is written, and
-the exit status is 1. Nothing is asked of Docker or of a running mybr.`,
+If the driver will refuse something of the file, a line says what, FILE stays as it is,
+and the exit status is 1. Nothing is asked of Docker or of a running mybr.`,
 		Example: `  mybr compose compose.yaml
   mybr compose --write compose.yaml
   mybr compose --to bridge --write compose.yaml

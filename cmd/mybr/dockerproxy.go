@@ -29,7 +29,8 @@ gets the mode and owner of Docker's: root's and the group's.
 
 It needs no capabilities and no network. It takes the socket that systemd passes to it
 (FileDescriptorName docker, or told by its path), or makes one. SIGTERM and SIGINT end it:
-requests may take 5 more seconds, then streams such as docker logs -f are cut off.`,
+what is under way, docker exec too, may take 5 more seconds; then streams such as docker
+logs -f are cut off.`,
 		Example: `  mybr docker-proxy
   docker context create mybr --docker host=unix:///run/mybr-docker-proxy/docker.sock
   docker --context mybr ps`,

@@ -22,8 +22,8 @@ import (
 // Bridge is the name of Docker's own driver.
 const Bridge = "bridge"
 
-// mybrName is the name of mybr's IPAM driver, and of its network driver as a service of the
-// host. As a managed plugin it has a tag: mybr:latest.
+// mybrName is the name of mybr's drivers, for networks and for IPAM, as a service of the
+// host. As a managed plugin they have a tag: mybr:latest.
 const mybrName = "mybr"
 
 // CheckOptions says whether mybr takes the options of a network.
@@ -53,6 +53,11 @@ func Convert(text []byte, to string, check CheckOptions) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	// It also refuses a file whose aliases multiply, which would be followed without an end.
+	var before map[string]any
+	if err := yaml.Unmarshal(text, &before); err != nil {
+		return Result{}, err
+	}
 	f := &file{to: to, root: root, text: newSource(text), check: check, edited: map[*yaml.Node]bool{}}
 	if err := f.read(); err != nil {
 		return Result{}, err
@@ -64,7 +69,7 @@ func Convert(text []byte, to string, check CheckOptions) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := f.verify(text, changed); err != nil {
+	if err := f.verify(before, changed); err != nil {
 		return Result{}, err
 	}
 	return Result{Text: changed, Networks: f.names(), Notes: f.notes()}, nil
@@ -93,12 +98,10 @@ func parse(text []byte) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-// verify compares the changed text with what was wanted of it.
-func (f *file) verify(before, after []byte) error {
-	var want, have map[string]any
-	if err := yaml.Unmarshal(before, &want); err != nil {
-		return err
-	}
+// verify compares the changed text with what was wanted of it: what the file had, which is
+// changed for that, with other drivers.
+func (f *file) verify(want map[string]any, after []byte) error {
+	var have map[string]any
 	if err := yaml.Unmarshal(after, &have); err != nil {
 		return fmt.Errorf("the file is written in a way that can't be changed here (%w): set the drivers by hand", err)
 	}
@@ -115,12 +118,13 @@ func (f *file) verify(before, after []byte) error {
 			}
 		}
 		body["driver"] = f.to
-		if ipam, ok := body["ipam"].(map[string]any); ok && f.to == Bridge && ipam["driver"] == mybrName {
+		ipam, _ := body["ipam"].(map[string]any)
+		if driver, _ := ipam["driver"].(string); f.readdressed(driver) {
 			other := map[string]any{}
 			for key, value := range ipam {
 				other[key] = value
 			}
-			other["driver"] = "default"
+			other["driver"] = f.ipam()
 			body["ipam"] = other
 		}
 		networks[n.name] = body

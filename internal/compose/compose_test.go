@@ -2,6 +2,7 @@ package compose
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,6 +100,19 @@ func TestConvertRefuses(t *testing.T) {
 				t.Errorf("error %v, want %q; text\n%s", err, c.want, r.Text)
 			}
 		})
+	}
+}
+
+// A file whose merges multiply ends at once, too.
+func TestConvertBomb(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("x-0: &a0 {k: v}\n")
+	for i := 1; i <= 30; i++ {
+		fmt.Fprintf(&text, "x-%d: &a%d {<<: [%s]}\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 9), ", "))
+	}
+	text.WriteString("services: {web: {<<: *a30, image: x}}\n")
+	if _, err := Convert([]byte(text.String()), "mybr", refuseUnknown); err == nil || !strings.Contains(err.Error(), "excessive aliasing") {
+		t.Errorf("error %v", err)
 	}
 }
 

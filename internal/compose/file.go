@@ -121,10 +121,8 @@ func (f *file) changeNetwork(n named) error {
 		return nil
 	}
 	f.edited[n.body] = true
-	if f.to == Bridge {
-		if err := f.ownAddresses(n.body); err != nil {
-			return err
-		}
+	if err := f.addresses(n.body); err != nil {
+		return err
 	}
 	if _, driver := entry(n.body, "driver"); driver != nil && driver.Tag != "!!null" {
 		return f.text.replace(driver, f.to)
@@ -176,16 +174,29 @@ func (f *file) addDefault() {
 	}
 }
 
-// ownAddresses takes mybr's IPAM driver out of a network.
-func (f *file) ownAddresses(body *yaml.Node) error {
+// addresses gives a network that has its addresses from mybr the IPAM driver that goes with
+// its new driver.
+func (f *file) addresses(body *yaml.Node) error {
 	_, ipam := entry(body, "ipam")
 	ipam = follow(ipam)
 	if ipam == nil || ipam.Kind != yaml.MappingNode || f.edited[ipam] {
 		return nil
 	}
-	if _, driver := entry(ipam, "driver"); driver != nil && follow(driver).Value == mybrName {
+	if _, driver := entry(ipam, "driver"); driver != nil && f.readdressed(follow(driver).Value) {
 		f.edited[ipam] = true
-		return f.text.replace(driver, "default")
+		return f.text.replace(driver, f.ipam())
 	}
 	return nil
 }
+
+// ipam is the IPAM driver that goes with the driver: mybr's has the name of the network
+// driver, with the tag of a managed plugin.
+func (f *file) ipam() string {
+	if f.to == Bridge {
+		return "default"
+	}
+	return f.to
+}
+
+// readdressed reports whether networks with this IPAM driver get another one.
+func (f *file) readdressed(driver string) bool { return isMybr(driver) && driver != f.ipam() }

@@ -100,7 +100,7 @@ func (f *file) backNotes(n named) (all []Note) {
 			note("the option " + key + " has no effect with Docker's own driver")
 		}
 	}
-	if ipam := get(n.body, "ipam"); ipam != nil && word(ipam, "driver") == mybrName {
+	if ipam := get(n.body, "ipam"); ipam != nil && isMybr(word(ipam, "driver")) {
 		note("gets its addresses from Docker, from other pools")
 	}
 	return all

@@ -50,24 +50,29 @@ func editOf(r *http.Request) edit {
 }
 
 // modify is called with each answer's header. An answer that can't be changed is passed on
-// as it is.
+// as it is, save a list that the engine was asked for without the filters of the client:
+// who asks for the containers of one port, as to remove them, must not be given all.
 func (p *Proxy) modify(resp *http.Response) error {
 	change := editOf(resp.Request)
-	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	packing := resp.Header.Get("Content-Encoding")
-	if change == nil || err != nil || resp.StatusCode != http.StatusOK || kind != "application/json" {
+	if change == nil || resp.StatusCode != http.StatusOK {
 		return nil
 	}
 	ctx := resp.Request.Context()
 	a := &answer{Proxy: p, ctx: ctx, sorted: sortsPorts(resp.Header.Get("Server")), filter: filterOf(ctx)}
+	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return a.unchanged(fmt.Errorf("its Content-Type is %.40q: want application/json", kind))
+	}
 	body := resp.Body
 	sent, err := io.ReadAll(io.LimitReader(body, largestAnswer+1))
 	var changed []byte
-	if err == nil && len(sent) <= largestAnswer {
-		changed, err = a.changed(change, sent, packing)
-		if err != nil {
-			p.Warn("answer to %s passed on without ports: %v", resp.Request.URL.Path, err)
-			err = nil
+	if err == nil {
+		var why error
+		if changed, why = a.changed(change, sent, resp.Header.Get("Content-Encoding")); why != nil {
+			if err := a.unchanged(why); err != nil {
+				return err
+			}
+			p.Warn("answer to %s passed on without ports: %v", resp.Request.URL.Path, why)
 		}
 	}
 	if changed == nil {
@@ -81,6 +86,23 @@ func (p *Proxy) modify(resp *http.Response) error {
 	resp.Header.Set("Content-Length", strconv.Itoa(len(changed)))
 	return nil
 }
+
+// unchanged is the error of an answer that can't be changed; nil: it is passed on.
+func (a *answer) unchanged(why error) error {
+	if a.filter == nil {
+		return nil
+	}
+	return &unfiltered{why}
+}
+
+// unfiltered is the error of a list that could not be filtered.
+type unfiltered struct{ cause error }
+
+func (e *unfiltered) Error() string {
+	return fmt.Sprintf("mybr docker-proxy: the list of containers can't be filtered by ports: %v", e.cause)
+}
+
+func (e *unfiltered) Unwrap() error { return e.cause }
 
 type readCloser struct {
 	io.Reader
@@ -99,6 +121,9 @@ func (f failing) Read([]byte) (int, error) {
 
 // changed is the body of an answer after a change; nil: it stays as it is.
 func (a *answer) changed(change edit, sent []byte, packing string) ([]byte, error) {
+	if len(sent) > largestAnswer {
+		return nil, fmt.Errorf("it has more than %d bytes", largestAnswer)
+	}
 	switch packing {
 	case "", "identity":
 		return unlessEqual(change, a, sent)

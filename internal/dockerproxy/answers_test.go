@@ -3,6 +3,8 @@ package dockerproxy
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Answers as engines give them, with what must stay as it is: spaces, the order of fields,
@@ -277,6 +280,37 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
+// A container that hangs, whose inspection does not end, does not keep the list.
+func TestInspectionHangs(t *testing.T) {
+	plain := engine(map[string]string{"/containers/json": aList})
+	f := newFake(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/containers/c4/json" {
+			<-r.Context().Done() // ends when the proxy has given up, or the test
+			return
+		}
+		plain.ServeHTTP(w, r)
+	}), func(p *Proxy) { p.within = 300 * time.Millisecond })
+	f.set(someEndpoints)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/containers/json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := f.client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	have, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.Contains(string(have), `"PublicPort":8080`) || !strings.Contains(string(have), `"Id":"c4"`) {
+		t.Errorf("%v, have %s", err, have)
+	}
+	if l := fmt.Sprint(f.logged()); !strings.Contains(l, "the engine has not said within 300ms what") {
+		t.Errorf("logged %s", l)
+	}
+}
+
 // API 1.20 says of no networks; the newest that the engine has does.
 func TestOldInspection(t *testing.T) {
 	old := `{"Id":"c1","NetworkSettings":{"EndpointID":"","Ports":{}}}`
@@ -339,6 +373,39 @@ func TestFilters(t *testing.T) {
 		if asked.Get("filters") != c.filters || asked.Get("limit") != c.limit || asked.Get("all") != c.all {
 			t.Errorf("%s: the engine is asked %v", c.query, asked)
 		}
+	}
+}
+
+// A list that can't be read is not given to a client that wants a part of it.
+func TestUnfiltered(t *testing.T) {
+	for name, c := range map[string]struct{ kind, packing, text, want string }{
+		"no list":     {"application/json", "", `{"message":"not a list"}`, "have {, want ["},
+		"odd ports":   {"application/json", "", `[{"Id":"c1","Ports":"many"}]`, "cannot unmarshal"},
+		"not JSON":    {"text/plain", "", aList, `its Content-Type is "text/plain"`},
+		"packed":      {"application/json", "br", aList, `its Content-Encoding is "br"`},
+		"cut in gzip": {"application/json", "gzip", "\x1f\x8b", "EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", c.kind)
+				w.Header().Set("Content-Encoding", c.packing)
+				fmt.Fprint(w, c.text)
+			}))
+			f.set(someEndpoints)
+			resp, err := f.client().Get("http://docker/containers/json?filters=" + url.QueryEscape(`{"publish":{"8080":true}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusBadGateway || !strings.HasPrefix(string(body), `{"message":"mybr docker-proxy: the list of containers can't be filtered by ports: `) {
+				t.Errorf("%d %s, %v", resp.StatusCode, body, err)
+			}
+			var told struct{ Message string }
+			if err := json.Unmarshal(body, &told); err != nil || !strings.Contains(told.Message, c.want) {
+				t.Errorf("told %q, %v", told.Message, err)
+			}
+		})
 	}
 }
 

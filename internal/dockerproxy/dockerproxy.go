@@ -26,9 +26,11 @@ import (
 	"time"
 )
 
-// publishedWithin is how long mybr may take to say what is published. It answers from
-// memory; one that takes longer must not hold up docker ps.
-const publishedWithin = 5 * time.Second
+// askWithin is how long mybr may take to say what is published, and the engine what the
+// containers of a list expose. Both answer at once; one that doesn't, such as an engine that
+// waits for the lock of a container that hangs, must not hold up docker ps, which the engine
+// itself answers without these locks.
+const askWithin = 5 * time.Second
 
 // Endpoint is what an endpoint of mybr's has published.
 type Endpoint struct {
@@ -60,6 +62,7 @@ type Proxy struct {
 	reverse *httputil.ReverseProxy
 	engine  *http.Client // for questions of the proxy's own
 	specs   specs
+	within  time.Duration // askWithin, save in tests
 
 	mu   sync.Mutex
 	down string // why mybr could not be asked when it was last; "": it could
@@ -67,7 +70,7 @@ type Proxy struct {
 
 // New makes a proxy.
 func New(c Config) *Proxy {
-	p := &Proxy{Config: c}
+	p := &Proxy{Config: c, within: askWithin}
 	// Each request has a connection of its own: one that was idle when the engine ended
 	// would break the next request, which the client could not tell from an answer.
 	transport := &http.Transport{
@@ -140,10 +143,15 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // the client has gone, or the proxy ends
 	}
 	status := http.StatusBadGateway
-	if e := new(unreachable); errors.As(err, &e) {
+	var away *unreachable
+	var list *unfiltered
+	switch {
+	case errors.As(err, &away):
 		status = http.StatusServiceUnavailable
-		err = e
-	} else {
+		err = away
+	case errors.As(err, &list):
+		err = list
+	default:
 		err = fmt.Errorf("mybr docker-proxy: the Docker daemon broke off: %w", err)
 	}
 	text, errText := json.Marshal(map[string]string{"message": err.Error()})
@@ -158,7 +166,7 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 // published asks mybr, and says once in the log when it can't be asked, and when it can
 // be again.
 func (p *Proxy) published(ctx context.Context) (map[string]Endpoint, bool) {
-	ctx, cancel := context.WithTimeout(ctx, publishedWithin)
+	ctx, cancel := context.WithTimeout(ctx, p.within)
 	defer cancel()
 	endpoints, err := p.Published(ctx)
 	if err != nil && context.Cause(ctx) == context.Canceled {

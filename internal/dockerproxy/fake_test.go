@@ -34,11 +34,11 @@ type fake struct {
 }
 
 // newFake starts both. The engine is a server of its own socket.
-func newFake(t *testing.T, engine http.Handler) *fake {
+func newFake(t *testing.T, engine http.Handler, change ...func(*Proxy)) *fake {
 	t.Helper()
 	f := &fake{t: t, docker: filepath.Join(t.TempDir(), "docker.sock"), proxy: filepath.Join(t.TempDir(), "proxy.sock")}
 	serve(t, f.docker, engine)
-	serve(t, f.proxy, New(Config{
+	proxy := New(Config{
 		Docker: f.docker,
 		Published: func(context.Context) (map[string]Endpoint, error) {
 			f.mu.Lock()
@@ -47,7 +47,11 @@ func newFake(t *testing.T, engine http.Handler) *fake {
 			return f.endpoints, f.err
 		},
 		Info: f.note, Warn: f.note,
-	}))
+	})
+	for _, fn := range change {
+		fn(proxy)
+	}
+	serve(t, f.proxy, proxy)
 	return f
 }
 

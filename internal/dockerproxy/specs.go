@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 )
 
 // spec is what a container was made with, and shows the ports that it exposes and how they
@@ -17,8 +18,7 @@ type spec struct {
 		ExposedPorts map[string]struct{}
 	}
 	HostConfig struct {
-		PortBindings    map[string][]wanted
-		PublishAllPorts bool
+		PortBindings map[string][]wanted
 	}
 }
 
@@ -67,8 +67,11 @@ func (s *specs) put(endpoints []string, one *spec) {
 
 // learn asks the engine for the specs that are not known yet, which lists don't have. A
 // container that can't be asked about is shown without the ports that it only exposes.
-func (p *Proxy) learn(ctx context.Context, containers []listed) {
+func (p *Proxy) learn(client context.Context, containers []listed) {
+	ctx, cancel := context.WithTimeout(client, p.within)
+	defer cancel()
 	var asking sync.WaitGroup
+	var late atomic.Int64
 	places := make(chan struct{}, asksAtATime)
 	for _, c := range containers {
 		if p.specs.get(c.endpoints) != nil {
@@ -81,13 +84,18 @@ func (p *Proxy) learn(ctx context.Context, containers []listed) {
 			switch {
 			case err == nil:
 				p.specs.put(c.endpoints, &got.spec)
-			case errors.Is(err, errGone) || ctx.Err() != nil:
+			case errors.Is(err, errGone) || client.Err() != nil:
+			case ctx.Err() != nil:
+				late.Add(1)
 			default:
 				p.Warn("%v", err)
 			}
 		})
 	}
 	asking.Wait()
+	if n := late.Load(); n > 0 {
+		p.Warn("the engine has not said within %s what %d containers expose: they are listed without it (does docker inspect hang?)", p.within, n)
+	}
 }
 
 // errGone is the error of a question about a container that was removed meanwhile.
