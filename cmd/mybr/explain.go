@@ -117,7 +117,7 @@ func (s *seer) known(cmd *cobra.Command) (v view.View, why map[explain.RuleKey]s
 		rules, err = s.client.Rules(cmd.Context(), false)
 	}
 	if err != nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: what mybr itself knows is missing:", err)
+		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: what mybr itself knows is missing:", oneLine(err))
 	}
 	for _, r := range rules.Rules {
 		why[explain.RuleKey{Six: r.Command == "ip6tables", Table: r.Table, Chain: r.Chain, Rule: r.Rule}] = r.Why
