@@ -99,8 +99,10 @@ func (s *seer) explain(cmd *cobra.Command, asked explain.Asked, send bool) error
 	switch {
 	case err != nil:
 		return err
-	case send && !e.Sent.Agrees:
+	case send && !e.Sent.Agrees && e.Verdict != explain.Unknown:
 		return errors.New("what was sent fared otherwise than predicted")
+	case e.Verdict == explain.Unknown:
+		return errors.New("whether it is delivered can't be told")
 	case e.Verdict != explain.Delivered:
 		return errors.New("it is not delivered")
 	}
@@ -130,7 +132,10 @@ func (e explanation) print(w io.Writer) error {
 		return err
 	}
 	agrees := "as predicted"
-	if !e.Sent.Agrees {
+	switch {
+	case e.Verdict == explain.Unknown:
+		agrees = "which could not be predicted"
+	case !e.Sent.Agrees:
 		agrees = "otherwise than predicted"
 	}
 	fmt.Fprintf(w, "\nsent: %s (%s), %s\n", e.Sent.Verdict, e.Sent.Detail, agrees)

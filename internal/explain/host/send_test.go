@@ -161,3 +161,28 @@ PACKET: 1 3e862fc4 OUT=lo SRC=127.0.0.1`, "\n"), "mybr-explain-7")
 		t.Errorf("have %+v", have)
 	}
 }
+
+// What others have traced without an end doesn't keep anybody waiting without one.
+func TestTraceOfOthersWithoutEnd(t *testing.T) {
+	tr := &tracer{lines: make(chan string)}
+	stop, ended := make(chan struct{}), make(chan []string, 1)
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case tr.lines <- "PACKET: 2 1beac99d IN=eth0":
+			case <-stop:
+				return
+			}
+		}
+	}()
+	go func() { ended <- tr.collect("", 50*time.Millisecond) }()
+	select {
+	case lines := <-ended:
+		if len(lines) == 0 {
+			t.Error("nothing was read")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it does not end")
+	}
+}
