@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
@@ -74,7 +75,7 @@ func TestSend(t *testing.T) {
 					}
 				})
 				t.Cleanup(func() { ns.Close() })
-				places = append(places, Place{name, fmt.Sprintf("/proc/self/fd/%d", ns.Fd())})
+				places = append(places, Place{Name: name, Path: fmt.Sprintf("/proc/self/fd/%d", ns.Fd())})
 			}
 			if places[0].Name != "host" {
 				places[0], places[1] = places[1], places[0]
@@ -184,5 +185,23 @@ func TestTraceOfOthersWithoutEnd(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("it does not end")
+	}
+}
+
+// A namespace that can't be read keeps nobody from asking about others.
+func TestReadWhatCanBeRead(t *testing.T) {
+	nettest.New(t)
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(broken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	places := []Place{{Name: HostName}, {Name: "broken", Path: broken, spare: true}, {Name: "ended", Path: broken + "-no-more"}}
+	w, there, err := Read(places)
+	if err != nil || len(w.Spaces) != 1 || len(there) != 1 || len(w.Unread) != 1 || !strings.HasPrefix(w.Unread[0], "read namespace broken: ") {
+		t.Errorf("%+v %+v %v", w, there, err)
+	}
+	places[1].spare = false
+	if _, _, err := Read(places); err == nil {
+		t.Error("a container's namespace that can't be read is no error")
 	}
 }
