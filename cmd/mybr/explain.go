@@ -99,8 +99,10 @@ func (s *seer) explain(cmd *cobra.Command, asked explain.Asked, send bool) error
 	switch {
 	case err != nil:
 		return err
-	case send && !e.Sent.Agrees:
+	case send && !e.Sent.Agrees && e.Verdict != explain.Unknown:
 		return errors.New("what was sent fared otherwise than predicted")
+	case e.Verdict == explain.Unknown:
+		return errors.New("whether it is delivered can't be told")
 	case e.Verdict != explain.Delivered:
 		return errors.New("it is not delivered")
 	}
@@ -117,7 +119,7 @@ func (s *seer) known(cmd *cobra.Command) (v view.View, why map[explain.RuleKey]s
 		rules, err = s.client.Rules(cmd.Context(), false)
 	}
 	if err != nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: what mybr itself knows is missing:", err)
+		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: what mybr itself knows is missing:", oneLine(err))
 	}
 	for _, r := range rules.Rules {
 		why[explain.RuleKey{Six: r.Command == "ip6tables", Table: r.Table, Chain: r.Chain, Rule: r.Rule}] = r.Why
@@ -130,7 +132,10 @@ func (e explanation) print(w io.Writer) error {
 		return err
 	}
 	agrees := "as predicted"
-	if !e.Sent.Agrees {
+	switch {
+	case e.Verdict == explain.Unknown:
+		agrees = "which could not be predicted"
+	case !e.Sent.Agrees:
 		agrees = "otherwise than predicted"
 	}
 	fmt.Fprintf(w, "\nsent: %s (%s), %s\n", e.Sent.Verdict, e.Sent.Detail, agrees)

@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/mybr/mybr/plugin"
 )
 
 // Set with -ldflags "-X main.version=… -X main.commit=…".
@@ -49,12 +51,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "mybr:", strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintln(stderr, "mybr:", oneLine(err))
 	if errors.As(err, new(failure)) {
 		return exitFailed
 	}
 	return exitUsage
 }
+
+// oneLine is the text of an error for a terminal: names of files, links and processes in it are
+// others'.
+func oneLine(err error) string { return plugin.Printable(strings.ReplaceAll(err.Error(), "\n", "; ")) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{

@@ -44,6 +44,9 @@ func TestCommandsPrintNothingNasty(t *testing.T) {
 	mux.HandleFunc("/v1/view", answer(nastyView()))
 	mux.HandleFunc("/v1/events", answer(event.Event{Kind: nasty, Aspect: nasty, Network: nasty, Bridge: nasty, Endpoint: nasty, Addresses: []string{nasty},
 		Ports: []string{nasty}, By: nasty}))
+	mux.HandleFunc("/v1/rules", answer(view.Rules{Version: view.Version, Unknown: nasty, Rules: []view.Rule{{Command: nasty, Table: nasty, Chain: nasty, Rule: nasty,
+		Why: nasty, Bridge: nasty, Network: nasty, Endpoint: nasty}}, Differences: []view.RuleDifference{{Command: nasty, Table: nasty, Chain: nasty, Rule: nasty,
+		Mend: nasty, Why: nasty}}}))
 	server := &http.Server{Handler: mux}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ln) }()
@@ -53,6 +56,7 @@ func TestCommandsPrintNothingNasty(t *testing.T) {
 	}()
 	for _, status = range []int{http.StatusOK, http.StatusInternalServerError} {
 		for _, args := range []string{"status", "status --diff", "sync", "events", "network ls", "network inspect x", "endpoint ls", "ports", "pool ls",
+			"rules", "rules --diff", "rules -o json", "rules --diff -o json", "topology",
 			"status -o json", "sync -o json", "events -o json", "network inspect x -o json", "endpoint ls -o json", "ports -o json", "pool ls -o json"} {
 			var out bytes.Buffer
 			run(context.Background(), append(strings.Fields(args), "--run-dir", dir), &out, &out)
@@ -62,6 +66,16 @@ func TestCommandsPrintNothingNasty(t *testing.T) {
 			checkPrintable(t, args, out.String())
 		}
 	}
+}
+
+// An error names files, links and processes of others.
+func TestErrorsPrintNothingNasty(t *testing.T) {
+	var out bytes.Buffer
+	run(context.Background(), []string{"status", "--run-dir", "/" + strings.ReplaceAll(nasty, "\x00", "")}, &out, &out)
+	if !strings.Contains(out.String(), `\x1b[2J\u009b1m\r`) {
+		t.Errorf("%q", out.String())
+	}
+	checkPrintable(t, "status", out.String())
 }
 
 // nastyView is one of a mybr, with names of a Docker's, that says nothing but nasty things.

@@ -78,7 +78,7 @@ func (s *seer) names(cmd *cobra.Command) (names docker.Names) {
 		names, err = docker.Client{Socket: socket}.Names(cmd.Context())
 	}
 	if err != nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: names of containers and networks are missing:", plugin.Printable(err.Error()))
+		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: names of containers and networks are missing:", oneLine(err))
 	}
 	for _, m := range []map[string]string{names.Containers, names.Networks} {
 		for id, name := range m {

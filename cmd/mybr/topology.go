@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mybr/mybr/internal/topology"
 	"github.com/mybr/mybr/internal/topology/here"
 	"github.com/mybr/mybr/internal/view"
-	"github.com/mybr/mybr/plugin"
 )
 
 // drawing is how mybr topology draws.
@@ -85,7 +83,7 @@ func (how drawing) check() error {
 func (how drawing) draw(cmd *cobra.Command, v view.View) error {
 	host, err := here.Read(v)
 	if err != nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: not all of the host could be read:", plugin.Printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
+		fmt.Fprintln(cmd.ErrOrStderr(), "mybr: not all of the host could be read:", oneLine(err))
 	}
 	limits := topology.Usual
 	if how.all {

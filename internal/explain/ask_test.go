@@ -164,3 +164,23 @@ func TestQueryOfNamesThatAreTaken(t *testing.T) {
 		}
 	}
 }
+
+// A pair whose other end isn't found may lead to a namespace that could not be read.
+func TestUnread(t *testing.T) {
+	w, _ := hostWithTwo()
+	q := Query{From: "host", Dst: netip.MustParseAddr("192.0.2.1"), Proto: ICMP}
+	w.Spaces[0].Routes = append(w.Spaces[0].Routes, Route{Table: 255, Dst: netip.MustParsePrefix("192.0.2.2/32"), Kind: Local, Link: 2})
+	w.Spaces[0].Policies = append([]Policy{{Table: 255, Suppress: -1}}, w.Spaces[0].Policies...)
+	w.Unread = []string{"read namespace pid 7 (x): it is broken"}
+	if r := Predict(w, q); r.Verdict != Delivered || !r.Beyond {
+		t.Errorf("by a link that is no pair: %+v", r)
+	}
+	w.Spaces[0].Links[1].Kind, w.Spaces[0].Links[1].Peer = "veth", 77
+	if r := Predict(w, q); r.Verdict != Unknown || !strings.Contains(r.Reason, "it is broken") {
+		t.Errorf("by a pair: %+v", r)
+	}
+	w.Unread = nil
+	if r := Predict(w, q); r.Verdict != Delivered || !r.Beyond {
+		t.Errorf("by a pair, where all could be read: %+v", r)
+	}
+}

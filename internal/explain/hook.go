@@ -94,12 +94,12 @@ func (a walkAt) walk(stack []frame, p Packet) verdict {
 			continue
 		}
 		r := top.chain.Rules[top.next]
-		at := a.at(top.chain, r)
 		top.next++
 		hit := r.all(&p, a.s)
 		if hit == no || r.idle() {
 			continue
 		}
+		at := a.at(top.chain, r, top.next)
 		if hit == unsure {
 			return a.either(stack, r, at, p)
 		}
@@ -110,8 +110,9 @@ func (a walkAt) walk(stack []frame, p Packet) verdict {
 	}
 }
 
-func (a walkAt) at(c *Chain, r *Rule) *RuleAt {
-	return &RuleAt{Command: a.f.Command, Table: a.t.Name, Chain: c.Name, Number: c.number(r), Rule: r.Text,
+// at says where a rule stands; its number is as iptables -L --line-numbers counts.
+func (a walkAt) at(c *Chain, r *Rule, number int) *RuleAt {
+	return &RuleAt{Command: a.f.Command, Table: a.t.Name, Chain: c.Name, Number: number, Rule: r.Text,
 		Why: a.w.Why[RuleKey{a.f.Six, a.t.Name, c.Name, r.Text}]}
 }
 

@@ -17,6 +17,9 @@ func (k *walker) transmit(s *Space, l *Link, p Packet, next netip.Addr) outcome 
 		if l.Kind == "dummy" {
 			return dead("%s of %s leads nowhere", l.Name, s.Name)
 		}
+		if l.Kind == "veth" && len(k.w.Unread) > 0 {
+			return outcome{verdict: Unknown, reason: fmt.Sprintf("where %s of %s leads can't be told: %s", l.Name, s.Name, k.w.Unread[0])}
+		}
 		return k.beyond(s, l, p)
 	}
 	if !peer.Up {

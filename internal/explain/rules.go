@@ -37,16 +37,6 @@ type Rule struct {
 	options        []string
 }
 
-// Number is a rule's place in its chain, as iptables -L --line-numbers counts.
-func (c *Chain) number(r *Rule) int {
-	for i := range c.Rules {
-		if c.Rules[i] == r {
-			return i + 1
-		}
-	}
-	return 0
-}
-
 func (t *Table) chain(name string) *Chain {
 	for _, c := range t.Chains {
 		if c.Name == name {

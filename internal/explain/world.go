@@ -21,6 +21,7 @@ import "net/netip"
 type World struct {
 	Spaces []*Space // the first is the host
 	Relays []Relay
+	Unread []string           // why other namespaces of the host could not be read
 	Why    map[RuleKey]string // why mybr has a rule
 }
 

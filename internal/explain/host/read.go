@@ -25,10 +25,13 @@ import (
 type Place struct {
 	Name string // what the World calls it
 	Path string // a file of the namespace, such as /run/docker/netns/…; "": the caller's own
+
+	spare bool // it is of nobody that was asked about
 }
 
 // Read reads everything but the rules. The first place is the host. Places that have ended
-// meanwhile are not among those that it returns.
+// meanwhile are not among those that it returns, nor are those that can't be read and that
+// nobody has asked about: any user can make a namespace that changes all the time.
 func Read(places []Place) (*explain.World, []Place, error) {
 	w := &explain.World{}
 	var there []Place
@@ -39,7 +42,14 @@ func Read(places []Place) (*explain.World, []Place, error) {
 			continue
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("read namespace %s: %w", p.Name, err)
+			err = fmt.Errorf("read namespace %s: %w", p.Name, err)
+		}
+		if err != nil && (i == 0 || !p.spare) {
+			return nil, nil, err
+		}
+		if err != nil {
+			w.Unread = append(w.Unread, err.Error())
+			continue
 		}
 		w.Spaces, there = append(w.Spaces, s), append(there, p)
 	}
@@ -117,16 +127,16 @@ func Namespaces(named map[string]string) ([]Place, error) {
 	}
 	seen := map[uint64]bool{own: true}
 	var all []Place
-	add := func(path, name string) {
+	add := func(path, name string, spare bool) {
 		n, err := inode(path)
 		if err != nil || seen[n] { // one that has just ended
 			return
 		}
 		seen[n] = true
-		all = append(all, Place{name, path})
+		all = append(all, Place{Name: name, Path: path, spare: spare})
 	}
 	for path, name := range named {
-		add(path, name)
+		add(path, name, false)
 	}
 	for _, dir := range []string{"/run/docker/netns", "/run/netns"} {
 		entries, err := os.ReadDir(dir)
@@ -135,7 +145,7 @@ func Namespaces(named map[string]string) ([]Place, error) {
 		}
 		for _, e := range entries {
 			if e.Type()&fs.ModeDir == 0 {
-				add(filepath.Join(dir, e.Name()), "namespace "+e.Name())
+				add(filepath.Join(dir, e.Name()), "namespace "+e.Name(), true)
 			}
 		}
 	}
@@ -145,7 +155,7 @@ func Namespaces(named map[string]string) ([]Place, error) {
 	}
 	for _, dir := range processes {
 		name, _ := os.ReadFile(dir + "/comm") // a process that has ended has none, and no namespace
-		add(dir+"/ns/net", fmt.Sprintf("pid %s (%s)", filepath.Base(dir), strings.TrimSpace(string(name))))
+		add(dir+"/ns/net", fmt.Sprintf("pid %s (%s)", filepath.Base(dir), strings.TrimSpace(string(name))), true)
 	}
 	return all, nil
 }

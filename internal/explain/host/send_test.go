@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
@@ -74,7 +75,7 @@ func TestSend(t *testing.T) {
 					}
 				})
 				t.Cleanup(func() { ns.Close() })
-				places = append(places, Place{name, fmt.Sprintf("/proc/self/fd/%d", ns.Fd())})
+				places = append(places, Place{Name: name, Path: fmt.Sprintf("/proc/self/fd/%d", ns.Fd())})
 			}
 			if places[0].Name != "host" {
 				places[0], places[1] = places[1], places[0]
@@ -159,5 +160,48 @@ PACKET: 1 3e862fc4 OUT=lo SRC=127.0.0.1`, "\n"), "mybr-explain-7")
 		Rules: []string{"filter OUTPUT: -A OUTPUT -p tcp -m conntrack --ctstate NEW -j ACCEPT", "nat POSTROUTING: policy ACCEPT", "filter OUTPUT: the rule with the handle 0x3 says DROP"}}}
 	if !reflect.DeepEqual(have, want) {
 		t.Errorf("have %+v", have)
+	}
+}
+
+// What others have traced without an end doesn't keep anybody waiting without one.
+func TestTraceOfOthersWithoutEnd(t *testing.T) {
+	tr := &tracer{lines: make(chan string)}
+	stop, ended := make(chan struct{}), make(chan []string, 1)
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case tr.lines <- "PACKET: 2 1beac99d IN=eth0":
+			case <-stop:
+				return
+			}
+		}
+	}()
+	go func() { ended <- tr.collect("", 50*time.Millisecond) }()
+	select {
+	case lines := <-ended:
+		if len(lines) == 0 {
+			t.Error("nothing was read")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it does not end")
+	}
+}
+
+// A namespace that can't be read keeps nobody from asking about others.
+func TestReadWhatCanBeRead(t *testing.T) {
+	nettest.New(t)
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(broken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	places := []Place{{Name: HostName}, {Name: "broken", Path: broken, spare: true}, {Name: "ended", Path: broken + "-no-more"}}
+	w, there, err := Read(places)
+	if err != nil || len(w.Spaces) != 1 || len(there) != 1 || len(w.Unread) != 1 || !strings.HasPrefix(w.Unread[0], "read namespace broken: ") {
+		t.Errorf("%+v %+v %v", w, there, err)
+	}
+	places[1].spare = false
+	if _, _, err := Read(places); err == nil {
+		t.Error("a container's namespace that can't be read is no error")
 	}
 }

@@ -39,11 +39,13 @@ type tracer struct {
 
 // readyWithin bounds the start of the two programs. The monitor reads each rule anew and takes
 // its time: what is expected comes within traceWithin of the line before. Behind that nothing
-// more must come for quietFor.
+// more must come for quietFor. The monitor prints what others have traced, too, without an end
+// perhaps: all is over after allWithin.
 const (
 	readyWithin = 5 * time.Second
 	traceWithin = 3 * time.Second
 	quietFor    = 300 * time.Millisecond
+	allWithin   = 15 * time.Second
 )
 
 // rule is the condition by which nf_tables knows the packet, in its namespace or where it
@@ -161,25 +163,33 @@ func (t *tracer) read(out io.Reader) {
 	}
 }
 
+// collect gathers what is printed until all is there, nothing more comes, or the time is up.
+func (t *tracer) collect(expected string, within time.Duration) (lines []string) {
+	end := time.NewTimer(within)
+	defer end.Stop()
+	for quiet := time.NewTimer(min(traceWithin, within)); ; {
+		select {
+		case line, ok := <-t.lines:
+			if !ok {
+				return lines
+			}
+			lines = append(lines, line)
+			if expected != "" && strings.Contains(line, expected) {
+				expected = ""
+			}
+			quiet.Reset(map[bool]time.Duration{true: quietFor, false: traceWithin}[expected == ""])
+		case <-quiet.C:
+			return lines
+		case <-end.C:
+			return lines
+		}
+	}
+}
+
 // stop waits for the last of the trace, which has expected in it ("": it isn't known), and ends
 // both programs: with them the table goes.
 func (t *tracer) stop(expected string) []Traced {
-	var lines []string
-	for quiet := time.NewTimer(traceWithin); ; {
-		select {
-		case line, ok := <-t.lines:
-			if ok {
-				lines = append(lines, line)
-				if expected != "" && strings.Contains(line, expected) {
-					expected = ""
-				}
-				quiet.Reset(map[bool]time.Duration{true: quietFor, false: traceWithin}[expected == ""])
-				continue
-			}
-		case <-quiet.C:
-		}
-		break
-	}
+	lines := t.collect(expected, allWithin)
 	if t.table != nil {
 		_ = t.input.Close() // it ends
 		_ = t.table.Wait()
