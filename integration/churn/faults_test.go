@@ -22,7 +22,7 @@ var faults = []fault{
 	{"iptables -F", 3, command("iptables", "-F")},
 	{"iptables -t nat -F", 3, command("iptables", "-t", "nat", "-F")},
 	{"nft flush ruleset", 2, command("nft", "flush", "ruleset")},
-	{"ip_forward is turned off", 2, command("guest", "sysctl", "net/ipv4/ip_forward=0")},
+	{"ip_forward is turned off", 2, command("guest", "sysctl", "net.ipv4.ip_forward=0")},
 	{"a bridge is set down", 3, toLink("bridge", "link", "set", "%s", "down")},
 	{"a bridge is deleted", 2, toLink("bridge", "link", "del", "%s")},
 	{"a veth is taken off its bridge", 3, toLink("veth", "link", "set", "%s", "nomaster")},
