@@ -14,7 +14,7 @@ import (
 // The counters of every bridge are those that ip(8) prints, after traffic through it, and
 // other links are not among them.
 func TestBridgeCounters(t *testing.T) {
-	h := nettest.Process(t)
+	h := nettest.New(t)
 	c := h.Peer("container")
 	h.Run("ip", "link", "add", "br0", "type", "bridge")
 	h.Run("ip", "link", "add", "br1", "type", "bridge")
