@@ -77,10 +77,15 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 	defer time.AfterFunc(slowAfter, func() { r.slow(fmt.Errorf("%s: still at it after %s%s", a.Name, slowAfter, hint(a.Hint))) }).Stop()
 
 	err := a.attempt(ctx, r, known, want, gate, &out)
-	if err != nil && ctx.Err() == nil && a.retries(known, want, err) {
+	for again := false; err != nil && ctx.Err() == nil && a.retries(known, want, err); {
 		// Once more without what the difference was made from: a wrong difference must mend
-		// itself.
-		r.log.WithError(err).WithField("aspect", a.Name).Debug("the difference failed; trying again without it")
+		// itself. And, while requests wait, once more from nothing: others may have changed the
+		// host between reading and writing, as when they flush all rules.
+		if known == nil && (again || retry) {
+			break
+		}
+		again = known == nil
+		r.log.WithError(err).WithField("aspect", a.Name).Debug("a plan failed; making it again from nothing")
 		a.note(known, want, err)
 		known = a.known(want)
 		err = a.attempt(ctx, r, known, want, gate, &out)
@@ -160,14 +165,15 @@ func (a *aspect[T]) attempt(ctx context.Context, r *Reconciler, known *T, want T
 	})
 }
 
-// retries reports whether an error may come of a wrong difference.
+// retries reports whether an error may come of a wrong difference, or of a host that has
+// changed meanwhile.
 func (a *aspect[T]) retries(known *T, want T, err error) bool {
 	subjects, rest := plan.Blame(err)
-	if known == nil || rest != nil && (a.Blind || a.Invalidated != nil) {
-		return false
-	}
 	if rest != nil {
-		return true
+		return !a.Blind && a.Invalidated == nil && (known != nil || !errors.As(err, new(*crash)))
+	}
+	if known == nil {
+		return false
 	}
 	had, wanted := (*known).Subjects(), want.Subjects()
 	return slices.ContainsFunc(subjects, func(e *plan.Error) bool {

@@ -99,7 +99,7 @@ func TestFirstPassWithoutRulesTouchesNoLinks(t *testing.T) {
 		if err := h.r.Resync(t.Context()); err == nil {
 			t.Error("no error")
 		}
-		if got, want := h.took(), "firewalld full, firewall full"; got != want {
+		if got, want := h.took(), "firewalld full, firewall full, firewall full"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	})

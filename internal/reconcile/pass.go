@@ -163,12 +163,22 @@ func (r *Reconciler) withFollowers(names map[string]bool) {
 	}
 }
 
+// crash is a panic while something was done.
+type crash struct {
+	doing string
+	value any
+}
+
+func (c *crash) Error() string {
+	return fmt.Sprintf("%s: mybr crashed in it (see its log): %v", c.doing, c.value)
+}
+
 // guarded turns a panic of fn into an error. What is recorded and makes fn panic would
 // otherwise end the process again at each of its starts.
 func (r *Reconciler) guarded(doing string, fn func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("%s: mybr crashed in it (see its log): %v", doing, v)
+			err = &crash{doing: doing, value: v}
 			r.log.WithField("stack", string(debug.Stack())).Error(err)
 		}
 	}()

@@ -263,6 +263,37 @@ func TestFailedDifferenceIsAppliedInFullInTheSamePass(t *testing.T) {
 	})
 }
 
+// What others change between reading and writing, as when they flush all rules, is no
+// request's failure.
+func TestHostThatChangesMeanwhile(t *testing.T) {
+	for name, fails := range map[string]int{"once": 1, "again and again": 3} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := start(t)
+				<-h.r.Ready()
+				h.r.mark(FirewallAspect)
+				h.took()
+				flushed := errors.New("index of insertion too big")
+				left := fails
+				h.firewall.failWith(func(*firewall.Policy, firewall.Policy) error {
+					if left--; left >= 0 {
+						return flushed
+					}
+					return nil
+				})
+				h.set(snapshot())
+				err := h.r.Sync(t.Context())
+				if (fails == 1) != (err == nil) || err != nil && !errors.Is(err, flushed) {
+					t.Fatalf("failed %s: %v", name, err)
+				}
+				if got := strings.Count(h.took(), "firewall full"); got != 2 {
+					t.Errorf("%d plans, want 2", got)
+				}
+			})
+		})
+	}
+}
+
 func TestFailureIsRetriedWithBackoffUntilItEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
