@@ -76,8 +76,8 @@ install-files: $(BINARY)
 
 # build, so that the version is the commit's where no source has changed; bin/mybr, since
 # completions are written by a mybr that runs here.
-deb: need-deb build bin/mybr man ## Build a Debian package in build/deb (ARCH=arm64: for that processor): install it with apt install ./build/deb/mybr_*.deb
-	@MAKE='$(MAKE)' GOARCH='$(ARCH)' scripts/deb build/deb
+deb: need-deb build bin/mybr man ## Build a Debian package in build/deb (ARCH=arm64: in build/deb-arm64): install it with apt install ./build/deb/mybr_*.deb
+	@MAKE='$(MAKE)' GOARCH='$(ARCH)' scripts/deb build/deb$(if $(ARCH),-$(ARCH))
 
 release: need-deb ## Build what a release has in build/release: packages and plugins for amd64 and arm64, with their SBOMs and SHA256SUMS
 	@MAKE='$(MAKE)' VERSION='$(VERSION)' scripts/release build/release

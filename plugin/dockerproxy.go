@@ -50,13 +50,18 @@ type ProxyConfig struct {
 // RunDockerProxy passes Docker's API through until ctx ends.
 func RunDockerProxy(ctx context.Context, c ProxyConfig) error {
 	if sameFile(c.Listen, c.Docker) {
-		return fmt.Errorf("listen on %s: that is Docker's own socket: want another path", c.Listen)
+		return errItself(c.Listen, c.Docker)
 	}
 	s, err := openProxySocket(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	// systemd's may be elsewhere, and a link may lead to what is there from now on only.
+	if sameFile(s.path, c.Docker) {
+		s.retire()
+		return errItself(s.path, c.Docker)
+	}
 	c.Log.WithField("version", c.Version).Infof("passing unix://%s on to Docker at unix://%s", s.path, c.Docker)
 	proxy := dockerproxy.New(dockerproxy.Config{
 		Docker:    c.Docker,
@@ -67,10 +72,17 @@ func RunDockerProxy(ctx context.Context, c ProxyConfig) error {
 	return serveProxy(ctx, c.Log, s, proxy, proxyDrainWithin)
 }
 
-// sameFile reports whether two paths of files, which need not be there, are the same.
+// errItself is the error of a proxy that would ask itself, and so again and again.
+func errItself(listen, docker string) error {
+	return fmt.Errorf("listen on %s: that is Docker's own socket, as %s is: want another path", listen, docker)
+}
+
+// sameFile reports whether two paths of files, which need not be there, lead to the same.
 func sameFile(a, b string) bool {
 	for _, path := range []*string{&a, &b} {
-		if dir, err := filepath.EvalSymlinks(filepath.Dir(*path)); err == nil {
+		if full, err := filepath.EvalSymlinks(*path); err == nil {
+			*path = full
+		} else if dir, err := filepath.EvalSymlinks(filepath.Dir(*path)); err == nil {
 			*path = filepath.Join(dir, filepath.Base(*path))
 		}
 	}

@@ -300,8 +300,19 @@ func TestDockerProxyBeforeItself(t *testing.T) {
 	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	c := ProxyConfig{Listen: dir + "/docker.sock", Docker: dir + "/link/docker.sock", Log: quietLog()}
-	if err := RunDockerProxy(t.Context(), c); err == nil || !strings.Contains(err.Error(), "that is Docker's own socket") {
-		t.Errorf("%v", err)
+	if err := os.Symlink("proxy.sock", filepath.Join(dir, "leads-to-proxy.sock")); err != nil {
+		t.Fatal(err)
+	}
+	for listen, docker := range map[string]string{"docker.sock": "link/docker.sock", "proxy.sock": "leads-to-proxy.sock"} {
+		c := ProxyConfig{Listen: filepath.Join(dir, listen), Docker: filepath.Join(dir, docker), Log: quietLog()}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		err := RunDockerProxy(ctx, c)
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), "that is Docker's own socket") {
+			t.Errorf("%s, %s: %v", listen, docker, err)
+		}
+		if _, err := os.Lstat(c.Listen); !os.IsNotExist(err) {
+			t.Errorf("%s is there: %v", c.Listen, err)
+		}
 	}
 }

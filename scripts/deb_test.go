@@ -14,7 +14,7 @@ func TestDebVersion(t *testing.T) {
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
 		t.Skipf("make need-deb installs what this needs: %v", err)
 	}
-	last := ""
+	last, packages := "", t.TempDir()
 	for _, c := range []struct{ tag, version string }{
 		{"v1.2.3", "1.2.3"},
 		{"v1.2.3-dirty", "1.2.3+dirty"},
@@ -32,15 +32,19 @@ func TestDebVersion(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "mybr.8"), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("./deb", dir)
+		cmd := exec.Command("./deb", packages)
 		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "MAKE=true", "MYBR=true", "MAN="+dir, "GOARCH=amd64", "DEB_VERSION=", "SOURCE_DATE_EPOCH=")
 		out, err := cmd.Output()
-		if have, want := strings.TrimSpace(string(out)), filepath.Join(dir, "mybr_"+c.version+"_amd64.deb"); err != nil || have != want {
+		if have, want := strings.TrimSpace(string(out)), filepath.Join(packages, "mybr_"+c.version+"_amd64.deb"); err != nil || have != want {
 			t.Errorf("%s: %v, have %s, want %s", c.tag, err, have, want)
 		}
 		if last != "" && exec.Command("dpkg", "--compare-versions", last, "lt", c.version).Run() != nil {
 			t.Errorf("%s does not come before %s", last, c.version)
 		}
 		last = c.version
+		// apt install mybr_*.deb means the last one.
+		if found, err := filepath.Glob(filepath.Join(packages, "*")); err != nil || len(found) != 1 {
+			t.Errorf("%s: there are %q, %v", c.tag, found, err)
+		}
 	}
 }

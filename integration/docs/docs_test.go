@@ -102,7 +102,7 @@ func newStage(t *testing.T) *stage {
 if [ "$1" = compose ]; then shift; exec /usr/bin/docker-compose "$@"; fi
 if [ "$1 $2" != "run -d" ]; then exec /usr/bin/docker "$@"; fi
 id=$(/usr/bin/docker "$@") && echo "$id" &&
-timeout 20 sh -c 'until /usr/bin/docker logs "$1" | grep -q ready; do :; done' sh "$id"`)
+timeout 60 sh -c 'until /usr/bin/docker logs "$1" | grep -q ready; do :; done' sh "$id"`)
 	ask, answer := filepath.Join(s.bin, "ask"), filepath.Join(s.bin, "answer")
 	for _, path := range []string{ask, answer} {
 		if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -142,7 +142,7 @@ func (s *stage) service(t *testing.T, words string) {
 	if strings.HasPrefix(words, "stop") {
 		return
 	}
-	s.w.Eventually(20*time.Second, func() error { // the unit is started when mybr says that it is ready
+	s.w.Eventually(time.Minute, func() error { // the unit is started when mybr says that it is ready
 		status, err := plugin.Client{RunDir: s.w.Path("/run/mybr")}.Status(t.Context())
 		if err == nil && !status.Ready {
 			err = errors.New("not ready")
