@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -146,6 +148,10 @@ func (l *look) follow(sets []*ruleset, base func(*ruleset) []string, ours func(d
 		return
 	}
 	for _, n := range nets {
+		if l.ctx.Err() != nil { // it takes its time where there are many rules
+			l.unknown(fmt.Errorf("what drops packets: not all networks were looked at: %w", context.Cause(l.ctx)))
+			return
+		}
 		for _, set := range sets {
 			for _, p := range l.packets(n, h, set.ipv6) {
 				for _, chain := range base(set) {

@@ -371,3 +371,24 @@ func TestNetworksThatComeAndGo(t *testing.T) {
 		}
 	}
 }
+
+// A check that takes too long ends, and says that it has not looked at everything.
+func TestManyRules(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	env := Env{Root: t.TempDir(), Now: time.Now,
+		Process: func(context.Context) (Process, error) { return Process{}, nil },
+		View: func(context.Context) (view.View, error) {
+			return view.View{Networks: []view.Network{{ID: "1", Bridge: "br0"}}}, nil
+		},
+		Run: func(context.Context, string, ...string) (string, error) {
+			defer cancel() // while the rules are read
+			return "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n", nil
+		}}
+	report, err := Run(ctx, env, "forward-chain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := report.Results[0]; r.Verdict != Unknown || !strings.Contains(strings.Join(r.Seen, ""), "not all networks were looked at") {
+		t.Errorf("%+v", r)
+	}
+}
