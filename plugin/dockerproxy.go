@@ -50,7 +50,7 @@ type ProxyConfig struct {
 // RunDockerProxy passes Docker's API through until ctx ends.
 func RunDockerProxy(ctx context.Context, c ProxyConfig) error {
 	if sameFile(c.Listen, c.Docker) {
-		return errItself(c.Listen, c.Docker)
+		return errItself(c.Listen)
 	}
 	s, err := openProxySocket(ctx, c)
 	if err != nil {
@@ -60,7 +60,7 @@ func RunDockerProxy(ctx context.Context, c ProxyConfig) error {
 	// systemd's may be elsewhere, and a link may lead to what is there from now on only.
 	if sameFile(s.path, c.Docker) {
 		s.retire()
-		return errItself(s.path, c.Docker)
+		return errItself(s.path)
 	}
 	c.Log.WithField("version", c.Version).Infof("passing unix://%s on to Docker at unix://%s", s.path, c.Docker)
 	proxy := dockerproxy.New(dockerproxy.Config{
@@ -73,8 +73,8 @@ func RunDockerProxy(ctx context.Context, c ProxyConfig) error {
 }
 
 // errItself is the error of a proxy that would ask itself, and so again and again.
-func errItself(listen, docker string) error {
-	return fmt.Errorf("listen on %s: that is Docker's own socket, as %s is: want another path", listen, docker)
+func errItself(listen string) error {
+	return fmt.Errorf("listen on %s: that is Docker's own socket: want another path", listen)
 }
 
 // sameFile reports whether two paths of files, which need not be there, lead to the same.
