@@ -97,6 +97,9 @@ func openProxySocket(ctx context.Context, c ProxyConfig) (*socket, error) {
 		return nil, err
 	}
 	if s := sockets[dockerSocket]; s != nil {
+		if c.Group != "" {
+			c.Log.Warnf("group %q has no effect: the socket is systemd's, whose SocketGroup says whose it is", c.Group)
+		}
 		return s, nil
 	}
 	access := access{mode: 0o660}

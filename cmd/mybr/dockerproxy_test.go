@@ -37,7 +37,7 @@ func TestDockerProxyActivation(t *testing.T) {
 			status, answer, err := ask(path, "GET", "/early", "")
 			early <- fmt.Sprint(status, strings.TrimSpace(answer), err)
 		}()
-		i := start(t, dir, []string{"MYBR_DOCKER=unix://" + docker}, activated("docker", held), func(cmd *exec.Cmd) {
+		i := start(t, dir, []string{"MYBR_DOCKER=unix://" + docker, "MYBR_GROUP=root"}, activated("docker", held), func(cmd *exec.Cmd) {
 			for n, arg := range cmd.Args {
 				if arg == "serve" {
 					cmd.Args[n] = "docker-proxy"
@@ -50,6 +50,9 @@ func TestDockerProxyActivation(t *testing.T) {
 		i.signal(t, unix.SIGTERM)
 		if code := i.ended(t); code != 0 || gone(path) {
 			t.Errorf("exit %d, the socket is gone: %v", code, gone(path))
+		}
+		if !strings.Contains(i.log.String(), "has no effect: the socket is systemd's") {
+			t.Errorf("logged %s", i.log)
 		}
 	}
 }

@@ -142,8 +142,7 @@ func join(client *net.UnixConn, fromClient *bufio.Reader, engine *net.UnixConn, 
 	<-done
 }
 
-// carry copies one direction: what has been read of it already, then the rest, which the
-// kernel moves by itself.
+// carry copies one direction: what has been read of it already, then the rest.
 func carry(to *net.UnixConn, read *bufio.Reader, from *net.UnixConn) error {
 	if _, err := io.CopyN(to, read, int64(read.Buffered())); err != nil {
 		return err
