@@ -48,3 +48,31 @@ func TestDebVersion(t *testing.T) {
 		}
 	}
 }
+
+// A checkout that git does not read gives a package that is no upgrade of another one: that is
+// said.
+func TestDebWithoutGit(t *testing.T) {
+	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+		t.Skipf("make need-deb installs what this needs: %v", err)
+	}
+	if _, err := os.Stat("../.git"); err != nil {
+		t.Skipf("this is no checkout: %v", err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"git": "#!/bin/sh\necho 'fatal: dubious ownership' >&2\nexit 128\n", "mybr.8": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("./deb", dir)
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "MAKE=true", "MYBR=true", "MAN="+dir, "GOARCH=amd64", "DEB_VERSION=", "SOURCE_DATE_EPOCH=")
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "mybr_0~19700101000000+unknown_amd64.deb") {
+		t.Errorf("%v, %s", err, out)
+	}
+	if have := errs.String(); !strings.Contains(have, "dubious ownership") || !strings.Contains(have, "apt does not take it for an upgrade") {
+		t.Errorf("says %q", have)
+	}
+}
