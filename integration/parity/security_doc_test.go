@@ -44,7 +44,8 @@ func there(t *testing.T, name string) bool {
 		return slices.ContainsFunc(scenarios(), func(sc scenario) bool { return sc.name == name })
 	}
 	var files []string
-	for _, dir := range []string{"..", "../../plugin", "../../driver", "../../cmd/mybr", "../../internal/firewall/iptables"} {
+	for _, dir := range []string{"..", "../../plugin", "../../driver", "../../cmd/mybr", "../../internal/firewall/iptables",
+		"../../internal/web", "../../internal/page", "../../internal/metrics"} {
 		found, err := filepath.Glob(dir + "/*_test.go")
 		if err != nil {
 			t.Fatal(err)
