@@ -37,7 +37,9 @@ func TestComposeConvert(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "shop.yaml")
 	write(t, file, plainFile)
 	for _, driver := range []string{"bridge", "mybr", "bridge"} {
-		if out, err := exec.Command(w.Mybr(), "compose", "--write", "--to", driver, file).CombinedOutput(); err != nil {
+		convert := exec.Command(w.Mybr(), "compose", "--write", "--to", driver, file)
+		convert.Env = []string{} // MYBR_TEST_… are no settings of mybr's
+		if out, err := convert.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", driver, err, out)
 		}
 		compose("shop", file, "up", "-d")

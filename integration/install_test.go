@@ -75,7 +75,7 @@ func TestInstallWithoutGo(t *testing.T) {
 		}
 	}
 	makes(t, dir, "install", "DESTDIR="+dest)
-	if got := files(t, dest); len(got) != 3 {
+	if got := files(t, dest); len(got) != 5 { // the binary, and two units each of the service and of the proxy
 		t.Errorf("installed are %v", got)
 	}
 }
