@@ -18,6 +18,7 @@ import (
 // port is made unreachable in several ways; each time doctor alone says why, and the command
 // that it prints has the port answer again. Nothing is healed by mybr itself.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	w := world.New(t, world.Config{Driver: "mybr", MybrArgs: []string{"--resync-interval", "0"}})
 	w.Docker("network", "create", "--subnet", "172.30.0.0/16", "docker") // first: Docker's rules for it move mybr's, and nothing puts them back
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr0", "--subnet", "172.18.0.0/16",

@@ -17,6 +17,7 @@ import (
 // TestExplainCommand asks mybr explain about a host: what it says, its exit code, that
 // what it sends fares so, and that nothing is left of that.
 func TestExplainCommand(t *testing.T) {
+	t.Parallel()
 	w := world.New(t, world.Config{Driver: "mybr"})
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr0", "--subnet", "172.18.0.0/16", "n0")
 	w.Serve("web", []string{"--net", "n0", "--ip", "172.18.0.9", "-p", "8080:80"}, "tcp:80", "udp:80")

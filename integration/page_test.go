@@ -28,6 +28,7 @@ import (
 // just started and a fault that was just made, and its drawing has both; and the metrics count
 // what has passed. Nothing is healed meanwhile.
 func TestPage(t *testing.T) {
+	t.Parallel()
 	w := world.New(t, world.Config{Driver: "mybr", MybrArgs: []string{"--http", "unix:///run/mybr/http.sock", "--resync-interval", "0"}})
 	site := through(t, w.Path("/run/mybr/http.sock"))
 	w.Eventually(10*time.Second, func() error {

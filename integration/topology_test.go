@@ -13,6 +13,7 @@ import (
 // with their names and addresses in the container, are drawn on a line with the veth that is
 // the other end of their pair.
 func TestTopology(t *testing.T) {
+	t.Parallel()
 	w := world.New(t, world.Config{Driver: "mybr"})
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr0", "--subnet", "172.18.0.0/16", "front")
 	w.Docker("network", "create", "-d", "mybr", "-o", "com.docker.network.bridge.name=mybr1", "-o", "com.docker.network.container_iface_prefix=net",
