@@ -123,8 +123,9 @@ func matches(t *testing.T, w *world.World) {
 // mismatch is what mybr status --diff prints, as an error.
 func mismatch(t *testing.T, w *world.World) error {
 	t.Helper()
-	if got := differences(t, w); len(got) > 0 {
+	got, err := askDifferences(t, w)
+	if len(got) > 0 {
 		return fmt.Errorf("the host differs: %s", strings.Join(got, "; "))
 	}
-	return nil
+	return err
 }
