@@ -8,6 +8,7 @@ import (
 
 	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/view"
 	"github.com/mybr/mybr/plugin"
 )
 
@@ -72,13 +73,13 @@ func publishRanges(t *testing.T, w *world.World) {
 }
 
 // published asks mybr what is published.
-func published(t *testing.T, w *world.World) []plugin.Port {
+func published(t *testing.T, w *world.World) []view.Port {
 	t.Helper()
-	list, err := plugin.Client{RunDir: w.Path("/run/mybr")}.Ports(t.Context())
+	all, err := plugin.Client{RunDir: w.Path("/run/mybr")}.View(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return list
+	return all.Ports
 }
 
 func publishChosen(t *testing.T, w *world.World) {

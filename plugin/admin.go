@@ -2,17 +2,14 @@ package plugin
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"time"
 
@@ -62,18 +59,6 @@ type Difference struct {
 	Error   string   `json:"error,omitempty"` // why it could not be looked at, all or in part
 }
 
-// Port is one published port or range of ports; GET /v1/ports answers a list of
-// them, sorted by host address, protocol and host port.
-type Port struct {
-	Proto     string         `json:"proto"`
-	Host      netip.AddrPort `json:"host"`      // the first port
-	Container netip.AddrPort `json:"container"` // the first port
-	Count     uint16         `json:"count"`     // of consecutive ports
-	Network   string         `json:"network"`   // Docker's network ID
-	Bridge    string         `json:"bridge"`
-	Endpoint  string         `json:"endpoint"` // Docker's endpoint ID
-}
-
 // adminPath is where the operator's commands find the process.
 func adminPath(runDir string) string { return filepath.Join(runDir, "mybr.sock") }
 
@@ -108,7 +93,6 @@ func (a *admin) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/status", tell(func(ctx context.Context) (any, error) { return a.status(ctx), nil }))
 	mux.HandleFunc("/v1/diff", tell(func(ctx context.Context) (any, error) { return a.differences(ctx) }))
-	mux.HandleFunc("/v1/ports", tell(func(context.Context) (any, error) { return ports(a.snapshot()), nil }))
 	mux.HandleFunc("/v1/published", tell(func(context.Context) (any, error) { return published(a.snapshot()), nil }))
 	mux.HandleFunc("/v1/view", tell(func(ctx context.Context) (any, error) { return a.view(ctx) }))
 	mux.HandleFunc("/v1/events", a.follow)
@@ -241,26 +225,4 @@ func (a *admin) status(ctx context.Context) Status {
 		s.Unknown = err.Error()
 	}
 	return s
-}
-
-// ports lists what every endpoint has published.
-func ports(s model.Snapshot) []Port {
-	bridges := make(map[string]string, len(s.Networks))
-	for _, n := range s.Networks {
-		bridges[n.ID] = n.Bridge
-	}
-	list := []Port{} // never null in JSON
-	for _, e := range s.Endpoints {
-		for _, b := range e.Ports {
-			list = append(list, Port{
-				Proto: b.Proto.String(), Host: b.Host, Container: b.Container, Count: b.Count,
-				Network: e.NetworkID, Bridge: bridges[e.NetworkID], Endpoint: e.ID,
-			})
-		}
-	}
-	slices.SortFunc(list, func(a, b Port) int {
-		return cmp.Or(a.Host.Addr().Compare(b.Host.Addr()), cmp.Compare(a.Proto, b.Proto),
-			cmp.Compare(a.Host.Port(), b.Host.Port()), cmp.Compare(a.Endpoint, b.Endpoint))
-	})
-	return list
 }

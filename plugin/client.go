@@ -59,18 +59,6 @@ func printable(d []Difference) []Difference {
 	return d
 }
 
-// Ports asks what is published.
-func (c Client) Ports(ctx context.Context) ([]Port, error) {
-	var p []Port
-	err := c.get(ctx, "/v1/ports", &p)
-	for i := range p {
-		for _, text := range []*string{&p[i].Proto, &p[i].Network, &p[i].Bridge, &p[i].Endpoint} {
-			*text = Printable(*text)
-		}
-	}
-	return p, err
-}
-
 // View asks for all that mybr knows of its networks.
 func (c Client) View(ctx context.Context) (view.View, error) {
 	var v view.View

@@ -92,7 +92,7 @@ func TestSilentClients(t *testing.T) {
 		}
 		t.Run("operator", func(t *testing.T) {
 			s := operator(t, quick(), 20000)
-			for _, text := range []string{"GET /v1/po", "GET /v1/ports HTTP/1.1\r\nHost:\r\n\r\n", "GET /v1/status HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{", "PUT /v1/status HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{"} {
+			for _, text := range []string{"GET /v1/pu", "GET /v1/published HTTP/1.1\r\nHost:\r\n\r\n", "GET /v1/status HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{", "PUT /v1/status HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\n{"} {
 				before := allCosts(t)
 				s.sendRaw(text)
 				before.files++

@@ -229,7 +229,7 @@ func TestPanicForTheOperator(t *testing.T) {
 			t.Errorf("%v %s", err, text)
 		}
 	}
-	if resp, _, err := s.do(t.Context(), "GET", "/v1/ports", ""); err != nil || resp.StatusCode != 200 {
+	if resp, _, err := s.do(t.Context(), "GET", "/v1/published", ""); err != nil || resp.StatusCode != 200 {
 		t.Errorf("after it: %v", err)
 	}
 	waitFor(t, func() bool { return strings.Count(s.log.String(), "TestPanicForTheOperator") >= 2 })

@@ -209,10 +209,10 @@ func TestServe(t *testing.T) {
 		s.Version != "v1.2.3" || s.PID != i.cmd.Process.Pid || s.Networks != 1 || s.Endpoints != 0 || !s.Ready || s.LastError != "" {
 		t.Errorf("status: %d %s %v", status, answer, err)
 	}
-	if status, answer, _ := ask(i.admin, "GET", "/v1/ports", ""); status != 200 || answer != "[]" {
+	if status, answer, _ := ask(i.admin, "GET", "/v1/published", ""); status != 200 || answer != "[]" {
 		t.Errorf("ports: %d %s", status, answer)
 	}
-	for path, want := range map[string]int{"/v2/status": 404, "/": 404, "/v1/ports": 405} {
+	for path, want := range map[string]int{"/v2/status": 404, "/": 404, "/v1/published": 405} {
 		if status, answer, _ := ask(i.admin, "POST", path, ""); status != want {
 			t.Errorf("POST %s: %d %s, want %d", path, status, answer, want)
 		}

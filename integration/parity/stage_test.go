@@ -11,6 +11,7 @@ import (
 
 	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/view"
 	"github.com/mybr/mybr/plugin"
 )
 
@@ -254,7 +255,7 @@ func (s *stage) published(container, port string) (string, error) {
 		}
 		return "", fmt.Errorf("%s of %s is not published", port, container)
 	}
-	list, err := plugin.Client{RunDir: s.w.Path("/run/mybr")}.Ports(ctx())
+	all, err := plugin.Client{RunDir: s.w.Path("/run/mybr")}.View(ctx())
 	if err != nil {
 		s.t.Fatalf("mybr ports: %v", err)
 	}
@@ -263,9 +264,9 @@ func (s *stage) published(container, port string) (string, error) {
 		endpoints[n.EndpointID] = true
 	}
 	number, proto, _ := strings.Cut(port, "/")
-	for _, p := range list {
+	for _, p := range all.Ports {
 		for i := range p.Count {
-			if endpoints[p.Endpoint] && p.Proto == proto && fmt.Sprint(p.Container.Port()+i) == number {
+			if p.Carried != view.Directly && endpoints[p.Endpoint] && p.Proto == proto && fmt.Sprint(p.Container.Port()+i) == number {
 				return fmt.Sprint(p.Host.Port() + i), nil
 			}
 		}
