@@ -16,16 +16,12 @@ func (r *Reconciler) news(now model.Snapshot) {
 	if r.told = &now; before == nil {
 		return
 	}
-	bridges := map[string]string{}
-	for _, n := range slices.Concat(before.Networks, now.Networks) {
-		bridges[n.ID] = n.Bridge
-	}
 	endpoint := func(kind string, e model.Endpoint) {
-		r.Tell(event.Event{Kind: kind, Network: e.NetworkID, Bridge: bridges[e.NetworkID], Endpoint: e.ID, Addresses: prefixTexts(e.V4, e.V6)})
+		r.Tell(event.Event{Kind: kind, Network: e.NetworkID, Bridge: bridgeOf(e.NetworkID, now, *before), Endpoint: e.ID, Addresses: prefixTexts(e.V4, e.V6)})
 	}
 	ports := func(kind string, e model.Endpoint, list []model.PortBinding) {
 		if len(list) > 0 {
-			r.Tell(event.Event{Kind: kind, Network: e.NetworkID, Bridge: bridges[e.NetworkID], Endpoint: e.ID, Ports: bindingTexts(list)})
+			r.Tell(event.Event{Kind: kind, Network: e.NetworkID, Bridge: bridgeOf(e.NetworkID, now, *before), Endpoint: e.ID, Ports: bindingTexts(list)})
 		}
 	}
 	network := func(kind string, n model.Network) {
@@ -43,7 +39,7 @@ func (r *Reconciler) news(now model.Snapshot) {
 				endpoint(event.EndpointCreated, *has)
 				ports(event.PortPublished, *has, has.Ports)
 			})
-		default:
+		case !slices.Equal(had.Ports, has.Ports):
 			ports(event.PortWithdrawn, *has, except(had.Ports, has.Ports))
 			came = append(came, func() { ports(event.PortPublished, *has, except(has.Ports, had.Ports)) })
 		}
@@ -58,6 +54,16 @@ func (r *Reconciler) news(now model.Snapshot) {
 	for _, tell := range came {
 		tell()
 	}
+}
+
+// bridgeOf is the bridge of a network, by the first snapshot that has it.
+func bridgeOf(id string, snapshots ...model.Snapshot) string {
+	for _, s := range snapshots {
+		if i, ok := slices.BinarySearchFunc(s.Networks, id, func(n model.Network, id string) int { return cmp.Compare(n.ID, id) }); ok {
+			return s.Networks[i].Bridge
+		}
+	}
+	return ""
 }
 
 // merge calls fn with each record of two sorted lists, before and after; nil where it is not.
@@ -85,9 +91,6 @@ func merge[V any](before, after []V, compare func(a, b V) int, fn func(before, a
 
 // except is what of a list is not in another.
 func except(list, other []model.PortBinding) []model.PortBinding {
-	if slices.Equal(list, other) {
-		return nil // as nearly always
-	}
 	there := make(map[model.PortBinding]bool, len(other))
 	for _, b := range other {
 		there[b] = true
@@ -114,6 +117,9 @@ func prefixTexts(list ...netip.Prefix) (texts []string) {
 // tellMade tells what an aspect has changed on the host because it was asked to; what it has
 // healed is told by itself.
 func (r *Reconciler) tellMade(aspect string, out outcome) {
+	if len(out.made) == 0 {
+		return
+	}
 	healed := out.healing()
 	made := slices.DeleteFunc(slices.Clone(out.made), func(c string) bool { return healed[c] })
 	if len(made) > 0 {
