@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/dump"
 )
 
 // host is the links, addresses and routes of the network namespace.
@@ -34,19 +35,6 @@ type route struct {
 	proto int
 }
 
-// dumps is how often a list is asked for that changes while it is read (netlink(7),
-// NLM_F_DUMP_INTR).
-const dumps = 10
-
-func dump[T any](list func() (T, error)) (all T, err error) {
-	for range dumps {
-		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return all, err
-		}
-	}
-	return all, err
-}
-
 // readHost asks the kernel, in the namespace of the calling thread.
 func readHost() (*host, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -54,7 +42,7 @@ func readHost() (*host, error) {
 		return nil, fmt.Errorf("ask the kernel for links: %w", err)
 	}
 	defer handle.Close()
-	links, err := dump(handle.LinkList)
+	links, err := dump.Whole(handle.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -65,7 +53,7 @@ func readHost() (*host, error) {
 			name: a.Name, kind: l.Type(), alias: a.Alias, index: a.Index, master: a.MasterIndex, mtu: a.MTU, up: a.Flags&net.FlagUp != 0,
 		})
 	}
-	addresses, err := dump(func() ([]netlink.Addr, error) { return handle.AddrList(nil, unix.AF_UNSPEC) })
+	addresses, err := dump.Whole(func() ([]netlink.Addr, error) { return handle.AddrList(nil, unix.AF_UNSPEC) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -83,7 +71,7 @@ func readHost() (*host, error) {
 func (h *host) readRoutes(handle *netlink.Handle) error {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		// All tables: VPNs often have one of their own.
-		routes, err := dump(func() ([]netlink.Route, error) {
+		routes, err := dump.Whole(func() ([]netlink.Route, error) {
 			return handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 		})
 		if err != nil {
@@ -207,7 +195,7 @@ func neighbours(ipv6 bool) (n int, err error) {
 	}
 	defer handle.Close()
 	family := map[bool]int{false: unix.AF_INET, true: unix.AF_INET6}[ipv6]
-	all, err := dump(func() ([]netlink.Neigh, error) { return handle.NeighList(0, family) })
+	all, err := dump.Whole(func() ([]netlink.Neigh, error) { return handle.NeighList(0, family) })
 	if err != nil {
 		return 0, fmt.Errorf("list neighbours: %w", err)
 	}

@@ -70,7 +70,7 @@ var layers = map[string][]string{
 	"internal/arbitrate": {"internal/model"},
 	"internal/view":      {"internal/model"},
 	"internal/docker":    nil, // the commands alone: the process never speaks to Docker
-	"internal/doctor":    {"internal/model", "internal/view"},
+	"internal/doctor":    {"internal/model", "internal/view", "internal/dump"},
 	"internal/compose":   nil,
 	"internal/plan":      nil,
 	"internal/model":     nil,
@@ -80,14 +80,14 @@ var layers = map[string][]string{
 // siblings says which leaf may import which other one.
 var siblings = map[string][]string{
 	"internal/explain":           {"internal/view"},
-	"internal/explain/host":      {"internal/explain", "internal/view"},
+	"internal/explain/host":      {"internal/dump", "internal/explain", "internal/view"},
 	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables"},
 	"internal/firewall/iptables": {"internal/firewall"},
 	"internal/hostport":          {"internal/relay"},
 	"internal/metrics":           {"internal/view"},
 	"internal/page":              {"internal/view"},
 	"internal/topology":          {"internal/view"},
-	"internal/topology/here":     {"internal/topology", "internal/view"},
+	"internal/topology/here":     {"internal/dump", "internal/topology", "internal/view"},
 }
 
 func TestImportsGoOneWay(t *testing.T) {
@@ -135,7 +135,7 @@ func TestOnlyTestsSetFaults(t *testing.T) {
 var users = map[string][]string{
 	"github.com/docker/go-plugins-helpers": {"plugin", "driver", "ipam"},
 	"go.etcd.io/bbolt":                     {"internal/store"},
-	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/hostport", "internal/watch", "internal/doctor", "internal/topology/here", "internal/explain/host", "internal/nettest", "integration"},
+	"github.com/vishvananda/netlink":       {"internal/link", "internal/conntrack", "internal/hostport", "internal/watch", "internal/dump", "internal/doctor", "internal/topology/here", "internal/explain/host", "internal/nettest", "integration"},
 	"github.com/sirupsen/logrus":           {"cmd", "plugin", "internal/reconcile"},
 	"github.com/spf13/cobra":               {"cmd"},
 	"github.com/coreos/go-systemd/v22":     {"plugin", "integration/unit"},

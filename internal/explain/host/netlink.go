@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/dump"
 	"github.com/mybr/mybr/internal/explain"
 )
 
@@ -24,18 +25,8 @@ func readSpace(s *explain.Space) error {
 	return nil
 }
 
-// whole repeats a listing that changes have interrupted (netlink(7), NLM_F_DUMP_INTR).
-func whole[T any](list func() ([]T, error)) (all []T, err error) {
-	for range 10 {
-		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return all, err
-		}
-	}
-	return all, err
-}
-
 func readLinks(s *explain.Space) error {
-	list, err := whole(netlink.LinkList)
+	list, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
@@ -56,7 +47,7 @@ func readLinks(s *explain.Space) error {
 		}
 		s.Links = append(s.Links, one)
 	}
-	addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := dump.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
@@ -82,7 +73,7 @@ const (
 func bridgePorts() (map[int]portFlags, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 	req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
-	msgs, err := whole(func() ([][]byte, error) { return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK) })
+	msgs, err := dump.Whole(func() ([][]byte, error) { return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK) })
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +133,7 @@ func routeKind(kind int) string {
 
 func readRoutes(s *explain.Space) error {
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		list, err := whole(func() ([]netlink.Route, error) {
+		list, err := dump.Whole(func() ([]netlink.Route, error) {
 			return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 		})
 		if err != nil {
@@ -171,7 +162,7 @@ func readRoutes(s *explain.Space) error {
 
 func readPolicies(s *explain.Space) error {
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		list, err := whole(func() ([]netlink.Rule, error) { return netlink.RuleList(family) })
+		list, err := dump.Whole(func() ([]netlink.Rule, error) { return netlink.RuleList(family) })
 		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
 			continue // no IPv6, or no policy routing
 		}

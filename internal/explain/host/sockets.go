@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/dump"
 	"github.com/mybr/mybr/internal/explain"
 )
 
@@ -39,7 +40,7 @@ func readSockets(s *explain.Space) error {
 		{unix.AF_INET, unix.IPPROTO_TCP, stateListen}, {unix.AF_INET6, unix.IPPROTO_TCP, stateListen},
 		{unix.AF_INET, unix.IPPROTO_UDP, stateClose}, {unix.AF_INET6, unix.IPPROTO_UDP, stateClose},
 	} {
-		msgs, err := whole(func() ([][]byte, error) {
+		msgs, err := dump.Whole(func() ([][]byte, error) {
 			req := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
 			req.AddData(r)
 			return req.Execute(unix.NETLINK_INET_DIAG, 0)

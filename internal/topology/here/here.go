@@ -19,6 +19,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/dump"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/topology"
 	"github.com/mybr/mybr/internal/view"
@@ -181,13 +182,11 @@ func linksIn(path string) ([]netlink.Link, error) {
 	return links, nil
 }
 
-// again repeats a list that changed while the kernel was telling it (NLM_F_DUMP_INTR,
-// netlink(7)). One that never stands still is taken as it is.
-func again[T any](list func() ([]T, error)) (found []T, err error) {
-	for range 5 {
-		if found, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return found, err
-		}
+// again is dump.Whole, but takes a list that never stands still as it is: it is for a drawing.
+func again[T any](list func() (T, error)) (T, error) {
+	found, err := dump.Whole(list)
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		err = nil
 	}
-	return found, nil
+	return found, err
 }
