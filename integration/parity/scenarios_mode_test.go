@@ -21,9 +21,13 @@ func moded(s *stage, v4, v6 string, more ...string) {
 	for _, subnet := range []string{net4, net6} {
 		s.route("lan", subnet)
 	}
-	// The kernel limits the rate of ICMP errors (icmp(7)); each of many clients must get its own.
-	s.w.Host.Sysctl("net/ipv4/icmp_ratelimit", "0")
-	s.w.Host.Sysctl("net/ipv6/icmp/ratelimit", "0")
+	// The kernel limits the rate of ICMP errors (icmp(7)); each of many clients must get
+	// its own. The LAN sends some too: what the host has no route for goes to and fro
+	// between the two until its hop limit ends.
+	for _, p := range []*world.Place{s.w.Host, s.w.LAN} {
+		p.Sysctl("net/ipv4/icmp_ratelimit", "0")
+		p.Sysctl("net/ipv6/icmp/ratelimit", "0")
+	}
 	s.listen("lan", "tcp:7000", "udp:7000")
 	s.network("n0", dualNetwork(slices.Concat(modes(v4, v6), more)...)...)
 	s.network("n1", "--ipv6", "--subnet", other4, "--subnet", other6)
