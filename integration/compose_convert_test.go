@@ -31,6 +31,7 @@ func TestComposeConvert(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("about moving from one driver to the other")
 	}
+	world.Full(t)
 	t.Parallel()
 	w, compose := composeWorld(t, "")
 	before := footprint(w)

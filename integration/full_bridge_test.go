@@ -15,6 +15,7 @@ func TestFullBridge(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("is about the mybr driver")
 	}
+	world.Full(t)
 	t.Parallel()
 	w := world.New(t, world.Config{})
 	article(w)

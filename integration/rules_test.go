@@ -33,7 +33,12 @@ func TestRuleBook(t *testing.T) {
 				t.Parallel()
 				var sections []string
 				for _, c := range chapters {
-					t.Run(c.name, func(t *testing.T) { sections = append(sections, c.observe(t, variant)...) })
+					t.Run(c.name, func(t *testing.T) {
+						if variant == "legacy" && c.name != chapters[0].name {
+							world.Full(t) // the unit tests render and write under both variants
+						}
+						sections = append(sections, c.observe(t, variant)...)
+					})
 				}
 				if variant == "nft" {
 					book = sections

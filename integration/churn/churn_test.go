@@ -37,14 +37,14 @@ type churn struct {
 	dockerd atomic.Pointer[chan struct{}] // closed while there is a dockerd to ask
 }
 
-// TestChurn has the users go on for 150 s with -short, and for 20 minutes without it.
+// TestChurn has the users go on for 3 minutes with -short, and for 20 minutes without it.
 func TestChurn(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("is about the mybr driver")
 	}
 	preset := 20 * time.Minute
 	if world.Short() {
-		preset = 150 * time.Second
+		preset = 3 * time.Minute
 	}
 	d, err := duration(preset)
 	if err != nil {
