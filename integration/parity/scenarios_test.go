@@ -32,6 +32,10 @@ func scenarios() []scenario {
 		compose2Scenarios(),
 		ipamScenarios(),
 	)
+	shown := shownBy()
+	for i := range all {
+		all[i].full = all[i].full || shown[all[i].name] != nil
+	}
 	if world.ProxyAll() {
 		for i := range all { // what the proxy is for is no difference any more
 			all[i].differs = slices.DeleteFunc(slices.Clone(all[i].differs), func(d difference) bool { return d.why == noPorts })
