@@ -36,7 +36,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r *network.CreateEndpointRe
 	defer taken.release()
 	d.ages.note(want.ID)
 	err = d.commit(ctx, d.kindOf(n.ID).subject(want), func(tx Tx) error {
-		return errors.Join(taken.put(tx), putEndpoint(tx, &want), useNetwork(ctx, tx, n.ID))
+		return errors.Join(taken.put(tx), putEndpoint(tx, &want), d.useNetwork(ctx, tx, n.ID))
 	})
 	if err != nil {
 		return nil, err
@@ -54,14 +54,14 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r *network.CreateEndpointRe
 func (d *Driver) DeleteEndpoint(ctx context.Context, r *network.DeleteEndpointRequest) (err error) {
 	defer wrap(&err, "delete endpoint", r.EndpointID)
 	defer d.beginEndpoint(r.NetworkID, r.EndpointID)()
-	_, e, unlock, err := d.lockedEndpoint(r.NetworkID, r.EndpointID)
+	n, e, unlock, err := d.lockedEndpoint(r.NetworkID, r.EndpointID)
 	defer unlock()
 	if errors.Is(err, model.ErrNotFound) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	if err = d.removeEndpoint(ctx, e); err != nil { // Docker does not ask again
+	if err = errors.Join(d.used(ctx, n), d.removeEndpoint(ctx, e)); err != nil { // Docker does not ask again
 		d.later.add("delete endpoint "+e.ID, func(ctx context.Context) error { return d.DeleteEndpoint(ctx, r) })
 	}
 	return err

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/mybr/mybr/internal/model"
@@ -23,8 +24,10 @@ func engineOf(ctx context.Context) string {
 	return e
 }
 
-// useNetwork records that an engine, which may have been started again, uses a network.
-func useNetwork(ctx context.Context, tx Tx, id string) error {
+// useNetwork records that an engine, which may have been started again, uses a network. It is
+// the engine that used the network before, then, and if that process has ended, its other
+// networks are the engine's too.
+func (d *Driver) useNetwork(ctx context.Context, tx Tx, id string) error {
 	by := engineOf(ctx)
 	if by == "" {
 		return nil
@@ -33,8 +36,26 @@ func useNetwork(ctx context.Context, tx Tx, id string) error {
 	if err != nil || n.Engine == by {
 		return err
 	}
-	n.Engine = by
-	return tx.PutNetwork(n)
+	before := n.Engine
+	again := before != "" && !d.lives(before)
+	var errs []error
+	for _, o := range tx.Networks() {
+		if o.ID == id || again && o.Engine == before {
+			o.Engine = by
+			errs = append(errs, tx.PutNetwork(o))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// used is useNetwork for a call that takes away what the network has, or the network itself.
+// There is nothing to record, as a rule.
+func (d *Driver) used(ctx context.Context, n model.Network) error {
+	if by := engineOf(ctx); by == "" || n.Engine == by {
+		return nil
+	}
+	_, err := d.store.Update(func(tx Tx) error { return d.useNetwork(ctx, tx, n.ID) })
+	return err
 }
 
 // ofOther reports whether a network can be that of another engine than the one that calls: of

@@ -136,7 +136,7 @@ func (d *Driver) DeleteNetwork(ctx context.Context, r *network.DeleteNetworkRequ
 	} else if err != nil {
 		return err
 	}
-	if err = d.removeNetwork(ctx, n); err != nil { // Docker does not ask again
+	if err = errors.Join(d.used(ctx, n), d.removeNetwork(ctx, n)); err != nil { // Docker does not ask again
 		d.later.add("delete network "+n.ID, func(ctx context.Context) error { return d.DeleteNetwork(ctx, r) })
 	}
 	return err

@@ -175,7 +175,7 @@ func (d *Driver) removeUnanswered(ctx context.Context) error {
 		return nil
 	})
 	for _, id := range ids {
-		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, func(tx Tx) string {
+		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, d.keeps, func(tx Tx) string {
 			if slices.Contains(tx.Unanswered(), id) {
 				return "Docker was not told that it is made"
 			}
@@ -186,22 +186,30 @@ func (d *Driver) removeUnanswered(ctx context.Context) error {
 }
 
 // removeConflicting removes the networks that Docker must have removed while mybr was
-// away, because it gives their subnet to another one. That is certain only of Docker's own
-// address spaces, which give a subnet once, and of one engine. mybr's own IPAM keeps the subnet
-// of a network that has a record, and may take a second network with it for a repetition; and
-// two other IPAM drivers may call their address spaces the same.
+// away, or has forgotten as it was killed, because it gives their subnet to another one. That
+// is certain only of Docker's own address spaces, which give a subnet once, and of one engine.
+// mybr's own IPAM keeps the subnet of a network that has a record, and may take a second network
+// with it for a repetition; and two other IPAM drivers may call their address spaces the same.
+//
+// Where it is the engine that used the network last which gives the subnet away, the endpoints
+// of the network are gone for it too: a container that it could not end, or an interface that
+// it did not put back, keeps no network. Where it only may be that engine, a container that is
+// there keeps its network, and the new one is refused.
 func (d *Driver) removeConflicting(ctx context.Context, want model.Network) error {
-	var conflicting []string
+	conflicting := map[string]func(model.Endpoint, hostLinks) bool{} // what keeps them
 	err := d.store.View(func(tx Tx) error {
 		for _, o := range tx.Networks() {
-			if o.ID != want.ID && (givenAway(o.V4, want.V4) || givenAway(o.V6, want.V6)) && !d.ofOther(o, want.Engine, tx.Networks()) {
-				conflicting = append(conflicting, o.ID)
+			if o.ID == want.ID || !givenAway(o.V4, want.V4) && !givenAway(o.V6, want.V6) || d.ofOther(o, want.Engine, tx.Networks()) {
+				continue
+			}
+			if conflicting[o.ID] = d.keeps; want.Engine != "" && o.Engine == want.Engine {
+				conflicting[o.ID] = func(model.Endpoint, hostLinks) bool { return false }
 			}
 		}
 		return nil
 	})
-	for _, id := range conflicting {
-		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, func(Tx) string {
+	for _, id := range slices.Sorted(maps.Keys(conflicting)) {
+		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, conflicting[id], func(Tx) string {
 			return "Docker has given a subnet of it to another one"
 		}))
 	}
@@ -214,9 +222,12 @@ func givenAway(a, b model.Subnet) bool {
 	return slices.Contains(dockerSpaces, a.Space) && a.Space == b.Space && a.Prefix.Overlaps(b.Prefix)
 }
 
-// removeNetworkIfUnused removes a network that is stale, unless an endpoint of it is not, or
-// a call is about it. stale says why it is, "" if it isn't.
-func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale func(Tx) string) error {
+// keeps reports whether an endpoint may be one of Docker's still.
+func (d *Driver) keeps(e model.Endpoint, links hostLinks) bool { return d.stale(e, links) == "" }
+
+// removeNetworkIfUnused removes a network that is stale, unless an endpoint keeps it, or a
+// call is about it. stale says why it is, "" if it isn't.
+func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, keeps func(model.Endpoint, hostLinks) bool, stale func(Tx) string) error {
 	unlock, ok := d.networks.tryLock(id)
 	if !ok {
 		return nil
@@ -239,7 +250,7 @@ func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, stale fun
 	if err != nil {
 		return err
 	}
-	used, err := d.endpointsThat(func(e model.Endpoint) bool { return e.NetworkID == id && d.stale(e, links) == "" })
+	used, err := d.endpointsThat(func(e model.Endpoint) bool { return e.NetworkID == id && keeps(e, links) })
 	if err != nil || len(used) > 0 {
 		return err
 	}

@@ -35,6 +35,7 @@ type churn struct {
 	ended   atomic.Bool
 	absence atomic.Int64                  // odd while a daemon is away
 	dockerd atomic.Pointer[chan struct{}] // closed while there is a dockerd to ask
+	removal removal
 }
 
 // TestChurn has the users go on for 3 minutes with -short, and for 20 minutes without it.
@@ -67,6 +68,7 @@ func TestChurn(t *testing.T) {
 	c.tally.Workers, c.tally.Duration = workers, d
 	c.tally.Engine = c.w.Docker("version", "-f", "{{.Server.Version}}")
 	c.tally.Seed = os.Getenv(seedEnv)
+	c.removal.awaited = strings.HasPrefix(c.tally.Engine, "20.10.")
 	defer c.report()
 	before := c.first()
 	c.tally.Before = c.runtime()
@@ -155,9 +157,37 @@ func (c *churn) away(end, start func()) {
 	c.absence.Add(1)
 }
 
+// removal is the removing of networks, by many, and dockerd's end, which waits for them where
+// dockerd would not start again otherwise: engines before 20.10.25 and 23.0.5 have a panic in
+// reservePools then, of each network that they released the pools of, and had not deleted
+// (moby's pull request 45310). Between the two they ask the network's driver.
+type removal struct {
+	sync.RWMutex
+	awaited bool
+}
+
+// begin waits until dockerd is not about to end.
+func (r *removal) begin() (over func()) {
+	if !r.awaited {
+		return func() {}
+	}
+	r.RLock()
+	return r.RUnlock
+}
+
+// end waits until no network is being removed.
+func (r *removal) end() (over func()) {
+	if !r.awaited {
+		return func() {}
+	}
+	r.Lock()
+	return r.Unlock
+}
+
 // dockerAway is away for dockerd. Users wait until it is back: without it no command does
 // anything.
 func (c *churn) dockerAway() {
+	defer c.removal.end()()
 	back := make(chan struct{})
 	defer close(back)
 	c.dockerd.Store(&back)

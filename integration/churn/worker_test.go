@@ -19,6 +19,9 @@ const (
 	runLength = 5
 )
 
+// networkRemoval is a kind of command.
+const networkRemoval = "network rm"
+
 // worker is one user of Docker.
 type worker struct {
 	*churn
@@ -35,6 +38,9 @@ func (k *worker) container(i int) string { return fmt.Sprintf("churn%d-%d", k.n,
 // something was away meanwhile, or for a reason that is in its text: one of those in
 // allowed, with bars between them.
 func (k *worker) docker(kind, allowed string, argv ...string) bool {
+	if kind == networkRemoval {
+		defer k.removal.begin()()
+	}
 	<-*k.dockerd.Load()
 	before := k.absence.Load()
 	r := k.w.DockerTry(argv...)
@@ -139,7 +145,7 @@ func (k *worker) clear() {
 		k.remove("rm -f", "o such container", []string{"rm", "-f", k.container(i)}, "ps", "-aq", "-f", "name="+k.container(i))
 	}
 	for i := range objects {
-		k.remove("network rm", "o such network|not found", []string{"network", "rm", k.network(i)}, "network", "ls", "-q", "-f", "name=^"+k.network(i)+"$")
+		k.remove(networkRemoval, "o such network|not found", []string{"network", "rm", k.network(i)}, "network", "ls", "-q", "-f", "name=^"+k.network(i)+"$")
 	}
 }
 
