@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ const (
 	// socket unit.
 	dockerSocket = "docker"
 
+	// DockerProxySocket is where the proxy listens, unless told otherwise.
+	DockerProxySocket = "/run/mybr-docker-proxy/docker.sock"
+
 	// dockerGroup may use Docker's own socket, where there is such a group (dockerd(8), -G).
 	dockerGroup = "docker"
 
@@ -40,7 +44,7 @@ const (
 // ProxyConfig is how `mybr docker-proxy` is to be.
 type ProxyConfig struct {
 	Version string
-	Listen  string // path of the socket for Docker's clients, where systemd passes none
+	Listen  string // path of the socket for Docker's clients, where systemd passes none; "": DockerProxySocket
 	Docker  string // path of Docker's socket
 	Group   string // whose the socket is, beside root, by name or number; "": dockerGroup, if there is one
 	RunDir  string // where the admin socket of mybr serve is
@@ -49,8 +53,8 @@ type ProxyConfig struct {
 
 // RunDockerProxy passes Docker's API through until ctx ends.
 func RunDockerProxy(ctx context.Context, c ProxyConfig) error {
-	if sameFile(c.Listen, c.Docker) {
-		return errItself(c.Listen)
+	if listen := cmp.Or(c.Listen, DockerProxySocket); sameFile(listen, c.Docker) {
+		return errItself(listen)
 	}
 	s, err := openProxySocket(ctx, c)
 	if err != nil {
@@ -92,11 +96,15 @@ func sameFile(a, b string) bool {
 // openProxySocket returns systemd's socket, or else a new one, with the mode and owner of
 // Docker's own.
 func openProxySocket(ctx context.Context, c ProxyConfig) (*socket, error) {
-	sockets, err := inherited(map[string]string{dockerSocket: c.Listen})
+	listen := cmp.Or(c.Listen, DockerProxySocket)
+	sockets, err := inherited(map[string]string{dockerSocket: listen})
 	if err != nil {
 		return nil, err
 	}
 	if s := sockets[dockerSocket]; s != nil {
+		if c.Listen != "" && !sameFile(c.Listen, s.path) {
+			c.Log.Warnf("listen unix://%s has no effect: the socket is systemd's, unix://%s, whose ListenStream says where it is", c.Listen, s.path)
+		}
 		if c.Group != "" {
 			c.Log.Warnf("group %q has no effect: the socket is systemd's, whose SocketGroup says whose it is", c.Group)
 		}
@@ -106,7 +114,7 @@ func openProxySocket(ctx context.Context, c ProxyConfig) (*socket, error) {
 	if access.group, err = groupID(c.Group); err != nil {
 		return nil, err
 	}
-	return listenFor(ctx, c.Listen, access)
+	return listenFor(ctx, listen, access)
 }
 
 // groupID is the number of a group. dockerd makes its socket root's alone where the usual
@@ -153,13 +161,9 @@ func endpoints(ctx context.Context, runDir string) (map[string]dockerproxy.Endpo
 func serveProxy(ctx context.Context, log logrus.FieldLogger, s *socket, h http.Handler, within time.Duration) error {
 	streams, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	var under sync.WaitGroup
+	under := underWay{idle: make(chan struct{})}
 	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			under.Add(1) // Shutdown does not wait for connections that became streams
-			defer under.Done()
-			h.ServeHTTP(w, r)
-		}),
+		Handler:                      under.counted(h), // Shutdown does not wait for connections that became streams
 		BaseContext:                  func(net.Listener) context.Context { return streams },
 		ReadHeaderTimeout:            proxyHeaderWithin,
 		DisableGeneralOptionsHandler: true,
@@ -178,11 +182,10 @@ func serveProxy(ctx context.Context, log logrus.FieldLogger, s *socket, h http.H
 	<-ended
 	soon, stop := context.WithTimeout(context.Background(), within)
 	defer stop()
-	all := make(chan struct{})
 	err := server.Shutdown(soon)
-	go func() { under.Wait(); close(all) }()
+	under.end()
 	select {
-	case <-all:
+	case <-under.idle:
 	case <-soon.Done():
 		err = soon.Err()
 	}
@@ -191,8 +194,51 @@ func serveProxy(ctx context.Context, log logrus.FieldLogger, s *socket, h http.H
 	}
 	cut()
 	_ = server.Close() // its listener is closed already
-	<-all
+	<-under.idle
 	return nil
+}
+
+// underWay counts the requests that are under way, and takes no more from its end on: a
+// connection that Shutdown has waited for in vain may still bring one.
+type underWay struct {
+	idle chan struct{} // closed: it has ended, and so have all requests
+
+	mu    sync.Mutex
+	n     int
+	ended bool
+}
+
+func (u *underWay) counted(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !u.add(1) {
+			panic(http.ErrAbortHandler)
+		}
+		defer u.add(-1)
+		h.ServeHTTP(w, r)
+	})
+}
+
+// add counts a request that begins or ends; false: it is not to begin.
+func (u *underWay) add(n int) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended && n > 0 {
+		return false
+	}
+	u.n += n
+	if u.ended && u.n == 0 {
+		close(u.idle)
+	}
+	return true
+}
+
+func (u *underWay) end() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ended = true
+	if u.n == 0 {
+		close(u.idle)
+	}
 }
 
 // UnixSocket reads the address of a unix socket as Docker's clients have it.

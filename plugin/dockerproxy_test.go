@@ -260,6 +260,42 @@ func TestDockerProxyCutsOff(t *testing.T) {
 	}
 }
 
+// A request that comes when the time for what is under way is over is not begun.
+func TestUnderWay(t *testing.T) {
+	u := underWay{idle: make(chan struct{})}
+	begun, let := make(chan struct{}), make(chan struct{})
+	h := u.counted(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		begun <- struct{}{}
+		<-let
+	}))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		h.ServeHTTP(nil, nil)
+	}()
+	<-begun
+	u.end()
+	select {
+	case <-u.idle:
+		t.Error("nothing is under way, it says")
+	default:
+	}
+	func() {
+		defer func() {
+			if p := recover(); p != http.ErrAbortHandler {
+				t.Errorf("a request behind the end: %v", p)
+			}
+		}()
+		h.ServeHTTP(nil, nil)
+	}()
+	close(let)
+	<-ended
+	<-u.idle
+	none := underWay{idle: make(chan struct{})}
+	none.end()
+	<-none.idle
+}
+
 func TestUnixSocket(t *testing.T) {
 	for address, want := range map[string]string{
 		"unix:///var/run/docker.sock": "/var/run/docker.sock",

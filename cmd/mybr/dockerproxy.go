@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"unicode"
@@ -22,7 +23,7 @@ func newDockerProxy() *cobra.Command {
 		Long: `docker-proxy listens on a socket of its own and passes everything on to Docker. Where an
 answer lists containers or inspects one, it puts in the ports that mybr has published, as
 docker ps, docker port, docker inspect, docker compose and other clients show them for
-Docker's own driver. While mybr serve is not running, they are not shown.
+Docker's own driver. While mybr serve can't be asked, they are shown as it told them last.
 
 Whoever may use the socket may do what Docker's own socket allows, which is to be root. It
 gets the mode and owner of Docker's: root's and the group's.
@@ -41,8 +42,9 @@ logs -f are cut off.`,
 		return plugin.RunDockerProxy(ctx, config)
 	})
 	f := c.Flags()
-	unixFlag(f, &config.Listen, "listen", "/run/mybr-docker-proxy/docker.sock", "where Docker's clients connect to")
-	unixFlag(f, &config.Docker, "docker", "/var/run/docker.sock", "where Docker listens")
+	unixFlag(f, &config.Listen, "listen", plugin.DockerProxySocket, "where Docker's clients connect to, unless systemd passes a socket", plugin.UnixSocket)
+	config.Docker = "/var/run/docker.sock"
+	unixFlag(f, &config.Docker, "docker", config.Docker, "where Docker listens", parseDocker)
 	text(f, &config.Group, "group", "group", "", "who may connect beside root, by name or number; docker, if there is such a group, unless given", checkGroup)
 	runDirFlag(f, &config.RunDir)
 	logFlags(f, &level, &format)
@@ -50,12 +52,19 @@ logs -f are cut off.`,
 	return c
 }
 
-// unixFlag adds a flag whose value is the address of a unix socket.
-func unixFlag(flags *pflag.FlagSet, to *string, name, preset, usage string) {
-	*to = preset
+// unixFlag adds a flag whose value is the address of a unix socket. preset is what "" means.
+func unixFlag(flags *pflag.FlagSet, to *string, name, preset, usage string, parse func(string) (string, error)) {
 	add(flags, name, usage, value[string]{
-		to: to, kind: "address", parse: plugin.UnixSocket, format: func(path string) string { return "unix://" + path },
+		to: to, kind: "address", parse: parse, format: func(path string) string { return "unix://" + cmp.Or(path, preset) },
 	})
+}
+
+// parseDocker reads the address of Docker's socket. The other commands can do without Docker.
+func parseDocker(address string) (string, error) {
+	if address == noDocker {
+		return "", errors.New("docker-proxy can't do without Docker, as other commands can: want unix:///PATH")
+	}
+	return plugin.UnixSocket(address)
 }
 
 // checkGroup checks a group's name; whether there is such a group shows when it is used.

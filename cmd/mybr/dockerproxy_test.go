@@ -31,13 +31,17 @@ func TestDockerProxyActivation(t *testing.T) {
 	t.Cleanup(func() { engine.Close() })
 	path := filepath.Join(dir, "proxy", "docker.sock")
 	held := systemds(t, path)
-	for range 2 {
+	for _, c := range []struct{ listen, warns string }{
+		{"", ""},
+		{"MYBR_LISTEN=unix://" + path, ""}, // where it is
+		{"MYBR_LISTEN=unix:///elsewhere.sock", "listen unix:///elsewhere.sock has no effect: the socket is systemd's, unix://" + path},
+	} {
 		early := make(chan string, 1)
 		go func() {
 			status, answer, err := ask(path, "GET", "/early", "")
 			early <- fmt.Sprint(status, strings.TrimSpace(answer), err)
 		}()
-		i := start(t, dir, []string{"MYBR_DOCKER=unix://" + docker, "MYBR_GROUP=root"}, activated("docker", held), func(cmd *exec.Cmd) {
+		i := start(t, dir, []string{"MYBR_DOCKER=unix://" + docker, "MYBR_GROUP=root", c.listen}, activated("docker", held), func(cmd *exec.Cmd) {
 			for n, arg := range cmd.Args {
 				if arg == "serve" {
 					cmd.Args[n] = "docker-proxy"
@@ -51,8 +55,12 @@ func TestDockerProxyActivation(t *testing.T) {
 		if code := i.ended(t); code != 0 || gone(path) {
 			t.Errorf("exit %d, the socket is gone: %v", code, gone(path))
 		}
-		if !strings.Contains(i.log.String(), "has no effect: the socket is systemd's") {
-			t.Errorf("logged %s", i.log)
+		log := i.log.String()
+		if !strings.Contains(log, `group \"root\" has no effect: the socket is systemd's`) {
+			t.Errorf("logged %s", log)
+		}
+		if strings.Contains(log, "listen unix://") != (c.warns != "") || !strings.Contains(log, c.warns) {
+			t.Errorf("%s: logged %s, want %q", c.listen, log, c.warns)
 		}
 	}
 }

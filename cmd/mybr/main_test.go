@@ -135,6 +135,7 @@ func TestMisuse(t *testing.T) {
 		{"", "docker-proxy --docker /var/run/docker.sock", `invalid argument "/var/run/docker.sock" for "--docker" flag: want unix:///PATH: only unix sockets, with an absolute path`},
 		{"", "docker-proxy --group a:b", `invalid argument "a:b" for "--group" flag: want the name or number of a group`},
 		{"MYBR_LISTEN=unix://x", "docker-proxy", `invalid argument "unix://x" in environment variable MYBR_LISTEN (--listen): want unix:///PATH: only unix sockets, with an absolute path`},
+		{"MYBR_DOCKER=none", "docker-proxy", `invalid argument "none" in environment variable MYBR_DOCKER (--docker): docker-proxy can't do without Docker, as other commands can: want unix:///PATH`},
 		{"", "docker-proxy ps", `unknown command "ps" for "mybr docker-proxy"`},
 		{"", "ports --name x", `unknown flag: --name`},
 		{"", "status all", `unknown command "all" for "mybr status"`},

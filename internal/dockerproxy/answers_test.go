@@ -3,7 +3,6 @@ package dockerproxy
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -139,26 +138,31 @@ func TestNeedlessUpgrade(t *testing.T) {
 	}
 }
 
-// While mybr can't be asked, answers are as the engine sent them, and the log says so once.
+// While mybr can't be asked, answers show what it said last, or are as the engine sent them,
+// and the log says so once.
 func TestWithoutMybr(t *testing.T) {
 	f := newFake(t, engine(map[string]string{"/containers/json": aList}))
+	list, one := aList, anInspect
 	for range 2 {
 		f.set(nil)
 		for range 3 {
-			if have := f.get("/containers/json"); have != aList {
+			if have := f.get("/containers/json"); have != list {
 				t.Errorf("have %s", have)
 			}
-			if have := f.get("/containers/c1/json"); have != anInspect {
+			if have := f.get("/containers/c1/json"); have != one {
 				t.Errorf("have %s", have)
 			}
 		}
 		f.set(someEndpoints)
-		if have := f.get("/containers/json"); have != aListWant {
-			t.Errorf("have %s", have)
+		list, one = f.get("/containers/json"), f.get("/containers/c1/json")
+		if list != aListWant || one == anInspect {
+			t.Errorf("have %s and %s", list, one)
 		}
 	}
-	want := []string{"published ports are not shown until mybr can be asked: mybr is not running", "published ports are shown again"}
-	want = append(want, want...)
+	want := []string{
+		"published ports are not shown until mybr can be asked: mybr is not running", "published ports are shown again",
+		"published ports are shown as mybr told them last until mybr can be asked: mybr is not running", "published ports are shown again",
+	}
 	if have := f.logged(); fmt.Sprint(have) != fmt.Sprint(want) {
 		t.Errorf("logged %q", have)
 	}
@@ -280,34 +284,48 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
-// A container that hangs, whose inspection does not end, does not keep the list.
+// A container that hangs, whose inspection does not end, keeps the list for once alone.
 func TestInspectionHangs(t *testing.T) {
 	plain := engine(map[string]string{"/containers/json": aList})
-	f := newFake(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var inspections atomic.Int64
+	var well atomic.Bool
+	f := newFakeWithin(t, limits{within: 300 * time.Millisecond, pause: time.Hour}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/containers/c4/json" {
-			<-r.Context().Done() // ends when the proxy has given up, or the test
-			return
+			inspections.Add(1)
+			if !well.Load() {
+				<-r.Context().Done() // ends when the proxy has given up, or the test
+				return
+			}
 		}
 		plain.ServeHTTP(w, r)
-	}), func(p *Proxy) { p.within = 300 * time.Millisecond })
+	}))
 	f.set(someEndpoints)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/containers/json", nil)
-	if err != nil {
-		t.Fatal(err)
+	for range 5 {
+		if have := f.get("/containers/json"); !strings.Contains(have, `"PublicPort":8080`) || !strings.Contains(have, `"Id":"c4"`) || have == aListWant {
+			t.Errorf("have %s", have)
+		}
 	}
-	resp, err := f.client().Do(req)
-	if err != nil {
-		t.Fatal(err)
+	if n := inspections.Load(); n != 1 {
+		t.Errorf("the engine was asked %d times", n)
 	}
-	defer resp.Body.Close()
-	have, err := io.ReadAll(resp.Body)
-	if err != nil || !strings.Contains(string(have), `"PublicPort":8080`) || !strings.Contains(string(have), `"Id":"c4"`) {
-		t.Errorf("%v, have %s", err, have)
+	if l := f.logged(); len(l) != 1 || !strings.Contains(l[0], "the engine has not said within 300ms what 1 containers expose") {
+		t.Errorf("logged %q", l)
 	}
-	if l := fmt.Sprint(f.logged()); !strings.Contains(l, "the engine has not said within 300ms what") {
-		t.Errorf("logged %s", l)
+	// When it has had its pause, the engine is asked again, and nobody waits.
+	f.handler.specs.mu.Lock()
+	for id := range f.handler.specs.late {
+		f.handler.specs.late[id] = time.Now()
+	}
+	f.handler.specs.mu.Unlock()
+	well.Store(true)
+	f.eventually(func() error {
+		if have := f.get("/containers/json"); have != aListWant {
+			return fmt.Errorf("have %s", have)
+		}
+		return nil
+	})
+	if n := inspections.Load(); n != 2 {
+		t.Errorf("the engine was asked %d times", n)
 	}
 }
 

@@ -9,7 +9,8 @@
 //
 // Be aware: who may use the socket may do all that Docker allows, which is to be root.
 // Nothing is checked here, only passed on. Nothing of it is needed for the networks to
-// work, and when mybr can't be asked, answers stay as the engine sent them.
+// work. While mybr can't be asked, what it said last is shown; where that is nothing, answers
+// stay as the engine sent them.
 package dockerproxy
 
 import (
@@ -22,20 +23,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
-	"sync"
 	"time"
 )
-
-// askWithin is how long mybr may take to say what is published, and the engine what the
-// containers of a list expose. Both answer at once; one that doesn't, such as an engine that
-// waits for the lock of a container that hangs, must not hold up docker ps, which the engine
-// itself answers without these locks.
-const askWithin = 5 * time.Second
-
-// Endpoint is what an endpoint of mybr's has published.
-type Endpoint struct {
-	Ports []Binding
-}
 
 // Binding is one published port or range of ports.
 type Binding struct {
@@ -61,16 +50,15 @@ type Proxy struct {
 	Config
 	reverse *httputil.ReverseProxy
 	engine  *http.Client // for questions of the proxy's own
-	specs   specs
-	within  time.Duration // askWithin, save in tests
-
-	mu   sync.Mutex
-	down string // why mybr could not be asked when it was last; "": it could
+	specs   *specs
+	told    *told
 }
 
 // New makes a proxy.
-func New(c Config) *Proxy {
-	p := &Proxy{Config: c, within: askWithin}
+func New(c Config) *Proxy { return newProxy(c, defaultLimits()) }
+
+func newProxy(c Config, l limits) *Proxy {
+	p := &Proxy{Config: c, specs: newSpecs(l), told: newTold(l)}
 	// Each request has a connection of its own: one that was idle when the engine ended
 	// would break the next request, which the client could not tell from an answer.
 	transport := &http.Transport{
@@ -161,30 +149,6 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n')) // a client that is gone reads nothing
-}
-
-// published asks mybr, and says once in the log when it can't be asked, and when it can
-// be again.
-func (p *Proxy) published(ctx context.Context) (map[string]Endpoint, bool) {
-	ctx, cancel := context.WithTimeout(ctx, p.within)
-	defer cancel()
-	endpoints, err := p.Published(ctx)
-	if err != nil && context.Cause(ctx) == context.Canceled {
-		return nil, false // the client has gone
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case err != nil && p.down == "":
-		p.Warn("published ports are not shown until mybr can be asked: %v", err)
-	case err == nil && p.down != "":
-		p.Info("published ports are shown again")
-	}
-	p.down = ""
-	if err != nil {
-		p.down = err.Error()
-	}
-	return endpoints, err == nil
 }
 
 // warnings makes log lines of what net/http says.

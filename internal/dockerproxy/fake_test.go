@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -26,33 +27,42 @@ type fake struct {
 	docker string // the engine's socket
 	proxy  string // the proxy's
 
+	handler   *Proxy
 	mu        sync.Mutex
 	endpoints map[string]Endpoint
 	err       error // of mybr
+	hangs     bool  // mybr does not answer
 	asked     int   // times that mybr was asked
 	log       []string
 }
 
 // newFake starts both. The engine is a server of its own socket.
-func newFake(t *testing.T, engine http.Handler, change ...func(*Proxy)) *fake {
+func newFake(t *testing.T, engine http.Handler) *fake {
+	t.Helper()
+	return newFakeWithin(t, defaultLimits(), engine)
+}
+
+func newFakeWithin(t *testing.T, l limits, engine http.Handler) *fake {
 	t.Helper()
 	f := &fake{t: t, docker: filepath.Join(t.TempDir(), "docker.sock"), proxy: filepath.Join(t.TempDir(), "proxy.sock")}
 	serve(t, f.docker, engine)
-	proxy := New(Config{
-		Docker: f.docker,
-		Published: func(context.Context) (map[string]Endpoint, error) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.asked++
-			return f.endpoints, f.err
-		},
-		Info: f.note, Warn: f.note,
-	})
-	for _, fn := range change {
-		fn(proxy)
-	}
-	serve(t, f.proxy, proxy)
+	f.handler = newProxy(Config{Docker: f.docker, Published: f.published, Info: f.note, Warn: f.note}, l)
+	serve(t, f.proxy, f.handler)
 	return f
+}
+
+// published is mybr's answer.
+func (f *fake) published(ctx context.Context) (map[string]Endpoint, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	if f.hangs {
+		f.mu.Unlock()
+		<-ctx.Done()
+		f.mu.Lock()
+		return nil, ctx.Err()
+	}
+	return f.endpoints, f.err
 }
 
 // serve serves a unix socket until the test ends.
@@ -94,9 +104,30 @@ func (f *fake) questions() int {
 func (f *fake) set(endpoints map[string]Endpoint) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.endpoints, f.err = endpoints, nil
+	f.endpoints, f.err, f.hangs = endpoints, nil, false
 	if endpoints == nil {
 		f.err = errors.New("mybr is not running")
+	}
+}
+
+// hang has mybr answer nothing from now on.
+func (f *fake) hang() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hangs = true
+}
+
+// eventually calls fn until it succeeds.
+func (f *fake) eventually(fn func() error) {
+	f.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		err := fn()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatal(err)
+		}
 	}
 }
 
