@@ -36,7 +36,8 @@ type host struct {
 
 // newHost returns what is to keep the host; told is told of each pass and of what happens.
 func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
-	filter, err := backend.Open(c.Firewall, firewall.Config{Info: c.Log.Infof, Warn: c.Log.Warnf})
+	// A pass logs what it has changed when an aspect is done; to debug it, as it is done too.
+	filter, err := backend.Open(c.Firewall, firewall.Config{Info: c.Log.Debugf, Warn: c.Log.Warnf})
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	if noIPv6 != nil {
 		c.Log.Warnf("networks get no IPv6 on this host: %v", noIPv6)
 	}
-	settings := &sysctl.Applier{Root: c.SysctlRoot, Info: c.Log.Infof}
+	settings := &sysctl.Applier{Root: c.SysctlRoot, Info: c.Log.Debugf}
 	fixed := settings.Fixed(link.DefaultSetting)
 	if fixed != nil {
 		c.Log.Warnf("settings of links can't be written, and firewall rules stand in for them: %v", fixed)

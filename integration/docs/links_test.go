@@ -10,6 +10,7 @@ import (
 
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	source  = regexp.MustCompile(`<(?:img|source)\b[^>]*\bsrc(?:set)?="([^"]+)"`)
 	heading = regexp.MustCompile(`^#+ +(.*)$`)
 	linked  = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
 	dropped = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
@@ -42,8 +43,10 @@ func outline(t *testing.T, path string) (links []string, anchors map[string]bool
 		if m := heading.FindStringSubmatch(line); m != nil {
 			anchors[anchor(m[1])] = true
 		}
-		for _, m := range link.FindAllStringSubmatch(line, -1) {
-			links = append(links, m[1])
+		for _, form := range []*regexp.Regexp{link, source} {
+			for _, m := range form.FindAllStringSubmatch(line, -1) {
+				links = append(links, m[1])
+			}
 		}
 	}
 	return links, anchors

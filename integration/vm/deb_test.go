@@ -108,6 +108,8 @@ look() { # what is there of mybr
 }
 chroot "$root" dpkg -i /root/1.deb
 look installed
+echo "== examples"
+(cd "$root" && find usr/share/doc/mybr/examples -type f | sort)
 mkdir "$root/var/lib/mybr" "$root/run/mybr" # the unit keeps both (RuntimeDirectoryPreserve)
 touch "$root/var/lib/mybr/mybr.db" "$root/run/mybr/records.db"
 echo MYBR_LOG_LEVEL=debug >>"$root/etc/default/mybr"
@@ -125,6 +127,7 @@ look again
 	const units = "usr/lib/systemd/system/"
 	const config, binary, copied, state = "etc/default/mybr", "usr/bin/mybr", "run/mybr", "var/lib/mybr\nvar/lib/mybr/mybr.db"
 	const wantedService, wantedSocket = "etc/systemd/system/multi-user.target.wants/mybr.service", "etc/systemd/system/sockets.target.wants/mybr.socket"
+	const examples = "usr/share/doc/mybr/examples/"
 	const wantedProxy = "etc/systemd/system/sockets.target.wants/mybr-docker-proxy.socket"
 	program := lines(binary, units+"mybr-docker-proxy.service", units+"mybr-docker-proxy.socket", units+"mybr.service", units+"mybr.socket", "usr/share/bash-completion/completions/mybr",
 		"usr/share/fish/vendor_completions.d/mybr.fish", "usr/share/man/man8/mybr.8.gz", "usr/share/zsh/vendor-completions/_mybr")
@@ -135,6 +138,7 @@ look again
 		"removed":   lines(config, wantedProxy, copied, state),                   // that a unit was enabled is kept until the purge
 		"purged":    "",
 		"again":     installed,
+		"examples":  lines(examples+"grafana/mybr.json", examples+"prometheus/mybr.rules.yml", examples+"prometheus/prometheus.yml"),
 	} {
 		if have := listed(out, when); have != want {
 			t.Errorf("%s: there are\n%s\nwant\n%s", when, have, want)

@@ -23,6 +23,7 @@ func TestService(t *testing.T) {
 	m.populate()
 	m.check(t, "booted")
 	t.Run("sandbox", func(t *testing.T) { m.sandbox(t) })
+	t.Run("docker-proxy", func(t *testing.T) { m.proxies(t) })
 	t.Run("killed", func(t *testing.T) { m.kills(t) })
 	t.Run("clock", func(t *testing.T) { m.turnsBack(t) })
 	t.Run("package", func(t *testing.T) { m.upgrades(t) })
@@ -143,6 +144,7 @@ func (m *machine) upgrades(t *testing.T) {
 		t.Errorf("the old process %s is still there", now)
 	}
 	m.check(t, "upgraded")
+	m.shows(t, "upgraded")
 	if now := m.run("docker", "inspect", "-f", "{{.State.StartedAt}}", "web", "db"); now != since {
 		t.Errorf("containers were started at %s, before the upgrade at %s", now, since)
 	}
@@ -151,10 +153,11 @@ func (m *machine) upgrades(t *testing.T) {
 	}
 
 	m.sh("docker rm -f web db; docker network rm dual inner; dpkg -r mybr")
-	if o := m.try("systemctl", "is-active", "mybr.service", "mybr.socket"); o.Code == 0 { // one of them is
+	units := []string{"mybr.service", "mybr.socket", "mybr-docker-proxy.service", "mybr-docker-proxy.socket"}
+	if o := m.try(append([]string{"systemctl", "is-active"}, units...)...); o.Code == 0 { // one of them is
 		t.Errorf("after the removal the units are %s", o.Output)
 	}
 	m.run("test", "-e", "/var/lib/mybr/mybr.db")
 	m.run("dpkg", "--purge", "mybr")
-	m.sh("[ ! -e /var/lib/mybr ] && [ ! -e /run/mybr ] && [ ! -e /etc/default/mybr ] && ! ls /etc/systemd/system/*.wants/mybr.*")
+	m.sh("[ ! -e /var/lib/mybr ] && [ ! -e /run/mybr ] && [ ! -e /run/mybr-docker-proxy ] && [ ! -e /etc/default/mybr ] && ! ls /etc/systemd/system/*.wants/mybr*")
 }

@@ -130,6 +130,7 @@ end, and everything else is read when somebody scrapes, so that nothing is paid 
 Prometheus' Go client.
 
 ` + "`contrib/prometheus/` has a configuration to begin with and alert rules, and `contrib/grafana/mybr.json`" + ` a dashboard.
+Debian's package has them below ` + "`/usr/share/doc/mybr/examples`" + `.
 
 | metric | type | labels | what it is |
 | --- | --- | --- | --- |

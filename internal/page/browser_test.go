@@ -202,8 +202,8 @@ func TestBrowserFollows(t *testing.T) {
 	}
 }
 
-// TestPictures takes pictures for people to look at, if a folder is given; page-light.png is
-// the README's.
+// TestPictures takes pictures for people to look at, if a folder is given; page-light.png and
+// page-dark.png are the README's.
 func TestPictures(t *testing.T) {
 	if *pictures == "" {
 		t.Skip("takes pictures with -pictures FOLDER")
@@ -215,7 +215,9 @@ func TestPictures(t *testing.T) {
 	}
 	pages := map[string]Config{"drawn": drawn, "broken": brokenHost(), "new": newHost()}
 	url := served(t, pages)
-	browser(t, false, "--virtual-time-budget=1500", "--screenshot="+filepath.Join(*pictures, "page-light.png"), "--window-size=1100,1500", url+"/drawn/")
+	for name, dark := range map[string]bool{"page-light.png": false, "page-dark.png": true} {
+		browser(t, dark, "--virtual-time-budget=1500", "--screenshot="+filepath.Join(*pictures, name), "--window-size=1100,1500", url+"/drawn/")
+	}
 	for name := range pages {
 		for theme, dark := range map[string]bool{"light": false, "dark": true} {
 			for screen, width := range screens() {

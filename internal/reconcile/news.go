@@ -114,15 +114,30 @@ func prefixTexts(list ...netip.Prefix) (texts []string) {
 	return texts
 }
 
-// tellMade tells what an aspect has changed on the host because it was asked to; what it has
-// healed is told by itself.
+// How many changes of one pass and aspect are logged, a line for each: as many as an event has.
+const (
+	maxMade     = 50
+	maxMadeText = 1024 // bytes of each
+)
+
+// tellMade tells and logs what an aspect has changed on the host because it was asked to; what
+// it has healed is told by itself.
 func (r *Reconciler) tellMade(aspect string, out outcome) {
 	if len(out.made) == 0 {
 		return
 	}
 	healed := out.healing()
 	made := slices.DeleteFunc(slices.Clone(out.made), func(c string) bool { return healed[c] })
-	if len(made) > 0 {
-		r.Tell(event.Event{Kind: event.Changed, Aspect: aspect, Changes: made})
+	if len(made) == 0 {
+		return
+	}
+	r.Tell(event.Event{Kind: event.Changed, Aspect: aspect, Changes: made})
+	const text = "host changed"
+	log := r.log.WithField("aspect", aspect)
+	for _, change := range made[:min(len(made), maxMade)] {
+		log.WithField("change", model.Shorten(change, maxMadeText)).Info(text)
+	}
+	if more := len(made) - maxMade; more > 0 {
+		log.WithField("more", more).Info(text)
 	}
 }

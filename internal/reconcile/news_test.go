@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -105,6 +106,40 @@ func TestNewsOfChanges(t *testing.T) {
 		wait(lastRetry)
 		if have, want := s.events(), "changed links alias\nrecovered"; have != want {
 			t.Errorf("%q, want %q", have, want)
+		}
+	})
+}
+
+// A change that was asked for is a line in the log, and those that are too many a number; one
+// that heals is not among them.
+func TestLogOfChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		synctest.Wait()
+		s.changes = nil
+		bridge, veth := snapshot().Networks[0].Bridge, snapshot().Endpoints[0].HostIface()
+		changed := snapshot()
+		changed.Networks[0].MTU = 1300
+		var many plan.Plan
+		for i := range maxMade + 2 {
+			many = append(many, step(bridge, fmt.Sprint("change ", i))...)
+		}
+		plans(&s.links, many)
+		s.set(changed)
+		if err := s.r.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		plans(&s.links, step(veth, "bring it up"))
+		s.find(veth, plan.Differs)
+		s.r.Suspect(LinkAspect, "ip (pid 7)", veth)
+		wait(debounce)
+		if have := len(s.changes); have != maxMade+1 {
+			t.Fatalf("%d lines: %q", have, s.changes)
+		}
+		for i, want := range map[int]string{0: "map[aspect:links change:change 0]", maxMade - 1: "map[aspect:links change:change 49]", maxMade: "map[aspect:links more:2]"} {
+			if s.changes[i] != want {
+				t.Errorf("line %d is %s, want %s", i, s.changes[i], want)
+			}
 		}
 	})
 }

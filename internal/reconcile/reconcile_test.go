@@ -63,6 +63,7 @@ type harness struct {
 	snapshot model.Snapshot
 	flows    []flowChange
 	warned   []string
+	changes  []string // as the log has them
 	told     []string // events
 
 	flowsFail atomic.Bool
@@ -168,12 +169,18 @@ func (h *harness) aspects(known model.Snapshot) []Aspect {
 }
 
 // Levels makes the harness a logrus.Hook.
-func (h *harness) Levels() []logrus.Level { return []logrus.Level{logrus.WarnLevel} }
+func (h *harness) Levels() []logrus.Level { return []logrus.Level{logrus.WarnLevel, logrus.InfoLevel} }
 
-// Fire keeps a warning's error.
+// Fire keeps a warning's error, and what is said of changes.
 func (h *harness) Fire(e *logrus.Entry) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if e.Level == logrus.InfoLevel {
+		if e.Message == "host changed" {
+			h.changes = append(h.changes, fmt.Sprint(e.Data))
+		}
+		return nil
+	}
 	h.warned = append(h.warned, fmt.Sprint(e.Data[logrus.ErrorKey]))
 	return nil
 }
