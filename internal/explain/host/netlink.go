@@ -40,7 +40,7 @@ func readLinks(s *explain.Space) error {
 			Up: a.Flags&net.FlagUp != 0, Running: a.Flags&net.FlagRunning != 0, MTU: a.MTU,
 			Hairpin: ports[a.Index].hairpin, Isolated: ports[a.Index].isolated}
 		if one.Kind == "veth" {
-			one.Peer = a.ParentIndex
+			one.Peer, one.PeerSpace = a.ParentIndex, a.NetNsID
 		}
 		if b, ok := l.(*netlink.Bridge); ok && b.VlanFiltering != nil {
 			one.VLANs = *b.VlanFiltering
@@ -56,8 +56,9 @@ func readLinks(s *explain.Space) error {
 }
 
 // addAddresses gives links their addresses. A tentative one is usable within a second or two,
-// unless somebody has it already: the kernel makes its route then, and prefers the others as
-// the source until then.
+// unless somebody has it already, and until then the kernel prefers the others as the source.
+// The route of an IPv6 address is made by then, and by a work queue for those that are not
+// looked for elsewhere: it is as good as there.
 func addAddresses(s *explain.Space, addrs []netlink.Addr) {
 	tentative := func(a netlink.Addr) bool {
 		return a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0
@@ -70,7 +71,7 @@ func addAddresses(s *explain.Space, addrs []netlink.Addr) {
 				continue
 			}
 			s.Links[i].Addrs = append(s.Links[i].Addrs, p)
-			if later {
+			if p.Addr().Is6() && s.Links[i].Up {
 				s.Routes = append(s.Routes, explain.Route{Table: unix.RT_TABLE_LOCAL, Dst: netip.PrefixFrom(p.Addr(), p.Addr().BitLen()),
 					Kind: explain.Local, Link: a.LinkIndex})
 			}
