@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -158,7 +159,22 @@ func (k *walker) begin(q Query, p *Packet) outcome {
 			p.chosen = [2]uint16{uint16(first), uint16(last)}
 		}
 	}
+	p.Dst = q.Dst // with the link that is lost where it has been sent before
+	if p.Dst.IsLinkLocalUnicast() && p.six() && p.Dst.Zone() == "" && p.Proto != ICMP {
+		k.step(s, AtStart, p.String())
+		return nowhere(p)
+	}
 	return k.send(s, p)
+}
+
+// nowhere is for a link-local address of IPv6 without a link. The kernel refuses to connect to
+// it (tcp_v6_connect, __ip6_datagram_connect), but sends single datagrams by the routes.
+func nowhere(p *Packet) outcome {
+	reason := fmt.Sprintf("a link-local address is one on each link: connect(2) refuses %s without one (%s%%LINK)", p.Dst, p.Dst)
+	if p.Proto == UDP {
+		return outcome{verdict: Unknown, reason: reason + ", and whether the program connects can't be told"}
+	}
+	return outcome{verdict: NoRoute, reason: reason}
 }
 
 // nextHop is the address of the host that whoever is beyond a link sends a packet to: that

@@ -9,7 +9,10 @@
 // World doesn't say (rates, users, sets), makes the verdict "unknown" and names the rule,
 // unless the packet fares the same whether or not it matches.
 //
-// Be aware: it follows the first packet of a new flow and the first reply. It knows nothing
+// Be aware: it follows the first packet of a new flow and the first reply: it can't be asked
+// about a packet that pretends to belong to a flow (a lone ACK, RST or echo reply), of other
+// protocols, or that a station sends to the MAC address of another one, past the routes; nor
+// about ports that the kernel changes where two flows would be alike. It knows nothing
 // of fragments, IPsec, traffic control, XDP, eBPF and VLAN filtering, and of nf_tables it
 // evaluates only what iptables shows: chains that other programs have there directly make
 // the verdict "unknown", unless they can do nothing.
@@ -41,17 +44,20 @@ type Space struct {
 	Foreign  []Foreign
 	Sockets  []Socket
 	Settings map[string]string // below /proc/sys/net, such as "ipv4/ip_forward"
+	Peers    map[int]string    // which namespace a Link's PeerSpace is
 }
 
 // Link is one link, with its addresses.
 type Link struct {
-	Index, Master, Peer int // Peer: the index of the other end of a veth pair, in its own namespace
-	Name, Kind, MAC     string
-	Up, Running         bool
-	Hairpin, Isolated   bool // of a bridge's port
-	VLANs               bool // a bridge that filters VLANs
-	MTU                 int
-	Addrs               []netip.Prefix
+	Index, Master     int
+	Peer              int // the index of the other end of a veth pair, in its own namespace
+	PeerSpace         int // the ID that this namespace has for that one; -1: it is this one
+	Name, Kind, MAC   string
+	Up, Running       bool
+	Hairpin, Isolated bool // of a bridge's port
+	VLANs             bool // a bridge that filters VLANs
+	MTU               int
+	Addrs             []netip.Prefix
 }
 
 // Kinds of route.
@@ -166,8 +172,8 @@ func (w *World) peer(s *Space, l *Link) (*Space, *Link) {
 	if l.Kind != "veth" || l.Peer == 0 {
 		return nil, nil
 	}
-	for _, other := range w.Spaces {
-		if p := other.link(l.Peer); p != nil && p.Kind == "veth" && p.Peer == l.Index && (other != s || p != l) {
+	if other := w.space(s.Peers[l.PeerSpace]); other != nil {
+		if p := other.link(l.Peer); p != nil && p.Kind == "veth" && p.Peer == l.Index {
 			return other, p
 		}
 	}

@@ -40,7 +40,7 @@ func readLinks(s *explain.Space) error {
 			Up: a.Flags&net.FlagUp != 0, Running: a.Flags&net.FlagRunning != 0, MTU: a.MTU,
 			Hairpin: ports[a.Index].hairpin, Isolated: ports[a.Index].isolated}
 		if one.Kind == "veth" {
-			one.Peer = a.ParentIndex
+			one.Peer, one.PeerSpace = a.ParentIndex, a.NetNsID
 		}
 		if b, ok := l.(*netlink.Bridge); ok && b.VlanFiltering != nil {
 			one.VLANs = *b.VlanFiltering
@@ -51,14 +51,32 @@ func readLinks(s *explain.Space) error {
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
-	for _, a := range addrs {
-		i := slices.IndexFunc(s.Links, func(l explain.Link) bool { return l.Index == a.LinkIndex })
-		// A tentative address is usable within a second or two, unless somebody has it already.
-		if p := prefixOf(a.IPNet); i >= 0 && p.IsValid() && a.Flags&unix.IFA_F_DADFAILED == 0 {
+	addAddresses(s, addrs)
+	return nil
+}
+
+// addAddresses gives links their addresses. A tentative one is usable within a second or two,
+// unless somebody has it already, and until then the kernel prefers the others as the source.
+// The route of an IPv6 address is made by then, and by a work queue for those that are not
+// looked for elsewhere: it is as good as there.
+func addAddresses(s *explain.Space, addrs []netlink.Addr) {
+	tentative := func(a netlink.Addr) bool {
+		return a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0
+	}
+	for _, later := range []bool{false, true} {
+		for _, a := range addrs {
+			i := slices.IndexFunc(s.Links, func(l explain.Link) bool { return l.Index == a.LinkIndex })
+			p := prefixOf(a.IPNet)
+			if i < 0 || !p.IsValid() || a.Flags&unix.IFA_F_DADFAILED != 0 || tentative(a) != later {
+				continue
+			}
 			s.Links[i].Addrs = append(s.Links[i].Addrs, p)
+			if p.Addr().Is6() && s.Links[i].Up {
+				s.Routes = append(s.Routes, explain.Route{Table: unix.RT_TABLE_LOCAL, Dst: netip.PrefixFrom(p.Addr(), p.Addr().BitLen()),
+					Kind: explain.Local, Link: a.LinkIndex})
+			}
 		}
 	}
-	return nil
 }
 
 type portFlags struct{ hairpin, isolated bool }

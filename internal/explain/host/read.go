@@ -53,7 +53,7 @@ func Read(places []Place) (*explain.World, []Place, error) {
 		}
 		w.Spaces, there = append(w.Spaces, s), append(there, p)
 	}
-	return w, there, nil
+	return w, there, findPeers(w, there)
 }
 
 // Predict reads the rules of the namespaces that the packet passes, and no others, and
@@ -96,6 +96,11 @@ func Inside(p Place, fn func() error) error {
 		return err
 	}
 	defer ns.Close()
+	return enter(ns, fn)
+}
+
+// enter calls fn on a thread that is in a namespace, of which a file is open.
+func enter(ns *os.File, fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine

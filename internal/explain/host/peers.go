@@ -1,0 +1,82 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/mybr/mybr/internal/explain"
+)
+
+// findPeers finds out which namespaces the other ends of veth pairs are in. A link says that
+// with an ID that its namespace has for the other (ip-netns(8), list-id): the indexes alone
+// are those of pairs between other namespaces as well.
+func findPeers(w *explain.World, places []Place) error {
+	open := make([]*os.File, len(places))
+	for i, p := range places {
+		if p.Path == "" {
+			p.Path = "/proc/thread-self/ns/net"
+		}
+		ns, err := os.Open(p.Path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has just ended
+		}
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		open[i] = ns
+	}
+	for i, s := range w.Spaces {
+		s.Peers = map[int]string{-1: s.Name}
+		candidates := candidatesOf(w, s)
+		if len(candidates) == 0 || open[i] == nil {
+			continue
+		}
+		err := enter(open[i], func() error {
+			for _, j := range candidates {
+				if open[j] == nil {
+					continue
+				}
+				id, err := netlink.GetNetNsIdByFd(int(open[j].Fd()))
+				if err != nil {
+					return fmt.Errorf("ask for the ID of namespace %s: %w", places[j].Name, err)
+				}
+				if id >= 0 {
+					s.Peers[id] = w.Spaces[j].Name
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("read namespace %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// candidatesOf are the other namespaces with an end that could be that of a pair of this one's.
+func candidatesOf(w *explain.World, s *explain.Space) (all []int) {
+	type pair struct{ index, peer int }
+	own := map[pair]bool{}
+	for _, l := range s.Links {
+		if l.Kind == "veth" {
+			own[pair{l.Index, l.Peer}] = true
+		}
+	}
+	for j, other := range w.Spaces {
+		if other == s {
+			continue
+		}
+		for _, l := range other.Links {
+			if l.Kind == "veth" && own[pair{l.Peer, l.Index}] {
+				all = append(all, j)
+				break
+			}
+		}
+	}
+	return all
+}
