@@ -158,9 +158,9 @@ func (c *churn) away(end, start func()) {
 }
 
 // removal is the removing of networks, by many, and dockerd's end, which waits for them where
-// dockerd would not start again otherwise: engines before 20.10.25 and 23.0.5 have a panic in
-// reservePools then, of each network that they released the pools of, and had not deleted
-// (moby's pull request 45310). Between the two they ask the network's driver.
+// dockerd would not start again otherwise: 20.10.24, and 23.0 before 23.0.5, have a panic in
+// reservePools then, for a network that they released the pools of and had not deleted (moby's
+// pull request 45310). Between the two, 20.10 asks the network's driver.
 type removal struct {
 	sync.RWMutex
 	awaited bool
