@@ -21,11 +21,12 @@ func findPeers(w *explain.World, places []Place) error {
 			p.Path = "/proc/thread-self/ns/net"
 		}
 		ns, err := os.Open(p.Path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // it has just ended
+		if err != nil && i > 0 && (p.spare || errors.Is(err, fs.ErrNotExist)) { // it has just ended
+			w.Unread = append(w.Unread, fmt.Sprintf("read namespace %s: %v", p.Name, err))
+			continue
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("read namespace %s: %w", p.Name, err)
 		}
 		defer ns.Close()
 		open[i] = ns
