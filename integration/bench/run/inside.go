@@ -1,0 +1,3 @@
+package main
+
+var insidePlayers = map[string]func(*session){}
