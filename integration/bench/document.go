@@ -86,7 +86,9 @@ func section(b *strings.Builder, row Row, r Record, all Set) {
 	for _, f := range r.Failures {
 		fmt.Fprintf(b, "`%s` can't be done: `%s`\n\n", f.Key, strings.ReplaceAll(strings.TrimSpace(f.Err), "`", "'"))
 	}
-	values(b, r)
+	if len(r.Samples) > 0 {
+		values(b, r)
+	}
 }
 
 // line is a verdict as a line of a table.

@@ -210,7 +210,12 @@ func (p Plot) prose() string {
 
 func pixels(f float64) string { return strconv.FormatFloat(math.Round(f*10)/10, 'f', -1, 64) }
 
-// number has three digits that count.
-func number(f float64) string { return strconv.FormatFloat(f, 'g', 3, 64) }
+// number has three digits that count, or all of those before the point.
+func number(f float64) string {
+	if math.Abs(f) >= 100 {
+		return strconv.FormatFloat(f, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(f, 'g', 3, 64)
+}
 
 func escape(s string) string { return html.EscapeString(s) }

@@ -143,18 +143,24 @@ func (s *session) otherPorts(sub *subject, count int) {
 
 // copyRules adds the rules with which Docker's own driver would publish the other ports, as
 // it has written them for the first one: it writes one after the other, for which each time
-// all are read, and would take a quarter of an hour for 5,000.
+// all are read, and would take a quarter of an hour for 5,000. In nat it appends them, and in
+// filter it puts them before the others, so that a new connection passes all of one kind or
+// of the other, whichever port it is for.
 func (s *session) copyRules(sub *subject, count int) {
 	first := fmt.Sprint(firstOther)
 	var text strings.Builder
-	copied := 0
+	copied, table := 0, ""
 	for line := range strings.Lines(sub.w.Host.Run("iptables-save")) {
 		line = strings.TrimSpace(line)
 		switch {
 		case strings.HasPrefix(line, "*"), line == "COMMIT":
+			table = line
 			text.WriteString(line + "\n")
 		case strings.HasPrefix(line, "-A ") && strings.Contains(line, first):
 			copied++
+			if table == "*filter" {
+				line = "-I" + strings.TrimPrefix(line, "-A")
+			}
 			for i := 1; i < count; i++ {
 				text.WriteString(strings.ReplaceAll(line, first, fmt.Sprint(firstOther+2*i)) + "\n")
 			}

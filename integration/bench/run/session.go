@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -106,6 +107,9 @@ func (s *session) took(key bench.Key, do func() error) {
 
 // fail notes what can't be done at all: the row goes on without it.
 func (s *session) fail(key bench.Key, err error) {
+	if slices.ContainsFunc(s.record.Failures, func(f bench.Failure) bool { return f.Key == key }) {
+		return
+	}
 	s.printf("# %s: %v\n", key, err)
 	s.record.Failures = append(s.record.Failures, bench.Failure{Key: key, Err: err.Error()})
 }

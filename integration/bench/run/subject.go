@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -23,6 +24,10 @@ type subject struct {
 	w       *world.World
 	docker  *engine
 	floor   *floor.Driver // of the floor alone
+
+	// Of rows that ask mybr without Docker.
+	mybr    *caller
+	podFile *os.File // the namespace where container's ends go
 }
 
 // newestEngine is the one whose own driver has all that is compared.
