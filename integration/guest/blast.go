@@ -199,7 +199,9 @@ func blastConns(to string, long time.Duration) (got report.Blasted, err error) {
 }
 
 // once makes a connection, has the server say a byte, and ends it: by system calls alone, so
-// that little of what a connection takes is this program's.
+// that little of what a connection takes is this program's. They have no limit: with one, the
+// runtime's own signals would interrupt them (signal(7), SO_RCVTIMEO), and who runs this
+// program has a limit for all of it.
 func once(to netip.AddrPort) error {
 	family := unix.AF_INET6
 	var server unix.Sockaddr = &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
@@ -213,12 +215,6 @@ func once(to netip.AddrPort) error {
 	defer unix.Close(fd)
 	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
 		return os.NewSyscallError("setsockopt", err)
-	}
-	limit := unix.NsecToTimeval(blastGiveUp.Nanoseconds())
-	for _, option := range []int{unix.SO_SNDTIMEO, unix.SO_RCVTIMEO} { // of connect(2) as well: socket(7)
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &limit); err != nil {
-			return os.NewSyscallError("setsockopt", err)
-		}
 	}
 	if err := unix.Connect(fd, server); err != nil {
 		return os.NewSyscallError("connect", err)

@@ -16,23 +16,27 @@ import (
 // loses nothing.
 const sinkBuffer = 16 << 20
 
-// sink takes what blast sends, on each of tcp:PORT, udp:PORT…, of both families.
+// sink takes what blast sends, on each of tcp:PORT, udp:PORT, tcp:ADDRESS:PORT…, of both
+// families where no address is given.
 func sink(args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("%w: sink tcp:80 udp:80…", errUsage)
 	}
 	failed := make(chan error, len(args))
 	for _, arg := range args {
-		network, port, _ := strings.Cut(arg, ":")
+		network, at, _ := strings.Cut(arg, ":")
+		if !strings.Contains(at, ":") {
+			at = ":" + at
+		}
 		switch network {
 		case "tcp":
-			l, err := net.Listen(network, ":"+port)
+			l, err := net.Listen(network, at)
 			if err != nil {
 				return err
 			}
 			go func() { failed <- sinkTCP(l) }()
 		case "udp":
-			c, err := net.ListenPacket(network, ":"+port)
+			c, err := net.ListenPacket(network, at)
 			if err != nil {
 				return err
 			}
