@@ -12,8 +12,10 @@ ARCH ?=
 # directory of its files as file:///DIRECTORY.
 VULNDB ?=
 # Given to make reliability: tests whose names match RUN, a regular expression, each COUNT times.
+# Given to make bench: rows whose names match RUN, and how many rounds, times each row's own number.
 RUN ?=
 COUNT ?= 1
+ROUNDS ?= 1
 # Given to every `go test`: GOTESTFLAGS='-v -run TestSeed'.
 GOTESTFLAGS ?=
 # How long the integration tests of a package may take. Those of make test end with all
@@ -45,7 +47,7 @@ GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xar
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo man test test-full test-unit test-integration fuzz bench reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside need-deb need-vm install-files deb release
+	demo man test test-full test-unit test-integration fuzz bench bench-quick reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside need-deb need-vm install-files deb release
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,8 +132,11 @@ test-integration: need-engines need-test need-compose need-beside ## Run the tes
 fuzz: ## Run each fuzz target for FUZZTIME (60s)
 	scripts/fuzz '$(FUZZTIME)'
 
-bench: need-engines ## Compare the speed of published ports, of the first answer and of many networks with Docker's own driver
-	go test ./integration -run '^$$' -bench . -benchtime 5x
+bench: need-engines need-test build ## Measure mybr beside Docker's own driver, on a machine that does nothing else, and write docs/performance.md (RUN=REGEXP: these rows; ROUNDS=0.5: half as often)
+	go run ./integration/bench/run -mybr $(BINARY) -run '$(RUN)' -rounds '$(ROUNDS)'
+
+bench-quick: need-engines need-test build ## The same in part, in three minutes: fails if mybr has got slower beside Docker's own driver
+	go run ./integration/bench/run -mybr $(BINARY) -run '$(RUN)' -quick
 
 reliability: need-engines need-test need-beside ## Have the host's faults happen under traffic and write docs/reliability.md (RUN=TestNAME: one test's rows; COUNT: how often)
 	go run ./integration/reliability/table -run '$(RUN)' -count '$(COUNT)'

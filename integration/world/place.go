@@ -72,6 +72,15 @@ func (p *Place) Try(argv ...string) Result {
 	return p.run(nil, argv...)
 }
 
+// Feed runs a command with this as its input.
+func (p *Place) Feed(input string, argv ...string) error {
+	p.w.t.Helper()
+	if r := p.run(strings.NewReader(input), argv...); r.Code != 0 {
+		return fmt.Errorf("%s: %s: exit code %d\n%s%s", p.Name, strings.Join(argv, " "), r.Code, r.Out, r.Err)
+	}
+	return nil
+}
+
 func (p *Place) run(stdin io.Reader, argv ...string) Result {
 	p.w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)

@@ -1,0 +1,123 @@
+package bench
+
+import "fmt"
+
+// The paths that packets take.
+const (
+	Published = "published" // a host of the LAN → a published port → a container
+	Outbound  = "outbound"  // a container → a host of the LAN
+	Between   = "between"   // a container → another one of its network
+)
+
+// The sizes of the data path's rows.
+var (
+	Paths          = []string{Published, Outbound, Between}
+	NetworkCounts  = []int{1, 100, 500}
+	PublishedPorts = []int{0, 5000}
+)
+
+// Work is added to the name of what is measured for a second of a processor, in place of one
+// of the clock: a processor that carries packets does nothing else, so that both are alike on
+// a machine that does nothing else, and the former holds on a busy one too.
+const Work = "Work"
+
+// PathKey is small UDP packets or TCP ("UDP", "TCP") on a path.
+func PathKey(name, engine, driver, path string, networks, published int) Key {
+	return NewKey(name, "engine", engine, "driver", driver, "path", path, "networks", networks, "published", published)
+}
+
+// ConnectionsKey is new connections through a published port, beside others.
+func ConnectionsKey(work, engine, driver string, published int) Key {
+	return NewKey("Connections"+work, "engine", engine, "driver", driver, "published", published)
+}
+
+// Reference is the driver of Docker's that a path is compared with: with docker-proxy, which
+// these packets don't pass, 5,000 ports would be 10,000 processes.
+func Reference(published int) string {
+	if published > 0 {
+		return BridgeNoProxy
+	}
+	return Bridge
+}
+
+func pathRows() []Row {
+	return []Row{
+		{
+			ID: "datapath", Quick: true,
+			What:   "small UDP packets and TCP through a published port, container → LAN and container ↔ container, with 1, 100 and 500 networks and 0 or 5,000 other published ports",
+			Want:   "≥ 0.99 of Docker's own driver, and ≥ 0.95 of the same with 1 network",
+			Bounds: pathBounds,
+		},
+		{
+			ID: "connections", Quick: true,
+			What:   "new TCP connections a second through a published port with 5,000 others published",
+			Want:   "nftables ≥ 0.97 of the same with 1 port; iptables ≥ Docker's own driver",
+			Bounds: connectionBounds,
+		},
+	}
+}
+
+// works has both ways to measure, and what the second is called.
+var works = []struct{ name, what string }{{"", ""}, {Work, ", for a second of a processor"}}
+
+func connectionBounds(c Case) (all []Bound) {
+	const others = 5000
+	for _, work := range works {
+		mybr := Of(ConnectionsKey(work.name, c.Engine, c.Mybr, others))
+		alone, few := Of(ConnectionsKey(work.name, c.Engine, c.Mybr, 0)), Of(ConnectionsKey(work.name, c.Engine, Bridge, 0))
+		b := Bound{What: "5,000 others: of Docker's own driver", Num: mybr, Den: Of(ConnectionsKey(work.name, c.Engine, Reference(others), others)), AtLeast: true, Limit: 1}
+		if c.Mybr == MybrPrefix+"nftables" {
+			b.What, b.Den, b.Limit = "5,000 others: of the same with 1 port", alone, 0.97
+		}
+		all = append(all, b, Bound{What: "1 port: of Docker's own driver", Num: alone, Den: few, AtLeast: true, Limit: 1, Guard: 0.75})
+	}
+	for i := range all {
+		all[i].What += works[i/2].what
+	}
+	return all
+}
+
+// pathGuards is what bench-quick keeps of what is not reached yet, by what is measured and
+// the number of networks: against Docker's own driver, and against one network.
+var pathGuards = map[string]map[int][2]float64{
+	"UDP": {1: {0.75, 0}, 100: {0.16, 0.16}},
+	"TCP": {1: {0.7, 0}, 100: {0.35, 0.35}},
+}
+
+func pathBounds(c Case) (all []Bound) {
+	for _, name := range []string{"UDP", "TCP"} {
+		for _, work := range works {
+			for _, path := range Paths {
+				for _, published := range PublishedPorts {
+					for _, networks := range NetworkCounts {
+						what := fmt.Sprintf("%s, %s, %d networks, %d other ports%s", name, path, networks, published, work.what)
+						guards := [2]float64{}
+						if path == Published && published == 0 {
+							guards = pathGuards[name][networks]
+						}
+						all = append(all, c.pathBounds(what, name+work.name, path, networks, published, guards)...)
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
+// pathBounds are those of one size.
+func (c Case) pathBounds(what, name, path string, networks, published int, guards [2]float64) []Bound {
+	mybr := Of(PathKey(name, c.Engine, c.Mybr, path, networks, published))
+	all := []Bound{{
+		What: what + ": of Docker's own driver",
+		Num:  mybr, Den: Of(PathKey(name, c.Engine, Reference(published), path, networks, published)),
+		AtLeast: true, Limit: 0.99, Guard: guards[0],
+	}}
+	if networks > 1 {
+		all = append(all, Bound{
+			What: what + ": of the same with 1 network",
+			Num:  mybr, Den: Of(PathKey(name, c.Engine, c.Mybr, path, 1, published)),
+			AtLeast: true, Limit: 0.95, Guard: guards[1],
+		})
+	}
+	return all
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/mybr/mybr/integration/report"
+	"github.com/mybr/mybr/integration/world"
+)
+
+// caller asks mybr as Docker does, so that nothing of what is measured is Docker's.
+type caller struct {
+	client http.Client
+	socket string
+}
+
+// pluginSocket is where mybr listens for Docker.
+const pluginSocket = "/run/docker/plugins/mybr.sock"
+
+func newCaller(w *world.World) *caller {
+	c := &caller{socket: w.Path(pluginSocket)}
+	c.client = http.Client{Timeout: time.Minute, Transport: &http.Transport{
+		MaxIdleConnsPerHost: 64,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", c.socket)
+		}}}
+	return c
+}
+
+// ask makes one call.
+func (c *caller) ask(method string, body, into any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	resp, err := c.client.Post("http://plugin/"+method, "application/json", bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s: %s", method, resp.Status, bytes.TrimSpace(answer))
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// id is an ID as Docker's are.
+func id(kind string, n int) string { return fmt.Sprintf("%08x%s%052d", n+1, kind, 0) }
+
+// network makes the nth network, with room for 65,000 endpoints.
+func (c *caller) network(n int) error {
+	return c.ask("NetworkDriver.CreateNetwork", object{"NetworkID": id("beef", n), "Options": object{}, "IPv4Data": []object{{
+		"AddressSpace": "LocalDefault", "Pool": fmt.Sprintf("10.%d.0.0/16", 100+n), "Gateway": fmt.Sprintf("10.%d.0.1/16", 100+n)}}}, nil)
+}
+
+// endpoint is the nth endpoint of a network.
+type endpoint struct{ network, n int }
+
+func (e endpoint) body(more object) object {
+	body := object{"NetworkID": id("beef", e.network), "EndpointID": id("cafe", e.network<<16|e.n)}
+	for name, value := range more {
+		body[name] = value
+	}
+	return body
+}
+
+// create and join are the first calls of an attach: behind them Docker takes the
+// container's end away from the host.
+func (c *caller) create(e endpoint) error {
+	address := fmt.Sprintf("10.%d.%d.%d/16", 100+e.network, 1+e.n/250, 2+e.n%250)
+	return c.ask("NetworkDriver.CreateEndpoint", e.body(object{"Interface": object{"Address": address}}), nil)
+}
+
+// join gives the name of the container's end.
+func (c *caller) join(e endpoint) (string, error) {
+	var answer struct{ InterfaceName struct{ SrcName string } }
+	sandbox := fmt.Sprintf("/var/run/docker/netns/%d-%d", e.network, e.n)
+	err := c.ask("NetworkDriver.Join", e.body(object{"SandboxKey": sandbox, "Options": object{}}), &answer)
+	return answer.InterfaceName.SrcName, err
+}
+
+// publish is ProgramExternalConnectivity with so many TCP ports from first on.
+func (c *caller) publish(e endpoint, first, count int) error {
+	bound := make([]object, count)
+	for i := range bound {
+		bound[i] = object{"Proto": 6, "Port": first + i, "HostPort": first + i, "HostPortEnd": first + i}
+	}
+	return c.ask("NetworkDriver.ProgramExternalConnectivity", e.body(object{"Options": object{"com.docker.network.portmap": bound}}), nil)
+}
+
+func (c *caller) revoke(e endpoint) error {
+	return c.ask("NetworkDriver.RevokeExternalConnectivity", e.body(nil), nil)
+}
+
+func (c *caller) leave(e endpoint) error { return c.ask("NetworkDriver.Leave", e.body(nil), nil) }
+
+func (c *caller) delete(e endpoint) error {
+	return c.ask("NetworkDriver.DeleteEndpoint", e.body(nil), nil)
+}
+
+// fill makes endpoints 0 to count-1 of a network, with their ends in the pod.
+func (s *session) fill(sub *subject, c *caller, network, count int) {
+	s.must(each(16, count, func(n int) error {
+		e := endpoint{network, n}
+		if err := c.create(e); err != nil {
+			return err
+		}
+		_, err := c.join(e)
+		return err
+	}))
+	for _, link := range sub.loose() {
+		s.must(sub.toPod(link.Index))
+	}
+}
+
+// each calls do with 0 to count-1, so many at a time, and gives an error of any.
+func each(callers, count int, do func(n int) error) error {
+	var next atomic.Int64
+	return together(callers, func(int) error {
+		for n := int(next.Add(1)) - 1; n < count; n = int(next.Add(1)) - 1 {
+			if err := do(n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// loose are container's ends that are on the host.
+func (sub *subject) loose() []report.Link {
+	return slices.DeleteFunc(sub.w.Host.Links(), func(l report.Link) bool { return l.Kind != "veth" || l.Master != 0 || l.Name == "eth0" })
+}
+
+// pod makes the namespace where container's ends go.
+func (s *session) pod(sub *subject) {
+	sub.w.Host.Run("ip", "netns", "add", "pod")
+	var err error
+	sub.podFile, err = openNetns(sub.w, "pod")
+	s.must(err)
+	s.Cleanup(func() { sub.podFile.Close() })
+}
+
+// toPod does what Docker does behind Join.
+func (sub *subject) toPod(index int) error {
+	return sub.w.Host.Handle().LinkSetNsFd(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}}, int(sub.podFile.Fd()))
+}
+
+// callers are mybr's drivers on the newest engine, each with a pod and a network, under a
+// name of the row's: they are nobody else's, and are closed by s.close.
+func (s *session) callers(count int) (all []*subject) {
+	for range count {
+		for _, driver := range s.mybrs() {
+			sub := s.newSubject(newestEngine, driver)
+			sub.mybr = newCaller(sub.w)
+			s.pod(sub)
+			s.must(sub.mybr.network(0))
+			all = append(all, sub)
+		}
+	}
+	return all
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mybr/mybr/integration/bench"
+	"github.com/mybr/mybr/integration/report"
+	"github.com/mybr/mybr/integration/world"
+)
+
+var pathPlayers = map[string]func(*session){"datapath": datapath, "connections": connections}
+
+// Of a data path's stage.
+const (
+	pathNetwork = "path" // of its containers
+	pathPort    = 8088
+	sinkPort    = 7000
+	slice       = 300 * time.Millisecond // of a round, for each driver and path
+)
+
+// end is where a load comes from and where it goes to.
+type end struct {
+	from *world.Place
+	to   string
+}
+
+// stage starts what the packets go between.
+func (s *session) stage(sub *subject) map[string]end {
+	s.must(sub.docker.createNetwork(pathNetwork, sub.network, "10.99.0.0/24"))
+	published := ports{}.add("tcp", pathPort, 80).add("udp", pathPort, 80)
+	s.must(sub.docker.run("server", pathNetwork, published, "sink", "tcp:80", "udp:80"))
+	s.must(sub.docker.run("client", pathNetwork, nil, "sleep"))
+	sub.w.LAN.Start("guest", "sink", fmt.Sprint("tcp:", sinkPort), fmt.Sprint("udp:", sinkPort))
+	client := sub.w.Container("client")
+	ends := map[string]end{
+		bench.Published: {sub.w.LAN, fmt.Sprintf("%s:%d", world.HostAddr, pathPort)},
+		bench.Outbound:  {client, fmt.Sprintf("%s:%d", world.LANAddr, sinkPort)},
+		bench.Between:   {client, sub.w.Addr("server", pathNetwork) + ":80"},
+	}
+	for path, e := range ends {
+		for _, kind := range []string{report.BlastUDP, report.BlastTCP} {
+			sub.w.Eventually(20*time.Second, func() error {
+				if r := e.from.Try("guest", "blast", "-for", "1ms", kind, e.to); r.Code != 0 {
+					return fmt.Errorf("%s %s with %s: %s", kind, path, sub.driver, r.Err)
+				}
+				return nil
+			})
+		}
+	}
+	return ends
+}
+
+// pathUnits are those of the loads.
+var pathUnits = map[string]string{report.BlastUDP: bench.Packets, report.BlastTCP: bench.BytesPerSec, report.BlastConns: bench.Conns}
+
+// carried has a load for a slice of time, and notes what arrived in a second, and for a
+// second of a processor.
+func (s *session) carried(e end, kind string, key func(work string) bench.Key) {
+	var got report.Blasted
+	s.must(json.Unmarshal([]byte(e.from.Run("guest", "blast", "-for", slice.String(), kind, e.to)), &got))
+	s.record.Add(key(""), pathUnits[kind], got.Rate())
+	if s.workTells {
+		s.record.Add(key(bench.Work), pathUnits[kind], got.Work())
+	}
+}
+
+// datapath measures packets and bytes on the paths, beside more and more networks, and then
+// the same beside ports.
+func datapath(s *session) {
+	s.close() // worlds of other rows may have rules left to remove
+	drivers, paths, counts := s.drivers(bench.BridgeNoProxy), bench.Paths, bench.NetworkCounts
+	if s.opts.quick {
+		drivers, paths, counts = s.drivers(), bench.Paths[:1], bench.NetworkCounts[:2]
+	}
+	subjects := s.subjects(newestEngine, drivers...)
+	ends := map[*subject]map[string]end{}
+	for _, sub := range subjects {
+		ends[sub] = s.stage(sub)
+	}
+	have := 1 // networks
+	for _, published := range bench.PublishedPorts {
+		if published > 0 && s.opts.quick {
+			break
+		}
+		if published > 0 {
+			// As shipped there would be two processes for each port.
+			subjects = subjects[1:]
+			for _, sub := range subjects {
+				s.otherPorts(sub, published)
+			}
+		}
+		for _, networks := range counts {
+			for _, sub := range subjects {
+				s.otherNetworks(sub, have, networks)
+			}
+			have = networks
+			s.printf("# datapath, %d networks, %d other ports\n", networks, published)
+			s.rounds(9, 7, subjects, func(sub *subject) {
+				for _, path := range paths {
+					for name, kind := range map[string]string{"UDP": report.BlastUDP, "TCP": report.BlastTCP} {
+						s.carried(ends[sub][path], kind, func(work string) bench.Key {
+							return bench.PathKey(name+work, sub.version, sub.driver, path, networks, published)
+						})
+					}
+				}
+			})
+		}
+	}
+	s.close()
+}
+
+// otherNetworks makes networks beside that of the path, or removes them, until there are so
+// many.
+func (s *session) otherNetworks(sub *subject, have, want int) {
+	for n := have; n < want; n++ {
+		s.must(sub.docker.createNetwork(fmt.Sprint("other", n), sub.network, subnet(n)))
+	}
+	for n := want; n < have; n++ {
+		s.must(sub.docker.removeNetwork(fmt.Sprint("other", n)))
+	}
+}
+
+// firstOther is the first of the other ports. They are not adjacent, so that no range of
+// them is one rule.
+const firstOther = 20001
+
+// otherPorts publishes ports beside those of the path.
+func (s *session) otherPorts(sub *subject, count int) {
+	var other ports
+	for i := range count {
+		other = other.add("tcp", firstOther+2*i, firstOther+2*i)
+	}
+	if strings.HasPrefix(sub.driver, bench.MybrPrefix) {
+		s.must(sub.docker.run("others", pathNetwork, other, "sleep"))
+		return
+	}
+	s.must(sub.docker.run("others", pathNetwork, other[:1], "sleep"))
+	s.copyRules(sub, count)
+}
+
+// copyRules adds the rules with which Docker's own driver would publish the other ports, as
+// it has written them for the first one: it writes one after the other, for which each time
+// all are read, and would take a quarter of an hour for 5,000. In nat it appends them, and in
+// filter it puts them before the others, so that a new connection passes all of one kind or
+// of the other, whichever port it is for.
+func (s *session) copyRules(sub *subject, count int) {
+	first := fmt.Sprint(firstOther)
+	var text strings.Builder
+	copied, table := 0, ""
+	for line := range strings.Lines(sub.w.Host.Run("iptables-save")) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "*"), line == "COMMIT":
+			table = line
+			text.WriteString(line + "\n")
+		case strings.HasPrefix(line, "-A ") && strings.Contains(line, first):
+			copied++
+			if table == "*filter" {
+				line = "-I" + strings.TrimPrefix(line, "-A")
+			}
+			for i := 1; i < count; i++ {
+				text.WriteString(strings.ReplaceAll(line, first, fmt.Sprint(firstOther+2*i)) + "\n")
+			}
+		}
+	}
+	if copied < 2 {
+		s.Fatalf("%s has %d rules for a port, want at least that of nat and that of filter", sub.driver, copied)
+	}
+	s.must(sub.w.Host.Feed(text.String(), "iptables-restore", "--noflush"))
+}
+
+// connections measures new connections through a published port, alone and beside others.
+func connections(s *session) {
+	s.close()
+	drivers, counts := s.drivers(bench.BridgeNoProxy), bench.PublishedPorts
+	if s.opts.quick {
+		drivers, counts = s.drivers(), bench.PublishedPorts[:1]
+	}
+	subjects := s.subjects(newestEngine, drivers...)
+	ends := map[*subject]map[string]end{}
+	for _, sub := range subjects {
+		ends[sub] = s.stage(sub)
+	}
+	for _, published := range counts {
+		if published > 0 {
+			subjects = subjects[1:] // as in datapath
+			for _, sub := range subjects {
+				s.otherPorts(sub, published)
+			}
+		}
+		s.rounds(15, 7, subjects, func(sub *subject) {
+			s.carried(ends[sub][bench.Published], report.BlastConns, func(work string) bench.Key {
+				return bench.ConnectionsKey(work, sub.version, sub.driver, published)
+			})
+		})
+	}
+	s.close()
+}
