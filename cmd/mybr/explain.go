@@ -35,15 +35,18 @@ SRC and DST are each the name of a container, the name, bridge or ID of a networ
 first container on it), an address, host, or lan for somebody beyond the host's uplink.
 PROTO is tcp, udp, sctp or icmp; without it tcp, and without a port an echo request.
 
-What can't be told is never guessed: the verdict is then unknown, and names the rule.
+What can't be told is never guessed: the verdict is then unknown, and names the rule. Who is
+beyond the uplink can't be seen: the verdict is leaves if the packet gets that far, and a
+reply would come back.
 
 With --send a real packet is sent from the namespace of SRC (a connection is begun, a
 datagram or an echo request sent), and what the kernel of the host did with it is shown
 beside the prediction. For that moment a table of nf_tables named mybr-explain-PID has the
 kernel trace that one flow; it goes with the process, however that ends.
 
-Exit status: 0 if the packet is delivered, 1 if it isn't, or if that can't be told, or if
-what was sent fared otherwise than predicted. It reads other namespaces, and needs root.`,
+Exit status: 0 if the packet is delivered or leaves the host, 1 if it doesn't, or if that
+can't be told, or if what was sent fared otherwise than predicted. It reads other namespaces,
+and needs root.`,
 		Example: `  mybr explain web lan
   mybr explain lan host:8080
   mybr explain 172.18.0.2 db:5432/tcp --send`,
@@ -103,7 +106,7 @@ func (s *seer) explain(cmd *cobra.Command, asked explain.Asked, send bool) error
 		return errors.New("what was sent fared otherwise than predicted")
 	case e.Verdict == explain.Unknown:
 		return errors.New("whether it is delivered can't be told")
-	case e.Verdict != explain.Delivered:
+	case e.Verdict != explain.Delivered && e.Verdict != explain.Leaves:
 		return errors.New("it is not delivered")
 	}
 	return nil

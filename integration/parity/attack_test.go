@@ -80,12 +80,13 @@ type field struct {
 	*stage
 	places map[string]*world.Place
 	known  map[string]string // texts with braces → without
+	scene  *scene            // what packets are predicted from; nil: none are
 }
 
 // attacks carries attacks out one after the other. The facts tell of each packet whether
 // it arrives, and from whom it then seems to be.
 func (s *stage) attacks(list ...attack) {
-	f := field{stage: s, places: map[string]*world.Place{}, known: map[string]string{}}
+	f := field{stage: s, places: map[string]*world.Place{}, known: map[string]string{}, scene: s.oracle.scene()}
 	for _, a := range list {
 		f.attack(a)
 	}
@@ -149,14 +150,15 @@ func (f field) attack(a attack) {
 	seen := f.until(wire, a)
 	wire.Stop()
 	for _, one := range list {
-		value := "stopped"
+		value, from := "stopped", netip.Addr{}
 		for _, p := range seen {
 			if one.mark(p) && f.meant(p, at, dst) {
-				value = "arrives from " + normal(p.Src.String())
+				value, from = "arrives from "+normal(p.Src.String()), p.Src
 				break
 			}
 		}
 		f.fact(what+": "+one.name, value)
+		f.foresee(a, one, src, dst, what+": "+one.name, from)
 	}
 }
 

@@ -54,13 +54,24 @@
 // -short, as in make test, those marked full are left out, and on older engines all but
 // the first of each feature (inShort).
 //
+// # What mybr explain says
+//
+// TestExplain plays the scenarios on mybr alone, and compares what package explain predicts of
+// each probe with how it fares, and of each packet of an attack that it can be asked about (see
+// shot.query and field.question) with whether it arrives, and from whom. A prediction is right,
+// or says that the packet leaves the host or that it can't be told, or else it is a miss, which
+// fails the test. How many there are of each is kept in testdata/explain.json, from which
+// docs/troubleshooting.md has its table.
+//
 // # Running it
 //
 //	go test ./integration/parity -run 'TestParity/28.5/publish/(tcp|range)' -v  # these alone, facts shown
 //	MYBR_PARITY_DRIVER=bridge go test ... -v                                    # one driver alone
 //	go test ./integration/parity -short -run TestParity                         # what make test plays
-//	MYBR_PARITY_ENGINES=20.10,26.1,28.5 go test ./integration/parity -update
+//	MYBR_PARITY_ENGINES=28.5 go test ./integration/parity -run 'TestExplain$' -v # predictions, on one engine
+//	MYBR_PARITY_ENGINES=20.10,26.1,28.5 go test ./integration/parity -update -timeout 3h
 //
-// The last writes testdata/ENGINE.json, the summaries, and docs/parity.md, which is
-// generated from these files. Without -update both are compared.
+// The last writes testdata/ENGINE.json, the summaries, testdata/explain.json, and what is
+// generated from these files: docs/parity.md, and a table in docs/troubleshooting.md. Without
+// -update all are compared.
 package parity

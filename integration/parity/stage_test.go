@@ -286,6 +286,7 @@ func from(place string, targets ...string) row { return append(row{place}, targe
 // unreachable.
 func (s *stage) reach(rows ...row) {
 	var all sync.WaitGroup
+	scene := s.oracle.scene()
 	for _, r := range rows {
 		p := s.place(r[0])
 		var keys []string
@@ -309,11 +310,12 @@ func (s *stage) reach(rows ...row) {
 		go func() {
 			defer all.Done()
 			s.t.do(func() {
-				predicted := s.oracle.predict(r[0], probes)
-				for i, o := range p.Probe(probes...) {
+				predicted := s.oracle.predict(scene, r[0], probes)
+				outcomes := p.Probe(probes...)
+				for i, o := range outcomes {
 					s.fact(keys[i], normal(outcome(probes[i], o)))
-					s.oracle.compare(keys[i], predicted[i], o)
 				}
+				s.oracle.compareAll(r[0], keys, probes, predicted, outcomes)
 			})
 		}()
 	}

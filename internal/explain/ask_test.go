@@ -172,7 +172,7 @@ func TestUnread(t *testing.T) {
 	w.Spaces[0].Routes = append(w.Spaces[0].Routes, Route{Table: 255, Dst: netip.MustParsePrefix("192.0.2.2/32"), Kind: Local, Link: 2})
 	w.Spaces[0].Policies = append([]Policy{{Table: 255, Suppress: -1}}, w.Spaces[0].Policies...)
 	w.Unread = []string{"read namespace pid 7 (x): it is broken"}
-	if r := Predict(w, q); r.Verdict != Delivered || !r.Beyond {
+	if r := Predict(w, q); r.Verdict != Leaves || !r.Beyond {
 		t.Errorf("by a link that is no pair: %+v", r)
 	}
 	w.Spaces[0].Links[1].Kind, w.Spaces[0].Links[1].Peer = "veth", 77
@@ -180,7 +180,7 @@ func TestUnread(t *testing.T) {
 		t.Errorf("by a pair: %+v", r)
 	}
 	w.Unread = nil
-	if r := Predict(w, q); r.Verdict != Delivered || !r.Beyond {
+	if r := Predict(w, q); r.Verdict != Leaves || !r.Beyond {
 		t.Errorf("by a pair, where all could be read: %+v", r)
 	}
 }

@@ -29,6 +29,7 @@ func (k *walker) transmit(s *Space, l *Link, p Packet, next netip.Addr) outcome 
 		p.mark = 0 // it is the namespace's own (skb_scrub_packet)
 	}
 	k.step(other, AtLink, fmt.Sprintf("%s of %s leads to %s", l.Name, s.Name, peer.Name))
+	k.steps[len(k.steps)-1].Packet = p.String()
 	return k.arrive(other, peer, p, next)
 }
 

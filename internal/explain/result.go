@@ -14,6 +14,7 @@ const Version = 1
 // Verdicts.
 const (
 	Delivered = "delivered" // somebody takes it, and the answer comes back
+	Leaves    = "leaves"    // it leaves the host, for where nothing can be seen; an answer would come back
 	Refused   = "refused"   // a host answers that it doesn't want it
 	Dropped   = "dropped"   // it, or the answer, is lost without a word
 	NoRoute   = "no route"  // nothing leads there, or nobody there has the address
@@ -63,7 +64,8 @@ type Step struct {
 	Rule   *RuleAt `json:"rule,omitempty"`
 	Before string  `json:"before,omitempty"` // the packet, where it is translated
 	After  string  `json:"after,omitempty"`
-	Back   bool    `json:"reply,omitempty"` // it happens to the reply
+	Packet string  `json:"packet,omitempty"` // of a link that leads to another namespace: what arrives there
+	Back   bool    `json:"reply,omitempty"`  // it happens to the reply
 }
 
 // Query is what is asked.
@@ -90,7 +92,13 @@ type outcome struct {
 }
 
 // Predict follows a packet and its reply.
-func Predict(w *World, q Query) Result { return predict(w, q, 0) }
+func Predict(w *World, q Query) Result {
+	r := predict(w, q, 0)
+	if r.Verdict == Delivered && r.Beyond {
+		r.Verdict = Leaves
+	}
+	return r
+}
 
 func predict(w *World, q Query, relays int) Result {
 	k := &walker{w: w, relays: relays}

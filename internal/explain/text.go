@@ -46,7 +46,7 @@ func (r *Result) Escape(fn func(string) string) {
 	}
 	for i := range r.Steps {
 		s := &r.Steps[i]
-		for _, text := range []*string{&s.Space, &s.Text, &s.Before, &s.After} {
+		for _, text := range []*string{&s.Space, &s.Text, &s.Before, &s.After, &s.Packet} {
 			*text = fn(*text)
 		}
 		rules = append(rules, s.Rule)

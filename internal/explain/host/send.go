@@ -73,7 +73,7 @@ func agrees(q explain.Query, r explain.Result, real string) bool {
 	switch {
 	case r.Verdict == real, lost(r.Verdict) && lost(real):
 		return true
-	case r.Verdict == explain.Delivered && r.Beyond: // who is beyond may refuse, or not be there
+	case r.Verdict == explain.Leaves: // who is beyond may refuse, or not be there
 		return true
 	}
 	return r.Verdict == explain.Delivered && q.Proto == explain.UDP && real == explain.Dropped
