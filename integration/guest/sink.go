@@ -107,20 +107,21 @@ func sinkTCP(l net.Listener) error {
 // and data, once it has ended, with what it came to.
 // A client that goes away is none of a sink's business.
 func drain(c net.Conn) {
-	buf := make([]byte, 256<<10)
-	n, err := c.Read(buf)
+	first := make([]byte, 1)
+	n, err := c.Read(first)
 	if err != nil {
 		return
 	}
-	switch buf[0] {
+	switch first[0] {
 	case sinkOnce:
-		c.Write([]byte{sinkOnce})
-		c.Read(buf) // until the client resets it
+		c.Write(first)
+		c.Read(first) // until the client resets it
 		return
 	case sinkTell:
 		json.NewEncoder(c).Encode(cpuTime())
 		return
 	}
+	buf := make([]byte, 256<<10)
 	began := time.Now()
 	got := report.Blasted{Count: uint64(n)}
 	for err == nil {

@@ -147,29 +147,35 @@ func (s *session) otherPorts(sub *subject, count int) {
 // filter it puts them before the others, so that a new connection passes all of one kind or
 // of the other, whichever port it is for.
 func (s *session) copyRules(sub *subject, count int) {
-	first := fmt.Sprint(firstOther)
-	var text strings.Builder
-	copied, table := 0, ""
-	for line := range strings.Lines(sub.w.Host.Run("iptables-save")) {
+	text, copied := copies(sub.w.Host.Run("iptables-save"), count)
+	if copied < 2 {
+		s.Fatalf("%s has %d rules for a port, want at least that of nat and that of filter", sub.driver, copied)
+	}
+	s.must(sub.w.Host.Feed(text, "iptables-restore", "--noflush"))
+}
+
+// copies gives the input of iptables-restore for the ports behind the first one, and how many
+// rules that has.
+func copies(saved string, count int) (text string, copied int) {
+	first, table := fmt.Sprint(firstOther), ""
+	var b strings.Builder
+	for line := range strings.Lines(saved) {
 		line = strings.TrimSpace(line)
 		switch {
 		case strings.HasPrefix(line, "*"), line == "COMMIT":
 			table = line
-			text.WriteString(line + "\n")
+			b.WriteString(line + "\n")
 		case strings.HasPrefix(line, "-A ") && strings.Contains(line, first):
 			copied++
 			if table == "*filter" {
 				line = "-I" + strings.TrimPrefix(line, "-A")
 			}
 			for i := 1; i < count; i++ {
-				text.WriteString(strings.ReplaceAll(line, first, fmt.Sprint(firstOther+2*i)) + "\n")
+				b.WriteString(strings.ReplaceAll(line, first, fmt.Sprint(firstOther+2*i)) + "\n")
 			}
 		}
 	}
-	if copied < 2 {
-		s.Fatalf("%s has %d rules for a port, want at least that of nat and that of filter", sub.driver, copied)
-	}
-	s.must(sub.w.Host.Feed(text.String(), "iptables-restore", "--noflush"))
+	return b.String(), copied
 }
 
 // connections measures new connections through a published port, alone and beside others.
