@@ -41,7 +41,7 @@ func TestExplainCommand(t *testing.T) {
 		{"ben web:81", 1, []string{": refused", "nobody in web listens on tcp port 81"}},
 		{"web 192.0.2.9", 0, []string{"icmp 172.18.0.9 → 192.0.2.9: delivered", "becomes icmp 192.0.2.2 → 192.0.2.9", "takes an address of the host"}},
 		{"lan host:8080", 0, []string{"→ 192.0.2.2:8080: delivered", "becomes tcp 192.0.2.1 → 172.18.0.9:80", "The published port leads to the container."}},
-		{"lan 172.18.0.9:80", 1, []string{": dropped", "why: it is dropped by iptables -t filter, chain MYBR-ISOLATE", "mybr has that rule for this: Into the network come only replies"}},
+		{"lan 172.18.0.9:80", 1, []string{": dropped", "why: it is dropped by iptables -t filter, chain MYBR-TO", "mybr has that rule for this: Into the network come only replies"}},
 		{"host 127.0.0.1:8080", 0, []string{"mybr holds tcp 0.0.0.0:8080", "carries it on to 172.18.0.9:80"}},
 		{"eve 192.0.2.9", 1, []string{": no route", "eve has no route to 192.0.2.9"}},
 		{"nobody web", 1, nil},

@@ -25,8 +25,8 @@ func mutations() []mutation {
 	return []mutation{
 		{"no masquerade", rules, "masquerading", mutate.Condition("Masquerade"), "false", []string{"access/out to the LAN and the host"}},
 		{"no hairpin", rules, "masquerading", mutate.Condition("Hairpin"), "false", []string{"access/itself by its published port"}},
-		{"networks not kept apart", rules, "family.isolation", mutate.WholeBody(), "{ return nil }", []string{"access/another network of the driver"}},
-		{"published ports not let in", rules, "family.forwarding", mutate.Literal("--ctstate DNAT"), `" -m conntrack --ctstate INVALID -j ACCEPT"`,
+		{"networks not kept apart", rules, "family.to", mutate.WholeBody(), "{ return nil }", []string{"access/another network of the driver"}},
+		{"published ports not let in", rules, "family.forwarding", mutate.Literal("--ctstate RELATED,ESTABLISHED,DNAT"), `" -m conntrack --ctstate INVALID -j ACCEPT"`,
 			[]string{"publish/tcp"}},
 		{"no masquerade of IPv6", rules, "masquerading", mutate.Condition("Masquerade"), "OLD && fam.Prefix.Addr().Is4()",
 			[]string{"access6/out to the LAN and the host"}},

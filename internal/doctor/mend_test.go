@@ -133,7 +133,7 @@ func processRows() []row {
 				s.start("--resync-interval", "0")
 			}, between: func(s *stage) { s.busy() }},
 		{check: "matches", want: doctor.Warning, seen: `the host differs in 1 place: iptables filter: -A MYBR-FORWARD`,
-			fault: does("iptables -D MYBR-FORWARD -i mybr0 -o mybr0 -j ACCEPT")},
+			fault: does("iptables -D MYBR-FORWARD -i mybr0 -j ACCEPT")},
 		{check: "watching", want: doctor.Warning, seen: `turned off`, sick: true, after: unwatched,
 			fault: func(s *stage, _ *doctor.Env) {}},
 		{check: "fights", want: doctor.Warning, seen: `put right 12 times, and undone again by sleep \(pid \d+\)`, fault: fight},

@@ -195,7 +195,7 @@ func TestNoGap(t *testing.T) {
 		apply(t, b, nil, p)
 		missing := k.watch(h, func(save string) bool {
 			for _, want := range []string{"-A FORWARD -j MYBR-FORWARD", "-A DOCKER-USER -j MYBR-ISOLATE", "--dport 8080 -j DNAT",
-				"-A MYBR-FORWARD ! -i br0 -o br0", k.in("-A MYBR-POSTROUTING -s 172.18.0.0/16 ! -o br0"), "-A POSTROUTING -j MYBR"} {
+				"-A MYBR-FORWARD -o br0", "-A MYBR-TO ! -i br0 -o br0 -j DROP", k.in("-A MYBR-POSTROUTING -s 172.18.0.0/16 ! -o br0"), "-A POSTROUTING -j MYBR"} {
 				if !strings.Contains(save, want) {
 					return false
 				}

@@ -11,11 +11,15 @@ import (
 // after the other leave the rules in the order of their coming.
 func (c chain) compare(have []string) (deleted, added, moved []string) {
 	want := c.texts()
-	deleted, added, _ = compare(have, want)
+	deleted, added, moved = compare(have, want)
+	if c.strict {
+		return deleted, added, moved
+	}
+	moved = nil
 	if c.ordered {
-		wanted := byBridge(want)
-		for bridge, rules := range byBridge(have) {
-			_, _, out := compare(rules, wanted[bridge])
+		wanted := byLinks(want)
+		for links, rules := range byLinks(have) {
+			_, _, out := compare(rules, wanted[links])
 			moved = append(moved, out...)
 		}
 		slices.Sort(moved)
@@ -24,26 +28,31 @@ func (c chain) compare(have []string) (deleted, added, moved []string) {
 	if c.first && slices.Contains(have, want[0]) && have[0] != want[0] && !slices.Contains(moved, want[0]) {
 		moved = append(moved, want[0])
 	}
-	if c.drops && n > 0 && slices.Contains(have, want[n-1]) && have[len(have)-1] != want[n-1] {
+	if c.last && n > 0 && slices.Contains(have, want[n-1]) && have[len(have)-1] != want[n-1] {
 		moved = append(moved, want[n-1])
 	}
 	return deleted, added, moved
 }
 
-// byBridge sorts rules by the link that they are about, in their order; "" is none.
-func byBridge(rules []string) map[string][]string {
+// byLinks sorts rules by the link that they are about, as "-i br0" or "-o br0", in their
+// order; "" is none.
+func byLinks(rules []string) map[string][]string {
 	all := map[string][]string{}
 	for _, r := range rules {
-		bridge, words := "", strings.Fields(r)
-		for i := 0; i+1 < len(words); i++ { // a rule may be empty: it matches everything and does nothing
-			if words[i] == "-i" || words[i] == "-o" {
-				bridge = words[i+1]
-				break
-			}
-		}
-		all[bridge] = append(all[bridge], r)
+		all[linkOf(r)] = append(all[linkOf(r)], r)
 	}
 	return all
+}
+
+// linkOf is the link that a rule is about, which is not one that it excludes.
+func linkOf(rule string) string {
+	words := strings.Fields(rule)
+	for i := 0; i+1 < len(words); i++ { // a rule may be empty: it matches everything and does nothing
+		if (words[i] == "-i" || words[i] == "-o") && (i == 0 || words[i-1] != "!") {
+			return words[i] + " " + words[i+1]
+		}
+	}
+	return ""
 }
 
 // compare says what makes one list of rules another: the rules that only have has, those

@@ -11,7 +11,7 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// Count reads the counters of the rules in MYBR-PORTS. Nothing waits for it: passes go on
+// Count reads the counters of the rules in MYBR-PORTS and below it. Nothing waits for it: passes go on
 // meanwhile.
 func (b *Backend) Count(ctx context.Context, ports []firewall.Port) (map[model.PortBinding]firewall.Counter, error) {
 	counted := map[model.PortBinding]firewall.Counter{}
@@ -47,15 +47,15 @@ func (b *Backend) Count(ctx context.Context, ports []firewall.Port) (map[model.P
 	return counted, errors.Join(errs...)
 }
 
-// counters reads the packets that the rules of a chain have counted, by their text, from
-// lines of iptables-save -c such as "[3:180] -A CHAIN RULE".
+// counters reads the packets that the rules of a chain, and of those below it, have counted,
+// by their text, from lines of iptables-save -c such as "[3:180] -A CHAIN RULE".
 func counters(text, chain string) map[string]uint64 {
 	packets := map[string]uint64{}
 	for line := range strings.Lines(text) {
 		counter, rest, _ := strings.Cut(strings.TrimRight(line, "\r\n"), "] ")
-		rule, ok := strings.CutPrefix(rest, "-A "+chain+" ")
+		name, rule, _ := strings.Cut(strings.TrimPrefix(rest, "-A "), " ")
 		first, _, _ := strings.Cut(strings.TrimPrefix(counter, "["), ":")
-		if n, err := strconv.ParseUint(first, 10, 64); ok && err == nil {
+		if n, err := strconv.ParseUint(first, 10, 64); err == nil && (name == chain || strings.HasPrefix(name, chain+"/")) {
 			packets[rule] += n
 		}
 	}

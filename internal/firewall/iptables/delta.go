@@ -8,8 +8,8 @@ import (
 )
 
 // commutes reports whether a family's difference can be had by deleting and adding
-// rules: no network has changed in place, what stands before all networks is the same,
-// and the chains and the jumps to them are there before and after.
+// rules and chains: no network has changed in place, what stands before all networks is the
+// same, and so are the jumps in chains of others.
 func (fam family) commutes(have, want firewall.Policy) bool {
 	if h := fam.layout(have); !h.networks || h != fam.layout(want) {
 		return false
@@ -45,34 +45,63 @@ func (s *side) delta(ctx context.Context, have, want firewall.Policy, d defaults
 	return c, true, nil
 }
 
-// difference turns one ruleset into the other. Both have the same chains.
+// difference turns one ruleset into the other.
 func difference(on *variant, have, want ruleset) change {
 	out := &script{on: on}
 	for i, t := range want {
 		out.begin(t.name)
-		var deleted, added [][]string // by chain; rules commute, so that none must move
-		for j, c := range t.chains {
-			gone, came, _ := compare(have[i].chains[j].texts(), c.texts())
-			deleted, added = append(deleted, gone), append(added, came)
-		}
-		for j, c := range t.chains {
-			for _, r := range deleted[j] {
-				out.write("-D %s %s", c.name, r)
-			}
-			out.tell("delete -A", c.name, deleted[j]...)
-		}
-		for j, c := range t.chains {
-			action := "-A"
-			if c.drops { // what is put in front last is first
-				action = "-I"
-				slices.Reverse(added[j])
-			}
-			for _, r := range added[j] {
-				out.write("%s %s %s", action, c.name, r)
-			}
-			out.tell(action, c.name, added[j]...)
-		}
+		out.difference(have[i], t)
 		out.end()
 	}
 	return change{on: on, input: out.input.String(), text: out.text}
+}
+
+// difference turns a table into another. Chains that come are there before the first rule
+// that leads to them, and those that go are there until the last one is gone.
+func (s *script) difference(have, want table) {
+	before, stays := make(map[string]chain, len(have.chains)), make(map[string]bool, len(want.chains))
+	for _, c := range have.chains {
+		before[c.name] = c
+	}
+	was := make([]chain, len(want.chains))
+	for i, c := range want.chains {
+		stays[c.name] = true
+		var there bool
+		if was[i], there = before[c.name]; !there {
+			s.write(":%s - [0:0]", c.name)
+			s.tellChain("-N", c.name)
+		}
+	}
+	deleted, added := make([][]string, len(was)), make([][]string, len(was)) // by chain; rules commute, so that none must move
+	for i, c := range want.chains {
+		deleted[i], added[i], _ = compare(was[i].texts(), c.texts())
+		for _, r := range deleted[i] {
+			s.write("-D %s %s", c.name, r)
+		}
+		s.tell("delete -A", c.name, deleted[i]...)
+	}
+	for i, c := range want.chains {
+		action := "-A"
+		if c.last && len(added[i]) < len(c.rules) { // what is put in front last is first
+			action = "-I"
+			slices.Reverse(added[i])
+		}
+		for _, r := range added[i] {
+			s.write("%s %s %s", action, c.name, r)
+		}
+		s.tell(action, c.name, added[i]...)
+	}
+	s.drop(slices.DeleteFunc(slices.Clone(have.chains), func(c chain) bool { return stays[c.name] }))
+}
+
+// drop removes chains. All are emptied first: they may refer to each other.
+func (s *script) drop(chains []chain) {
+	for _, c := range chains {
+		s.write("-F %s", c.name)
+		s.tell("delete -A", c.name, c.texts()...)
+	}
+	for _, c := range chains {
+		s.write("-X %s", c.name)
+		s.tellChain("-X", c.name)
+	}
 }

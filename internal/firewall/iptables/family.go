@@ -48,6 +48,8 @@ func (fam family) only(n firewall.Network) firewall.Network {
 // the rules of networks.
 type layout struct {
 	networks    bool
+	open        bool // something may pass between some network and other interfaces
+	closed      bool // nothing may, of some network
 	guarded     bool // some network keeps the bridges of others out
 	input       bool // the host doesn't take everything from some bridge
 	defaultDrop bool
@@ -58,6 +60,8 @@ type layout struct {
 func (fam family) layout(p firewall.Policy) layout {
 	return layout{
 		networks:    len(p.Networks) > 0,
+		open:        slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) }),
+		closed:      slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return !n.Forwards(fam.Family) }),
 		guarded:     slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.KeepsBridgesOut(fam.Family) }),
 		input:       slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Family(fam.Family).Input != firewall.InputAll }),
 		defaultDrop: p.DefaultDrop.Has(fam.Family),

@@ -162,14 +162,17 @@ func normal(save string) string {
 			if len(c.rules) > 0 || strings.Contains(c.name, "-") {
 				fmt.Fprintf(&out, "%s %s\n", t.name, c.name)
 			}
-			switch c.name {
-			case chainForward: // networks commute, the rules of one don't
-				slices.SortStableFunc(c.rules, func(a, b string) int { return strings.Compare(bridgeOf(a), bridgeOf(b)) })
-			case chainIsolate: // what is marked returns first
-				sortFrom(c.rules, strings.Contains(strings.Join(c.rules[:min(1, len(c.rules))], ""), "--mark"), false)
-			case chainDirect: // what is left is dropped last
-				sortFrom(c.rules, false, true)
-			case chainPorts, chainPostrouting, chainUnprotected, chainEgress, chainInput:
+			name, _, _ := strings.Cut(c.name, "/")
+			switch {
+			case name == chainForward: // networks commute, the rules of one don't
+				sortOrdered(c.rules[min(1, len(c.rules)):])
+			case name == chainDirect: // what is left is dropped last
+				slices.Sort(c.rules[:max(0, len(c.rules)-1)])
+			case slices.Contains([]string{chainIsolate, chainReplyIn, chainReplyOut, chainEgressNAT}, name):
+			case strings.HasPrefix(name, chainPass), strings.HasPrefix(name, chainReplies),
+				slices.Contains([]string{chainNoExit, chainNoEntry, chainFrom, chainTo, chainInput}, name):
+				sortOrdered(c.rules)
+			case strings.HasPrefix(name, ownPrefix):
 				slices.Sort(c.rules)
 			}
 			for _, r := range c.rules {
@@ -180,24 +183,14 @@ func normal(save string) string {
 	return out.String()
 }
 
-// sortFrom sorts rules, but for the first or the last where that has to stay.
-func sortFrom(rules []string, first, last bool) {
-	if first && len(rules) > 0 {
-		rules = rules[1:]
-	}
-	if last && len(rules) > 0 {
-		rules = rules[:len(rules)-1]
-	}
-	slices.Sort(rules)
-}
-
-// bridgeOf returns the one interface that a rule names, or "".
-func bridgeOf(rule string) string {
-	f := strings.Fields(rule)
-	if i := slices.IndexFunc(f, func(s string) bool { return s == "-i" || s == "-o" }); i >= 0 {
-		return f[i+1]
-	}
-	return ""
+// sortOrdered sorts rules by link, and those of none by their texts.
+func sortOrdered(rules []string) {
+	slices.SortStableFunc(rules, func(a, b string) int {
+		if linkOf(a) == "" && linkOf(b) == "" {
+			return strings.Compare(a, b)
+		}
+		return strings.Compare(linkOf(a), linkOf(b))
+	})
 }
 
 // network is an ordinary network: bridge, subnet, everything as Docker has it by default.

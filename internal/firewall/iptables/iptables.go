@@ -1,10 +1,15 @@
 // Package iptables brings a firewall.Policy about with iptables, in chains of its
 // own beside Docker's:
 //
-//	filter  MYBR-FORWARD      from FORWARD, behind Docker's own first jumps
-//	filter  MYBR-ISOLATE      from DOCKER-USER, behind the administrator's rules, and from MYBR-FORWARD; only drops
-//	filter  MYBR-EGRESS       from MYBR-ISOLATE; new connections that leave a network; only drops
-//	filter  MYBR-DIRECT       from MYBR-ISOLATE; what may enter at the containers' own addresses; only drops
+//	filter  MYBR-FORWARD      from FORWARD, behind Docker's own first jumps; accepts
+//	filter  MYBR-ISOLATE      from DOCKER-USER, behind the administrator's rules, and from MYBR-FORWARD; only drops, but for
+//	filter  MYBR-REPLIES      from MYBR-ISOLATE, with MYBR-REPLY-IN and -OUT; accepts what belongs to a connection that was let through
+//	filter  MYBR-NO-EXIT      from MYBR-ISOLATE and MYBR-REPLY-IN; what leaves a closed network; only drops
+//	filter  MYBR-NO-ENTRY     from MYBR-ISOLATE and MYBR-REPLY-OUT; what enters one; only drops
+//	filter  MYBR-FROM         from MYBR-ISOLATE; what is new and leaves a network; only drops
+//	filter  MYBR-TO           from MYBR-ISOLATE; what is new and enters one; only drops
+//	filter  MYBR-EGRESS       from MYBR-FROM, and MYBR-EGRESS-NAT where addresses are translated; only drops
+//	filter  MYBR-DIRECT       from MYBR-TO; what may enter at the containers' own addresses; only drops
 //	filter  MYBR-UNPROTECTED  from MYBR-EGRESS, and DOCKER-ISOLATION-STAGE-2 or MYBR-ISOLATE, while others may enter a network at containers' own addresses; only drops
 //	filter  MYBR-FORWARD-DROP from FORWARD, behind everything, where mybr has the host forward; only drops
 //	filter  MYBR-INPUT        from INPUT, before everything, where the host doesn't take everything from a bridge; only drops
@@ -15,6 +20,9 @@
 // and reported by itself: what concerns one costs nothing in the other, and what fails
 // in one is done in the other. A family that a network hasn't is closed to it.
 //
+// Where there are many networks or ports, these chains lead to more, whose names have a
+// slash behind what they begin with, as MYBR-PORTS/tcp-8192-4: see index.
+//
 // Nothing else is written: no policy of a built-in chain and no rule of anyone else.
 // Every chain that begins with "MYBR-" is taken for mybr's, and so is every rule that
 // jumps to one.
@@ -22,7 +30,8 @@
 // A change is one iptables-restore --noflush, which commits each table at once, so
 // that at no moment a rule is missing that was there before and is wanted after. Rules
 // of different networks, and of different ports, commute; so what is new is appended,
-// or in MYBR-DIRECT, which ends with a drop, put in front.
+// or in chains that end with a drop, such as MYBR-DIRECT, put in front. Chains come and
+// go with what is in them.
 //
 // Be aware: Docker from 29 has no list of its bridges that could lead to
 // MYBR-UNPROTECTED. There its bridges are those that its rules name when mybr next changes

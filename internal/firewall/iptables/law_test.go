@@ -18,7 +18,8 @@ import (
 	"github.com/mybr/mybr/internal/nettest"
 )
 
-// policies draws valid policies of up to four networks, their ports and openings.
+// policies draws valid policies of up to eight networks, their ports and openings: few, and
+// so many that there are indexes.
 func policies() *rapid.Generator[firewall.Policy] { return after(firewall.Policy{}) }
 
 // after draws policies of which many networks are as they were.
@@ -26,7 +27,7 @@ func after(was firewall.Policy) *rapid.Generator[firewall.Policy] {
 	return rapid.Custom(func(t *rapid.T) firewall.Policy {
 		var p firewall.Policy
 		old := len(was.Networks) > 0 && rapid.IntRange(0, 3).Draw(t, "old") > 0
-		for i := range 4 {
+		for i := range rapid.SampledFrom([]int{4, 8}).Draw(t, "networks") {
 			if !rapid.Bool().Draw(t, "there") {
 				continue
 			}
@@ -48,11 +49,11 @@ func after(was firewall.Policy) *rapid.Generator[firewall.Policy] {
 				if n.Internal || !f.Prefix.IsValid() {
 					continue
 				}
-				for range rapid.IntRange(0, 3).Draw(t, "ports") {
+				for range rapid.SampledFrom([]int{0, 1, 3, 9}).Draw(t, "ports") {
 					p.Ports = append(p.Ports, drawPort(t, n, f, free))
 				}
 				if f.Direct == firewall.DirectOpenings || f.Direct == firewall.DirectRouted {
-					for range rapid.IntRange(0, 3).Draw(t, "openings") {
+					for range rapid.SampledFrom([]int{0, 1, 3, 6}).Draw(t, "openings") {
 						p.Openings = append(p.Openings, drawOpening(t, n, f))
 					}
 				}

@@ -72,14 +72,15 @@ func (s *side) fill(f found, want firewall.Policy, known facts) change {
 // rewrite writes the chains of a table that don't have the wanted rules. All are declared
 // before any rule: they refer to each other.
 func (s *script) rewrite(have saved, want table) {
+	before := have.chains(want.name)
 	other := slices.DeleteFunc(slices.Clone(want.chains), func(c chain) bool {
-		rules, ok := have.chain(want.name, c.name)
+		rules, ok := before[c.name]
 		deleted, added, moved := c.compare(rules)
 		return ok && len(deleted)+len(added)+len(moved) == 0
 	})
 	for _, c := range other {
 		s.write(":%s - [0:0]", c.name)
-		if _, ok := have.chain(want.name, c.name); !ok {
+		if _, ok := before[c.name]; !ok {
 			s.tellChain("-N", c.name)
 		}
 	}
@@ -87,8 +88,7 @@ func (s *script) rewrite(have saved, want table) {
 		for _, r := range c.texts() {
 			s.write("-A %s %s", c.name, r)
 		}
-		rules, _ := have.chain(want.name, c.name)
-		deleted, added, moved := c.compare(rules)
+		deleted, added, moved := c.compare(before[c.name])
 		s.tell("delete -A", c.name, deleted...)
 		s.tell("move -A", c.name, moved...)
 		s.tell("-A", c.name, added...)
@@ -119,16 +119,16 @@ func (s *script) edit(edits []edit) {
 	}
 }
 
-// remove writes the removal of chains. All are emptied first: they may refer to each
-// other.
+// remove writes the removal of chains.
 func (s *script) remove(have saved, chains []string) {
-	for _, c := range chains {
-		s.write("-F %s", c)
-		rules, _ := have.chain(s.table, c)
-		s.tell("delete -A", c, rules...)
+	var gone []chain
+	before := have.chains(s.table)
+	for _, name := range chains {
+		c := chain{name: name}
+		for _, r := range before[name] {
+			c.add("", "", rule{text: r})
+		}
+		gone = append(gone, c)
 	}
-	for _, c := range chains {
-		s.write("-X %s", c)
-		s.tellChain("-X", c)
-	}
+	s.drop(gone)
 }

@@ -37,8 +37,8 @@ func (k kind) planned(t *testing.T, b *Backend, have *firewall.Policy, want fire
 func TestPlanPrintsWhatDiffers(t *testing.T) {
 	for _, c := range []struct{ name, done, planned string }{
 		{"nothing", "", ""},
-		{"deleted", "-D MYBR-EGRESS -i br0 -m conntrack --ctstate INVALID -j DROP",
-			"filter: -A MYBR-EGRESS -i br0 -m conntrack --ctstate INVALID -j DROP"},
+		{"deleted", "-D MYBR-EGRESS-NAT -m conntrack --ctstate INVALID -j DROP",
+			"filter: -A MYBR-EGRESS-NAT -m conntrack --ctstate INVALID -j DROP"},
 		{"an empty rule", "-A MYBR-FORWARD", "filter: delete -A MYBR-FORWARD "},
 		{"added", "-I MYBR-FORWARD 3 -i eth9 -j ACCEPT", "filter: delete -A MYBR-FORWARD -i eth9 -j ACCEPT"},
 		{"moved", "-D MYBR-FORWARD -j MYBR-ISOLATE\n-A MYBR-FORWARD -j MYBR-ISOLATE", "filter: move -A MYBR-FORWARD -j MYBR-ISOLATE"},

@@ -244,7 +244,7 @@ func FuzzRules(f *testing.F) {
 		if p.Validate() != nil {
 			return
 		}
-		ordinary := policy("BRIDGE", map[bool]string{true: "FROM"}[from != ""])
+		ordinary := policy("$BRIDGE", map[bool]string{true: "$FROM"}[from != ""])
 		for _, fam := range []family{ipv4(), ipv6()} {
 			want := fam.render(ordinary, facts{})
 			for i, table := range fam.render(p, facts{}) {
@@ -252,7 +252,7 @@ func FuzzRules(f *testing.F) {
 					for n, text := range c.texts() {
 						have := words(text)
 						for w, word := range words(want[i].chains[j].rules[n].text) {
-							word = strings.NewReplacer("BRIDGE", bridge, "FROM", from).Replace(word)
+							word = strings.NewReplacer("$BRIDGE", bridge, "$FROM", from).Replace(word)
 							if w >= len(have) || have[w] != word {
 								t.Fatalf("%s: %q", c.name, text)
 							}

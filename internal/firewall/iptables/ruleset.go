@@ -1,7 +1,7 @@
 package iptables
 
-// ruleset is the content of mybr's own chains: the same tables, and the same chains for
-// every two policies of one layout, in one order.
+// ruleset is the content of mybr's own chains: the same tables for all policies, in one
+// order.
 type ruleset []table
 
 type table struct {
@@ -12,14 +12,17 @@ type table struct {
 type chain struct {
 	name  string
 	rules []served
+	// strict says that the rules must keep their order, all of them. They hang on the layout
+	// and on what is known of Docker alone.
+	strict bool
 	// first says that the first rule must stay the first.
 	first bool
-	// ordered says that the rules of one bridge must keep their order. Otherwise, and
-	// between bridges, the order does not matter.
+	// ordered says that the rules about one link must keep their order. Otherwise, and
+	// between links, the order does not matter.
 	ordered bool
-	// drops says that the last rule, if there is any, drops whatever the others have not
-	// returned, so that new rules go to the front.
-	drops bool
+	// last says that the last rule, if there is any, is for what the others have let
+	// through, so that new rules go to the front.
+	last bool
 }
 
 // texts is the rules as iptables-save(8) prints them.
@@ -44,9 +47,16 @@ type served struct {
 	bridge, link string
 }
 
+// serving is rules that serve a network, or one endpoint of it.
+func serving(bridge, link string, rules ...rule) []served {
+	var out []served
+	for _, r := range rules {
+		out = append(out, served{r, bridge, link})
+	}
+	return out
+}
+
 // add appends rules that serve a network, or one endpoint of it.
 func (c *chain) add(bridge, link string, rules ...rule) {
-	for _, r := range rules {
-		c.rules = append(c.rules, served{r, bridge, link})
-	}
+	c.rules = append(c.rules, serving(bridge, link, rules...)...)
 }

@@ -97,6 +97,19 @@ func (s saved) chain(table, name string) (rules []string, ok bool) {
 	return nil, false
 }
 
+// chains returns the rules of all chains of a table by their names.
+func (s saved) chains(table string) map[string][]string {
+	all := map[string][]string{}
+	for _, t := range s.tables {
+		for _, c := range t.chains {
+			if t.name == table {
+				all[c.name] = c.rules
+			}
+		}
+	}
+	return all
+}
+
 // own returns the names of a table's chains that are mybr's.
 func (s saved) own(table string) []string {
 	var names []string

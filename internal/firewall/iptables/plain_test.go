@@ -1,0 +1,182 @@
+package iptables
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/mybr/mybr/internal/firewall"
+)
+
+// This file has the rules of a policy as a person would write them: one list for all
+// networks, in which each states by itself what it needs, and which every packet walks. The
+// rules that mybr writes must do the same to every packet.
+
+// plain is the lists of one family.
+func (fam family) plain(p firewall.Policy, f facts) ruleset {
+	need := fam.layout(p)
+	forward := chain{name: chainForward, first: true, ordered: true}
+	forward.add("", "", rule{"-j " + chainIsolate, ""})
+	isolate, egress, unprotected := chain{name: chainIsolate}, fam.plainEgress(p, f, need), chain{name: chainUnprotected}
+	ports, post, input := chain{name: chainPorts}, chain{name: chainPostrouting}, chain{name: chainInput}
+	if mark := marked(p.Accept); mark != "" {
+		isolate.first = true
+		isolate.add("", "", rule{mark + "-j RETURN", ""})
+	}
+	if need.guarded {
+		for _, bridge := range f.bridges {
+			isolate.add("", "", rule{"-i " + bridge + unsolicited + " -j " + chainUnprotected, ""})
+		}
+	}
+	for _, n := range p.Networks {
+		isolate.add(n.Bridge, "", fam.plainIsolation(n, f, len(egress.rules) > 0)...)
+		forward.add(n.Bridge, "", fam.plainForwarding(n, p.Accept)...)
+		post.add(n.Bridge, "", masquerading(n, n.Family(fam.Family))...)
+		if n.KeepsBridgesOut(fam.Family) {
+			unprotected.add(n.Bridge, "", rule{"-o " + n.Bridge + " -j DROP", ""})
+		}
+		input.add(n.Bridge, "", hostInput(n.Bridge, n.Family(fam.Family).Input)...)
+	}
+	for _, port := range p.Ports {
+		if fam.Has(port.Container.Addr()) {
+			ports.add(port.Bridge, port.Link, fam.publishing(port))
+		}
+	}
+	filter, nat := []chain{forward, isolate, egress, fam.plainDirect(p), unprotected}, []chain{ports, post}
+	if !need.networks {
+		filter, nat = nil, nil
+	}
+	if need.input {
+		filter = append(filter, input)
+	}
+	if need.defaultDrop {
+		last := chain{name: chainForwardDrop}
+		last.add("", "", rule{"-j DROP",
+			"mybr had to turn forwarding on. It makes the host no router for others: what no rule has accepted isn't forwarded."})
+		filter = append(filter, last)
+	}
+	return ruleset{{"filter", filter}, {"nat", nat}}
+}
+
+// plainIsolation is a network's part of MYBR-ISOLATE. That chain only drops, and so do those
+// that it leads to, so the order of its rules doesn't matter. egress says that
+// MYBR-EGRESS has rules.
+func (fam family) plainIsolation(n firewall.Network, f facts, egress bool) []rule {
+	in, out := "-i "+n.Bridge+" ! -o "+n.Bridge, "! -i "+n.Bridge+" -o "+n.Bridge
+	switch {
+	case n.Internal:
+		return []rule{
+			{in + " -j DROP", ""},
+			{out + " -j DROP", ""},
+		}
+	case !n.Forwards(fam.Family):
+		return []rule{
+			{in + " -j DROP", ""},
+			{out + " -j DROP", ""},
+		}
+	}
+	var rules []rule
+	if n.KeepsBridgesOut(fam.Family) && f.stages && !f.stage1Jumps {
+		rules = append(rules, rule{out + unsolicited + " -j " + dockerStage1, ""})
+	}
+	switch {
+	case n.Unprotected(fam.Family): // what must not come in is dropped by those that it comes from
+	case n.TakesOpenings(fam.Family):
+		rules = append(rules, rule{out + unsolicited + " -j " + chainDirect, ""})
+	default:
+		rules = append(rules, rule{out + unsolicited + " -j DROP", ""})
+	}
+	if egress {
+		rules = append(rules, rule{in + unsolicited + " -j " + chainEgress, ""})
+	}
+	return rules
+}
+
+// plainEgress is MYBR-EGRESS: what leaves a network by another interface and is neither a
+// reply nor translated. It only drops, and so do the chains that it leads to, so the order
+// of its rules doesn't matter.
+func (fam family) plainEgress(p firewall.Policy, f facts, need layout) chain {
+	c := chain{name: chainEgress}
+	if !slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) }) {
+		return c
+	}
+	for _, n := range p.Networks {
+		if n.Forwards(fam.Family) && n.Family(fam.Family).Masquerade {
+			c.add(n.Bridge, "", rule{"-i " + n.Bridge + " -m conntrack --ctstate INVALID -j DROP", ""})
+		}
+	}
+	for _, bridge := range f.unisolated {
+		c.add("", "", rule{"-o " + bridge + " -j DROP", ""})
+	}
+	if need.guarded {
+		c.add("", "", rule{"-j " + chainUnprotected, ""})
+	}
+	if f.stages {
+		c.add("", "", rule{"-j " + dockerStage2, ""})
+	}
+	return c
+}
+
+// plainDirect is MYBR-DIRECT: what it returns from may enter a network at the containers' own
+// addresses. It doesn't accept: Docker's isolation of its own networks comes behind it.
+func (fam family) plainDirect(p firewall.Policy) chain {
+	c := chain{name: chainDirect, last: true}
+	used := false
+	for _, n := range p.Networks {
+		used = used || n.TakesOpenings(fam.Family)
+		if n.TakesOpenings(fam.Family) && n.Family(fam.Family).Direct == firewall.DirectRouted {
+			c.add(n.Bridge, "", rule{"-o " + n.Bridge + " -p " + fam.icmp + " -j RETURN", ""})
+		}
+	}
+	for _, o := range p.Openings {
+		if !fam.Has(o.Addr) {
+			continue
+		}
+		from, why := "", "The port is open to every client that has a route to the container."
+		if o.From != "" {
+			from, why = "-i "+o.From+" ", "The port is open to what comes from this interface."
+		}
+		r := rule{fmt.Sprintf("-d %s %s-o %s -p %[4]s -m %[4]s --dport %[5]s -j RETURN",
+			netip.PrefixFrom(o.Addr, o.Addr.BitLen()), from, o.Bridge, o.Proto, span(o.First, o.Count, ":")), why}
+		if i := len(c.rules) - 1; i >= 0 && c.rules[i].rule == r { // openings that differ in their links only are neighbours
+			c.rules[i].link = "" // it serves several
+		} else {
+			c.add(o.Bridge, o.Link, r)
+		}
+	}
+	if used {
+		c.add("", "", rule{"-j DROP", ""})
+	}
+	return c
+}
+
+// plainForwarding is a network's part of MYBR-FORWARD, of which the order matters. It says
+// nothing of packets that neither enter nor leave by the network's bridge.
+func (fam family) plainForwarding(n firewall.Network, accept firewall.Mark) []rule {
+	in, out := "-i "+n.Bridge+" ! -o "+n.Bridge, "! -i "+n.Bridge+" -o "+n.Bridge
+	var rules []rule
+	if mark := marked(accept); mark != "" {
+		rules = append(rules, rule{"-o " + n.Bridge + " " + mark + "-j ACCEPT", ""})
+		if !n.Forwards(fam.Family) {
+			rules = append(rules, rule{in + " " + mark + "-j ACCEPT", ""})
+		}
+	}
+	if n.Forwards(fam.Family) {
+		rules = append(rules, rule{"-o " + n.Bridge + " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", ""})
+		if !n.TakesOpenings(fam.Family) && !n.Unprotected(fam.Family) {
+			rules = append(rules, rule{out + " -m conntrack --ctstate DNAT -j ACCEPT", ""})
+		} else {
+			rules = append(rules, rule{out + " -j ACCEPT", ""})
+		}
+		rules = append(rules, rule{in + " -j ACCEPT", ""})
+	}
+	if n.ICC {
+		how := "where bridged frames pass " + fam.command + " (bridge-nf-call-" + fam.command + ")."
+		if n.Forwards(fam.Family) && n.Family(fam.Family).Direct != firewall.DirectRouted { // else no port is translated
+			how = "through a published port, and " + how
+		}
+		return append(rules, rule{"-i " + n.Bridge + " -o " + n.Bridge + " -j ACCEPT",
+			"Containers of the network reach each other: " + how})
+	}
+	return append(rules, rule{"-i " + n.Bridge + " -o " + n.Bridge + " -j DROP", ""})
+}
