@@ -130,7 +130,7 @@ test-integration: need-engines need-test need-compose need-beside ## Run the tes
 fuzz: ## Run each fuzz target for FUZZTIME (60s)
 	scripts/fuzz '$(FUZZTIME)'
 
-bench: need-engines ## Compare the speed of published ports, of the first answer and of many networks with Docker's own driver
+bench: need-engines ## Compare the speed of published ports, of the first answer of many networks and of packets among them with Docker's own driver
 	go test ./integration -run '^$$' -bench . -benchtime 5x
 
 reliability: need-engines need-test need-beside ## Have the host's faults happen under traffic and write docs/reliability.md (RUN=TestNAME: one test's rows; COUNT: how often)
