@@ -84,12 +84,17 @@ func (fam family) render(p firewall.Policy, f facts) ruleset {
 		filter = append(filter, input)
 	}
 	if need.defaultDrop {
-		last := chain{name: chainForwardDrop}
-		last.add("", "", rule{"-j DROP",
-			"mybr had to turn forwarding on. It makes the host no router for others: what no rule has accepted isn't forwarded."})
-		filter = append(filter, last)
+		filter = append(filter, forwardDrop())
 	}
 	return ruleset{{"filter", filter}, {"nat", nat}}
+}
+
+// forwardDrop is MYBR-FORWARD-DROP.
+func forwardDrop() chain {
+	last := chain{name: chainForwardDrop}
+	last.add("", "", rule{"-j DROP",
+		"mybr had to turn forwarding on. It makes the host no router for others: what no rule has accepted isn't forwarded."})
+	return last
 }
 
 // marked is the match of a mark as iptables-save(8) prints it, with a space behind it;
