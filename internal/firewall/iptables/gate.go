@@ -12,7 +12,7 @@ import (
 )
 
 // Gate is for a backend that decides elsewhere what passes: what iptables has must not drop
-// that. Where iptables has a table "filter", in either variant, it has two or three rules of
+// that. Where iptables has a table "filter", in either variant, it has a few rules of
 // mybr's, whatever networks there are: one that accepts what bears a mark, and, before it,
 // one that leads it to Docker's own list of its bridges. Where there is no such table, none
 // is made.
@@ -145,23 +145,30 @@ func (v *View) Plan(want Passing) (steps plan.Plan) {
 
 // gate is what one variant needs.
 func (g *Gate) gate(fam family, f found, want Passing) change {
-	var chains []chain
-	var jumps []jump
+	chains, jumps := g.rules(f.observed(defaults{}), want)
+	return put(f, ruleset{{"filter", chains}, {"nat", nil}}, jumps)
+}
+
+// rules is what passing needs, beside what is known of Docker's rules.
+func (g *Gate) rules(f facts, want Passing) (chains []chain, jumps []jump) {
 	if want.Networks {
-		chains = append(chains, g.forward(f.observed(defaults{})))
-		jumps = append(jumps, jump{"filter", "FORWARD", "-j " + chainForward,
-			"Behind Docker's jumps to DOCKER-USER and to its isolation, and before any later DROP.", behindDocker, false})
+		chains = append(chains, g.isolate(f), g.forward())
+		jumps = append(jumps,
+			jump{"filter", dockerUser, "-j " + chainIsolate,
+				"Behind the administrator's rules and before everything of Docker's: Docker itself would accept what is sent to published ports of its containers.", behindAdministrator, false},
+			jump{"filter", "FORWARD", "-j " + chainForward,
+				"Behind Docker's jumps to DOCKER-USER and to its isolation, and before any later DROP.", behindDocker, false})
 	}
 	if want.DefaultDrop {
 		chains = append(chains, forwardDrop())
 		jumps = append(jumps, jump{"filter", "FORWARD", "-j " + chainForwardDrop, "Behind all rules.", behindAll, true})
 	}
-	return put(f, ruleset{{"filter", chains}, {"nat", nil}}, jumps)
+	return chains, jumps
 }
 
-// forward is MYBR-FORWARD as a Gate has it.
-func (g *Gate) forward(f facts) chain {
-	c := chain{name: chainForward, drops: true} // the last rule ends it, so the others must be before it
+// isolate is MYBR-ISOLATE as a Gate has it: it only drops, so its order doesn't matter.
+func (g *Gate) isolate(f facts) chain {
+	c := chain{name: chainIsolate}
 	unknown := g.mark + unsolicited[1:]
 	for _, bridge := range f.unisolated {
 		c.add("", "", rule{"-o " + bridge + " " + unknown + " -j DROP", "Docker has lost this bridge of its own from its list."})
@@ -170,6 +177,14 @@ func (g *Gate) forward(f facts) chain {
 		c.add("", "", rule{unknown + " -j " + dockerStage2,
 			"Docker's own list of its bridges drops what goes to one of them, but for replies and Docker's published ports; the rest returns."})
 	}
+	return c
+}
+
+// forward is MYBR-FORWARD as a Gate has it.
+func (g *Gate) forward() chain {
+	c := chain{name: chainForward, first: true, drops: true} // the first and the last rule keep their places
+	c.add("", "", rule{"-j " + chainIsolate,
+		"What must not pass is dropped before anything is accepted, even where DOCKER-USER is absent or was flushed."})
 	c.add("", "", rule{g.mark + "-j ACCEPT", "What mybr's own table has let pass is accepted, whatever the policy of FORWARD."})
 	return c
 }
@@ -177,13 +192,18 @@ func (g *Gate) forward(f facts) chain {
 // Explain lists the rules of a family, as far as it was last seen: none where there is no table.
 func (v *View) Explain(want Passing) (out []firewall.ExplainedRule) {
 	for _, f := range v.all {
-		add := func(chain, text, why string) {
-			out = append(out, firewall.ExplainedRule{Command: f.variant.String(), Table: "filter", Chain: chain, Rule: text, Why: why})
+		chains, jumps := v.g.rules(f.observed(defaults{}), want)
+		add := func(chain string, r rule) {
+			out = append(out, firewall.ExplainedRule{Command: f.variant.String(), Table: "filter", Chain: chain, Rule: r.text, Why: r.why})
 		}
-		if want.Networks {
-			add("FORWARD", "-j "+chainForward, "Behind Docker's jumps to DOCKER-USER and to its isolation, and before any later DROP.")
-			for _, r := range v.g.forward(f.observed(defaults{})).rules {
-				add(chainForward, r.text, r.why)
+		for _, j := range jumps {
+			if _, there := f.chain("filter", j.chain); there {
+				add(j.chain, rule{j.text, j.why})
+			}
+		}
+		for _, c := range chains {
+			for _, r := range c.rules {
+				add(c.name, r.rule)
 			}
 		}
 	}
