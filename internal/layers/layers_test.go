@@ -81,7 +81,7 @@ var layers = map[string][]string{
 var siblings = map[string][]string{
 	"internal/explain":           {"internal/view"},
 	"internal/explain/host":      {"internal/dump", "internal/explain", "internal/view"},
-	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables"},
+	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables", "internal/firewall/nftables"},
 	"internal/firewall/iptables": {"internal/firewall"},
 	"internal/firewall/nftables": {"internal/firewall", "internal/firewall/iptables"},
 	"internal/hostport":          {"internal/relay"},

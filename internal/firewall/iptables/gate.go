@@ -84,7 +84,13 @@ func (g *Gate) See(ctx context.Context, f model.Family, nft bool) (*View, error)
 	}
 	slices.Sort(v.Seen.Bridges)
 	v.Seen.Bridges = slices.Compact(v.Seen.Bridges)
-	return v, errors.Join(failed...)
+	if err := errors.Join(failed...); err != nil {
+		if len(v.all) == 0 || ctx.Err() != nil {
+			return v, err
+		}
+		s.warn("%v", err)
+	}
+	return v, nil
 }
 
 // side is a family's; nil: it can't be filtered.

@@ -147,8 +147,8 @@ func (b *Backend) Told(change string) (firewall.Change, bool) {
 	return b.gate.Told(change)
 }
 
-// Plan makes one step for each family that has to change, and then one for each variant of
-// iptables whose rule has to: what is to pass is decided before it is accepted.
+// Plan makes one step for each family that has to change, and behind it one for each variant
+// of iptables whose rules have to: what is to pass is decided before it is accepted.
 func (b *Backend) Plan(ctx context.Context, have *firewall.Policy, want firewall.Policy) (plan.Plan, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -165,7 +165,7 @@ func (b *Backend) Plan(ctx context.Context, have *firewall.Policy, want firewall
 			return !slices.ContainsFunc(subjects, func(e *plan.Error) bool { return e.Subject == subject })
 		})
 	}
-	var all, behind plan.Plan
+	var all plan.Plan
 	errs := []error{invalid}
 	var others []string // Docker's bridges; those that only IPv4's rules name are IPv6's, too
 	for _, s := range b.sides() {
@@ -173,10 +173,11 @@ func (b *Backend) Plan(ctx context.Context, have *firewall.Policy, want firewall
 			break
 		}
 		steps, passing, next, err := s.plan(ctx, have, want, others)
-		all, behind, errs = append(all, steps...), append(behind, passing...), append(errs, wrap(err))
+		steps = steps.Then(passing, "iptables keeps what mybr has there until table "+s.fam.name()+" is as it should be")
+		all, errs = append(all, steps...), append(errs, wrap(err))
 		others = next.others
 	}
-	return append(all, behind...), errors.Join(errs...)
+	return all, errors.Join(errs...)
 }
 
 func wrap(err error) error {

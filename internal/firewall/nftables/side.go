@@ -3,6 +3,7 @@ package nftables
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/google/nftables"
@@ -50,12 +51,12 @@ func (s *side) full(ctx context.Context, want firewall.Policy, others []string) 
 	}
 	defer end()
 	var have found
-	var nft bool
+	var nft, drops bool
 	err = steady(ctx, func() (err error) {
 		if have, err = s.fam.read(conn, s.fam.sets(firewall.Policy{}, nil)); err != nil {
 			return err
 		}
-		nft, err = hasFilter(conn, s.fam.table)
+		nft, drops, err = hasFilter(conn, s.fam.table)
 		return err
 	})
 	if err != nil {
@@ -68,8 +69,8 @@ func (s *side) full(ctx context.Context, want firewall.Policy, others []string) 
 		if next.view == nil {
 			next.view = &iptables.View{}
 		}
-	} else if nft {
-		unseen = errors.Join(errors.New("iptables has rules here, but its commands can't be run, so that it can't be told what may pass"), s.b.noGate)
+	} else if nft && drops {
+		unseen = fmt.Errorf("iptables drops what is forwarded, and can't be told what may pass: %w", s.b.noGate)
 	}
 	next.beside = next.view.Table
 	next.others = append(slices.Clone(others), next.view.Bridges...)
@@ -153,12 +154,16 @@ func (s *side) write(ctx context.Context, c change) error {
 }
 
 // hasFilter reports whether iptables has a table that forwarded packets pass, in its
-// nf_tables variant. A table of that name may be somebody else's.
-func hasFilter(conn *nftables.Conn, f nftables.TableFamily) (bool, error) {
+// nf_tables variant, and whether that drops what no rule accepts. A table of that name may
+// be somebody else's.
+func hasFilter(conn *nftables.Conn, f nftables.TableFamily) (there, drops bool, err error) {
 	chains, err := conn.ListChainsOfTableFamily(f)
-	return slices.ContainsFunc(chains, func(c *nftables.Chain) bool {
-		return c.Table.Name == "filter" && c.Name == "FORWARD" && c.Hooknum != nil
-	}), err
+	for _, c := range chains {
+		if c.Table.Name == "filter" && c.Name == "FORWARD" && c.Hooknum != nil {
+			there, drops = true, c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+		}
+	}
+	return there, drops, err
 }
 
 // differing is what only one of two policies has, and what the difference may hang on.
