@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -174,3 +175,5 @@ func (w *world) ask(t *try) {
 	}
 	t.got, t.gotC = a.Server, a.Client.Addr().String()
 }
+
+func ipAddr(a string) *net.IPAddr { return &net.IPAddr{IP: net.ParseIP(a)} }
