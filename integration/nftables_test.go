@@ -19,8 +19,8 @@ func TestNftables(t *testing.T) {
 		cfg  world.Config
 		full bool
 	}{
-		{name: "heals_and_switches", test: nftables, cfg: world.Config{Firewall: "nftables", Variant: "nft"}},
-		{name: "beside_legacy", test: nftables, cfg: world.Config{Firewall: "nftables", Variant: "legacy"}, full: true},
+		{name: "heals_and_switches", test: nftablesHeals, cfg: world.Config{Firewall: "nftables", Variant: "nft"}},
+		{name: "beside_legacy", test: nftablesHeals, cfg: world.Config{Firewall: "nftables", Variant: "legacy"}, full: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if world.Driver() != "mybr" {
@@ -35,8 +35,8 @@ func TestNftables(t *testing.T) {
 	}
 }
 
-// nftables has others undo what is mybr's, and then changes the backend under traffic.
-func nftables(t *testing.T, w *world.World) {
+// nftablesHeals has others undo what is mybr's, and then changes the backend under traffic.
+func nftablesHeals(t *testing.T, w *world.World) {
 	w.Docker("network", "create", "-d", "mybr", "-o", bridgeName+"mybr0",
 		"--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd00:18::/64", "n0")
 	web := w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80", "udp:80")
