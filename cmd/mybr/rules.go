@@ -22,7 +22,8 @@ func newRules() *cobra.Command {
 		Use:   "rules [flags]",
 		Short: "List the firewall rules that mybr wants, with the reason and whom each serves",
 		Long: `rules lists the firewall rules that mybr wants, IPv4's first, in the order of their
-tables and chains: each with the reason it exists, and whom it serves.
+tables and chains: each with the reason it exists, and whom it serves. With --firewall
+nftables a published port, or what a network is, is an element of a set or map.
 
 With --diff it prints what the kernel has otherwise, with the reason, and exits with 1
 if there is anything: "+" is a rule or chain that is missing, "-" one that is not wanted,
@@ -31,7 +32,7 @@ here; nothing is changed by asking.
 
 With --counters it reads the kernel's rules, which needs root, and says how many packets
 and bytes each has seen since it was made. Of nat only the first packet of a connection
-meets the rules.`,
+meets the rules. With --firewall nftables only published ports are counted, by nft(8).`,
 	}, func(cmd *cobra.Command) error {
 		all, err := s.client.Rules(cmd.Context(), diff)
 		if err != nil {

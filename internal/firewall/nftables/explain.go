@@ -6,15 +6,15 @@ import (
 
 // Host is what rules depend on of a host.
 type Host struct {
-	Beside  bool     // iptables has a table that must be told what may pass
-	Bridges []string // of Docker's
+	Beside  firewall.Families // in which iptables has a table that must be told what may pass
+	Bridges []string          // of Docker's
 }
 
 // Explain lists the rules of a policy on a host, and the elements that they look up, IPv4's
 // first. An element has the name of its set where a rule has that of its chain. What iptables
 // is told is not among them.
 func Explain(p firewall.Policy, h Host) []firewall.ExplainedRule {
-	return append(ipv4().explain(p, h), ipv6().explain(p, h)...)
+	return append(ipv4().explain(p, h.Beside.V4, h.Bridges), ipv6().explain(p, h.Beside.V6, h.Bridges)...)
 }
 
 // Explain lists the rules of a policy beside what was last read of the host.
@@ -23,7 +23,7 @@ func (b *Backend) Explain(p firewall.Policy) (out []firewall.ExplainedRule) {
 	defer b.mu.Unlock()
 	for _, s := range b.sides() {
 		now := s.state
-		out = append(out, s.fam.explain(p, Host{now.beside, now.others})...)
+		out = append(out, s.fam.explain(p, now.beside, now.others)...)
 		if now.view != nil {
 			out = append(out, now.view.Explain(passingOf(s.fam, p))...)
 		}
@@ -31,8 +31,8 @@ func (b *Backend) Explain(p firewall.Policy) (out []firewall.ExplainedRule) {
 	return out
 }
 
-func (fam family) explain(p firewall.Policy, h Host) (out []firewall.ExplainedRule) {
-	all := fam.render(p, h.Beside, h.Bridges)
+func (fam family) explain(p firewall.Policy, beside bool, bridges []string) (out []firewall.ExplainedRule) {
+	all := fam.render(p, beside, bridges)
 	for _, c := range all.chains {
 		for _, r := range c.rules {
 			out = append(out, firewall.ExplainedRule{Command: command, Table: fam.name(), Chain: c.name, Rule: r.text, Why: r.why})

@@ -27,7 +27,7 @@ type scene struct {
 // host is one beside a Docker that uses iptables, or one without.
 func (s scene) host() Host {
 	if s.docker || strings.Contains(s.golden, "docker-29") {
-		return Host{Beside: true, Bridges: []string{"docker0"}}
+		return Host{Beside: firewall.Families{V4: true, V6: true}, Bridges: []string{"docker0"}}
 	}
 	return Host{}
 }
@@ -181,9 +181,9 @@ func (s scene) annotated() string {
 	h := s.host()
 	usual := one(network("br0", "172.18.0.0/16"))
 	for _, fam := range []family{ipv4(), ipv6()} {
-		all := fam.render(s.policy, h.Beside, h.Bridges)
+		all := fam.render(s.policy, h.Beside.V4, h.Bridges)
 		all.sets = slices.DeleteFunc(all.sets, func(s set) bool { return len(s.elements) == 0 })
-		if s.golden != "network,any-id" && fam.layout(s.policy, h.Beside) == fam.layout(usual, true) {
+		if s.golden != "network,any-id" && fam.layout(s.policy, h.Beside.V4) == fam.layout(usual, true) {
 			all.chains = nil
 		}
 		out.WriteString(fam.text(all, true))
@@ -257,7 +257,7 @@ func TestKernelHasTheText(t *testing.T) {
 	for _, s := range scenes() {
 		h.Fresh(func(h *nettest.Host) {
 			b := newBackend(t)
-			if s.host().Beside { // as a table of iptables is made
+			if s.host().Beside.V4 { // as a table of iptables is made
 				for _, fam := range []family{ipv4(), ipv6()} {
 					h.Run("nft", "add", "table", fam.word, "filter")
 					h.Run("nft", "add", "chain", fam.word, "filter", "FORWARD", "{ type filter hook forward priority 0; policy drop; }")
@@ -267,7 +267,7 @@ func TestKernelHasTheText(t *testing.T) {
 			}
 			apply(t, b, nil, s.policy)
 			for _, fam := range []family{ipv4(), ipv6()} {
-				want := fam.text(fam.render(s.policy, s.host().Beside, s.host().Bridges), false)
+				want := fam.text(fam.render(s.policy, s.host().Beside.V4, s.host().Bridges), false)
 				if have := list(h, fam); plainly(have) != plainly(want) {
 					t.Errorf("%s: the kernel and the text differ:\n%s", s.golden, differences(plainly(have), plainly(want)))
 				}
@@ -281,7 +281,7 @@ func TestCommandTakesTheText(t *testing.T) {
 	h := nettest.New(t)
 	for _, s := range scenes() {
 		for _, fam := range []family{ipv4(), ipv6()} {
-			h.Feed(fam.text(fam.render(s.policy, s.host().Beside, s.host().Bridges), true), "nft", "--check", "--file", "-")
+			h.Feed(fam.text(fam.render(s.policy, s.host().Beside.V4, s.host().Bridges), true), "nft", "--check", "--file", "-")
 		}
 	}
 }
