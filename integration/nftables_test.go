@@ -2,12 +2,14 @@ package integration
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/doctor"
 )
 
 // TestNftables is about what is mybr's in nf_tables, beside a Docker that uses iptables.
@@ -53,6 +55,7 @@ func nftablesHeals(t *testing.T, w *world.World) {
 		}
 	}
 	works("at first")
+	commands(t, w)
 	healing(t, w, works)
 	switching(t, w, web, works)
 	w.Docker("rm", "--force", "web", "eve")
@@ -63,6 +66,35 @@ func nftablesHeals(t *testing.T, w *world.World) {
 		}
 		return nil
 	})
+}
+
+// commands has the commands that look at rules say what they know of these.
+func commands(t *testing.T, w *world.World) {
+	t.Helper()
+	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", w.MybrPID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range examine(t, w, program, "doctor", "--state-dir", w.StateDir()).Results {
+		if r.Verdict != doctor.OK && r.Verdict != doctor.Note {
+			t.Errorf("all is well, and %+v", r)
+		}
+	}
+	rules := w.Host.Run(program, "rules")
+	for _, line := range []string{"# nft list table ip mybr", "rule ip mybr forward iifname vmap @from", "element ip mybr published { tcp . 8088 : 172.18.0.2 . 80 }", " -t filter"} {
+		if !strings.Contains(rules, line) {
+			t.Errorf("mybr rules does not print %q:\n%s", line, rules)
+		}
+	}
+	if r := w.Host.Try(program, "rules", "--diff"); r.Code != 0 {
+		t.Errorf("mybr rules --diff: %+v", r)
+	}
+	if r := w.Host.Try(program, "rules", "--counters"); r.Code == 0 || !strings.Contains(r.Err, "nf_tables") {
+		t.Errorf("mybr rules --counters: %+v", r)
+	}
+	if r := w.Host.Try(program, "explain", "lan", "host:8088"); r.Code == 0 || !strings.Contains(r.Out+r.Err, "--firewall nftables") {
+		t.Errorf("mybr explain: %+v", r)
+	}
 }
 
 // healing has each of these put right at once, and told with who it was.

@@ -170,7 +170,9 @@ func hasFilter(conn *nftables.Conn, f nftables.TableFamily) (there, drops bool, 
 func differing(have, want firewall.Policy) (gone, came firewall.Policy) {
 	gone.Networks, came.Networks = without(have.Networks, want.Networks, func(n firewall.Network) firewall.Network { n.ID = ""; return n })
 	gone.Ports, came.Ports = without(have.Ports, want.Ports, func(p firewall.Port) firewall.Port { p.Link = ""; return p })
-	gone.Openings, came.Openings = have.Openings, want.Openings // several may need the same element
+	if !slices.Equal(have.Openings, want.Openings) {
+		gone.Openings, came.Openings = have.Openings, want.Openings // several may need the same element
+	}
 	return gone, came
 }
 
