@@ -27,7 +27,7 @@ type Status struct {
 	Ready      bool      `json:"ready"` // the first pass has ended
 	Networks   int       `json:"networks"`
 	Endpoints  int       `json:"endpoints"`
-	Firewall   string    `json:"firewall,omitempty"` // the variant of iptables in use; "": none yet
+	Firewall   string    `json:"firewall,omitempty"` // "nftables", or the variant of iptables in use; "": none yet
 	Goroutines int       `json:"goroutines"`
 	LastError  string    `json:"lastError,omitempty"` // of the last pass; "": it went well
 	// FailedSince is when the first of the passes ended that have failed in a row up to now.

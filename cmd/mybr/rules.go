@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +22,8 @@ func newRules() *cobra.Command {
 		Use:   "rules [flags]",
 		Short: "List the firewall rules that mybr wants, with the reason and whom each serves",
 		Long: `rules lists the firewall rules that mybr wants, IPv4's first, in the order of their
-tables and chains: each with the reason it exists, and whom it serves.
+tables and chains: each with the reason it exists, and whom it serves. With --firewall
+nftables a published port, or what a network is, is an element of a set or map.
 
 With --diff it prints what the kernel has otherwise, with the reason, and exits with 1
 if there is anything: "+" is a rule or chain that is missing, "-" one that is not wanted,
@@ -29,7 +32,7 @@ here; nothing is changed by asking.
 
 With --counters it reads the kernel's rules, which needs root, and says how many packets
 and bytes each has seen since it was made. Of nat only the first packet of a connection
-meets the rules.`,
+meets the rules. With --firewall nftables only published ports are counted, by nft(8).`,
 	}, func(cmd *cobra.Command) error {
 		all, err := s.client.Rules(cmd.Context(), diff)
 		if err != nil {
@@ -38,6 +41,9 @@ meets the rules.`,
 		if !diff || s.output == outputJSON { // else nobody is named
 			names := s.names(cmd)
 			all.Name(names.Containers, names.Networks)
+		}
+		if counters && slices.ContainsFunc(all.Rules, inNftables) {
+			return errors.New("--counters: mybr's rules are in nf_tables, where only published ports are counted: nft list table ip mybr shows that")
 		}
 		if counters {
 			counted, err := host.Counted(cmd.Context())
@@ -83,18 +89,37 @@ func outcomeOfRules(all view.Rules) error {
 // errRulesDiffer is what `rules --diff` ends with when it has printed something.
 var errRulesDiffer = errors.New("the kernel's rules are not those that mybr wants")
 
-// printRules prints each rule as iptables-save(8) does, and why below it.
+// inNftables reports whether a rule is one of nft(8), or an element that such rules look up.
+func inNftables(r view.Rule) bool { return r.Command == "nft" }
+
+// spelled is a rule as the command that shows it has it: iptables-save(8), or nft(8), where
+// elements have braces.
+func spelled(command, table, chain, rule string) string {
+	switch {
+	case command != "nft":
+		return "-A " + chain + " " + rule
+	case strings.HasPrefix(rule, "{"):
+		return "element " + table + " " + chain + " " + rule
+	}
+	return "rule " + table + " " + chain + " " + rule
+}
+
+// printRules prints each rule as iptables-save(8) or nft(8) does, and why below it.
 func printRules(w io.Writer, all view.Rules) {
 	table := ""
 	for _, r := range all.Rules {
-		if now := r.Command + " -t " + r.Table; now != table {
+		now := r.Command + " -t " + r.Table
+		if inNftables(r) {
+			now = r.Command + " list table " + r.Table
+		}
+		if now != table {
 			if table != "" {
 				fmt.Fprintln(w)
 			}
 			fmt.Fprintln(w, "# "+now)
 			table = now
 		}
-		fmt.Fprintf(w, "-A %s %s\n", r.Chain, r.Rule)
+		fmt.Fprintln(w, spelled(r.Command, r.Table, r.Chain, r.Rule))
 		if r.Traffic != nil {
 			fmt.Fprintf(w, "    %d packets, %d bytes\n", r.Traffic.Packets, r.Traffic.Bytes)
 		}
@@ -116,11 +141,17 @@ func serves(r view.Rule) string {
 func printRuleDiff(w io.Writer, all view.Rules) {
 	signs := map[string]string{view.AddRule: "+", view.DeleteRule: "-", view.MoveRule: "~"}
 	for _, d := range all.Differences {
-		what := "-A " + d.Chain + " " + d.Rule
-		if d.Rule == "" {
+		what := spelled(d.Command, d.Table, d.Chain, d.Rule)
+		switch {
+		case d.Chain == "":
+			what = "table " + d.Table
+		case d.Rule == "":
 			what = "chain " + d.Chain
 		}
-		fmt.Fprintf(w, "%s %s -t %s %s\n", signs[d.Mend], d.Command, d.Table, what)
+		if d.Command != "nft" {
+			what = "-t " + d.Table + " " + what
+		}
+		fmt.Fprintf(w, "%s %s %s\n", signs[d.Mend], d.Command, what)
 		if d.Why != "" {
 			fmt.Fprintf(w, "    %s\n", d.Why)
 		}

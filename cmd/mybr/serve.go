@@ -60,7 +60,7 @@ variable, a variable before the default; an empty variable counts as not set.`,
 	text(f, &config.PluginDir, "plugin-dir", "dir", "/run/docker/plugins", "folder of the plugin socket, where Docker looks for plugins", absolute)
 	text(f, &config.StateDir, "state-dir", "dir", "/var/lib/mybr", "folder of the records, mybr.db", absolute)
 	runDirFlag(f, &config.RunDir)
-	text(f, &config.Firewall, "firewall", "backend", "auto", "auto or iptables; auto is iptables, in the variant (nft or legacy) that Docker uses", oneOf(plugin.Firewalls()...))
+	text(f, &config.Firewall, "firewall", "backend", "auto", "auto, iptables (in the variant, nft or legacy, that Docker uses) or nftables (works beside a Docker that uses iptables, too); auto is what Docker uses: iptables, if it is installed, unless Docker has its own rules in nftables", oneOf(plugin.Firewalls()...))
 	text(f, &config.SysctlRoot, "sysctl-root", "dir", "/proc/sys", "where sysctls are written, if that is mounted elsewhere", absolute)
 	toggle(f, &config.DirectRouting, "allow-direct-routing", "published ports can be reached at the containers' own addresses, from anywhere that has a route there")
 	add(f, "accept-fwmark", "firewall mark, VALUE or VALUE/MASK, of packets that pass to every network", value[plugin.Mark]{

@@ -139,6 +139,9 @@ func (w *World) startMybr() error {
 	}
 	args, env, files := w.service.activation(argv)
 	env = append(env, "MYBR_STATE_DIR="+filepath.Join(w.dir, "mybr"), "MYBR_LOG_LEVEL=debug")
+	if w.cfg.Firewall != "" {
+		env = append(env, "MYBR_FIREWALL="+w.cfg.Firewall)
+	}
 	if w.mybr, err = w.daemon("mybr", append(env, role...), files, args...); err != nil {
 		return err
 	}
@@ -162,6 +165,17 @@ func (w *World) KillMybr() { w.t.Helper(); w.must(w.mybr.stop(syscall.SIGKILL)) 
 
 // StartMybr starts mybr again after it was stopped or killed.
 func (w *World) StartMybr() { w.t.Helper(); w.must(w.startMybr()) }
+
+// Firewall changes mybr's --firewall for its next starts.
+func (w *World) Firewall(kind string) { w.cfg.Firewall = kind }
+
+// Backend is what mybr filters packets with: beside these engines its own choice is iptables.
+func (w *World) Backend() string {
+	if w.cfg.Firewall == "nftables" {
+		return w.cfg.Firewall
+	}
+	return "iptables"
+}
 
 // RestartMybr is StopMybr and StartMybr.
 func (w *World) RestartMybr() { w.t.Helper(); w.StopMybr(); w.StartMybr() }

@@ -72,6 +72,7 @@ type Config struct {
 	DockerArgs []string         // more flags for dockerd
 	MybrArgs   []string         // more flags for mybr serve
 	Variant    string           // of iptables, for dockerd and mybr: "nft" or "legacy"; "": $MYBR_TEST_IPTABLES, else the machine's own
+	Firewall   string           // mybr's --firewall; "": $MYBR_TEST_FIREWALL, else mybr's own choice
 	Driver     string           // "mybr" or "bridge", Docker's own; "": $MYBR_TEST_DRIVER, else mybr
 	LANs       []string         // addresses of more hosts of the LAN, in 192.0.2.0/24
 	Engine     string           // "28.5", "26.1" or OwnEngine; "": $MYBR_TEST_ENGINE, else the machine's own
@@ -122,6 +123,9 @@ func New(t T, cfg Config) *World {
 	}
 	if cfg.Variant == "" {
 		cfg.Variant = os.Getenv("MYBR_TEST_IPTABLES")
+	}
+	if cfg.Firewall == "" {
+		cfg.Firewall = os.Getenv("MYBR_TEST_FIREWALL")
 	}
 	if cfg.Engine == "" {
 		cfg.Engine = os.Getenv("MYBR_TEST_ENGINE")

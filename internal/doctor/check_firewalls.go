@@ -27,7 +27,7 @@ func lookVariants(l *look) {
 		return
 	}
 	used := false // the variant in use is legacy
-	if p, err := l.running(); err == nil {
+	if p, err := l.running(); err == nil && p.Firewall != "nftables" {
 		used = strings.Contains(p.Firewall, "legacy")
 	} else {
 		used = rules[true] > rules[false]

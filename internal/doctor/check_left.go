@@ -91,6 +91,10 @@ func lookLeftChains(l *look) {
 		l.saw("mybr has chosen no variant of iptables yet")
 		return
 	}
+	if p.Firewall == "nftables" { // where iptables has tables, in either variant, it is told what passes
+		l.saw("mybr's rules are in nftables")
+		return
+	}
 	for _, s := range sets {
 		own := slices.DeleteFunc(slices.Clone(s.names), func(name string) bool { return !ownChain(name) })
 		if s.legacy != strings.Contains(p.Firewall, "legacy") && len(own) > 0 {

@@ -19,7 +19,7 @@ type Process struct {
 	Version     string
 	PID         int
 	Ready       bool   // the first pass has ended
-	Firewall    string // the variant of iptables in use, such as "iptables-nft"; "": none yet
+	Firewall    string // "nftables", or the variant of iptables in use, such as "iptables-nft"; "": none yet
 	LastError   string // of the last pass; "": it went well
 	FailedFor   time.Duration
 	Differences []string // what the host has otherwise than is recorded: the changes that would mend it

@@ -39,7 +39,8 @@ var iptablesTables = []string{"filter", "nat", "mangle", "raw", "security"}
 // firewalld.
 func (c nftChain) skipped() bool {
 	ofIptables := (c.Family == "ip" || c.Family == "ip6") && slices.Contains(iptablesTables, c.Table)
-	return ofIptables || c.Table == "firewalld" || !slices.Contains([]string{"ip", "ip6", "inet"}, c.Family)
+	own := c.Table == "mybr" // what it looks up is compared by the check of differences
+	return ofIptables || own || c.Table == "firewalld" || !slices.Contains([]string{"ip", "ip6", "inet"}, c.Family)
 }
 
 // natives are the tables of nftables' own that decide what is forwarded or comes in.

@@ -74,6 +74,10 @@ func (r *ruleset) drops(base string, p packet) (first *dropper, part []dropper, 
 	return first, w.part, w.unsure
 }
 
+// passMark is the mark by which mybr's own table of nf_tables tells iptables what may pass
+// (package nftables), as iptables-save(8) prints it.
+const passMark = "--mark 0x8000000/0x8000000"
+
 // deepest is how many chains lead into each other at most, as in the kernel
 // (NFT_JUMP_STACK_SIZE of nf_tables.h).
 const deepest = 16
@@ -94,6 +98,9 @@ func (w *walker) walk(c *chain, certain bool) (first *dropper, ended bool) {
 		matches := r.match(w.packet)
 		if matches == no {
 			continue
+		}
+		if ownChain(c.name) && r.target == "accept" && strings.Contains(r.text, passMark) {
+			matches = yes // of packets of mybr's networks, which are all that is asked about
 		}
 		sure := certain && matches == yes && w.unsure == ""
 		switch {

@@ -55,6 +55,9 @@ func tablesOf(hook string) []string {
 func (k *walker) hook(s *Space, hook string, p *Packet) *outcome {
 	for _, f := range s.Foreign {
 		if strings.EqualFold(f.Hook, hook) && (f.Family == "inet" || (f.Family == "ip6") == p.six()) {
+			if f.Table == "mybr" && f.Family != "inet" {
+				return &outcome{verdict: Unknown, reason: fmt.Sprintf("mybr's rules are in the nf_tables table %s mybr (--firewall nftables): its chain %s is at %s, and only rules of iptables are evaluated", f.Family, f.Chain, hook)}
+			}
 			return &outcome{verdict: Unknown, reason: fmt.Sprintf("chain %s of the nf_tables table %s %s of %s is at %s, and is not evaluated", f.Chain, f.Family, f.Table, s.Name, hook)}
 		}
 	}

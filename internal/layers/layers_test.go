@@ -81,8 +81,9 @@ var layers = map[string][]string{
 var siblings = map[string][]string{
 	"internal/explain":           {"internal/view"},
 	"internal/explain/host":      {"internal/dump", "internal/explain", "internal/view"},
-	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables"},
+	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables", "internal/firewall/nftables"},
 	"internal/firewall/iptables": {"internal/firewall"},
+	"internal/firewall/nftables": {"internal/firewall", "internal/firewall/iptables"},
 	"internal/hostport":          {"internal/relay"},
 	"internal/metrics":           {"internal/view"},
 	"internal/page":              {"internal/view"},
@@ -144,6 +145,8 @@ var users = map[string][]string{
 	"golang.org/x/sync":                    {"plugin"},
 	"github.com/rivo/uniseg":               {"internal/topology"},
 	"go.yaml.in/yaml/v3":                   {"internal/compose"},
+	"github.com/google/nftables":           {"internal/firewall/nftables"},
+	"github.com/mdlayher/netlink":          {"internal/firewall/nftables"},
 }
 
 func TestOneDependencyOnePackage(t *testing.T) {

@@ -74,6 +74,39 @@ func (p Plan) Renewed() (subjects []string, all bool) {
 	return slices.Compact(subjects), all
 }
 
+// Then returns the plan with another one behind it of which no step begins unless all of
+// this one's have been done; why says what would be wrong with that.
+func (p Plan) Then(next Plan, why string) Plan {
+	if len(p) == 0 || len(next) == 0 {
+		return slices.Concat(p, next)
+	}
+	left := make(map[int]bool, len(p))
+	var all Plan
+	for i, s := range p {
+		left[i] = true
+		do := s.Do
+		s.Do = func(ctx context.Context) error {
+			err := do(ctx)
+			if err == nil {
+				delete(left, i)
+			}
+			return err
+		}
+		all = append(all, s)
+	}
+	for _, s := range next {
+		do := s.Do
+		s.Do = func(ctx context.Context) error {
+			if len(left) > 0 {
+				return errors.New(why)
+			}
+			return do(ctx)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
 // Do carries the steps out, in order. A step that fails keeps only those of its subject,
 // and those that need it, from being carried out. Once ctx has ended, no step begins.
 //

@@ -55,6 +55,34 @@ func TestNoStepBeginsAfterTheEnd(t *testing.T) {
 	}
 }
 
+// What is to come behind a plan waits until all of that is done, also if it is done again.
+func TestThen(t *testing.T) {
+	broken := errors.New("busy")
+	var done []string
+	step := func(change string, err *error) plan.Step {
+		return plan.Step{Changes: []string{change}, Do: func(context.Context) error {
+			if err != nil && *err != nil {
+				return *err
+			}
+			done = append(done, change)
+			return nil
+		}}
+	}
+	p := plan.Plan{step("a", nil), step("b", &broken)}.Then(plan.Plan{step("c", nil)}, "c stays until b is there")
+	if err := p.Do(t.Context()); err == nil || !strings.Contains(err.Error(), "c stays until b is there") || slices.Contains(done, "c") {
+		t.Errorf("%v, done: %v", err, done)
+	}
+	broken = nil
+	if err := p.Do(t.Context()); err != nil || !slices.Contains(done, "c") {
+		t.Errorf("%v, done: %v", err, done)
+	}
+	for _, p := range []plan.Plan{plan.Plan(nil).Then(plan.Plan{step("d", nil)}, ""), plan.Plan{step("d", nil)}.Then(nil, "")} {
+		if err := p.Do(t.Context()); err != nil || !slices.Equal(p.Changes(), []string{"d"}) {
+			t.Errorf("%v: %v", p.Changes(), err)
+		}
+	}
+}
+
 func TestBlame(t *testing.T) {
 	all, a, b := errors.New("lock"), &plan.Error{Subject: "br-a", Err: errors.New("a")}, &plan.Error{Subject: "br-b", Err: errors.New("b")}
 	subjects, rest := plan.Blame(errors.Join(a, errors.Join(all, b), &plan.Error{Err: errors.Join(all)}))

@@ -8,6 +8,8 @@ import (
 
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
+	"github.com/mybr/mybr/internal/firewall/iptables"
+	"github.com/mybr/mybr/internal/firewall/nftables"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
@@ -41,10 +43,31 @@ func TestUnknownKind(t *testing.T) {
 	}
 }
 
-// Where a backend can't be opened there is none, not one that is nil inside.
+// Where a backend can't be opened there is none, not one that is nil inside. Without the
+// commands of iptables, what is chosen is the other one.
 func TestNoCommands(t *testing.T) {
+	nettest.New(t)
 	t.Setenv("PATH", t.TempDir())
-	if b, err := backend.Open(backend.Auto, firewall.Config{}); b != nil || err == nil {
+	if b, err := backend.Open(iptables.Name, firewall.Config{}); b != nil || err == nil {
 		t.Errorf("%v, %v", b, err)
+	}
+	if b, err := backend.Open(backend.Auto, firewall.Config{}); err != nil || b.Name() != nftables.Name {
+		t.Errorf("%v, %v", b, err)
+	}
+}
+
+// What the host's Docker uses is chosen: its own tables of nf_tables, else iptables.
+func TestAuto(t *testing.T) {
+	h := nettest.New(t)
+	for want, command := range map[string][]string{
+		iptables.Name: {"iptables", "-N", "DOCKER"},
+		nftables.Name: {"nft", "add", "table", "ip", nftables.DockersTable},
+	} {
+		h.Fresh(func(h *nettest.Host) {
+			h.Run(command[0], command[1:]...)
+			if b, err := backend.Open(backend.Auto, firewall.Config{}); err != nil || b.Name() != want {
+				t.Errorf("beside %v: %v, %v", command, b.Name(), err)
+			}
+		})
 	}
 }

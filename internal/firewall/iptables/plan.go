@@ -53,9 +53,14 @@ func (s *side) fill(f found, want firewall.Policy, known facts) change {
 	if len(want.Networks) > 0 {
 		wanted = append(wanted, f.missingJumps()...)
 	}
-	edits := f.edits(wanted)
+	return put(f, s.fam.render(want, known), wanted)
+}
+
+// put has a variant's chains of mybr's be these, and no others, and the jumps lead to them.
+func put(f found, rules ruleset, jumps []jump) change {
+	edits := f.edits(jumps)
 	out := &script{on: f.variant}
-	for _, t := range s.fam.render(want, known) {
+	for _, t := range rules {
 		out.begin(t.name)
 		var keep []string
 		for _, c := range t.chains {

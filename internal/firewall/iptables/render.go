@@ -65,10 +65,7 @@ func (fam family) render(p firewall.Policy, f facts) ruleset {
 		})...)
 	}
 	if need.defaultDrop {
-		last := chain{name: chainForwardDrop}
-		last.add("", "", rule{"-j DROP",
-			"mybr had to turn forwarding on. It makes the host no router for others: what no rule has accepted isn't forwarded."})
-		filter = append(filter, last)
+		filter = append(filter, forwardDrop())
 	}
 	return ruleset{{"filter", filter}, {"nat", nat}}
 }
@@ -85,6 +82,14 @@ func (fam family) byBridge(name, option string, p firewall.Policy, rules func(fi
 	}
 	below := byLink(name, option).fill(&root, entries)
 	return append([]chain{root}, below...)
+}
+
+// forwardDrop is MYBR-FORWARD-DROP.
+func forwardDrop() chain {
+	last := chain{name: chainForwardDrop}
+	last.add("", "", rule{"-j DROP",
+		"mybr had to turn forwarding on. It makes the host no router for others: what no rule has accepted isn't forwarded."})
+	return last
 }
 
 // marked is the match of a mark as iptables-save(8) prints it, with a space behind it;

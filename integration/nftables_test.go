@@ -1,0 +1,164 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/integration/report"
+	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/doctor"
+)
+
+// TestNftables is about what is mybr's in nf_tables, beside a Docker that uses iptables.
+func TestNftables(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		test func(*testing.T, *world.World)
+		cfg  world.Config
+		full bool
+	}{
+		{name: "heals_and_switches", test: nftablesHeals, cfg: world.Config{Firewall: "nftables", Variant: "nft"}},
+		{name: "beside_legacy", test: nftablesHeals, cfg: world.Config{Firewall: "nftables", Variant: "legacy"}, full: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if world.Driver() != "mybr" {
+				t.Skip("is about the mybr driver")
+			}
+			if test.full {
+				world.Full(t)
+			}
+			t.Parallel()
+			test.test(t, world.New(t, test.cfg))
+		})
+	}
+}
+
+// nftablesHeals has others undo what is mybr's, and then changes the backend under traffic.
+func nftablesHeals(t *testing.T, w *world.World) {
+	w.Docker("network", "create", "-d", "mybr", "-o", bridgeName+"mybr0",
+		"--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd00:18::/64", "n0")
+	web := w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80", "udp:80")
+	w.Network("n1", "--subnet", "172.19.0.0/16")
+	intruder := w.Idle("eve", "--net", "n1")
+	w.LAN.Start("guest", "serve", "tcp:7000")
+	matches(t, w)
+	works := func(when string) {
+		t.Helper()
+		seenAs(t, when+": a port", w.LAN.Get("tcp", world.HostAddr+":8088"), world.LANAddr)
+		seenAs(t, when+": what leaves", web.Get("tcp", world.LANAddr+":7000"), world.HostAddr)
+		if o := intruder.Get("tcp", "172.18.0.2:80"); o.Code == report.Answered {
+			t.Errorf("%s: another network gets in", when)
+		}
+	}
+	works("at first")
+	commands(t, w)
+	healing(t, w, works)
+	switching(t, w, web, works)
+	w.Docker("rm", "--force", "web", "eve")
+	w.Docker("network", "rm", "n0", "n1")
+	w.Eventually(healWithin, func() error {
+		if text := leftBehind(w, "table ip mybr", "table ip6 mybr", "MYBR-"); text != "" {
+			return fmt.Errorf("left:\n%s", text)
+		}
+		return nil
+	})
+}
+
+// commands has the commands that look at rules say what they know of these.
+func commands(t *testing.T, w *world.World) {
+	t.Helper()
+	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", w.MybrPID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range examine(t, w, program, "doctor", "--state-dir", w.StateDir()).Results {
+		if r.Verdict != doctor.OK && r.Verdict != doctor.Note {
+			t.Errorf("all is well, and %+v", r)
+		}
+	}
+	rules := w.Host.Run(program, "rules")
+	for _, line := range []string{"# nft list table ip mybr", "rule ip mybr forward iifname vmap @from", "element ip mybr published { tcp . 8088 : 172.18.0.2 . 80 }", " -t filter"} {
+		if !strings.Contains(rules, line) {
+			t.Errorf("mybr rules does not print %q:\n%s", line, rules)
+		}
+	}
+	if r := w.Host.Try(program, "rules", "--diff"); r.Code != 0 {
+		t.Errorf("mybr rules --diff: %+v", r)
+	}
+	if r := w.Host.Try(program, "rules", "--counters"); r.Code == 0 || !strings.Contains(r.Err, "nf_tables") {
+		t.Errorf("mybr rules --counters: %+v", r)
+	}
+	if r := w.Host.Try(program, "explain", "lan", "host:8088"); r.Code == 0 || !strings.Contains(r.Out+r.Err, "--firewall nftables") {
+		t.Errorf("mybr explain: %+v", r)
+	}
+}
+
+// healing has each of these put right at once, and told with who it was.
+func healing(t *testing.T, w *world.World, works func(string)) {
+	t.Helper()
+	for _, fault := range []struct{ do, healed string }{
+		{"nft flush ruleset", `add table ip mybr.*changed by nft \(pid \d+\)`},
+		{"nft delete table ip6 mybr", `add table ip6 mybr`},
+		{"nft flush chain ip mybr forward", `add rule ip mybr forward iifname vmap @from`},
+		{"nft delete element ip mybr published '{ tcp . 8088 }'", `add element ip mybr published \{ tcp \. 8088 : 172\.18\.0\.2 \. 80 \}`},
+		{"nft add element ip mybr bridges '{ \"lo\" }'", `delete element ip mybr bridges \{ .*lo.* \}`},
+		{"nft insert rule ip mybr pass drop", `flush chain ip mybr pass`},
+		{"iptables -D FORWARD -j MYBR-FORWARD", `-I FORWARD \d -j MYBR-FORWARD`},
+		{"iptables -F MYBR-FORWARD", `-A MYBR-FORWARD -m mark`},
+	} {
+		healed := regexp.MustCompile(`healed: .*` + fault.healed)
+		told := len(w.Log())
+		w.Host.Run("sh", "-c", fault.do)
+		w.Eventually(healWithin, func() error {
+			if log := w.Log()[told:]; !healed.MatchString(log) {
+				return fmt.Errorf("%s: nothing is logged that matches %s, but\n%s", fault.do, healed, log)
+			}
+			return nil
+		})
+		w.Eventually(healWithin, func() error { return mismatch(t, w) })
+		works(fault.do)
+	}
+}
+
+// switching changes the backend there and back. No flow is interrupted, and nothing of the
+// other one stays.
+func switching(t *testing.T, w *world.World, web *world.Place, works func(string)) {
+	t.Helper()
+	streams := w.Traffic(w.LAN.Flow(report.Stream, world.HostAddr+":8088"), w.LAN.Flow(report.UDP, world.HostAddr+":8088"),
+		web.Flow(report.Stream, world.LANAddr+":7000"))
+	for _, kind := range []string{"iptables", "nftables", "iptables"} {
+		w.Firewall(kind)
+		w.RestartMybr()
+		w.Eventually(healWithin, func() error { return mismatch(t, w) })
+		works(kind)
+		gone := []string{"MYBR-PORTS", "MYBR-POSTROUTING"}
+		if kind == "iptables" {
+			gone = []string{"table ip mybr", "table ip6 mybr"}
+		}
+		if text := leftBehind(w, gone...); text != "" {
+			t.Errorf("with %s there is\n%s", kind, text)
+		}
+	}
+	if seen := streams.Stop(); seen.Broken() > 0 {
+		t.Errorf("the backend changes: %v", seen)
+	}
+}
+
+// leftBehind is the lines of all rules that have one of the words.
+func leftBehind(w *world.World, words ...string) string {
+	var out strings.Builder
+	for _, list := range [][]string{{"nft", "list", "tables"}, {"iptables-save"}, {"ip6tables-save"}} {
+		for line := range strings.Lines(w.Host.Run(list...)) {
+			for _, word := range words {
+				if strings.Contains(line+" ", word) && !strings.Contains(line, "inet mybr") {
+					out.WriteString(line)
+				}
+			}
+		}
+	}
+	return out.String()
+}

@@ -1,0 +1,217 @@
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
+)
+
+// Gate is for a backend that decides elsewhere what passes: what iptables has must not drop
+// that. Where iptables has a table "filter", in either variant, it has a few rules of
+// mybr's, whatever networks there are: one that accepts what bears a mark, and, before it,
+// one that leads it to Docker's own list of its bridges. Where there is no such table, none
+// is made.
+type Gate struct {
+	b    *Backend
+	mark string // as a match of iptables-save(8), with a space behind it
+}
+
+// Passing is what must be accepted in one family.
+type Passing struct {
+	Networks    bool // there are networks: what bears the mark passes
+	DefaultDrop bool // what no rule accepts is not forwarded; only where there is a table for it
+}
+
+// Seen is what a Gate has found in one family.
+type Seen struct {
+	Table   bool     // iptables has a table that forwarded packets pass
+	Bridges []string // of Docker's
+	Dropped bool     // DefaultDrop is in force
+}
+
+// NewGate finds the commands.
+func NewGate(cfg firewall.Config, mark firewall.Mark) (*Gate, error) {
+	b, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Gate{b, marked(mark)}, nil
+}
+
+// Own, Matters, Changed and Told are the Backend's.
+func (g *Gate) Own(pid int) bool { return g.b.Own(pid) }
+func (g *Gate) Matters(table, chain string, message []byte) bool {
+	return g.b.Matters(table, chain, message)
+}
+func (g *Gate) Changed() (bool, error)                     { return g.b.Changed() }
+func (g *Gate) Told(change string) (firewall.Change, bool) { return told(change) }
+
+// See reads what iptables has in a family. nft says that the kernel's nf_tables has a table
+// of iptables' for it, which the command is not asked about otherwise: it might make one.
+func (g *Gate) See(ctx context.Context, f model.Family, nft bool) (*View, error) {
+	g.b.mu.Lock()
+	defer g.b.mu.Unlock()
+	s := g.side(f)
+	if s == nil {
+		if nft {
+			return nil, fmt.Errorf("there is a table of iptables' for %s, but: %w", f, g.b.noIPv6)
+		}
+		return &View{}, nil
+	}
+	v := &View{g: g, s: s}
+	var failed []error
+	for _, variant := range s.variants {
+		if variant.legacy && variant.unused("filter") || !variant.legacy && !nft {
+			continue
+		}
+		saved, err := variant.read(ctx)
+		if err != nil {
+			failed = append(failed, wrap(err))
+			continue
+		}
+		v.all = append(v.all, found{variant, saved})
+	}
+	for _, f := range v.all {
+		v.Seen.Table = true
+		v.Seen.Bridges = append(v.Seen.Bridges, f.dockerBridges()...)
+		_, dropped := f.chain("filter", chainForwardDrop)
+		v.Seen.Dropped = v.Seen.Dropped || dropped
+	}
+	slices.Sort(v.Seen.Bridges)
+	v.Seen.Bridges = slices.Compact(v.Seen.Bridges)
+	if err := errors.Join(failed...); err != nil {
+		if len(v.all) == 0 || ctx.Err() != nil {
+			return v, err
+		}
+		s.warn("%v", err)
+	}
+	return v, nil
+}
+
+// side is a family's; nil: it can't be filtered.
+func (g *Gate) side(f model.Family) *side {
+	if f == model.IPv6 {
+		return g.b.v6
+	}
+	return g.b.v4
+}
+
+// View is what iptables has in one family at a moment.
+type View struct {
+	Seen
+	g   *Gate
+	s   *side
+	all []found
+}
+
+// Plan has the rules of all variants be what passing needs, and what else there is of mybr's
+// removed.
+func (v *View) Plan(want Passing) (steps plan.Plan) {
+	if len(v.all) == 0 {
+		return nil
+	}
+	b := v.g.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last := choose(v.all, v.s.variants[0].legacy).variant // a drop is final, so it must be where Docker accepts
+	var next state
+	for _, f := range v.all {
+		of := want
+		of.DefaultDrop = want.DefaultDrop && f.variant == last
+		if next.use == nil || f.legacy {
+			next.use = f.variant // whose changes nobody tells of, if there is one
+		}
+		c := v.g.gate(v.s.fam, f, of)
+		if c.input == "" {
+			continue
+		}
+		steps = append(steps, plan.Step{Kind: "rules", Changes: c.text, Do: func(ctx context.Context) error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.compareSizes()
+			if err := v.s.make(ctx, c); err != nil {
+				return wrap(err)
+			}
+			b.takeSizes()
+			return nil
+		}})
+	}
+	if !want.Networks && !want.DefaultDrop {
+		next.use = nil
+	}
+	v.s.enter(next)
+	b.compareSizes()
+	return steps
+}
+
+// gate is what one variant needs.
+func (g *Gate) gate(fam family, f found, want Passing) change {
+	chains, jumps := g.rules(f.observed(defaults{}), want)
+	return put(f, ruleset{{"filter", chains}, {"nat", nil}}, jumps)
+}
+
+// rules is what passing needs, beside what is known of Docker's rules.
+func (g *Gate) rules(f facts, want Passing) (chains []chain, jumps []jump) {
+	if want.Networks {
+		chains = append(chains, g.isolate(f), g.forward())
+		jumps = append(jumps,
+			jump{"filter", dockerUser, "-j " + chainIsolate,
+				"Behind the administrator's rules and before everything of Docker's: Docker itself would accept what is sent to published ports of its containers.", behindAdministrator, false},
+			jump{"filter", "FORWARD", "-j " + chainForward,
+				"Behind Docker's jumps to DOCKER-USER and to its isolation, and before any later DROP.", behindDocker, false})
+	}
+	if want.DefaultDrop {
+		chains = append(chains, forwardDrop())
+		jumps = append(jumps, jump{"filter", "FORWARD", "-j " + chainForwardDrop, "Behind all rules.", behindAll, true})
+	}
+	return chains, jumps
+}
+
+// isolate is MYBR-ISOLATE as a Gate has it: it only drops, so its order doesn't matter.
+func (g *Gate) isolate(f facts) chain {
+	c := chain{name: chainIsolate}
+	unknown := g.mark + unsolicited[1:]
+	for _, bridge := range f.unisolated {
+		c.add("", "", rule{"-o " + bridge + " " + unknown + " -j DROP", "Docker has lost this bridge of its own from its list."})
+	}
+	if f.stages {
+		c.add("", "", rule{unknown + " -j " + dockerStage2,
+			"Docker's own list of its bridges drops what goes to one of them, but for replies and Docker's published ports; the rest returns."})
+	}
+	return c
+}
+
+// forward is MYBR-FORWARD as a Gate has it.
+func (g *Gate) forward() chain {
+	c := chain{name: chainForward, strict: true}
+	c.add("", "", rule{"-j " + chainIsolate,
+		"What must not pass is dropped before anything is accepted, even where DOCKER-USER is absent or was flushed."})
+	c.add("", "", rule{g.mark + "-j ACCEPT", "What mybr's own table has let pass is accepted, whatever the policy of FORWARD."})
+	return c
+}
+
+// Explain lists the rules of a family, as far as it was last seen: none where there is no table.
+func (v *View) Explain(want Passing) (out []firewall.ExplainedRule) {
+	for _, f := range v.all {
+		chains, jumps := v.g.rules(f.observed(defaults{}), want)
+		add := func(chain string, r rule) {
+			out = append(out, firewall.ExplainedRule{Command: f.variant.String(), Table: "filter", Chain: chain, Rule: r.text, Why: r.why})
+		}
+		for _, j := range jumps {
+			if _, there := f.chain("filter", j.chain); there {
+				add(j.chain, rule{j.text, j.why})
+			}
+		}
+		for _, c := range chains {
+			for _, r := range c.rules {
+				add(c.name, r.rule)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,362 @@
+package nftables
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/nettest"
+)
+
+var _ firewall.Backend = (*Backend)(nil)
+
+func twoNetworks() firewall.Policy {
+	a, b := network("br0", "172.18.0.0/16"), network("br1", "172.19.0.0/16")
+	return dual(firewall.Policy{Networks: []firewall.Network{a, b}, Ports: []firewall.Port{binding(a, "tcp 0.0.0.0:8080 172.18.0.2:80", 1)}})
+}
+
+// A difference is the elements that differ, nothing is read for it, and iptables isn't asked.
+func TestDifferenceIsAFewElements(t *testing.T) {
+	h := nettest.New(t)
+	k := kindOf(t, "nft", ipv4())
+	k.docker2010(h)
+	b := k.backend(t)
+	p := twoNetworks()
+	apply(t, b, nil, p)
+	t.Setenv("PATH", t.TempDir())
+	b.gate = nil
+	more := p
+	more.Ports = append(slices.Clone(p.Ports), binding(p.Networks[1], "udp 0.0.0.0:53 172.19.0.2:53", 2))
+	steps, err := b.Plan(t.Context(), &p, more)
+	want := []string{"nft: add element ip mybr published { udp . 53 : 172.19.0.2 . 53 }", "nft: add element ip mybr published { udp . 54 : 172.19.0.2 . 54 }"}
+	if err != nil || !slices.Equal(steps.Changes(), want) {
+		t.Errorf("%q, %v", steps.Changes(), err)
+	}
+	if err := steps.Do(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Where elements are missing that a difference takes for granted, it fails, changes nothing,
+// and a plan in full mends it.
+func TestDeltaFailsFullMends(t *testing.T) {
+	h := nettest.New(t)
+	b := newBackend(t)
+	p := twoNetworks()
+	apply(t, b, nil, p)
+	clean := plainly(list(h, ipv4()))
+	h.Run("nft", "flush", "map", "ip", tableName, setPublished)
+	broken := plainly(list(h, ipv4()))
+	less := p
+	less.Ports = nil
+	if err := b.Apply(t.Context(), &p, less); !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "firewall: ") {
+		t.Errorf("error %v", err)
+	}
+	if got := plainly(list(h, ipv4())); got != broken {
+		t.Errorf("changed:\n%s", differences(got, broken))
+	}
+	apply(t, b, nil, p)
+	if got := plainly(list(h, ipv4())); got != clean {
+		t.Errorf("not mended:\n%s", differences(got, clean))
+	}
+}
+
+// Whatever others do to the table, a plan in full puts it right in one step a family, and
+// tells what.
+func TestMends(t *testing.T) {
+	h := nettest.New(t)
+	b := newBackend(t)
+	p := twoNetworks()
+	apply(t, b, nil, p)
+	clean := plainly(list(h, ipv4()))
+	for fault, told := range map[string]string{
+		"flush ruleset":                                                                        "nft: add table ip mybr",
+		"flush table ip mybr":                                                                  "nft: add rule ip mybr forward iifname vmap @from",
+		"insert rule ip mybr forward drop":                                                     "nft: flush chain ip mybr forward",
+		"add chain ip mybr more":                                                               "nft: delete table ip mybr",
+		"add set ip mybr more { type ipv4_addr; }":                                             "nft: delete table ip mybr",
+		"delete element ip mybr to { \"br0\" }":                                                "nft: add element ip mybr to { \"br0\" : goto to-protected }",
+		"add element ip mybr docker-bridges { \"eth0\" }":                                      "nft: delete element ip mybr docker-bridges { \"eth0\" }",
+		"flush map ip mybr leaving":                                                            "nft: add element ip mybr leaving { 172.19.0.0/16 : goto to-host-address }",
+		"add element ip mybr leaving { 10.0.0.0-10.0.0.5 : accept }":                           "nft: delete element ip mybr leaving { 10.0.0.0-10.0.0.5 : accept }",
+		"add element ip mybr fixed-address { 224.0.0.0-255.255.255.255 : 192.0.2.1 }":          "nft: delete element ip mybr fixed-address { 224.0.0.0/3 : 192.0.2.1 }",
+		"chain ip mybr forward { policy drop; }":                                               "nft: delete table ip mybr",
+		"flush chain ip mybr forward; delete chain ip mybr forward; add chain ip mybr forward": "nft: delete table ip mybr",
+		"delete table ip mybr; add table ip mybr; add map ip mybr published { type ipv4_addr : ipv4_addr; }": "nft: delete table ip mybr",
+	} {
+		h.Run("nft", fault)
+		steps, err := b.Plan(t.Context(), nil, p)
+		if err != nil || !slices.Contains(steps.Changes(), told) {
+			t.Errorf("%s: %q, %v", fault, steps.Changes(), err)
+		}
+		for _, line := range steps.Changes() {
+			if c, ok := b.Told(line); !ok || c.Command != "nft" || c.Table != "ip mybr" && c.Table != "ip6 mybr" {
+				t.Errorf("%q is told as %+v", line, c)
+			}
+		}
+		if err := steps.Do(t.Context()); err != nil {
+			t.Errorf("%s: %v", fault, err)
+		}
+		if got := plainly(list(h, ipv4())); got != clean {
+			t.Fatalf("%s: not mended:\n%s", fault, differences(got, clean))
+		}
+	}
+}
+
+// The words of a change are those of the rule or element that it is about.
+func TestTold(t *testing.T) {
+	for line, want := range map[string]firewall.Change{
+		"nft: add table ip mybr":                                    {Command: "nft", Table: "ip mybr", Action: firewall.Added},
+		"nft: delete table ip6 mybr":                                {Command: "nft", Table: "ip6 mybr", Action: firewall.Deleted},
+		"nft: flush chain ip mybr forward":                          {Command: "nft", Table: "ip mybr", Chain: "forward", Action: firewall.Deleted},
+		"nft: add rule ip mybr forward iifname vmap @from":          {Command: "nft", Table: "ip mybr", Chain: "forward", Action: firewall.Added, Rule: "iifname vmap @from"},
+		"nft: delete element ip6 mybr to { \"br0\" : goto to-all }": {Command: "nft", Table: "ip6 mybr", Chain: "to", Action: firewall.Deleted, Rule: "{ \"br0\" : goto to-all }"},
+	} {
+		if got, ok := told(line); !ok || got != want {
+			t.Errorf("%q: %+v, %t", line, got, ok)
+		}
+	}
+	for _, line := range []string{"iptables filter: -A X -j Y", "nft: add table ip other", "nft: x"} {
+		if got, ok := told(line); ok {
+			t.Errorf("%q: %+v", line, got)
+		}
+	}
+}
+
+// What a published port has counted is told for each binding; a range is one.
+func TestCount(t *testing.T) {
+	t.Parallel()
+	h := nettest.New(t)
+	w := newWorld(t, h, kindOf(t, alone, ipv4()))
+	p := w.policy(nil)
+	p.Ports = dual(firewall.Policy{Ports: []firewall.Port{binding(p.Networks[0], "tcp 0.0.0.0:9000 172.18.0.2:80", 3), binding(p.Networks[0], "udp 192.0.2.1:80 172.18.0.2:80", 1)}}).Ports
+	w.apply(p)
+	w.expect("lan tcp 192.0.2.1:9000 -> a lan\n lan tcp 192.0.2.1:9002 -> a lan")
+	counted, err := w.b.Count(t.Context(), p.Ports)
+	if err != nil || len(counted) != len(p.Ports) || counted[p.Ports[0].PortBinding].Connections != 2 || counted[p.Ports[1].PortBinding].Connections != 0 {
+		t.Errorf("%v, %v", counted, err)
+	}
+	other := p.Ports[0]
+	other.Host = netip.MustParseAddrPort("0.0.0.0:9001") // a port more than there is
+	if counted, err := w.b.Count(t.Context(), []firewall.Port{other}); err != nil || len(counted) != 0 {
+		t.Errorf("%v, %v", counted, err)
+	}
+}
+
+// The backend's changes are known by the thread that has made them, and by its socket.
+func TestOwn(t *testing.T) {
+	nettest.New(t)
+	b := newBackend(t)
+	if b.Own(1) || b.Own(0) {
+		t.Error("others are taken for the backend")
+	}
+	if !b.Own(unix.Gettid()) || !b.Own(os.Getpid()) {
+		t.Error("its own threads are not known")
+	}
+	apply(t, b, nil, twoNetworks())
+	if len(b.sockets.ended) == 0 {
+		t.Error("no socket is known")
+	}
+	for address, ended := range b.sockets.ended {
+		if ended.IsZero() || !b.Own(address) {
+			t.Errorf("socket %d, ended %s", address, ended)
+		}
+	}
+	for table, want := range map[string]bool{tableName: true, "other": false} {
+		if got := b.Matters(table, "", nil); got != want {
+			t.Errorf("%s matters: %t", table, got)
+		}
+	}
+	if !b.Matters("filter", "FORWARD", nil) || b.Matters("nat", "DOCKER", nil) {
+		t.Error("what matters of iptables' chains")
+	}
+}
+
+// The host takes from a bridge what it is to take.
+func TestInput(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, h *nettest.Host, k stand) {
+		w := newWorld(t, h, k)
+		h.Echo(w.net("tcp"), k.in("0.0.0.0:90"))
+		with := func(in firewall.Input) firewall.Policy {
+			p := w.policy(nil)
+			if p.Networks[0].V6.Input = in; k.Family == model.IPv4 {
+				p.Networks[0].V4.Input, p.Networks[0].V6.Input = in, firewall.InputAll
+			}
+			return p
+		}
+		all, none := with(firewall.InputAll), with(firewall.InputNone)
+		apply(t, w.b, nil, all)
+		w.expect("a tcp 172.18.0.1:90 -> host a\n a tcp 192.0.2.1:90 -> host a\n c tcp 172.19.0.1:90 -> host c")
+		apply(t, w.b, &all, none)
+		w.expect(`
+			a tcp 172.18.0.1:90 -> nothing
+			a tcp 192.0.2.1:90 -> nothing
+			c tcp 172.19.0.1:90 -> host c
+			a tcp lan:80 -> lan 192.0.2.1
+			lan tcp 192.0.2.1:8080 -> a lan`)
+		apply(t, w.b, &none, all)
+		w.expect("a tcp 172.18.0.1:90 -> host a")
+		if text := list(h, k.family); strings.Contains(text, "hook input") {
+			t.Errorf("a chain at input without need:\n%s", text)
+		}
+	})
+}
+
+// Router advertisements are dropped, from that bridge, and nothing else of ICMPv6 is.
+func TestInputNoAdvertisements(t *testing.T) {
+	t.Parallel()
+	h := nettest.New(t)
+	w := newWorld(t, h, kindOf(t, alone, ipv6()))
+	p := w.policy(nil)
+	p.Networks[0].V6.Input = firewall.InputNoAdvertisements
+	w.apply(p)
+	w.pings(true, "a host, host a, a b")
+	h.Run("nft", "add", "table", "ip6", "count")
+	h.Feed(`table ip6 count { chain in { type filter hook input priority 10; icmpv6 type nd-router-advert iifname "br0" counter; icmpv6 type nd-router-advert iifname "br1" counter; }; }`, "nft", "-f", "-")
+	for _, from := range []string{"a", "c"} {
+		c := w.hosts[from].ListenPacket("ip6:ipv6-icmp", "::")
+		to := map[string]string{"a": "172.18.0.1", "c": "172.19.0.1"}[from]
+		if _, err := c.WriteTo(append([]byte{134}, make([]byte, 15)...), ipAddr(w.k.in(to))); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+	}
+	nettest.Eventually(t, 5*time.Second, func() error {
+		if text := h.Run("nft", "list", "table", "ip6", "count"); !strings.Contains(text, `"br1" counter packets 1`) {
+			return fmt.Errorf("from another network none arrives:\n%s", text)
+		}
+		return nil
+	})
+	if text := h.Run("nft", "list", "table", "ip6", "count"); !strings.Contains(text, `"br0" counter packets 0`) {
+		t.Errorf("an advertisement arrives:\n%s", text)
+	}
+}
+
+// Where mybr has the host forward, what nobody accepts is dropped: in iptables, if that has
+// a table, and else here, with networks or without; in doubt it stays if it is there.
+func TestDefaultDrop(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, h *nettest.Host, k stand) {
+		w := newWorld(t, h, k)
+		d := func(p firewall.Policy) firewall.Policy {
+			p.DefaultDrop = firewall.Families{V4: true, V6: true}
+			return p
+		}
+		open, none := w.policy(nil), firewall.Policy{}
+		dropping, only := d(open), d(none)
+		drops := func(when string, want bool) {
+			t.Helper()
+			text := list(h, k.family)
+			if k.name != alone {
+				text = k.save(h)
+			}
+			if got := strings.Contains(text, "chain "+chainLast+" ") || strings.Contains(text, "-A FORWARD -j MYBR-FORWARD-DROP"); got != want {
+				t.Errorf("%s: drops %t:\n%s", when, got, text)
+			}
+		}
+		if k.name != alone {
+			k.do(h, "-P FORWARD ACCEPT")
+		}
+		apply(t, w.b, nil, open)
+		drops("open", false)
+		w.expect("d tcp lan:80 -> lan d") // a bridge of others
+		apply(t, w.b, &open, dropping)
+		drops("dropping", true)
+		w.expect(everyPath + "\n d tcp lan:80 -> nothing")
+		apply(t, w.b, &dropping, only)
+		drops("without networks", true)
+		w.expect("d tcp lan:80 -> nothing")
+		doubt := firewall.Policy{DropInDoubt: only.DefaultDrop}
+		apply(t, k.backend(t), nil, doubt)
+		drops("in doubt", true)
+		apply(t, w.b, nil, none)
+		drops("no more", false)
+		apply(t, k.backend(t), nil, doubt)
+		drops("in doubt, where there is none", false)
+		if text := list(h, k.family); text != "" {
+			t.Errorf("left:\n%s", text)
+		}
+		w.expect("d tcp lan:80 -> lan d")
+	})
+}
+
+// iptables may get its tables later, as when dockerd starts: then it is told what passes.
+func TestIptablesComesLater(t *testing.T) {
+	t.Parallel()
+	h := nettest.New(t)
+	w := newWorld(t, h, kindOf(t, alone, ipv4()))
+	p := w.policy(nil)
+	w.apply(p)
+	w.k.docker2010(h)
+	w.expect("lan tcp 192.0.2.1:8090 -> nothing") // the policy of FORWARD is DROP now
+	w.apply(p)
+	w.expect(everyPath + dockerPaths)
+	w.apply(firewall.Policy{})
+	if text := list(h, ipv4()) + w.k.save(h); strings.Contains(text, "mybr") || strings.Contains(text, "MYBR") {
+		t.Errorf("left:\n%s", text)
+	}
+}
+
+// The bit of the mark is there for the rule of iptables alone, and no other bit is touched.
+func TestMarkIsGiven(t *testing.T) {
+	t.Parallel()
+	h := nettest.New(t)
+	w := newWorld(t, h, kindOf(t, "nft", ipv4()))
+	w.k.do(h, "-t mangle -A PREROUTING -p tcp -j MARK --set-mark 0x5")
+	w.apply(w.policy(nil))
+	h.Feed(`table ip count { chain post { type filter hook postrouting priority 300; meta mark 0x5 oifname "br0" ip protocol tcp counter; meta mark != 0x5 ip protocol tcp oifname "br0" ip saddr 192.0.2.2 counter; }; }`, "nft", "-f", "-")
+	w.expect("lan tcp 192.0.2.1:8080 -> a lan")
+	text := h.Run("nft", "list", "table", "ip", "count")
+	if !strings.Contains(text, `192.0.2.2 oifname "br0" counter packets 0`) && !strings.Contains(text, "ip saddr 192.0.2.2 counter packets 0") || strings.Contains(text, `ip protocol tcp counter packets 0`) {
+		t.Errorf("marks:\n%s", text)
+	}
+}
+
+// A policy with parts that are not valid is brought about without them.
+func TestInvalid(t *testing.T) {
+	h := nettest.New(t)
+	p := twoNetworks()
+	p.Networks[1].V4.Input = "some"
+	err := newBackend(t).Apply(context.Background(), nil, p)
+	if !errors.Is(err, model.ErrInvalid) || !strings.Contains(err.Error(), "id-br1") {
+		t.Errorf("error %v", err)
+	}
+	if text := list(h, ipv4()); !strings.Contains(text, `"br0"`) || strings.Contains(text, `"br1"`) {
+		t.Error(text)
+	}
+}
+
+// 16384 ports are one transaction.
+func TestManyPorts(t *testing.T) {
+	h := nettest.New(t)
+	b := newBackend(t)
+	p := twoNetworks()
+	apply(t, b, nil, p)
+	many := p
+	many.Ports = []firewall.Port{binding(p.Networks[0], "udp 0.0.0.0:10000 172.18.0.2:10000", 16384)}
+	began := time.Now()
+	apply(t, b, &p, many)
+	made := time.Since(began)
+	if steps, err := b.Plan(t.Context(), nil, many); err != nil || len(steps) > 0 {
+		t.Errorf("%d changes, %v", len(steps.Changes()), err)
+	}
+	read := time.Since(began) - made
+	began = time.Now()
+	apply(t, b, &many, p)
+	t.Logf("made in %s, compared in %s, removed in %s", made, read, time.Since(began))
+	if text := h.Run("nft", "list", "map", "ip", tableName, setPublished); bytes.Count([]byte(text), []byte("udp")) != 0 {
+		t.Error(text)
+	}
+}

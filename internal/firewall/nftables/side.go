@@ -1,0 +1,199 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/nftables"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/iptables"
+	"github.com/mybr/mybr/internal/plan"
+)
+
+// side is the packet filter in one address family.
+type side struct {
+	b     *Backend
+	fam   family
+	state state
+}
+
+// state is what the rules that are in force were rendered with: a difference has to be
+// rendered with the same. A plan that starts from nothing known doesn't look at it.
+type state struct {
+	known  bool
+	beside bool     // iptables has a table that must be told what may pass
+	others []string // Docker's bridges
+	view   *iptables.View
+}
+
+// plan is Plan in one family: the steps of mybr's own table, those that have iptables
+// accept what that has let pass, and the state once they are made.
+func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Policy, others []string) (steps, passing plan.Plan, next state, err error) {
+	if now := s.state; have != nil && now.known {
+		l := s.fam.layout(want, now.beside)
+		if was := s.fam.layout(*have, now.beside); was == l && !l.none() && passingOf(s.fam, *have) == passingOf(s.fam, want) {
+			gone, came := differing(*have, want)
+			c := s.fam.difference(s.fam.sets(gone, nil), s.fam.sets(came, nil))
+			return s.step(c, now), nil, now, nil
+		}
+	}
+	return s.full(ctx, want, others)
+}
+
+// full reads everything of mybr's, and what it depends on.
+func (s *side) full(ctx context.Context, want firewall.Policy, others []string) (steps, passing plan.Plan, next state, err error) {
+	conn, end, err := s.b.sockets.open(ctx)
+	if err != nil {
+		return nil, nil, next, err
+	}
+	defer end()
+	var have found
+	var nft, drops bool
+	err = steady(ctx, func() (err error) {
+		if have, err = s.fam.read(conn, s.fam.sets(firewall.Policy{}, nil)); err != nil {
+			return err
+		}
+		nft, drops, err = hasFilter(conn, s.fam.table)
+		return err
+	})
+	if err != nil {
+		return nil, nil, next, err
+	}
+	next = state{known: true, view: &iptables.View{}}
+	var unseen error
+	if s.b.gate != nil {
+		next.view, unseen = s.b.gate.See(ctx, s.fam.Family, nft)
+		if next.view == nil {
+			next.view = &iptables.View{}
+		}
+	} else if nft && drops {
+		unseen = fmt.Errorf("iptables drops what is forwarded, and can't be told what may pass: %w", s.b.noGate)
+	}
+	next.beside = next.view.Table
+	next.others = append(slices.Clone(others), next.view.Bridges...)
+	slices.Sort(next.others)
+	next.others = slices.Compact(next.others)
+	want = s.fam.decided(want, have, next.view)
+	c := s.fam.compare(have, s.fam.render(want, next.beside, next.others))
+	return s.step(c, next), next.view.Plan(passingOf(s.fam, want)), next, unseen
+}
+
+// passingOf is what iptables has to let pass, and what it has to drop.
+func passingOf(fam family, p firewall.Policy) iptables.Passing {
+	return iptables.Passing{Networks: len(p.Networks) > 0, DefaultDrop: p.DefaultDrop.Has(fam.Family)}
+}
+
+// decided is the policy with the last drop where it can't be told whether it is wanted, and
+// it is there: without it the host might be a router for everybody.
+func (fam family) decided(p firewall.Policy, have found, view *iptables.View) firewall.Policy {
+	last := slices.ContainsFunc(have.chains, func(c chain) bool { return c.name == chainLast })
+	if p.DropInDoubt.Has(fam.Family) && (last || view.Dropped) {
+		p.DefaultDrop.V4 = p.DefaultDrop.V4 || fam.Family == ipv4().Family
+		p.DefaultDrop.V6 = p.DefaultDrop.V6 || fam.Family == ipv6().Family
+	}
+	return p
+}
+
+// step carries one change out. next is the state from then on.
+func (s *side) step(c change, next state) plan.Plan {
+	if c.empty() {
+		s.enter(c, next)
+		return nil
+	}
+	done := false
+	return plan.Plan{{Kind: "rules", Changes: c.text, Do: func(ctx context.Context) error {
+		s.b.mu.Lock()
+		defer s.b.mu.Unlock()
+		if done {
+			return nil
+		}
+		s.state = state{others: next.others}
+		err := s.write(ctx, c)
+		if full := len(c.want.chains) > 0; err != nil && full && !c.replace && ctx.Err() == nil {
+			// What is there may be of types that were not told.
+			if again := s.write(ctx, c.anew()); again != nil {
+				err = errors.Join(err, again)
+			} else {
+				err = nil
+			}
+		}
+		if err != nil {
+			return wrap(err)
+		}
+		done = true
+		s.enter(c, next)
+		return nil
+	}}}
+}
+
+// enter remembers what the rules are rendered with from now on.
+func (s *side) enter(c change, next state) {
+	s.state = next
+	if s == s.b.v4 && (c.replace || len(c.want.chains) > 0) {
+		s.b.inUse.Store(len(c.want.chains) > 0)
+	}
+}
+
+// write has one change made.
+func (s *side) write(ctx context.Context, c change) error {
+	conn, end, err := s.b.sockets.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := c.put(conn); err != nil {
+		return err
+	}
+	if err := commit(conn); err != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	return nil
+}
+
+// hasFilter reports whether iptables has a table that forwarded packets pass, in its
+// nf_tables variant, and whether that drops what no rule accepts. A table of that name may
+// be somebody else's.
+func hasFilter(conn *nftables.Conn, f nftables.TableFamily) (there, drops bool, err error) {
+	chains, err := conn.ListChainsOfTableFamily(f)
+	for _, c := range chains {
+		if c.Table.Name == "filter" && c.Name == "FORWARD" && c.Hooknum != nil {
+			there, drops = true, c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+		}
+	}
+	return there, drops, err
+}
+
+// differing is what only one of two policies has, and what the difference may hang on.
+func differing(have, want firewall.Policy) (gone, came firewall.Policy) {
+	gone.Networks, came.Networks = without(have.Networks, want.Networks, func(n firewall.Network) firewall.Network { n.ID = ""; return n })
+	gone.Ports, came.Ports = without(have.Ports, want.Ports, func(p firewall.Port) firewall.Port { p.Link = ""; return p })
+	if !slices.Equal(have.Openings, want.Openings) {
+		gone.Openings, came.Openings = have.Openings, want.Openings // several may need the same element
+	}
+	return gone, came
+}
+
+// without returns what only one of two lists has, by what counts of it.
+func without[T any, K comparable](have, want []T, counts func(T) K) (gone, came []T) {
+	left := make(map[K]int, len(have))
+	for _, h := range have {
+		left[counts(h)]++
+	}
+	for _, w := range want {
+		if k := counts(w); left[k] > 0 {
+			left[k]--
+		} else {
+			came = append(came, w)
+		}
+	}
+	for _, h := range have {
+		if k := counts(h); left[k] > 0 {
+			left[k]--
+			gone = append(gone, h)
+		}
+	}
+	return gone, came
+}

@@ -1,0 +1,54 @@
+package nftables
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mybr/mybr/internal/firewall"
+)
+
+// The first words of lines for operators, as nft(8) has them.
+const (
+	wordAdd    = "add"
+	wordDelete = "delete"
+	wordFlush  = "flush"
+)
+
+// tell adds a line for operators: a command of nft(8), save for the quotes of a shell.
+func (c *change) tell(verb, object, name, rest string) {
+	line := fmt.Sprintf("nft: %s %s %s", verb, object, c.fam.name())
+	if name != "" {
+		line += " " + name
+	}
+	switch {
+	case rest == "":
+	case object == "element":
+		line += " { " + rest + " }"
+	default:
+		line += " " + rest
+	}
+	c.text = append(c.text, line)
+}
+
+// told takes apart what tell has put together.
+func told(text string) (c firewall.Change, ok bool) {
+	rest, ok := strings.CutPrefix(text, "nft: ")
+	if !ok {
+		return c, false
+	}
+	f := strings.SplitN(rest, " ", 6)
+	if len(f) < 4 {
+		return c, false
+	}
+	c.Command, c.Table, c.Action = "nft", f[2]+" "+f[3], firewall.Added
+	if f[0] != wordAdd {
+		c.Action = firewall.Deleted
+	}
+	if len(f) > 4 {
+		c.Chain = f[4]
+	}
+	if len(f) > 5 {
+		c.Rule = f[5]
+	}
+	return c, c.Table == "ip "+tableName || c.Table == "ip6 "+tableName
+}
