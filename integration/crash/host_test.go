@@ -113,11 +113,24 @@ func (w *world) normal(line string) string {
 	return regexp.MustCompile(`fe80::[0-9a-f:]+`).ReplaceAllString(line, "LINKLOCAL")
 }
 
-// links lists the links of the calling thread's namespace, with addresses and settings.
+// links lists the links of the calling thread's namespace, with addresses and settings. If one
+// goes while they are read, which netlink and /proc tell in several ways, they are read anew.
 func links(t testing.TB) (lines []string) {
+	t.Helper()
+	var err error
+	for range 10 {
+		if lines, err = linksNow(); err == nil {
+			return lines
+		}
+	}
+	t.Fatal(err)
+	return nil
+}
+
+func linksNow() (lines []string, err error) {
 	all, err := netlink.LinkList()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	names := map[int]string{}
 	for _, l := range all {
@@ -129,13 +142,13 @@ func links(t testing.TB) (lines []string) {
 		if a.MasterIndex != 0 {
 			port, err := netlink.LinkGetProtinfo(l)
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			line += fmt.Sprintf(" hairpin=%v isolated=%v", port.Hairpin, port.Isolated)
 		}
 		addresses, err := netlink.AddrList(l, netlink.FAMILY_ALL)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		for _, address := range addresses {
 			line += " " + address.IPNet.String()
@@ -143,13 +156,13 @@ func links(t testing.TB) (lines []string) {
 		for _, name := range []string{"accept_ra", "disable_ipv6"} {
 			value, err := os.ReadFile(filepath.Join("/proc/sys/net/ipv6/conf", a.Name, name))
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			line += " " + name + "=" + strings.TrimSpace(string(value))
 		}
 		lines = append(lines, line)
 	}
-	return lines
+	return lines, nil
 }
 
 func flows(t testing.TB) (lines []string) {
