@@ -13,10 +13,10 @@ import (
 
 // score counts predictions by what became of them.
 type score struct {
-	Agreed  int // the verdict and the addresses that the server sees were right
-	Left    int // that it leaves the host, which was not shown to be wrong
-	Unknown int // that it can't be told
-	Missed  int // something else has happened
+	Agreed  int `json:",omitzero"` // the verdict and the addresses that the server sees were right
+	Left    int `json:",omitzero"` // that it leaves the host, which was not shown to be wrong
+	Unknown int `json:",omitzero"` // that it can't be told
+	Missed  int `json:",omitzero"` // something else has happened
 }
 
 func (s *score) add(o score) {
@@ -94,13 +94,42 @@ func (all scores) judge(t *testing.T, engine string) {
 		}
 	}
 	kept[engine] = next
-	text, err := json.MarshalIndent(kept, "", " ")
-	if err != nil {
+	if err := saveScores(kept); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(scoresPath, append(text, '\n'), 0o644); err != nil {
-		t.Fatal(err)
+}
+
+// saveScores writes a line for each scenario that has anything to predict.
+func saveScores(kept map[string]scores) error {
+	var b strings.Builder
+	b.WriteString("{")
+	for i, engine := range slices.Sorted(maps.Keys(kept)) {
+		fmt.Fprintf(&b, "%s\n %q: {", comma(i), engine)
+		n := 0
+		for _, name := range slices.Sorted(maps.Keys(kept[engine])) {
+			s := kept[engine][name]
+			if s == (score{}) {
+				continue
+			}
+			line, err := json.Marshal(s)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&b, "%s\n  %q: %s", comma(n), name, line)
+			n++
+		}
+		b.WriteString("\n }")
 	}
+	b.WriteString("\n}\n")
+	return os.WriteFile(scoresPath, []byte(b.String()), 0o644)
+}
+
+// comma stands before each but the first.
+func comma(i int) string {
+	if i == 0 {
+		return ""
+	}
+	return ","
 }
 
 const (
@@ -126,6 +155,9 @@ func TestGoldenAgreement(t *testing.T) {
 	}
 	want := renderAgreement(kept)
 	if *update {
+		if err := saveScores(kept); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(agreementPath, []byte(before+tableBegins+want+tableEnds+after), 0o644); err != nil {
 			t.Fatal(err)
 		}

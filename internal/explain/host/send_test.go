@@ -205,3 +205,24 @@ func TestReadWhatCanBeRead(t *testing.T) {
 		t.Error("a container's namespace that can't be read is no error")
 	}
 }
+
+// What leaves the host may fare in any way there; other verdicts are held to.
+func TestAgrees(t *testing.T) {
+	for _, c := range []struct {
+		proto, predicted, real string
+		want                   bool
+	}{
+		{explain.TCP, explain.Leaves, explain.Delivered, true},
+		{explain.TCP, explain.Leaves, explain.Refused, true},
+		{explain.TCP, explain.Leaves, explain.Dropped, true},
+		{explain.TCP, explain.Delivered, explain.Refused, false},
+		{explain.TCP, explain.Delivered, explain.Dropped, false},
+		{explain.UDP, explain.Delivered, explain.Dropped, true},
+		{explain.TCP, explain.NoRoute, explain.Dropped, true},
+		{explain.TCP, explain.Dropped, explain.Delivered, false},
+	} {
+		if have := agrees(explain.Query{Proto: c.proto}, explain.Result{Verdict: c.predicted}, c.real); have != c.want {
+			t.Errorf("%s: predicted %s, and it was %s: %v", c.proto, c.predicted, c.real, have)
+		}
+	}
+}
