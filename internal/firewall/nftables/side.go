@@ -69,10 +69,7 @@ func (s *side) full(ctx context.Context, want firewall.Policy, others []string) 
 	next = state{known: true, view: &iptables.View{}}
 	var unseen error
 	if s.b.gate != nil {
-		next.view, unseen = s.b.gate.See(ctx, s.fam.Family, nft)
-		if next.view == nil {
-			next.view = &iptables.View{}
-		}
+		next.view, unseen = s.b.gate.See(ctx, s.fam.Family, nft, drops)
 	} else if nft && drops {
 		unseen = fmt.Errorf("iptables drops what is forwarded, and can't be told what may pass: %w", s.b.noGate)
 	}
