@@ -41,7 +41,7 @@ func TestNftables(t *testing.T) {
 func nftablesHeals(t *testing.T, w *world.World) {
 	w.Docker("network", "create", "-d", "mybr", "-o", bridgeName+"mybr0",
 		"--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd00:18::/64", "n0")
-	web := w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80", "udp:80")
+	web := w.Serve("web", []string{"--net", "n0", "-p", "8088:80", "-p", "8088:80/udp"}, "tcp:80", "udp:80")
 	w.Network("n1", "--subnet", "172.19.0.0/16")
 	intruder := w.Idle("eve", "--net", "n1")
 	w.LAN.Start("guest", "serve", "tcp:7000")
@@ -101,14 +101,15 @@ func commands(t *testing.T, w *world.World) {
 func healing(t *testing.T, w *world.World, works func(string)) {
 	t.Helper()
 	for _, fault := range []struct{ do, healed string }{
-		{"nft flush ruleset", `add table ip mybr.*changed by nft \(pid \d+\)`},
+		{"iptables -D FORWARD -j MYBR-FORWARD", `-I FORWARD \d -j MYBR-FORWARD`},
+		{"iptables -F MYBR-FORWARD", `-A MYBR-FORWARD -m mark`},
 		{"nft delete table ip6 mybr", `add table ip6 mybr`},
 		{"nft flush chain ip mybr forward", `add rule ip mybr forward iifname vmap @from`},
 		{"nft delete element ip mybr published '{ tcp . 8088 }'", `add element ip mybr published \{ tcp \. 8088 : 172\.18\.0\.2 \. 80 \}`},
 		{"nft add element ip mybr bridges '{ \"lo\" }'", `delete element ip mybr bridges \{ .*lo.* \}`},
 		{"nft insert rule ip mybr pass drop", `flush chain ip mybr pass`},
-		{"iptables -D FORWARD -j MYBR-FORWARD", `-I FORWARD \d -j MYBR-FORWARD`},
-		{"iptables -F MYBR-FORWARD", `-A MYBR-FORWARD -m mark`},
+		{"nft flush ruleset", `add table ip mybr.*changed by nft \(pid \d+\)`}, // and with it what Docker had, in that variant
+		{"iptables -P FORWARD ACCEPT && iptables -P FORWARD DROP && iptables -F MYBR-FORWARD 2>/dev/null || true", `MYBR-FORWARD -m mark`},
 	} {
 		healed := regexp.MustCompile(`healed: .*` + fault.healed)
 		told := len(w.Log())

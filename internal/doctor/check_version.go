@@ -112,7 +112,7 @@ var engineFaults = []struct {
 		what: "with live-restore, containers that went on while dockerd was restarted can't be connected to a further network that is a gateway: the engine has forgotten their endpoints"},
 	{when: func(i info) bool { return strings.HasPrefix(i.FirewallBackend.Driver, "nftables") }, verdict: Warning,
 		mend: func(*look) []string { return setDocker("firewall-backend", `"iptables"`) },
-		what: "its firewall is nftables: mybr finds no DOCKER-USER and can't see which bridges are Docker's"},
+		what: "its firewall is nftables: there is no DOCKER-USER, and with --firewall iptables mybr can't see which bridges are Docker's"},
 }
 
 func lookEngine(l *look) {

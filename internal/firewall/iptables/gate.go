@@ -52,14 +52,15 @@ func (g *Gate) Changed() (bool, error)                     { return g.b.Changed(
 func (g *Gate) Told(change string) (firewall.Change, bool) { return told(change) }
 
 // See reads what iptables has in a family. nft says that the kernel's nf_tables has a table
-// of iptables' for it, which the command is not asked about otherwise: it might make one.
-func (g *Gate) See(ctx context.Context, f model.Family, nft bool) (*View, error) {
+// of iptables' for it, which the command is not asked about otherwise: it might make one;
+// drops, that the table drops what no rule accepts.
+func (g *Gate) See(ctx context.Context, f model.Family, nft, drops bool) (*View, error) {
 	g.b.mu.Lock()
 	defer g.b.mu.Unlock()
 	s := g.side(f)
 	if s == nil {
-		if nft {
-			return nil, fmt.Errorf("there is a table of iptables' for %s, but: %w", f, g.b.noIPv6)
+		if nft && drops {
+			return &View{}, fmt.Errorf("iptables drops what is forwarded in %s, and can't be told what may pass: %w", f, g.b.noIPv6)
 		}
 		return &View{}, nil
 	}

@@ -309,6 +309,32 @@ func TestIptablesComesLater(t *testing.T) {
 	}
 }
 
+// Beside a Docker that has its rules in nf_tables its bridges are known by those.
+func TestDockersTable(t *testing.T) {
+	t.Parallel()
+	for _, fam := range []family{ipv4(), ipv6()} {
+		h := nettest.New(t)
+		w := newWorld(t, h, kindOf(t, alone, fam))
+		for _, word := range []string{"ip", "ip6"} {
+			h.Feed("table "+word+` docker-bridges {
+				map filter-forward-in-jumps { type ifname : verdict; elements = { "docker0" : jump in__docker0 }; }
+				chain in__docker0 { ct state established,related accept; drop; }
+				chain filter-FORWARD { type filter hook forward priority filter; policy accept; oifname vmap @filter-forward-in-jumps; }
+			}`, "nft", "-f", "-")
+		}
+		w.apply(w.mode(firewall.DirectAll))
+		w.expect(`
+			lan tcp a:80 -> a lan
+			a tcp lan:80 -> lan 192.0.2.1
+			d tcp lan:80 -> lan d
+			d tcp a:80 -> nothing
+			a tcp d:80 -> nothing`)
+		if !w.b.Matters(DockersTable, "", nil) || w.b.Matters(DockersTable, "in__docker0", nil) {
+			t.Error("what matters of Docker's table")
+		}
+	}
+}
+
 // The bit of the mark is there for the rule of iptables alone, and no other bit is touched.
 func TestMarkIsGiven(t *testing.T) {
 	t.Parallel()

@@ -128,8 +128,10 @@ func generation() (uint32, error) {
 }
 
 // steady calls fn until nobody has changed rules meanwhile: what is listed of them one by
-// one is then as it was at one moment.
-func steady(ctx context.Context, fn func() error) error {
+// one is then as it was at one moment. Where others change theirs all the time, the last
+// attempt counts: what was read of one's own is as good as always then, and the next look
+// mends what was not.
+func steady(ctx context.Context, fn func() error) (err error) {
 	for range attempts {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -138,16 +140,12 @@ func steady(ctx context.Context, fn func() error) error {
 		if err != nil {
 			return fmt.Errorf("read rules of nf_tables: %w", err)
 		}
-		failed := fn()
-		after, err := generation()
-		if err != nil {
-			return fmt.Errorf("read rules of nf_tables: %w", err)
-		}
-		if before == after {
-			return failed
+		err = fn()
+		if after, failed := generation(); failed != nil || before == after {
+			return errors.Join(err, failed)
 		}
 	}
-	return fmt.Errorf("read rules of nf_tables: they were changed by others in each of %d attempts", attempts)
+	return err
 }
 
 // hasTable reports whether there is a table of that name in a family.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/firewall"
@@ -60,24 +59,3 @@ func (l *Leftovers) Own(pid int) bool { return l.sockets.own(pid) }
 
 // Told is Backend.Told.
 func (l *Leftovers) Told(change string) (firewall.Change, bool) { return told(change) }
-
-// DockersTable is the name of the table in which a Docker has its rules that does not use
-// iptables (29.0 and later, --firewall-backend=nftables).
-const DockersTable = "docker-bridges"
-
-// Docker reports whether there is a Docker that has its rules in nf_tables.
-func Docker() (bool, error) {
-	var s sockets
-	conn, end, err := s.open(context.Background())
-	if err != nil {
-		return false, err
-	}
-	defer end()
-	for _, f := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
-		there, err := hasTable(conn, f, DockersTable)
-		if there || err != nil {
-			return there, err
-		}
-	}
-	return false, nil
-}

@@ -23,8 +23,9 @@
 // all the same gets the mark of Policy.Accept, before it comes to the hook "forward".
 //
 // Be aware: Docker's bridges, which unprotected networks are closed to, are those that its
-// rules of iptables name when all rules were last read. Of a Docker that has its own rules in
-// nf_tables they are not known; its own table keeps what comes from mybr's networks out.
+// rules name when all rules were last read, be they of iptables or of its own table of
+// nf_tables: one that Docker makes can reach unprotected networks until an event of that has
+// been dealt with (Matters).
 //
 // Be aware: replies and what a published port leads in are told by conntrack's state.
 // Somebody else's DNAT rule to a container therefore opens that container too.
@@ -122,10 +123,10 @@ func (b *Backend) Own(pid int) bool {
 	return err == nil
 }
 
-// Matters reports whether a change is about one of mybr's tables, or about the chains of
-// iptables that have a rule of mybr's.
+// Matters reports whether a change is about one of mybr's tables, about the chains of
+// iptables that have a rule of mybr's, or about the maps in which Docker has its bridges.
 func (b *Backend) Matters(table, chain string, message []byte) bool {
-	return table == tableName || b.gate != nil && b.gate.Matters(table, chain, message)
+	return table == tableName || table == DockersTable && chain == "" || b.gate != nil && b.gate.Matters(table, chain, message)
 }
 
 // Changed reports what Gate.Changed does: of nf_tables the kernel tells.

@@ -52,11 +52,15 @@ func (s *side) full(ctx context.Context, want firewall.Policy, others []string) 
 	defer end()
 	var have found
 	var nft, drops bool
+	var docker []string
 	err = steady(ctx, func() (err error) {
 		if have, err = s.fam.read(conn, s.fam.sets(firewall.Policy{}, nil)); err != nil {
 			return err
 		}
-		nft, drops, err = hasFilter(conn, s.fam.table)
+		if nft, drops, err = hasFilter(conn, s.fam.table); err != nil {
+			return err
+		}
+		docker, err = bridgesOfDocker(conn, s.fam.table)
 		return err
 	})
 	if err != nil {
@@ -65,15 +69,12 @@ func (s *side) full(ctx context.Context, want firewall.Policy, others []string) 
 	next = state{known: true, view: &iptables.View{}}
 	var unseen error
 	if s.b.gate != nil {
-		next.view, unseen = s.b.gate.See(ctx, s.fam.Family, nft)
-		if next.view == nil {
-			next.view = &iptables.View{}
-		}
+		next.view, unseen = s.b.gate.See(ctx, s.fam.Family, nft, drops)
 	} else if nft && drops {
 		unseen = fmt.Errorf("iptables drops what is forwarded, and can't be told what may pass: %w", s.b.noGate)
 	}
 	next.beside = next.view.Table
-	next.others = append(slices.Clone(others), next.view.Bridges...)
+	next.others = slices.Concat(others, next.view.Bridges, docker)
 	slices.Sort(next.others)
 	next.others = slices.Compact(next.others)
 	want = s.fam.decided(want, have, next.view)
