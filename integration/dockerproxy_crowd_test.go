@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,6 +69,9 @@ func TestDockerProxyCrowd(t *testing.T) {
 	if got := w.Proxied("port", "echo"); !strings.Contains(got, "80/tcp -> 0.0.0.0:8080") {
 		t.Errorf("docker port: %q", got)
 	}
+	if !world.Short() { // it takes the time that mybr has to answer
+		portsWhileMybrHangs(t, w)
+	}
 	w.Docker("kill", "echo")
 	for what, crowd := range map[string][]*stream{"attached": attached, "log": followers} {
 		for i, s := range crowd {
@@ -83,6 +87,37 @@ func TestDockerProxyCrowd(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// portsWhileMybrHangs has clients ask for the ports of a mybr that does not answer: one waits
+// 5 seconds for it, and no other.
+func portsWhileMybrHangs(t *testing.T, w *world.World) {
+	t.Helper()
+	if err := syscall.Kill(w.MybrPID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Kill(w.MybrPID(), syscall.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	}()
+	const times = 30
+	begun := time.Now()
+	for range times {
+		c := crowd{t: t, w: w}
+		conn, _, resp := c.request("GET /containers/json", "")
+		body, err := io.ReadAll(resp.Body)
+		conn.Close()
+		if err != nil || !strings.Contains(string(body), `"PublicPort":8080`) {
+			t.Fatalf("%s, %v", body, err)
+		}
+	}
+	if took := time.Since(begun); took > times*5*time.Second/3 {
+		t.Errorf("%d lists took %s while mybr hung", times, took)
+	}
+	if n := strings.Count(w.ProxyLog(), "published ports are shown as mybr told them last"); n != 1 {
+		t.Errorf("the proxy has said %d times that mybr can't be asked: %s", n, w.ProxyLog())
+	}
 }
 
 // proxyFiles is how many files the proxy has open.

@@ -51,6 +51,14 @@ var shownContainers = []shownContainer{
 	{name: "paused", networks: "n0", args: "-p 8180:80", full: true},
 }
 
+// routedContainers are more of them, for engines whose own driver has routed networks: from
+// 27.0 on.
+var routedContainers = []shownContainer{
+	{name: "routed", networks: "nr", args: "-p 8210:80 -p 81 -p 127.0.0.1:8211:82/udp --expose 83"},
+	{name: "half", networks: "nm", args: "-p 8212-8214:80-82 -p [2001:db8::2]:8215:83"},
+	{name: "beside", networks: "n0 nr", args: "-p 8216:80 -P --expose 84"},
+}
+
 // TestDockerProxyShows compares what Docker's clients print of the same containers on
 // Docker's own driver, and on mybr through mybr docker-proxy.
 func TestDockerProxyShows(t *testing.T) {
@@ -93,6 +101,12 @@ func shows(t *testing.T, engine, driver string) (views []printed) {
 	w.Docker("network", "create", "-d", driver, "--subnet", "172.20.0.0/16", "--internal", "in")
 	w.Docker("network", "create", "-d", driver, "--subnet", "172.21.0.0/16", "-o", "com.docker.network.bridge.host_binding_ipv4=192.0.2.2", "nb")
 	containers := slices.Clone(shownContainers)
+	if engine == "28.5" {
+		const mode = "com.docker.network.bridge.gateway_mode_"
+		w.Docker("network", "create", "-d", driver, "--subnet", "172.22.0.0/16", "--ipv6", "--subnet", "fd00:22::/64", "-o", mode+"ipv4=routed", "-o", mode+"ipv6=routed", "nr")
+		w.Docker("network", "create", "-d", driver, "--subnet", "172.23.0.0/16", "--ipv6", "--subnet", "fd00:23::/64", "-o", mode+"ipv6=routed", "nm")
+		containers = append(containers, routedContainers...)
+	}
 	if world.Short() {
 		containers = slices.DeleteFunc(containers, func(c shownContainer) bool { return c.full })
 	}
@@ -272,6 +286,7 @@ var varying = []struct {
 	{regexp.MustCompile(`\b(3[2-9]|4\d|5\d|6[0-5])\d{3}\b`), "ANY"}, // which port is free (ip_local_port_range)
 	{regexp.MustCompile(`\bn6,n0\b`), "n0,n6"},                      // the client prints them in a map's order
 	{regexp.MustCompile(`\bin,n0\b`), "n0,in"},
+	{regexp.MustCompile(`\bnr,n0\b`), "n0,nr"},
 	// Engines before 28 give containers of internal networks a gateway that leads nowhere.
 	{regexp.MustCompile(`"Gateway": ?"172\.20\.0\.1"`), `"Gateway": ""`},
 }

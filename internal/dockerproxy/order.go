@@ -52,7 +52,12 @@ func inOrder(places []netip.AddrPort, requests []*request) []netip.AddrPort {
 	for _, r := range requests {
 		out = append(out, r.at...)
 	}
-	return append(out, left...)
+	for len(left) > 0 { // such as those of -P, which no request names
+		var r request
+		left = r.take(left)
+		out = append(out, r.at...)
+	}
+	return out
 }
 
 func (w wanted) parse() (*request, bool) {
@@ -86,15 +91,16 @@ func (r *request) leeway() int {
 }
 
 // take moves the places of a request from those that are left: one number, on one address
-// or, where none was named, on one of each family.
+// or, where none was named, on one of each family, IPv4 first. A family that is routed has no
+// number.
 func (r *request) take(left []netip.AddrPort) []netip.AddrPort {
-	i := slices.IndexFunc(left, r.fits)
-	if i < 0 {
-		return left
+	i := slices.IndexFunc(left, func(at netip.AddrPort) bool { return at.Port() != 0 && r.fits(at) })
+	number := uint16(0)
+	if i >= 0 {
+		number = left[i].Port()
 	}
-	number := left[i].Port()
-	return slices.DeleteFunc(left, func(at netip.AddrPort) bool {
-		mine := at.Port() == number && r.fits(at) && !slices.ContainsFunc(r.at, func(have netip.AddrPort) bool {
+	left = slices.DeleteFunc(left, func(at netip.AddrPort) bool {
+		mine := (at.Port() == number || at.Port() == 0) && r.fits(at) && !slices.ContainsFunc(r.at, func(have netip.AddrPort) bool {
 			return have.Addr().Is4() == at.Addr().Is4()
 		})
 		if mine {
@@ -102,10 +108,12 @@ func (r *request) take(left []netip.AddrPort) []netip.AddrPort {
 		}
 		return mine
 	})
+	slices.SortFunc(r.at, func(a, b netip.AddrPort) int { return a.Addr().Compare(b.Addr()) })
+	return left
 }
 
 func (r *request) fits(at netip.AddrPort) bool {
-	if r.host.IsValid() && at.Port() != 0 && at.Addr() != r.host {
+	if r.host.IsValid() && (r.host.Is4() != at.Addr().Is4() || at.Port() != 0 && at.Addr() != r.host) {
 		return false
 	}
 	return r.first == 0 || at.Port() == 0 || r.first <= at.Port() && at.Port() <= r.last
