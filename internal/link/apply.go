@@ -24,7 +24,8 @@ type Applier struct {
 	// about settings that could not be written and are not needed. It may be nil.
 	Warn func(format string, args ...any)
 
-	asked func(req *nl.NetlinkRequest) // sees every request to the kernel; nil but in tests
+	asked  func(req *nl.NetlinkRequest) // sees every request to the kernel; nil but in tests
+	frames frameSocket
 
 	mu        sync.Mutex
 	tolerated map[string]bool // what Warn was told of: settings that could not be written, by path, and lost pairs
