@@ -24,6 +24,9 @@ import (
 type Set struct {
 	Bridges []Bridge
 	Veths   []Veth
+	// Leaving are pairs that are not wanted any more, and may be there still. A set without
+	// them has them deleted.
+	Leaving []Veth
 }
 
 // Bridge is one bridge, up.
@@ -56,8 +59,8 @@ type Veth struct {
 	DisableIPv6 string // the value of net/ipv6/conf/HOST/disable_ipv6; "" leaves it as it is
 }
 
-// Subjects returns every link of the set by its name, as a comparable Bridge or Veth: the
-// subjects of this package's plans.
+// Subjects returns every wanted link of the set by its name, as a comparable Bridge or Veth:
+// the subjects of this package's plans.
 func (s Set) Subjects() map[string]any {
 	m := make(map[string]any, len(s.Bridges)+len(s.Veths))
 	for _, b := range s.Bridges {
@@ -69,9 +72,14 @@ func (s Set) Subjects() map[string]any {
 	return m
 }
 
+// Equal reports whether two sets are the same, in the same order.
+func (s Set) Equal(o Set) bool {
+	return slices.Equal(s.Bridges, o.Bridges) && slices.Equal(s.Veths, o.Veths) && slices.Equal(s.Leaving, o.Leaving)
+}
+
 // With returns the union of two sets that have no link in common.
 func (s Set) With(o Set) Set {
-	return Set{Bridges: slices.Concat(s.Bridges, o.Bridges), Veths: slices.Concat(s.Veths, o.Veths)}
+	return Set{Bridges: slices.Concat(s.Bridges, o.Bridges), Veths: slices.Concat(s.Veths, o.Veths), Leaving: slices.Concat(s.Leaving, o.Leaving)}
 }
 
 // Only returns the part of the set whose links' names keep accepts, in the same order.
@@ -87,5 +95,34 @@ func (s Set) Only(keep func(subject string) bool) Set {
 			part.Veths = append(part.Veths, v)
 		}
 	}
+	for _, v := range s.Leaving {
+		if keep(v.Host) {
+			part.Leaving = append(part.Leaving, v)
+		}
+	}
 	return part
+}
+
+// Behind returns what links are to be like before requests are answered: the kernel takes
+// long to destroy a pair, and one that is without a container does no harm for a moment. But
+// a pair goes at once if its bridge does, and if one that is wanted has something of it.
+func Behind(have, want Set) Set {
+	wanted, bridges := byName(want.Veths, Veth.key), byName(want.Bridges, Bridge.key)
+	first := want
+	for _, v := range slices.Concat(have.Leaving, have.Veths) {
+		if _, stays := wanted[v.Host]; stays {
+			continue
+		}
+		_, bridged := bridges[v.Bridge]
+		if bridged && !slices.ContainsFunc(want.Veths, v.clashes) {
+			first.Leaving = append(first.Leaving, v)
+		}
+	}
+	return first
+}
+
+// clashes reports whether two pairs have something that only one must have.
+func (v Veth) clashes(o Veth) bool {
+	return v.Host == o.Host || v.Peer == o.Peer || v.MAC == o.MAC ||
+		v.Bridge == o.Bridge && (v.V4.IsValid() && v.V4 == o.V4 || v.V6.IsValid() && v.V6 == o.V6)
 }
