@@ -10,9 +10,10 @@
 // been answered yet, because its port was reserved and not yet translated, would never be
 // translated.
 //
-// Be aware: flows are looked for in the namespace of the calling thread, and by reading
-// all of a family once, whatever the number of ports and addresses; none of a family in
-// which there is nothing to look for.
+// Be aware: flows are looked for in the namespace of the calling thread, by having the kernel
+// go through all of its table: once for each of a few ports or addresses, of which it lists the
+// flows, or once for all, whatever their number. None of a family in which there is nothing to
+// look for.
 package conntrack
 
 import (
@@ -231,7 +232,11 @@ func staleFlows(ctx context.Context, f model.Family, c change) ([]flow, error) {
 	if match.local, err = localAddresses(ctx, f); err != nil {
 		return nil, fmt.Errorf("addresses of the host: %w", err)
 	}
-	stale, err := list(ctx, f, match.stale)
+	number, err := tracked()
+	if err != nil {
+		return nil, fmt.Errorf("count flows: %w", err)
+	}
+	stale, err := listAll(ctx, f, match.queries(number), match.stale)
 	if err != nil {
 		err = fmt.Errorf("list flows: %w", err)
 	}
