@@ -12,9 +12,10 @@ import (
 // (nf_conntrack_buckets, 262144 of them on hosts with more than 4 GiB). Those of ports and
 // addresses that went are looked for a moment later: the rules let none begin any more. But
 // they are looked for at once if the address is another endpoint's already, and so are those
-// to a port that comes, which must not go on when its socket answers.
+// to a port that comes, which must not go on when its socket answers, and those of a network
+// that goes.
 func Behind(have, want Set) Set {
-	if have.Unsure {
+	if have.Unsure || !slices.Equal(have.Subnets, want.Subnets) {
 		return want
 	}
 	c := difference(&have, want)

@@ -35,6 +35,8 @@ func TestBehind(t *testing.T) {
 		"a port that is back":              {have: Set{Gone: ports(dns)}, want: Set{Bindings: ports(dns)}, now: true},
 		"a port comes":                     {have: Set{Left: []netip.Addr{a}}, want: Set{Bindings: ports(web)}, now: true},
 		"a port that is relayed comes":     {have: Set{Left: []netip.Addr{a}}, want: Set{Bindings: ports(relayed)}, left: []netip.Addr{a}},
+		"the network":                      {have: Set{Endpoints: []Endpoint{one}, Subnets: []Subnet{{Prefix: netip.MustParsePrefix("172.18.0.0/16")}}}, want: Set{}, now: true},
+		"the network, later":               {have: Set{Left: []netip.Addr{a}, Subnets: []Subnet{{Prefix: netip.MustParsePrefix("172.18.0.0/16")}}}, want: Set{}, now: true},
 		"rules may have been missing":      {have: Set{Endpoints: []Endpoint{one}, Unsure: true}, want: Set{}, now: true},
 	} {
 		first := Behind(c.have, c.want)
