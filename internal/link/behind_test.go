@@ -21,6 +21,10 @@ func TestBehind(t *testing.T) {
 		change(&v)
 		return v
 	}
+	var crowd []Veth
+	for n := range maxPorts - 1 {
+		crowd = append(crowd, many(1000+n, a))
+	}
 	for name, c := range map[string]struct {
 		have, want Set
 		leaving    []Veth
@@ -35,6 +39,8 @@ func TestBehind(t *testing.T) {
 		"its address is wanted":         {set([]Bridge{a}, one), set([]Bridge{a}, like(func(v *Veth) { v.V4 = one.V4 })), nil},
 		"its address is wanted, later":  {Set{Bridges: []Bridge{a}, Leaving: []Veth{one}}, set([]Bridge{a}, like(func(v *Veth) { v.V4 = one.V4 })), nil},
 		"its name is wanted":            {set([]Bridge{a}, one), set([]Bridge{a}, like(func(v *Veth) { v.Peer = one.Peer })), nil},
+		"its bridge is full":            {Set{Bridges: []Bridge{a}, Veths: crowd, Leaving: []Veth{one}}, set([]Bridge{a}, append(slices.Clone(crowd), other)...), nil},
+		"there is room":                 {Set{Bridges: []Bridge{a}, Veths: crowd, Leaving: []Veth{one}}, set([]Bridge{a}, crowd...), []Veth{one}},
 		"its address on another bridge": {set([]Bridge{a, b}, one), set([]Bridge{a, b}, like(func(v *Veth) { v.V4, v.Bridge = one.V4, b.Name })), []Veth{one}},
 	} {
 		first := Behind(c.have, c.want)
