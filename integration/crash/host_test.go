@@ -2,6 +2,7 @@ package crash
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -124,32 +125,43 @@ func links(t testing.TB) (lines []string) {
 		names[l.Attrs().Index] = l.Attrs().Name
 	}
 	for _, l := range all {
-		a := l.Attrs()
-		line := fmt.Sprintf("link %s %s up=%v mtu=%d alias=%q master=%s", a.Name, l.Type(), a.Flags&net.FlagUp != 0, a.MTU, a.Alias, names[a.MasterIndex])
-		if a.MasterIndex != 0 {
-			port, err := netlink.LinkGetProtinfo(l)
-			if err != nil {
-				t.Fatal(err)
-			}
-			line += fmt.Sprintf(" hairpin=%v isolated=%v", port.Hairpin, port.Isolated)
-		}
-		addresses, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+		line, err := linkLine(l, names)
 		if err != nil {
-			t.Fatal(err)
-		}
-		for _, address := range addresses {
-			line += " " + address.IPNet.String()
-		}
-		for _, name := range []string{"accept_ra", "disable_ipv6"} {
-			value, err := os.ReadFile(filepath.Join("/proc/sys/net/ipv6/conf", a.Name, name))
-			if err != nil {
-				t.Fatal(err)
+			if _, again := netlink.LinkByIndex(l.Attrs().Index); errors.As(again, new(netlink.LinkNotFoundError)) {
+				continue // it was about to go
 			}
-			line += " " + name + "=" + strings.TrimSpace(string(value))
+			t.Fatal(err)
 		}
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+func linkLine(l netlink.Link, names map[int]string) (string, error) {
+	a := l.Attrs()
+	line := fmt.Sprintf("link %s %s up=%v mtu=%d alias=%q master=%s", a.Name, l.Type(), a.Flags&net.FlagUp != 0, a.MTU, a.Alias, names[a.MasterIndex])
+	if a.MasterIndex != 0 {
+		port, err := netlink.LinkGetProtinfo(l)
+		if err != nil {
+			return "", err
+		}
+		line += fmt.Sprintf(" hairpin=%v isolated=%v", port.Hairpin, port.Isolated)
+	}
+	addresses, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+	if err != nil {
+		return "", err
+	}
+	for _, address := range addresses {
+		line += " " + address.IPNet.String()
+	}
+	for _, name := range []string{"accept_ra", "disable_ipv6"} {
+		value, err := os.ReadFile(filepath.Join("/proc/sys/net/ipv6/conf", a.Name, name))
+		if err != nil {
+			return "", err
+		}
+		line += " " + name + "=" + strings.TrimSpace(string(value))
+	}
+	return line, nil
 }
 
 func flows(t testing.TB) (lines []string) {
