@@ -91,38 +91,39 @@ func rangeOf(p model.Pool) span {
 // nextAddr returns the first address of s behind the given one that is not leased;
 // it goes on at the start of s when it has come to its end, so the given address is
 // the last that it looks at. A zero address, and one outside s, means the start.
-// leased yields the leased addresses from one on, in order; what is read of it is
-// the run of leases before the address that is found.
-func nextAddr(s span, behind netip.Addr, leased func(from netip.Addr) iter.Seq[netip.Addr]) (netip.Addr, bool) {
+// free returns the first address of a span that is not leased.
+func nextAddr(s span, behind netip.Addr, free func(span) (netip.Addr, bool)) (netip.Addr, bool) {
 	parts := []span{s}
 	if !behind.Less(s.first) && behind.Less(s.last) {
 		parts = []span{{behind.Next(), s.last}, {s.first, behind}}
 	}
 	for _, part := range parts {
-		if a, ok := firstGap(part, leased(part.first)); ok {
+		if part.empty() {
+			continue
+		}
+		if a, ok := free(part); ok {
 			return a, true
 		}
 	}
 	return netip.Addr{}, false
 }
 
-// firstGap returns the first address of s that is not among the leased ones, which
-// are in order and begin at s.first or later, if there is one.
-func firstGap(s span, leased iter.Seq[netip.Addr]) (netip.Addr, bool) {
-	if s.empty() {
-		return netip.Addr{}, false
-	}
-	next := s.first
-	for a := range leased {
-		if a != next {
-			break
+// gaps finds free addresses by the leased ones from one on, in order; what is read of them is
+// the run before the address that is found.
+func gaps(leased func(from netip.Addr) iter.Seq[netip.Addr]) func(span) (netip.Addr, bool) {
+	return func(s span) (netip.Addr, bool) {
+		next := s.first
+		for a := range leased(s.first) {
+			if a != next {
+				break
+			}
+			if next == s.last {
+				return netip.Addr{}, false
+			}
+			next = next.Next()
 		}
-		if next == s.last {
-			return netip.Addr{}, false
-		}
-		next = next.Next()
+		return next, true
 	}
-	return next, true
 }
 
 // obstacles returns the subnets that a chosen one must not overlap: held pools, and

@@ -181,7 +181,7 @@ func TestNextAddrEqualsTrying(t *testing.T) {
 		}
 		want, run := tryAddrs(s, behind, taken)
 		read := 0
-		have, ok := nextAddr(s, behind, leasesOf(taken, &read))
+		have, ok := nextAddr(s, behind, gaps(leasesOf(taken, &read)))
 		if ok != want.IsValid() || have != want {
 			t.Fatalf("%+v behind %s without %v: have %s %t, want %s", s, behind, taken, have, ok, want)
 		}
@@ -258,7 +258,7 @@ func peek(t *testing.T, s *store.Store, id string) (a netip.Addr, read int) {
 		if err != nil {
 			return err
 		}
-		a, _ = nextAddr(rangeOf(p), p.Last, func(from netip.Addr) iter.Seq[netip.Addr] {
+		a, _ = nextAddr(rangeOf(p), p.Last, gaps(func(from netip.Addr) iter.Seq[netip.Addr] {
 			return func(yield func(netip.Addr) bool) {
 				for l := range tx.Leased(id, from) {
 					read++
@@ -267,7 +267,7 @@ func peek(t *testing.T, s *store.Store, id string) (a netip.Addr, read int) {
 					}
 				}
 			}
-		})
+		}))
 		return nil
 	})
 	if err != nil {

@@ -33,6 +33,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -75,7 +76,9 @@ type Driver struct {
 	quarantine time.Duration
 	now        func() time.Time
 
-	mu     sync.Mutex // held for a whole call, so that replay and the store agree
+	// mu is taken in transactions alone, which come one after the other, so that replay and
+	// the store agree. Calls that come together share a commit, and wait for it without mu.
+	mu     sync.Mutex
 	replay replay
 	told   map[string]bool // by ID: pools that this process has given out, or Docker has named to it
 	owed   map[string]bool // by ID: pools whose release could not be recorded
@@ -90,6 +93,15 @@ func New(c Config) *Driver {
 		store: c.Store, routes: c.Routes, pools: c.Pools, quarantine: c.Quarantine, now: c.Now,
 		told: map[string]bool{}, owed: map[string]bool{},
 	}
+}
+
+// update runs a transaction of the store with mu held.
+func (d *Driver) update(fn func(Tx) error) error {
+	return d.store.Update(func(tx Tx) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return fn(tx)
+	})
 }
 
 func (d *Driver) rests() rests { return rests{d.quarantine, d.now()} }
@@ -110,9 +122,7 @@ type CapabilitiesResponse struct {
 // RequestAddress for each endpoint. So from here on every pool that is held may be
 // asked for once more; see RequestPool.
 func (d *Driver) GetCapabilities(context.Context) (*CapabilitiesResponse, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	err := d.store.View(func(tx Tx) error {
+	err := d.update(func(tx Tx) error {
 		d.replay.expect(tx.Pools())
 		return nil
 	})
@@ -158,32 +168,37 @@ func (d *Driver) RequestPool(ctx context.Context, r *helper.RequestPoolRequest) 
 			return nil, fmt.Errorf("read the routes of the host: %w", err)
 		}
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !want.prefix.IsValid() && want.size == 0 {
-		d.replay.over() // what is repeated has a subnet
-	}
 	var p model.Pool
+	var owed []string
 	held := true
-	err = d.store.Update(func(tx Tx) error {
+	err = d.update(func(tx Tx) (err error) {
+		if !want.prefix.IsValid() && want.size == 0 {
+			d.replay.over() // what is repeated has a subnet
+		}
+		owed = slices.Collect(maps.Keys(d.owed))
 		if err := errors.Join(d.releaseOwed(tx), deleteReleased(tx)); err != nil {
 			return err
 		}
 		pools := tx.Pools()
-		p, err = d.takePool(tx, want, routes)
+		if p, err = d.takePool(tx, want, routes); err != nil {
+			return err
+		}
 		held = slices.ContainsFunc(pools, func(o model.Pool) bool { return o.ID == p.ID })
-		return err
+		d.replay.pool(p.ID)
+		d.told[p.ID] = true
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	d.paid(owed)
 	if err := context.Cause(ctx); err != nil && !held {
 		// Docker gives up what it is not told of, and would be refused the same subnet again.
-		return nil, errors.Join(err, d.store.Update(func(tx Tx) error { return tx.DeletePool(p.ID) }))
+		return nil, errors.Join(err, d.update(func(tx Tx) error {
+			delete(d.told, p.ID)
+			return tx.DeletePool(p.ID)
+		}))
 	}
-	clear(d.owed)
-	d.replay.pool(p.ID)
-	d.told[p.ID] = true
 	return &helper.RequestPoolResponse{PoolID: p.ID, Pool: p.Prefix.String()}, nil
 }
 
@@ -254,15 +269,13 @@ func (d *Driver) RequestAddress(ctx context.Context, r *helper.RequestAddressReq
 	if err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.checkSecond(r.PoolID, want); err != nil {
-		return nil, err
-	}
-	want.repeated = d.replay.address(r.PoolID, want)
 	var got netip.Prefix
 	var leased model.Lease // zero: it was leased before
-	err = d.store.Update(func(tx Tx) error {
+	err = d.update(func(tx Tx) error {
+		if err := d.checkSecond(tx, r.PoolID, want); err != nil {
+			return err
+		}
+		want.repeated = d.replay.address(r.PoolID, want)
 		p, err := poolOf(tx, r.PoolID)
 		if err != nil {
 			return err
@@ -276,7 +289,7 @@ func (d *Driver) RequestAddress(ctx context.Context, r *helper.RequestAddressReq
 		return nil, err
 	}
 	if err := context.Cause(ctx); err != nil && leased.Addr.IsValid() {
-		return nil, errors.Join(err, d.store.Update(func(tx Tx) error { return giveBack(tx, r.PoolID, leased) }))
+		return nil, errors.Join(err, d.update(func(tx Tx) error { return giveBack(tx, r.PoolID, leased) }))
 	}
 	return &helper.RequestAddressResponse{Address: got.String()}, nil
 }

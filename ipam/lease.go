@@ -2,7 +2,6 @@ package ipam
 
 import (
 	"errors"
-	"iter"
 	"net/netip"
 	"slices"
 
@@ -43,13 +42,13 @@ func chooseAddress(tx Tx, p model.Pool, want wantedAddress, r rests) (netip.Addr
 	if want.kind == model.LeaseGateway {
 		behind = netip.Addr{}
 	}
-	if a, ok := nextAddr(s, behind, leased(tx, p)); ok {
+	if a, ok := nextAddr(s, behind, free(tx, p)); ok {
 		return a, nil
 	}
 	if err := reclaim(tx, p, r); err != nil {
 		return netip.Addr{}, err
 	}
-	if a, ok := nextAddr(s, behind, leased(tx, p)); ok {
+	if a, ok := nextAddr(s, behind, free(tx, p)); ok {
 		return a, nil
 	}
 	if a, ok := longest(tx, p); ok {
@@ -219,7 +218,7 @@ func releaseAddress(tx Tx, p model.Pool, l model.Lease, r rests) error {
 	if err := errors.Join(r.settle(tx, p), tx.DeleteLease(p.ID, l.Addr)); err != nil {
 		return err
 	}
-	if next, ok := nextAddr(rangeOf(p), p.Last, leased(tx, p)); ok && next == l.Addr {
+	if next, ok := nextAddr(rangeOf(p), p.Last, free(tx, p)); ok && next == l.Addr {
 		p.Last = l.Addr
 		if err := tx.PutPool(p); err != nil {
 			return err
@@ -228,7 +227,7 @@ func releaseAddress(tx Tx, p model.Pool, l model.Lease, r rests) error {
 	return r.rest(tx, p, l)
 }
 
-// leased yields the addresses that are in use or rest.
-func leased(tx Tx, p model.Pool) func(from netip.Addr) iter.Seq[netip.Addr] {
-	return func(from netip.Addr) iter.Seq[netip.Addr] { return tx.Leased(p.ID, from) }
+// free finds addresses that are neither in use nor rest.
+func free(tx Tx, p model.Pool) func(span) (netip.Addr, bool) {
+	return func(s span) (netip.Addr, bool) { return tx.FirstFree(p.ID, s.first, s.last) }
 }

@@ -21,6 +21,8 @@ type Tx interface {
 	LeaseByMAC(poolID string, mac model.MAC) (model.Lease, error)
 	Leases(poolID string, from netip.Addr) iter.Seq[model.Lease] // in the order of addresses
 	Leased(poolID string, from netip.Addr) iter.Seq[netip.Addr]  // likewise
+	// FirstFree returns the first of some addresses that has no lease.
+	FirstFree(poolID string, first, last netip.Addr) (a netip.Addr, ok bool)
 	// Resting yields the resting ones, named or not, in the order of their release from a time on.
 	Resting(poolID string, named bool, from int64) iter.Seq[model.Lease]
 	PutLease(poolID string, l model.Lease) error

@@ -22,16 +22,17 @@ func (d *Driver) ReleasePool(_ context.Context, r *helper.ReleasePoolRequest) er
 	if err := checkPoolID(r.PoolID); err != nil {
 		return wrap(err, "release pool", "")
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	second := d.replay.released(r.PoolID)
-	err := d.store.Update(func(tx Tx) error {
+	second := false
+	err := d.update(func(tx Tx) error {
+		second = d.replay.released(r.PoolID)
 		if err := deleteReleased(tx); err != nil {
 			return err
 		}
 		return endPool(tx, r.PoolID, second)
 	})
 	if err != nil && !second {
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		d.owed[r.PoolID] = true
 	}
 	return wrap(err, "release pool", r.PoolID)
@@ -65,6 +66,15 @@ func (d *Driver) releaseOwed(tx Tx) error {
 	return errors.Join(errs...)
 }
 
+// paid notes that pools were released whose release could not be recorded before.
+func (d *Driver) paid(ids []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		delete(d.owed, id)
+	}
+}
+
 // NetworkDeleted deletes the pools that were released while a network had them, which Docker
 // does before it has the network deleted.
 func (d *Driver) NetworkDeleted() error {
@@ -76,9 +86,7 @@ func (d *Driver) NetworkDeleted() error {
 	if err != nil || !released {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return wrap(d.store.Update(deleteReleased), "release pools", "of a network that is gone")
+	return wrap(d.update(deleteReleased), "release pools", "of a network that is gone")
 }
 
 // deleteReleased deletes the pools that were released while a network had them, and that
@@ -108,9 +116,7 @@ func (d *Driver) ReleaseAddress(_ context.Context, r *helper.ReleaseAddressReque
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.store.Update(func(tx Tx) error {
+	return d.update(func(tx Tx) error {
 		p, err := tx.Pool(r.PoolID)
 		if errors.Is(err, model.ErrNotFound) {
 			return nil

@@ -108,21 +108,19 @@ func (d *Driver) untold(tx Tx, p model.Pool) bool {
 
 // checkSecond refuses the gateway of a second network whose pool was taken for a
 // repetition.
-func (d *Driver) checkSecond(poolID string, want wantedAddress) error {
+func (d *Driver) checkSecond(tx Tx, poolID string, want wantedAddress) error {
 	if !d.replay.runs(poolID) || want.kind != model.LeaseGateway {
 		return nil
 	}
-	return d.store.View(func(tx Tx) error {
-		p, err := tx.Pool(poolID)
-		if err != nil {
-			return err
-		}
-		if have, err := tx.Lease(poolID, want.addr); err == nil && have.Kind == model.LeaseGateway {
-			return nil
-		} else if err != nil && !errors.Is(err, model.ErrNotFound) {
-			return err
-		}
-		d.replay.markSecond(poolID)
-		return overlap(p)
-	})
+	p, err := tx.Pool(poolID)
+	if err != nil {
+		return err
+	}
+	if have, err := tx.Lease(poolID, want.addr); err == nil && have.Kind == model.LeaseGateway {
+		return nil
+	} else if err != nil && !errors.Is(err, model.ErrNotFound) {
+		return err
+	}
+	d.replay.markSecond(poolID)
+	return overlap(p)
 }

@@ -69,7 +69,7 @@ func (r rests) usage(tx Tx, p model.Pool) Usage {
 		taken = 0 // more than that are free
 	}
 	u.Free = u.Size - taken
-	next, ok := nextAddr(s, p.Last, func(from netip.Addr) iter.Seq[netip.Addr] { return without(tx.Leased(p.ID, from), ended) })
+	next, ok := nextAddr(s, p.Last, gaps(func(from netip.Addr) iter.Seq[netip.Addr] { return without(tx.Leased(p.ID, from), ended) }))
 	if !ok {
 		next, _ = longest(tx, p)
 	}

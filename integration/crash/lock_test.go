@@ -71,6 +71,9 @@ func TestIptablesBusy(t *testing.T) {
 					if err != nil {
 						t.Fatalf("%v\n%s", err, w.log())
 					}
+					if err := w.settled(); err != nil {
+						t.Fatal(err)
+					}
 					before := lasting(w.picture(t))
 					marker := w.busy(t, dir, once)
 					err = life()[phase].do(w)

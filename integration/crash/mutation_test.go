@@ -61,7 +61,7 @@ const late = `{
 	go func() {
 		defer s.write.Unlock()
 		time.Sleep(50 * time.Millisecond)
-		_ = s.commit(tx)
+		_ = s.commit(b, tx.changes, tx.snap)
 	}()
 	return tx.undo, nil
 }`

@@ -296,7 +296,7 @@ func (c *client) server() string {
 // tracked lists the flows of the namespace.
 func (f testFamily) tracked(t *testing.T) []flow {
 	t.Helper()
-	all, err := list(t.Context(), f.Family, func(flow) bool { return true })
+	all, err := list(t.Context(), f.Family, query{}, func(flow) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,12 +49,13 @@ func end(a netip.AddrPort) string {
 	return a.String()
 }
 
-// list reads the flows of a family and returns those that match.
-func list(ctx context.Context, f model.Family, match func(flow) bool) (found []flow, err error) {
+// list reads the flows of a family that a query finds and returns those that match.
+func list(ctx context.Context, f model.Family, q query, match func(flow) bool) (found []flow, err error) {
 	err = retry(ctx, func() error {
 		found = nil
 		var broken error
 		req := request(f, nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
+		q.attributes(req)
 		err := req.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
 			l, err := parse(m)
 			switch {

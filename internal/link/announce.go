@@ -9,7 +9,6 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
-	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -24,13 +23,13 @@ func (p *planner) announce(v Veth) {
 	}
 }
 
-func (k kernel) sendAnnouncements(v Veth, bridge int) error {
+func (p *planner) sendAnnouncements(v Veth, bridge int) error {
 	for _, a := range v.addresses() {
-		if err := k.deleteNeighbour(a, bridge); err != nil {
+		if err := p.deleteNeighbour(a, bridge); err != nil {
 			return fmt.Errorf("delete the host's neighbour entry of %s: %w", a, err)
 		}
 	}
-	if err := send(announcements(v.MAC, false, v.addresses()...), bridge); err != nil {
+	if err := p.frames.send(announcements(v.MAC, false, v.addresses()...), bridge); err != nil {
 		return fmt.Errorf("send announcements: %w", err)
 	}
 	return nil
@@ -164,28 +163,4 @@ func checksum(b []byte) uint16 {
 		sum = sum&0xffff + sum>>16
 	}
 	return ^uint16(sum)
-}
-
-// send sends frames by a link: those to all ports of a bridge by the bridge itself, which
-// therefore does not learn the MAC at a wrong port.
-func send(frames [][]byte, link int) error {
-	if len(frames) == 0 {
-		return nil
-	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) // 0: receives nothing (packet(7))
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := fault.Point("link: before an announcement"); err != nil {
-		return err
-	}
-	for _, frame := range frames {
-		to := &unix.SockaddrLinklayer{Ifindex: link, Halen: 6}
-		copy(to.Addr[:], frame[:6])
-		if err := unix.Sendto(fd, frame, 0, to); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -24,7 +24,8 @@ type Applier struct {
 	// about settings that could not be written and are not needed. It may be nil.
 	Warn func(format string, args ...any)
 
-	asked func(req *nl.NetlinkRequest) // sees every request to the kernel; nil but in tests
+	asked  func(req *nl.NetlinkRequest) // sees every request to the kernel; nil but in tests
+	frames frameSocket
 
 	mu        sync.Mutex
 	tolerated map[string]bool // what Warn was told of: settings that could not be written, by path, and lost pairs
@@ -74,32 +75,31 @@ func (a *Applier) planner() *planner {
 
 // plan makes the steps that turn one set into the other.
 func (p *planner) plan(have *Set, want Set) error {
-	p.findRenamed(want)
-	p.bridges, p.hadBridges = byName(want.Bridges, Bridge.key), byName(have.Bridges, Bridge.key)
-	wanted, hadVeths := want.names(), byName(have.Veths, Veth.key)
-	for _, v := range have.Veths {
-		if !wanted[v.Host] {
-			p.dropVeth(v)
-		}
+	wanted := map[string]bool{} // of what is read as a whole
+	if p.links != nil {
+		wanted = want.names()
+		p.findRenamed(want, wanted)
 	}
+	p.bridges, p.hadBridges = byName(want.Bridges, Bridge.key), byName(have.Bridges, Bridge.key)
+	gone, differ := compare(have, want)
+	p.dropVeths(gone)
 	p.dropLeftovers(kindVeth, wanted)
 	for _, b := range want.Bridges {
 		if p.hadBridges[b.Name] != b {
 			p.bridge(b)
 		}
 	}
-	for _, v := range want.Veths {
-		if v.differs(hadVeths[v.Host]) {
-			p.findBridge(v)
-		}
+	for _, d := range differ {
+		p.findBridge(d.want)
 	}
-	for _, v := range want.Veths {
-		if had := hadVeths[v.Host]; v.differs(had) || p.renewed[v.Bridge] || p.broken[v.Bridge] != nil {
-			p.veth(v, had)
-		}
+	if len(p.renewed) > 0 || slices.ContainsFunc(slices.Collect(maps.Values(p.broken)), func(err error) bool { return err != nil }) {
+		differ = slices.Collect(p.affected(have, want))
+	}
+	for _, d := range differ {
+		p.veth(d.want, d.had)
 	}
 	for _, b := range have.Bridges {
-		if !wanted[b.Name] {
+		if _, stays := p.bridges[b.Name]; !stays {
 			p.dropBridge(b)
 		}
 	}
@@ -107,13 +107,13 @@ func (p *planner) plan(have *Set, want Set) error {
 	return errors.Join(p.errs...)
 }
 
-// names returns the names of all links of the set.
+// names returns the names of all links of the set, of those too that may still be there.
 func (s Set) names() map[string]bool {
 	m := make(map[string]bool, len(s.Bridges)+len(s.Veths))
 	for _, b := range s.Bridges {
 		m[b.Name] = true
 	}
-	for _, v := range s.Veths {
+	for _, v := range slices.Concat(s.Veths, s.Leaving) {
 		m[v.Host] = true
 	}
 	return m

@@ -29,7 +29,7 @@ func (p *planner) reintroduce(v Veth, port int) error {
 	if !v.Announce {
 		return nil
 	}
-	if err := send(announcements(v.MAC, false, v.addresses()...), on); err != nil {
+	if err := p.frames.send(announcements(v.MAC, false, v.addresses()...), on); err != nil {
 		return fmt.Errorf("announce its addresses at %s: %w", v.MAC, err)
 	}
 	// Not by way of the bridge: if this is its first port with a carrier, it drops what it
@@ -38,7 +38,7 @@ func (p *planner) reintroduce(v Veth, port int) error {
 	if b.MAC.IsZero() { // that of a bridge that is not owned is not known
 		return nil
 	}
-	if err := send(announcements(b.MAC, true, b.V4.Addr(), b.V6.Addr()), port); err != nil {
+	if err := p.frames.send(announcements(b.MAC, true, b.V4.Addr(), b.V6.Addr()), port); err != nil {
 		return fmt.Errorf("announce the addresses of bridge %s to it: %w", b.Name, err)
 	}
 	return nil

@@ -66,13 +66,15 @@ type aliasText struct {
 
 // add adds a fact, unless it is empty.
 func (a *aliasText) add(key, value string) {
-	word := " " + key + "=" + value
 	switch {
 	case value == "":
-	case a.Len()+len(word)+len(" "+aliasMore) > maxAlias:
+	case a.Len()+len(" ="+" "+aliasMore)+len(key)+len(value) > maxAlias:
 		a.more = true
 	default:
-		a.WriteString(word)
+		a.WriteString(" ")
+		a.WriteString(key)
+		a.WriteString("=")
+		a.WriteString(value)
 	}
 }
 

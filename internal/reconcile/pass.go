@@ -17,6 +17,7 @@ import (
 type pass struct {
 	done     chan struct{}
 	full     bool // some aspect starts from nothing
+	whole    bool // somebody wants nothing to be put off
 	failures []failure
 	made     []Difference // what it has changed on the host, and what it could not
 	broken   bool         // it ended before all was looked at
@@ -36,8 +37,8 @@ func (p *pass) errFor(subjects []string) error {
 }
 
 // pass makes one pass for all who have asked so far and reports whether anything is left
-// to be tried again. retry says that it is made for that.
-func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
+// to be tried again. If nobody has asked, nothing is put off.
+func (r *Reconciler) pass(ctx context.Context, how how) (failed bool) {
 	r.busy <- struct{}{}
 	defer func() { <-r.busy }()
 	begun := time.Now()
@@ -46,8 +47,9 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 	r.next, r.invalid, r.causes, r.passing = nil, map[string]bool{}, map[string][]string{}, true
 	r.mu.Unlock()
 	if p == nil { // nobody waits
-		p = &pass{done: make(chan struct{})}
+		p = &pass{done: make(chan struct{}), whole: true}
 	}
+	how.whole = how.whole || p.whole
 	err := r.guarded("render the records", func() error {
 		r.news(r.Snapshot())
 		h, failures := r.render(true)
@@ -55,7 +57,7 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 		for _, f := range failures {
 			p.made = append(p.made, Difference{Aspect: SysctlAspect, Err: f.err}) // as compare has it
 		}
-		r.walk(ctx, p, h, invalid, causes, retry)
+		r.walk(ctx, p, h, invalid, causes, how)
 		return nil
 	})
 	if err != nil {
@@ -103,16 +105,17 @@ func (r *Reconciler) report(err error) {
 
 // walk makes the host match h, aspect by aspect, and adds to p what it has changed and what
 // has failed.
-func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[string]bool, causes map[string][]string, retry bool) {
+func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[string]bool, causes map[string][]string, how how) {
 	closed := &gate{links: map[string]error{}}
-	suspected := maps.Clone(invalid)
+	suspected, behind := maps.Clone(invalid), false
 	r.withFollowers(invalid)
 	for _, a := range r.Aspects {
 		if invalid[a.name()] {
 			a.invalidate(suspected[a.name()] || suspected[""])
 		}
 		begun := time.Now()
-		out := a.run(ctx, r, h, closed, retry)
+		out := a.run(ctx, r, h, closed, how)
+		behind = behind || out.behind
 		if invalid[a.name()] || len(out.healed) > 0 {
 			r.looked(a.name(), begun, invalid[a.name()], out, slices.Concat(causes[a.name()], causes[""]))
 		}
@@ -134,6 +137,7 @@ func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[stri
 			closed.add(out.gate, h)
 		}
 	}
+	r.putOff(behind)
 }
 
 // add closes the gate to what an aspect failed for. Where that is a bridge, it is closed to

@@ -34,6 +34,13 @@ const (
 	debounce   = 50 * time.Millisecond
 )
 
+// What was put off is seen to when no request has asked for a pass for behindQuiet, since
+// requests come in bursts; and behindLatest after it was put off at the latest.
+const (
+	behindQuiet  = 50 * time.Millisecond
+	behindLatest = 250 * time.Millisecond
+)
+
 var errStopped = errors.New("mybr is stopping")
 
 // Config is what a Reconciler works with. Every field is needed, save Options,
@@ -84,6 +91,7 @@ type Reconciler struct {
 	rates     map[string]*rates                // by aspect
 	healings  map[string]*Healing              // by aspect
 	later     []*time.Timer                    // invalidations to come
+	behind    time.Time                        // since when something is put off; zero: nothing is
 	stopped   bool                             // Run has returned
 	passing   bool                             // a pass has begun and not ended
 	lastErr   error
@@ -114,15 +122,24 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer retry.Stop()
 	defer soon.Stop()
 	soon.Stop()
+	behind := time.NewTimer(time.Hour)
+	defer behind.Stop()
+	behind.Stop()
 	resync := ticks(r.ResyncInterval)
 	defer resync.Stop()
 	delay := firstRetry
 	for first := true; ; {
-		retrying := false
+		var how how
 		select {
 		case <-ctx.Done():
+			if !r.behindSince().IsZero() {
+				how.whole = true
+				r.pass(context.WithoutCancel(ctx), how)
+			}
 			r.stop()
 			return
+		case <-behind.C:
+			how.whole = !r.asked() || time.Since(r.behindSince()) > behindLatest
 		case <-r.events:
 			r.arm(soon)
 			continue
@@ -136,10 +153,11 @@ func (r *Reconciler) Run(ctx context.Context) {
 		case <-resync.C:
 			r.markFor([]string{"something that gave no sign"}, FirewalldAspect, FirewallAspect, LinkAspect, SysctlAspect)
 		case <-retry.C:
-			retrying = true
+			how.retry = true
 		}
 		// Cancelling would leave a firewall half made, and each aspect has an end.
-		failed := r.pass(context.WithoutCancel(ctx), retrying)
+		failed := r.pass(context.WithoutCancel(ctx), how)
+		r.armBehind(behind)
 		if first {
 			close(r.ready)
 			r.Tell(event.Event{Kind: event.Started})
@@ -150,7 +168,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 			delay = firstRetry
 			continue
 		}
-		if retrying || delay == firstRetry {
+		if how.retry || delay == firstRetry {
 			retry.Reset(delay)
 			delay = min(2*delay, lastRetry)
 		}
@@ -229,6 +247,11 @@ func (r *Reconciler) Sync(ctx context.Context, subjects ...string) error {
 func (r *Reconciler) request(invalid ...string) *pass {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.requestLocked(invalid...)
+}
+
+// requestLocked is request for one who holds r.mu.
+func (r *Reconciler) requestLocked(invalid ...string) *pass {
 	for _, name := range invalid {
 		r.invalid[name] = true
 	}

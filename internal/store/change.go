@@ -62,11 +62,21 @@ func (c change) do(b *bolt.Tx) (err error) {
 // change makes a change of the transaction, through here alone: what goes another way is
 // missing in the copy.
 func (tx *Tx) change(c change) error {
-	if err := c.do(tx.b); err != nil {
+	undo := c.inverse(tx.b)
+	if err := tx.do(c); err != nil {
 		return err
 	}
-	tx.changes = append(tx.changes, c)
+	tx.inverse, tx.changes = append(tx.inverse, undo...), append(tx.changes, c)
 	return nil
+}
+
+// do makes a change in the file, and in what is known of free addresses.
+func (tx *Tx) do(c change) error {
+	err := c.do(tx.b)
+	if err == nil && tx.free != nil {
+		tx.free.follow(c)
+	}
+	return err
 }
 
 // put sets a key of a bucket.

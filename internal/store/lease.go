@@ -46,6 +46,9 @@ func (tx *Tx) PutPool(p model.Pool) error {
 		return putErr
 	}
 	remember(&tx.undo.pools, p.ID, before, err, &stored)
+	if err == nil { // its buckets are there
+		return nil
+	}
 	for _, c := range []change{
 		{kind: makeBucket, at: place{bucketLeases}, key: []byte(p.ID)},
 		{kind: makeBucket, at: place{bucketLeases, keyText(p.ID)}, key: bucketAddr.bytes()},

@@ -8,7 +8,8 @@
 //
 // Networks and endpoints are kept decoded in memory too, so Snapshot costs next to
 // nothing. Pools and leases are read from the file, so a pool that nobody uses
-// costs no memory, whatever its size.
+// costs no memory, whatever its size; of one that is, the addresses are kept as bits, so that
+// a free one is found at once.
 //
 // The file is looked through when it is opened. Start goes on where it is lost or damaged:
 // from a copy on another file system, which each commit is repeated in, or from what is left.
@@ -38,7 +39,9 @@ type Store struct {
 	copy *duplicate // nil: there is none
 	warn func(format string, args ...any)
 
-	write   sync.Mutex // one Update at a time, from its begin until now is replaced
+	waiting queue      // updates that have not begun
+	write   sync.Mutex // one transaction of updates at a time, from its begin until now is replaced
+	free    free       // guarded by write
 	doubted bool       // guarded by write: what was written may not be on the disk
 
 	pair   sync.RWMutex // the fields below, and a reader's transaction and snapshot are taken together

@@ -23,6 +23,8 @@ type Tx struct {
 	undo Undo
 
 	changes []change // what there is to commit, in this order
+	inverse []change // what undoes them, the last one first
+	free    *free    // nil: it is not known, as where nothing is changed
 	err     error    // a record that could not be read where no error is returned; View and Update fail with it
 
 	ownNetworks, ownEndpoints bool // snap's slice is this transaction's own and may be changed in place

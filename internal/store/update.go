@@ -6,7 +6,10 @@ import (
 	"syscall"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/mybr/mybr/internal/fault"
+	"github.com/mybr/mybr/internal/model"
 )
 
 // Update calls fn with a transaction, and commits to disk what it did if it
@@ -19,43 +22,31 @@ import (
 //
 // Be aware: if the disk fails at the very end of a commit, that the change is there can't
 // be helped: then it is seen, although there is an error.
+// Updates that wait for their turn share a commit, since that is what takes long; each sees
+// what those before it have done. fn may run on the goroutine of another update. So it must
+// not wait for anything that the caller of an update may hold.
 func (s *Store) Update(fn func(*Tx) error) (Undo, error) {
+	u := &request{fn: fn}
+	s.waiting.add(u)
 	s.write.Lock()
 	defer s.write.Unlock()
-	if err := s.putBack(); err != nil {
-		return Undo{}, err
+	if !u.over { // else an update that was before it in the queue has taken it along
+		s.runAll(s.waiting.take())
 	}
-	b, err := s.file.db.Begin(true)
-	if err != nil && s.reopenLocked(err) {
-		b, err = s.file.db.Begin(true)
+	if u.panicked != nil {
+		panic(u.panicked)
 	}
-	if err != nil {
-		return Undo{}, s.unwritten(err)
-	}
-	defer b.Rollback() // after a commit it does nothing
-	tx := newTx(b, s.Snapshot())
-	if err := fn(tx); err != nil {
-		return Undo{}, err
-	}
-	if tx.err != nil {
-		return Undo{}, tx.err
-	}
-	if len(tx.changes) == 0 {
-		return Undo{}, nil
-	}
-	if err := s.commit(tx); err != nil {
-		return Undo{}, s.unwritten(err)
-	}
-	return tx.undo, nil
+	return u.undo, u.err
 }
 
-// commit has what the transaction did on disk, repeats it in the copy, and shows it.
-func (s *Store) commit(tx *Tx) error {
-	next := &state{transaction: tx.b.ID(), snap: tx.snap}
+// commit has the changes that a transaction of the file has made on disk, repeats them in
+// the copy, and shows what they have left.
+func (s *Store) commit(b *bolt.Tx, changes []change, snap model.Snapshot) error {
+	next := &state{transaction: b.ID(), snap: snap}
 	s.pair.Lock()
 	s.next = next
 	s.pair.Unlock()
-	err := commit(tx.b)
+	err := commit(b)
 	if err == nil {
 		err = fault.Point("store: at the end of the commit")
 	}
@@ -64,7 +55,7 @@ func (s *Store) commit(tx *Tx) error {
 		return errors.Join(err, s.settle())
 	}
 	if s.copy != nil {
-		s.copy.repeat(s.file, next.transaction, tx.changes, time.Now())
+		s.copy.repeat(s.file, next.transaction, changes, time.Now())
 	}
 	s.pair.Lock()
 	defer s.pair.Unlock()

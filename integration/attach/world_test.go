@@ -1,0 +1,335 @@
+package attach
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/mybr/mybr/internal/fault"
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/store"
+	"github.com/mybr/mybr/plugin"
+)
+
+func TestMain(m *testing.M) { nettest.Main(m) }
+
+// object is what Docker sends and gets.
+type object map[string]any
+
+// world is a mybr in this process, with the kernel of the test's network namespace, and with
+// Docker played.
+type world struct {
+	tb     testing.TB
+	host   *nettest.Host
+	dir    string
+	client *http.Client
+	stop   func()
+
+	mu     sync.Mutex
+	seen   map[string]int // fault points that were passed
+	behind map[string]int // those of what is done behind answers
+	put    bool           // something is put off
+	late   bool           // so what is passed now is done behind answers
+	nth    int
+}
+
+// newWorld is a fresh host with a link to a LAN.
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
+	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), seen: map[string]int{}, behind: map[string]int{}}
+	w.host.Run("sh", "-c", "ip link add eth0 type veth peer name lan0 && ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up && ip link set lan0 up")
+	tb.Cleanup(fault.Set(func(point string) error {
+		w.pass(point)
+		return nil
+	}))
+	socket := filepath.Join(w.dir, "plugins", "mybr.sock")
+	w.client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	tb.Cleanup(func() {
+		if w.stop != nil {
+			w.stop()
+		}
+		// Rules stay in the namespace that all tests share.
+		w.host.Run("sh", "-c", "for c in iptables ip6tables; do for t in filter nat; do $c -t $t -F; $c -t $t -X; done; done; conntrack -F 2>/dev/null; true")
+	})
+	return w
+}
+
+// start starts mybr, and returns how long it took until it listens and until the host matches.
+func (w *world) start() (listens, matches time.Duration) {
+	w.tb.Helper()
+	tb := w.tb
+	ctx, cancel := context.WithCancel(context.Background())
+	log := logrus.New()
+	logFile, err := os.OpenFile(filepath.Join(w.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	log.SetOutput(logFile)
+	before := w.count("plugin: after the first check")
+	sockets := w.count("plugin: after opening the sockets")
+	done := make(chan error, 1)
+	begun := time.Now()
+	go func() {
+		done <- plugin.Run(ctx, plugin.Config{
+			Version: "attach", Name: "mybr", Firewall: "iptables", SysctlRoot: "/proc/sys", Log: log,
+			PluginDir: filepath.Join(w.dir, "plugins"), StateDir: filepath.Join(w.dir, "state"), RunDir: filepath.Join(w.dir, "run"),
+			ResyncInterval: time.Hour,
+		})
+	}()
+	w.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			tb.Errorf("mybr ended with %v", err)
+		}
+		logFile.Close()
+		w.stop = nil
+		w.client.CloseIdleConnections()
+	}
+	for deadline := begun.Add(time.Minute); w.count("plugin: after the first check") == before; time.Sleep(100 * time.Microsecond) {
+		if listens == 0 && w.count("plugin: after opening the sockets") > sockets {
+			listens = time.Since(begun)
+		}
+		select {
+		case err := <-done:
+			tb.Fatalf("mybr ended with %v", err)
+		default:
+		}
+		if time.Now().After(deadline) {
+			tb.Fatal("the first check is not over")
+		}
+	}
+	return listens, time.Since(begun)
+}
+
+// count is how often a point was passed.
+func (w *world) count(points ...string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range points {
+		n += w.seen[p]
+	}
+	return n
+}
+
+// pass counts a point: from the end of the pass that puts something off to the end of the one
+// that sees to it, as one of what is done behind answers. No calls are to come meanwhile.
+func (w *world) pass(point string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch point {
+	case "reconcile: something is put off":
+		w.put = true
+	case "reconcile: what was put off is done":
+		w.put = false
+	}
+	if w.late && !strings.HasPrefix(point, "plugin: ") {
+		w.behind[point]++
+	} else {
+		w.seen[point]++
+	}
+	if point == "reconcile: after the pass" {
+		w.late = w.put
+	}
+}
+
+// settle waits until nothing is put off.
+func (w *world) settle() {
+	w.tb.Helper()
+	diff, err := plugin.Client{RunDir: filepath.Join(w.dir, "run")}.Diff(context.Background())
+	if err != nil || len(diff) > 0 {
+		w.tb.Fatalf("the host differs: %v %v", diff, err)
+	}
+}
+
+// counts are those of the costly effects since the last call.
+type counts struct {
+	commits, passes, links, programs, settings int
+}
+
+func (w *world) counts() counts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	defer clear(w.seen)
+	return countsOf(w.seen)
+}
+
+// behindCounts are those of what was done behind answers.
+func (w *world) behindCounts() counts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	defer clear(w.behind)
+	return countsOf(w.behind)
+}
+
+func countsOf(seen map[string]int) (c counts) {
+	for point, n := range seen {
+		switch {
+		case point == "store: after the commit":
+			c.commits += n
+		case point == "reconcile: after the pass":
+			c.passes += n
+		case strings.HasPrefix(point, "link: after "):
+			c.links += n
+		case strings.HasPrefix(point, "iptables: after "):
+			c.programs += n
+		case strings.HasPrefix(point, "sysctl: after "):
+			c.settings += n
+		}
+	}
+	return c
+}
+
+// call is one call of Docker's.
+func (w *world) call(name string, body object) object {
+	w.tb.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	resp, err := w.client.Post("http://plugin.moby.localhost/"+name, "", bytes.NewReader(text))
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	var answer object
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		w.tb.Fatalf("%s answers %q: %v", name, raw, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		w.tb.Fatalf("%s: %v", name, answer["Err"])
+	}
+	return answer
+}
+
+func (w *world) id() string {
+	w.nth++
+	sum := sha256.Sum256(fmt.Append(nil, "attach", w.nth))
+	return hex.EncodeToString(sum[:])
+}
+
+// fill records networks with endpoints, before mybr starts.
+func (w *world) fill(networks, endpoints, ports int) (ids []string) {
+	w.tb.Helper()
+	s, err := store.Open(filepath.Join(w.dir, "state", "mybr.db"))
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err == nil {
+		_, err = s.Boot(strings.TrimSpace(string(boot)))
+	}
+	if err == nil {
+		_, err = s.Update(func(tx *store.Tx) error {
+			for i := range networks {
+				n := model.Network{ID: w.id(), Owned: true, ICC: true}
+				n.Bridge = "br-" + n.ID[:12]
+				n.BridgeMAC = model.MAC{2, 0x42, 0xff, byte(i >> 8), byte(i), 1}
+				n.V4 = model.Subnet{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, 0}), 16), Masquerade: true}
+				n.V4.Gateway = netip.AddrFrom4([4]byte{10, byte(i), 0, 1})
+				n.V4.Address = netip.PrefixFrom(n.V4.Gateway, 16)
+				ids = append(ids, n.ID)
+				if err := tx.PutNetwork(n); err != nil {
+					return err
+				}
+				for j := range endpoints / networks {
+					if err := tx.PutEndpoint(w.endpoint(n, i, j, ports)); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	return ids
+}
+
+func (w *world) endpoint(n model.Network, i, j, ports int) model.Endpoint {
+	a := netip.AddrFrom4([4]byte{10, byte(i), byte(10 + j/250), byte(1 + j%250)})
+	e := model.Endpoint{ID: w.id(), NetworkID: n.ID, MAC: model.MAC{2, 0x42, byte(i), 0, byte(j >> 8), byte(j)}, MACGiven: true, V4: netip.PrefixFrom(a, 16), Sandbox: ""}
+	for p := range ports {
+		port := uint16(10000 + (i*1000+j)*2*ports + 2*p)
+		e.Ports = append(e.Ports, model.PortBinding{Proto: model.TCP, Host: netip.AddrPortFrom(netip.IPv4Unspecified(), port), Container: netip.AddrPortFrom(a, uint16(80+2*p)), Count: 1})
+	}
+	return e
+}
+
+// address is the next one of the first network, as Docker's IPAM gives them out in turn.
+func (w *world) address() string { return fmt.Sprintf("10.0.200.%d/16", 1+w.nth%250) }
+
+// attachment is a container's.
+type attachment struct{ network, id string }
+
+func (a attachment) body() object { return object{"NetworkID": a.network, "EndpointID": a.id} }
+
+func portmap(port int) object {
+	published := []object{}
+	if port != 0 {
+		published = append(published, object{"Proto": 6, "IP": "", "Port": 80, "HostIP": "0.0.0.0", "HostPort": port, "HostPortEnd": port})
+	}
+	return object{"com.docker.network.portmap": published, "com.docker.network.endpoint.exposedports": []object{}}
+}
+
+// attach is what Docker asks for a container that starts, of which port is published; 0: none.
+func (w *world) attach(network, address string, port int, took func(call string, d time.Duration)) attachment {
+	w.tb.Helper()
+	a := attachment{network, w.id()}
+	mac := [6]byte{2, 0x42, 0xfe, byte(w.nth >> 16), byte(w.nth >> 8), byte(w.nth)}
+	do := func(name string, body object) {
+		begun := time.Now()
+		w.call(name, body)
+		took(name, time.Since(begun))
+	}
+	create := a.body()
+	create["Interface"] = object{"Address": address, "AddressIPv6": "", "MacAddress": net.HardwareAddr(mac[:]).String()}
+	create["Options"] = portmap(port)
+	create["Options"].(object)["com.docker.network.endpoint.macaddress"] = base64.StdEncoding.EncodeToString(mac[:])
+	do("NetworkDriver.CreateEndpoint", create)
+	join := a.body()
+	join["SandboxKey"], join["Options"] = "/var/run/docker/netns/"+a.id[:12], portmap(port)
+	do("NetworkDriver.Join", join)
+	publish := a.body()
+	publish["Options"] = portmap(port)
+	do("NetworkDriver.ProgramExternalConnectivity", publish)
+	do("NetworkDriver.EndpointOperInfo", a.body())
+	do("NetworkDriver.EndpointOperInfo", a.body())
+	return a
+}
+
+// detach is what Docker asks when the container ends.
+func (w *world) detach(a attachment, took func(call string, d time.Duration)) {
+	w.tb.Helper()
+	for _, name := range []string{"NetworkDriver.RevokeExternalConnectivity", "NetworkDriver.Leave", "NetworkDriver.DeleteEndpoint"} {
+		begun := time.Now()
+		w.call(name, a.body())
+		took(name, time.Since(begun))
+	}
+}
