@@ -125,14 +125,18 @@ func byLink(base, option string) index {
 }
 
 // byAddress is an index by addresses; option is -s or -d. The symbols of paths are bits.
-// Three at a time cost least, where a rule is 8 ns and a chain 15.
+// Three at a time cost least, where a rule is 8 ns and to go to another chain 15 (as few is
+// measured).
 func (fam family) byAddress(base, option string) index {
 	return index{base: base, stride: 3, limit: few, depth: 4, disjoint: true,
 		why:   "The rules of networks whose addresses begin so are there, so that other packets don't meet them.",
 		match: func(path string) string { return option + " " + fam.beginning(path).String() },
-		label: func(path string) string {
-			return fmt.Sprintf("%s-%d", hex.EncodeToString(fam.beginning(path).Addr().AsSlice())[:(len(path)+3)/4], len(path))
-		}}
+		label: fam.addressLabel}
+}
+
+// addressLabel names addresses that begin with these bits.
+func (fam family) addressLabel(bits string) string {
+	return fmt.Sprintf("%s-%d", hex.EncodeToString(fam.beginning(bits).Addr().AsSlice())[:(len(bits)+3)/4], len(bits))
 }
 
 // bitsOf is the path of a prefix: the bits that all of its addresses have in common.

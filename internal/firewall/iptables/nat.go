@@ -74,7 +74,12 @@ func (fam family) published() index {
 			}
 			return portMatch(path)
 		},
-		label: portLabel,
+		label: func(path string) string {
+			if len(path) > portLength {
+				return portLabel(path[:portLength]) + "-" + fam.addressLabel(path[portLength:])
+			}
+			return portLabel(path)
+		},
 	}
 }
 
@@ -115,9 +120,9 @@ func protoOf(path string) model.Proto {
 	return model.SCTP
 }
 
-// portLabel names the ports of such a path; an address may follow.
+// portLabel names the ports of such a path.
 func portLabel(path string) string {
-	first, _ := portsOf(path[:min(portLength, len(path))])
+	first, _ := portsOf(path)
 	return fmt.Sprintf("%s-%d-%d", protoOf(path), first, len(path)-4)
 }
 

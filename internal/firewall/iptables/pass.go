@@ -7,8 +7,8 @@ import (
 // This file is about what passes.
 
 // few is how many networks are told apart by their bridges alone. Names of links cost four
-// times what addresses do (nf_tables: 33 ns against 8), but say more: an address may come
-// from anywhere.
+// times what addresses do (33 ns against 8, measured with iptables-nft 1.8.9 and Linux 6.18),
+// but say more: an address may come from anywhere.
 const few = 4
 
 // pair is what a network accepts: leave is about what its bridge sends, enter about what

@@ -429,6 +429,28 @@ func TestRulesThatPacketsMeet(t *testing.T) {
 	}
 }
 
+// One number that is published at many addresses of the host is told apart by those.
+func TestOnePortAtManyAddresses(t *testing.T) {
+	for _, fam := range []family{ipv4(), ipv6()} {
+		p := big(1, 0)
+		for i := range 200 {
+			p.Ports = append(p.Ports, dual(firewall.Policy{Ports: []firewall.Port{
+				port(p.Networks[0], fmt.Sprintf("tcp 198.51.%d.%d:443 10.60.0.2:%d", i%3, i, 1000+i), 1)}}).Ports...)
+		}
+		nat := fam.render(p, facts{})[1]
+		chains := ruleTable(nat, nil, nil)
+		if len(chains) != len(nat.chains) {
+			t.Errorf("%s: two chains have one name: %d, %d names", fam, len(nat.chains), len(chains))
+		}
+		for i := range 200 {
+			w := walk{chains: chains, probe: probe{dst: fam.address(fmt.Sprintf("198.51.%d.%d", i%3, i)), src: fam.address("192.0.2.7"), proto: "tcp", port: 443}}
+			if got := w.through(chainPorts); !strings.HasSuffix(got, fmt.Sprint(":", 1000+i)) || w.met > 60 {
+				t.Errorf("%s: to %s: %q, after %d rules", fam, w.dst, got, w.met)
+			}
+		}
+	}
+}
+
 // The kernel follows jumps, and goes, through 16 chains at most (NFT_JUMP_STACK_SIZE of
 // nf_tables.h), and refuses rules that might lead further. One is left to who may jump to
 // DOCKER-USER from a chain of their own.
@@ -438,6 +460,9 @@ func TestDepth(t *testing.T) {
 			p := many().Draw(r, "policy")
 			for i, root := range []string{"FORWARD", chainPorts} {
 				chains := ruleTable(fam.render(p, facts{user: true, stages: true})[i], besides(fam.layout(p)), nil)
+				if table := fam.render(p, facts{user: true, stages: true})[i]; len(ruleTable(table, nil, nil)) < len(table.chains) {
+					r.Errorf("two of %d chains have one name", len(table.chains))
+				}
 				var depth func(name string) int
 				depth = func(name string) (deepest int) {
 					for _, r := range chains[name] {
