@@ -86,9 +86,9 @@ type Change struct {
 
 // ExplainedRule is one rule that a policy brings about, and what it is for.
 type ExplainedRule struct {
-	Command      string // that shows it, such as "iptables" or "ip6tables"
-	Table, Chain string
-	Rule         string // as the command prints it, without the chain: iptables-save(8) has it behind "-A CHAIN "
+	Command      string // that shows it, such as "iptables", "ip6tables" or "nft"
+	Table, Chain string // "ip mybr" in nf_tables; an element has its set or map for a chain
+	Rule         string // as the command prints it, without the chain: iptables-save(8) has it behind "-A CHAIN "; an element is in braces
 	Why          string // one sentence or two
 	Bridge       string // of the network that it serves; "": all of them
 	Link         string // the host's end of the veth pair of the endpoint that it serves; "": all of them

@@ -12,10 +12,10 @@ type Rules struct {
 
 // Rule is one rule, why it is there, and whom it serves.
 type Rule struct {
-	Command  string   `json:"command"` // that shows it: "iptables" or "ip6tables"
+	Command  string   `json:"command"` // that shows it: "iptables", "ip6tables" or "nft"
 	Table    string   `json:"table"`
-	Chain    string   `json:"chain"`
-	Rule     string   `json:"rule"` // as iptables-save(8) has it behind "-A CHAIN "
+	Chain    string   `json:"chain"` // or the set or map of an element of nftables
+	Rule     string   `json:"rule"`  // as iptables-save(8) has it behind "-A CHAIN ", or as nft(8) has it; an element is in braces
 	Why      string   `json:"why"`
 	Bridge   string   `json:"bridge,omitempty"`   // of the network that it serves; "": all of them
 	Network  string   `json:"network,omitempty"`  // its ID

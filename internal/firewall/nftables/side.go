@@ -177,8 +177,15 @@ func differing(have, want firewall.Policy) (gone, came firewall.Policy) {
 	return gone, came
 }
 
-// without returns what only one of two lists has, by what counts of it.
+// without returns what only one of two lists has, by what counts of it. Mostly that is one
+// thing, and the rest is before and behind it in both.
 func without[T any, K comparable](have, want []T, counts func(T) K) (gone, came []T) {
+	for len(have) > 0 && len(want) > 0 && counts(have[0]) == counts(want[0]) {
+		have, want = have[1:], want[1:]
+	}
+	for len(have) > 0 && len(want) > 0 && counts(have[len(have)-1]) == counts(want[len(want)-1]) {
+		have, want = have[:len(have)-1], want[:len(want)-1]
+	}
 	left := make(map[K]int, len(have))
 	for _, h := range have {
 		left[counts(h)]++
