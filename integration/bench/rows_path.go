@@ -77,11 +77,15 @@ func connectionBounds(c Case) (all []Bound) {
 	return all
 }
 
-// pathGuards is what bench-quick keeps of what is not reached yet, by what is measured and
-// the number of networks: against Docker's own driver, and against one network.
+// pathGuards is what bench-quick keeps, by what is measured and the number of networks:
+// against Docker's own driver, and against one network. What was measured with one network
+// was measured earlier, when the machine may have had less else to do: only what is measured
+// by processor time is guarded against it.
 var pathGuards = map[string]map[int][2]float64{
-	"UDP": {1: {0.75, 0}, 100: {0.16, 0.16}},
-	"TCP": {1: {0.7, 0}, 100: {0.35, 0.35}},
+	"UDP":        {1: {0.75, 0}, 100: {0.7, 0}},
+	"UDP" + Work: {1: {0.75, 0}, 100: {0.7, 0.7}},
+	"TCP":        {1: {0.7, 0}, 100: {0.65, 0}},
+	"TCP" + Work: {1: {0.7, 0}, 100: {0.65, 0.65}},
 }
 
 func pathBounds(c Case) (all []Bound) {
@@ -93,7 +97,7 @@ func pathBounds(c Case) (all []Bound) {
 						what := fmt.Sprintf("%s, %s, %d networks, %d other ports%s", name, path, networks, published, work.what)
 						guards := [2]float64{}
 						if path == Published && published == 0 {
-							guards = pathGuards[name][networks]
+							guards = pathGuards[name+work.name][networks]
 						}
 						all = append(all, c.pathBounds(what, name+work.name, path, networks, published, guards)...)
 					}
