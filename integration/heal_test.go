@@ -75,7 +75,7 @@ func everythingHeals(t *testing.T, w *world.World) {
 		{"a jump deleted", run("iptables -D FORWARD -j MYBR-FORWARD"), `-I FORWARD \d -j MYBR-FORWARD`},
 		{"a rule deleted", run("iptables -t nat -D MYBR-PORTS 1"), `iptables nat: -A MYBR-PORTS`},
 		{"IPv6 rules flushed", run("ip6tables -F"), `ip6tables filter: -A MYBR-FORWARD .*changed by ip6tables`},
-		{"everything flushed", run("nft flush ruleset"), `iptables nat: .*changed by nft \(pid \d+\)`},
+		{"everything flushed", run("nft flush ruleset"), `iptables filter: -N MYBR-.*; and \d+ more; changed by nft \(pid \d+\)`},
 		{"an old snapshot restored", run("iptables-restore < " + snapshot), `iptables .*MYBR-.*changed by iptables-resto`},
 
 		{"bridge set down", ip("link set mybr0 down"), `link mybr0: bring up`},
