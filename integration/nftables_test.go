@@ -50,7 +50,7 @@ func nftablesHeals(t *testing.T, w *world.World) {
 		t.Helper()
 		seenAs(t, when+": a port", w.LAN.Get("tcp", world.HostAddr+":8088"), world.LANAddr)
 		seenAs(t, when+": what leaves", web.Get("tcp", world.LANAddr+":7000"), world.HostAddr)
-		if o := intruder.Get("tcp", "172.18.0.2:80"); o.Code == report.Answered {
+		if o := intruder.Get("tcp", "172.18.0.2:80", soon); o.Code == report.Answered {
 			t.Errorf("%s: another network gets in", when)
 		}
 	}
