@@ -106,6 +106,9 @@ func seedAdministrator(t *testing.T, w *world.World) {
 	answered(t, "allowed: out to the first", a.Get("tcp", world.LANAddr+":7000"))
 
 	unanswered(t, "between networks, nothing said", b.Get("tcp", "172.18.0.2:80", soon))
+	if w.Driver == "mybr" && w.Backend() == "nftables" {
+		return // where DOCKER-USER can't allow what mybr's own table drops
+	}
 	w.Host.Run("iptables", "-I", "DOCKER-USER", "-s", "172.18.0.2", "-d", "172.19.0.2", "-j", "ACCEPT")
 	w.Host.Run("iptables", "-I", "DOCKER-USER", "-s", "172.19.0.2", "-d", "172.18.0.2", "-j", "ACCEPT")
 	answered(t, "between networks, allowed", b.Get("tcp", "172.18.0.2:80"))
