@@ -35,7 +35,7 @@ func (h *host) forgetEnded(ctx context.Context, records *store.Store) error {
 	if err != nil || len(ended) == 0 {
 		return err
 	}
-	if err := h.reconciler.Settle(ctx); err != nil || h.reconciler.Failing(reconcile.FlowAspect) {
+	if err := h.reconciler.Sync(ctx); err != nil || h.reconciler.Failing(reconcile.FlowAspect) {
 		return nil // the passes tell what goes wrong, and the next check comes back to this
 	}
 	if _, err := records.Update(func(tx *store.Tx) error { return tx.ForgetEnded(ended) }); err != nil {

@@ -42,18 +42,15 @@ type world struct {
 	client *http.Client
 	stop   func()
 
-	mu     sync.Mutex
-	seen   map[string]int // fault points that were passed
-	behind map[string]int // those of what is done behind answers
-	put    bool           // something is put off
-	late   bool           // so what is passed now is done behind answers
-	nth    int
+	mu   sync.Mutex
+	seen map[string]int // fault points that were passed
+	nth  int
 }
 
 // newWorld is a fresh host with a link to a LAN.
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), seen: map[string]int{}, behind: map[string]int{}}
+	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), seen: map[string]int{}}
 	w.host.Run("sh", "-c", "ip link add eth0 type veth peer name lan0 && ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up && ip link set lan0 up")
 	tb.Cleanup(fault.Set(func(point string) error {
 		w.pass(point)
@@ -130,34 +127,11 @@ func (w *world) count(points ...string) (n int) {
 	return n
 }
 
-// pass counts a point: from the end of the pass that puts something off to the end of the one
-// that sees to it, as one of what is done behind answers. No calls are to come meanwhile.
+// pass counts a point.
 func (w *world) pass(point string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch point {
-	case "reconcile: something is put off":
-		w.put = true
-	case "reconcile: what was put off is done":
-		w.put = false
-	}
-	if w.late && !strings.HasPrefix(point, "plugin: ") {
-		w.behind[point]++
-	} else {
-		w.seen[point]++
-	}
-	if point == "reconcile: after the pass" {
-		w.late = w.put
-	}
-}
-
-// settle waits until nothing is put off.
-func (w *world) settle() {
-	w.tb.Helper()
-	diff, err := plugin.Client{RunDir: filepath.Join(w.dir, "run")}.Diff(context.Background())
-	if err != nil || len(diff) > 0 {
-		w.tb.Fatalf("the host differs: %v %v", diff, err)
-	}
+	w.seen[point]++
 }
 
 // counts are those of the costly effects since the last call.
@@ -170,14 +144,6 @@ func (w *world) counts() counts {
 	defer w.mu.Unlock()
 	defer clear(w.seen)
 	return countsOf(w.seen)
-}
-
-// behindCounts are those of what was done behind answers.
-func (w *world) behindCounts() counts {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	defer clear(w.behind)
-	return countsOf(w.behind)
 }
 
 func countsOf(seen map[string]int) (c counts) {

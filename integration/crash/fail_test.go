@@ -115,14 +115,15 @@ func (w *world) fails(t *testing.T, p passage, fault order) {
 			return nil
 		}
 		done = true
-		if err := w.catchUp(); err != nil {
-			return err
-		}
 		r, err := w.order(order{})
 		if err == nil && r.Fired == 0 {
 			err = errors.New("nothing has failed")
 		}
-		w.note(r)
+		for _, point := range r.Seen {
+			if point == "plugin: after the answer" {
+				w.open--
+			}
+		}
 		if err != nil {
 			return err
 		}

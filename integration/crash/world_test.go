@@ -39,7 +39,6 @@ type world struct {
 	ended   chan struct{} // closed when the process has ended
 	starts  int           // of processes
 	open    int           // requests that were answered and are not known to be over
-	behind  int           // 1: mybr has put something off, and not seen to it
 }
 
 // newWorld is a fresh host with a link to a LAN, on the calling goroutine.
@@ -80,7 +79,7 @@ func (w *world) start(first order) error {
 	}
 	defer in.Close()
 	w.cmd.ExtraFiles, w.reports = []*os.File{in}, json.NewDecoder(out)
-	w.starts, w.open, w.behind = w.starts+1, 0, 0
+	w.starts, w.open = w.starts+1, 0
 	w.host.In(func() { err = w.cmd.Start() })
 	if err != nil {
 		return errors.Join(err, out.Close())
@@ -174,40 +173,23 @@ func (w *world) order(o order) (r report, err error) {
 	return r, err
 }
 
-// quiet waits until every request is over, with what is done behind its answer, and returns the points
+// quiet waits until every request is over, behind its answer too, and returns the points
 // that were passed since the last order.
 func (w *world) quiet() (seen []string, err error) {
 	err = w.until(func() error {
 		r, err := w.order(order{})
 		seen = append(seen, r.Seen...)
-		w.note(r)
-		if err == nil && w.open+w.behind > 0 {
-			err = fmt.Errorf("%d requests are not over, or something is put off: %d", w.open, w.behind)
+		for _, point := range r.Seen {
+			if point == "plugin: after the answer" {
+				w.open--
+			}
+		}
+		if err == nil && w.open > 0 {
+			err = fmt.Errorf("%d requests are not over", w.open)
 		}
 		return err
 	})
 	return seen, err
-}
-
-// note counts what is over.
-func (w *world) note(r report) {
-	for _, point := range r.Seen {
-		switch point {
-		case "plugin: after the answer":
-			w.open--
-		case "reconcile: something is put off":
-			w.behind++
-		case "reconcile: what was put off is done":
-			w.behind--
-		}
-	}
-}
-
-// catchUp has mybr see to what it has put off, well or not.
-func (w *world) catchUp() error {
-	_, err := plugin.Client{RunDir: filepath.Join(w.dir, "run")}.Diff(context.Background())
-	w.open++
-	return err
 }
 
 // log is the end of what mybr has logged.

@@ -39,10 +39,6 @@ type Set struct {
 	// Unsure says of a set that the host was known to match that the packet filter may have
 	// been without rules for a time, so that flows may have begun past them.
 	Unsure bool
-	// Gone and Left are what went since flows were deleted the last time, of a set that the
-	// host matches but for their flows.
-	Gone []model.PortBinding
-	Left []netip.Addr
 }
 
 // Endpoint is a container's attachment to a network, with its addresses; zero: none.
@@ -57,16 +53,10 @@ func (s Set) Subjects() map[string]any { return nil }
 // Only returns the whole set.
 func (s Set) Only(func(subject string) bool) Set { return s }
 
-// Equal reports whether two sets are the same, in the same order.
-func (s Set) Equal(o Set) bool {
-	return slices.Equal(s.Bindings, o.Bindings) && slices.Equal(s.Endpoints, o.Endpoints) && slices.Equal(s.Relayed, o.Relayed) &&
-		slices.Equal(s.Subnets, o.Subnets) && s.Unsure == o.Unsure && slices.Equal(s.Gone, o.Gone) && slices.Equal(s.Left, o.Left)
-}
-
 // With returns what is in either set.
 func (s Set) With(o Set) Set {
 	all := Set{Bindings: slices.Clone(s.Bindings), Endpoints: slices.Clone(s.Endpoints), Relayed: o.Relayed,
-		Subnets: o.Subnets, Unsure: s.Unsure || o.Unsure, Gone: slices.Concat(s.Gone, o.Gone), Left: slices.Concat(s.Left, o.Left)}
+		Subnets: o.Subnets, Unsure: s.Unsure || o.Unsure}
 	for _, b := range o.Bindings {
 		if !slices.Contains(s.Bindings, b) {
 			all.Bindings = append(all.Bindings, b)
@@ -113,9 +103,6 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 // *plan.Error of everybody's, for one family.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	c := difference(have, want)
-	if have != nil && !have.Unsure && len(want.Gone)+len(want.Left) > 0 { // to be seen to later
-		c.gone, c.left = nil, nil
-	}
 	steps := a.planKeeper(len(want.Subnets) > 0, have != nil && have.Unsure)
 	var errs []error
 	for _, f := range model.Families() {
@@ -148,54 +135,41 @@ func difference(have *Set, want Set) (c change) {
 	if have == nil {
 		return change{came: want.Bindings, relayed: want.Relayed}
 	}
-	c.relayed = want.Relayed
-	if have.Unsure {
-		c.subnets = want.Subnets
+	known := make(map[model.PortBinding]bool, len(have.Bindings))
+	for _, b := range have.Bindings {
+		known[b] = true
 	}
-	gone, came := except(have.Bindings, want.Bindings), except(want.Bindings, have.Bindings)
-	if c.came = came; have.Unsure {
-		c.came = want.Bindings
+	wanted := make(map[model.PortBinding]bool, len(want.Bindings))
+	for _, b := range want.Bindings {
+		if wanted[b] = true; have.Unsure || !known[b] {
+			c.came = append(c.came, b)
+		}
 	}
-	for _, b := range gone {
-		if b.Proto == model.UDP {
+	for _, b := range have.Bindings {
+		if b.Proto == model.UDP && !wanted[b] {
 			c.gone = append(c.gone, b)
 		}
 	}
-	c.gone = append(c.gone, except(have.Gone, want.Bindings)...)
-	c.left = slices.Clone(have.Left)
-	for _, e := range except(have.Endpoints, want.Endpoints) {
+	type holder struct {
+		id      string
+		address netip.Addr
+	}
+	if have.Unsure {
+		c.subnets = want.Subnets
+	}
+	c.relayed = want.Relayed
+	holders := make(map[holder]bool, 2*len(want.Endpoints))
+	for _, e := range want.Endpoints {
+		holders[holder{e.ID, e.V4}], holders[holder{e.ID, e.V6}] = true, true
+	}
+	for _, e := range have.Endpoints {
 		for _, a := range []netip.Addr{e.V4, e.V6} {
-			kept := slices.ContainsFunc(want.Endpoints, func(o Endpoint) bool { return o.ID == e.ID && (o.V4 == a || o.V6 == a) })
-			if a.IsValid() && !kept {
+			if a.IsValid() && !holders[holder{e.ID, a}] {
 				c.left = append(c.left, a)
 			}
 		}
 	}
 	return c
-}
-
-// except returns what of a list is not in another. What the two begin and end with alike
-// costs next to nothing.
-func except[T comparable](list, other []T) (rest []T) {
-	for len(list) > 0 && len(other) > 0 && list[0] == other[0] {
-		list, other = list[1:], other[1:]
-	}
-	for len(list) > 0 && len(other) > 0 && list[len(list)-1] == other[len(other)-1] {
-		list, other = list[:len(list)-1], other[:len(other)-1]
-	}
-	if len(list) == 0 {
-		return nil
-	}
-	there := make(map[T]bool, len(other))
-	for _, e := range other {
-		there[e] = true
-	}
-	for _, e := range list {
-		if !there[e] {
-			rest = append(rest, e)
-		}
-	}
-	return rest
 }
 
 // told is how many flows a plan lists; of the rest it gives the number.

@@ -43,11 +43,6 @@ func (s Set) Subjects() map[string]any {
 	return subjects
 }
 
-// Equal reports whether two sets are the same, in the same order.
-func (s Set) Equal(o Set) bool {
-	return slices.Equal(s.Bindings, o.Bindings) && slices.Equal(s.Blocked, o.Blocked)
-}
-
 // Only returns the part of the set for those subjects that keep reports true of.
 func (s Set) Only(keep func(subject string) bool) Set {
 	var part Set

@@ -75,31 +75,32 @@ func (a *Applier) planner() *planner {
 
 // plan makes the steps that turn one set into the other.
 func (p *planner) plan(have *Set, want Set) error {
-	wanted := map[string]bool{} // of what is read as a whole
-	if p.links != nil {
-		wanted = want.names()
-		p.findRenamed(want, wanted)
-	}
+	p.findRenamed(want)
 	p.bridges, p.hadBridges = byName(want.Bridges, Bridge.key), byName(have.Bridges, Bridge.key)
-	gone, differ := compare(have, want)
-	p.dropVeths(gone)
+	wanted, hadVeths := want.names(), byName(have.Veths, Veth.key)
+	for _, v := range have.Veths {
+		if !wanted[v.Host] {
+			p.dropVeth(v)
+		}
+	}
 	p.dropLeftovers(kindVeth, wanted)
 	for _, b := range want.Bridges {
 		if p.hadBridges[b.Name] != b {
 			p.bridge(b)
 		}
 	}
-	for _, d := range differ {
-		p.findBridge(d.want)
+	for _, v := range want.Veths {
+		if v.differs(hadVeths[v.Host]) {
+			p.findBridge(v)
+		}
 	}
-	if len(p.renewed) > 0 || slices.ContainsFunc(slices.Collect(maps.Values(p.broken)), func(err error) bool { return err != nil }) {
-		differ = slices.Collect(p.affected(have, want))
-	}
-	for _, d := range differ {
-		p.veth(d.want, d.had)
+	for _, v := range want.Veths {
+		if had := hadVeths[v.Host]; v.differs(had) || p.renewed[v.Bridge] || p.broken[v.Bridge] != nil {
+			p.veth(v, had)
+		}
 	}
 	for _, b := range have.Bridges {
-		if _, stays := p.bridges[b.Name]; !stays {
+		if !wanted[b.Name] {
 			p.dropBridge(b)
 		}
 	}
@@ -107,13 +108,13 @@ func (p *planner) plan(have *Set, want Set) error {
 	return errors.Join(p.errs...)
 }
 
-// names returns the names of all links of the set, of those too that may still be there.
+// names returns the names of all links of the set.
 func (s Set) names() map[string]bool {
 	m := make(map[string]bool, len(s.Bridges)+len(s.Veths))
 	for _, b := range s.Bridges {
 		m[b.Name] = true
 	}
-	for _, v := range slices.Concat(s.Veths, s.Leaving) {
+	for _, v := range s.Veths {
 		m[v.Host] = true
 	}
 	return m

@@ -24,9 +24,6 @@ import (
 type Set struct {
 	Bridges []Bridge
 	Veths   []Veth
-	// Leaving are pairs that are not wanted any more, and may be there still. A set without
-	// them has them deleted.
-	Leaving []Veth
 }
 
 // Bridge is one bridge, up.
@@ -59,8 +56,8 @@ type Veth struct {
 	DisableIPv6 string // the value of net/ipv6/conf/HOST/disable_ipv6; "" leaves it as it is
 }
 
-// Subjects returns every wanted link of the set by its name, as a comparable Bridge or Veth:
-// the subjects of this package's plans.
+// Subjects returns every link of the set by its name, as a comparable Bridge or Veth: the
+// subjects of this package's plans.
 func (s Set) Subjects() map[string]any {
 	m := make(map[string]any, len(s.Bridges)+len(s.Veths))
 	for _, b := range s.Bridges {
@@ -72,14 +69,9 @@ func (s Set) Subjects() map[string]any {
 	return m
 }
 
-// Equal reports whether two sets are the same, in the same order.
-func (s Set) Equal(o Set) bool {
-	return slices.Equal(s.Bridges, o.Bridges) && slices.Equal(s.Veths, o.Veths) && slices.Equal(s.Leaving, o.Leaving)
-}
-
 // With returns the union of two sets that have no link in common.
 func (s Set) With(o Set) Set {
-	return Set{Bridges: slices.Concat(s.Bridges, o.Bridges), Veths: slices.Concat(s.Veths, o.Veths), Leaving: slices.Concat(s.Leaving, o.Leaving)}
+	return Set{Bridges: slices.Concat(s.Bridges, o.Bridges), Veths: slices.Concat(s.Veths, o.Veths)}
 }
 
 // Only returns the part of the set whose links' names keep accepts, in the same order.
@@ -93,11 +85,6 @@ func (s Set) Only(keep func(subject string) bool) Set {
 	for _, v := range s.Veths {
 		if keep(v.Host) {
 			part.Veths = append(part.Veths, v)
-		}
-	}
-	for _, v := range s.Leaving {
-		if keep(v.Host) {
-			part.Leaving = append(part.Leaving, v)
 		}
 	}
 	return part

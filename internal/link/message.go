@@ -159,12 +159,8 @@ func (k kernel) setPort(v Veth) error {
 }
 
 // deleteLink deletes a link, and with a veth its other end. One that is gone is fine.
-func (k kernel) deleteLink(index int) error { return k.deleteLinkBy(nil, index) }
-
-// deleteLinkBy is deleteLink by a socket that is open; nil: by one of its own.
-func (k kernel) deleteLinkBy(sockets map[int]*nl.SocketHandle, index int) error {
+func (k kernel) deleteLink(index int) error {
 	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-	req.Sockets = sockets
 	req.AddData(change{}.header(index))
 	if err := k.execute(req); err != nil && !errors.Is(err, unix.ENODEV) {
 		return err

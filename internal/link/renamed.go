@@ -11,7 +11,7 @@ import (
 
 // findRenamed finds the wanted links that are there by other names: by the alias, which
 // says whose a link is.
-func (p *planner) findRenamed(want Set, wanted map[string]bool) {
+func (p *planner) findRenamed(want Set) {
 	owners := map[string]string{} // names by what aliases say
 	for _, b := range want.Bridges {
 		if b.Owned {
@@ -21,6 +21,7 @@ func (p *planner) findRenamed(want Set, wanted map[string]bool) {
 	for _, v := range want.Veths {
 		owners[model.AliasOwner(v.Alias)] = v.Host
 	}
+	wanted := want.names()
 	p.renamed = map[string]found{}
 	for _, l := range p.links {
 		name, ok := owners[model.AliasOwner(l.alias)]

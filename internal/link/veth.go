@@ -273,3 +273,19 @@ func (p *planner) mendPeer(w *work, peer found, v Veth) {
 		return nil
 	}, words...)
 }
+
+// dropVeth plans to delete a pair that mybr made.
+func (p *planner) dropVeth(had Veth) {
+	p.dropTolerated(had.settings())
+	p.forget("lost/" + had.Host)
+	w := work{subject: had.Host}
+	l, there, err := p.find(had.Host)
+	var peer found
+	if err == nil && there && !l.ours() {
+		peer, err = p.peerOf(l)
+	}
+	if err == nil && there && (l.ours() || had.made(l, peer)) {
+		w.do(func() error { return p.deleteLink(l.index) }, "delete pair")
+	}
+	p.add("veth", w, err)
+}

@@ -66,15 +66,13 @@ type aliasText struct {
 
 // add adds a fact, unless it is empty.
 func (a *aliasText) add(key, value string) {
+	word := " " + key + "=" + value
 	switch {
 	case value == "":
-	case a.Len()+len(" ="+" "+aliasMore)+len(key)+len(value) > maxAlias:
+	case a.Len()+len(word)+len(" "+aliasMore) > maxAlias:
 		a.more = true
 	default:
-		a.WriteString(" ")
-		a.WriteString(key)
-		a.WriteString("=")
-		a.WriteString(value)
+		a.WriteString(word)
 	}
 }
 

@@ -18,9 +18,7 @@ import (
 // host.
 func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	var a aliasText
-	a.Grow(maxAlias)
-	a.WriteString(AliasEndpoint)
-	a.WriteString(e.ID)
+	a.WriteString(AliasEndpoint + e.ID)
 	mac := hex.EncodeToString(e.MAC[:])
 	if e.MACGiven {
 		mac += "g"
@@ -38,7 +36,7 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	}
 	for _, f := range Families() {
 		var open []string
-		for _, s := range *e.Open(f) {
+		for _, s := range map[Family][]PortSpan{IPv4: e.OpenV4, IPv6: e.OpenV6}[f] {
 			open = append(open, protoLetter(s.Proto)+portsText(s.First, s.Count))
 		}
 		a.add("open"+familyKey(f), strings.Join(open, ","))
@@ -51,9 +49,7 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 // addPorts adds as many of the published ports as fit.
 func (a *aliasText) addPorts(e Endpoint) {
 	text := ""
-	if len(e.Ports) > 1 {
-		e.Ports = slices.SortedFunc(slices.Values(e.Ports), compareBindings) // equal sets, equal aliases
-	}
+	e.Ports = slices.SortedFunc(slices.Values(e.Ports), compareBindings) // equal sets, equal aliases
 	for i, b := range e.Ports {
 		word := b.aliasText(e)
 		if twin := slices.Index(e.Ports, b.twin(e)); twin >= 0 && twin != i && b.Host.Addr() == netip.IPv4Unspecified() {

@@ -45,26 +45,13 @@ func (a *aspect[T]) plan(ctx context.Context, h Host) (plan.Plan, error) {
 	return a.Applier.Plan(ctx, nil, a.Take(h))
 }
 
-// how is the way a pass is made.
-type how struct {
-	retry bool // it is made for what has failed, and no request waits for it
-	whole bool // nothing is put off
-}
-
-// run makes the host match its part of h.
-func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, how how) (out outcome) {
-	want, retry := a.Take(h), how.retry
+// run makes the host match its part of h. retry says that no request waits for the pass.
+func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, retry bool) (out outcome) {
+	want := a.Take(h)
 	known := a.known(want)
-	if known != nil && equal(*known, want) {
+	if known != nil && reflect.DeepEqual(*known, want) {
 		a.doubts = doubts[T]{}
 		return out
-	}
-	if a.Behind != nil && known != nil && !how.whole && gate.all == nil {
-		first := a.Behind(*known, want)
-		if out.behind = !equal(first, want); out.behind && equal(*known, first) {
-			return out
-		}
-		want = first
 	}
 	if gate.all != nil {
 		out.fail(a, h, missing(known, want), gate.all)
@@ -73,7 +60,7 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 		}
 		wanted := want.Subjects()
 		want = (*known).Only(func(subject string) bool { _, ok := wanted[subject]; return ok })
-		if equal(*known, want) {
+		if reflect.DeepEqual(*known, want) {
 			return out
 		}
 	}
@@ -268,15 +255,6 @@ func (a *aspect[T]) concerned(h Host, subject string) []string {
 		return []string{subject}
 	}
 	return a.Concerns(h, subject)
-}
-
-// equal compares two parts, by their own method if they have one: reflection takes twenty times
-// as long for a host with a thousand endpoints.
-func equal[T any](a, b T) bool {
-	if own, ok := any(a).(interface{ Equal(T) bool }); ok {
-		return own.Equal(b)
-	}
-	return reflect.DeepEqual(a, b)
 }
 
 // hint puts a question behind a text.

@@ -70,7 +70,6 @@ func (a Appliers) Aspects(known model.Snapshot) []Aspect {
 			Take:      func(h Host) link.Set { return h.Links },
 			Followers: []string{PortAspect}, // blocked links are known by their numbers
 			Look:      a.LookAtLink,
-			Behind:    link.Behind,
 		}.New(),
 		Spec[sysctl.Set]{
 			Name: SysctlAspect, Applier: a.Sysctls,
@@ -81,7 +80,6 @@ func (a Appliers) Aspects(known model.Snapshot) []Aspect {
 			Name: FlowAspect, Applier: a.Flows,
 			Take:       func(h Host) conntrack.Set { return h.Flows },
 			Background: func(error) bool { return true }, // flows end by themselves
-			Behind:     conntrack.Behind,
 			Invalidated: func(have conntrack.Set) conntrack.Set {
 				have.Unsure = true
 				return have

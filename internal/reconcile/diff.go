@@ -15,11 +15,8 @@ type Difference struct {
 // ErrPassing says that a pass is under way.
 var ErrPassing = errors.New("a pass is under way")
 
-// DiffNow is Diff, or ErrPassing while a pass is under way or something is put off.
+// DiffNow is Diff, or ErrPassing while a pass is under way.
 func (r *Reconciler) DiffNow(ctx context.Context) ([]Difference, error) {
-	if !r.behindSince().IsZero() {
-		return nil, ErrPassing
-	}
 	select {
 	case r.busy <- struct{}{}:
 		return r.compare(ctx)
@@ -31,11 +28,8 @@ func (r *Reconciler) DiffNow(ctx context.Context) ([]Difference, error) {
 // Diff compares the host with the records, from nothing, and changes nothing. It waits
 // for a pass that is under way. Aspects that match are left out. A pass that is asked for
 // meanwhile waits for it: an aspect is looked at for slowAfter at most, and not at all if
-// it is known not to answer. What is put off is seen to first.
+// it is known not to answer.
 func (r *Reconciler) Diff(ctx context.Context) ([]Difference, error) {
-	if !r.behindSince().IsZero() {
-		_ = r.Settle(ctx) // what fails is a difference
-	}
 	select {
 	case r.busy <- struct{}{}:
 		return r.compare(ctx)

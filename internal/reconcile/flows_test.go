@@ -60,7 +60,7 @@ func TestFlowsAreForgottenWhileAHostPortIsTaken(t *testing.T) {
 		sync := func(s model.Snapshot) {
 			t.Helper()
 			h.set(s)
-			if err := h.r.Settle(t.Context()); err != nil {
+			if err := h.r.Sync(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -120,7 +120,7 @@ func TestFlowsAreTriedAgain(t *testing.T) {
 		}
 		h.flowsFail.Store(true)
 		h.set(model.Snapshot{})
-		if err := h.r.Settle(t.Context()); err != nil {
+		if err := h.r.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		h.flowsFail.Store(false)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -88,7 +89,7 @@ func texts(all []mended) []string {
 // been asked for since.
 func (a *aspect[T]) healing(ctx context.Context, p plan.Plan, want T) (changes []mended) {
 	all := a.doubts.had != nil
-	if all && len(p) > 0 && !equal(*a.doubts.had, want) {
+	if all && len(p) > 0 && !reflect.DeepEqual(*a.doubts.had, want) {
 		var err error
 		if p, err = a.Applier.Plan(ctx, nil, *a.doubts.had); err != nil {
 			return nil // it will show in the pass

@@ -22,7 +22,6 @@ type outcome struct {
 	made     []string // changes of the host
 	healed   []mended // those that put right what others had done
 	unhealed bool     // not all of them have succeeded
-	behind   bool     // something was put off
 }
 
 // healing is the set of changes that put right what others had done, or would have.

@@ -17,7 +17,6 @@ import (
 type pass struct {
 	done     chan struct{}
 	full     bool // some aspect starts from nothing
-	whole    bool // somebody wants nothing to be put off
 	failures []failure
 	made     []Difference // what it has changed on the host, and what it could not
 	broken   bool         // it ended before all was looked at
@@ -37,8 +36,8 @@ func (p *pass) errFor(subjects []string) error {
 }
 
 // pass makes one pass for all who have asked so far and reports whether anything is left
-// to be tried again. If nobody has asked, nothing is put off.
-func (r *Reconciler) pass(ctx context.Context, how how) (failed bool) {
+// to be tried again. retry says that it is made for that.
+func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 	r.busy <- struct{}{}
 	defer func() { <-r.busy }()
 	begun := time.Now()
@@ -47,9 +46,8 @@ func (r *Reconciler) pass(ctx context.Context, how how) (failed bool) {
 	r.next, r.invalid, r.causes, r.passing = nil, map[string]bool{}, map[string][]string{}, true
 	r.mu.Unlock()
 	if p == nil { // nobody waits
-		p = &pass{done: make(chan struct{}), whole: true}
+		p = &pass{done: make(chan struct{})}
 	}
-	how.whole = how.whole || p.whole
 	err := r.guarded("render the records", func() error {
 		r.news(r.Snapshot())
 		h, failures := r.render(true)
@@ -57,7 +55,7 @@ func (r *Reconciler) pass(ctx context.Context, how how) (failed bool) {
 		for _, f := range failures {
 			p.made = append(p.made, Difference{Aspect: SysctlAspect, Err: f.err}) // as compare has it
 		}
-		r.walk(ctx, p, h, invalid, causes, how)
+		r.walk(ctx, p, h, invalid, causes, retry)
 		return nil
 	})
 	if err != nil {
@@ -105,17 +103,16 @@ func (r *Reconciler) report(err error) {
 
 // walk makes the host match h, aspect by aspect, and adds to p what it has changed and what
 // has failed.
-func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[string]bool, causes map[string][]string, how how) {
+func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[string]bool, causes map[string][]string, retry bool) {
 	closed := &gate{links: map[string]error{}}
-	suspected, behind := maps.Clone(invalid), false
+	suspected := maps.Clone(invalid)
 	r.withFollowers(invalid)
 	for _, a := range r.Aspects {
 		if invalid[a.name()] {
 			a.invalidate(suspected[a.name()] || suspected[""])
 		}
 		begun := time.Now()
-		out := a.run(ctx, r, h, closed, how)
-		behind = behind || out.behind
+		out := a.run(ctx, r, h, closed, retry)
 		if invalid[a.name()] || len(out.healed) > 0 {
 			r.looked(a.name(), begun, invalid[a.name()], out, slices.Concat(causes[a.name()], causes[""]))
 		}
@@ -137,7 +134,6 @@ func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[stri
 			closed.add(out.gate, h)
 		}
 	}
-	r.putOff(behind)
 }
 
 // add closes the gate to what an aspect failed for. Where that is a bridge, it is closed to

@@ -34,13 +34,6 @@ const (
 	debounce   = 50 * time.Millisecond
 )
 
-// What was put off is seen to when no request has asked for a pass for behindQuiet, since
-// requests come in bursts; and behindLatest after it was put off at the latest.
-const (
-	behindQuiet  = 50 * time.Millisecond
-	behindLatest = 250 * time.Millisecond
-)
-
 var errStopped = errors.New("mybr is stopping")
 
 // Config is what a Reconciler works with. Every field is needed, save Options,
@@ -91,7 +84,6 @@ type Reconciler struct {
 	rates     map[string]*rates                // by aspect
 	healings  map[string]*Healing              // by aspect
 	later     []*time.Timer                    // invalidations to come
-	behind    time.Time                        // since when something is put off; zero: nothing is
 	stopped   bool                             // Run has returned
 	passing   bool                             // a pass has begun and not ended
 	lastErr   error
@@ -122,24 +114,15 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer retry.Stop()
 	defer soon.Stop()
 	soon.Stop()
-	behind := time.NewTimer(time.Hour)
-	defer behind.Stop()
-	behind.Stop()
 	resync := ticks(r.ResyncInterval)
 	defer resync.Stop()
 	delay := firstRetry
 	for first := true; ; {
-		var how how
+		retrying := false
 		select {
 		case <-ctx.Done():
-			if !r.behindSince().IsZero() {
-				how.whole = true
-				r.pass(context.WithoutCancel(ctx), how)
-			}
 			r.stop()
 			return
-		case <-behind.C:
-			how.whole = !r.asked() || time.Since(r.behindSince()) > behindLatest
 		case <-r.events:
 			r.arm(soon)
 			continue
@@ -153,11 +136,10 @@ func (r *Reconciler) Run(ctx context.Context) {
 		case <-resync.C:
 			r.markFor([]string{"something that gave no sign"}, FirewalldAspect, FirewallAspect, LinkAspect, SysctlAspect)
 		case <-retry.C:
-			how.retry = true
+			retrying = true
 		}
 		// Cancelling would leave a firewall half made, and each aspect has an end.
-		failed := r.pass(context.WithoutCancel(ctx), how)
-		r.armBehind(behind)
+		failed := r.pass(context.WithoutCancel(ctx), retrying)
 		if first {
 			close(r.ready)
 			r.Tell(event.Event{Kind: event.Started})
@@ -168,7 +150,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 			delay = firstRetry
 			continue
 		}
-		if how.retry || delay == firstRetry {
+		if retrying || delay == firstRetry {
 			retry.Reset(delay)
 			delay = min(2*delay, lastRetry)
 		}
@@ -247,11 +229,6 @@ func (r *Reconciler) Sync(ctx context.Context, subjects ...string) error {
 func (r *Reconciler) request(invalid ...string) *pass {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.requestLocked(invalid...)
-}
-
-// requestLocked is request for one who holds r.mu.
-func (r *Reconciler) requestLocked(invalid ...string) *pass {
 	for _, name := range invalid {
 		r.invalid[name] = true
 	}

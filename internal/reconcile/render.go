@@ -76,15 +76,13 @@ func Render(s model.Snapshot, o Options) Host {
 			h.Ports.Blocked = append(h.Ports.Blocked, n.Bridge)
 		}
 	}
-	h.Links.Veths = slices.Grow(h.Links.Veths, len(s.Endpoints))
-	turnedOn := o.turnedOn()
 	for i, e := range s.Endpoints {
 		n, ok := networks[e.NetworkID]
 		if !ok {
 			continue
 		}
 		v := renderVeth(n, e)
-		v.Alias = recorded.Endpoints[i].Alias(n, turnedOn...)
+		v.Alias = recorded.Endpoints[i].Alias(n, o.turnedOn()...)
 		h.Links.Veths = append(h.Links.Veths, v)
 		renderForwarding(h.Sysctls, n, e, o)
 		h.Firewall.Openings = append(h.Firewall.Openings, openings(n, e, o)...)
@@ -156,7 +154,6 @@ func needsForwarding(s model.Snapshot, o Options) (f firewall.Families) {
 
 // flowEndpoints lists the addresses that flows of containers can have.
 func flowEndpoints(s model.Snapshot) (all []conntrack.Endpoint) {
-	all = slices.Grow(all, len(s.Endpoints))
 	for _, e := range s.Endpoints {
 		all = append(all, conntrack.Endpoint{ID: e.ID, V4: e.V4.Addr(), V6: e.V6.Addr()})
 	}

@@ -47,9 +47,6 @@ type Spec[T Part[T]] struct {
 	// Invalidated returns what is known of the host once others may have undone something
 	// there; nil: nothing.
 	Invalidated func(have T) T
-	// Behind returns what the host is to match before requests are answered, given what it
-	// matches and what is wanted: the rest follows a moment later. nil: nothing can wait.
-	Behind func(have, want T) T
 	// Look compares one subject that have knows with the host, and asks for no more than
 	// that. nil: it can't be told but by a pass.
 	Look func(ctx context.Context, have T, subject string) plan.Finding
@@ -62,7 +59,7 @@ type Aspect interface {
 	guards() bool
 	invalidate(suspected bool)
 	doubt(ctx context.Context, subjects []string) []string
-	run(ctx context.Context, r *Reconciler, h Host, gate *gate, how how) outcome
+	run(ctx context.Context, r *Reconciler, h Host, gate *gate, retry bool) outcome
 	plan(ctx context.Context, h Host) (plan.Plan, error)
 }
 
