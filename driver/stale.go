@@ -196,20 +196,26 @@ func (d *Driver) removeUnanswered(ctx context.Context) error {
 // it did not put back, keeps no network. Where it only may be that engine, a container that is
 // there keeps its network, and the new one is refused.
 func (d *Driver) removeConflicting(ctx context.Context, want model.Network) error {
-	conflicting := map[string]func(model.Endpoint, hostLinks) bool{} // what keeps them
+	type stale struct {
+		id    string
+		keeps func(model.Endpoint, hostLinks) bool
+	}
+	var conflicting []stale
 	err := d.store.View(func(tx Tx) error {
 		for _, o := range tx.Networks() {
 			if o.ID == want.ID || !givenAway(o.V4, want.V4) && !givenAway(o.V6, want.V6) || d.ofOther(o, want.Engine, tx.Networks()) {
 				continue
 			}
-			if conflicting[o.ID] = d.keeps; want.Engine != "" && o.Engine == want.Engine {
-				conflicting[o.ID] = func(model.Endpoint, hostLinks) bool { return false }
+			keeps := d.keeps
+			if want.Engine != "" && o.Engine == want.Engine {
+				keeps = func(model.Endpoint, hostLinks) bool { return false }
 			}
+			conflicting = append(conflicting, stale{o.ID, keeps})
 		}
 		return nil
 	})
-	for _, id := range slices.Sorted(maps.Keys(conflicting)) {
-		err = errors.Join(err, d.removeNetworkIfUnused(ctx, id, conflicting[id], func(Tx) string {
+	for _, c := range conflicting {
+		err = errors.Join(err, d.removeNetworkIfUnused(ctx, c.id, c.keeps, func(Tx) string {
 			return "Docker has given a subnet of it to another one"
 		}))
 	}

@@ -170,7 +170,7 @@ func (d *Driver) RequestPool(ctx context.Context, r *helper.RequestPoolRequest) 
 	}
 	var p model.Pool
 	var owed []string
-	held := true
+	held, before := true, func() {}
 	err = d.update(func(tx Tx) (err error) {
 		if !want.prefix.IsValid() && want.size == 0 {
 			d.replay.over() // what is repeated has a subnet
@@ -184,11 +184,13 @@ func (d *Driver) RequestPool(ctx context.Context, r *helper.RequestPoolRequest) 
 			return err
 		}
 		held = slices.ContainsFunc(pools, func(o model.Pool) bool { return o.ID == p.ID })
-		d.replay.pool(p.ID)
-		d.told[p.ID] = true
+		before = d.granted(p.ID)
 		return nil
 	})
-	if err != nil {
+	if err != nil { // be it that of the commit
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		before()
 		return nil, err
 	}
 	d.paid(owed)

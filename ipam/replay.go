@@ -124,3 +124,18 @@ func (d *Driver) checkSecond(tx Tx, poolID string, want wantedAddress) error {
 	d.replay.markSecond(poolID)
 	return overlap(p)
 }
+
+// granted notes that a pool is given out, and returns what takes that back.
+func (d *Driver) granted(poolID string) (before func()) {
+	stage, told := d.replay.stages[poolID], d.told[poolID]
+	d.replay.pool(poolID)
+	d.told[poolID] = true
+	return func() {
+		if stage == expected {
+			d.replay.stages[poolID] = expected
+		}
+		if !told {
+			delete(d.told, poolID)
+		}
+	}
+}

@@ -228,6 +228,48 @@ func TestPoolThatDockerWasNotToldOf(t *testing.T) {
 	secondIsRefused(t, d, "10.0.1.0/24", "", "10.0.1.0/24")
 }
 
+// What could not be recorded was not granted: the same request is again what it was, be it for
+// a pool that Docker was not told of, or a repetition.
+func TestRequestOnAFullDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mybr.db")
+	s := openStore(t, path)
+	d := New(Config{Store: records{s}, Routes: hostRoutes(nil)})
+	untold, used := pool(t, d, "10.0.0.0/24", ""), pool(t, d, "10.0.1.0/24", "")
+	owed := pool(t, d, "10.0.2.0/24", "") // whose release is recorded with the requests
+	want(t, d, used, "gateway", "", "10.0.1.1/24")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, path)
+	d = New(Config{Store: records{s}, Routes: hostRoutes(nil)})
+	full := func(subnet string) {
+		t.Helper()
+		pool(t, d, "10.0.2.0/24", "")
+		free := fault.Set(func(point string) error {
+			if point == "store: before the commit" {
+				return unix.ENOSPC
+			}
+			return nil
+		})
+		defer free()
+		if err := d.ReleasePool(context.Background(), &helper.ReleasePoolRequest{PoolID: owed}); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("have %v", err)
+		}
+		if _, err := d.RequestPool(context.Background(), poolRequest(SpaceLocal, subnet, "")); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("%s: have %v", subnet, err)
+		}
+	}
+	full("10.0.0.0/24")
+	if id := pool(t, d, "10.0.0.0/24", ""); id != untold {
+		t.Errorf("have pool %s, want %s", id, untold)
+	}
+	capabilities(t, d)
+	full("10.0.1.0/24")
+	if id := pool(t, d, "10.0.1.0/24", ""); id != used {
+		t.Errorf("have pool %s, want %s", id, used)
+	}
+}
+
 // A pool that Docker releases while the disk is full is free again when there is room.
 func TestReleaseOnAFullDisk(t *testing.T) {
 	d, _ := newDriver(t)

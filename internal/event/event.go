@@ -79,12 +79,9 @@ type Log struct {
 	added chan struct{} // closed with the next event; nil: nobody waits
 }
 
-// Add adds an event: its number is given here, and its time, unless it has one. It does not
-// wait for anybody.
-func (l *Log) Add(e Event) {
-	if e.Time.IsZero() {
-		e.Time = time.Now()
-	}
+// Shortened is the event as it is kept: with so many lines and bytes of each text that a log has
+// a bound. It shares nothing with e.
+func (e Event) Shortened() Event {
 	for _, list := range []*[]string{&e.Addresses, &e.Ports, &e.Changes} {
 		e.More += max(0, len(*list)-maxLines)
 		*list = slices.Clone((*list)[:min(len(*list), maxLines)])
@@ -92,8 +89,18 @@ func (l *Log) Add(e Event) {
 			(*list)[i] = model.Shorten(s, maxText)
 		}
 	}
-	e.Version = Version
 	e.By, e.Error = model.Shorten(e.By, maxText), model.Shorten(e.Error, maxText)
+	return e
+}
+
+// Add adds an event: its number is given here, and its time, unless it has one. It does not
+// wait for anybody.
+func (l *Log) Add(e Event) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	e = e.Shortened()
+	e.Version = Version
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e.Seq = l.next

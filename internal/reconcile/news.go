@@ -114,14 +114,8 @@ func prefixTexts(list ...netip.Prefix) (texts []string) {
 	return texts
 }
 
-// How many changes of one pass and aspect are logged, a line for each: as many as an event has.
-const (
-	maxMade     = 50
-	maxMadeText = 1024 // bytes of each
-)
-
-// tellMade tells and logs what an aspect has changed on the host because it was asked to; what
-// it has healed is told by itself.
+// tellMade tells and logs what an aspect has changed on the host because it was asked to, a line
+// for each change that the event has; what it has healed is told by itself.
 func (r *Reconciler) tellMade(aspect string, out outcome) {
 	if len(out.made) == 0 {
 		return
@@ -131,13 +125,14 @@ func (r *Reconciler) tellMade(aspect string, out outcome) {
 	if len(made) == 0 {
 		return
 	}
-	r.Tell(event.Event{Kind: event.Changed, Aspect: aspect, Changes: made})
+	e := event.Event{Kind: event.Changed, Aspect: aspect, Changes: made}.Shortened()
+	r.Tell(e)
 	const text = "host changed"
 	log := r.log.WithField("aspect", aspect)
-	for _, change := range made[:min(len(made), maxMade)] {
-		log.WithField("change", model.Shorten(change, maxMadeText)).Info(text)
+	for _, change := range e.Changes {
+		log.WithField("change", change).Info(text)
 	}
-	if more := len(made) - maxMade; more > 0 {
-		log.WithField("more", more).Info(text)
+	if e.More > 0 {
+		log.WithField("more", e.More).Info(text)
 	}
 }

@@ -120,8 +120,9 @@ func TestLogOfChanges(t *testing.T) {
 		bridge, veth := snapshot().Networks[0].Bridge, snapshot().Endpoints[0].HostIface()
 		changed := snapshot()
 		changed.Networks[0].MTU = 1300
+		const most = 50 // lines of an event
 		var many plan.Plan
-		for i := range maxMade + 2 {
+		for i := range most + 2 {
 			many = append(many, step(bridge, fmt.Sprint("change ", i))...)
 		}
 		plans(&s.links, many)
@@ -133,10 +134,10 @@ func TestLogOfChanges(t *testing.T) {
 		s.find(veth, plan.Differs)
 		s.r.Suspect(LinkAspect, "ip (pid 7)", veth)
 		wait(debounce)
-		if have := len(s.changes); have != maxMade+1 {
+		if have := len(s.changes); have != most+1 {
 			t.Fatalf("%d lines: %q", have, s.changes)
 		}
-		for i, want := range map[int]string{0: "map[aspect:links change:change 0]", maxMade - 1: "map[aspect:links change:change 49]", maxMade: "map[aspect:links more:2]"} {
+		for i, want := range map[int]string{0: "map[aspect:links change:change 0]", most - 1: "map[aspect:links change:change 49]", most: "map[aspect:links more:2]"} {
 			if s.changes[i] != want {
 				t.Errorf("line %d is %s, want %s", i, s.changes[i], want)
 			}

@@ -69,7 +69,7 @@ func (f *free) of(poolID string, leases *bolt.Bucket) map[uint64]*fullness {
 
 // FirstFree returns the first of some addresses of a family, the last one included, that has no
 // lease, neither in use nor resting; ok is false if there is none. In an update it takes the
-// same time however many leases there are.
+// same time however many leases there are; elsewhere all are read.
 func (tx *Tx) FirstFree(poolID string, first, last netip.Addr) (a netip.Addr, ok bool) {
 	addrs, _ := tx.leases(poolID)
 	switch {
@@ -77,23 +77,15 @@ func (tx *Tx) FirstFree(poolID string, first, last netip.Addr) (a netip.Addr, ok
 		return a, false
 	case addrs == nil:
 		return first, true
-	case tx.free != nil:
-		if a, ok = firstFree(tx.free.of(poolID, addrs), first); !ok || last.Less(a) {
-			return netip.Addr{}, false
-		}
-		return a, true
 	}
-	next := first
-	for a := range tx.Leased(poolID, first) {
-		if a != next {
-			break
-		}
-		if next == last {
-			return netip.Addr{}, false
-		}
-		next = next.Next()
+	known := tx.free
+	if known == nil {
+		known = &free{}
 	}
-	return next, true
+	if a, ok = firstFree(known.of(poolID, addrs), first); !ok || last.Less(a) {
+		return netip.Addr{}, false
+	}
+	return a, true
 }
 
 // firstFree returns the first address from one on that is not among those of a pool.
