@@ -8,13 +8,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
-	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
 )
 
@@ -122,12 +118,12 @@ func (s *session) fill(sub *subject, c *caller, network, count int) {
 		if err := c.create(e); err != nil {
 			return err
 		}
-		_, err := c.join(e)
-		return err
+		inside, err := c.join(e)
+		if err != nil {
+			return err
+		}
+		return sub.toPod(inside)
 	}))
-	for _, link := range sub.loose() {
-		s.must(sub.toPod(link.Index))
-	}
 }
 
 // each calls do with 0 to count-1, so many at a time, and gives an error of any.
@@ -143,11 +139,6 @@ func each(callers, count int, do func(n int) error) error {
 	})
 }
 
-// loose are container's ends that are on the host.
-func (sub *subject) loose() []report.Link {
-	return slices.DeleteFunc(sub.w.Host.Links(), func(l report.Link) bool { return l.Kind != "veth" || l.Master != 0 || l.Name == "eth0" })
-}
-
 // pod makes the namespace where container's ends go.
 func (s *session) pod(sub *subject) {
 	sub.w.Host.Run("ip", "netns", "add", "pod")
@@ -157,9 +148,13 @@ func (s *session) pod(sub *subject) {
 	s.Cleanup(func() { sub.podFile.Close() })
 }
 
-// toPod does what Docker does behind Join.
-func (sub *subject) toPod(index int) error {
-	return sub.w.Host.Handle().LinkSetNsFd(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}}, int(sub.podFile.Fd()))
+// toPod does with a container's end what Docker does behind Join.
+func (sub *subject) toPod(inside string) error {
+	link, err := sub.w.Host.Handle().LinkByName(inside)
+	if err != nil {
+		return fmt.Errorf("%s: %w", inside, err)
+	}
+	return sub.w.Host.Handle().LinkSetNsFd(link, int(sub.podFile.Fd()))
 }
 
 // callers are mybr's drivers on the newest engine, each with a pod and a network, under a

@@ -118,9 +118,7 @@ func (s *session) attachOnce(sub *subject, e endpoint) (attached, detached time.
 	var name string
 	timed(&attached, func() error { return sub.mybr.create(e) })
 	timed(&attached, func() (err error) { name, err = sub.mybr.join(e); return err })
-	link, err := sub.w.Host.Handle().LinkByName(name)
-	s.must(err)
-	s.must(sub.toPod(link.Attrs().Index))
+	s.must(sub.toPod(name))
 	timed(&attached, func() error { return sub.mybr.publish(e, 0, 0) })
 	timed(&detached, func() error { return sub.mybr.revoke(e) })
 	timed(&detached, func() error { return sub.mybr.leave(e) })

@@ -112,16 +112,22 @@ func serves(s *session) {
 	s.close()
 }
 
-// empty takes all from the host that mybr has there.
+// empty takes all from the host that mybr has there: links as one group, for which the kernel
+// waits once.
 func (s *session) empty(sub *subject) {
 	sub.w.Host.Run("rm", "-rf", "/run/mybr")
 	sub.w.Host.Run("nft", "flush", "ruleset")
+	links, err := sub.w.Host.Handle().LinkList()
+	s.must(err)
+	const group = 4242
 	var batch strings.Builder
-	for _, link := range sub.w.Host.Links() {
-		if link.Kind == "bridge" && strings.HasPrefix(link.Name, "br-") || link.Kind == "veth" && link.Master != 0 {
-			fmt.Fprintf(&batch, "link del %s\n", link.Name)
+	for _, link := range links {
+		a := link.Attrs()
+		if link.Type() == "bridge" && strings.HasPrefix(a.Name, "br-") || link.Type() == "veth" && a.MasterIndex != 0 {
+			fmt.Fprintf(&batch, "link set dev %s group %d\n", a.Name, group)
 		}
 	}
+	fmt.Fprintf(&batch, "link del group %d\n", group)
 	s.must(sub.w.Host.Feed(batch.String(), "ip", "-batch", "-"))
 }
 
