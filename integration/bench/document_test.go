@@ -21,7 +21,7 @@ func example() []Record {
 	for round := range 9 {
 		wobble := 1 + 0.01*float64(round%3-1)
 		for driver, cost := range map[string]float64{Bridge: 10, "mybr-iptables": 12, "mybr-nftables": 9.8} {
-			for _, networks := range NetworkCounts[:2] {
+			for _, networks := range QuickNetworkCounts {
 				cost := cost
 				if driver == "mybr-iptables" {
 					cost *= 1 + float64(networks)/30

@@ -20,6 +20,15 @@ func TestPlayers(t *testing.T) {
 	}
 }
 
+// Each load of a path is one of the guest's, and has a unit.
+func TestLoads(t *testing.T) {
+	for _, load := range bench.Loads {
+		if kind := pathBlasts[load]; kind == "" || pathUnits[kind] == "" {
+			t.Errorf("%s: blast %q in %q", load, kind, pathUnits[kind])
+		}
+	}
+}
+
 func TestChosen(t *testing.T) {
 	if rows, err := chosen("^connect$", false); err != nil || len(rows) != 1 || rows[0].ID != "connect" {
 		t.Errorf("%v, %v", rows, err)
