@@ -104,7 +104,7 @@ func (s *session) measure(rows []bench.Row, mybr string) error {
 		if s.record, err = newRecord(row.ID, path); err != nil {
 			return err
 		}
-		s.printf("# %s, load %.1f\n", row.ID, s.record.Load)
+		s.printf("# %s, %.1f processors are busy\n", row.ID, s.record.Busy)
 		if err := s.play(row, players()[row.ID]); err != nil {
 			s.printf("# %v\n", err)
 			wrong = append(wrong, err.Error())

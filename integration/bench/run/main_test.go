@@ -1,7 +1,12 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mybr/mybr/integration/bench"
 )
@@ -47,5 +52,39 @@ func TestChosen(t *testing.T) {
 func TestInterruptsApart(t *testing.T) {
 	if _, err := interruptsApart(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTicks(t *testing.T) {
+	stat := filepath.Join(t.TempDir(), "stat")
+	for text, want := range map[string][2]float64{
+		"cpu  10 20 30 400 50 6 7 8 5 5\ncpu0 1 2 3 4 5 6 7 8 0 0\n": {81, 531}, // guests' time is in user's
+		"cpu0 1 2 3 4 5 6 7 8 0 0\n":                                 {},
+		"cpu  10 20\n":                                               {},
+	} {
+		if err := os.WriteFile(stat, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		busy, total, err := ticks(stat)
+		if (err == nil) != (want[1] != 0) || busy != want[0] || total != want[1] {
+			t.Errorf("%q: %v of %v, %v", text, busy, total, err)
+		}
+	}
+}
+
+// A processor that works is seen, whatever else the machine does.
+func TestOthersBusy(t *testing.T) {
+	var stop atomic.Bool
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for !stop.Load() {
+		}
+	}()
+	busy, err := othersBusy(2, 200*time.Millisecond)
+	stop.Store(true)
+	<-ended
+	if err != nil || busy < 0.5 || busy > float64(runtime.NumCPU())+0.1 {
+		t.Errorf("%v, %v", busy, err)
 	}
 }
