@@ -1,9 +1,11 @@
 package main
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -44,6 +46,28 @@ func TestChosen(t *testing.T) {
 	for _, wrong := range []string{"(", "no such row"} {
 		if rows, err := chosen(wrong, false); err == nil {
 			t.Errorf("%q: %v", wrong, rows)
+		}
+	}
+}
+
+// What would be ignored is refused.
+func TestContradiction(t *testing.T) {
+	for line, well := range map[string]bool{
+		"": true, "-quick -run x -mybr x -records x -list": true, "-render -document x -records x": true, "-quick=false -rounds 2": true,
+		"-run x y": false, "-quick -rounds 2": false, "-quick -document=": false, "-render -run x": false, "-render -quick": false,
+	} {
+		given := flag.NewFlagSet("run", flag.ContinueOnError)
+		for _, name := range []string{"quick", "render", "list"} {
+			given.Bool(name, false, "")
+		}
+		for _, name := range []string{"run", "mybr", "records", "document", "rounds"} {
+			given.String(name, "", "")
+		}
+		if err := given.Parse(strings.Fields(line)); err != nil {
+			t.Fatal(err)
+		}
+		if err := contradiction(given); (err == nil) != well {
+			t.Errorf("%q: %v", line, err)
 		}
 	}
 }
