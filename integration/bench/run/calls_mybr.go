@@ -1,60 +1,25 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"sync/atomic"
 	"time"
 
-	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/integration/ask"
 )
 
 // caller asks mybr as Docker does, so that nothing of what is measured is Docker's.
-type caller struct {
-	client http.Client
-	socket string
-}
+type caller struct{ mybr *ask.Mybr }
 
 // pluginSocket is where mybr listens for Docker.
 const pluginSocket = "/run/docker/plugins/mybr.sock"
 
-func newCaller(w *world.World) *caller {
-	c := &caller{socket: w.Path(pluginSocket)}
-	c.client = http.Client{Timeout: time.Minute, Transport: &http.Transport{
-		MaxIdleConnsPerHost: 64,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", c.socket)
-		}}}
-	return c
-}
-
 // ask makes one call.
 func (c *caller) ask(method string, body, into any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	resp, err := c.client.Post("http://plugin/"+method, "application/json", bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", method, resp.Status, bytes.TrimSpace(answer))
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, into)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return c.mybr.Call(ctx, method, body, into)
 }
 
 // id is an ID as Docker's are.
@@ -163,7 +128,7 @@ func (s *session) callers(count int) (all []*subject) {
 	for range count {
 		for _, driver := range s.mybrs() {
 			sub := s.newSubject(newestEngine, driver)
-			sub.mybr = newCaller(sub.w)
+			sub.mybr = &caller{ask.New(sub.w.Path(pluginSocket), 64)}
 			s.pod(sub)
 			s.must(sub.mybr.network(0))
 			all = append(all, sub)
