@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/mybr/mybr/integration/ask"
@@ -89,19 +88,6 @@ func (s *session) fill(sub *subject, c *caller, network, count int) {
 		}
 		return sub.toPod(inside)
 	}))
-}
-
-// each calls do with 0 to count-1, so many at a time, and gives an error of any.
-func each(callers, count int, do func(n int) error) error {
-	var next atomic.Int64
-	return together(callers, func(int) error {
-		for n := int(next.Add(1)) - 1; n < count; n = int(next.Add(1)) - 1 {
-			if err := do(n); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // pod makes the namespace where container's ends go.

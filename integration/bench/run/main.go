@@ -116,7 +116,9 @@ func (s *session) measure(rows []bench.Row, mybr string) error {
 	if err != nil {
 		return err
 	}
-	s.workTells = !apart
+	if s.workTells = !apart; apart {
+		s.printf("# nothing is measured for a second of a processor: this kernel may count packets' time apart\n")
+	}
 	if err := os.Setenv("MYBR_TEST_BINARY", path); err != nil { // package world takes this one
 		return err
 	}
