@@ -76,13 +76,13 @@ func (c *caller) delete(e endpoint) error {
 }
 
 // fill makes endpoints 0 to count-1 of a network, with their ends in the pod.
-func (s *session) fill(sub *subject, c *caller, network, count int) {
+func (s *session) fill(sub *subject, network, count int) {
 	s.must(each(16, count, func(n int) error {
 		e := endpoint{network, n}
-		if err := c.create(e); err != nil {
+		if err := sub.mybr.create(e); err != nil {
 			return err
 		}
-		inside, err := c.join(e)
+		inside, err := sub.mybr.join(e)
 		if err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ func memory(s *session) {
 				return bench.SizeKey("Memory", sub.version, sub.driver, "published", published)
 			}
 			s.record.Add(key(0), bench.Bytes, s.resident(sub))
-			s.fill(sub, sub.mybr, 0, bench.ManyPorts/each)
+			s.fill(sub, 0, bench.ManyPorts/each)
 			var err error
 			for n := range bench.ManyPorts / each {
 				if err = sub.mybr.publish(endpoint{0, n}, firstPort+each*n, each); err != nil {
@@ -77,7 +77,7 @@ func attach(s *session) {
 	size := map[*subject]int{}
 	for i, sub := range subjects {
 		size[sub] = bench.EndpointCounts[i/len(s.mybrs())]
-		s.fill(sub, sub.mybr, 0, size[sub])
+		s.fill(sub, 0, size[sub])
 		s.printf("# attach, %s has %d endpoints\n", sub.driver, size[sub])
 	}
 	next := 2000 // the endpoints that are measured
@@ -133,7 +133,7 @@ func flows(s *session) {
 	count := map[*subject]int{}
 	for i, sub := range subjects {
 		count[sub] = bench.FlowCounts[i/len(s.mybrs())]
-		s.fill(sub, sub.mybr, 0, 1)
+		s.fill(sub, 0, 1)
 		s.track(sub, count[sub])
 	}
 	s.rounds(40, 10, subjects, func(sub *subject) {

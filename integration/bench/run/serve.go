@@ -30,7 +30,7 @@ func heal(s *session) {
 	const endpoints, each = 500, 4
 	subjects := s.callers(1)
 	for _, sub := range subjects {
-		s.fill(sub, sub.mybr, 0, endpoints)
+		s.fill(sub, 0, endpoints)
 		for n := range endpoints {
 			s.must(sub.mybr.publish(endpoint{0, n}, firstPort+each*n, each))
 		}
@@ -86,7 +86,7 @@ func serves(s *session) {
 			if n > 0 {
 				s.must(sub.mybr.network(n))
 			}
-			s.fill(sub, sub.mybr, n, endpoints)
+			s.fill(sub, n, endpoints)
 		}
 		sub.w.StopMybr()
 	}
