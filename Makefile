@@ -135,7 +135,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (60s)
 bench: need-engines need-test build ## Measure mybr beside Docker's own driver, on a machine that does nothing else, and write docs/performance.md (RUN=REGEXP: these rows; ROUNDS=0.5: half as often)
 	go run ./integration/bench/run -mybr $(BINARY) -run '$(RUN)' -rounds '$(ROUNDS)'
 
-bench-quick: need-engines need-test build ## The same in part, in three minutes: fails if mybr has got slower beside Docker's own driver
+bench-quick: need-engines need-test build ## The same in part, in some minutes: fails if mybr has got slower beside Docker's own driver
 	go run ./integration/bench/run -mybr $(BINARY) -run '$(RUN)' -quick
 
 reliability: need-engines need-test need-beside ## Have the host's faults happen under traffic and write docs/reliability.md (RUN=TestNAME: one test's rows; COUNT: how often)

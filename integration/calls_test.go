@@ -1,13 +1,11 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/mybr/mybr/integration/ask"
 	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
 	"github.com/mybr/mybr/plugin"
@@ -25,28 +24,7 @@ import (
 
 // request sends a request to mybr as Docker does, and gives an error that isn't mybr's.
 func request(ctx context.Context, w *world.World, method string, body any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", w.Path("/run/docker/plugins/mybr.sock"))
-		}}}
-	req, err := http.NewRequestWithContext(ctx, "POST", "http://plugin/"+method, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if answer, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", method, resp.Status, answer)
-	}
-	return nil
+	return ask.New(w.Path("/run/docker/plugins/mybr.sock"), 0).Call(ctx, method, body, nil)
 }
 
 // object is a JSON object of Docker's requests.

@@ -51,7 +51,7 @@ func TestCostsDoNotGrow(t *testing.T) {
 // cost is what each call costs beside so many endpoints.
 func cost(t *testing.T, endpoints int) map[string]counts {
 	w := newWorld(t)
-	ids := w.fill(1, endpoints, 0)
+	ids := w.fill(1, endpoints)
 	w.start()
 	all := map[string]counts{}
 	for i, kind := range []string{"plain", "publish"} {

@@ -14,7 +14,7 @@ func BenchmarkAttach(b *testing.B) {
 		for _, endpoints := range []int{10, 500, 1000} {
 			b.Run(fmt.Sprintf("port=%d/endpoints=%d", port, endpoints), func(b *testing.B) {
 				w := newWorld(b)
-				ids := w.fill(1, endpoints, 0)
+				ids := w.fill(1, endpoints)
 				w.start()
 				all := map[string][]time.Duration{}
 				note := func(call string, d time.Duration) { all[call] = append(all[call], d) }
@@ -68,7 +68,7 @@ func BenchmarkStart(b *testing.B) {
 	for _, size := range [][2]int{{1, 10}, {100, 1000}} {
 		b.Run(fmt.Sprintf("networks=%d/endpoints=%d", size[0], size[1]), func(b *testing.B) {
 			w := newWorld(b)
-			w.fill(size[0], size[1], 0)
+			w.fill(size[0], size[1])
 			_, empty := w.start()
 			var listens, matches []time.Duration
 			for range b.N {

@@ -3,4 +3,6 @@
 //
 // What is counted (commits, passes, messages to the kernel, programs) is the same on a busy
 // machine, and a test; what is measured is a benchmark.
+// The rows attach and serve of integration/bench measure the program as it is installed; here
+// go test -cpuprofile shows where the time goes, and no engine is needed.
 package attach

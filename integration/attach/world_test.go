@@ -1,16 +1,12 @@
 package attach
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -21,6 +17,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/integration/ask"
 	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
@@ -36,30 +33,25 @@ type object map[string]any
 // world is a mybr in this process, with the kernel of the test's network namespace, and with
 // Docker played.
 type world struct {
-	tb     testing.TB
-	host   *nettest.Host
-	dir    string
-	client *http.Client
-	stop   func()
+	tb   testing.TB
+	host *nettest.Host
+	dir  string
+	mybr *ask.Mybr
+	stop func()
+	nth  int // of the IDs that were given
 
-	mu   sync.Mutex
-	seen map[string]int // fault points that were passed
-	nth  int
+	mu      sync.Mutex
+	seen    map[string]int            // fault points that were passed
+	awaited map[string]chan time.Time // and those that are to be
 }
 
 // newWorld is a fresh host with a link to a LAN.
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), seen: map[string]int{}}
+	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), seen: map[string]int{}, awaited: map[string]chan time.Time{}}
 	w.host.Run("sh", "-c", "ip link add eth0 type veth peer name lan0 && ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up && ip link set lan0 up")
-	tb.Cleanup(fault.Set(func(point string) error {
-		w.pass(point)
-		return nil
-	}))
-	socket := filepath.Join(w.dir, "plugins", "mybr.sock")
-	w.client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
+	tb.Cleanup(fault.Set(w.pass))
+	w.mybr = ask.New(filepath.Join(w.dir, "plugins", "mybr.sock"), 1)
 	tb.Cleanup(func() {
 		if w.stop != nil {
 			w.stop()
@@ -81,8 +73,7 @@ func (w *world) start() (listens, matches time.Duration) {
 		tb.Fatal(err)
 	}
 	log.SetOutput(logFile)
-	before := w.count("plugin: after the first check")
-	sockets := w.count("plugin: after opening the sockets")
+	sockets, checked := w.await("plugin: after opening the sockets"), w.await("plugin: after the first check")
 	done := make(chan error, 1)
 	begun := time.Now()
 	go func() {
@@ -99,39 +90,39 @@ func (w *world) start() (listens, matches time.Duration) {
 		}
 		logFile.Close()
 		w.stop = nil
-		w.client.CloseIdleConnections()
+		w.mybr.Close()
 	}
-	for deadline := begun.Add(time.Minute); w.count("plugin: after the first check") == before; time.Sleep(100 * time.Microsecond) {
-		if listens == 0 && w.count("plugin: after opening the sockets") > sockets {
-			listens = time.Since(begun)
-		}
-		select {
-		case err := <-done:
-			tb.Fatalf("mybr ended with %v", err)
-		default:
-		}
-		if time.Now().After(deadline) {
-			tb.Fatal("the first check is not over")
-		}
+	select {
+	case at := <-checked:
+		return (<-sockets).Sub(begun), at.Sub(begun)
+	case err := <-done:
+		w.stop = nil
+		tb.Fatalf("mybr ended with %v", err)
+	case <-time.After(time.Minute):
+		tb.Fatal("the first check is not over")
 	}
-	return listens, time.Since(begun)
+	return 0, 0
 }
 
-// count is how often a point was passed.
-func (w *world) count(points ...string) (n int) {
+// await tells when a point is passed next.
+func (w *world) await(point string) <-chan time.Time {
+	passed := make(chan time.Time, 1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, p := range points {
-		n += w.seen[p]
-	}
-	return n
+	w.awaited[point] = passed
+	return passed
 }
 
 // pass counts a point.
-func (w *world) pass(point string) {
+func (w *world) pass(point string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen[point]++
+	if passed := w.awaited[point]; passed != nil {
+		passed <- time.Now()
+		delete(w.awaited, point)
+	}
+	return nil
 }
 
 // counts are those of the costly effects since the last call.
@@ -139,15 +130,11 @@ type counts struct {
 	commits, passes, links, programs, settings int
 }
 
-func (w *world) counts() counts {
+func (w *world) counts() (c counts) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	defer clear(w.seen)
-	return countsOf(w.seen)
-}
-
-func countsOf(seen map[string]int) (c counts) {
-	for point, n := range seen {
+	for point, n := range w.seen {
 		switch {
 		case point == "store: after the commit":
 			c.commits += n
@@ -164,32 +151,6 @@ func countsOf(seen map[string]int) (c counts) {
 	return c
 }
 
-// call is one call of Docker's.
-func (w *world) call(name string, body object) object {
-	w.tb.Helper()
-	text, err := json.Marshal(body)
-	if err != nil {
-		w.tb.Fatal(err)
-	}
-	resp, err := w.client.Post("http://plugin.moby.localhost/"+name, "", bytes.NewReader(text))
-	if err != nil {
-		w.tb.Fatal(err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		w.tb.Fatal(err)
-	}
-	var answer object
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		w.tb.Fatalf("%s answers %q: %v", name, raw, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		w.tb.Fatalf("%s: %v", name, answer["Err"])
-	}
-	return answer
-}
-
 func (w *world) id() string {
 	w.nth++
 	sum := sha256.Sum256(fmt.Append(nil, "attach", w.nth))
@@ -197,7 +158,7 @@ func (w *world) id() string {
 }
 
 // fill records networks with endpoints, before mybr starts.
-func (w *world) fill(networks, endpoints, ports int) (ids []string) {
+func (w *world) fill(networks, endpoints int) (ids []string) {
 	w.tb.Helper()
 	s, err := store.Open(filepath.Join(w.dir, "state", "mybr.db"))
 	if err != nil {
@@ -221,7 +182,7 @@ func (w *world) fill(networks, endpoints, ports int) (ids []string) {
 					return err
 				}
 				for j := range endpoints / networks {
-					if err := tx.PutEndpoint(w.endpoint(n, i, j, ports)); err != nil {
+					if err := tx.PutEndpoint(w.endpoint(n, i, j)); err != nil {
 						return err
 					}
 				}
@@ -238,14 +199,10 @@ func (w *world) fill(networks, endpoints, ports int) (ids []string) {
 	return ids
 }
 
-func (w *world) endpoint(n model.Network, i, j, ports int) model.Endpoint {
+// endpoint is the jth endpoint of the ith network.
+func (w *world) endpoint(n model.Network, i, j int) model.Endpoint {
 	a := netip.AddrFrom4([4]byte{10, byte(i), byte(10 + j/250), byte(1 + j%250)})
-	e := model.Endpoint{ID: w.id(), NetworkID: n.ID, MAC: model.MAC{2, 0x42, byte(i), 0, byte(j >> 8), byte(j)}, MACGiven: true, V4: netip.PrefixFrom(a, 16), Sandbox: ""}
-	for p := range ports {
-		port := uint16(10000 + (i*1000+j)*2*ports + 2*p)
-		e.Ports = append(e.Ports, model.PortBinding{Proto: model.TCP, Host: netip.AddrPortFrom(netip.IPv4Unspecified(), port), Container: netip.AddrPortFrom(a, uint16(80+2*p)), Count: 1})
-	}
-	return e
+	return model.Endpoint{ID: w.id(), NetworkID: n.ID, MAC: model.MAC{2, 0x42, byte(i), 0, byte(j >> 8), byte(j)}, MACGiven: true, V4: netip.PrefixFrom(a, 16)}
 }
 
 // address is the next one of the first network, as Docker's IPAM gives them out in turn.
@@ -264,29 +221,34 @@ func portmap(port int) object {
 	return object{"com.docker.network.portmap": published, "com.docker.network.endpoint.exposedports": []object{}}
 }
 
+// call is one call of Docker's.
+func (w *world) call(name string, body object, took func(call string, d time.Duration)) {
+	w.tb.Helper()
+	begun := time.Now()
+	if err := w.mybr.Call(w.tb.Context(), name, body, nil); err != nil {
+		w.tb.Fatal(err)
+	}
+	took(name, time.Since(begun))
+}
+
 // attach is what Docker asks for a container that starts, of which port is published; 0: none.
 func (w *world) attach(network, address string, port int, took func(call string, d time.Duration)) attachment {
 	w.tb.Helper()
 	a := attachment{network, w.id()}
 	mac := [6]byte{2, 0x42, 0xfe, byte(w.nth >> 16), byte(w.nth >> 8), byte(w.nth)}
-	do := func(name string, body object) {
-		begun := time.Now()
-		w.call(name, body)
-		took(name, time.Since(begun))
-	}
 	create := a.body()
 	create["Interface"] = object{"Address": address, "AddressIPv6": "", "MacAddress": net.HardwareAddr(mac[:]).String()}
 	create["Options"] = portmap(port)
 	create["Options"].(object)["com.docker.network.endpoint.macaddress"] = base64.StdEncoding.EncodeToString(mac[:])
-	do("NetworkDriver.CreateEndpoint", create)
+	w.call("NetworkDriver.CreateEndpoint", create, took)
 	join := a.body()
 	join["SandboxKey"], join["Options"] = "/var/run/docker/netns/"+a.id[:12], portmap(port)
-	do("NetworkDriver.Join", join)
+	w.call("NetworkDriver.Join", join, took)
 	publish := a.body()
 	publish["Options"] = portmap(port)
-	do("NetworkDriver.ProgramExternalConnectivity", publish)
-	do("NetworkDriver.EndpointOperInfo", a.body())
-	do("NetworkDriver.EndpointOperInfo", a.body())
+	w.call("NetworkDriver.ProgramExternalConnectivity", publish, took)
+	w.call("NetworkDriver.EndpointOperInfo", a.body(), took)
+	w.call("NetworkDriver.EndpointOperInfo", a.body(), took)
 	return a
 }
 
@@ -294,8 +256,6 @@ func (w *world) attach(network, address string, port int, took func(call string,
 func (w *world) detach(a attachment, took func(call string, d time.Duration)) {
 	w.tb.Helper()
 	for _, name := range []string{"NetworkDriver.RevokeExternalConnectivity", "NetworkDriver.Leave", "NetworkDriver.DeleteEndpoint"} {
-		begun := time.Now()
-		w.call(name, a.body())
-		took(name, time.Since(begun))
+		w.call(name, a.body(), took)
 	}
 }

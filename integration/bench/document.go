@@ -22,7 +22,7 @@ Ratios are what to look at: times are the machine's as much as mybr's. *Guard* i
 func Document(records []Record) string {
 	var b strings.Builder
 	b.WriteString(documentHead)
-	b.WriteString("Made by `make bench`; `make bench RUN=connect` measures one row anew, and `build/bench` keeps what was measured of the others.\n\n")
+	b.WriteString("Made by `make bench`; `make bench RUN='^connect$'` measures one row anew, and `build/bench` keeps what was measured of the others.\n\n")
 	b.WriteString("| what | bound | met | measured |\n| --- | --- | --- | --- |\n")
 	measured := map[string]Record{}
 	for _, r := range records {
@@ -67,8 +67,8 @@ func tally(all []Verdict, failures []Failure) string {
 func section(b *strings.Builder, row Row, r Record, all Set) {
 	fmt.Fprintf(b, "\n## %s\n\n%s%s: %s.\n\n", row.ID, strings.ToUpper(row.What[:1]), row.What[1:], row.Want)
 	fmt.Fprintf(b, "Measured on %s: %s, mybr %s.", r.When, r.Machine, r.Version)
-	if r.Load >= 0.5 {
-		fmt.Fprintf(b, " **The machine did something else as well when it began (load %.1f)**: the figures are not to be relied upon.", r.Load)
+	if !Rests(r.Busy) {
+		fmt.Fprintf(b, " **The machine did something else as well when it began (%.1f processors were busy)**: the figures are not to be relied upon.", r.Busy)
 	}
 	b.WriteString("\n\n")
 	for _, p := range Pictures() {

@@ -15,13 +15,13 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // example is records as a run leaves them: with what is met and what isn't, what can't be
 // done, and a machine that did something else.
 func example() []Record {
-	path := Record{Row: "datapath", When: "2026-11-29", Machine: "2 processors (some), 24 GiB, Linux 6.18", Version: "v1.2.3", Load: 0.1}
-	connect := Record{Row: "connect", When: "2026-11-30", Machine: "2 processors (some), 24 GiB, Linux 6.18", Version: "v1.2.3", Load: 7.5}
+	path := Record{Row: "datapath", When: "2026-11-29", Machine: "2 processors (some), 24 GiB, Linux 6.18", Version: "v1.2.3", Busy: 0.1}
+	connect := Record{Row: "connect", When: "2026-11-30", Machine: "2 processors (some), 24 GiB, Linux 6.18", Version: "v1.2.3", Busy: 1.5}
 	ports := Record{Row: "ports-10000", When: "2026-11-30", Machine: "2 processors (some), 24 GiB, Linux 6.18", Version: "v1.2.3"}
 	for round := range 9 {
 		wobble := 1 + 0.01*float64(round%3-1)
 		for driver, cost := range map[string]float64{Bridge: 10, "mybr-iptables": 12, "mybr-nftables": 9.8} {
-			for _, networks := range NetworkCounts[:2] {
+			for _, networks := range QuickNetworkCounts {
 				cost := cost
 				if driver == "mybr-iptables" {
 					cost *= 1 + float64(networks)/30

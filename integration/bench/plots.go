@@ -31,8 +31,8 @@ func Pictures() []Picture {
 		return []Key{ContainerKey(name, "28.5", "-", RangeTCP, 0).Without("driver", "ports")}
 	}
 	return []Picture{
-		{"performance-udp.svg", "datapath", "What a small UDP packet through a published port costs", "networks on the host", "µs for a packet", "networks", path("UDP", Published), perSecond},
-		{"performance-between.svg", "datapath", "What a small UDP packet between two containers costs", "networks on the host", "µs for a packet", "networks", path("UDP", Between), perSecond},
+		{"performance-udp.svg", "datapath", "What a small UDP packet through a published port costs", "networks on the host", "µs for a packet", "networks", path(UDP, Published), perSecond},
+		{"performance-between.svg", "datapath", "What a small UDP packet between two containers costs", "networks on the host", "µs for a packet", "networks", path(UDP, Between), perSecond},
 		{"performance-start.svg", "ports", "Start of a container that publishes a range of ports", "ports", "ms", "ports", container("ContainerStart"), inMilliseconds},
 		{"performance-removal.svg", "ports", "Removal of a container that publishes a range of ports", "ports", "ms", "ports", container("ContainerRemove"), inMilliseconds},
 		{"performance-attach.svg", "attach", "mybr's own time for one attach", "endpoints on the bridge", "ms", "endpoints", []Key{"Attach/engine=28.5"}, inMilliseconds},

@@ -9,7 +9,7 @@
 // a bootstrap over the rounds (Estimate).
 //
 // Be aware: absolute figures are the machine's as much as mybr's. A run on a machine that
-// does something else is good for nothing; the document says what the load was.
+// does something else is good for nothing; the document says so of a row that began on one.
 package bench
 
 import (
@@ -100,10 +100,14 @@ type Record struct {
 	When     string  // a date
 	Machine  string  // what it ran on
 	Version  string  // of mybr
-	Load     float64 // processes that wanted a processor when it began (proc_loadavg(5))
+	Busy     float64 // processors that did something else when it began
 	Samples  []Sample
 	Failures []Failure `json:",omitempty"`
 }
+
+// Rests tells whether a machine does nothing else, as far as figures show it, by how many of
+// its processors are busy.
+func Rests(busy float64) bool { return busy < 0.5 }
 
 // Add notes one value.
 func (r *Record) Add(key Key, unit string, value float64) {

@@ -1,19 +1,14 @@
 package churn
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/mybr/mybr/integration/ask"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/store"
 	"github.com/mybr/mybr/plugin"
@@ -208,19 +203,7 @@ func (c *churn) flows() {
 // call makes a call that Docker did not, as it gave something up while mybr was away.
 func (c *churn) call(method string, body any) {
 	c.t.Helper()
-	text, err := json.Marshal(body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", c.w.Path("/run/docker/plugins/mybr.sock"))
-	}}}
-	resp, err := client.Post("http://plugin/"+method, "application/json", bytes.NewReader(text))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if answer, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-		c.t.Errorf("%s %s: %s %s %v", method, text, resp.Status, answer, err)
+	if err := ask.New(c.w.Path("/run/docker/plugins/mybr.sock"), 0).Call(c.t.Context(), method, body, nil); err != nil {
+		c.t.Errorf("%s %v: %v", method, body, err)
 	}
 }

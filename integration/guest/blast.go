@@ -46,11 +46,9 @@ func blast(args []string) error {
 	flags := flag.NewFlagSet("blast", flag.ContinueOnError)
 	long := flags.Duration("for", 300*time.Millisecond, "how long")
 	if err := flags.Parse(args); err != nil || flags.NArg() != 2 {
-		return fmt.Errorf("%w: blast [flags] udp|tcp|connect ADDRESS:PORT", errUsage)
+		return fmt.Errorf("%w: blast [flags] udp|one-way|tcp|connect ADDRESS:PORT", errUsage)
 	}
-	run, ok := map[string]func(string, time.Duration) (report.Blasted, error){
-		report.BlastUDP: blastUDP, report.BlastTCP: blastTCP, report.BlastConns: blastConns,
-	}[flags.Arg(0)]
+	run, ok := blasts()[flags.Arg(0)]
 	if !ok {
 		return fmt.Errorf("%w: blast: kind %q", errUsage, flags.Arg(0))
 	}
@@ -72,10 +70,16 @@ func blast(args []string) error {
 		return err
 	}
 	got.CPU = mine
-	if flags.Arg(0) != report.BlastUDP {
+	if kind := flags.Arg(0); kind != report.BlastUDP && kind != report.BlastOneWay {
 		got.CPU += after - before
 	}
 	return say(got)
+}
+
+func blasts() map[string]func(to string, long time.Duration) (report.Blasted, error) {
+	return map[string]func(string, time.Duration) (report.Blasted, error){
+		report.BlastUDP: blastUDP, report.BlastOneWay: blastOneWay, report.BlastTCP: blastTCP, report.BlastConns: blastConns,
+	}
 }
 
 // sinkCPU asks a sink, by TCP, what it has had of processors so far.
@@ -89,7 +93,8 @@ func sinkCPU(at string) (used time.Duration, err error) {
 	if _, err := c.Write([]byte{sinkTell}); err != nil {
 		return 0, err
 	}
-	return used, json.NewDecoder(c).Decode(&used)
+	err = json.NewDecoder(c).Decode(&used)
+	return used, err
 }
 
 func blastUDP(to string, long time.Duration) (got report.Blasted, err error) {
@@ -98,7 +103,27 @@ func blastUDP(to string, long time.Duration) (got report.Blasted, err error) {
 		return got, err
 	}
 	defer c.Close()
-	if _, err := askSink(c, sinkReset); err != nil {
+	return sendFrom(c, c, long)
+}
+
+// blastOneWay asks the sink on another flow than that of the datagrams.
+func blastOneWay(to string, long time.Duration) (got report.Blasted, err error) {
+	asks, err := net.Dial("udp", to)
+	if err != nil {
+		return got, err
+	}
+	defer asks.Close()
+	c, err := net.Dial("udp", to)
+	if err != nil {
+		return got, err
+	}
+	defer c.Close()
+	return sendFrom(c, asks, long)
+}
+
+// sendFrom sends datagrams on c, and asks their sink on asks.
+func sendFrom(c, asks net.Conn, long time.Duration) (got report.Blasted, err error) {
+	if _, err := askSink(asks, sinkReset); err != nil {
 		return got, err
 	}
 	batch := make([]ipv4.Message, blastBatch)
@@ -112,11 +137,12 @@ func blastUDP(to string, long time.Duration) (got report.Blasted, err error) {
 			return got, err
 		}
 	}
-	answer, err := askSink(c, sinkTell)
+	answer, err := askSink(asks, sinkTell)
 	if err != nil {
 		return got, err
 	}
-	return got, json.Unmarshal(answer, &got)
+	err = json.Unmarshal(answer, &got)
+	return got, err
 }
 
 // cpuTime is what this process has had of processors.
@@ -164,7 +190,8 @@ func blastTCP(to string, long time.Duration) (got report.Blasted, err error) {
 	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
 		return got, err
 	}
-	return got, json.NewDecoder(c).Decode(&got)
+	err = json.NewDecoder(c).Decode(&got)
+	return got, err
 }
 
 // blastConns makes connections. Each ends with a reset, so that no port is kept for it

@@ -32,9 +32,7 @@ func TestBlast(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for kind, run := range map[string]func(string, time.Duration) (report.Blasted, error){
-		report.BlastUDP: blastUDP, report.BlastTCP: blastTCP, report.BlastConns: blastConns,
-	} {
+	for kind, run := range blasts() {
 		for range 2 { // each counts from nothing
 			got, err := run(at, 50*time.Millisecond)
 			if err != nil || got.Count == 0 || got.Took <= 0 || got.Took > 10*time.Second {
@@ -50,6 +48,46 @@ func TestBlast(t *testing.T) {
 	for _, wrong := range [][]string{{}, {"sctp:80"}, {fmt.Sprint("tcp:", at)}} { // the last has the port in use
 		if err := sink(wrong); err == nil {
 			t.Errorf("sink %q is accepted", wrong)
+		}
+	}
+}
+
+// What is sent one way is never answered: only another flow is.
+func TestOneWay(t *testing.T) {
+	for kind, oneWay := range map[string]bool{report.BlastUDP: false, report.BlastOneWay: true} {
+		sink, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sink.Close()
+		asked, sent := make(chan string, 1), make(chan string, 1) // from where
+		go func() {
+			buf := make([]byte, 2048)
+			for {
+				n, from, err := sink.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				who := asked
+				if buf[0] == sinkData {
+					who = sent
+				}
+				select {
+				case who <- from.String():
+				default:
+				}
+				if answer := `{"Count":1,"Took":1}`; n > 0 && buf[0] == sinkTell {
+					sink.WriteTo(append([]byte{sinkTell}, answer...), from)
+				} else if buf[0] != sinkData {
+					sink.WriteTo(buf[:n], from)
+				}
+			}
+		}()
+		if _, err := blasts()[kind](sink.LocalAddr().String(), time.Millisecond); err != nil {
+			t.Fatal(kind, err)
+		}
+		if of, by := <-sent, <-asked; (of != by) != oneWay {
+			t.Errorf("%s: datagrams of %s, questions of %s", kind, of, by)
 		}
 	}
 }

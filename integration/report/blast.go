@@ -4,9 +4,10 @@ import "time"
 
 // The kinds of load of a "guest blast".
 const (
-	BlastUDP   = "udp"     // small datagrams of one flow, as many as go
-	BlastTCP   = "tcp"     // one connection, as many bytes as go
-	BlastConns = "connect" // connections, one after the other on several threads
+	BlastUDP    = "udp"     // small datagrams of one flow, as many as go
+	BlastOneWay = "one-way" // the same, of a flow that nothing ever answers
+	BlastTCP    = "tcp"     // one connection, as many bytes as go
+	BlastConns  = "connect" // connections, one after the other on several threads
 )
 
 // Blasted is what a load came to.

@@ -64,9 +64,6 @@ type Pong struct {
 	TTL  int // TTL or hop limit of the reply as it came; -1: not told
 }
 
-// Pumped is what each of many datagrams has cost the processor, by rounds.
-type Pumped struct{ Nanos []float64 }
-
 // Packet is one packet seen on a link.
 type Packet struct {
 	Proto            string // tcp, udp, icmp, icmp6, arp, or the protocol's number

@@ -142,7 +142,7 @@ var users = map[string][]string{
 	"github.com/coreos/go-systemd/v22":     {"plugin", "integration/unit"},
 	"github.com/godbus/dbus/v5":            {"internal/firewalld"},
 	"github.com/prometheus/client_golang":  {"internal/metrics"},
-	"golang.org/x/sync":                    {"plugin"},
+	"golang.org/x/sync":                    {"plugin", "integration/bench/run"},
 	"github.com/rivo/uniseg":               {"internal/topology"},
 	"go.yaml.in/yaml/v3":                   {"internal/compose"},
 	"github.com/google/nftables":           {"internal/firewall/nftables"},

@@ -2,7 +2,8 @@ package main
 
 import (
 	"fmt"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mybr/mybr/integration/bench"
 )
@@ -106,21 +107,14 @@ func many(s *session) {
 }
 
 // together makes calls at once, waits for all, and gives an error of any.
-func together(count int, call func(int) error) error {
-	errs := make(chan error, count)
-	var calls sync.WaitGroup
+func together(count int, call func(int) error) error { return each(count, count, call) }
+
+// each is together with so many calls at a time.
+func each(callers, count int, call func(int) error) error {
+	var calls errgroup.Group
+	calls.SetLimit(callers)
 	for i := range count {
-		calls.Go(func() {
-			if err := call(i); err != nil {
-				errs <- err
-			}
-		})
+		calls.Go(func() error { return call(i) })
 	}
-	calls.Wait()
-	select {
-	case err := <-errs:
-		return err
-	default:
-		return nil
-	}
+	return calls.Wait()
 }

@@ -1,64 +1,24 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"slices"
-	"sync/atomic"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
-	"github.com/mybr/mybr/integration/report"
-	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/integration/ask"
 )
 
 // caller asks mybr as Docker does, so that nothing of what is measured is Docker's.
-type caller struct {
-	client http.Client
-	socket string
-}
+type caller struct{ mybr *ask.Mybr }
 
 // pluginSocket is where mybr listens for Docker.
 const pluginSocket = "/run/docker/plugins/mybr.sock"
 
-func newCaller(w *world.World) *caller {
-	c := &caller{socket: w.Path(pluginSocket)}
-	c.client = http.Client{Timeout: time.Minute, Transport: &http.Transport{
-		MaxIdleConnsPerHost: 64,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", c.socket)
-		}}}
-	return c
-}
-
 // ask makes one call.
 func (c *caller) ask(method string, body, into any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	resp, err := c.client.Post("http://plugin/"+method, "application/json", bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", method, resp.Status, bytes.TrimSpace(answer))
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, into)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return c.mybr.Call(ctx, method, body, into)
 }
 
 // id is an ID as Docker's are.
@@ -116,36 +76,18 @@ func (c *caller) delete(e endpoint) error {
 }
 
 // fill makes endpoints 0 to count-1 of a network, with their ends in the pod.
-func (s *session) fill(sub *subject, c *caller, network, count int) {
+func (s *session) fill(sub *subject, network, count int) {
 	s.must(each(16, count, func(n int) error {
 		e := endpoint{network, n}
-		if err := c.create(e); err != nil {
+		if err := sub.mybr.create(e); err != nil {
 			return err
 		}
-		_, err := c.join(e)
-		return err
-	}))
-	for _, link := range sub.loose() {
-		s.must(sub.toPod(link.Index))
-	}
-}
-
-// each calls do with 0 to count-1, so many at a time, and gives an error of any.
-func each(callers, count int, do func(n int) error) error {
-	var next atomic.Int64
-	return together(callers, func(int) error {
-		for n := int(next.Add(1)) - 1; n < count; n = int(next.Add(1)) - 1 {
-			if err := do(n); err != nil {
-				return err
-			}
+		inside, err := sub.mybr.join(e)
+		if err != nil {
+			return err
 		}
-		return nil
-	})
-}
-
-// loose are container's ends that are on the host.
-func (sub *subject) loose() []report.Link {
-	return slices.DeleteFunc(sub.w.Host.Links(), func(l report.Link) bool { return l.Kind != "veth" || l.Master != 0 || l.Name == "eth0" })
+		return sub.toPod(inside)
+	}))
 }
 
 // pod makes the namespace where container's ends go.
@@ -157,9 +99,13 @@ func (s *session) pod(sub *subject) {
 	s.Cleanup(func() { sub.podFile.Close() })
 }
 
-// toPod does what Docker does behind Join.
-func (sub *subject) toPod(index int) error {
-	return sub.w.Host.Handle().LinkSetNsFd(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}}, int(sub.podFile.Fd()))
+// toPod does with a container's end what Docker does behind Join.
+func (sub *subject) toPod(inside string) error {
+	link, err := sub.w.Host.Handle().LinkByName(inside)
+	if err != nil {
+		return fmt.Errorf("%s: %w", inside, err)
+	}
+	return sub.w.Host.Handle().LinkSetNsFd(link, int(sub.podFile.Fd()))
 }
 
 // callers are mybr's drivers on the newest engine, each with a pod and a network, under a
@@ -168,7 +114,7 @@ func (s *session) callers(count int) (all []*subject) {
 	for range count {
 		for _, driver := range s.mybrs() {
 			sub := s.newSubject(newestEngine, driver)
-			sub.mybr = newCaller(sub.w)
+			sub.mybr = &caller{ask.New(sub.w.Path(pluginSocket), 64)}
 			s.pod(sub)
 			s.must(sub.mybr.network(0))
 			all = append(all, sub)

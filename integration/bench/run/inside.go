@@ -30,7 +30,7 @@ func memory(s *session) {
 				return bench.SizeKey("Memory", sub.version, sub.driver, "published", published)
 			}
 			s.record.Add(key(0), bench.Bytes, s.resident(sub))
-			s.fill(sub, sub.mybr, 0, bench.ManyPorts/each)
+			s.fill(sub, 0, bench.ManyPorts/each)
 			var err error
 			for n := range bench.ManyPorts / each {
 				if err = sub.mybr.publish(endpoint{0, n}, firstPort+each*n, each); err != nil {
@@ -77,7 +77,7 @@ func attach(s *session) {
 	size := map[*subject]int{}
 	for i, sub := range subjects {
 		size[sub] = bench.EndpointCounts[i/len(s.mybrs())]
-		s.fill(sub, sub.mybr, 0, size[sub])
+		s.fill(sub, 0, size[sub])
 		s.printf("# attach, %s has %d endpoints\n", sub.driver, size[sub])
 	}
 	next := 2000 // the endpoints that are measured
@@ -118,9 +118,7 @@ func (s *session) attachOnce(sub *subject, e endpoint) (attached, detached time.
 	var name string
 	timed(&attached, func() error { return sub.mybr.create(e) })
 	timed(&attached, func() (err error) { name, err = sub.mybr.join(e); return err })
-	link, err := sub.w.Host.Handle().LinkByName(name)
-	s.must(err)
-	s.must(sub.toPod(link.Attrs().Index))
+	s.must(sub.toPod(name))
 	timed(&attached, func() error { return sub.mybr.publish(e, 0, 0) })
 	timed(&detached, func() error { return sub.mybr.revoke(e) })
 	timed(&detached, func() error { return sub.mybr.leave(e) })
@@ -135,7 +133,7 @@ func flows(s *session) {
 	count := map[*subject]int{}
 	for i, sub := range subjects {
 		count[sub] = bench.FlowCounts[i/len(s.mybrs())]
-		s.fill(sub, sub.mybr, 0, 1)
+		s.fill(sub, 0, 1)
 		s.track(sub, count[sub])
 	}
 	s.rounds(40, 10, subjects, func(sub *subject) {

@@ -30,14 +30,43 @@ func newRecord(row, mybr string) (*bench.Record, error) {
 	}
 	first, _, _ := strings.Cut(string(out), "\n")
 	r.Version = strings.TrimSpace(strings.TrimPrefix(first, "version:"))
-	text, err := os.ReadFile("/proc/loadavg")
+	r.Busy, err = othersBusy(10, time.Second)
+	return r, err
+}
+
+// othersBusy is how many processors are busy while this process does nothing. It looks so
+// often at most, until the machine rests: what an earlier row has left takes a while to go.
+// (The load of proc_loadavg(5) would be that of the earlier row, or of the build.)
+func othersBusy(often int, each time.Duration) (busy float64, err error) {
+	before, total, err := ticks("/proc/stat")
+	for range often {
+		if err != nil {
+			return 0, err
+		}
+		time.Sleep(each)
+		var now, then float64
+		if now, then, err = ticks("/proc/stat"); err == nil && then > total {
+			busy = float64(runtime.NumCPU()) * (now - before) / (then - total)
+		}
+		if before, total = now, then; bench.Rests(busy) {
+			break
+		}
+	}
+	return busy, err
+}
+
+// ticks is the time that all processors have been busy, and their time in all (proc_stat(5)).
+func ticks(path string) (busy, total float64, err error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return 0, 0, err
 	}
-	if _, err := fmt.Sscan(string(text), &r.Load); err != nil {
-		return nil, fmt.Errorf("/proc/loadavg: %q: %w", text, err)
+	var user, nice, system, idle, iowait, irq, softirq, steal float64
+	if _, err := fmt.Sscanf(string(text), "cpu %f %f %f %f %f %f %f %f", &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal); err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", path, err)
 	}
-	return r, nil
+	busy = user + nice + system + irq + softirq + steal
+	return busy, busy + idle + iowait, nil
 }
 
 // machine is what the figures were measured on.

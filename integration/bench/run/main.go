@@ -34,15 +34,9 @@ func main() {
 	flag.Float64Var(&s.opts.rounds, "rounds", 1, "how many rounds, times each row's own number")
 	flag.StringVar(&s.opts.dir, "records", "build/bench", "where records are kept; with -quick, in quick below it")
 	documents := flag.String("document", "docs", "where performance.md and its plots are written; empty: nowhere")
-	list := flag.Bool("list", false, "list the rows, and measure nothing")
+	list := flag.Bool("list", false, "list the rows that would be measured, and measure nothing")
 	render := flag.Bool("render", false, "write the document from the records that are there, and measure nothing")
 	flag.Parse()
-	if *list {
-		for _, row := range bench.Rows() {
-			fmt.Printf("%-16s %s: %s\n", row.ID, row.What, row.Want)
-		}
-		return
-	}
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
@@ -52,7 +46,17 @@ func main() {
 	if s.opts.quick {
 		s.opts.dir, *documents = filepath.Join(s.opts.dir, "quick"), ""
 	}
-	rows, err := chosen(*only, s.opts.quick)
+	err := contradiction(flag.CommandLine)
+	var rows []bench.Row
+	if err == nil {
+		rows, err = chosen(*only, s.opts.quick)
+	}
+	if err == nil && *list {
+		for _, row := range rows {
+			fmt.Printf("%-16s %s: %s\n", row.ID, row.What, row.Want)
+		}
+		return
+	}
 	if err == nil && !*render {
 		err = s.measure(rows, *mybr)
 	}
@@ -63,6 +67,24 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// contradiction is an error if something is given that would be ignored.
+func contradiction(given *flag.FlagSet) (err error) {
+	if given.NArg() > 0 {
+		return fmt.Errorf("%q: want flags alone", given.Arg(0))
+	}
+	for name, without := range map[string][]string{"quick": {"rounds", "document", "render"}, "render": {"mybr", "run", "rounds", "list"}} {
+		if given.Lookup(name).Value.String() != "true" {
+			continue
+		}
+		given.Visit(func(f *flag.Flag) {
+			if slices.Contains(without, f.Name) {
+				err = fmt.Errorf("-%s: -%s can't be given with it", name, f.Name)
+			}
+		})
+	}
+	return err
 }
 
 // chosen are the rows that match.
@@ -94,7 +116,9 @@ func (s *session) measure(rows []bench.Row, mybr string) error {
 	if err != nil {
 		return err
 	}
-	s.workTells = !apart
+	if s.workTells = !apart; apart {
+		s.printf("# nothing is measured for a second of a processor: this kernel may count packets' time apart\n")
+	}
 	if err := os.Setenv("MYBR_TEST_BINARY", path); err != nil { // package world takes this one
 		return err
 	}
@@ -104,7 +128,7 @@ func (s *session) measure(rows []bench.Row, mybr string) error {
 		if s.record, err = newRecord(row.ID, path); err != nil {
 			return err
 		}
-		s.printf("# %s, load %.1f\n", row.ID, s.record.Load)
+		s.printf("# %s, %.1f processors are busy\n", row.ID, s.record.Busy)
 		if err := s.play(row, players()[row.ID]); err != nil {
 			s.printf("# %v\n", err)
 			wrong = append(wrong, err.Error())

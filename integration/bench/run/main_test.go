@@ -1,7 +1,14 @@
 package main
 
 import (
+	"flag"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mybr/mybr/integration/bench"
 )
@@ -20,6 +27,15 @@ func TestPlayers(t *testing.T) {
 	}
 }
 
+// Each load of a path is one of the guest's, and has a unit.
+func TestLoads(t *testing.T) {
+	for _, load := range bench.Loads {
+		if kind := pathBlasts[load]; kind == "" || pathUnits[kind] == "" {
+			t.Errorf("%s: blast %q in %q", load, kind, pathUnits[kind])
+		}
+	}
+}
+
 func TestChosen(t *testing.T) {
 	if rows, err := chosen("^connect$", false); err != nil || len(rows) != 1 || rows[0].ID != "connect" {
 		t.Errorf("%v, %v", rows, err)
@@ -34,9 +50,65 @@ func TestChosen(t *testing.T) {
 	}
 }
 
+// What would be ignored is refused.
+func TestContradiction(t *testing.T) {
+	for line, well := range map[string]bool{
+		"": true, "-quick -run x -mybr x -records x -list": true, "-render -document x -records x": true, "-quick=false -rounds 2": true,
+		"-run x y": false, "-quick -rounds 2": false, "-quick -document=": false, "-render -run x": false, "-render -quick": false,
+	} {
+		given := flag.NewFlagSet("run", flag.ContinueOnError)
+		for _, name := range []string{"quick", "render", "list"} {
+			given.Bool(name, false, "")
+		}
+		for _, name := range []string{"run", "mybr", "records", "document", "rounds"} {
+			given.String(name, "", "")
+		}
+		if err := given.Parse(strings.Fields(line)); err != nil {
+			t.Fatal(err)
+		}
+		if err := contradiction(given); (err == nil) != well {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+}
+
 // A kernel that shows how it was built is asked.
 func TestInterruptsApart(t *testing.T) {
 	if _, err := interruptsApart(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTicks(t *testing.T) {
+	stat := filepath.Join(t.TempDir(), "stat")
+	for text, want := range map[string][2]float64{
+		"cpu  10 20 30 400 50 6 7 8 5 5\ncpu0 1 2 3 4 5 6 7 8 0 0\n": {81, 531}, // guests' time is in user's
+		"cpu0 1 2 3 4 5 6 7 8 0 0\n":                                 {},
+		"cpu  10 20\n":                                               {},
+	} {
+		if err := os.WriteFile(stat, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		busy, total, err := ticks(stat)
+		if (err == nil) != (want[1] != 0) || busy != want[0] || total != want[1] {
+			t.Errorf("%q: %v of %v, %v", text, busy, total, err)
+		}
+	}
+}
+
+// A processor that works is seen, whatever else the machine does.
+func TestOthersBusy(t *testing.T) {
+	var stop atomic.Bool
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for !stop.Load() {
+		}
+	}()
+	busy, err := othersBusy(2, 200*time.Millisecond)
+	stop.Store(true)
+	<-ended
+	if err != nil || busy < 0.5 || busy > float64(runtime.NumCPU())+0.1 {
+		t.Errorf("%v, %v", busy, err)
 	}
 }

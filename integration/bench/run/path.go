@@ -53,8 +53,11 @@ func (s *session) stage(sub *subject) map[string]end {
 	return ends
 }
 
-// pathUnits are those of the loads.
-var pathUnits = map[string]string{report.BlastUDP: bench.Packets, report.BlastTCP: bench.BytesPerSec, report.BlastConns: bench.Conns}
+// pathBlasts are what the loads of a path are for the guest.
+var pathBlasts = map[string]string{bench.UDP: report.BlastUDP, bench.OneWay: report.BlastOneWay, bench.TCP: report.BlastTCP}
+
+// pathUnits are those of the blasts.
+var pathUnits = map[string]string{report.BlastUDP: bench.Packets, report.BlastOneWay: bench.Packets, report.BlastTCP: bench.BytesPerSec, report.BlastConns: bench.Conns}
 
 // carried has a load for a slice of time, and notes what arrived in a second, and for a
 // second of a processor.
@@ -71,9 +74,9 @@ func (s *session) carried(e end, kind string, key func(work string) bench.Key) {
 // the same beside ports.
 func datapath(s *session) {
 	s.close() // worlds of other rows may have rules left to remove
-	drivers, paths, counts := s.drivers(bench.BridgeNoProxy), bench.Paths, bench.NetworkCounts
+	drivers, paths, loads, counts := s.drivers(bench.BridgeNoProxy), bench.Paths, bench.Loads, bench.NetworkCounts
 	if s.opts.quick {
-		drivers, paths, counts = s.drivers(), bench.Paths[:1], bench.NetworkCounts[:2]
+		drivers, paths, loads, counts = s.drivers(), bench.QuickPaths, bench.QuickLoads, bench.QuickNetworkCounts
 	}
 	subjects := s.subjects(newestEngine, drivers...)
 	ends := map[*subject]map[string]end{}
@@ -100,9 +103,9 @@ func datapath(s *session) {
 			s.printf("# datapath, %d networks, %d other ports\n", networks, published)
 			s.rounds(9, 7, subjects, func(sub *subject) {
 				for _, path := range paths {
-					for name, kind := range map[string]string{"UDP": report.BlastUDP, "TCP": report.BlastTCP} {
-						s.carried(ends[sub][path], kind, func(work string) bench.Key {
-							return bench.PathKey(name+work, sub.version, sub.driver, path, networks, published)
+					for _, load := range loads {
+						s.carried(ends[sub][path], pathBlasts[load], func(work string) bench.Key {
+							return bench.PathKey(load+work, sub.version, sub.driver, path, networks, published)
 						})
 					}
 				}

@@ -30,7 +30,7 @@ func heal(s *session) {
 	const endpoints, each = 500, 4
 	subjects := s.callers(1)
 	for _, sub := range subjects {
-		s.fill(sub, sub.mybr, 0, endpoints)
+		s.fill(sub, 0, endpoints)
 		for n := range endpoints {
 			s.must(sub.mybr.publish(endpoint{0, n}, firstPort+each*n, each))
 		}
@@ -86,7 +86,7 @@ func serves(s *session) {
 			if n > 0 {
 				s.must(sub.mybr.network(n))
 			}
-			s.fill(sub, sub.mybr, n, endpoints)
+			s.fill(sub, n, endpoints)
 		}
 		sub.w.StopMybr()
 	}
@@ -112,16 +112,22 @@ func serves(s *session) {
 	s.close()
 }
 
-// empty takes all from the host that mybr has there.
+// empty takes all from the host that mybr has there: links as one group, for which the kernel
+// waits once.
 func (s *session) empty(sub *subject) {
 	sub.w.Host.Run("rm", "-rf", "/run/mybr")
 	sub.w.Host.Run("nft", "flush", "ruleset")
+	links, err := sub.w.Host.Handle().LinkList()
+	s.must(err)
+	const group = 4242
 	var batch strings.Builder
-	for _, link := range sub.w.Host.Links() {
-		if link.Kind == "bridge" && strings.HasPrefix(link.Name, "br-") || link.Kind == "veth" && link.Master != 0 {
-			fmt.Fprintf(&batch, "link del %s\n", link.Name)
+	for _, link := range links {
+		a := link.Attrs()
+		if link.Type() == "bridge" && strings.HasPrefix(a.Name, "br-") || link.Type() == "veth" && a.MasterIndex != 0 {
+			fmt.Fprintf(&batch, "link set dev %s group %d\n", a.Name, group)
 		}
 	}
+	fmt.Fprintf(&batch, "link del group %d\n", group)
 	s.must(sub.w.Host.Feed(batch.String(), "ip", "-batch", "-"))
 }
 
