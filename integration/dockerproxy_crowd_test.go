@@ -102,8 +102,9 @@ func portsWhileMybrHangs(t *testing.T, w *world.World) {
 		}
 	}()
 	const times = 30
-	begun := time.Now()
+	begun, waited := time.Now(), 0
 	for range times {
+		asked := time.Now()
 		c := crowd{t: t, w: w}
 		conn, _, resp := c.request("GET /containers/json", "")
 		body, err := io.ReadAll(resp.Body)
@@ -111,6 +112,12 @@ func portsWhileMybrHangs(t *testing.T, w *world.World) {
 		if err != nil || !strings.Contains(string(body), `"PublicPort":8080`) {
 			t.Fatalf("%s, %v", body, err)
 		}
+		if time.Since(asked) > 4*time.Second {
+			waited++
+		}
+	}
+	if waited != 1 {
+		t.Errorf("%d of %d lists waited for mybr, want 1", waited, times)
 	}
 	if took := time.Since(begun); took > times*5*time.Second/3 {
 		t.Errorf("%d lists took %s while mybr hung", times, took)

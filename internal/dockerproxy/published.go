@@ -43,7 +43,7 @@ type told struct {
 	last     map[string]Endpoint // nil: mybr has not said anything yet
 	asked    uint64              // how many questions there were
 	answered uint64              // which of them last was the answer to
-	down     string              // why mybr could not be asked when it was last; "": it could
+	down     bool                // mybr could not be asked when it was last
 	hung     chan struct{}       // closed: mybr let a question time out, and has answered none since
 	again    time.Time           // while it hangs, mybr isn't asked before
 }
@@ -56,24 +56,18 @@ func (p *Proxy) published(client context.Context) (map[string]Endpoint, bool) {
 	if number == 0 {
 		return p.told.known()
 	}
-	answer := make(chan map[string]Endpoint, 1)
+	answered := make(chan struct{})
 	go func() {
+		defer close(answered)
 		// The question goes on when its client has gone: clients that wait for less time than
 		// it may take would never let it be seen that mybr hangs.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(client), p.told.within)
 		defer cancel()
 		endpoints, err := p.Published(ctx)
 		p.note(number, endpoints, err, err != nil && ctx.Err() != nil)
-		if err == nil {
-			answer <- endpoints
-		}
-		close(answer)
 	}()
 	select {
-	case endpoints, ok := <-answer:
-		if ok {
-			return endpoints, true
-		}
+	case <-answered:
 	case <-enough:
 	case <-client.Done():
 	}
@@ -122,12 +116,12 @@ func (p *Proxy) note(number uint64, endpoints map[string]Endpoint, err error, la
 	}
 	if err == nil {
 		t.last, t.answered = endpoints, number
-		if t.down != "" {
+		if t.down {
 			p.Info("published ports are shown again")
 		}
-		t.down = ""
-	} else if t.down == "" {
-		t.down = err.Error()
+		t.down = false
+	} else if !t.down {
+		t.down = true
 		shown := "not shown"
 		if t.last != nil {
 			shown = "shown as mybr told them last"
