@@ -77,6 +77,25 @@ func (fam family) text(all ruleset, why bool) string {
 	return out.String()
 }
 
+// declaration is what nft(8) prints of a set's type, with the word in front.
+func (s set) declaration() string {
+	names := func(kinds []kind) string {
+		var out []string
+		for _, k := range kinds {
+			out = append(out, k.Name)
+		}
+		return strings.Join(out, " . ")
+	}
+	text := "type " + names(s.key)
+	switch {
+	case s.verdicts:
+		text += " : verdict"
+	case s.data != nil:
+		text += " : " + names(s.data)
+	}
+	return text
+}
+
 // annotated is a scene's rules in both families as a person reads them: elements, and the
 // chains where they are not those of one network in both families beside a Docker.
 func annotated(s scene) string {
