@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -352,6 +354,41 @@ func TestInvalid(t *testing.T) {
 	}
 	if text := list(h, ipv4()); !strings.Contains(text, `"br0"`) || strings.Contains(text, `"br1"`) {
 		t.Error(text)
+	}
+}
+
+// Where iptables drops what is forwarded, and can't be told what may pass, that is an error,
+// and mybr's own table is made all the same.
+func TestIptablesCannotBeTold(t *testing.T) {
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ script, want string }{
+		"no command":        {"", "firewall: iptables drops what is forwarded, and can't be told what may pass: "},
+		"the command fails": {"#!/bin/sh\ntest \"$1\" = --version && echo 'iptables v1.8.9 (nf_tables)' && exit; echo broken >&2; exit 3\n", "broken"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := nettest.New(t)
+			h.Run(nft, "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }")
+			dir := t.TempDir()
+			for _, command := range []string{"iptables", "iptables-save", "iptables-restore"} {
+				if c.script == "" {
+					break
+				}
+				if err := os.WriteFile(filepath.Join(dir, command), []byte(c.script), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Setenv("PATH", dir)
+			err := newBackend(t).Apply(t.Context(), nil, firewalltest.TwoNetworks())
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Count(err.Error(), "firewall: ") != 1 {
+				t.Errorf("error %v", err)
+			}
+			if text := h.Run(nft, "list", "table", "ip", tableName); !strings.Contains(text, `"br0"`) {
+				t.Errorf("mybr's table is\n%s", text)
+			}
+		})
 	}
 }
 
