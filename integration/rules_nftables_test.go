@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,7 +9,6 @@ import (
 	"github.com/mybr/mybr/integration/world"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/nftables"
-	"github.com/mybr/mybr/internal/reconcile"
 )
 
 // TestRuleBookNftables runs every scenario of the rule book with the other backend, beside a
@@ -28,15 +26,11 @@ func TestRuleBookNftables(t *testing.T) {
 			}
 			c.scenarios = c.scenarios[:2]
 		}
-		t.Run(c.name, func(t *testing.T) { book = append(book, c.observeNftables(t)...) })
+		t.Run(c.name, func(t *testing.T) {
+			book = append(book, c.observe(t, world.Config{Firewall: nftables.Name}, c.tryNftables)...)
+		})
 	}
-	if t.Failed() {
-		return
-	}
-	if len(book) != len(scenarios()) {
-		t.Skipf("the rule book can't be compared: %d of its %d scenarios were observed", len(book), len(scenarios()))
-	}
-	golden(t, filepath.Join("..", "docs", "rules-nftables.md"), bookHeadNftables+strings.Join(book, ""))
+	writeBook(t, "rules-nftables.md", bookHeadNftables, book)
 }
 
 const bookHeadNftables = `# The rule book: nftables
@@ -50,33 +44,11 @@ Where iptables has a table for what is forwarded, as beside Docker up to 28, a f
 <!-- blocks not run: TestRuleBookNftables runs them, and writes this page of what comes of it -->
 `
 
-// observeNftables runs a chapter's scenarios in one world and returns their sections.
-func (c chapter) observeNftables(t *testing.T) (sections []string) {
-	w := world.New(t, world.Config{Firewall: nftables.Name, Engine: c.engine, MybrArgs: c.mybr})
-	if c.defaultDrop.V6 {
-		createAndForget(w)
-	} else {
-		w.Host.Sysctl("net/ipv6/conf/all/forwarding", "1")
-	}
-	for _, s := range c.scenarios {
-		t.Run(s.name, func(t *testing.T) {
-			w.During(t)
-			first := c.name == chapters[0].name && len(sections) == 0
-			sections = append(sections, c.tryNftables(t, w, s, first))
-		})
-	}
-	return sections
-}
-
 // tryNftables runs a scenario, compares, cleans up and returns its section.
 func (c chapter) tryNftables(t *testing.T, w *world.World, s scenario, first bool) string {
 	t.Helper()
 	before := listed(w)
-	for _, line := range s.docker {
-		w.Docker(strings.Fields(line)...)
-	}
-	policy := reconcile.Render(snapshot(t, w), c.options).Firewall
-	policy.DefaultDrop = c.defaultDrop
+	policy := c.play(t, w, s)
 	beside := nftables.Host{Beside: firewall.Families{V4: c.chains.V4, V6: c.chains.V6}, Bridges: []string{"docker0"}}
 	rules := nftables.Explain(policy, beside)
 	var want []string
@@ -94,12 +66,7 @@ func (c chapter) tryNftables(t *testing.T, w *world.World, s scenario, first boo
 			}
 		}
 	}
-	if ids := w.Docker("ps", "-aq"); ids != "" {
-		w.Docker(append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
-	}
-	for _, n := range strings.Fields(w.Docker("network", "ls", "-q", "--filter", "driver=mybr")) {
-		w.Docker("network", "rm", n)
-	}
+	removeAll(w)
 	if have := listed(w); !slices.Equal(have, before) {
 		t.Errorf("after removal there is\n%s\nand was\n%s", strings.Join(have, "\n"), strings.Join(before, "\n"))
 	}
@@ -157,15 +124,9 @@ var usualChains = func() map[string]bool {
 // sectionNftables is a scenario's part of the rule book.
 func (c chapter) sectionNftables(s scenario, rules []firewall.ExplainedRule, first bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## %s\n\n%s\n\n```sh\n", s.title, strings.Replace(strings.Replace(s.about,
-		"One rule for each port.", "One element for each port.", 1), "One rule for each range", "One element for each port of a range", 1))
-	if len(c.mybr) > 0 {
-		b.WriteString("mybr serve " + strings.Join(c.mybr, " ") + "\n")
-	}
-	for _, line := range s.docker {
-		b.WriteString("docker " + line + "\n")
-	}
-	b.WriteString("```\n\n```\n")
+	s.about = strings.Replace(s.about, "One rule for each port.", "One element for each port.", 1)
+	s.about = strings.Replace(s.about, "One rule for each range", "One element for each port of a range", 1)
+	b.WriteString(c.heading(s))
 	six := strings.Contains(strings.Join(s.docker, " "), "--ipv6")
 	table, why, alike := "", "", 0
 	for i, e := range rules {

@@ -37,7 +37,7 @@ func TestRuleBook(t *testing.T) {
 						if variant == "legacy" && c.name != chapters[0].name {
 							world.Full(t) // the unit tests render and write under both variants
 						}
-						sections = append(sections, c.observe(t, variant)...)
+						sections = append(sections, c.observe(t, world.Config{Variant: variant}, c.try)...)
 					})
 				}
 				if variant == "nft" {
@@ -46,13 +46,19 @@ func TestRuleBook(t *testing.T) {
 			})
 		}
 	})
+	writeBook(t, "rules-iptables.md", bookHead, book)
+}
+
+// writeBook compares the sections that were observed with a page of docs, or writes that anew.
+func writeBook(t *testing.T, page, head string, sections []string) {
+	t.Helper()
 	if t.Failed() {
 		return
 	}
-	if len(book) != len(scenarios()) {
-		t.Skipf("the rule book can't be compared: %d of its %d scenarios were observed", len(book), len(scenarios()))
+	if len(sections) != len(scenarios()) {
+		t.Skipf("the rule book can't be compared: %d of its %d scenarios were observed", len(sections), len(scenarios()))
 	}
-	golden(t, filepath.Join("..", "docs", "rules-iptables.md"), bookHead+strings.Join(book, ""))
+	golden(t, filepath.Join("..", "docs", page), head+strings.Join(sections, ""))
 }
 
 const bookHead = `# The rule book: iptables
@@ -67,9 +73,11 @@ Each network has rules in both families: those that close it to IPv6, where it h
 <!-- blocks not run: TestRuleBook runs them, and writes this page of what comes of it -->
 `
 
-// observe runs a chapter's scenarios in one world and returns their sections.
-func (c chapter) observe(t *testing.T, variant string) (sections []string) {
-	w := world.New(t, world.Config{Variant: variant, Engine: c.engine, MybrArgs: c.mybr})
+// observe runs a chapter's scenarios in one world and returns their sections. try runs one,
+// which is the first of the book or not.
+func (c chapter) observe(t *testing.T, cfg world.Config, try func(t *testing.T, w *world.World, s scenario, first bool) string) (sections []string) {
+	cfg.Engine, cfg.MybrArgs = c.engine, c.mybr
+	w := world.New(t, cfg)
 	if c.defaultDrop.V6 {
 		createAndForget(w)
 	} else {
@@ -78,7 +86,7 @@ func (c chapter) observe(t *testing.T, variant string) (sections []string) {
 	for i, s := range c.scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			w.During(t)
-			sections = append(sections, c.try(t, w, s, i == 0 && c.name == chapters[0].name))
+			sections = append(sections, try(t, w, s, i == 0 && c.name == chapters[0].name))
 		})
 	}
 	return sections
@@ -95,14 +103,10 @@ func createAndForget(w *world.World) {
 func (c chapter) try(t *testing.T, w *world.World, s scenario, withJumps bool) string {
 	t.Helper()
 	before := saved(w)
-	for _, line := range s.docker {
-		w.Docker(strings.Fields(line)...)
-	}
+	policy := c.play(t, w, s)
 	have := ownRules(w)
 	golden(t, filepath.Join("testdata", "rules", s.name+".rules"), strings.Join(have, "\n")+"\n")
 
-	policy := reconcile.Render(snapshot(t, w), c.options).Firewall
-	policy.DefaultDrop = c.defaultDrop
 	rules := iptables.Explain(policy, c.chains)
 	var want []string
 	for _, e := range rules {
@@ -113,20 +117,36 @@ func (c chapter) try(t *testing.T, w *world.World, s scenario, withJumps bool) s
 		t.Errorf("the kernel has\n%s\nbut the records render to\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 
-	if ids := w.Docker("ps", "-aq"); ids != "" {
-		w.Docker(append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
-	}
-	for _, n := range strings.Fields(w.Docker("network", "ls", "-q", "--filter", "driver=mybr")) {
-		w.Docker("network", "rm", n)
-	}
+	removeAll(w)
 	if after := saved(w); !slices.Equal(after, before) {
 		t.Errorf("after removal the rules are\n%s\nbut were\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
 	}
 	return c.section(s, rules, withJumps)
 }
 
-// section is a scenario's part of the rule book.
-func (c chapter) section(s scenario, rules []firewall.ExplainedRule, withJumps bool) string {
+// play runs a scenario's commands and returns what is recorded then, as a policy.
+func (c chapter) play(t *testing.T, w *world.World, s scenario) firewall.Policy {
+	t.Helper()
+	for _, line := range s.docker {
+		w.Docker(strings.Fields(line)...)
+	}
+	policy := reconcile.Render(snapshot(t, w), c.options).Firewall
+	policy.DefaultDrop = c.defaultDrop
+	return policy
+}
+
+// removeAll removes all containers, and mybr's networks.
+func removeAll(w *world.World) {
+	if ids := w.Docker("ps", "-aq"); ids != "" {
+		w.Docker(append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
+	}
+	for _, n := range strings.Fields(w.Docker("network", "ls", "-q", "--filter", "driver=mybr")) {
+		w.Docker("network", "rm", n)
+	}
+}
+
+// heading is how a scenario's part of a rule book begins: what it is, and its commands.
+func (c chapter) heading(s scenario) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n## %s\n\n%s\n\n```sh\n", s.title, s.about)
 	if len(c.mybr) > 0 {
@@ -136,6 +156,13 @@ func (c chapter) section(s scenario, rules []firewall.ExplainedRule, withJumps b
 		b.WriteString("docker " + line + "\n")
 	}
 	b.WriteString("```\n\n```\n")
+	return b.String()
+}
+
+// section is a scenario's part of the rule book.
+func (c chapter) section(s scenario, rules []firewall.ExplainedRule, withJumps bool) string {
+	var b strings.Builder
+	b.WriteString(c.heading(s))
 	six := strings.Contains(strings.Join(s.docker, " "), "--ipv6")
 	table := ""
 	for _, e := range rules {

@@ -157,3 +157,13 @@ func (n Network) Unprotected(f model.Family) bool {
 func (n Network) KeepsBridgesOut(f model.Family) bool {
 	return n.Unprotected(f) || n.TakesOpenings(f) && n.Family(f).Direct == DirectOpenings
 }
+
+// Decided is the policy with its last drop wanted in a family of which DropInDoubt says that
+// it can't be told, if the drop is there: without it the host might be a router for everybody.
+func (p Policy) Decided(f model.Family, there bool) Policy {
+	if there && p.DropInDoubt.Has(f) {
+		p.DefaultDrop.V4 = p.DefaultDrop.V4 || f == model.IPv4
+		p.DefaultDrop.V6 = p.DefaultDrop.V6 || f == model.IPv6
+	}
+	return p
+}

@@ -54,6 +54,24 @@ func (p Policy) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Valid is the policy without the parts that Validate refuses, and what it says of them. ok
+// is false if it refuses what concerns all parts: then there is no such policy.
+func (p Policy) Valid() (valid Policy, ok bool, refused error) {
+	refused = p.Validate()
+	parts, rest := plan.Blame(refused)
+	if rest != nil {
+		return Policy{}, false, refused
+	}
+	gone := make(map[string]bool, len(parts))
+	for _, e := range parts {
+		gone[e.Subject] = true
+	}
+	if len(gone) > 0 {
+		p = p.Only(func(subject string) bool { return !gone[subject] })
+	}
+	return p, true, refused
+}
+
 func (n Network) validate() error {
 	if err := validName(n.Bridge); err != nil {
 		return fmt.Errorf("bridge %w", err)

@@ -79,16 +79,17 @@ var layers = map[string][]string{
 
 // siblings says which leaf may import which other one.
 var siblings = map[string][]string{
-	"internal/explain":           {"internal/view"},
-	"internal/explain/host":      {"internal/dump", "internal/explain", "internal/view"},
-	"internal/firewall/backend":  {"internal/firewall", "internal/firewall/iptables", "internal/firewall/nftables"},
-	"internal/firewall/iptables": {"internal/firewall"},
-	"internal/firewall/nftables": {"internal/firewall", "internal/firewall/iptables"},
-	"internal/hostport":          {"internal/relay"},
-	"internal/metrics":           {"internal/view"},
-	"internal/page":              {"internal/view"},
-	"internal/topology":          {"internal/view"},
-	"internal/topology/here":     {"internal/dump", "internal/topology", "internal/view"},
+	"internal/explain":               {"internal/view"},
+	"internal/explain/host":          {"internal/dump", "internal/explain", "internal/view"},
+	"internal/firewall/backend":      {"internal/firewall", "internal/firewall/iptables", "internal/firewall/nftables"},
+	"internal/firewall/firewalltest": {"internal/firewall", "internal/nettest"},
+	"internal/firewall/iptables":     {"internal/firewall"},
+	"internal/firewall/nftables":     {"internal/firewall", "internal/firewall/iptables"},
+	"internal/hostport":              {"internal/relay"},
+	"internal/metrics":               {"internal/view"},
+	"internal/page":                  {"internal/view"},
+	"internal/topology":              {"internal/view"},
+	"internal/topology/here":         {"internal/dump", "internal/topology", "internal/view"},
 }
 
 func TestImportsGoOneWay(t *testing.T) {

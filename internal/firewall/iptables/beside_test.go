@@ -12,13 +12,9 @@ import (
 	"time"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/nettest"
 )
-
-func twoNetworks() firewall.Policy {
-	a, b := network("br0", "172.18.0.0/16"), network("br1", "172.19.0.0/16")
-	return dual(firewall.Policy{Networks: []firewall.Network{a, b}, Ports: []firewall.Port{port(a, "tcp 0.0.0.0:8080 172.18.0.2:80", 1)}})
-}
 
 // A full pass finds the jumps in their places, whatever was done to the
 // chains of others meanwhile.
@@ -54,13 +50,13 @@ func TestJumpsFindTheirPlace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-				k.docker2010(h)
-				k.do(h, c.before)
+				k.Docker2010(h)
+				k.Do(h, c.before)
 				b := k.backend(t)
-				apply(t, b, nil, twoNetworks())
+				firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 				nat := k.rules(h, "nat", "PREROUTING")
-				k.do(h, c.after)
-				apply(t, b, nil, twoNetworks())
+				k.Do(h, c.after)
+				firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 				for chain, want := range map[string]string{"FORWARD": c.forward, dockerUser: c.user} {
 					got := strings.Join(k.rules(h, "filter", chain), "|") + "|"
 					if !strings.HasPrefix(got, want) || want != "" && strings.Count(got, ownPrefix) != 1 {
@@ -81,14 +77,14 @@ func TestJumpsFindTheirPlace(t *testing.T) {
 // Docker may come later than mybr. As long as it has not, every change looks for it.
 func TestDockerComesLater(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		want := twoNetworks()
+		want := firewalltest.TwoNetworks()
 		one := firewall.Policy{Networks: want.Networks[:1]}
 		b := k.backend(t)
-		apply(t, b, nil, one)
-		k.do(h, "-N DOCKER-USER") // an administrator prepares
-		apply(t, b, &one, want)
+		firewalltest.Apply(t, b, nil, one)
+		k.Do(h, "-N DOCKER-USER") // an administrator prepares
+		firewalltest.Apply(t, b, &one, want)
 		k.docker2010Late(h)
-		apply(t, b, &want, one)
+		firewalltest.Apply(t, b, &want, one)
 		forward := k.rules(h, "filter", "FORWARD")
 		if i := slices.Index(forward, "-j MYBR-FORWARD"); i != 2 {
 			t.Errorf("FORWARD: %q", forward)
@@ -107,10 +103,10 @@ func TestDockerComesLater(t *testing.T) {
 
 // docker2010Late is docker2010 where DOCKER-USER is there already.
 func (k kind) docker2010Late(h *nettest.Host) {
-	k.do(h, "-F DOCKER-USER\n-E DOCKER-USER GONE")
-	k.docker2010(h)
-	k.do(h, "-F DOCKER-USER") // the jump of the chain that was prepared stays in that
-	k.do(h, "-A DOCKER-USER -j RETURN\n-X GONE")
+	k.Do(h, "-F DOCKER-USER\n-E DOCKER-USER GONE")
+	k.Docker2010(h)
+	k.Do(h, "-F DOCKER-USER") // the jump of the chain that was prepared stays in that
+	k.Do(h, "-A DOCKER-USER -j RETURN\n-X GONE")
 }
 
 // Docker's variant is the one to use, and when it turns out to be the other one,
@@ -121,22 +117,22 @@ func TestVariantOfDocker(t *testing.T) {
 			h := nettest.New(t)
 			mine, docker := kindOf(t, name, ipv4()), kindOf(t, other, ipv4())
 			b := mine.backend(t)
-			want := twoNetworks()
+			want := firewalltest.TwoNetworks()
 			one := firewall.Policy{Networks: want.Networks[:1]}
-			apply(t, b, nil, one)
+			firewalltest.Apply(t, b, nil, one)
 			if !strings.Contains(mine.save(h), chainForward) || strings.Contains(docker.save(h), chainForward) {
 				t.Fatal("without Docker, the command iptables is not what is used")
 			}
-			docker.docker2010(h)
+			docker.Docker2010(h)
 			before := docker.save(h)
-			apply(t, b, &one, want)
+			firewalltest.Apply(t, b, &one, want)
 			if strings.Contains(mine.save(h), ownPrefix) {
 				t.Error("left behind:", mine.save(h))
 			}
 			if got := docker.save(h); foreign(got) != before || !strings.Contains(got, chainPorts) {
 				t.Error("with Docker:", got)
 			}
-			apply(t, b, nil, firewall.Policy{})
+			firewalltest.Apply(t, b, nil, firewall.Policy{})
 			if got := docker.save(h); got != before {
 				t.Errorf("was\n%s\nis\n%s", before, got)
 			}
@@ -148,10 +144,10 @@ func TestVariantOfDocker(t *testing.T) {
 func TestLegacyIsNotWoken(t *testing.T) {
 	h := nettest.New(t)
 	b := kindOf(t, "nft", ipv4()).backend(t)
-	p := twoNetworks()
-	apply(t, b, nil, p)
-	apply(t, b, &p, firewall.Policy{Networks: p.Networks})
-	apply(t, b, nil, firewall.Policy{})
+	p := firewalltest.TwoNetworks()
+	firewalltest.Apply(t, b, nil, p)
+	firewalltest.Apply(t, b, &p, firewall.Policy{Networks: p.Networks})
+	firewalltest.Apply(t, b, nil, firewall.Policy{})
 	for _, fam := range []family{ipv4(), ipv6()} {
 		if names := h.Run("cat", fam.inUse); names != "" {
 			t.Errorf("legacy tables: %q", names)
@@ -163,12 +159,12 @@ func TestLegacyIsNotWoken(t *testing.T) {
 // line, and a plan in full mends it.
 func TestDeltaFailsFullMends(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
+		k.Docker2010(h)
 		b := k.backend(t)
-		p := twoNetworks()
-		apply(t, b, nil, p)
+		p := firewalltest.TwoNetworks()
+		firewalltest.Apply(t, b, nil, p)
 		clean := normal(k.save(h))
-		k.do(h, "-F MYBR-FORWARD\n-t nat -F MYBR-PORTS\n-t nat -F POSTROUTING")
+		k.Do(h, "-F MYBR-FORWARD\n-t nat -F MYBR-PORTS\n-t nat -F POSTROUTING")
 		less := firewall.Policy{Networks: p.Networks[:1]}
 		err := b.Apply(context.Background(), &p, less)
 		if err == nil {
@@ -177,8 +173,8 @@ func TestDeltaFailsFullMends(t *testing.T) {
 		if !strings.Contains(err.Error(), "(line ") || !strings.Contains(err.Error(), k.command+"-restore") {
 			t.Errorf("not a helpful error: %v", err)
 		}
-		k.do(h, "-t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n-t nat -A POSTROUTING -s 172.17.0.2/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j MASQUERADE")
-		apply(t, b, nil, p)
+		k.Do(h, "-t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n-t nat -A POSTROUTING -s 172.17.0.2/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j MASQUERADE")
+		firewalltest.Apply(t, b, nil, p)
 		if got := normal(k.save(h)); got != clean {
 			t.Errorf("was\n%s\nis\n%s", clean, got)
 		}
@@ -189,13 +185,13 @@ func TestDeltaFailsFullMends(t *testing.T) {
 // there before and stay.
 func TestNoGap(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
+		k.Docker2010(h)
 		b := k.backend(t)
-		p := twoNetworks()
-		apply(t, b, nil, p)
+		p := firewalltest.TwoNetworks()
+		firewalltest.Apply(t, b, nil, p)
 		missing := k.watch(h, func(save string) bool {
 			for _, want := range []string{"-A FORWARD -j MYBR-FORWARD", "-A DOCKER-USER -j MYBR-ISOLATE", "--dport 8080 -j DNAT",
-				"-A MYBR-FORWARD -o br0", "-A MYBR-TO ! -i br0 -o br0 -j DROP", k.in("-A MYBR-POSTROUTING -s 172.18.0.0/16 ! -o br0"), "-A POSTROUTING -j MYBR"} {
+				"-A MYBR-FORWARD -o br0", "-A MYBR-TO ! -i br0 -o br0 -j DROP", k.In("-A MYBR-POSTROUTING -s 172.18.0.0/16 ! -o br0"), "-A POSTROUTING -j MYBR"} {
 				if !strings.Contains(save, want) {
 					return false
 				}
@@ -204,8 +200,8 @@ func TestNoGap(t *testing.T) {
 		})
 		for range 10 {
 			// Everything has to be written: other content, and jumps out of place.
-			k.do(h, "-A FORWARD -j MYBR-FORWARD\n-A DOCKER-USER -j MYBR-ISOLATE\n-A MYBR-FORWARD -j LOG\n-t nat -A MYBR-PORTS -j LOG\n-t nat -A MYBR-POSTROUTING -j LOG")
-			apply(t, b, nil, p)
+			k.Do(h, "-A FORWARD -j MYBR-FORWARD\n-A DOCKER-USER -j MYBR-ISOLATE\n-A MYBR-FORWARD -j LOG\n-t nat -A MYBR-PORTS -j LOG\n-t nat -A MYBR-POSTROUTING -j LOG")
+			firewalltest.Apply(t, b, nil, p)
 		}
 		if save := missing(); save != "" {
 			t.Errorf("something is missing in\n%s", save)
@@ -246,7 +242,7 @@ func TestContextIsHonoured(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cause := errors.New("the caller went away")
 	cancel(cause)
-	if err := b.Apply(ctx, nil, twoNetworks()); !errors.Is(err, cause) {
+	if err := b.Apply(ctx, nil, firewalltest.TwoNetworks()); !errors.Is(err, cause) {
 		t.Errorf("error %v", err)
 	}
 	// A command that hangs is ended.
@@ -265,13 +261,13 @@ func TestContextIsHonoured(t *testing.T) {
 // Info tells what is done to the chains of others.
 func TestInfo(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
+		k.Docker2010(h)
 		var infos []string
-		b, err := New(firewall.Config{Dir: k.dir, Info: func(f string, a ...any) { infos = append(infos, fmt.Sprintf(f, a...)) }})
+		b, err := New(firewall.Config{Dir: k.Dir, Info: func(f string, a ...any) { infos = append(infos, fmt.Sprintf(f, a...)) }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := twoNetworks()
+		p := firewalltest.TwoNetworks()
 		for _, c := range []struct {
 			change string
 			want   firewall.Policy
@@ -283,8 +279,8 @@ func TestInfo(t *testing.T) {
 			{"", firewall.Policy{}, "removed jump to MYBR-FORWARD from FORWARD"},
 		} {
 			infos = nil
-			k.do(h, c.change)
-			apply(t, b, nil, c.want)
+			k.Do(h, c.change)
+			firewalltest.Apply(t, b, nil, c.want)
 			if c.info == "" && len(infos) == 0 {
 				continue
 			}

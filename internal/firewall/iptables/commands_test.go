@@ -9,14 +9,15 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
 // counted is a kind whose commands are listed in a file when they are run.
 func counted(t *testing.T) (k kind, ran func() string) {
 	t.Helper()
-	k = kind{ipv4(), "nft", t.TempDir()}
-	log := filepath.Join(k.dir, "log")
+	k = kind{Stand: firewalltest.Stand{Name: "nft", Dir: t.TempDir()}}.with(ipv4())
+	log := filepath.Join(k.Dir, "log")
 	for _, command := range []string{"iptables", "ip6tables"} {
 		for _, variant := range []string{"", "-nft", "-legacy"} {
 			for _, suffix := range []string{"", "-save", "-restore"} {
@@ -28,7 +29,7 @@ func counted(t *testing.T) (k kind, ran func() string) {
 					t.Fatal(err)
 				}
 				script := fmt.Sprintf("#!/bin/sh\necho %s%s >>%s\nexec %s \"$@\"\n", command, suffix, log, path)
-				if err := os.WriteFile(filepath.Join(k.dir, command+variant+suffix), []byte(script), 0o755); err != nil {
+				if err := os.WriteFile(filepath.Join(k.Dir, command+variant+suffix), []byte(script), 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -48,29 +49,31 @@ func counted(t *testing.T) (k kind, ran func() string) {
 func TestCommands(t *testing.T) {
 	h := nettest.New(t)
 	k, ran := counted(t)
-	k.docker2010(h)
-	six := kind{ipv6(), k.name, k.dir}
-	six.docker2010(h)
+	k.Docker2010(h)
+	six := k.with(ipv6())
+	six.Docker2010(h)
 	b := k.backend(t)
 	ran()
-	open := network("br0", "172.18.0.0/16")
+	open := firewalltest.Network("br0", "172.18.0.0/16")
 	open.V4.Direct = firewall.DirectOpenings
-	one := dual(firewall.Policy{Networks: []firewall.Network{open}})
+	one := firewalltest.Dual(firewall.Policy{Networks: []firewall.Network{open}})
 	with := func(p firewall.Policy, change func(*firewall.Policy)) firewall.Policy {
 		p.Networks, p.Ports, p.Openings = slices.Clone(p.Networks), slices.Clone(p.Ports), slices.Clone(p.Openings)
 		change(&p)
 		return p
 	}
 	two := with(one, func(p *firewall.Policy) {
-		p.Networks = append(p.Networks, dual(firewall.Policy{Networks: []firewall.Network{network("br1", "172.19.0.0/16")}}).Networks...)
+		p.Networks = append(p.Networks, firewalltest.Dual(firewall.Policy{Networks: []firewall.Network{firewalltest.Network("br1", "172.19.0.0/16")}}).Networks...)
 	})
 	v4 := with(two, func(p *firewall.Policy) {
-		p.Ports = []firewall.Port{port(open, "tcp 0.0.0.0:8080 172.18.0.2:80", 1)}
+		p.Ports = []firewall.Port{firewalltest.Port(open, "tcp 0.0.0.0:8080 172.18.0.2:80", 1)}
 	})
 	v6 := with(v4, func(p *firewall.Policy) {
-		p.Ports = append(p.Ports, port(open, "tcp [::]:8080 [fd00:18::2]:80", 1))
+		p.Ports = append(p.Ports, firewalltest.Port(open, "tcp [::]:8080 [fd00:18::2]:80", 1))
 	})
-	opened := with(v6, func(p *firewall.Policy) { p.Openings = []firewall.Opening{opening("tcp 172.18.0.2", 80, 1, "")} })
+	opened := with(v6, func(p *firewall.Policy) {
+		p.Openings = []firewall.Opening{firewalltest.Opening("tcp 172.18.0.2", 80, 1, "")}
+	})
 	routed := with(opened, func(p *firewall.Policy) { p.Networks[1].V6.Direct = firewall.DirectRouted })
 	const (
 		all  = "iptables-save iptables-save ip6tables-save ip6tables-save iptables-restore ip6tables-restore"
@@ -96,13 +99,13 @@ func TestCommands(t *testing.T) {
 		{"nothing", firewall.Policy{}, all},
 		{"nothing again", firewall.Policy{}, ""},
 	} {
-		apply(t, b, have, step.want)
+		firewalltest.Apply(t, b, have, step.want)
 		if got := ran(); got != step.ran {
 			t.Errorf("%s: ran %q instead of %q", step.name, got, step.ran)
 		}
 		have = &step.want
 	}
-	apply(t, b, nil, firewall.Policy{})
+	firewalltest.Apply(t, b, nil, firewall.Policy{})
 	if got := ran(); got != look {
 		t.Errorf("a look: ran %q", got)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
@@ -26,19 +27,19 @@ func TestDefaultDrop(t *testing.T) {
 			}
 		}
 		b := k.backend(t)
-		open, dropping := twoNetworks(), twoNetworks()
+		open, dropping := firewalltest.TwoNetworks(), firewalltest.TwoNetworks()
 		dropping.DefaultDrop = firewall.Families{V4: k.Family == model.IPv4, V6: k.Family == model.IPv6}
-		apply(t, b, nil, open)
+		firewalltest.Apply(t, b, nil, open)
 		ends("open", false)
-		apply(t, b, &open, dropping)
+		firewalltest.Apply(t, b, &open, dropping)
 		ends("dropping", true)
 		one := dropping
 		one.Networks, one.Ports = dropping.Networks[:1], nil
-		apply(t, b, &dropping, one)
+		firewalltest.Apply(t, b, &dropping, one)
 		ends("a network less", true)
-		k.do(h, "-A FORWARD -i wg0 -j ACCEPT")
+		k.Do(h, "-A FORWARD -i wg0 -j ACCEPT")
 		for range 2 {
-			apply(t, b, nil, one)
+			firewalltest.Apply(t, b, nil, one)
 			ends("a rule is added", true)
 		}
 		rules := k.rules(h, "filter", "FORWARD")
@@ -46,14 +47,14 @@ func TestDefaultDrop(t *testing.T) {
 			t.Errorf("FORWARD is %q", rules)
 		}
 		none := firewall.Policy{DefaultDrop: dropping.DefaultDrop}
-		apply(t, b, &one, none)
+		firewalltest.Apply(t, b, &one, none)
 		ends("without networks", true)
 		if saved := k.save(h); strings.Contains(saved, chainIsolate) || strings.Contains(saved, chainPorts) {
 			t.Errorf("without networks:\n%s", saved)
 		}
-		apply(t, b, &none, dropping)
+		firewalltest.Apply(t, b, &none, dropping)
 		ends("networks again", true)
-		apply(t, b, &dropping, firewall.Policy{})
+		firewalltest.Apply(t, b, &dropping, firewall.Policy{})
 		ends("not any more, and no networks", false)
 		if saved := k.save(h); strings.Contains(saved, ownPrefix) {
 			t.Errorf("left:\n%s", saved)
@@ -65,19 +66,19 @@ func TestDefaultDrop(t *testing.T) {
 // Docker puts its own in front again, or mybr's was moved.
 func TestForwardBehindDockerWhereDropWasInFront(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.do(h, "-A FORWARD -j LOG")
+		k.Do(h, "-A FORWARD -j LOG")
 		b := k.backend(t)
-		p := twoNetworks()
+		p := firewalltest.TwoNetworks()
 		p.DefaultDrop = firewall.Families{V4: true, V6: true}
-		apply(t, b, nil, p)
-		k.docker2010(h)
-		k.do(h, `
+		firewalltest.Apply(t, b, nil, p)
+		k.Docker2010(h)
+		k.Do(h, `
 			-F FORWARD
 			-A FORWARD -j MYBR-FORWARD-DROP
 			-A FORWARD -j DOCKER-USER
 			-A FORWARD -j DOCKER-ISOLATION-STAGE-1
 			-A FORWARD -o docker0 -j DOCKER`)
-		apply(t, b, nil, p)
+		firewalltest.Apply(t, b, nil, p)
 		want := []string{"-j DOCKER-USER", "-j DOCKER-ISOLATION-STAGE-1", "-j MYBR-FORWARD", "-o docker0 -j DOCKER", "-j MYBR-FORWARD-DROP"}
 		if got := k.rules(h, "filter", "FORWARD"); !slices.Equal(got, want) {
 			t.Errorf("FORWARD is %q", got)
@@ -92,15 +93,15 @@ func TestForwardBehindDockerWhereDropWasInFront(t *testing.T) {
 func TestDropUnderItsFormerName(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		b := k.backend(t)
-		p := twoNetworks()
+		p := firewalltest.TwoNetworks()
 		p.DefaultDrop = firewall.Families{V4: true, V6: true}
-		apply(t, b, nil, p)
+		firewalltest.Apply(t, b, nil, p)
 		missing := k.watch(h, func(save string) bool {
 			return strings.Contains(save, "-A FORWARD -j MYBR-CLOSED") && strings.Contains(save, "-A MYBR-CLOSED -j DROP") ||
 				strings.Contains(save, "-A FORWARD -j MYBR-FORWARD-DROP") && strings.Contains(save, "-A MYBR-FORWARD-DROP -j DROP")
 		})
 		for range 10 {
-			k.do(h, `
+			k.Do(h, `
 				-N MYBR-CLOSED
 				-A MYBR-CLOSED -j DROP
 				-A FORWARD -j MYBR-CLOSED
@@ -130,26 +131,26 @@ func TestDefaultDropInDoubt(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		chosen := firewall.Families{V4: k.Family == model.IPv4, V6: k.Family == model.IPv6}
 		there := func() bool { return slices.Contains(k.rules(h, "filter", "FORWARD"), "-j "+chainForwardDrop) }
-		doubt, dropping := twoNetworks(), twoNetworks()
+		doubt, dropping := firewalltest.TwoNetworks(), firewalltest.TwoNetworks()
 		doubt.DropInDoubt, dropping.DefaultDrop = chosen, chosen
-		apply(t, k.backend(t), nil, doubt)
+		firewalltest.Apply(t, k.backend(t), nil, doubt)
 		if there() {
 			t.Error("the rule is made in doubt")
 		}
-		apply(t, k.backend(t), nil, dropping)
+		firewalltest.Apply(t, k.backend(t), nil, dropping)
 		b := k.backend(t)
-		apply(t, b, nil, doubt)
+		firewalltest.Apply(t, b, nil, doubt)
 		less := doubt
 		less.Networks, less.Ports = doubt.Networks[:1], nil
-		apply(t, b, &doubt, less)
+		firewalltest.Apply(t, b, &doubt, less)
 		if !there() {
 			t.Error("the rule goes in doubt")
 		}
-		apply(t, b, &less, firewall.Policy{DropInDoubt: chosen})
+		firewalltest.Apply(t, b, &less, firewall.Policy{DropInDoubt: chosen})
 		if !there() {
 			t.Error("the rule goes in doubt, with the last network")
 		}
-		apply(t, b, &firewall.Policy{DropInDoubt: chosen}, firewall.Policy{})
+		firewalltest.Apply(t, b, &firewall.Policy{DropInDoubt: chosen}, firewall.Policy{})
 		if there() {
 			t.Error("the rule stays without doubt")
 		}

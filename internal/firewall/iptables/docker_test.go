@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -13,26 +14,26 @@ import (
 // right.
 func TestDockerUserBehindItsBridges(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
+		k.Docker2010(h)
 		b := k.backend(t)
-		apply(t, b, nil, twoNetworks())
+		firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 		if got := k.rules(h, "filter", dockerStage1); slices.Contains(got, "-j "+chainIsolate) {
 			t.Errorf("in order, %s is %q", dockerStage1, got)
 		}
-		k.do(h, `
+		k.Do(h, `
 			-D FORWARD -j DOCKER-USER
 			-D FORWARD -j MYBR-FORWARD
 			-A FORWARD -j DOCKER-USER`)
 		for range 2 {
-			apply(t, b, nil, twoNetworks())
+			firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 			if got := k.rules(h, "filter", dockerStage1); len(got) == 0 || got[0] != "-j "+chainIsolate {
 				t.Errorf("in disorder, %s is %q", dockerStage1, got)
 			}
 		}
-		k.do(h, `
+		k.Do(h, `
 			-D FORWARD -j DOCKER-USER
 			-I FORWARD -j DOCKER-USER`)
-		apply(t, b, nil, twoNetworks())
+		firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 		if got := k.rules(h, "filter", dockerStage1); slices.Contains(got, "-j "+chainIsolate) {
 			t.Errorf("in order again, %s is %q", dockerStage1, got)
 		}
@@ -42,7 +43,7 @@ func TestDockerUserBehindItsBridges(t *testing.T) {
 // Nor has it put back what keeps its bridges apart.
 func TestDockerLosesItsBridges(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
+		k.Docker2010(h)
 		b := k.backend(t)
 		isolated := func() (to []string) {
 			for _, r := range k.rules(h, "filter", chainEgress) {
@@ -52,19 +53,19 @@ func TestDockerLosesItsBridges(t *testing.T) {
 			}
 			return to
 		}
-		apply(t, b, nil, twoNetworks())
+		firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 		if got := isolated(); got != nil {
 			t.Errorf("in order, %s has %q", chainEgress, got)
 		}
-		k.do(h, "-F DOCKER-ISOLATION-STAGE-2")
+		k.Do(h, "-F DOCKER-ISOLATION-STAGE-2")
 		for range 2 {
-			apply(t, b, nil, twoNetworks())
+			firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 			if got := isolated(); len(got) != 1 || !strings.HasSuffix(got[0], "-j DROP") {
 				t.Errorf("in disorder, %s has %q", chainEgress, got)
 			}
 		}
-		k.do(h, "-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP")
-		apply(t, b, nil, twoNetworks())
+		k.Do(h, "-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP")
+		firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 		if got := isolated(); got != nil {
 			t.Errorf("in order again, %s has %q", chainEgress, got)
 		}
@@ -74,15 +75,15 @@ func TestDockerLosesItsBridges(t *testing.T) {
 // What is out of place without networks needs nothing, also with a default drop.
 func TestMissingJumpsWithoutNetworks(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
-		k.do(h, "-D FORWARD -j DOCKER-USER")
+		k.Docker2010(h)
+		k.Do(h, "-D FORWARD -j DOCKER-USER")
 		b := k.backend(t)
-		dropping := twoNetworks()
+		dropping := firewalltest.TwoNetworks()
 		dropping.DefaultDrop = firewall.Families{V4: true, V6: true}
 		none := firewall.Policy{DefaultDrop: dropping.DefaultDrop}
-		apply(t, b, nil, dropping)
+		firewalltest.Apply(t, b, nil, dropping)
 		for _, have := range []*firewall.Policy{&dropping, nil} {
-			apply(t, b, have, none)
+			firewalltest.Apply(t, b, have, none)
 			if saved := k.save(h); strings.Contains(saved, chainIsolate) || !strings.Contains(saved, chainForwardDrop) {
 				t.Errorf("without networks:\n%s", saved)
 			}
@@ -94,11 +95,11 @@ func TestMissingJumpsWithoutNetworks(t *testing.T) {
 // network, in front of everything, as are the rules that let that network out.
 func TestDockerJumpsLater(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
-		k.do(h, `
+		k.Docker2010(h)
+		k.Do(h, `
 			-D FORWARD -j DOCKER-USER
 			-D FORWARD -j DOCKER-ISOLATION-STAGE-1`)
-		apply(t, k.backend(t), nil, twoNetworks())
+		firewalltest.Apply(t, k.backend(t), nil, firewalltest.TwoNetworks())
 		if got := k.rules(h, "filter", dockerStage1); len(got) == 0 || got[0] != "-j "+chainIsolate {
 			t.Errorf("%s is %q", dockerStage1, got)
 		}

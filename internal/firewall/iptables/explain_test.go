@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
 // unprotected is a policy with one unprotected network, and one that isn't.
 func unprotected() firewall.Policy {
-	p := twoNetworks()
+	p := firewalltest.TwoNetworks()
 	p.Networks[0].V4.Direct, p.Networks[0].V6.Direct = firewall.DirectAll, firewall.DirectAll
 	return p
 }
@@ -25,13 +26,13 @@ func TestExplainOnThisHost(t *testing.T) {
 			t.Parallel()
 			eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 				if strings.Contains(layout, "behind") {
-					k.docker2010(h)
-					k.do(h, "-D FORWARD -j DOCKER-USER\n-A FORWARD -j DOCKER-USER")
+					k.Docker2010(h)
+					k.Do(h, "-D FORWARD -j DOCKER-USER\n-A FORWARD -j DOCKER-USER")
 				} else {
-					k.dockers()[layout](h)
+					k.Dockers()[layout](h)
 				}
 				b := k.backend(t)
-				apply(t, b, nil, unprotected())
+				firewalltest.Apply(t, b, nil, unprotected())
 				var explained []string
 				for _, r := range b.Explain(unprotected()) {
 					if r.Command == k.command {
@@ -62,16 +63,16 @@ func TestExplainOnThisHost(t *testing.T) {
 // of mybr's on.
 func TestNewBridgeOfDocker(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker29(h)
+		k.Docker29(h)
 		b := k.backend(t)
 		p := unprotected()
-		apply(t, b, nil, p)
-		k.do(h, `
+		firewalltest.Apply(t, b, nil, p)
+		k.Do(h, `
 			-A DOCKER-BRIDGE -o br-theirs -j DOCKER
 			-A DOCKER-CT -o br-theirs -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 			-A DOCKER-FORWARD -i br-theirs -j ACCEPT`)
 		less := firewall.Policy{Networks: p.Networks}
-		apply(t, b, &p, less)
+		firewalltest.Apply(t, b, &p, less)
 		kept := func() (n int) {
 			for _, r := range k.rules(h, "filter", chainIsolate) {
 				if strings.HasPrefix(r, "-i br-theirs ") {
@@ -83,8 +84,8 @@ func TestNewBridgeOfDocker(t *testing.T) {
 		if kept() != 1 {
 			t.Errorf("%s is %q", chainIsolate, k.rules(h, "filter", chainIsolate))
 		}
-		k.do(h, "-D DOCKER-BRIDGE -o br-theirs -j DOCKER")
-		apply(t, b, &less, p)
+		k.Do(h, "-D DOCKER-BRIDGE -o br-theirs -j DOCKER")
+		firewalltest.Apply(t, b, &less, p)
 		if kept() != 0 {
 			t.Errorf("the bridge has gone, and %s is %q", chainIsolate, k.rules(h, "filter", chainIsolate))
 		}
@@ -98,9 +99,9 @@ func TestNewBridgeOfDocker(t *testing.T) {
 func TestLinkIsNoChange(t *testing.T) {
 	nettest.New(t)
 	b := kindOf(t, "nft", ipv4()).backend(t)
-	p := twoNetworks()
-	apply(t, b, nil, p)
-	other := dual(p)
+	p := firewalltest.TwoNetworks()
+	firewalltest.Apply(t, b, nil, p)
+	other := firewalltest.Dual(p)
 	other.Networks, other.Ports = p.Networks, slices.Clone(p.Ports)
 	other.Ports[0].Link = "veth9"
 	for _, have := range []*firewall.Policy{&p, nil} {

@@ -70,13 +70,7 @@ func (fam family) layout(p firewall.Policy) layout {
 	}
 }
 
-// decided is the policy with the last rule of FORWARD where it can't be told whether it is
-// wanted, and it is there: without it the host might be a router for everybody.
-func (fam family) decided(p firewall.Policy, all []found) firewall.Policy {
-	there := slices.ContainsFunc(all, func(f found) bool { _, ok := f.chain("filter", chainForwardDrop); return ok })
-	if there && p.DropInDoubt.Has(fam.Family) {
-		p.DefaultDrop.V4 = p.DefaultDrop.V4 || fam.Family == model.IPv4
-		p.DefaultDrop.V6 = p.DefaultDrop.V6 || fam.Family == model.IPv6
-	}
-	return p
+// dropped reports whether what no rule has accepted is dropped in some variant.
+func dropped(all []found) bool {
+	return slices.ContainsFunc(all, func(f found) bool { _, ok := f.chain("filter", chainForwardDrop); return ok })
 }

@@ -72,7 +72,7 @@ func (g *Gate) See(ctx context.Context, f model.Family, nft, drops bool) (*View,
 		}
 		saved, err := variant.read(ctx)
 		if err != nil {
-			failed = append(failed, wrap(err))
+			failed = append(failed, err)
 			continue
 		}
 		v.all = append(v.all, found{variant, saved})
@@ -80,16 +80,15 @@ func (g *Gate) See(ctx context.Context, f model.Family, nft, drops bool) (*View,
 	for _, f := range v.all {
 		v.Seen.Table = true
 		v.Seen.Bridges = append(v.Seen.Bridges, f.dockerBridges()...)
-		_, dropped := f.chain("filter", chainForwardDrop)
-		v.Seen.Dropped = v.Seen.Dropped || dropped
 	}
+	v.Seen.Dropped = dropped(v.all)
 	slices.Sort(v.Seen.Bridges)
 	v.Seen.Bridges = slices.Compact(v.Seen.Bridges)
 	if err := errors.Join(failed...); err != nil {
 		if len(v.all) == 0 || ctx.Err() != nil {
 			return v, err
 		}
-		s.warn("%v", err)
+		s.warn("%v", wrap(err))
 	}
 	return v, nil
 }

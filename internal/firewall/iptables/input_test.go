@@ -1,12 +1,12 @@
 package iptables
 
 import (
-	"net"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
@@ -17,9 +17,9 @@ func TestInput(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		w := newWorld(t, h, k)
-		h.Echo(w.net("tcp"), k.in("0.0.0.0:90"))
+		h.Echo(w.Net("tcp"), k.In("0.0.0.0:90"))
 		with := func(in firewall.Input) firewall.Policy {
-			p := w.policy(nil)
+			p := w.Policy(nil)
 			if p.Networks[0].V6.Input = in; k.Family == model.IPv4 {
 				p.Networks[0].V4.Input, p.Networks[0].V6.Input = in, firewall.InputAll
 			}
@@ -33,10 +33,10 @@ func TestInput(t *testing.T) {
 			}
 		}
 		all, none := with(firewall.InputAll), with(firewall.InputNone)
-		k.do(h, "-A INPUT -j ACCEPT")
-		apply(t, w.b, nil, all)
+		k.Do(h, "-A INPUT -j ACCEPT")
+		firewalltest.Apply(t, w.b, nil, all)
 		jumps(-1)
-		w.expect("a tcp 172.18.0.1:90 -> host a\n a tcp 192.0.2.1:90 -> host a\n c tcp 172.19.0.1:90 -> host c")
+		w.Expect("a tcp 172.18.0.1:90 -> host a\n a tcp 192.0.2.1:90 -> host a\n c tcp 172.19.0.1:90 -> host c")
 		matters := func(want bool) {
 			t.Helper()
 			if got := w.b.Matters("filter", "INPUT", nil); got != want {
@@ -44,7 +44,7 @@ func TestInput(t *testing.T) {
 			}
 		}
 		matters(false)
-		apply(t, w.b, &all, none)
+		firewalltest.Apply(t, w.b, &all, none)
 		jumps(0)
 		if _, err := w.b.Plan(t.Context(), nil, all); err != nil { // to tell what has changed since
 			t.Fatal(err)
@@ -56,18 +56,18 @@ func TestInput(t *testing.T) {
 			c tcp 172.19.0.1:90 -> host c
 			a tcp lan:80 -> lan 192.0.2.1
 			lan tcp 192.0.2.1:8080 -> a lan`
-		w.expect(dropped)
-		k.do(h, "-I INPUT -j ACCEPT")
-		apply(t, w.b, nil, none)
+		w.Expect(dropped)
+		k.Do(h, "-I INPUT -j ACCEPT")
+		firewalltest.Apply(t, w.b, nil, none)
 		jumps(0)
-		w.expect(dropped)
+		w.Expect(dropped)
 		one := none
 		one.Networks, one.Ports = none.Networks[:1], nil
-		apply(t, w.b, &none, one)
+		firewalltest.Apply(t, w.b, &none, one)
 		jumps(0)
-		apply(t, w.b, &one, all)
+		firewalltest.Apply(t, w.b, &one, all)
 		jumps(-1)
-		w.expect("a tcp 172.18.0.1:90 -> host a")
+		w.Expect("a tcp 172.18.0.1:90 -> host a")
 		if _, there := parseSave(k.save(h)).chain("filter", chainInput); there {
 			t.Errorf("%s is there without need", chainInput)
 		}
@@ -82,43 +82,39 @@ func TestInputNoAdvertisements(t *testing.T) {
 			h := nettest.New(t)
 			k := kindOf(t, name, ipv6())
 			w := newWorld(t, h, k)
-			k.do(h, "-I INPUT -j ACCEPT")
-			p := w.policy(nil)
-			w.apply(p)
+			k.Do(h, "-I INPUT -j ACCEPT")
+			p := w.Policy(nil)
+			w.Apply(p)
 			if !w.advertises("a", "172.18.0.1", 5*time.Second) {
 				t.Error("without the filter no advertisement arrives")
 			}
 			p.Networks[0].V6.Input = firewall.InputNoAdvertisements
-			w.apply(p)
+			w.Apply(p)
 			if w.advertises("a", "172.18.0.1", 300*time.Millisecond) {
 				t.Error("an advertisement arrives")
 			}
 			if !w.advertises("c", "172.19.0.1", 5*time.Second) {
 				t.Error("from another network none arrives")
 			}
-			w.pings(true, "a host, host a, a b")
+			w.Pings(true, "a host, host a, a b")
 		})
 	}
 }
 
-// advertises sends a router advertisement (RFC 4861, section 4.2) with a lifetime of 0 to
-// an address of the host and reports whether it arrives in time.
+// advertises sends a router advertisement to an address of the host and reports whether it
+// arrives in time.
 func (w *world) advertises(from, to string, timeout time.Duration) bool {
-	w.t.Helper()
-	l := w.host.ListenPacket("ip6:ipv6-icmp", "::")
+	w.T.Helper()
+	l := w.Host.ListenPacket("ip6:ipv6-icmp", "::")
 	defer l.Close()
-	c := w.hosts[from].ListenPacket("ip6:ipv6-icmp", "::")
-	defer c.Close()
-	if _, err := c.WriteTo(append([]byte{134}, make([]byte, 15)...), &net.IPAddr{IP: net.ParseIP(w.k.in(to))}); err != nil {
-		w.t.Fatal(err)
-	}
+	w.Advertise(from, to)
 	_ = l.SetReadDeadline(time.Now().Add(timeout))
 	for got := make([]byte, 1500); ; {
 		n, by, err := l.ReadFrom(got)
 		if err != nil {
 			return false
 		}
-		if n == 16 && got[0] == 134 && by.String() == w.k.in(addresses[from]) {
+		if n == 16 && got[0] == 134 && by.String() == w.k.In(firewalltest.Address(from)) {
 			return true
 		}
 	}

@@ -135,13 +135,9 @@ func (b *Backend) Plan(ctx context.Context, have *firewall.Policy, want firewall
 	if have != nil && have.Equal(want) {
 		return nil, nil
 	}
-	invalid := want.Validate()
-	subjects, rest := plan.Blame(invalid)
-	if rest != nil {
+	want, ok, invalid := want.Valid()
+	if !ok {
 		return nil, invalid
-	}
-	if len(subjects) > 0 {
-		want = without(want, subjects)
 	}
 	if b.v4.fam.layout(want).input || b.v6 != nil && b.v6.fam.layout(want).input {
 		b.input.Store(true)
@@ -153,15 +149,6 @@ func (b *Backend) Plan(ctx context.Context, have *firewall.Policy, want firewall
 		all, errs = append(all, steps...), append(errs, wrap(err))
 	}
 	return all, errors.Join(errs...)
-}
-
-// without is the policy without the subjects that have failed.
-func without(p firewall.Policy, failed []*plan.Error) firewall.Policy {
-	gone := map[string]bool{}
-	for _, e := range failed {
-		gone[e.Subject] = true
-	}
-	return p.Only(func(subject string) bool { return !gone[subject] })
 }
 
 func wrap(err error) error {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
@@ -19,28 +20,28 @@ func TestNoIPv6(t *testing.T) {
 		h := nettest.New(t)
 		k := kindOf(t, "nft", ipv4())
 		for _, suffix := range []string{"", "-save", "-restore"} {
-			if err := os.Remove(filepath.Join(k.dir, "ip6tables"+suffix)); err != nil {
+			if err := os.Remove(filepath.Join(k.Dir, "ip6tables"+suffix)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		save := h.Run("which", "ip6tables-save")
 		t.Setenv("PATH", t.TempDir())
-		b, err := New(firewall.Config{Dir: k.dir})
+		b, err := New(firewall.Config{Dir: k.Dir})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := b.IPv6(); err == nil || !strings.Contains(err.Error(), "neither ip6tables nor ip6tables-nft nor ip6tables-legacy is installed") {
 			t.Errorf("error %v", err)
 		}
-		p := twoNetworks()
-		apply(t, b, nil, p)
+		p := firewalltest.TwoNetworks()
+		firewalltest.Apply(t, b, nil, p)
 		if !strings.Contains(k.save(h), chainPorts) {
 			t.Error("no rules for IPv4")
 		}
 		if got := h.Run(strings.TrimSpace(save)); strings.Contains(got, ownPrefix) {
 			t.Errorf("rules for IPv6: %s", got)
 		}
-		apply(t, b, &p, firewall.Policy{})
+		firewalltest.Apply(t, b, &p, firewall.Policy{})
 	})
 	t.Run("no IPv6", func(t *testing.T) {
 		nettest.New(t)
@@ -52,10 +53,10 @@ func TestNoIPv6(t *testing.T) {
 		nettest.New(t)
 		k := kindOf(t, "nft", ipv6())
 		for _, suffix := range []string{"", "-nft", "-legacy"} {
-			write(t, filepath.Join(k.dir, "ip6tables"+suffix), "echo 'ip6tables v1.8.9 (nf_tables)'")
-			write(t, filepath.Join(k.dir, "ip6tables"+suffix+"-save"), "echo no such family >&2; exit 3")
+			write(t, filepath.Join(k.Dir, "ip6tables"+suffix), "echo 'ip6tables v1.8.9 (nf_tables)'")
+			write(t, filepath.Join(k.Dir, "ip6tables"+suffix+"-save"), "echo no such family >&2; exit 3")
 		}
-		b, err := New(firewall.Config{Dir: k.dir})
+		b, err := New(firewall.Config{Dir: k.Dir})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,19 +85,19 @@ func write(t *testing.T, path, script string) {
 func TestOneFamilyFails(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		other := k
-		if k.family = ipv4(); other.Family == model.IPv4 {
-			k.family = ipv6()
+		if k = other.with(ipv4()); other.Family == model.IPv4 {
+			k = other.with(ipv6())
 		}
-		b, err := New(firewall.Config{Dir: k.dir})
+		b, err := New(firewall.Config{Dir: k.Dir})
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := twoNetworks()
+		p := firewalltest.TwoNetworks()
 		one := firewall.Policy{Networks: p.Networks[:1]}
-		apply(t, b, nil, one)
+		firewalltest.Apply(t, b, nil, one)
 		broken := other.side(b)
 		broken.variants = broken.variants[:1] // there is none to go to
-		broken.variants[0].command = filepath.Join(k.dir, "gone")
+		broken.variants[0].command = filepath.Join(k.Dir, "gone")
 		for _, have := range []*firewall.Policy{&one, nil} {
 			err := b.Apply(context.Background(), have, p)
 			if err == nil || !strings.Contains(err.Error(), "gone") || strings.Contains(err.Error(), k.command) {
@@ -105,7 +106,7 @@ func TestOneFamilyFails(t *testing.T) {
 			if save := k.save(h); !strings.Contains(save, "--dport 8080") {
 				t.Errorf("%s has not been applied: %s", k.family, save)
 			}
-			apply(t, kindOf(t, k.name, k.family).backend(t), nil, one)
+			firewalltest.Apply(t, kindOf(t, k.Name, k.family).backend(t), nil, one)
 		}
 	})
 }
@@ -118,19 +119,19 @@ func TestIPv6FollowsIPv4(t *testing.T) {
 		ready bool
 	}{
 		{"no Docker", func(kind, *nettest.Host) {}, true},
-		{"20.10", func(k kind, h *nettest.Host) { k.dockers()["20.10, no DOCKER-USER"](h) }, true},
-		{"28.5", func(k kind, h *nettest.Host) { k.docker285(h) }, true},
-		{"Docker not ready", func(k kind, h *nettest.Host) { k.do(h, "-N DOCKER\n-N DOCKER-FORWARD") }, false},
+		{"20.10", func(k kind, h *nettest.Host) { k.Dockers()["20.10, no DOCKER-USER"](h) }, true},
+		{"28.5", func(k kind, h *nettest.Host) { k.Docker285(h) }, true},
+		{"Docker not ready", func(k kind, h *nettest.Host) { k.Do(h, "-N DOCKER\n-N DOCKER-FORWARD") }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := nettest.New(t)
 			mine, docker := kindOf(t, "nft", ipv6()), kindOf(t, "legacy", ipv4())
-			docker.docker2010(h)
-			docker.family = ipv6()
+			docker.Docker2010(h)
+			docker = docker.with(ipv6())
 			c.six(docker, h)
 			b := mine.backend(t)
-			p := twoNetworks()
-			apply(t, b, nil, p)
+			p := firewalltest.TwoNetworks()
+			firewalltest.Apply(t, b, nil, p)
 			if strings.Contains(mine.save(h), ownPrefix) || !strings.Contains(docker.save(h), chainPorts) {
 				t.Error("IPv6 is not where IPv4 is")
 			}
@@ -146,15 +147,15 @@ func TestIPv6FollowsLater(t *testing.T) {
 	h := nettest.New(t)
 	mine, docker := kindOf(t, "nft", ipv6()), kindOf(t, "legacy", ipv4())
 	b := mine.backend(t)
-	p := twoNetworks()
+	p := firewalltest.TwoNetworks()
 	one := firewall.Policy{Networks: p.Networks[:1]}
-	apply(t, b, nil, one)
+	firewalltest.Apply(t, b, nil, one)
 	if !strings.Contains(mine.save(h), ownPrefix) {
 		t.Fatal("without Docker, the command ip6tables is not what is used")
 	}
-	docker.docker2010(h)
-	apply(t, b, &one, p)
-	docker.family = ipv6()
+	docker.Docker2010(h)
+	firewalltest.Apply(t, b, &one, p)
+	docker = docker.with(ipv6())
 	if strings.Contains(mine.save(h), ownPrefix) || !strings.Contains(docker.save(h), chainPorts) {
 		t.Error("IPv6 is not where IPv4 is")
 	}

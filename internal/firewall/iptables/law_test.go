@@ -2,8 +2,6 @@ package iptables
 
 import (
 	"context"
-	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/mybr/mybr/internal/firewall"
-	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -24,104 +22,7 @@ func policies() *rapid.Generator[firewall.Policy] { return after(firewall.Policy
 
 // after draws policies of which many networks are as they were.
 func after(was firewall.Policy) *rapid.Generator[firewall.Policy] {
-	return rapid.Custom(func(t *rapid.T) firewall.Policy {
-		var p firewall.Policy
-		old := len(was.Networks) > 0 && rapid.IntRange(0, 3).Draw(t, "old") > 0
-		for i := range rapid.SampledFrom([]int{4, 8}).Draw(t, "networks") {
-			if !rapid.Bool().Draw(t, "there") {
-				continue
-			}
-			n := drawNetwork(t, i)
-			if j := slices.IndexFunc(was.Networks, func(w firewall.Network) bool { return w.Bridge == n.Bridge }); j >= 0 && old {
-				n = was.Networks[j]
-			}
-			p.Networks = append(p.Networks, n)
-		}
-		if p.DefaultDrop = was.DefaultDrop; !old && rapid.IntRange(0, 4).Draw(t, "close") == 0 {
-			p.DefaultDrop = firewall.Families{V4: rapid.Bool().Draw(t, "close IPv4"), V6: rapid.Bool().Draw(t, "close IPv6")}
-		}
-		if p.Accept = was.Accept; !old && rapid.IntRange(0, 4).Draw(t, "mark") == 0 {
-			p.Accept = firewall.Mark{Value: 1, Mask: rapid.SampledFrom([]uint32{1, 1<<32 - 1}).Draw(t, "mask")}
-		}
-		free := map[model.Proto]int{model.TCP: 1, model.UDP: 1, model.SCTP: 1}
-		for _, n := range p.Networks {
-			for _, f := range []firewall.Family{n.V4, n.V6} {
-				if n.Internal || !f.Prefix.IsValid() {
-					continue
-				}
-				for range rapid.SampledFrom([]int{0, 1, 3, 9}).Draw(t, "ports") {
-					p.Ports = append(p.Ports, drawPort(t, n, f, free))
-				}
-				if f.Direct == firewall.DirectOpenings || f.Direct == firewall.DirectRouted {
-					for range rapid.SampledFrom([]int{0, 1, 3, 6}).Draw(t, "openings") {
-						p.Openings = append(p.Openings, drawOpening(t, n, f))
-					}
-				}
-			}
-		}
-		slices.SortFunc(p.Openings, func(a, b firewall.Opening) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
-		p.Openings = slices.Compact(p.Openings)
-		return p
-	})
-}
-
-func drawNetwork(t *rapid.T, i int) firewall.Network {
-	n := network(fmt.Sprintf("br%d", i), fmt.Sprintf("172.%d.0.0/16", 18+i))
-	n = dual(firewall.Policy{Networks: []firewall.Network{n}}).Networks[0]
-	n.Internal, n.ICC = rapid.Bool().Draw(t, "internal"), rapid.Bool().Draw(t, "icc")
-	off := rapid.SampledFrom([]int{0, 0, 0, 4, 6}).Draw(t, "off")
-	for which, f := range map[int]*firewall.Family{4: &n.V4, 6: &n.V6} {
-		if which == off {
-			*f = firewall.Family{}
-		}
-	}
-	n.V6.Input = rapid.SampledFrom([]firewall.Input{firewall.InputAll, firewall.InputAll, firewall.InputNoAdvertisements, firewall.InputNone}).Draw(t, "input")
-	for _, f := range []*firewall.Family{&n.V4, &n.V6} {
-		if !f.Prefix.IsValid() {
-			continue
-		}
-		f.Direct = rapid.SampledFrom([]firewall.Direct{firewall.DirectNone, firewall.DirectOpenings, firewall.DirectRouted, firewall.DirectAll}).Draw(t, "direct")
-		f.Masquerade, f.Hairpin = rapid.Bool().Draw(t, "masquerade"), rapid.Bool().Draw(t, "hairpin")
-		if rapid.IntRange(0, 3).Draw(t, "snat") == 0 {
-			f.SNAT = netip.MustParseAddr("192.0.2.1")
-			if f.Prefix.Addr().Is6() {
-				f.SNAT = sixth(f.SNAT)
-			}
-		}
-	}
-	return n
-}
-
-// drawPort draws a binding behind all that were drawn before, so that none overlap.
-func drawPort(t *rapid.T, n firewall.Network, f firewall.Family, free map[model.Proto]int) firewall.Port {
-	proto := rapid.SampledFrom([]model.Proto{model.TCP, model.UDP, model.SCTP}).Draw(t, "proto")
-	first := free[proto] + rapid.IntRange(0, 5000).Draw(t, "gap")%(65000-free[proto])
-	count := rapid.SampledFrom([]int{1, 1, 2, 100}).Draw(t, "count")
-	free[proto] = first + count
-	to := rapid.SampledFrom([]int{first, 1, 65536 - count}).Draw(t, "to")
-	host := netip.MustParseAddr(rapid.SampledFrom([]string{"0.0.0.0", "192.0.2.1"}).Draw(t, "host"))
-	if f.Prefix.Addr().Is6() {
-		host = sixth(host)
-	}
-	return firewall.Port{Bridge: n.Bridge, ICC: n.ICC, Link: drawLink(t), PortBinding: model.PortBinding{
-		Proto: proto, Count: uint16(count),
-		Host:      netip.AddrPortFrom(host, uint16(first)),
-		Container: netip.AddrPortFrom(f.Prefix.Addr().Next().Next(), uint16(to)),
-	}}
-}
-
-// drawLink draws an endpoint's link, on which no rule depends.
-func drawLink(t *rapid.T) string {
-	return rapid.SampledFrom([]string{"veth1", "veth2"}).Draw(t, "link")
-}
-
-func drawOpening(t *rapid.T, n firewall.Network, f firewall.Family) firewall.Opening {
-	return firewall.Opening{Bridge: n.Bridge, Link: drawLink(t), Addr: f.Prefix.Addr().Next().Next(),
-		From: rapid.SampledFrom([]string{"", "eth0", "wg0"}).Draw(t, "from"),
-		PortSpan: model.PortSpan{
-			Proto: rapid.SampledFrom([]model.Proto{model.TCP, model.UDP, model.SCTP}).Draw(t, "proto"),
-			First: rapid.SampledFrom([]uint16{1, 80, 65535}).Draw(t, "first"), Count: 1,
-		}}
+	return firewalltest.Policies(firewalltest.Sizes{Networks: []int{4, 8}, Ports: []int{0, 1, 3, 9}, Openings: []int{0, 1, 3, 6}}, was)
 }
 
 // With and without Docker, from any policy to any other: a difference and the whole
@@ -139,7 +40,7 @@ func TestDeltaEqualsFull(t *testing.T) {
 			end := func(steps ...firewall.Policy) (save string) {
 				h.Fresh(func(h *nettest.Host) {
 					if docker {
-						k.docker2010(h)
+						k.Docker2010(h)
 					}
 					be := k.backend(t)
 					var have *firewall.Policy
@@ -173,9 +74,9 @@ func TestAgain(t *testing.T) {
 		rapid.Check(t, func(r *rapid.T) {
 			p := policies().Draw(r, "policy")
 			h.Fresh(func(h *nettest.Host) {
-				k.docker2010(h)
+				k.Docker2010(h)
 				b := k.backend(t)
-				apply(t, b, nil, p)
+				firewalltest.Apply(t, b, nil, p)
 				for _, v := range slices.Concat(b.v4.variants, b.v6.variants) {
 					v.command = withoutWriting(t, v.command)
 				}
@@ -211,7 +112,7 @@ func withoutWriting(t *testing.T, command string) string {
 // iptables takes every policy, whatever the host.
 func TestEveryPolicyIsTaken(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
+		k.Docker2010(h)
 		rapid.Check(t, func(r *rapid.T) {
 			p := policies().Draw(r, "policy")
 			f := facts{stages: rapid.Bool().Draw(r, "stages")}
@@ -224,7 +125,7 @@ func TestEveryPolicyIsTaken(t *testing.T) {
 				out.rewrite(saved{}, t)
 				out.end()
 			}
-			cmd := exec.Command(filepath.Join(k.dir, k.command+"-restore"), "--test", "--noflush")
+			cmd := exec.Command(filepath.Join(k.Dir, k.command+"-restore"), "--test", "--noflush")
 			cmd.Stdin = strings.NewReader(out.input.String())
 			if output, err := cmd.CombinedOutput(); err != nil {
 				r.Errorf("%v: %s\n%s", err, output, out.input.String())
@@ -239,10 +140,10 @@ func TestForeignUntouched(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		rapid.Check(t, func(r *rapid.T) {
 			steps := rapid.SliceOfN(policies(), 1, 3).Draw(r, "steps")
-			layout := rapid.SampledFrom([]func(*nettest.Host){k.docker2010, k.docker285}).Draw(r, "docker")
+			layout := rapid.SampledFrom([]func(*nettest.Host){k.Docker2010, k.Docker285}).Draw(r, "docker")
 			h.Fresh(func(h *nettest.Host) {
 				layout(h)
-				k.do(h, `
+				k.Do(h, `
 					-P INPUT DROP
 					-N MYBRIDGE
 					-A FORWARD -j MYBRIDGE
@@ -260,7 +161,7 @@ func TestForeignUntouched(t *testing.T) {
 				b := k.backend(t)
 				var have *firewall.Policy
 				for i := range steps {
-					apply(t, b, have, steps[i])
+					firewalltest.Apply(t, b, have, steps[i])
 					if got := foreign(k.save(h)); got != before {
 						r.Fatalf("was\n%s\nis\n%s", before, got)
 					}
@@ -268,7 +169,7 @@ func TestForeignUntouched(t *testing.T) {
 						have = nil
 					}
 				}
-				apply(t, b, have, firewall.Policy{})
+				firewalltest.Apply(t, b, have, firewall.Policy{})
 				if got := k.save(h); got != before {
 					r.Fatalf("was\n%s\nis, with nothing of mybr's\n%s", before, got)
 				}

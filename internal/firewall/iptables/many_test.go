@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -17,7 +18,7 @@ import (
 // is a small difference that leaves the rules as they would be from nothing.
 func TestManyNetworks(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
+		k.Docker2010(h)
 		b := k.backend(t)
 		all := big(120, 400)
 		less := firewall.Policy{Networks: slices.Delete(slices.Clone(all.Networks), 60, 62)}
@@ -27,7 +28,7 @@ func TestManyNetworks(t *testing.T) {
 				less.Ports = append(less.Ports, p)
 			}
 		}
-		apply(t, b, nil, all)
+		firewalltest.Apply(t, b, nil, all)
 		for _, step := range [][2]*firewall.Policy{{&all, &less}, {&less, &all}} {
 			p, err := b.Plan(t.Context(), step[0], *step[1])
 			if err != nil {
@@ -71,10 +72,10 @@ func TestPortsCome(t *testing.T) {
 // during which nothing is open.
 func TestFromPlainRules(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
+		k.Docker2010(h)
 		b := k.backend(t)
-		p := twoNetworks()
-		apply(t, b, nil, p)
+		p := firewalltest.TwoNetworks()
+		firewalltest.Apply(t, b, nil, p)
 		clean := normal(k.save(h))
 		out := &script{on: &variant{}}
 		have := parseSave(k.save(h), ownTables()...)
@@ -88,7 +89,7 @@ func TestFromPlainRules(t *testing.T) {
 			out.remove(have, slices.DeleteFunc(have.own(table.name), func(name string) bool { return slices.Contains(keep, name) }))
 			out.end()
 		}
-		h.Feed(out.input.String(), k.dir+"/"+k.command+"-restore", "--noflush")
+		h.Feed(out.input.String(), k.Dir+"/"+k.command+"-restore", "--noflush")
 		if plain := k.save(h); strings.Contains(plain, chainTo+" ") {
 			t.Fatalf("not plain:\n%s", plain)
 		}

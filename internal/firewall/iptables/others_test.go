@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -49,23 +50,23 @@ func TestChanged(t *testing.T) {
 				t.Errorf("%s: %t, %v, want %t", when, got, err, want)
 			}
 		}
-		legacy := k.name == "legacy"
+		legacy := k.Name == "legacy"
 		changed("before there are any rules", false)
-		apply(t, b, nil, twoNetworks())
+		firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 		changed("after the first rules", false)
-		k.do(h, "-t nat -D MYBR-POSTROUTING 1")
+		k.Do(h, "-t nat -D MYBR-POSTROUTING 1")
 		changed("when a rule was deleted", legacy)
 		changed("asked again", false)
-		apply(t, b, nil, twoNetworks())
+		firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 		changed("when it is back", false)
 
 		// A change of the backend's own hides none of others.
-		had, want := twoNetworks(), twoNetworks()
+		had, want := firewalltest.TwoNetworks(), firewalltest.TwoNetworks()
 		want.Ports = nil
-		k.do(h, "-F FORWARD")
-		apply(t, b, &had, want)
+		k.Do(h, "-F FORWARD")
+		firewalltest.Apply(t, b, &had, want)
 		changed("when FORWARD was flushed before a change of the backend's", legacy)
-		apply(t, b, nil, firewall.Policy{})
+		firewalltest.Apply(t, b, nil, firewall.Policy{})
 		changed("when there are no rules any more", false)
 	})
 }
@@ -77,14 +78,14 @@ func TestChangedTables(t *testing.T) {
 		t.Run(fam.String(), func(t *testing.T) {
 			h := nettest.New(t)
 			k := kindOf(t, "legacy", fam)
-			apply(t, k.backend(t), nil, twoNetworks())
+			firewalltest.Apply(t, k.backend(t), nil, firewalltest.TwoNetworks())
 			b := k.backend(t)
-			apply(t, b, nil, twoNetworks())
-			k.do(h, "-F FORWARD")
+			firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
+			k.Do(h, "-F FORWARD")
 			if changed, err := b.Changed(); err != nil || !changed {
 				t.Errorf("flushed behind the first plan: %t, %v", changed, err)
 			}
-			apply(t, b, nil, twoNetworks())
+			firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 			if changed, err := b.Changed(); err != nil || changed {
 				t.Errorf("put back: %t, %v", changed, err)
 			}
@@ -107,7 +108,7 @@ func TestOwn(t *testing.T) {
 	h := nettest.New(t)
 	k := kindOf(t, "nft", ipv4())
 	b := k.backend(t)
-	apply(t, b, nil, twoNetworks())
+	firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 	if len(b.ran.ended) == 0 {
 		t.Fatal("no command is known")
 	}
@@ -124,7 +125,7 @@ func TestOwn(t *testing.T) {
 		t.Error("nobody is the backend")
 	}
 	h.Run("true")
-	apply(t, b, nil, firewall.Policy{})
+	firewalltest.Apply(t, b, nil, firewall.Policy{})
 	for pid, ended := range b.ran.ended {
 		if ended.IsZero() {
 			t.Errorf("%d runs for ever", pid)

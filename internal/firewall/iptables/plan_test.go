@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 	"github.com/mybr/mybr/internal/plan"
@@ -53,18 +54,18 @@ func TestPlanPrintsWhatDiffers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-				k.docker2010(h)
+				k.Docker2010(h)
 				b := k.backend(t)
-				p := twoNetworks()
-				apply(t, b, nil, p)
+				p := firewalltest.TwoNetworks()
+				firewalltest.Apply(t, b, nil, p)
 				clean := k.save(h)
-				k.do(h, c.done)
+				k.Do(h, c.done)
 				source := ""
 				if k.Family == model.IPv6 {
 					source = "! -s fe80::/10 "
 				}
 				var want []string
-				for change := range strings.SplitSeq(k.in(strings.ReplaceAll(c.planned, "SOURCE", source)), "|") {
+				for change := range strings.SplitSeq(k.In(strings.ReplaceAll(c.planned, "SOURCE", source)), "|") {
 					if change != "" {
 						want = append(want, k.command+" "+change)
 					}
@@ -76,7 +77,7 @@ func TestPlanPrintsWhatDiffers(t *testing.T) {
 				if got := k.save(h); got != before {
 					t.Errorf("a plan has changed\n%s\nto\n%s", before, got)
 				}
-				apply(t, b, nil, p)
+				firewalltest.Apply(t, b, nil, p)
 				if got := k.save(h); got != clean {
 					t.Errorf("was\n%s\nis\n%s", clean, got)
 				}
@@ -91,12 +92,12 @@ func TestPlanPrintsWhatDiffers(t *testing.T) {
 // A difference is printed as it is made.
 func TestPlanOfADifference(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.docker2010(h)
+		k.Docker2010(h)
 		b := k.backend(t)
-		p := twoNetworks()
-		apply(t, b, nil, p)
+		p := firewalltest.TwoNetworks()
+		firewalltest.Apply(t, b, nil, p)
 		less := firewall.Policy{Networks: p.Networks}
-		want := k.command + k.in(" nat: delete -A MYBR-PORTS SOURCE-p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.18.0.2:80")
+		want := k.command + k.In(" nat: delete -A MYBR-PORTS SOURCE-p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.18.0.2:80")
 		if want = strings.Replace(want, "SOURCE", "", 1); k.Family == model.IPv6 {
 			want = strings.Replace(want, "-p tcp", "! -s fe80::/10 -p tcp", 1)
 		}
@@ -111,20 +112,20 @@ func TestPlanOfADifference(t *testing.T) {
 func TestPlanThatIsNotDone(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		b := k.backend(t)
-		p := twoNetworks()
+		p := firewalltest.TwoNetworks()
 		one := firewall.Policy{Networks: p.Networks[:1]}
-		apply(t, b, nil, one)
+		firewalltest.Apply(t, b, nil, one)
 		before := k.side(b).state
-		k.docker2010(h) // everything is to be rendered otherwise now
+		k.Docker2010(h) // everything is to be rendered otherwise now
 		if got := k.planned(t, b, nil, p); len(got) == 0 {
 			t.Fatal("Docker has come, and nothing is to be done")
 		}
 		if got := k.side(b).state; fmt.Sprint(got) != fmt.Sprint(before) || b.Variant() == "" {
 			t.Errorf("remembered %+v, was %+v", got, before)
 		}
-		apply(t, b, &one, p)
+		firewalltest.Apply(t, b, &one, p)
 		end := normal(k.save(h))
-		apply(t, b, nil, p)
+		firewalltest.Apply(t, b, nil, p)
 		if got := normal(k.save(h)); got != end {
 			t.Errorf("by the difference:\n%s\nafterwards:\n%s", end, got)
 		}
@@ -135,7 +136,7 @@ func TestPlanThatIsNotDone(t *testing.T) {
 func TestInvalidPart(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		b := k.backend(t)
-		p := twoNetworks()
+		p := firewalltest.TwoNetworks()
 		p.Networks[1].Bridge, p.Ports[0].Link = "br+", "veth1"
 		err := b.Apply(context.Background(), nil, p)
 		subjects, rest := plan.Blame(err)
@@ -153,9 +154,9 @@ func TestChainsStayUntilTheOtherVariantHasThem(t *testing.T) {
 	h := nettest.New(t)
 	mine, docker := kindOf(t, "nft", ipv4()), kindOf(t, "legacy", ipv4())
 	b := mine.backend(t)
-	p := twoNetworks()
-	apply(t, b, nil, p)
-	docker.docker2010(h)
+	p := firewalltest.TwoNetworks()
+	firewalltest.Apply(t, b, nil, p)
+	docker.Docker2010(h)
 	i := slices.IndexFunc(b.v4.variants, func(v *variant) bool { return v.legacy })
 	right := b.v4.variants[i].command
 	steps, err := b.Plan(context.Background(), nil, p)
@@ -183,11 +184,11 @@ func TestListingEndsWithTheContext(t *testing.T) {
 	h := nettest.New(t)
 	k := kindOf(t, "nft", ipv4())
 	b := k.backend(t)
-	p := twoNetworks()
+	p := firewalltest.TwoNetworks()
 	one := firewall.Policy{Networks: p.Networks[:1]}
-	apply(t, b, nil, one)
+	firewalltest.Apply(t, b, nil, one)
 	begun := filepath.Join(t.TempDir(), "begun")
-	write(t, filepath.Join(k.dir, "iptables"), "echo >"+begun+"\nexec sleep 60")
+	write(t, filepath.Join(k.Dir, "iptables"), "echo >"+begun+"\nexec sleep 60")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gaveUp := errors.New("given up")
 	done := make(chan error, 1)
@@ -223,4 +224,20 @@ func TestCompare(t *testing.T) {
 			t.Errorf("%s to %s: deleted, added, moved %s", c.have, c.want, got)
 		}
 	}
+}
+
+// SCTP has no sockets everywhere; its rules are made all the same.
+func TestSCTPRule(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
+		n := firewalltest.Network("br0", "172.18.0.0/16")
+		p := firewalltest.Dual(firewall.Policy{Networks: []firewall.Network{n}, Ports: []firewall.Port{firewalltest.Port(n, "sctp 0.0.0.0:3868 172.18.0.2:3868", 1)}})
+		if p.Ports[0].Proto != model.SCTP {
+			t.Fatal(p)
+		}
+		firewalltest.Apply(t, k.backend(t), nil, p)
+		if out := h.Run(filepath.Join(k.Dir, k.command), "-t", "nat", "-S", chainPorts); !strings.Contains(out, "-p sctp -m sctp --dport 3868") {
+			t.Error(out)
+		}
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 	"github.com/mybr/mybr/internal/reconcile"
@@ -115,7 +116,7 @@ func (k kind) test(h *nettest.Host, b *Backend, p firewall.Policy) error {
 func TestRecordsRestore(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
 		b := k.backend(t)
-		dockers := k.dockers()
+		dockers := k.Dockers()
 		names := slices.Sorted(func(yield func(string) bool) {
 			for name := range dockers {
 				if !yield(name) {
@@ -162,9 +163,9 @@ func TestOddNames(t *testing.T) {
 		rapid.Check(t, func(r *rapid.T) {
 			var p firewall.Policy
 			for i, name := range rapid.SliceOfNDistinct(oddNames(), 1, 30, rapid.ID).Draw(r, "names") {
-				n := network(name, fmt.Sprintf("172.%d.0.0/16", 18+i))
+				n := firewalltest.Network(name, fmt.Sprintf("172.%d.0.0/16", 18+i))
 				n.V4.Direct = firewall.DirectRouted
-				one := dual(firewall.Policy{Networks: []firewall.Network{n}})
+				one := firewalltest.Dual(firewall.Policy{Networks: []firewall.Network{n}})
 				o := firewall.Opening{Bridge: name, Addr: n.V4.Prefix.Addr().Next(), From: name, PortSpan: model.PortSpan{Proto: model.TCP, First: 80, Count: 1}}
 				if one.Openings = []firewall.Opening{o}; one.Validate() == nil {
 					p.Networks, p.Openings = append(p.Networks, one.Networks...), append(p.Openings, o)
@@ -231,14 +232,14 @@ func FuzzRules(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, bridge, from string, value, mask uint32, proto uint8, first, count uint16) {
 		policy := func(bridge, from string) firewall.Policy {
-			n := network(bridge, "172.18.0.0/16")
+			n := firewalltest.Network(bridge, "172.18.0.0/16")
 			n.V4.Direct = firewall.DirectRouted
 			p := firewall.Policy{Networks: []firewall.Network{n}, Accept: firewall.Mark{Value: value, Mask: mask}}
 			b := model.PortBinding{Proto: model.Proto(proto), Host: netip.AddrPortFrom(netip.IPv4Unspecified(), first), Count: count,
 				Container: netip.AddrPortFrom(netip.MustParseAddr("172.18.0.2"), first)}
 			p.Ports = []firewall.Port{{Bridge: bridge, ICC: true, PortBinding: b}}
 			p.Openings = []firewall.Opening{{Bridge: bridge, Addr: b.Container.Addr(), From: from, PortSpan: model.PortSpan{Proto: b.Proto, First: first, Count: count}}}
-			return dual(p)
+			return firewalltest.Dual(p)
 		}
 		p := policy(bridge, from)
 		if p.Validate() != nil {

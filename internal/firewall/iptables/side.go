@@ -145,7 +145,7 @@ func (s *side) full(ctx context.Context, want firewall.Policy, d defaults) ([]ch
 	if err != nil {
 		return nil, state{}, err
 	}
-	want = s.fam.decided(want, all)
+	want = want.Decided(s.fam.Family, dropped(all))
 	use := choose(all, d.legacy)
 	next := state{defaults: d, facts: use.observed(d), docker: describeDocker(all), ready: use.dockerReady(d), bridges: strings.Join(use.dockerBridges(), " ")}
 	var changes []change

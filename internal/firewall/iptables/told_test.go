@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -32,7 +33,7 @@ func TestTold(t *testing.T) {
 // their reason.
 func TestToldOfPlans(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		k.dockers()["28.5"](h)
+		k.Dockers()["28.5"](h)
 		b := k.backend(t)
 		want := unprotected()
 		steps, err := b.Plan(t.Context(), nil, want)
@@ -40,7 +41,7 @@ func TestToldOfPlans(t *testing.T) {
 			t.Fatalf("%q, %v", steps.Changes(), err)
 		}
 		reasons := map[[3]string]string{}
-		apply(t, b, nil, want)
+		firewalltest.Apply(t, b, nil, want)
 		for _, r := range b.Explain(want) {
 			reasons[[3]string{r.Table, r.Chain, r.Rule}] = r.Why
 		}
@@ -58,7 +59,7 @@ func TestToldOfPlans(t *testing.T) {
 
 // The rules of a network and of a port say whom they serve.
 func TestExplainSaysWhomARuleServes(t *testing.T) {
-	p := twoNetworks()
+	p := firewalltest.TwoNetworks()
 	p.Ports[0].Link = "vethport"
 	bridges, links := map[string]int{}, map[string]int{}
 	for _, r := range Explain(p, Docker{V4: true, V6: true}) {

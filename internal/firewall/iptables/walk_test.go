@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -204,7 +205,7 @@ func many() *rapid.Generator[firewall.Policy] {
 		seen := map[string]bool{}
 		free := map[model.Proto]int{model.TCP: 1, model.UDP: 1, model.SCTP: 1}
 		for i := range rapid.SampledFrom([]int{1, 2, 4, 5, 8, 30}).Draw(t, "networks") {
-			n := drawNetwork(t, i)
+			n := firewalltest.DrawNetwork(t, i)
 			n.Bridge = rapid.SampledFrom([]string{"br-", "br-0", "web", "b"}).Draw(t, "name") + rapid.StringMatching(`[0-9a-c]{0,3}`).Draw(t, "rest")
 			second, third := rapid.SampledFrom([]int{0, 16, 17, 168}).Draw(t, "net"), i*rapid.SampledFrom([]int{1, 8}).Draw(t, "step")
 			v4, v6 := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(second), byte(third), 0}), rapid.SampledFrom([]int{24, 25, 29}).Draw(t, "bits")),
@@ -225,11 +226,11 @@ func many() *rapid.Generator[firewall.Policy] {
 					continue
 				}
 				for range rapid.IntRange(0, 6).Draw(t, "ports") {
-					p.Ports = append(p.Ports, drawPort(t, n, f, free))
+					p.Ports = append(p.Ports, firewalltest.DrawPort(t, n, f, free))
 				}
 				if f.Direct == firewall.DirectOpenings || f.Direct == firewall.DirectRouted {
 					for range rapid.IntRange(0, 12).Draw(t, "openings") {
-						o := drawOpening(t, n, f)
+						o := firewalltest.DrawOpening(t, n, f)
 						o.First = uint16(rapid.IntRange(1, 100).Draw(t, "port"))
 						p.Openings = append(p.Openings, o)
 					}
@@ -282,7 +283,9 @@ func packets(fam family, p firewall.Policy) *rapid.Generator[probe] {
 }
 
 // address is an address of IPv4, or what stands for it in IPv6.
-func (fam family) address(v4 string) netip.Addr { return netip.MustParseAddr(fam.in(v4)) }
+func (fam family) address(v4 string) netip.Addr {
+	return netip.MustParseAddr(firewalltest.In(fam.Family, v4))
+}
 
 // Whatever the networks, and whatever the packet: the rules do what the plain lists do, in
 // which every packet meets all of them.
@@ -333,7 +336,7 @@ func big(networks, ports int) firewall.Policy {
 	var p firewall.Policy
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range networks {
-		n := network(fmt.Sprintf("br-%012x", random.Uint64()>>16), fmt.Sprintf("10.%d.%d.0/24", 60+i/256, i%256))
+		n := firewalltest.Network(fmt.Sprintf("br-%012x", random.Uint64()>>16), fmt.Sprintf("10.%d.%d.0/24", 60+i/256, i%256))
 		n.V6 = n.V4
 		n.V6.Prefix = netip.MustParsePrefix(fmt.Sprintf("fd00:%x::/64", random.Uint64()>>48))
 		p.Networks = append(p.Networks, n)
@@ -434,8 +437,8 @@ func TestOnePortAtManyAddresses(t *testing.T) {
 	for _, fam := range []family{ipv4(), ipv6()} {
 		p := big(1, 0)
 		for i := range 200 {
-			p.Ports = append(p.Ports, dual(firewall.Policy{Ports: []firewall.Port{
-				port(p.Networks[0], fmt.Sprintf("tcp 198.51.%d.%d:443 10.60.0.2:%d", i%3, i, 1000+i), 1)}}).Ports...)
+			p.Ports = append(p.Ports, firewalltest.Dual(firewall.Policy{Ports: []firewall.Port{
+				firewalltest.Port(p.Networks[0], fmt.Sprintf("tcp 198.51.%d.%d:443 10.60.0.2:%d", i%3, i, 1000+i), 1)}}).Ports...)
 		}
 		nat := fam.render(p, facts{})[1]
 		chains := ruleTable(nat, nil, nil)

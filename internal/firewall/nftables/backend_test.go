@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,29 +17,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
 var _ firewall.Backend = (*Backend)(nil)
 
-func twoNetworks() firewall.Policy {
-	a, b := network("br0", "172.18.0.0/16"), network("br1", "172.19.0.0/16")
-	return dual(firewall.Policy{Networks: []firewall.Network{a, b}, Ports: []firewall.Port{binding(a, "tcp 0.0.0.0:8080 172.18.0.2:80", 1)}})
-}
-
 // A difference is the elements that differ, nothing is read for it, and iptables isn't asked.
 func TestDifferenceIsAFewElements(t *testing.T) {
 	h := nettest.New(t)
 	k := kindOf(t, "nft", ipv4())
-	k.docker2010(h)
+	k.Docker2010(h)
 	b := k.backend(t)
-	p := twoNetworks()
-	apply(t, b, nil, p)
+	p := firewalltest.TwoNetworks()
+	firewalltest.Apply(t, b, nil, p)
 	t.Setenv("PATH", t.TempDir())
 	b.gate = nil
 	more := p
-	more.Ports = append(slices.Clone(p.Ports), binding(p.Networks[1], "udp 0.0.0.0:53 172.19.0.2:53", 2))
+	more.Ports = append(slices.Clone(p.Ports), firewalltest.Port(p.Networks[1], "udp 0.0.0.0:53 172.19.0.2:53", 2))
 	steps, err := b.Plan(t.Context(), &p, more)
 	want := []string{"nft: add element ip mybr published { udp . 53 : 172.19.0.2 . 53 }", "nft: add element ip mybr published { udp . 54 : 172.19.0.2 . 54 }"}
 	if err != nil || !slices.Equal(steps.Changes(), want) {
@@ -53,8 +51,8 @@ func TestDifferenceIsAFewElements(t *testing.T) {
 func TestDeltaFailsFullMends(t *testing.T) {
 	h := nettest.New(t)
 	b := newBackend(t)
-	p := twoNetworks()
-	apply(t, b, nil, p)
+	p := firewalltest.TwoNetworks()
+	firewalltest.Apply(t, b, nil, p)
 	clean := plainly(list(h, ipv4()))
 	h.Run("nft", "flush", "map", "ip", tableName, setPublished)
 	broken := plainly(list(h, ipv4()))
@@ -66,7 +64,7 @@ func TestDeltaFailsFullMends(t *testing.T) {
 	if got := plainly(list(h, ipv4())); got != broken {
 		t.Errorf("changed:\n%s", differences(got, broken))
 	}
-	apply(t, b, nil, p)
+	firewalltest.Apply(t, b, nil, p)
 	if got := plainly(list(h, ipv4())); got != clean {
 		t.Errorf("not mended:\n%s", differences(got, clean))
 	}
@@ -77,8 +75,8 @@ func TestDeltaFailsFullMends(t *testing.T) {
 func TestMends(t *testing.T) {
 	h := nettest.New(t)
 	b := newBackend(t)
-	p := twoNetworks()
-	apply(t, b, nil, p)
+	p := firewalltest.TwoNetworks()
+	firewalltest.Apply(t, b, nil, p)
 	clean := plainly(list(h, ipv4()))
 	for fault, told := range map[string]string{
 		"flush ruleset":                                                                        "nft: add table ip mybr",
@@ -139,10 +137,10 @@ func TestCount(t *testing.T) {
 	t.Parallel()
 	h := nettest.New(t)
 	w := newWorld(t, h, kindOf(t, alone, ipv4()))
-	p := w.policy(nil)
-	p.Ports = dual(firewall.Policy{Ports: []firewall.Port{binding(p.Networks[0], "tcp 0.0.0.0:9000 172.18.0.2:80", 3), binding(p.Networks[0], "udp 192.0.2.1:80 172.18.0.2:80", 1)}}).Ports
-	w.apply(p)
-	w.expect("lan tcp 192.0.2.1:9000 -> a lan\n lan tcp 192.0.2.1:9002 -> a lan")
+	p := w.Policy(nil)
+	p.Ports = firewalltest.Dual(firewall.Policy{Ports: []firewall.Port{firewalltest.Port(p.Networks[0], "tcp 0.0.0.0:9000 172.18.0.2:80", 3), firewalltest.Port(p.Networks[0], "udp 192.0.2.1:80 172.18.0.2:80", 1)}}).Ports
+	w.Apply(p)
+	w.Expect("lan tcp 192.0.2.1:9000 -> a lan\n lan tcp 192.0.2.1:9002 -> a lan")
 	counted, err := w.b.Count(t.Context(), p.Ports)
 	if err != nil || len(counted) != len(p.Ports) || counted[p.Ports[0].PortBinding].Connections != 2 || counted[p.Ports[1].PortBinding].Connections != 0 {
 		t.Errorf("%v, %v", counted, err)
@@ -164,7 +162,7 @@ func TestOwn(t *testing.T) {
 	if !b.Own(unix.Gettid()) || !b.Own(os.Getpid()) {
 		t.Error("its own threads are not known")
 	}
-	apply(t, b, nil, twoNetworks())
+	firewalltest.Apply(t, b, nil, firewalltest.TwoNetworks())
 	if len(b.sockets.ended) == 0 {
 		t.Error("no socket is known")
 	}
@@ -188,26 +186,26 @@ func TestInput(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, h *nettest.Host, k stand) {
 		w := newWorld(t, h, k)
-		h.Echo(w.net("tcp"), k.in("0.0.0.0:90"))
+		h.Echo(w.Net("tcp"), k.In("0.0.0.0:90"))
 		with := func(in firewall.Input) firewall.Policy {
-			p := w.policy(nil)
+			p := w.Policy(nil)
 			if p.Networks[0].V6.Input = in; k.Family == model.IPv4 {
 				p.Networks[0].V4.Input, p.Networks[0].V6.Input = in, firewall.InputAll
 			}
 			return p
 		}
 		all, none := with(firewall.InputAll), with(firewall.InputNone)
-		apply(t, w.b, nil, all)
-		w.expect("a tcp 172.18.0.1:90 -> host a\n a tcp 192.0.2.1:90 -> host a\n c tcp 172.19.0.1:90 -> host c")
-		apply(t, w.b, &all, none)
-		w.expect(`
+		firewalltest.Apply(t, w.b, nil, all)
+		w.Expect("a tcp 172.18.0.1:90 -> host a\n a tcp 192.0.2.1:90 -> host a\n c tcp 172.19.0.1:90 -> host c")
+		firewalltest.Apply(t, w.b, &all, none)
+		w.Expect(`
 			a tcp 172.18.0.1:90 -> nothing
 			a tcp 192.0.2.1:90 -> nothing
 			c tcp 172.19.0.1:90 -> host c
 			a tcp lan:80 -> lan 192.0.2.1
 			lan tcp 192.0.2.1:8080 -> a lan`)
-		apply(t, w.b, &none, all)
-		w.expect("a tcp 172.18.0.1:90 -> host a")
+		firewalltest.Apply(t, w.b, &none, all)
+		w.Expect("a tcp 172.18.0.1:90 -> host a")
 		if text := list(h, k.family); strings.Contains(text, "hook input") {
 			t.Errorf("a chain at input without need:\n%s", text)
 		}
@@ -219,19 +217,14 @@ func TestInputNoAdvertisements(t *testing.T) {
 	t.Parallel()
 	h := nettest.New(t)
 	w := newWorld(t, h, kindOf(t, alone, ipv6()))
-	p := w.policy(nil)
+	p := w.Policy(nil)
 	p.Networks[0].V6.Input = firewall.InputNoAdvertisements
-	w.apply(p)
-	w.pings(true, "a host, host a, a b")
+	w.Apply(p)
+	w.Pings(true, "a host, host a, a b")
 	h.Run("nft", "add", "table", "ip6", "count")
 	h.Feed(`table ip6 count { chain in { type filter hook input priority 10; icmpv6 type nd-router-advert iifname "br0" counter; icmpv6 type nd-router-advert iifname "br1" counter; }; }`, "nft", "-f", "-")
 	for _, from := range []string{"a", "c"} {
-		c := w.hosts[from].ListenPacket("ip6:ipv6-icmp", "::")
-		to := map[string]string{"a": "172.18.0.1", "c": "172.19.0.1"}[from]
-		if _, err := c.WriteTo(append([]byte{134}, make([]byte, 15)...), ipAddr(w.k.in(to))); err != nil {
-			t.Fatal(err)
-		}
-		_ = c.Close()
+		w.Advertise(from, map[string]string{"a": "172.18.0.1", "c": "172.19.0.1"}[from])
 	}
 	nettest.Eventually(t, 5*time.Second, func() error {
 		if text := h.Run("nft", "list", "table", "ip6", "count"); !strings.Contains(text, `"br1" counter packets 1`) {
@@ -254,41 +247,41 @@ func TestDefaultDrop(t *testing.T) {
 			p.DefaultDrop = firewall.Families{V4: true, V6: true}
 			return p
 		}
-		open, none := w.policy(nil), firewall.Policy{}
+		open, none := w.Policy(nil), firewall.Policy{}
 		dropping, only := d(open), d(none)
 		drops := func(when string, want bool) {
 			t.Helper()
 			text := list(h, k.family)
-			if k.name != alone {
+			if k.Name != alone {
 				text = k.save(h)
 			}
 			if got := strings.Contains(text, "chain "+chainLast+" ") || strings.Contains(text, "-A FORWARD -j MYBR-FORWARD-DROP"); got != want {
 				t.Errorf("%s: drops %t:\n%s", when, got, text)
 			}
 		}
-		if k.name != alone {
-			k.do(h, "-P FORWARD ACCEPT")
+		if k.Name != alone {
+			k.Do(h, "-P FORWARD ACCEPT")
 		}
-		apply(t, w.b, nil, open)
+		firewalltest.Apply(t, w.b, nil, open)
 		drops("open", false)
-		w.expect("d tcp lan:80 -> lan d") // a bridge of others
-		apply(t, w.b, &open, dropping)
+		w.Expect("d tcp lan:80 -> lan d") // a bridge of others
+		firewalltest.Apply(t, w.b, &open, dropping)
 		drops("dropping", true)
-		w.expect(everyPath + "\n d tcp lan:80 -> nothing")
-		apply(t, w.b, &dropping, only)
+		w.Expect(everyPath + "\n d tcp lan:80 -> nothing")
+		firewalltest.Apply(t, w.b, &dropping, only)
 		drops("without networks", true)
-		w.expect("d tcp lan:80 -> nothing")
+		w.Expect("d tcp lan:80 -> nothing")
 		doubt := firewall.Policy{DropInDoubt: only.DefaultDrop}
-		apply(t, k.backend(t), nil, doubt)
+		firewalltest.Apply(t, k.backend(t), nil, doubt)
 		drops("in doubt", true)
-		apply(t, w.b, nil, none)
+		firewalltest.Apply(t, w.b, nil, none)
 		drops("no more", false)
-		apply(t, k.backend(t), nil, doubt)
+		firewalltest.Apply(t, k.backend(t), nil, doubt)
 		drops("in doubt, where there is none", false)
 		if text := list(h, k.family); text != "" {
 			t.Errorf("left:\n%s", text)
 		}
-		w.expect("d tcp lan:80 -> lan d")
+		w.Expect("d tcp lan:80 -> lan d")
 	})
 }
 
@@ -297,13 +290,13 @@ func TestIptablesComesLater(t *testing.T) {
 	t.Parallel()
 	h := nettest.New(t)
 	w := newWorld(t, h, kindOf(t, alone, ipv4()))
-	p := w.policy(nil)
-	w.apply(p)
-	w.k.docker2010(h)
-	w.expect("lan tcp 192.0.2.1:8090 -> nothing") // the policy of FORWARD is DROP now
-	w.apply(p)
-	w.expect(everyPath + dockerPaths)
-	w.apply(firewall.Policy{})
+	p := w.Policy(nil)
+	w.Apply(p)
+	w.k.Docker2010(h)
+	w.Expect("lan tcp 192.0.2.1:8090 -> nothing") // the policy of FORWARD is DROP now
+	w.Apply(p)
+	w.Expect(everyPath + dockerPaths)
+	w.Apply(firewall.Policy{})
 	if text := list(h, ipv4()) + w.k.save(h); strings.Contains(text, "mybr") || strings.Contains(text, "MYBR") {
 		t.Errorf("left:\n%s", text)
 	}
@@ -322,8 +315,8 @@ func TestDockersTable(t *testing.T) {
 				chain filter-FORWARD { type filter hook forward priority filter; policy accept; oifname vmap @filter-forward-in-jumps; }
 			}`, "nft", "-f", "-")
 		}
-		w.apply(w.mode(firewall.DirectAll))
-		w.expect(`
+		w.Apply(w.Mode(firewall.DirectAll))
+		w.Expect(`
 			lan tcp a:80 -> a lan
 			a tcp lan:80 -> lan 192.0.2.1
 			d tcp lan:80 -> lan d
@@ -340,10 +333,10 @@ func TestMarkIsGiven(t *testing.T) {
 	t.Parallel()
 	h := nettest.New(t)
 	w := newWorld(t, h, kindOf(t, "nft", ipv4()))
-	w.k.do(h, "-t mangle -A PREROUTING -p tcp -j MARK --set-mark 0x5")
-	w.apply(w.policy(nil))
+	w.k.Do(h, "-t mangle -A PREROUTING -p tcp -j MARK --set-mark 0x5")
+	w.Apply(w.Policy(nil))
 	h.Feed(`table ip count { chain post { type filter hook postrouting priority 300; meta mark 0x5 oifname "br0" ip protocol tcp counter; meta mark != 0x5 ip protocol tcp oifname "br0" ip saddr 192.0.2.2 counter; }; }`, "nft", "-f", "-")
-	w.expect("lan tcp 192.0.2.1:8080 -> a lan")
+	w.Expect("lan tcp 192.0.2.1:8080 -> a lan")
 	text := h.Run("nft", "list", "table", "ip", "count")
 	if !strings.Contains(text, `192.0.2.2 oifname "br0" counter packets 0`) && !strings.Contains(text, "ip saddr 192.0.2.2 counter packets 0") || strings.Contains(text, `ip protocol tcp counter packets 0`) {
 		t.Errorf("marks:\n%s", text)
@@ -353,7 +346,7 @@ func TestMarkIsGiven(t *testing.T) {
 // A policy with parts that are not valid is brought about without them.
 func TestInvalid(t *testing.T) {
 	h := nettest.New(t)
-	p := twoNetworks()
+	p := firewalltest.TwoNetworks()
 	p.Networks[1].V4.Input = "some"
 	err := newBackend(t).Apply(context.Background(), nil, p)
 	if !errors.Is(err, model.ErrInvalid) || !strings.Contains(err.Error(), "id-br1") {
@@ -364,23 +357,58 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
+// Where iptables drops what is forwarded, and can't be told what may pass, that is an error,
+// and mybr's own table is made all the same.
+func TestIptablesCannotBeTold(t *testing.T) {
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ script, want string }{
+		"no command":        {"", "firewall: iptables drops what is forwarded, and can't be told what may pass: "},
+		"the command fails": {"#!/bin/sh\ntest \"$1\" = --version && echo 'iptables v1.8.9 (nf_tables)' && exit; echo broken >&2; exit 3\n", "broken"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := nettest.New(t)
+			h.Run(nft, "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }")
+			dir := t.TempDir()
+			for _, command := range []string{"iptables", "iptables-save", "iptables-restore"} {
+				if c.script == "" {
+					break
+				}
+				if err := os.WriteFile(filepath.Join(dir, command), []byte(c.script), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Setenv("PATH", dir)
+			err := newBackend(t).Apply(t.Context(), nil, firewalltest.TwoNetworks())
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Count(err.Error(), "firewall: ") != 1 {
+				t.Errorf("error %v", err)
+			}
+			if text := h.Run(nft, "list", "table", "ip", tableName); !strings.Contains(text, `"br0"`) {
+				t.Errorf("mybr's table is\n%s", text)
+			}
+		})
+	}
+}
+
 // 16384 ports are one transaction.
 func TestManyPorts(t *testing.T) {
 	h := nettest.New(t)
 	b := newBackend(t)
-	p := twoNetworks()
-	apply(t, b, nil, p)
+	p := firewalltest.TwoNetworks()
+	firewalltest.Apply(t, b, nil, p)
 	many := p
-	many.Ports = []firewall.Port{binding(p.Networks[0], "udp 0.0.0.0:10000 172.18.0.2:10000", 16384)}
+	many.Ports = []firewall.Port{firewalltest.Port(p.Networks[0], "udp 0.0.0.0:10000 172.18.0.2:10000", 16384)}
 	began := time.Now()
-	apply(t, b, &p, many)
+	firewalltest.Apply(t, b, &p, many)
 	made := time.Since(began)
 	if steps, err := b.Plan(t.Context(), nil, many); err != nil || len(steps) > 0 {
 		t.Errorf("%d changes, %v", len(steps.Changes()), err)
 	}
 	read := time.Since(began) - made
 	began = time.Now()
-	apply(t, b, &many, p)
+	firewalltest.Apply(t, b, &many, p)
 	t.Logf("made in %s, compared in %s, removed in %s", made, read, time.Since(began))
 	if text := h.Run("nft", "list", "map", "ip", tableName, setPublished); bytes.Count([]byte(text), []byte("udp")) != 0 {
 		t.Error(text)

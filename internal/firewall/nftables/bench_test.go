@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/model"
 )
 
 // large is a policy of 500 networks and 5000 ports, and with is the same with one port more.
 func large() (p, with firewall.Policy) {
 	for i := range 500 {
-		n := network(fmt.Sprintf("br%d", i), fmt.Sprintf("10.%d.%d.0/24", i/250, i%250))
+		n := firewalltest.Network(fmt.Sprintf("br%d", i), fmt.Sprintf("10.%d.%d.0/24", i/250, i%250))
 		p.Networks = append(p.Networks, n)
 		for j := range 10 {
 			p.Ports = append(p.Ports, firewall.Port{Bridge: n.Bridge, ICC: true, PortBinding: model.PortBinding{Proto: model.TCP, Count: 1,
@@ -20,7 +21,7 @@ func large() (p, with firewall.Policy) {
 		}
 	}
 	with = p
-	with.Ports = append(p.Ports[:len(p.Ports):len(p.Ports)], binding(p.Networks[0], "udp 0.0.0.0:53 10.0.0.2:53", 1))
+	with.Ports = append(p.Ports[:len(p.Ports):len(p.Ports)], firewalltest.Port(p.Networks[0], "udp 0.0.0.0:53 10.0.0.2:53", 1))
 	return p, with
 }
 

@@ -47,7 +47,8 @@ func (b *Backend) Count(ctx context.Context, ports []firewall.Port) (map[model.P
 	return counted, nil
 }
 
-// counts reads the counters of published ports, by map and key.
+// counts reads the counters of published ports, by map, and by key and data: at the same host
+// port an element may lead elsewhere.
 func (fam family) counts(conn *nftables.Conn) (map[string]map[string]uint64, error) {
 	out := map[string]map[string]uint64{}
 	t := &nftables.Table{Name: tableName, Family: fam.table}
@@ -59,7 +60,12 @@ func (fam family) counts(conn *nftables.Conn) (map[string]map[string]uint64, err
 		if err != nil {
 			return nil, fmt.Errorf("list elements of set %s of table %s: %w", s.name, fam.name(), err)
 		}
-		_, out[s.name] = readElements(s, elements)
+		out[s.name] = make(map[string]uint64, len(elements))
+		for _, k := range elements {
+			if k.Counter != nil {
+				out[s.name][string(k.Key)+readData(s, k)] = k.Counter.Packets
+			}
+		}
 	}
 	return out, nil
 }
@@ -71,7 +77,7 @@ func (fam family) sum(counts map[string]map[string]uint64, p firewall.Port) (sum
 			continue
 		}
 		for _, e := range s.elements {
-			n, ok := counts[s.name][e.key]
+			n, ok := counts[s.name][e.key+e.data]
 			if !ok {
 				return 0, false
 			}

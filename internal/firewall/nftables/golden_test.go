@@ -3,127 +3,30 @@ package nftables
 import (
 	"flag"
 	"fmt"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// scene is a policy whose rules are in the golden file of that name. Scenes with one
-// name differ in options that must not matter; the name's words behind commas say which.
-type scene struct {
-	golden string
-	policy firewall.Policy
-	docker bool // iptables has a table, and Docker a bridge
+type scene = firewalltest.Scene
+
+// scenes have few ports in a range: each has an element.
+func scenes() []scene {
+	return firewalltest.Scenes(firewalltest.Ranges{Same: 3, Shifted: 2, Open: 3})
 }
 
-// host is one beside a Docker that uses iptables, or one without.
-func (s scene) host() Host {
-	if s.docker || strings.Contains(s.golden, "docker-29") {
+// hostOf is one beside a Docker that uses iptables, or one without.
+func hostOf(s scene) Host {
+	if s.Docker { // iptables has a table, and Docker a bridge
 		return Host{Beside: firewall.Families{V4: true, V6: true}, Bridges: []string{"docker0"}}
 	}
 	return Host{}
-}
-
-func scenes() []scene {
-	n := func(change ...func(*firewall.Network)) firewall.Network {
-		out := network("br0", "172.18.0.0/16")
-		for _, c := range change {
-			c(&out)
-		}
-		return out
-	}
-	internal := func(n *firewall.Network) { n.Internal = true }
-	plain := func(n *firewall.Network) { n.V4.Masquerade = false }
-	snat := func(n *firewall.Network) { n.V4.SNAT = netip.MustParseAddr("192.0.2.1") }
-	bare := func(n *firewall.Network) { n.V4.Hairpin = false }
-	apart := func(n *firewall.Network) { n.ICC = false }
-	other := func(n *firewall.Network) { n.ID = "other" }
-	publish := func(n firewall.Network) firewall.Policy {
-		return one(n,
-			binding(n, "tcp 0.0.0.0:8000 172.18.0.2:8000", 3),
-			binding(n, "tcp 0.0.0.0:8080 172.18.0.2:80", 1),
-			binding(n, "tcp 0.0.0.0:9000 172.18.0.3:80", 2),
-			binding(n, "tcp 192.0.2.1:443 172.18.0.2:443", 1),
-			binding(n, "udp 0.0.0.0:53 172.18.0.2:53", 1),
-			binding(n, "sctp 192.0.2.1:3868 172.18.0.2:3868", 1),
-		)
-	}
-	two := dual(firewall.Policy{Networks: []firewall.Network{n(), network("br1", "172.19.0.0/16")}})
-	return append(modes(), []scene{
-		{"network,any-id", one(n()), true},
-		{"network,any-id", one(n(other)), true},
-		{"network-before-docker", one(n()), false},
-		{"two-networks", two, true},
-		{"no-icc,any-hairpin", one(n(apart)), true},
-		{"no-icc,any-hairpin", one(n(apart, bare)), true},
-		{"no-masquerade-no-bridge-address,any-snat,any-subnet", one(n(plain, bare)), true},
-		{"no-masquerade-no-bridge-address,any-snat,any-subnet", one(n(plain, bare, snat)), true},
-		{"no-masquerade", one(n(plain)), true},
-		{"snat", one(n(snat)), true},
-		{"no-bridge-address", one(n(bare)), true},
-		{"internal,any-masquerade,any-snat,any-hairpin", one(n(internal)), true},
-		{"internal,any-masquerade,any-snat,any-hairpin", one(n(internal, plain)), true},
-		{"internal,any-masquerade,any-snat,any-hairpin", one(n(internal, snat)), true},
-		{"internal,any-masquerade,any-snat,any-hairpin", one(n(internal, bare)), true},
-		{"internal-no-icc", one(n(internal, apart)), true},
-		{"ports", publish(n()), true},
-		{"ports-no-icc", publish(n(apart)), true},
-		{"nothing,any-docker", firewall.Policy{}, true},
-		{"nothing,any-docker", firewall.Policy{}, false},
-	}...)
-}
-
-// modes are scenes of what may enter, and of single families.
-func modes() []scene {
-	with := func(direct firewall.Direct, openings ...firewall.Opening) firewall.Policy {
-		n := network("br0", "172.18.0.0/16")
-		n.V4.Direct = direct
-		if direct == firewall.DirectRouted {
-			n.V4.Masquerade, n.V4.Hairpin = false, false
-		}
-		return dual(firewall.Policy{Networks: []firewall.Network{n}, Openings: openings})
-	}
-	but := func(p firewall.Policy, change func(p *firewall.Policy, n *firewall.Network)) firewall.Policy {
-		p.Networks, p.Openings = slices.Clone(p.Networks), slices.Clone(p.Openings)
-		change(&p, &p.Networks[0])
-		return p
-	}
-	ports := []firewall.Opening{opening("tcp 172.18.0.2", 80, 1, ""), opening("udp 172.18.0.2", 7000, 3, "")}
-	plain, routed, open := with(firewall.DirectNone), with(firewall.DirectRouted, ports...), with(firewall.DirectAll)
-	internal := func(_ *firewall.Policy, n *firewall.Network) { n.Internal = true }
-	return []scene{
-		{"routed", with(firewall.DirectRouted), true},
-		{"routed-open", routed, true},
-		{"routed-open", but(routed, func(p *firewall.Policy, _ *firewall.Network) { p.Openings = append(p.Openings, p.Openings[3]) }), true},
-		{"unprotected", open, true},
-		{"unprotected-before-docker", open, false},
-		{"unprotected-beside-others", but(open, func(p *firewall.Policy, _ *firewall.Network) {
-			p.Networks = append(p.Networks, dual(firewall.Policy{Networks: []firewall.Network{network("br1", "172.19.0.0/16")}}).Networks...)
-		}), true},
-		{"trusted", with(firewall.DirectOpenings, opening("tcp 172.18.0.2", 80, 1, "eth0"), opening("tcp 172.18.0.2", 80, 1, "eth1")), true},
-		{"direct-routing", with(firewall.DirectOpenings, ports...), true},
-		{"internal,any-masquerade,any-snat,any-hairpin", but(with(firewall.DirectRouted), internal), true},
-		{"internal,any-masquerade,any-snat,any-hairpin", but(open, internal), true},
-		{"input-no-advertisements", but(plain, func(_ *firewall.Policy, n *firewall.Network) { n.V6.Input = firewall.InputNoAdvertisements }), true},
-		{"input-none", but(plain, func(_ *firewall.Policy, n *firewall.Network) { n.V6 = firewall.Family{Input: firewall.InputNone} }), true},
-		{"mark", but(plain, func(p *firewall.Policy, _ *firewall.Network) { p.Accept = firewall.Mark{Value: 1, Mask: 3} }), true},
-		{"mark-internal", but(with(firewall.DirectNone), func(p *firewall.Policy, n *firewall.Network) {
-			n.Internal, p.Accept = true, firewall.Mark{Value: 16, Mask: 1<<32 - 1}
-		}), true},
-		{"ipv4-only", but(with(firewall.DirectNone), func(_ *firewall.Policy, n *firewall.Network) { n.V6 = firewall.Family{} }), true},
-		{"ipv6-only", but(with(firewall.DirectNone), func(_ *firewall.Policy, n *firewall.Network) { n.V4 = firewall.Family{} }), true},
-		{"ipv6-routed", but(with(firewall.DirectRouted, ports...), func(p *firewall.Policy, n *firewall.Network) {
-			n.V4, p.Openings = network("br0", "172.18.0.0/16").V4, p.Openings[2:]
-		}), true},
-	}
 }
 
 // text is a ruleset as nft(8) lists it; with why there is a comment above each rule and
@@ -174,26 +77,40 @@ func (fam family) text(all ruleset, why bool) string {
 	return out.String()
 }
 
+// declaration is what nft(8) prints of a set's type, with the word in front.
+func (s set) declaration() string {
+	names := func(kinds []kind) string {
+		var out []string
+		for _, k := range kinds {
+			out = append(out, k.Name)
+		}
+		return strings.Join(out, " . ")
+	}
+	text := "type " + names(s.key)
+	switch {
+	case s.verdicts:
+		text += " : verdict"
+	case s.data != nil:
+		text += " : " + names(s.data)
+	}
+	return text
+}
+
 // annotated is a scene's rules in both families as a person reads them: elements, and the
 // chains where they are not those of one network in both families beside a Docker.
-func (s scene) annotated() string {
+func annotated(s scene) string {
 	var out strings.Builder
-	h := s.host()
-	usual := one(network("br0", "172.18.0.0/16"))
+	h := hostOf(s)
+	usual := firewalltest.Dual(firewall.Policy{Networks: []firewall.Network{firewalltest.Network("br0", "172.18.0.0/16")}})
 	for _, fam := range []family{ipv4(), ipv6()} {
-		all := fam.render(s.policy, h.Beside.V4, h.Bridges)
+		all := fam.render(s.Policy, h.Beside.V4, h.Bridges)
 		all.sets = slices.DeleteFunc(all.sets, func(s set) bool { return len(s.elements) == 0 })
-		if s.golden != "network,any-id" && fam.layout(s.policy, h.Beside.V4) == fam.layout(usual, true) {
+		if s.Golden != "network,any-id" && fam.layout(s.Policy, h.Beside.V4) == fam.layout(usual, true) {
 			all.chains = nil
 		}
 		out.WriteString(fam.text(all, true))
 	}
 	return out.String()
-}
-
-// one is a policy of one network.
-func one(n firewall.Network, ports ...firewall.Port) firewall.Policy {
-	return dual(firewall.Policy{Networks: []firewall.Network{n}, Ports: ports})
 }
 
 // plainly is a list of rules with what nft(8) writes otherwise at times in one way.
@@ -257,7 +174,7 @@ func TestKernelHasTheText(t *testing.T) {
 	for _, s := range scenes() {
 		h.Fresh(func(h *nettest.Host) {
 			b := newBackend(t)
-			if s.host().Beside.V4 { // as a table of iptables is made
+			if hostOf(s).Beside.V4 { // as a table of iptables is made
 				for _, fam := range []family{ipv4(), ipv6()} {
 					h.Run("nft", "add", "table", fam.word, "filter")
 					h.Run("nft", "add", "chain", fam.word, "filter", "FORWARD", "{ type filter hook forward priority 0; policy drop; }")
@@ -265,11 +182,11 @@ func TestKernelHasTheText(t *testing.T) {
 					h.Run("nft", "add", "rule", fam.word, "filter", "FORWARD", "oifname", "docker0", "counter", "jump", "DOCKER")
 				}
 			}
-			apply(t, b, nil, s.policy)
+			firewalltest.Apply(t, b, nil, s.Policy)
 			for _, fam := range []family{ipv4(), ipv6()} {
-				want := fam.text(fam.render(s.policy, s.host().Beside.V4, s.host().Bridges), false)
+				want := fam.text(fam.render(s.Policy, hostOf(s).Beside.V4, hostOf(s).Bridges), false)
 				if have := list(h, fam); plainly(have) != plainly(want) {
-					t.Errorf("%s: the kernel and the text differ:\n%s", s.golden, differences(plainly(have), plainly(want)))
+					t.Errorf("%s: the kernel and the text differ:\n%s", s.Golden, differences(plainly(have), plainly(want)))
 				}
 			}
 		})
@@ -281,67 +198,17 @@ func TestCommandTakesTheText(t *testing.T) {
 	h := nettest.New(t)
 	for _, s := range scenes() {
 		for _, fam := range []family{ipv4(), ipv6()} {
-			h.Feed(fam.text(fam.render(s.policy, s.host().Beside.V4, s.host().Bridges), true), "nft", "--check", "--file", "-")
+			h.Feed(fam.text(fam.render(s.Policy, hostOf(s).Beside.V4, hostOf(s).Bridges), true), "nft", "--check", "--file", "-")
 		}
 	}
 }
 
-func TestGolden(t *testing.T) {
-	written := map[string]bool{}
-	for _, s := range scenes() {
-		got := s.annotated()
-		path := filepath.Join("testdata", s.golden+".nft")
-		if *update && !written[path] {
-			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		written[path] = true
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != string(want) {
-			t.Errorf("%s: rules are\n%s\nand in the golden file\n%s", s.golden, got, want)
-		}
-	}
-	files, _ := filepath.Glob("testdata/*.nft")
-	for _, f := range files {
-		if !written[f] {
-			t.Errorf("%s belongs to no scene", f)
-		}
-	}
-}
+func TestGolden(t *testing.T) { firewalltest.Golden(t, scenes(), ".nft", *update, annotated) }
 
-// Names of golden files say that options don't matter; where a file is not shared,
-// they must.
-func TestGoldenDiffer(t *testing.T) {
-	seen := map[string]string{}
-	for _, s := range scenes() {
-		text := s.annotated()
-		if other, ok := seen[text]; ok && other != s.golden {
-			t.Errorf("%s and %s have the same rules", other, s.golden)
-		}
-		seen[text] = s.golden
-	}
-}
+func TestGoldenDiffer(t *testing.T) { firewalltest.GoldenDiffer(t, scenes(), annotated) }
 
-// Every rule says in whole sentences what it is for.
 func TestExplain(t *testing.T) {
-	for _, s := range scenes() {
-		for _, r := range Explain(s.policy, s.host()) {
-			if !strings.HasSuffix(r.Why, ".") || r.Table == "" || r.Chain == "" || r.Rule == "" {
-				t.Errorf("%s: %+v", s.golden, r)
-			}
-		}
-	}
+	firewalltest.Explained(t, scenes(), func(s scene) []firewall.ExplainedRule { return Explain(s.Policy, hostOf(s)) })
 }
 
-// Every scene's policy is one that Validate takes.
-func TestScenesAreValid(t *testing.T) {
-	for _, s := range scenes() {
-		if err := s.policy.Validate(); err != nil {
-			t.Errorf("%s: %v", s.golden, err)
-		}
-	}
-}
+func TestScenesAreValid(t *testing.T) { firewalltest.Valid(t, scenes()) }

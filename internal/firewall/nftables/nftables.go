@@ -39,9 +39,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -156,15 +154,9 @@ func (b *Backend) Plan(ctx context.Context, have *firewall.Policy, want firewall
 	if have != nil && have.Equal(want) {
 		return nil, nil
 	}
-	invalid := want.Validate()
-	subjects, rest := plan.Blame(invalid)
-	if rest != nil {
+	want, ok, invalid := want.Valid()
+	if !ok {
 		return nil, invalid
-	}
-	if len(subjects) > 0 {
-		want = want.Only(func(subject string) bool {
-			return !slices.ContainsFunc(subjects, func(e *plan.Error) bool { return e.Subject == subject })
-		})
 	}
 	var all plan.Plan
 	errs := []error{invalid}
@@ -182,8 +174,8 @@ func (b *Backend) Plan(ctx context.Context, have *firewall.Policy, want firewall
 }
 
 func wrap(err error) error {
-	if err == nil || strings.HasPrefix(err.Error(), "firewall: ") {
-		return err
+	if err == nil {
+		return nil
 	}
 	return fmt.Errorf("firewall: %w", err)
 }

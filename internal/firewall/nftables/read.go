@@ -26,7 +26,6 @@ type foundSet struct {
 	name                     string
 	interval, isMap, concats bool
 	elements                 []element
-	counts                   map[string]uint64 // packets, by key
 }
 
 // read lists what is in the table, of which want says what types its sets should have.
@@ -73,7 +72,7 @@ func (fam family) read(conn *nftables.Conn, want []set) (found, error) {
 			if err != nil {
 				return f, fmt.Errorf("list elements of set %s of table %s: %w", s.Name, fam.name(), err)
 			}
-			of.elements, of.counts = readElements(want[i], elements)
+			of.elements = readElements(want[i], elements)
 		}
 		f.sets = append(f.sets, of)
 	}
@@ -81,20 +80,15 @@ func (fam family) read(conn *nftables.Conn, want []set) (found, error) {
 }
 
 // readElements turns the kernel's elements into those of a set.
-func readElements(s set, all []nftables.SetElement) (out []element, counts map[string]uint64) {
-	counts = map[string]uint64{}
+func readElements(s set, all []nftables.SetElement) (out []element) {
 	if s.interval && len(s.key) == 1 {
-		return readIntervals(s, all), counts
+		return readIntervals(s, all)
 	}
 	for _, k := range all {
-		e := element{key: string(k.Key), end: string(k.KeyEnd), data: readData(s, k)}
-		if k.Counter != nil {
-			counts[e.key] = k.Counter.Packets
-		}
-		out = append(out, e)
+		out = append(out, element{key: string(k.Key), end: string(k.KeyEnd), data: readData(s, k)})
 	}
 	slices.SortFunc(out, compareElements)
-	return out, counts
+	return out
 }
 
 // readIntervals puts intervals together: the kernel has an element where one begins, and

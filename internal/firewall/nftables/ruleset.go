@@ -193,25 +193,6 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// declaration is what nft(8) prints of a set's type, with the word in front.
-func (s set) declaration() string {
-	names := func(kinds []kind) string {
-		var out []string
-		for _, k := range kinds {
-			out = append(out, k.Name)
-		}
-		return strings.Join(out, " . ")
-	}
-	text := "type " + names(s.key)
-	switch {
-	case s.verdicts:
-		text += " : verdict"
-	case s.data != nil:
-		text += " : " + names(s.data)
-	}
-	return text
-}
-
 // word is what nft(8) calls it.
 func (s set) word() string {
 	if s.isMap() {

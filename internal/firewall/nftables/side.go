@@ -77,7 +77,8 @@ func (s *side) full(ctx context.Context, want firewall.Policy, others []string) 
 	next.others = slices.Concat(others, next.view.Bridges, docker)
 	slices.Sort(next.others)
 	next.others = slices.Compact(next.others)
-	want = s.fam.decided(want, have, next.view)
+	last := slices.ContainsFunc(have.chains, func(c chain) bool { return c.name == chainLast })
+	want = want.Decided(s.fam.Family, last || next.view.Dropped)
 	c := s.fam.compare(have, s.fam.render(want, next.beside, next.others))
 	return s.step(c, next), next.view.Plan(passingOf(s.fam, want)), next, unseen
 }
@@ -85,17 +86,6 @@ func (s *side) full(ctx context.Context, want firewall.Policy, others []string) 
 // passingOf is what iptables has to let pass, and what it has to drop.
 func passingOf(fam family, p firewall.Policy) iptables.Passing {
 	return iptables.Passing{Networks: len(p.Networks) > 0, DefaultDrop: p.DefaultDrop.Has(fam.Family)}
-}
-
-// decided is the policy with the last drop where it can't be told whether it is wanted, and
-// it is there: without it the host might be a router for everybody.
-func (fam family) decided(p firewall.Policy, have found, view *iptables.View) firewall.Policy {
-	last := slices.ContainsFunc(have.chains, func(c chain) bool { return c.name == chainLast })
-	if p.DropInDoubt.Has(fam.Family) && (last || view.Dropped) {
-		p.DefaultDrop.V4 = p.DefaultDrop.V4 || fam.Family == ipv4().Family
-		p.DefaultDrop.V6 = p.DefaultDrop.V6 || fam.Family == ipv6().Family
-	}
-	return p
 }
 
 // step carries one change out. next is the state from then on.

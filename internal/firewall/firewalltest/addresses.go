@@ -1,4 +1,4 @@
-package iptables
+package firewalltest
 
 import (
 	"net/netip"
@@ -44,9 +44,9 @@ func sixthPort(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(sixth(a.Addr()), a.Port())
 }
 
-// in is a text of addresses in a family.
-func (fam family) in(text string) string {
-	if fam.Family == model.IPv4 {
+// In is a text of addresses in a family.
+func In(f model.Family, text string) string {
+	if f == model.IPv4 {
 		return text
 	}
 	return regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+(/\d+|:\d+)?`).ReplaceAllStringFunc(text, func(s string) string {
@@ -60,8 +60,8 @@ func (fam family) in(text string) string {
 	})
 }
 
-// dual is an IPv4 policy with the same in IPv6.
-func dual(p firewall.Policy) firewall.Policy {
+// Dual is an IPv4 policy with the same in IPv6.
+func Dual(p firewall.Policy) firewall.Policy {
 	p.Networks, p.Ports, p.Openings = slices.Clone(p.Networks), slices.Clone(p.Ports), slices.Clone(p.Openings)
 	for i := range p.Networks {
 		n := &p.Networks[i]

@@ -1,14 +1,12 @@
-package iptables
+package firewalltest
 
 import (
 	"encoding/binary"
 	"net"
-	"testing"
 	"time"
 
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/nettest"
 )
 
 // reset is the flag that makes a TCP segment of no known connection INVALID to conntrack
@@ -24,19 +22,19 @@ func probePort(flags byte) uint16 { return 4242 + uint16(flags) }
 
 // segment sends a TCP segment of its own making and reports whether, and from which
 // address, it arrives in time.
-func (w *world) segment(from, to string, flags byte, timeout time.Duration) (client string) {
-	w.t.Helper()
+func (w *World) segment(from, to string, flags byte, timeout time.Duration) (client string) {
+	w.T.Helper()
 	network := "ip4:tcp"
-	if w.k.Family == model.IPv6 {
+	if w.Stand.IP == model.IPv6 {
 		network = "ip6:tcp"
 	}
-	l := w.hosts[to].ListenPacket(network, w.k.in("0.0.0.0"))
+	l := w.Hosts[to].ListenPacket(network, w.Stand.In("0.0.0.0"))
 	defer l.Close()
-	c := w.hosts[from].ListenPacket(network, w.k.in(addresses[from]))
+	c := w.Hosts[from].ListenPacket(network, w.Stand.In(Address(from)))
 	defer c.Close()
-	src, dst := net.ParseIP(w.k.in(addresses[from])), net.ParseIP(w.k.in(addresses[to]))
+	src, dst := net.ParseIP(w.Stand.In(Address(from))), net.ParseIP(w.Stand.In(Address(to)))
 	if _, err := c.WriteTo(tcpSegment(src, dst, flags), &net.IPAddr{IP: dst}); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	_ = l.SetReadDeadline(time.Now().Add(timeout))
 	for got := make([]byte, 1500); ; {
@@ -77,38 +75,34 @@ func tcpSegment(src, dst net.IP, flags byte) []byte {
 
 // Nothing leaves a masqueraded network with a container's own address: what conntrack
 // knows no connection of, and so is not translated, is dropped, whatever accepts it.
-func TestInvalidDoesNotLeave(t *testing.T) {
-	t.Parallel()
-	eachKind(t, func(t *testing.T, h *nettest.Host, k kind) {
-		w := newWorld(t, h, k)
-		k.do(h, "-P FORWARD ACCEPT")
-		own, host := k.in(addresses["a"]), k.in(lanHost)
-		p := w.policy(nil)
-		w.apply(p)
-		if got := w.segment("a", "lan", syn, 5*time.Second); got != host {
-			t.Errorf("a new connection comes from %q", got)
+func invalidDoesNotLeave(w *World) {
+	w.acceptByDefault()
+	own, host := w.Stand.In(Address("a")), w.Stand.In(lanHost)
+	p := w.Policy(nil)
+	w.Apply(p)
+	if got := w.segment("a", "lan", syn, 5*time.Second); got != host {
+		w.T.Errorf("a new connection comes from %q", got)
+	}
+	for what, to := range map[string]string{"the LAN": "lan", "another network": "c"} {
+		if got := w.segment("a", to, reset, 300*time.Millisecond); got != "" {
+			w.T.Errorf("a segment of no connection arrives in %s from %q", what, got)
 		}
-		for what, to := range map[string]string{"the LAN": "lan", "another network": "c"} {
-			if got := w.segment("a", to, reset, 300*time.Millisecond); got != "" {
-				t.Errorf("a segment of no connection arrives in %s from %q", what, got)
-			}
-		}
-		// A routed network lets in what is listed, and that is no way out of another one.
-		routed := w.policy(nil)
-		routed.Networks[1].V4.Direct, routed.Networks[1].V6.Direct = firewall.DirectRouted, firewall.DirectRouted
-		routed.Openings = dual(firewall.Policy{Openings: []firewall.Opening{opening("tcp 172.19.0.2", probePort(reset), 1, "")}}).Openings
-		w.apply(routed)
-		if got := w.segment("a", "c", reset, 300*time.Millisecond); got != "" {
-			t.Errorf("a segment of no connection arrives in a routed network from %q", got)
-		}
-		if got := w.segment("lan", "c", reset, 5*time.Second); got != k.in(addresses["lan"]) {
-			t.Errorf("from the LAN it arrives in a routed network from %q", got)
-		}
-		// Where addresses are not translated, nothing is dropped.
-		plain := w.policy(func(n *firewall.Network) { n.V4.Masquerade = false })
-		w.apply(plain)
-		if got := w.segment("a", "lan", reset, 5*time.Second); got != own {
-			t.Errorf("without masquerading it arrives from %q", got)
-		}
-	})
+	}
+	// A routed network lets in what is listed, and that is no way out of another one.
+	routed := w.Policy(nil)
+	routed.Networks[1].V4.Direct, routed.Networks[1].V6.Direct = firewall.DirectRouted, firewall.DirectRouted
+	routed.Openings = Dual(firewall.Policy{Openings: []firewall.Opening{Opening("tcp 172.19.0.2", probePort(reset), 1, "")}}).Openings
+	w.Apply(routed)
+	if got := w.segment("a", "c", reset, 300*time.Millisecond); got != "" {
+		w.T.Errorf("a segment of no connection arrives in a routed network from %q", got)
+	}
+	if got := w.segment("lan", "c", reset, 5*time.Second); got != w.Stand.In(Address("lan")) {
+		w.T.Errorf("from the LAN it arrives in a routed network from %q", got)
+	}
+	// Where addresses are not translated, nothing is dropped.
+	plain := w.Policy(func(n *firewall.Network) { n.V4.Masquerade = false })
+	w.Apply(plain)
+	if got := w.segment("a", "lan", reset, 5*time.Second); got != own {
+		w.T.Errorf("without masquerading it arrives from %q", got)
+	}
 }
