@@ -126,7 +126,8 @@ test-unit: need-test ## Run the tests that need no Docker, with the race detecto
 	go test $(SHORT) -timeout 10m -skip 'TestParity|TestMutations$$' $(GOTESTFLAGS) ./integration/parity
 
 test-integration: need-engines need-test need-compose need-beside ## Run the tests with real Docker Engines and real packets, in namespaces of their own: mybr with the race detector, then mybr beside Docker's own driver
-	MYBR_TEST_RACE=1 go test $(SHORT) -count=1 -p 1 -timeout $(WITHIN) $(GOTESTFLAGS) $$(go list ./integration/... | grep -v '/parity$$')
+	MYBR_TEST_RACE=1 go test $(SHORT) -count=1 -timeout $(WITHIN) $(GOTESTFLAGS) ./integration
+	MYBR_TEST_RACE=1 go test $(SHORT) -count=1 -p 2 -timeout $(WITHIN) $(GOTESTFLAGS) ./integration/churn $$(go list ./integration/... | grep -Ev '/integration$$|/churn$$|/parity$$')
 	go test $(SHORT) -count=1 -timeout 60m $(GOTESTFLAGS) ./integration/parity
 
 fuzz: ## Run each fuzz target for FUZZTIME (60s)

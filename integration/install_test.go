@@ -189,7 +189,7 @@ func TestForgottenNetwork(t *testing.T) {
 	if link := w.Host.Run("ip", "-d", "link", "show", "mybr0"); !strings.Contains(link, "alias mybr network "+id) {
 		t.Errorf("the bridge does not have the network's ID: %s", link)
 	}
-	must(t, w, "NetworkDriver.DeleteNetwork", `{"NetworkID":"`+id+`"}`)
+	w.Host.Run("mybr", "network", "forget", "mybr0")
 	w.Docker(again...)
 	// The same subnet again needs no help.
 	w.Network("n1", "--subnet", "172.20.0.0/16", "-o", bridgeName+"mybr1")
@@ -210,7 +210,7 @@ func TestForgottenPool(t *testing.T) {
 	if r := w.DockerTry(again...); r.Code == 0 || !strings.Contains(r.Err, "invalid pool request: Pool overlaps with other one on this address space: 172.18.0.0/16, which another network has in address space mybr-local") {
 		t.Errorf("the subnet is there: exit code %d, %s", r.Code, r.Err)
 	}
-	must(t, w, "IpamDriver.ReleasePool", `{"PoolID":"mybr-local/172.18.0.0/16"}`)
+	w.Host.Run("mybr", "pool", "forget", "172.18.0.0/16")
 	w.Docker(again...)
 	w.Docker("network", "rm", "n0", "other")
 	nothingRecorded(t, w)

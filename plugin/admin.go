@@ -64,8 +64,8 @@ func adminPath(runDir string) string { return filepath.Join(runDir, "mybr.sock")
 
 // admin answers the operator's commands.
 //
-// Be aware: it tells, and nothing can be asked for through it that Docker and the records do
-// not ask for already: a sync makes the host match them, as a restart does.
+// Be aware: it tells, and little can be asked for through it: a sync makes the host match the
+// records, as a restart does, and what Docker has forgotten without a word can be forgotten here.
 type admin struct {
 	version   string
 	firewall  func() string
@@ -86,6 +86,7 @@ type admin struct {
 	followers chan struct{}   // holds one for each client that follows the events
 	stopping  context.Context // ends when those clients must
 	ruler     *ruler
+	forgetter *forgetter
 }
 
 // handler returns the table of what can be asked.
@@ -97,6 +98,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/view", tell(func(ctx context.Context) (any, error) { return a.view(ctx) }))
 	mux.HandleFunc("/v1/events", a.follow)
 	mux.HandleFunc("/v1/sync", a.mend)
+	mux.HandleFunc("/v1/forget", func(w http.ResponseWriter, r *http.Request) { a.forgetter.serve(w, r) })
 	mux.HandleFunc("/v1/rules", func(w http.ResponseWriter, r *http.Request) {
 		tell(func(ctx context.Context) (any, error) { return a.ruler.rules(ctx, r.URL.Query().Get("compare") == "1") })(w, r)
 	})

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -78,6 +79,18 @@ func (c Client) Sync(ctx context.Context) ([]Difference, error) {
 	defer cancel()
 	err := c.read(ctx, http.MethodPost, "/v1/sync", func(body io.Reader) error { return json.NewDecoder(body).Decode(&d) })
 	return printable(d), err
+}
+
+// Forget has mybr forget a network, with the subnets that its IPAM driver holds for it, or a
+// subnet that no network has. Whether Docker has it is for the caller to find out.
+func (c Client) Forget(ctx context.Context, what Forgotten) error {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	body, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	return c.send(ctx, http.MethodPost, "/v1/forget", bytes.NewReader(body), func(io.Reader) error { return nil })
 }
 
 // Events calls fn with each event as it happens, and first with up to so many that were, until
@@ -161,8 +174,13 @@ func (c Client) get(ctx context.Context, path string, into any) error {
 
 // read has fn read an answer.
 func (c Client) read(ctx context.Context, method, path string, fn func(io.Reader) error) error {
+	return c.send(ctx, method, path, http.NoBody, fn)
+}
+
+// send is read with something to send.
+func (c Client) send(ctx context.Context, method, path string, what io.Reader, fn func(io.Reader) error) error {
 	socket := adminPath(c.RunDir)
-	req, err := http.NewRequestWithContext(ctx, method, "http://mybr"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://mybr"+path, what)
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,10 @@ func Run(ctx context.Context, c Config) error {
 		snapshot: records.Snapshot, want: host.reconciler.Want, diff: host.reconciler.Diff,
 		explain: host.filter.Explain, told: host.filter.Told,
 	}
+	answers.forgetter = &forgetter{
+		snapshot: records.Snapshot, pools: addresses.Usage, log: c.Log,
+		deleteNetwork: deletes(networks, addresses), releasePool: addresses.ReleasePool,
+	}
 	told.metrics = metrics.New(measured(c, answers, host), methods(table))
 	stop, ready := host.start(ctx, func(ctx context.Context) {
 		if err := networks.RemoveStale(ctx); err != nil {
@@ -101,7 +105,7 @@ func Run(ctx context.Context, c Config) error {
 		}
 	})
 	defer stop()
-	answers.ready = ready
+	answers.ready, answers.forgetter.ready = ready, ready
 	leave, err := serveSite(ctx, c, answers, told)
 	if err != nil {
 		return err

@@ -2,10 +2,7 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"strings"
-
-	"github.com/docker/go-plugins-helpers/network"
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/ipam"
@@ -26,9 +23,6 @@ func routes(d *driver.Driver, i *ipam.Driver, activated func()) map[string]call 
 		activated()
 		return d.GetCapabilities(ctx)
 	}
-	deleteNetwork := func(ctx context.Context, r *network.DeleteNetworkRequest) error {
-		return errors.Join(d.DeleteNetwork(ctx, r), i.NetworkDeleted())
-	}
 	return map[string]call{
 		"/Plugin.Activate": constant(activate),
 
@@ -37,7 +31,7 @@ func routes(d *driver.Driver, i *ipam.Driver, activated func()) map[string]call 
 		"/NetworkDriver.AllocateNetwork":             route(d.AllocateNetwork),
 		"/NetworkDriver.FreeNetwork":                 action(d.FreeNetwork),
 		"/NetworkDriver.CreateNetwork":               action(d.CreateNetwork),
-		"/NetworkDriver.DeleteNetwork":               removal(deleteNetwork),
+		"/NetworkDriver.DeleteNetwork":               removal(deletes(d, i)),
 		"/NetworkDriver.CreateEndpoint":              route(d.CreateEndpoint),
 		"/NetworkDriver.DeleteEndpoint":              removal(d.DeleteEndpoint),
 		"/NetworkDriver.EndpointOperInfo":            route(d.EndpointOperInfo),

@@ -317,7 +317,7 @@ func TestCompletion(t *testing.T) {
 		"endpoint ls b":             {"back\tbr-91c0de0091c0"},
 		"ports ":                    {"d0000003d000\ton 91aa000091aa", "web\ton back", "web\ton front"},
 		"ports --output ":           {"text", "json"},
-		"network ":                  {"inspect\tShow networks with all that is on them", "ls\tList the networks"},
+		"network ":                  {"forget\tHave mybr forget networks that Docker has no more", "inspect\tShow networks with all that is on them", "ls\tList the networks"},
 		"ports --run-dir /nowhere ": nil,
 	} {
 		var out, errs bytes.Buffer

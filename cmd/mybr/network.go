@@ -14,8 +14,8 @@ import (
 func newNetwork() *cobra.Command {
 	return group(cobra.Command{
 		Use:   "network",
-		Short: "Show mybr's networks",
-	}, newNetworkList(), newNetworkInspect())
+		Short: "Show mybr's networks, and have those forgotten that Docker has no more",
+	}, newNetworkList(), newNetworkInspect(), newNetworkForget())
 }
 
 func newNetworkList() *cobra.Command {

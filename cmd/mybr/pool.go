@@ -11,8 +11,8 @@ import (
 func newPool() *cobra.Command {
 	return group(cobra.Command{
 		Use:   "pool",
-		Short: "Show the subnets of mybr's IPAM driver",
-	}, newPoolList())
+		Short: "Show the subnets of mybr's IPAM driver, and have those forgotten that Docker has no more",
+	}, newPoolList(), newPoolForget())
 }
 
 func newPoolList() *cobra.Command {

@@ -24,7 +24,10 @@ const (
 // Image is the name of the guest's image. Its entrypoint is the guest program.
 const Image = "guest"
 
-func (w *World) startDocker() error {
+func (w *World) startDocker() error { return w.startDockerWithin(startTimeout) }
+
+// startDockerWithin starts dockerd and waits for it to serve.
+func (w *World) startDockerWithin(timeout time.Duration) error {
 	args := append([]string{"dockerd",
 		"--data-root", filepath.Join(w.dir, "docker"),
 		"--storage-driver", "overlay2",
@@ -35,7 +38,7 @@ func (w *World) startDocker() error {
 	if w.docker, err = w.daemon("dockerd", nil, nil, args...); err != nil {
 		return err
 	}
-	return poll(startTimeout, func() error {
+	return poll(timeout, func() error {
 		if err := w.docker.alive(); err != nil {
 			return err
 		}
@@ -116,6 +119,9 @@ func (w *World) KillDocker() { w.t.Helper(); w.must(w.docker.stop(syscall.SIGKIL
 
 // StartDocker starts dockerd again after it was stopped or killed.
 func (w *World) StartDocker() { w.t.Helper(); w.must(w.startDocker()) }
+
+// StartDockerTry is StartDocker where that may fail, or take long.
+func (w *World) StartDockerTry(timeout time.Duration) error { return w.startDockerWithin(timeout) }
 
 // RestartDocker is StopDocker and StartDocker.
 func (w *World) RestartDocker() { w.t.Helper(); w.StopDocker(); w.StartDocker() }

@@ -86,6 +86,31 @@ func (c Client) Names(ctx context.Context) (Names, error) {
 	return n, nil
 }
 
+// Network is one of the Engine's, of whatever driver.
+type Network struct {
+	ID, Name string
+	Subnets  []string // as the Engine's IPAM configuration has them
+}
+
+// Networks asks for all networks.
+func (c Client) Networks(ctx context.Context) (all []Network, err error) {
+	var list []struct {
+		ID, Name string
+		IPAM     struct{ Config []struct{ Subnet string } }
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer within %s", within))
+	defer cancel()
+	err = c.ask(ctx, func(get getter) error { return get.json("/networks", &list) })
+	for _, one := range list {
+		n := Network{ID: one.ID, Name: one.Name}
+		for _, s := range one.IPAM.Config {
+			n.Subnets = append(n.Subnets, s.Subnet)
+		}
+		all = append(all, n)
+	}
+	return all, err
+}
+
 // Get returns what the Engine answers to a GET of a path of its API, such as "/info".
 func (c Client) Get(ctx context.Context, path string) (body []byte, err error) {
 	err = c.ask(ctx, func(get getter) error {
