@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -99,8 +100,12 @@ func startsAnew(t *testing.T, w *world.World, _ string) {
 		t.Fatal(err)
 	}
 	w.StartDocker()
-	for _, id := range strings.Fields(w.Host.Run("sh", "-c", "mybr network ls -o json | jq -r .networks[].id")) {
-		w.Host.Run("mybr", "network", "forget", id)
+	var listed struct{ Networks []struct{ ID string } }
+	if err := json.Unmarshal([]byte(w.Host.Run("mybr", "network", "ls", "-o", "json")), &listed); err != nil || len(listed.Networks) == 0 {
+		t.Fatalf("mybr has %d networks, %v", len(listed.Networks), err)
+	}
+	for _, n := range listed.Networks {
+		w.Host.Run("mybr", "network", "forget", n.ID)
 	}
 	w.Network("n1", "--subnet", "172.19.0.0/16")
 	w.Docker("network", "connect", "n1", "web")
