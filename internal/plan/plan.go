@@ -42,6 +42,9 @@ type Step struct {
 	// Changes are one line each: what is changed, in words or rules, such as
 	// "link br-4f2a91c0: add address 172.18.0.1/16".
 	Changes []string
+	// Follows are those of Changes that follow what others have made of their own, such as
+	// the place of a jump among their rules: nobody has undone anything.
+	Follows []string
 	// Renews says that the subject is made anew: what others knew of it, such as its
 	// settings and its number, is void. With Subject "" that is everything.
 	Renews bool

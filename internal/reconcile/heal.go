@@ -86,7 +86,7 @@ func texts(all []mended) []string {
 }
 
 // healing lists the changes of a plan that put right what was doubted, and not what has
-// been asked for since.
+// been asked for since, nor what follows what others have made of their own.
 func (a *aspect[T]) healing(ctx context.Context, p plan.Plan, want T) (changes []mended) {
 	all := a.doubts.had != nil
 	if all && len(p) > 0 && !reflect.DeepEqual(*a.doubts.had, want) {
@@ -98,6 +98,9 @@ func (a *aspect[T]) healing(ctx context.Context, p plan.Plan, want T) (changes [
 	for _, s := range p {
 		if all || a.doubts.subjects[s.Subject] {
 			for _, change := range s.Changes {
+				if slices.Contains(s.Follows, change) {
+					continue
+				}
 				changes = append(changes, mended{subject: s.Subject, change: change})
 			}
 		}

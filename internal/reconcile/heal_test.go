@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -63,6 +64,34 @@ func TestLinkHealedLater(t *testing.T) {
 		}
 		if h := s.r.Healings()[LinkAspect]; h.Found != 1 || h.Unhealed != 1 {
 			t.Errorf("counted %+v", h)
+		}
+	})
+}
+
+// What follows what others have made of their own is no damage: it is made at once, however
+// often, and nobody is blamed for it.
+func TestWhatFollowsOthersIsNotHealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		plans(&s.firewall, plan.Plan{{Changes: []string{"-I FORWARD 3"}, Follows: []string{"-I FORWARD 3"}, Do: func(context.Context) error { return nil }}})
+		for range 3 * allowance {
+			s.r.Suspect(FirewallAspect, "iptables (pid 7)")
+			wait(longestPause)
+		}
+		if passes := strings.Count(s.took(), "firewall full"); passes != 3*allowance {
+			t.Errorf("%d passes, want %d", passes, 3*allowance)
+		}
+		if got := warnings(s.log.took()); got != "" {
+			t.Errorf("log: %s", got)
+		}
+		if h := s.r.Healings()[FirewallAspect]; h.Found != 0 || h.Fights {
+			t.Errorf("counted %+v", h)
+		}
+		plans(&s.firewall, plan.Plan{{Changes: []string{"-I FORWARD 3", "-A MYBR-PORTS"}, Follows: []string{"-I FORWARD 3"}, Do: func(context.Context) error { return nil }}})
+		s.r.Suspect(FirewallAspect, "iptables (pid 8)")
+		wait(longestPause)
+		if got, want := warnings(s.log.took()), "warning: healed: -A MYBR-PORTS; changed by iptables (pid 8)"; got != want {
+			t.Errorf("log: %q, want %q", got, want)
 		}
 	})
 }

@@ -72,6 +72,9 @@ func stage1Jump() jump {
 		"No jump to DOCKER-USER comes before rules of Docker's that accept what its containers send to mybr's.", first, false}
 }
 
+// forDocker reports whether it hangs on Docker's rules whether the jump is wanted.
+func (j jump) forDocker() bool { return j.table == "filter" && j.chain == dockerStage1 }
+
 // unisolated lists Docker's bridges whose isolation Docker 20.10 has not put back after
 // firewalld has reloaded: FORWARD leads to their containers, but what comes from other
 // networks isn't dropped.

@@ -119,18 +119,21 @@ func (v *View) Plan(want Passing) (steps plan.Plan) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last := choose(v.all, v.s.variants[0].legacy).variant // a drop is final, so it must be where Docker accepts
-	var next state
+	was := v.s.state
+	next := state{docker: describeDocker(v.all)}
 	for _, f := range v.all {
 		of := want
 		of.DefaultDrop = want.DefaultDrop && f.variant == last
 		if next.use == nil || f.legacy {
-			next.use = f.variant // whose changes nobody tells of, if there is one
+			next.use, next.facts = f.variant, f.observed(defaults{}) // whose changes nobody tells of, if there is one
 		}
-		c := v.g.gate(v.s.fam, f, of)
+		facts := f.observed(defaults{})
+		c := v.g.gate(v.s.fam, f, facts, of)
 		if c.input == "" {
 			continue
 		}
-		steps = append(steps, plan.Step{Kind: "rules", Changes: c.text, Do: func(ctx context.Context) error {
+		c.after(was, state{docker: next.docker, facts: facts}, func() change { return v.g.gate(v.s.fam, f, was.facts, of) })
+		steps = append(steps, plan.Step{Kind: "rules", Changes: c.text, Follows: c.follows, Do: func(ctx context.Context) error {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.compareSizes()
@@ -138,20 +141,25 @@ func (v *View) Plan(want Passing) (steps plan.Plan) {
 				return wrap(err)
 			}
 			b.takeSizes()
+			v.s.enter(next)
 			return nil
 		}})
 	}
 	if !want.Networks && !want.DefaultDrop {
 		next.use = nil
 	}
-	v.s.enter(next)
+	if len(steps) == 0 {
+		v.s.enter(next)
+	} else {
+		v.s.enter(state{use: next.use, docker: was.docker, facts: was.facts}) // until they are carried out
+	}
 	b.compareSizes()
 	return steps
 }
 
 // gate is what one variant needs.
-func (g *Gate) gate(fam family, f found, want Passing) change {
-	chains, jumps := g.rules(f.observed(defaults{}), want)
+func (g *Gate) gate(fam family, f found, known facts, want Passing) change {
+	chains, jumps := g.rules(known, want)
 	return put(f, ruleset{{"filter", chains}, {"nat", nil}}, jumps)
 }
 

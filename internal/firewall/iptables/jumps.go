@@ -143,6 +143,7 @@ type edit struct {
 	text         string   // "": nothing is to be put in
 	at           int      // where to put it in, counted from 1, once gone is gone; 0: at the end
 	gone         []string // rules to delete first
+	follows      bool     // only rules of others can be the reason: it is there, but in another place, or hangs on Docker's
 }
 
 // place is the place in words.
@@ -184,7 +185,9 @@ func (s saved) edits(want []jump) []edit {
 			rules := slices.DeleteFunc(slices.Clone(c.rules), stray)
 			if len(rules) < len(c.rules) {
 				gone := slices.DeleteFunc(slices.Clone(c.rules), func(r string) bool { return !stray(r) })
-				out = append(out, edit{table: t.name, chain: c.name, gone: gone})
+				now := stage1Jump()
+				out = append(out, edit{table: t.name, chain: c.name, gone: gone,
+					follows: t.name == now.table && c.name == now.chain && slices.Equal(gone, []string{now.text})})
 			}
 			for _, j := range wanted {
 				e, changed := j.in(rules)
@@ -227,6 +230,7 @@ func (j jump) in(rules []string) (e edit, changed []string) {
 		place = behindOthers(rest, at)
 	}
 	e = edit{table: j.table, chain: j.chain, text: j.text, at: place + 1, gone: mine}
+	e.follows = slices.Equal(mine, []string{j.text}) || len(mine) == 0 && j.forDocker()
 	if j.end {
 		e.at = 0
 	}

@@ -15,6 +15,7 @@ type script struct {
 	lines strings.Builder // of the table
 	input strings.Builder // of the tables before it
 	text  []string
+	moves []string // of text: what only Docker's rules can be the reason for
 }
 
 // write adds a line to the table's part of the input of iptables-restore.
@@ -71,7 +72,7 @@ func put(f found, rules ruleset, jumps []jump) change {
 		out.remove(f.saved, slices.DeleteFunc(f.own(t.name), func(name string) bool { return slices.Contains(keep, name) }))
 		out.end()
 	}
-	return change{on: f.variant, input: out.input.String(), text: out.text, edits: edits}
+	return change{on: f.variant, input: out.input.String(), text: out.text, moves: out.moves, edits: edits}
 }
 
 // rewrite writes the chains of a table that don't have the wanted rules. All are declared
@@ -111,6 +112,7 @@ func (s *script) edit(edits []edit) {
 		for _, r := range e.gone {
 			s.write("-D %s %s", e.chain, r)
 		}
+		told := len(s.text)
 		s.tell("delete -A", e.chain, e.gone...)
 		switch {
 		case e.text == "":
@@ -120,6 +122,9 @@ func (s *script) edit(edits []edit) {
 		default:
 			s.write("-I %s %d %s", e.chain, e.at, e.text)
 			s.tell("-I", fmt.Sprint(e.chain, " ", e.at), e.text)
+		}
+		if e.follows {
+			s.moves = append(s.moves, s.text[told:]...)
 		}
 	}
 }

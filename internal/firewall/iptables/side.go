@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -63,7 +64,7 @@ func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Po
 	}
 	done := make([]bool, len(changes))
 	for i, c := range changes {
-		steps = append(steps, plan.Step{Kind: "rules", Changes: c.text, Do: func(ctx context.Context) error {
+		steps = append(steps, plan.Step{Kind: "rules", Changes: c.text, Follows: c.follows, Do: func(ctx context.Context) error {
 			s.b.mu.Lock()
 			defer s.b.mu.Unlock()
 			if done[i] {
@@ -101,6 +102,28 @@ type change struct {
 	input string   // for iptables-restore; "": nothing
 	text  []string // the same for operators, one line for each rule
 	edits []edit   // those in chains of others
+	moves []string // of text: what can follow what Docker has made of its own rules
+
+	follows []string // of text: what does
+}
+
+// after says what of a change follows what Docker has made of its own rules since they were
+// known; before is what it would take if Docker's were as they were then.
+func (c *change) after(was, is state, before func() change) {
+	same := reflect.DeepEqual(was.facts, is.facts)
+	if was.use == nil || was.docker == is.docker && same {
+		return
+	}
+	c.follows = slices.Clone(c.moves)
+	if same {
+		return
+	}
+	needed := before().text
+	for _, line := range c.text {
+		if !slices.Contains(needed, line) {
+			c.follows = append(c.follows, line)
+		}
+	}
 }
 
 // changes lists what must change, that of the variant to use first.
@@ -148,10 +171,13 @@ func (s *side) full(ctx context.Context, want firewall.Policy, d defaults) ([]ch
 	want = want.Decided(s.fam.Family, dropped(all))
 	use := choose(all, d.legacy)
 	next := state{defaults: d, facts: use.observed(d), docker: describeDocker(all), ready: use.dockerReady(d), bridges: strings.Join(use.dockerBridges(), " ")}
+	was := s.state
 	var changes []change
 	if need := s.fam.layout(want); need.networks || need.defaultDrop {
 		next.use = use.variant
-		changes = append(changes, s.fill(use, want, next.facts))
+		c := s.fill(use, want, next.facts)
+		c.after(was, next, func() change { return s.fill(use, want, was.facts) })
+		changes = append(changes, c)
 	}
 	for _, f := range all {
 		if f.variant != next.use {

@@ -16,6 +16,8 @@ type change struct {
 	chains  []chain    // whose rules are written anew
 	sets    []elements // that are changed
 	text    []string   // for operators, one line each
+
+	follows []string // of text: what follows what others have made of their own rules
 }
 
 // elements is what changes in a set.

@@ -80,6 +80,10 @@ func (s *side) full(ctx context.Context, want firewall.Policy, others []string) 
 	last := slices.ContainsFunc(have.chains, func(c chain) bool { return c.name == chainLast })
 	want = want.Decided(s.fam.Family, last || next.view.Dropped)
 	c := s.fam.compare(have, s.fam.render(want, next.beside, next.others))
+	if was := s.state; was.known && (was.beside != next.beside || !slices.Equal(was.others, next.others)) {
+		needed := s.fam.compare(have, s.fam.render(want, was.beside, was.others)).text
+		c.follows = slices.DeleteFunc(slices.Clone(c.text), func(line string) bool { return slices.Contains(needed, line) })
+	}
 	return s.step(c, next), next.view.Plan(passingOf(s.fam, want)), next, unseen
 }
 
@@ -95,7 +99,7 @@ func (s *side) step(c change, next state) plan.Plan {
 		return nil
 	}
 	done := false
-	return plan.Plan{{Kind: "rules", Changes: c.text, Do: func(ctx context.Context) error {
+	return plan.Plan{{Kind: "rules", Changes: c.text, Follows: c.follows, Do: func(ctx context.Context) error {
 		s.b.mu.Lock()
 		defer s.b.mu.Unlock()
 		if done {
