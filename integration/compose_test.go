@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
@@ -115,9 +116,12 @@ func composed(t *testing.T, engine string) {
 	}
 	compose("shop", file, "up", "-d", "--force-recreate", "-t", "0")
 	check("recreated")
-	if n, was := count(footprint(w), "link veth"), count(running, "link veth"); n != was {
-		t.Errorf("%d veths after the recreation, %d before", n, was)
-	}
+	w.Eventually(10*time.Second, func() error {
+		if n, was := count(footprint(w), "link veth"), count(running, "link veth"); n != was {
+			return fmt.Errorf("%d veths after the recreation, %d before", n, was)
+		}
+		return nil
+	})
 	compose("shop", file, "restart", "-t", "0", "web")
 	check("restarted")
 	compose("shop", file, "down", "-t", "0")

@@ -34,12 +34,7 @@ func (u *under) clearManaged(containers, networks string) {
 	u.t.Helper()
 	u.w.Docker(append([]string{"rm", "-f"}, strings.Fields(containers)...)...)
 	u.w.Docker(append([]string{"network", "rm"}, strings.Fields(networks)...)...)
-	u.w.Eventually(10*time.Second, func() error {
-		if left := ours(u.w); len(left) > 0 {
-			return fmt.Errorf("left: %v", left)
-		}
-		return nil
-	})
+	cleared(u.t, u.w)
 	u.w.Docker("plugin", "disable", managed) // no network uses it any more
 	u.w.Docker("plugin", "rm", managed)
 }

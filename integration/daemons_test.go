@@ -155,12 +155,7 @@ func (u *under) clear(containers, networks string) {
 	u.t.Helper()
 	u.w.Docker(append([]string{"rm", "-f"}, strings.Fields(containers)...)...)
 	u.w.Docker(append([]string{"network", "rm"}, strings.Fields(networks)...)...)
-	u.w.Eventually(10*time.Second, func() error {
-		if left := ours(u.w); len(left) > 0 {
-			return fmt.Errorf("left: %v", left)
-		}
-		return nil
-	})
+	cleared(u.t, u.w)
 	nothingRecorded(u.t, u.w)
 }
 

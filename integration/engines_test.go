@@ -55,7 +55,5 @@ func mainPath(t *testing.T, version string, w *world.World) {
 	before := footprint(w)
 	round()
 	same(t, w, "after removal", before)
-	if left := ours(w); len(left) > 0 {
-		t.Errorf("left: %v", left)
-	}
+	cleared(t, w)
 }

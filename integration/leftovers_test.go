@@ -150,6 +150,17 @@ func same(t *testing.T, w *world.World, when string, before []string) {
 	})
 }
 
+// cleared waits until nothing of ours is there.
+func cleared(t *testing.T, w *world.World) {
+	t.Helper()
+	w.Eventually(10*time.Second, func() error {
+		if left := ours(w); len(left) > 0 {
+			return fmt.Errorf("left: %v", left)
+		}
+		return nil
+	})
+}
+
 // ours is the part of the footprint that belongs to the articles' network or to a published
 // port.
 func ours(w *world.World) []string {

@@ -134,9 +134,7 @@ func mybrAway(t *testing.T, w *world.World, end func()) {
 	answered(t, "the newcomer", ben.Ping(w.Addr("carl", "n0")))
 	w.Docker("rm", "-f", "web", "ben", "carl")
 	w.Docker("network", "rm", "n0")
-	if left := ours(w); len(left) > 0 {
-		t.Errorf("left: %v", left)
-	}
+	cleared(t, w)
 }
 
 // dockerAway is with live-restore: the containers go on.
@@ -170,9 +168,7 @@ func dockerEnds(t *testing.T, w *world.World, end func()) {
 	}
 	w.Docker("rm", "-f", "web", "ben")
 	w.Docker("network", "rm", "n0")
-	if left := ours(w); len(left) > 0 {
-		t.Errorf("left: %v", left)
-	}
+	cleared(t, w)
 }
 
 func reboot(t *testing.T, w *world.World) {
@@ -201,9 +197,7 @@ func reboot(t *testing.T, w *world.World) {
 	}
 	w.Docker("rm", "-f", "web", "ben")
 	w.Docker("network", "rm", "n0")
-	if left := ours(w); len(left) > 0 {
-		t.Errorf("left: %v", left)
-	}
+	cleared(t, w)
 }
 
 // sameAddress makes a container anew at its address, as an upgrade does: clients

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mybr/mybr/integration/world"
 	"github.com/mybr/mybr/internal/model"
@@ -102,11 +103,14 @@ func goesOn(u *under) {
 		t.Errorf("left are networks %+v", s.Networks)
 	}
 	u.matches()
-	for _, name := range names(w.Host) {
-		if name == "mybr0" || strings.HasPrefix(name, "veth") {
-			t.Errorf("left is link %s", name)
+	w.Eventually(10*time.Second, func() error {
+		for _, name := range names(w.Host) {
+			if name == "mybr0" || strings.HasPrefix(name, "veth") {
+				return fmt.Errorf("left is link %s", name)
+			}
 		}
-	}
+		return nil
+	})
 	w.Network("n0", "--subnet", "172.18.0.0/16", "-o", fmt.Sprint(bridgeName, "mybr0"))
 	w.Network("n1", "--ipam-driver", "mybr", "--subnet", "10.77.0.0/24")
 }

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -34,6 +35,10 @@ type host struct {
 	watcher    *watch.Watcher // nil: the kernel does not tell of it
 }
 
+// lastWait is how long the end of the process waits for the kernel to destroy links, which
+// takes it less than a tenth of a second unless something holds them.
+const lastWait = 5 * time.Second
+
 // newHost returns what is to keep the host; told is told of each pass and of what happens.
 func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	// A pass logs what it has changed when an aspect is done; to debug it, as it is done too.
@@ -60,6 +65,9 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 		warn:      c.Log.Warnf,
 	}
 	settings.Before = h.links.BeforeSetting
+	h.links.Left = func(err error) {
+		h.reconciler.Invalidate(fmt.Sprintf("the kernel, which did not destroy %v", err), reconcile.LinkAspect)
+	}
 	forwarding := &reconcile.Forwarding{
 		Get: settings.Get, Info: c.Log.Infof,
 		Enabled: func(path string) (on bool, err error) {
@@ -147,6 +155,11 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 	return func() {
 		cancel()
 		running.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), lastWait)
+		defer cancel()
+		if err := h.links.Wait(ctx); err != nil {
+			h.warn("%v; the next start looks for them", err)
+		}
 		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
 	}, begun
 }

@@ -58,7 +58,13 @@ func cost(t *testing.T, endpoints int) map[string]counts {
 		w.counts()
 		note := func(call string, _ time.Duration) { all[kind+" "+call] = w.counts() }
 		a := w.attach(ids[0], w.address(), 8080*i, note)
+		left := w.await("link: all has left")
 		w.detach(a, note)
+		select {
+		case <-left:
+		case <-time.After(time.Minute):
+			t.Fatal("the pair is not destroyed")
+		}
 		if links := w.host.Run("ip", "-o", "link"); strings.Contains(links, "veth"+a.id[:10]) {
 			t.Errorf("beside %d endpoints a pair is left:\n%s", endpoints, links)
 		}

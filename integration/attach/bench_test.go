@@ -2,9 +2,14 @@ package attach
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mybr/mybr/integration/ask"
 )
 
 // BenchmarkAttach is mybr's own time for a container that comes and goes, beside others on the
@@ -82,4 +87,62 @@ func BenchmarkStart(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// BenchmarkNetwork is mybr's own time for a network that comes and goes.
+func BenchmarkNetwork(b *testing.B) {
+	w := newWorld(b)
+	w.start()
+	all := map[string][]time.Duration{}
+	note := func(call string, d time.Duration) { all[call] = append(all[call], d) }
+	for i := range b.N {
+		network := object{"NetworkID": w.id(), "Options": object{}, "IPv4Data": []object{{
+			"AddressSpace": "LocalDefault", "Pool": fmt.Sprintf("10.%d.0.0/16", 1+i%200), "Gateway": fmt.Sprintf("10.%d.0.1/16", 1+i%200)}}}
+		w.call("NetworkDriver.CreateNetwork", network, note)
+		w.call("NetworkDriver.DeleteNetwork", object{"NetworkID": network["NetworkID"]}, note)
+	}
+	report(b, all)
+}
+
+// BenchmarkTogether is mybr's own time for 50 containers that go at once.
+func BenchmarkTogether(b *testing.B) {
+	const count = 50
+	w := newWorld(b)
+	ids := w.fill(1, 10)
+	w.start()
+	many := ask.New(filepath.Join(w.dir, "plugins", "mybr.sock"), count)
+	defer many.Close()
+	all := map[string][]time.Duration{}
+	for range b.N {
+		var there []attachment
+		for i := range count {
+			there = append(there, w.attach(ids[0], fmt.Sprintf("10.0.201.%d/16", 1+i), 0, func(string, time.Duration) {}))
+		}
+		var calls errgroup.Group
+		begun := time.Now()
+		for _, a := range there {
+			calls.Go(func() error {
+				for _, name := range []string{"NetworkDriver.Leave", "NetworkDriver.DeleteEndpoint"} {
+					if err := many.Call(b.Context(), name, a.body(), nil); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if err := calls.Wait(); err != nil {
+			b.Fatal(err)
+		}
+		all["detach"] = append(all["detach"], time.Since(begun))
+	}
+	report(b, all)
+}
+
+// report has the least and the median of what was measured.
+func report(b *testing.B, all map[string][]time.Duration) {
+	for what, d := range all {
+		b.ReportMetric(ms(quantile(d, 0)), what+"-min-ms")
+		b.ReportMetric(ms(quantile(d, 0.5)), what+"-p50-ms")
+	}
+	b.ReportMetric(0, "ns/op")
 }

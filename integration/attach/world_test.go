@@ -125,7 +125,7 @@ func (w *world) pass(point string) error {
 	return nil
 }
 
-// counts are those of the costly effects since the last call.
+// counts are those of the costly effects since the last call, before answers.
 type counts struct {
 	commits, passes, links, programs, settings int
 }
@@ -140,6 +140,7 @@ func (w *world) counts() (c counts) {
 			c.commits += n
 		case point == "reconcile: after the pass":
 			c.passes += n
+		case point == "link: after deleting a link": // behind the answer
 		case strings.HasPrefix(point, "link: after "):
 			c.links += n
 		case strings.HasPrefix(point, "iptables: after "):

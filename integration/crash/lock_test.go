@@ -115,6 +115,9 @@ func (w *world) ends(t *testing.T, rest []phase) {
 			t.Fatalf("%s: %v, refused: %v\n%s", ph.name, err, w.lost, w.log())
 		}
 	}
+	if _, err := w.quiet(); err != nil {
+		t.Fatal(err)
+	}
 	left := slices.DeleteFunc(w.picture(t), func(line string) bool {
 		return !strings.HasPrefix(line, "iptables") && !strings.HasPrefix(line, "ip6tables") && !strings.Contains(line, "br-") ||
 			strings.Contains(line, "MYBR-FORWARD-DROP")

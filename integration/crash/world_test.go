@@ -39,6 +39,7 @@ type world struct {
 	ended   chan struct{} // closed when the process has ended
 	starts  int           // of processes
 	open    int           // requests that were answered and are not known to be over
+	leaving int           // 1: links are being destroyed behind an answer
 }
 
 // newWorld is a fresh host with a link to a LAN, on the calling goroutine.
@@ -79,7 +80,7 @@ func (w *world) start(first order) error {
 	}
 	defer in.Close()
 	w.cmd.ExtraFiles, w.reports = []*os.File{in}, json.NewDecoder(out)
-	w.starts, w.open = w.starts+1, 0
+	w.starts, w.open, w.leaving = w.starts+1, 0, 0
 	w.host.In(func() { err = w.cmd.Start() })
 	if err != nil {
 		return errors.Join(err, out.Close())
@@ -173,23 +174,58 @@ func (w *world) order(o order) (r report, err error) {
 	return r, err
 }
 
-// quiet waits until every request is over, behind its answer too, and returns the points
-// that were passed since the last order.
+// quiet waits until every request is over, with what is done behind its answer, and returns
+// the points that were passed since the last order.
 func (w *world) quiet() (seen []string, err error) {
 	err = w.until(func() error {
 		r, err := w.order(order{})
 		seen = append(seen, r.Seen...)
-		for _, point := range r.Seen {
-			if point == "plugin: after the answer" {
-				w.open--
-			}
-		}
-		if err == nil && w.open > 0 {
-			err = fmt.Errorf("%d requests are not over", w.open)
+		w.note(r)
+		if err == nil && w.open+w.leaving > 0 {
+			err = fmt.Errorf("%d requests are not over, or links are being destroyed: %d", w.open, w.leaving)
 		}
 		return err
 	})
 	return seen, err
+}
+
+// note counts what is over.
+func (w *world) note(r report) {
+	for _, point := range r.Seen {
+		switch point {
+		case "plugin: after the answer":
+			w.open--
+		case "link: something leaves":
+			w.leaving++
+		case "link: all has left":
+			w.leaving--
+		}
+	}
+}
+
+// fired waits until a fault that was ordered has come about, unless all is over without it,
+// and ends it.
+func (w *world) fired(fault order) (times int, err error) {
+	err = w.until(func() error {
+		r, err := w.order(fault)
+		w.note(r)
+		times += r.Fired
+		for _, point := range r.Seen {
+			if point == fault.Point && fault.Nth > 1 {
+				fault.Nth--
+			}
+		}
+		if err == nil && times == 0 && w.leaving > 0 {
+			err = errors.New("nothing has failed, and links are being destroyed")
+		}
+		return err
+	})
+	if err != nil {
+		return times, err
+	}
+	r, err := w.order(order{})
+	w.note(r)
+	return times + r.Fired, err
 }
 
 // log is the end of what mybr has logged.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
@@ -171,15 +172,16 @@ func (t *teller) remove() {
 	t.title("Everything goes again")
 	t.docker("rm", "-f", "web", "box")
 	t.docker("network", "rm", network)
-	_, found := t.w.Host.Link(bridge)
-	t.expect(!found, "the bridge %s is gone", bridge)
-	var veths []string
-	for _, l := range t.w.Host.Links() {
-		if l.Kind == "veth" && strings.HasPrefix(l.Name, "veth") {
-			veths = append(veths, l.Name)
+	// The kernel destroys links a moment after Docker is answered.
+	t.w.Eventually(10*time.Second, func() error {
+		for _, l := range t.w.Host.Links() {
+			if l.Name == bridge || l.Kind == "veth" && strings.HasPrefix(l.Name, "veth") {
+				return fmt.Errorf("%s is left", l.Name)
+			}
 		}
-	}
-	t.expect(len(veths) == 0, "no veth is left: %v", veths)
+		return nil
+	})
+	t.expect(true, "the bridge %s is gone, and no veth is left", bridge)
 	t.command("host", "iptables-save")
 	rules := t.w.Host.Run("iptables-save")
 	t.expect(!strings.Contains(rules, bridge) && !strings.Contains(rules, subnet), "no rule speaks of %s or %s", bridge, subnet)

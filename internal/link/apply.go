@@ -23,6 +23,11 @@ type Applier struct {
 	// Warn is told about addresses that could not be announced, and, once for each link,
 	// about settings that could not be written and are not needed. It may be nil.
 	Warn func(format string, args ...any)
+	// Left is told of links that have been removed, but that the kernel refuses to destroy: a
+	// plan from nothing finds them. It must not wait. It may be nil.
+	Left func(err error)
+
+	leaving leaving
 
 	asked  func(req *nl.NetlinkRequest) // sees every request to the kernel; nil but in tests
 	frames frameSocket
@@ -31,10 +36,10 @@ type Applier struct {
 	tolerated map[string]bool // what Warn was told of: settings that could not be written, by path, and lost pairs
 }
 
-// Apply is Plan, and then Do.
+// Apply is Plan, then Do, and then Wait.
 func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 	p, err := a.Plan(ctx, have, want)
-	return errors.Join(err, p.Do(ctx))
+	return errors.Join(err, p.Do(ctx), a.Wait(ctx))
 }
 
 // Plan says what makes the links match want. With have, which they are known to match,
@@ -50,10 +55,13 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 // then the step changes what must be changed.
 //
 // Pairs are deleted first, so that no two containers with the same address are on a bridge
-// when the later one is announced; bridges are deleted last, when no pair needs them.
+// when the later one is announced; bridges are deleted last, when no pair needs them. What
+// have knows is out of service then, and the kernel destroys it behind that (Wait): no plan
+// sees it any more, and a look at everything, and what is to have its name, waits for that.
 // Every error is a *plan.Error.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	p := a.planner()
+	p.late = a.leaving.await(ctx, func(name string) bool { return have == nil || want.has(name) })
 	err := context.Cause(ctx)
 	if err == nil && have == nil {
 		err = p.readAll()
@@ -155,6 +163,7 @@ type planner struct {
 	renewed map[string]bool  // bridges that a step makes
 	broken  map[string]error // why bridges can't be made to match
 	missing map[string]bool  // links that were looked for and are not there
+	late    map[string]bool  // names that are wanted, of links that the kernel has not destroyed yet
 
 	steps plan.Plan
 	errs  []error
@@ -162,10 +171,12 @@ type planner struct {
 
 // readAll reads all links and addresses of the namespace.
 func (p *planner) readAll() error {
+	leaving := p.leaving.there() // first: what goes meanwhile is not read then
 	links, err := p.dumpLinks()
 	if err != nil {
 		return err
 	}
+	links = slices.DeleteFunc(links, func(l found) bool { return leaving[l.index] != "" })
 	p.links = byName(links, func(l found) string { return l.name })
 	p.byIndex = make(map[int]found, len(links))
 	for _, l := range links {
@@ -177,12 +188,15 @@ func (p *planner) readAll() error {
 
 // find reads one link.
 func (p *planner) find(name string) (l found, there bool, err error) {
+	if p.late[name] {
+		return found{}, false, errLeaving
+	}
 	if p.links != nil {
 		l, there = p.links[name]
 		return l, there, nil
 	}
 	l, err = p.getLink(name, 0)
-	if errors.Is(err, model.ErrNotFound) {
+	if errors.Is(err, model.ErrNotFound) || err == nil && p.leaving.there()[l.index] != "" {
 		p.missing[name] = true
 		return found{}, false, nil
 	}

@@ -237,7 +237,7 @@ func (p *planner) dropBridge(had Bridge) {
 	switch {
 	case err != nil || !there || !had.usable(l):
 	case had.Owned:
-		w.do(func() error { return p.deleteLink(l.index) }, "delete bridge")
+		p.retire(&w, l, had.addresses(), "delete bridge")
 	default:
 		err = p.mendAddresses(&w, l, Bridge{}, had, false)
 	}

@@ -14,15 +14,19 @@ import (
 // the calling thread.
 type kernel struct {
 	asked func(req *nl.NetlinkRequest) // sees each request; may be nil
+	on    map[int]*nl.SocketHandle     // the socket for requests; nil: one of the calling thread's for each
 }
 
-func (a *Applier) kernel() kernel { return kernel{a.asked} }
+func (a *Applier) kernel() kernel { return kernel{asked: a.asked} }
 
-// ask sends a request on a socket of its own and returns the messages of type answer that
-// come back; 0: there are none.
+// ask sends a request and returns the messages of type answer that come back; 0: there are
+// none.
 func (k kernel) ask(req *nl.NetlinkRequest, answer uint16) ([][]byte, error) {
 	if k.asked != nil {
 		k.asked(req)
+	}
+	if k.on != nil {
+		req.Sockets = k.on
 	}
 	return req.Execute(unix.NETLINK_ROUTE, answer)
 }

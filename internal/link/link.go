@@ -10,7 +10,8 @@
 // a process that died can't be told from its owner's, and stays. An alias is given right
 // after a link is made: in between, a MAC that only mybr's record has says whose the link
 // is. The container's end of a veth pair belongs to Docker from Join on: it is not looked
-// at here.
+// at here. A link that is removed is out of service when its plan is done; the kernel
+// destroys it behind that (Wait).
 package link
 
 import (
@@ -67,6 +68,12 @@ func (s Set) Subjects() map[string]any {
 		m[v.Host] = v
 	}
 	return m
+}
+
+// has reports whether a link is in the set.
+func (s Set) has(name string) bool {
+	return slices.ContainsFunc(s.Bridges, func(b Bridge) bool { return b.Name == name }) ||
+		slices.ContainsFunc(s.Veths, func(v Veth) bool { return v.Host == name })
 }
 
 // With returns the union of two sets that have no link in common.

@@ -35,9 +35,10 @@ type address struct {
 	origin uint8  // IFAPROT_… of linux/if_addr.h; 0: the kernel doesn't say
 }
 
-// Links returns every link of the namespace with its addresses, by index.
+// Links returns every link of the namespace with its addresses, by index, save those that
+// are being destroyed.
 func (a *Applier) Links() ([]model.Link, error) {
-	k := a.kernel()
+	k, leaving := a.kernel(), a.leaving.there()
 	all, err := k.dumpLinks()
 	if err != nil {
 		return nil, err
@@ -52,6 +53,9 @@ func (a *Applier) Links() ([]model.Link, error) {
 	}
 	links := make([]model.Link, 0, len(all))
 	for _, l := range all {
+		if leaving[l.index] != "" {
+			continue
+		}
 		var of []netip.Prefix
 		for _, a := range addresses[l.index] {
 			of = append(of, a.Prefix)

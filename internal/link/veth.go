@@ -32,7 +32,7 @@ func (p *planner) matchVeth(w *work, v, had Veth) error {
 	default:
 		return fmt.Errorf("bridge %s: %w", v.Bridge, p.broken[v.Bridge])
 	}
-	if p.links == nil && had.Host == "" && !v.Joined {
+	if p.links == nil && had.Host == "" && !v.Joined && !p.late[v.Host] {
 		return p.newVeth(w, v)
 	}
 	l, there, err := p.find(v.Host)
@@ -285,7 +285,7 @@ func (p *planner) dropVeth(had Veth) {
 		peer, err = p.peerOf(l)
 	}
 	if err == nil && there && (l.ours() || had.made(l, peer)) {
-		w.do(func() error { return p.deleteLink(l.index) }, "delete pair")
+		p.retire(&w, l, nil, "delete pair")
 	}
 	p.add("veth", w, err)
 }
