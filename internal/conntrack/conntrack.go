@@ -17,6 +17,7 @@
 package conntrack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,15 @@ type Endpoint struct {
 	V4, V6 netip.Addr
 }
 
+// Same reports whether two sets are deeply equal.
+func (s Set) Same(o Set) bool {
+	return s.Unsure == o.Unsure && plan.SameList(s.Bindings, o.Bindings) && plan.SameList(s.Endpoints, o.Endpoints) &&
+		plan.SameList(s.Relayed, o.Relayed) && plan.SameList(s.Subnets, o.Subnets)
+}
+
+// Has reports that nothing is about a link.
+func (s Set) Has(string) bool { return false }
+
 // Subjects returns nil: flows are of no link.
 func (s Set) Subjects() map[string]any { return nil }
 
@@ -55,19 +65,10 @@ func (s Set) Only(func(subject string) bool) Set { return s }
 
 // With returns what is in either set.
 func (s Set) With(o Set) Set {
-	all := Set{Bindings: slices.Clone(s.Bindings), Endpoints: slices.Clone(s.Endpoints), Relayed: o.Relayed,
+	_, bindings := plan.Differing(s.Bindings, o.Bindings, compareBindings)
+	_, endpoints := plan.Differing(s.Endpoints, o.Endpoints, compareEndpoints)
+	return Set{Bindings: slices.Concat(s.Bindings, bindings), Endpoints: slices.Concat(s.Endpoints, endpoints), Relayed: o.Relayed,
 		Subnets: o.Subnets, Unsure: s.Unsure || o.Unsure}
-	for _, b := range o.Bindings {
-		if !slices.Contains(s.Bindings, b) {
-			all.Bindings = append(all.Bindings, b)
-		}
-	}
-	for _, e := range o.Endpoints {
-		if !slices.Contains(s.Endpoints, e) {
-			all.Endpoints = append(all.Endpoints, e)
-		}
-	}
-	return all
 }
 
 // Applier deletes stale flows. While there are subnets it also keeps flows going when others
@@ -135,42 +136,53 @@ func difference(have *Set, want Set) (c change) {
 	if have == nil {
 		return change{came: want.Bindings, relayed: want.Relayed}
 	}
-	known := make(map[model.PortBinding]bool, len(have.Bindings))
-	for _, b := range have.Bindings {
-		known[b] = true
+	gone, came := plan.Differing(have.Bindings, want.Bindings, compareBindings)
+	if c.came = came; have.Unsure {
+		c.came, c.subnets = want.Bindings, want.Subnets
 	}
-	wanted := make(map[model.PortBinding]bool, len(want.Bindings))
-	for _, b := range want.Bindings {
-		if wanted[b] = true; have.Unsure || !known[b] {
-			c.came = append(c.came, b)
-		}
-	}
-	for _, b := range have.Bindings {
-		if b.Proto == model.UDP && !wanted[b] {
+	for _, b := range gone {
+		if b.Proto == model.UDP {
 			c.gone = append(c.gone, b)
 		}
+	}
+	c.relayed = want.Relayed
+	c.left = left(have.Endpoints, want.Endpoints)
+	return c
+}
+
+// left lists the addresses that endpoints have had and have no longer, whoever has them now.
+func left(have, want []Endpoint) (addresses []netip.Addr) {
+	gone, _ := plan.Differing(have, want, compareEndpoints)
+	if len(gone) == 0 {
+		return nil
 	}
 	type holder struct {
 		id      string
 		address netip.Addr
 	}
-	if have.Unsure {
-		c.subnets = want.Subnets
+	holders := map[holder]bool{}
+	for _, e := range gone {
+		holders[holder{e.ID, netip.Addr{}}] = true // it may have another address now, or have been there twice
 	}
-	c.relayed = want.Relayed
-	holders := make(map[holder]bool, 2*len(want.Endpoints))
-	for _, e := range want.Endpoints {
-		holders[holder{e.ID, e.V4}], holders[holder{e.ID, e.V6}] = true, true
+	for _, e := range want {
+		if holders[holder{e.ID, netip.Addr{}}] {
+			holders[holder{e.ID, e.V4}], holders[holder{e.ID, e.V6}] = true, true
+		}
 	}
-	for _, e := range have.Endpoints {
+	for _, e := range gone {
 		for _, a := range []netip.Addr{e.V4, e.V6} {
 			if a.IsValid() && !holders[holder{e.ID, a}] {
-				c.left = append(c.left, a)
+				addresses = append(addresses, a)
 			}
 		}
 	}
-	return c
+	return addresses
 }
+
+// compareBindings and compareEndpoints have the order in which sets are rendered.
+func compareBindings(a, b *model.PortBinding) int { return a.Compare(*b) }
+
+func compareEndpoints(a, b *Endpoint) int { return cmp.Compare(a.ID, b.ID) }
 
 // told is how many flows a plan lists; of the rest it gives the number.
 const told = 20

@@ -1,6 +1,24 @@
 package firewall
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/mybr/mybr/internal/plan"
+)
+
+// Same reports whether two policies are deeply equal.
+func (p Policy) Same(o Policy) bool {
+	return p.DefaultDrop == o.DefaultDrop && p.DropInDoubt == o.DropInDoubt && p.Accept == o.Accept &&
+		plan.SameList(p.Networks, o.Networks) && plan.SameList(p.Ports, o.Ports) && plan.SameList(p.Openings, o.Openings)
+}
+
+// Has reports whether a part of the policy is about a subject, as Subjects has it.
+func (p Policy) Has(subject string) bool {
+	return slices.ContainsFunc(p.Ports, func(port Port) bool { return port.Link == subject }) ||
+		slices.ContainsFunc(p.Networks, func(n Network) bool { return n.Bridge == subject }) ||
+		slices.ContainsFunc(p.Openings, func(o Opening) bool { return o.Link == subject }) ||
+		subject == "" && !p.common().Equal(Policy{})
+}
 
 // Subjects returns the parts of the policy by the link that each is about: a network is
 // about its bridge, a port or an opening about its Link. What concerns all
@@ -74,7 +92,12 @@ func (p Policy) common() Policy {
 // ports and openings, and the IDs of networks, at most.
 func (p Policy) Equal(q Policy) bool {
 	return p.DefaultDrop == q.DefaultDrop && p.DropInDoubt == q.DropInDoubt && p.Accept == q.Accept &&
-		slices.EqualFunc(p.Networks, q.Networks, func(a, b Network) bool { a.ID = b.ID; return a == b }) &&
-		slices.EqualFunc(p.Ports, q.Ports, func(a, b Port) bool { a.Link = b.Link; return a == b }) &&
-		slices.EqualFunc(p.Openings, q.Openings, func(a, b Opening) bool { a.Link = b.Link; return a == b })
+		equal(p.Networks, q.Networks, func(a, b Network) bool { a.ID = b.ID; return a == b }) &&
+		equal(p.Ports, q.Ports, func(a, b Port) bool { a.Link = b.Link; return a == b }) &&
+		equal(p.Openings, q.Openings, func(a, b Opening) bool { a.Link = b.Link; return a == b })
+}
+
+// equal is slices.EqualFunc, which knows at once that the same memory is equal.
+func equal[T any](a, b []T, alike func(a, b T) bool) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.EqualFunc(a, b, alike))
 }

@@ -43,6 +43,14 @@ type Set struct {
 	Forward    bool     // some of them take connections from elsewhere that are not translated
 }
 
+// Same reports whether two sets are deeply equal.
+func (s Set) Same(o Set) bool {
+	return s.Forward == o.Forward && plan.SameList(s.Interfaces, o.Interfaces)
+}
+
+// Has reports whether an interface is in the set.
+func (s Set) Has(subject string) bool { return slices.Contains(s.Interfaces, subject) }
+
 // Subjects returns the interfaces, each of which is a subject of its own. What Forward asks
 // for is a matter of the interfaces that come.
 func (s Set) Subjects() map[string]any {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,35 +86,48 @@ func (a *Applier) planner() *planner {
 func (p *planner) plan(have *Set, want Set) error {
 	p.findRenamed(want)
 	p.bridges, p.hadBridges = byName(want.Bridges, Bridge.key), byName(have.Bridges, Bridge.key)
-	wanted, hadVeths := want.names(), byName(have.Veths, Veth.key)
-	for _, v := range have.Veths {
-		if !wanted[v.Host] {
+	gone, came := plan.Differing(have.Veths, want.Veths, func(a, b *Veth) int { return cmp.Compare(a.Host, b.Host) })
+	hadVeths, wantVeths := byName(gone, Veth.key), byName(came, Veth.key)
+	for _, v := range gone {
+		_, bridge := p.bridges[v.Host]
+		if _, wanted := wantVeths[v.Host]; !wanted && !bridge {
 			p.dropVeth(v)
 		}
 	}
-	p.dropLeftovers(kindVeth, wanted)
+	p.dropLeftovers(kindVeth, want)
 	for _, b := range want.Bridges {
 		if p.hadBridges[b.Name] != b {
 			p.bridge(b)
 		}
 	}
-	for _, v := range want.Veths {
+	for _, v := range came {
 		if v.differs(hadVeths[v.Host]) {
 			p.findBridge(v)
 		}
 	}
-	for _, v := range want.Veths {
-		if had := hadVeths[v.Host]; v.differs(had) || p.renewed[v.Bridge] || p.broken[v.Bridge] != nil {
-			p.veth(v, had)
-		}
-	}
+	p.veths(have, want, came, hadVeths)
 	for _, b := range have.Bridges {
-		if !wanted[b.Name] {
+		_, veth := wantVeths[b.Name]
+		if _, wanted := p.bridges[b.Name]; !wanted && !veth {
 			p.dropBridge(b)
 		}
 	}
-	p.dropLeftovers(kindBridge, wanted)
+	p.dropLeftovers(kindBridge, want)
 	return errors.Join(p.errs...)
+}
+
+// veths plans the pairs that differ from those that are there, given those that may, and all
+// that are in bridges of which something is new to them.
+func (p *planner) veths(have *Set, want Set, came []Veth, had map[string]Veth) {
+	look := came
+	if len(p.renewed)+len(p.broken) > 0 {
+		look, had = want.Veths, byName(have.Veths, Veth.key)
+	}
+	for _, v := range look {
+		if had := had[v.Host]; v.differs(had) || p.renewed[v.Bridge] || p.broken[v.Bridge] != nil {
+			p.veth(v, had)
+		}
+	}
 }
 
 // names returns the names of all links of the set.
@@ -260,7 +274,11 @@ func (p *planner) add(kind string, w work, err error, needs ...string) {
 
 // dropLeftovers plans to delete the links of a kind that mybr made and that are not
 // wanted. Only names count: a link that bears a wanted one has been planned, or will be.
-func (p *planner) dropLeftovers(kind string, wanted map[string]bool) {
+func (p *planner) dropLeftovers(kind string, want Set) {
+	if len(p.links) == 0 {
+		return // nobody has looked
+	}
+	wanted := want.names()
 	for _, name := range slices.Sorted(maps.Keys(p.links)) {
 		l := p.links[name]
 		if l.kind != kind || wanted[name] || !l.ours() || p.isRenamed(l) {

@@ -19,6 +19,7 @@ import (
 	"slices"
 
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
 )
 
 // Set is every link that mybr wants on the host, sorted by name.
@@ -55,6 +56,17 @@ type Veth struct {
 	Joined     bool       // Docker has the peer: a pair that is gone is not made again
 
 	DisableIPv6 string // the value of net/ipv6/conf/HOST/disable_ipv6; "" leaves it as it is
+}
+
+// Same reports whether two sets are deeply equal.
+func (s Set) Same(o Set) bool {
+	return plan.SameList(s.Bridges, o.Bridges) && plan.SameList(s.Veths, o.Veths)
+}
+
+// Has reports whether a link is in the set.
+func (s Set) Has(subject string) bool {
+	return slices.ContainsFunc(s.Veths, func(v Veth) bool { return v.Host == subject }) ||
+		slices.ContainsFunc(s.Bridges, func(b Bridge) bool { return b.Name == subject })
 }
 
 // Subjects returns every link of the set by its name, as a comparable Bridge or Veth: the

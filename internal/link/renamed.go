@@ -12,6 +12,10 @@ import (
 // findRenamed finds the wanted links that are there by other names: by the alias, which
 // says whose a link is.
 func (p *planner) findRenamed(want Set) {
+	p.renamed = map[string]found{}
+	if len(p.links) == 0 {
+		return // nobody has looked
+	}
 	owners := map[string]string{} // names by what aliases say
 	for _, b := range want.Bridges {
 		if b.Owned {
@@ -22,7 +26,6 @@ func (p *planner) findRenamed(want Set) {
 		owners[model.AliasOwner(v.Alias)] = v.Host
 	}
 	wanted := want.names()
-	p.renamed = map[string]found{}
 	for _, l := range p.links {
 		name, ok := owners[model.AliasOwner(l.alias)]
 		if _, there := p.links[name]; !ok || there || wanted[l.name] || !l.ours() {

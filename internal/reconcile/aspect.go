@@ -49,7 +49,7 @@ func (a *aspect[T]) plan(ctx context.Context, h Host) (plan.Plan, error) {
 func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, retry bool) (out outcome) {
 	want := a.Take(h)
 	known := a.known(want)
-	if known != nil && reflect.DeepEqual(*known, want) {
+	if known != nil && (*known).Same(want) {
 		a.doubts = doubts[T]{}
 		return out
 	}
@@ -60,7 +60,7 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 		}
 		wanted := want.Subjects()
 		want = (*known).Only(func(subject string) bool { _, ok := wanted[subject]; return ok })
-		if reflect.DeepEqual(*known, want) {
+		if (*known).Same(want) {
 			return out
 		}
 	}
@@ -156,8 +156,7 @@ func (a *aspect[T]) attempt(ctx context.Context, r *Reconciler, known *T, want T
 		subjects, all := p.Renewed()
 		out.renewed = out.renewed || all || known == nil && len(p) > 0
 		if known != nil && len(subjects) > 0 {
-			had := (*known).Subjects()
-			out.renewed = out.renewed || slices.ContainsFunc(subjects, func(s string) bool { _, ok := had[s]; return ok })
+			out.renewed = out.renewed || slices.ContainsFunc(subjects, (*known).Has)
 		}
 		failed := p.Do(ctx)
 		out.made = append(out.made, done(p, failed)...)

@@ -3,9 +3,10 @@ package reconcile
 import (
 	"fmt"
 	"net/netip"
-	"reflect"
+	"slices"
 	"testing"
 
+	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -24,6 +25,7 @@ func crowd(endpoints int) model.Snapshot {
 	return s
 }
 
+// BenchmarkRender renders all from nothing.
 func BenchmarkRender(b *testing.B) {
 	for _, n := range []int{10, 1000} {
 		s := crowd(n)
@@ -33,13 +35,27 @@ func BenchmarkRender(b *testing.B) {
 				Render(s, Options{})
 			}
 		})
-		b.Run(fmt.Sprintf("compare/endpoints=%d", n), func(b *testing.B) {
+	}
+}
+
+// BenchmarkRenderNext renders what one endpoint changes that comes beside others, and tells
+// which parts it changes, as a pass does.
+func BenchmarkRenderNext(b *testing.B) {
+	for _, n := range []int{10, 1000} {
+		with := crowd(n + 1)
+		without := model.Snapshot{Networks: with.Networks, Endpoints: slices.Concat(with.Endpoints[:n/2], with.Endpoints[n/2+1:])}
+		b.Run(fmt.Sprintf("endpoints=%d", n), func(b *testing.B) {
+			var r renderer
+			options := func(firewall.Families) Options { return Options{} }
+			before := r.render(without, Options{}, options)
 			b.ReportAllocs()
-			x, y := Render(s, Options{}), Render(s, Options{})
-			for range b.N {
-				if !reflect.DeepEqual(x.Links, y.Links) || !reflect.DeepEqual(x.Firewall, y.Firewall) || !reflect.DeepEqual(x.Flows, y.Flows) || !reflect.DeepEqual(x.Ports, y.Ports) {
-					b.Fatal("they differ")
+			b.ResetTimer()
+			for i := range b.N {
+				after := r.render([]model.Snapshot{with, without}[i%2], Options{}, options)
+				if before.Links.Same(after.Links) || before.Firewall.Same(after.Firewall) || before.Flows.Same(after.Flows) || before.Ports.Same(after.Ports) || !before.Sysctls.Same(after.Sysctls) {
+					b.Fatal("not the parts that differ")
 				}
+				before = after
 			}
 		})
 	}

@@ -91,7 +91,7 @@ func (f *Forwarding) mine(path string, needed, decide bool) (bool, error) {
 }
 
 // forwards returns the families in which the host must forward for an endpoint.
-func forwards(n model.Network, e model.Endpoint) firewall.Families {
+func forwards(n *model.Network, e *model.Endpoint) firewall.Families {
 	return firewall.Families{V4: !n.Internal && e.V4.IsValid(), V6: !n.Internal && e.V6.IsValid()}
 }
 
@@ -113,15 +113,17 @@ func (h Host) forwarded(path string) (links []string) {
 // render says what the host must be like now, and what could not be told for it. decide is
 // that of Forwarding.DefaultDrop.
 func (r *Reconciler) render(decide bool) (Host, []failure) {
-	s, o := r.Snapshot(), r.Options
 	var err error
-	if r.Config.Forwarding != nil {
-		o.DefaultDrop, err = r.Config.Forwarding(needsForwarding(s, o), decide)
-		if o.KeepForwarding = err != nil; err != nil {
-			o.DropInDoubt = firewall.Families{V4: !o.DefaultDrop.V4, V6: !o.DefaultDrop.V6}
+	h := r.renderer.render(r.Snapshot(), r.Options, func(needed firewall.Families) Options {
+		o := r.Options
+		if r.Config.Forwarding != nil {
+			o.DefaultDrop, err = r.Config.Forwarding(needed, decide)
+			if o.KeepForwarding = err != nil; err != nil {
+				o.DropInDoubt = firewall.Families{V4: !o.DefaultDrop.V4, V6: !o.DefaultDrop.V6}
+			}
 		}
-	}
-	h := Render(s, o)
+		return o
+	})
 	if err == nil {
 		return h, nil
 	}

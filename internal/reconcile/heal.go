@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -54,8 +53,7 @@ func (d doubts[T]) about(subject string) bool {
 	if d.had == nil {
 		return d.subjects[subject]
 	}
-	_, ok := (*d.had).Subjects()[subject]
-	return ok
+	return (*d.had).Has(subject)
 }
 
 // settle drops the doubts that an attempt has put an end to: all but those about what has
@@ -89,7 +87,7 @@ func texts(all []mended) []string {
 // been asked for since, nor what follows what others have made of their own.
 func (a *aspect[T]) healing(ctx context.Context, p plan.Plan, want T) (changes []mended) {
 	all := a.doubts.had != nil
-	if all && len(p) > 0 && !reflect.DeepEqual(*a.doubts.had, want) {
+	if all && len(p) > 0 && !(*a.doubts.had).Same(want) {
 		var err error
 		if p, err = a.Applier.Plan(ctx, nil, *a.doubts.had); err != nil {
 			return nil // it will show in the pass
@@ -130,13 +128,9 @@ func (a *aspect[T]) doubt(ctx context.Context, subjects []string) (found []strin
 	if a.have == nil {
 		return subjects // it is to be tried again, and this may be the moment
 	}
-	had, failed := (*a.have).Subjects(), map[string]any{}
-	if a.failed != nil {
-		failed = (*a.failed).Subjects()
-	}
 	differ, gone := map[string]bool{}, false
 	for _, s := range subjects {
-		if _, ok := had[s]; ok {
+		if (*a.have).Has(s) {
 			finding := plan.Differs
 			if a.Look != nil {
 				finding = a.Look(ctx, *a.have, s)
@@ -145,7 +139,7 @@ func (a *aspect[T]) doubt(ctx context.Context, subjects []string) (found []strin
 				differ[s] = true
 				found = append(found, s)
 			}
-		} else if _, ok := failed[s]; ok {
+		} else if a.failed != nil && (*a.failed).Has(s) {
 			found = append(found, s)
 		}
 	}

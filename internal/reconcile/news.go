@@ -7,6 +7,7 @@ import (
 
 	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
 )
 
 // news tells which networks, endpoints and ports have come and gone since the last pass. What
@@ -29,7 +30,7 @@ func (r *Reconciler) news(now model.Snapshot) {
 	}
 	// Endpoints go before their network, and come behind it.
 	var came []func()
-	merge(before.Endpoints, now.Endpoints, func(a, b model.Endpoint) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Endpoint) {
+	merge(before.Endpoints, now.Endpoints, func(a, b *model.Endpoint) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Endpoint) {
 		switch {
 		case has == nil:
 			ports(event.PortWithdrawn, *had, had.Ports)
@@ -39,12 +40,12 @@ func (r *Reconciler) news(now model.Snapshot) {
 				endpoint(event.EndpointCreated, *has)
 				ports(event.PortPublished, *has, has.Ports)
 			})
-		case !slices.Equal(had.Ports, has.Ports):
+		case !plan.SameList(had.Ports, has.Ports):
 			ports(event.PortWithdrawn, *has, except(had.Ports, has.Ports))
 			came = append(came, func() { ports(event.PortPublished, *has, except(has.Ports, had.Ports)) })
 		}
 	})
-	merge(before.Networks, now.Networks, func(a, b model.Network) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Network) {
+	merge(before.Networks, now.Networks, func(a, b *model.Network) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Network) {
 		if has == nil {
 			network(event.NetworkRemoved, *had)
 		} else if had == nil {
@@ -67,7 +68,10 @@ func bridgeOf(id string, snapshots ...model.Snapshot) string {
 }
 
 // merge calls fn with each record of two sorted lists, before and after; nil where it is not.
-func merge[V any](before, after []V, compare func(a, b V) int, fn func(before, after *V)) {
+func merge[V any](before, after []V, compare func(a, b *V) int, fn func(before, after *V)) {
+	if len(before) == len(after) && (len(before) == 0 || &before[0] == &after[0]) {
+		return // nothing has changed
+	}
 	for len(before) > 0 || len(after) > 0 {
 		order := 0
 		switch {
@@ -76,7 +80,7 @@ func merge[V any](before, after []V, compare func(a, b V) int, fn func(before, a
 		case len(after) == 0:
 			order = -1
 		default:
-			order = compare(before[0], after[0])
+			order = compare(&before[0], &after[0])
 		}
 		var had, has *V
 		if order <= 0 {

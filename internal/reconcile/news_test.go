@@ -93,6 +93,7 @@ func TestNewsOfChanges(t *testing.T) {
 			}
 			return nil
 		}}})
+		changed = snapshot() // what was given once isn't changed any more
 		changed.Networks[0].MTU = 1200
 		s.set(changed)
 		if err := s.r.Sync(t.Context(), veth); err == nil {

@@ -1,9 +1,7 @@
 package reconcile
 
 import (
-	"cmp"
 	"net/netip"
-	"slices"
 
 	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
@@ -68,17 +66,20 @@ func openings(n model.Network, e model.Endpoint, o Options) (all []firewall.Open
 		address netip.Addr
 		open    []model.PortSpan
 	}{{n.V4, e.V4.Addr(), e.OpenV4}, {n.V6, e.V6.Addr(), e.OpenV6}} {
-		spans, from := published(e, f.address), n.Trusted
+		from := n.Trusted
 		switch {
 		case !f.address.IsValid() || !f.subnet.Prefix.IsValid() || f.subnet.Mode == model.ModeNATUnprotected:
 			continue
 		case f.subnet.Mode == model.ModeRouted:
-			spans, from = f.open, []string{""}
+			from = []string{""}
 		case o.DirectRouting:
 			from = []string{""}
 		}
-		for _, iface := range from {
-			for _, span := range spans {
+		if len(from) == 0 {
+			continue
+		}
+		for _, span := range published(e, f.address, f.subnet.Mode, f.open) {
+			for _, iface := range from {
 				all = append(all, firewall.Opening{Bridge: n.Bridge, Link: e.HostIface(), Addr: f.address, PortSpan: span, From: iface})
 			}
 		}
@@ -86,20 +87,19 @@ func openings(n model.Network, e model.Endpoint, o Options) (all []firewall.Open
 	return all
 }
 
-// published lists what leads to one address of an endpoint, each once.
-func published(e model.Endpoint, address netip.Addr) (spans []model.PortSpan) {
+// published lists what leads to one address of an endpoint, each once: what was open when it
+// joined, where the family is routed.
+func published(e model.Endpoint, address netip.Addr, mode model.Mode, open []model.PortSpan) (spans []model.PortSpan) {
+	if mode == model.ModeRouted {
+		return open
+	}
+	seen := make(map[model.PortSpan]bool, len(e.Ports))
 	for _, b := range e.Ports {
 		span := model.PortSpan{Proto: b.Proto, First: b.Container.Port(), Count: b.Count}
-		if b.Container.Addr() == address && !slices.Contains(spans, span) {
+		if b.Container.Addr() == address && !seen[span] {
+			seen[span] = true
 			spans = append(spans, span)
 		}
 	}
 	return spans
-}
-
-func compareOpenings(a, b firewall.Opening) int {
-	return cmp.Or(
-		cmp.Compare(a.Bridge, b.Bridge), a.Addr.Compare(b.Addr), cmp.Compare(a.Proto, b.Proto),
-		cmp.Compare(a.First, b.First), cmp.Compare(a.Count, b.Count), cmp.Compare(a.From, b.From),
-	)
 }

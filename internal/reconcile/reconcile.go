@@ -39,6 +39,8 @@ var errStopped = errors.New("mybr is stopping")
 // Config is what a Reconciler works with. Every field is needed, save Options,
 // Forwarding, Tell and Observe.
 type Config struct {
+	// Snapshot returns the records. Nobody changes what a snapshot holds: records that two have
+	// alike are known by sharing memory.
 	Snapshot func() model.Snapshot
 	Options  Options
 	// Forwarding says in which families nothing may be forwarded that no rule accepts,
@@ -70,10 +72,12 @@ type Reconciler struct {
 	Config
 	log logrus.FieldLogger
 
-	busy   chan struct{} // holds one while a pass or Diff is under way: aspects are theirs
+	busy   chan struct{} // holds one while a pass or Diff is under way: aspects and the renderer are theirs
 	wake   chan struct{} // a pass is wanted at once; holds one
 	events chan struct{} // a pass is wanted soon; holds one
 	ready  chan struct{} // closed when the first pass has ended
+
+	renderer renderer
 
 	mu        sync.Mutex
 	next      *pass                            // the pass that has not begun; nil: nobody waits

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -50,53 +49,64 @@ type Options struct {
 // snapshots give deeply equal hosts. An endpoint whose network has no record wants
 // nothing.
 func Render(s model.Snapshot, o Options) Host {
-	h := Host{Sysctls: sysctl.Set{}}
+	var h Host
+	networks := o.networks(s)
+	var needed needs
+	for _, n := range s.Networks {
+		h.addNetwork(n, o)
+	}
+	for i := range s.Endpoints {
+		h.addEndpoint(&s.Endpoints[i], networks, o)
+		needed.count(&s.Endpoints[i], networks, o, 1)
+	}
 	h.Firewall.Accept, h.Firewall.DefaultDrop, h.Firewall.DropInDoubt = o.Accept, o.DefaultDrop, o.DropInDoubt
-	recorded := s // in the same order
-	s = o.usable(s)
-	networks := make(map[string]model.Network, len(s.Networks))
-	for i, n := range s.Networks {
-		networks[n.ID] = n
-		b, policy := renderBridge(n), renderPolicy(n, o)
-		if n.Owned {
-			b.Alias = recorded.Networks[i].Alias(o.turnedOn()...)
-		}
-		if o.FixedSettings {
-			b.AcceptRA, b.DisableIPv6, policy.V6.Input = fixedSettings(b)
-		}
-		h.Links.Bridges = append(h.Links.Bridges, b)
-		h.Firewall.Networks = append(h.Firewall.Networks, policy)
-		h.Firewalld.Interfaces = append(h.Firewalld.Interfaces, n.Bridge)
-		h.Firewalld.Forward = h.Firewalld.Forward || entered(n, o)
-		h.Flows.Subnets = append(h.Flows.Subnets, flowSubnets(policy, o)...)
-		if !n.ICC {
-			h.Flows.Relayed = append(h.Flows.Relayed, prefixes(n)...)
-		}
-		if n.Internal {
-			h.Ports.Blocked = append(h.Ports.Blocked, n.Bridge)
-		}
-	}
-	for i, e := range s.Endpoints {
-		n, ok := networks[e.NetworkID]
-		if !ok {
-			continue
-		}
-		v := renderVeth(n, e)
-		v.Alias = recorded.Endpoints[i].Alias(n, o.turnedOn()...)
-		h.Links.Veths = append(h.Links.Veths, v)
-		renderForwarding(h.Sysctls, n, e, o)
-		h.Firewall.Openings = append(h.Firewall.Openings, openings(n, e, o)...)
-		for _, b := range e.Ports {
-			h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b})
-			h.Flows.Bindings = append(h.Flows.Bindings, b)
-			if n.Translates(b) {
-				h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, Link: e.HostIface(), PortBinding: b})
-			}
-		}
-	}
-	h.Flows.Endpoints = flowEndpoints(s)
+	h.Sysctls = forwardingSettings(needed.families(), o)
 	h.sort()
 	return h
+}
+
+// addNetwork adds what a network wants.
+func (h *Host) addNetwork(recorded model.Network, o Options) {
+	n := o.network(recorded)
+	b, policy := renderBridge(n), renderPolicy(n, o)
+	if n.Owned {
+		b.Alias = recorded.Alias(o.turnedOn()...)
+	}
+	if o.FixedSettings {
+		b.AcceptRA, b.DisableIPv6, policy.V6.Input = fixedSettings(b)
+	}
+	h.Links.Bridges = append(h.Links.Bridges, b)
+	h.Firewall.Networks = append(h.Firewall.Networks, policy)
+	h.Firewalld.Interfaces = append(h.Firewalld.Interfaces, n.Bridge)
+	h.Firewalld.Forward = h.Firewalld.Forward || entered(n, o)
+	h.Flows.Subnets = append(h.Flows.Subnets, flowSubnets(policy, o)...)
+	if !n.ICC {
+		h.Flows.Relayed = append(h.Flows.Relayed, prefixes(n)...)
+	}
+	if n.Internal {
+		h.Ports.Blocked = append(h.Ports.Blocked, n.Bridge)
+	}
+}
+
+// addEndpoint adds what an endpoint wants, given the networks of Options.networks.
+func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.Network, o Options) {
+	e := o.endpoint(*recorded)
+	h.Flows.Endpoints = append(h.Flows.Endpoints, flowEndpoint(e))
+	n, ok := networks[e.NetworkID]
+	if !ok {
+		return
+	}
+	v := renderVeth(*n, e)
+	v.Alias = recorded.Alias(*n, o.turnedOn()...)
+	h.Links.Veths = append(h.Links.Veths, v)
+	h.Firewall.Openings = append(h.Firewall.Openings, openings(*n, e, o)...)
+	for _, b := range e.Ports {
+		h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), Link: v.Host, PortBinding: b})
+		h.Flows.Bindings = append(h.Flows.Bindings, b)
+		if n.Translates(b) {
+			h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, Link: v.Host, PortBinding: b})
+		}
+	}
 }
 
 // turnedOn lists the families in which mybr has turned forwarding on.
@@ -119,45 +129,65 @@ func prefixes(n model.Network) (all []netip.Prefix) {
 	return all
 }
 
-// usable returns the records of which something can be brought about on the host.
-func (o Options) usable(s model.Snapshot) model.Snapshot {
-	if !o.NoIPv6 {
-		return s
+// networks returns what can be brought about of the networks on the host, by ID.
+func (o Options) networks(s model.Snapshot) map[string]*model.Network {
+	all := make(map[string]*model.Network, len(s.Networks))
+	for _, n := range s.Networks {
+		n = o.network(n)
+		all[n.ID] = &n
 	}
-	s.Networks, s.Endpoints = slices.Clone(s.Networks), slices.Clone(s.Endpoints)
-	for i := range s.Networks {
-		if n := &s.Networks[i]; n.V6.Prefix.IsValid() {
-			n.V6 = model.Subnet{Mode: model.ModeIsolated} // nothing could filter what containers still send
-		}
-	}
-	for i, e := range s.Endpoints {
-		s.Endpoints[i] = withoutIPv6(e)
-	}
-	return s
+	return all
 }
 
-// needsForwarding returns the families in which some endpoint needs the host to forward.
-func needsForwarding(s model.Snapshot, o Options) (f firewall.Families) {
-	s = o.usable(s)
-	networks := make(map[string]model.Network, len(s.Networks))
-	for _, n := range s.Networks {
-		networks[n.ID] = n
+// network is what can be brought about of a network on the host.
+func (o Options) network(n model.Network) model.Network {
+	if o.NoIPv6 && n.V6.Prefix.IsValid() {
+		n.V6 = model.Subnet{Mode: model.ModeIsolated} // nothing could filter what containers still send
 	}
-	for _, e := range s.Endpoints {
-		if n, ok := networks[e.NetworkID]; ok {
-			of := forwards(n, e)
-			f.V4, f.V6 = f.V4 || of.V4, f.V6 || of.V6
-		}
+	return n
+}
+
+// endpoint is what can be brought about of an endpoint on the host.
+func (o Options) endpoint(e model.Endpoint) model.Endpoint {
+	if o.NoIPv6 {
+		return withoutIPv6(e)
 	}
-	return f
+	return e
+}
+
+// needs is how many endpoints need the host to forward, in each family.
+type needs struct{ v4, v6 int }
+
+// count counts an endpoint so many times.
+func (c *needs) count(e *model.Endpoint, networks map[string]*model.Network, o Options, times int) {
+	n, ok := networks[e.NetworkID]
+	if !ok {
+		return
+	}
+	f := forwards(n, e)
+	if f.V4 {
+		c.v4 += times
+	}
+	if f.V6 && !o.NoIPv6 {
+		c.v6 += times
+	}
+}
+
+// families are those in which some endpoint needs the host to forward.
+func (c needs) families() firewall.Families {
+	return firewall.Families{V4: c.v4 > 0, V6: c.v6 > 0}
 }
 
 // flowEndpoints lists the addresses that flows of containers can have.
 func flowEndpoints(s model.Snapshot) (all []conntrack.Endpoint) {
 	for _, e := range s.Endpoints {
-		all = append(all, conntrack.Endpoint{ID: e.ID, V4: e.V4.Addr(), V6: e.V6.Addr()})
+		all = append(all, flowEndpoint(e))
 	}
 	return all
+}
+
+func flowEndpoint(e model.Endpoint) conntrack.Endpoint {
+	return conntrack.Endpoint{ID: e.ID, V4: e.V4.Addr(), V6: e.V6.Addr()}
 }
 
 // entered reports whether connections come into the network that no published port has
@@ -236,45 +266,24 @@ func renderVeth(n model.Network, e model.Endpoint) link.Veth {
 	}
 }
 
-// renderForwarding adds what an endpoint needs of the host.
+// forwardingSettings are those with which the host forwards in the families in which some
+// endpoint needs that.
 //
 // Forwarding (ip_forward and conf/all/forwarding in ip-sysctl) is wanted by endpoints and
 // not by networks: after a reboot the networks are back before dockerd starts, and dockerd
 // sets the policy of FORWARD to DROP only if it is the one who turns forwarding on. Turning
 // it on earlier would make the host a router for everybody.
-func renderForwarding(set sysctl.Set, n model.Network, e model.Endpoint, o Options) {
+func forwardingSettings(needed firewall.Families, o Options) sysctl.Set {
+	set := sysctl.Set{}
 	if o.KeepForwarding {
-		return
+		return set
 	}
-	f := forwards(n, e)
-	if f.V4 {
+	if needed.V4 {
 		set[forwarding4] = "1"
 	}
-	if f.V6 {
+	if needed.V6 {
 		set[forwarding6] = "1"
 		set["net/ipv6/conf/default/forwarding"] = "1"
 	}
-}
-
-func (h *Host) sort() {
-	slices.Sort(h.Firewalld.Interfaces)
-	slices.SortFunc(h.Links.Bridges, func(a, b link.Bridge) int { return cmp.Compare(a.Name, b.Name) })
-	slices.Sort(h.Ports.Blocked)
-	slices.SortFunc(h.Links.Veths, func(a, b link.Veth) int { return cmp.Compare(a.Host, b.Host) })
-	slices.SortFunc(h.Firewall.Networks, func(a, b firewall.Network) int { return cmp.Compare(a.Bridge, b.Bridge) })
-	slices.SortFunc(h.Firewall.Ports, func(a, b firewall.Port) int { return compareBindings(a.PortBinding, b.PortBinding) })
-	slices.SortFunc(h.Firewall.Openings, compareOpenings)
-	slices.SortFunc(h.Flows.Bindings, compareBindings)
-	slices.SortFunc(h.Flows.Relayed, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
-	slices.SortFunc(h.Flows.Subnets, func(a, b conntrack.Subnet) int {
-		return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
-	})
-	slices.SortFunc(h.Flows.Endpoints, func(a, b conntrack.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
-	slices.SortStableFunc(h.Ports.Bindings, func(a, b hostport.Binding) int {
-		return cmp.Or(cmp.Compare(a.Owner, b.Owner), compareBindings(a.PortBinding, b.PortBinding))
-	})
-}
-
-func compareBindings(a, b model.PortBinding) int {
-	return cmp.Or(cmp.Compare(a.Proto, b.Proto), a.Host.Compare(b.Host), a.Container.Compare(b.Container), cmp.Compare(a.Count, b.Count))
+	return set
 }

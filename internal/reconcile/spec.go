@@ -10,9 +10,13 @@ import (
 type Part[T any] interface {
 	// Subjects maps the name of each link that something of the part is about to that.
 	Subjects() map[string]any
+	// Has reports whether something of the part is about a subject.
+	Has(subject string) bool
 	// Only returns what of the part is about the subjects that keep reports true for, and
 	// what is about none.
 	Only(keep func(subject string) bool) T
+	// Same reports whether two parts are deeply equal.
+	Same(other T) bool
 	// With returns the union of two parts that have no subject in common.
 	With(other T) T
 }

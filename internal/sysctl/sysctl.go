@@ -29,6 +29,15 @@ import (
 // interface's name may contain dots, but never a slash.
 type Set map[string]string
 
+// Same reports whether two sets are deeply equal.
+func (s Set) Same(o Set) bool { return maps.Equal(s, o) }
+
+// Has reports whether a setting is in the set.
+func (s Set) Has(subject string) bool {
+	_, ok := s[subject]
+	return ok
+}
+
 // Subjects returns the values by path. A path is not the name of a link: which links a
 // setting concerns is for the caller to know.
 func (s Set) Subjects() map[string]any {

@@ -27,7 +27,8 @@ func (fam family) commutes(have, want firewall.Policy) bool {
 // delta deletes the rules that went and adds those that came. enough is false if the
 // chains of others are not those that were last read.
 func (s *side) delta(ctx context.Context, have, want firewall.Policy, d defaults) (c change, enough bool, err error) {
-	c = difference(s.state.use, s.fam.render(have, s.state.facts), s.fam.render(want, s.state.facts))
+	h, w := s.fam.differing(have, want, s.state.facts)
+	c = difference(s.state.use, h, w)
 	if c.input == "" {
 		return c, true, nil
 	}

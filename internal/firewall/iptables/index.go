@@ -21,6 +21,7 @@ type index struct {
 	fixed     int                      // up to so many symbols there are all levels, once there are any; beyond, those that tell something apart
 	limit     int                      // so many entries stay together; beyond the fixed levels too
 	depth     int                      // levels at most: the kernel follows 16 (NFT_JUMP_STACK_SIZE of nf_tables.h)
+	spread    bool                     // there are more entries than the limit, of which those are left out that don't matter
 	disjoint  bool                     // no packet matches two entries, nor an entry and what is below another path
 	end       *rule                    // the last one in each chain of the tree, if entries may have RETURN for a target
 }
@@ -75,7 +76,7 @@ func (x index) level(c *chain, path string, entries []entry, depth int) (below [
 // next is the length of the paths that a level tells apart, or that its entries stay together.
 // Those whose paths are shorter stay, too.
 func (x index) next(path string, entries []entry) (length int, together bool) {
-	if together = len(entries) <= x.limit && (path == "" || len(path) >= x.fixed); together {
+	if together = len(entries) <= x.limit && (path == "" && !x.spread || len(path) >= x.fixed); together {
 		return 0, true
 	}
 	length = len(path) + x.stride

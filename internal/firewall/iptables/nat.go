@@ -33,15 +33,18 @@ func masquerading(n firewall.Network, fam firewall.Family) []rule {
 }
 
 // ports is MYBR-PORTS and the chains that it leads to.
-func (fam family) ports(p firewall.Policy) []chain {
-	root := chain{name: chainPorts}
+func (fam family) ports(p firewall.Policy) []chain { return fam.portsIn(fam.published(), p.Ports) }
+
+// portsIn is that for some ports, by an index.
+func (fam family) portsIn(x index, ports []firewall.Port) []chain {
+	root := chain{name: x.base}
 	var entries []entry
-	for _, port := range p.Ports {
+	for _, port := range ports {
 		if fam.Has(port.Container.Addr()) {
 			entries = append(entries, entry{pathOf(port), serving(port.Bridge, port.Link, fam.publishing(port))})
 		}
 	}
-	below := fam.published().fill(&root, entries)
+	below := x.fill(&root, entries)
 	return append([]chain{root}, below...)
 }
 
@@ -66,7 +69,7 @@ func (fam family) sources() index { return fam.byAddress(chainPostrouting, "-s")
 // takes long.
 func (fam family) published() index {
 	return index{
-		base: chainPorts, stride: 4, fixed: 16, limit: 16, depth: 8,
+		base: chainPorts, stride: strideBits, fixed: 4 + fixedBits, limit: 16, depth: 8,
 		why: "Published ports in this range are there, so that connections to others don't meet them.",
 		match: func(path string) string {
 			if len(path) > portLength {

@@ -1,0 +1,150 @@
+package reconcile
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/plan"
+)
+
+// renderer renders one snapshot after the other, as Render does. Of one that differs from the
+// last in its endpoints alone, those are rendered that have come, gone or changed. A list of a
+// Host in which nothing has changed is the memory of the last, so that it is known to be the
+// same at once; so nobody may change what they hold.
+type renderer struct {
+	snapshot model.Snapshot
+	options  Options
+	networks map[string]*model.Network // Options.networks of the snapshot
+	needed   needs
+	host     Host
+	rendered bool // there is a last
+}
+
+// render renders a snapshot, with the options that choose says, given the families in which
+// some endpoint needs the host to forward. base are the options without what that changes.
+func (r *renderer) render(s model.Snapshot, base Options, choose func(needed firewall.Families) Options) Host {
+	next := *r
+	next.snapshot = s
+	same := r.rendered && base.NoIPv6 == r.options.NoIPv6 && sameNetworks(r.snapshot.Networks, s.Networks)
+	var gone, came []*model.Endpoint
+	if same {
+		gone, came = changed(r.snapshot.Endpoints, s.Endpoints)
+		for _, e := range gone {
+			next.needed.count(e, next.networks, base, -1)
+		}
+	} else {
+		next.networks, next.needed = base.networks(s), needs{}
+		for i := range s.Endpoints {
+			came = append(came, &s.Endpoints[i])
+		}
+	}
+	for _, e := range came {
+		next.needed.count(e, next.networks, base, 1)
+	}
+	next.options = choose(next.needed.families())
+	done := false
+	if same && next.options == r.options {
+		next.host, done = next.difference(gone, came)
+	}
+	if !done {
+		next.host = Render(s, next.options)
+	}
+	next.rendered = true
+	*r = next
+	return r.host
+}
+
+// difference is the last host without some endpoints and with others; ok is false if it has
+// not all of those that are gone.
+func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
+	var without, with Host
+	for _, e := range gone {
+		without.addEndpoint(e, r.networks, r.options)
+	}
+	for _, e := range came {
+		with.addEndpoint(e, r.networks, r.options)
+	}
+	without.sortEndpoints()
+	with.sortEndpoints()
+	h, ok = r.host, true
+	replace(&h.Links.Veths, without.Links.Veths, with.Links.Veths, compareVeths, &ok)
+	replace(&h.Firewall.Ports, without.Firewall.Ports, with.Firewall.Ports, comparePorts, &ok)
+	replace(&h.Firewall.Openings, without.Firewall.Openings, with.Firewall.Openings, compareOpenings, &ok)
+	replace(&h.Flows.Bindings, without.Flows.Bindings, with.Flows.Bindings, compareBindings, &ok)
+	replace(&h.Flows.Endpoints, without.Flows.Endpoints, with.Flows.Endpoints, compareFlowEndpoints, &ok)
+	replace(&h.Ports.Bindings, without.Ports.Bindings, with.Ports.Bindings, compareHeld, &ok)
+	if set := forwardingSettings(r.needed.families(), r.options); !set.Same(h.Sysctls) {
+		h.Sysctls = set
+	}
+	return h, ok
+}
+
+// replace takes elements from a sorted list and puts others in, into new memory if anything
+// changes. ok becomes false if the list has not all that is gone. All three are sorted.
+func replace[T comparable](list *[]T, gone, came []T, compare func(a, b *T) int, ok *bool) {
+	gone, came = plan.Differing(gone, came, compare)
+	if len(gone)+len(came) == 0 {
+		return
+	}
+	rest := *list
+	out := make([]T, 0, max(0, len(rest)+len(came)-len(gone)))
+	for len(gone)+len(came) > 0 {
+		goes := len(came) == 0 || len(gone) > 0 && compare(&gone[0], &came[0]) <= 0
+		next := &came
+		if goes {
+			next = &gone
+		}
+		i := place(rest, &(*next)[0], compare)
+		out, rest = append(out, rest[:i]...), rest[i:]
+		switch {
+		case !goes:
+			out = append(out, came[0])
+		case len(rest) == 0 || rest[0] != gone[0]:
+			*ok = false
+			return
+		default:
+			rest = rest[1:]
+		}
+		*next = (*next)[1:]
+	}
+	out = append(out, rest...)
+	if *list = out; len(out) == 0 {
+		*list = nil // as Render has it
+	}
+}
+
+// place is where an element is in a sorted list, or would be.
+func place[T any](list []T, e *T, compare func(a, b *T) int) int {
+	low, high := 0, len(list)
+	for low < high {
+		if middle := (low + high) / 2; compare(&list[middle], e) < 0 {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
+// changed lists the endpoints of a snapshot that are not in the next as they were, and those of
+// the next that have not been so before.
+func changed(before, after []model.Endpoint) (gone, came []*model.Endpoint) {
+	merge(before, after, func(a, b *model.Endpoint) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Endpoint) {
+		if had != nil && has != nil && had.Same(has) {
+			return
+		}
+		if had != nil {
+			gone = append(gone, had)
+		}
+		if has != nil {
+			came = append(came, has)
+		}
+	})
+	return gone, came
+}
+
+func sameNetworks(a, b []model.Network) bool {
+	return slices.EqualFunc(a, b, func(a, b model.Network) bool { return a.Same(&b) })
+}
