@@ -118,7 +118,7 @@ func TestApplySuspendsWhatIsReservedAgain(t *testing.T) {
 			_, release := reserve(t, m, "a", request(proto, "127.0.0.1", 8080, 8080, 80))
 			s := m.find(keyOf(want.Bindings[0].PortBinding))
 			apply(t, m, Set{})
-			if m.find(s.key) != s || s.session != nil || options(t, s.conn)["filter"] != 1 {
+			if m.find(s.key) != s || s.relays() || options(t, s)["filter"] != 1 {
 				t.Fatalf("%+v", s)
 			}
 			apply(t, m, want)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
@@ -68,6 +69,44 @@ func BenchmarkPlanOfOneEndpoint(b *testing.B) {
 					b.Fatal(p, err)
 				}
 			}
+		})
+	}
+}
+
+// 10,000 ports in one range on every address, from the reservation to the removal.
+func BenchmarkTenThousandPorts(b *testing.B) {
+	nettest.Process(b)
+	for _, proto := range []model.Proto{model.UDP, model.TCP} {
+		b.Run(proto.String(), func(b *testing.B) {
+			m := New(Config{})
+			defer m.Close()
+			var reqs []model.PortRequest
+			for i := range 10000 {
+				reqs = append(reqs, both(proto, 20000+i, 20000+i, 20000+i))
+			}
+			var reserved, adopted, closed time.Duration
+			b.ReportAllocs()
+			for b.Loop() {
+				began := time.Now()
+				bindings, release, err := m.Reserve("a", reqs)
+				if err != nil {
+					b.Fatal(err)
+				}
+				reserved += time.Since(began)
+				want := setOf("a", bindings)
+				if err := m.Apply(b.Context(), &Set{}, want); err != nil {
+					b.Fatal(err)
+				}
+				release()
+				adopted += time.Since(began)
+				if err := m.Apply(b.Context(), &want, Set{}); err != nil {
+					b.Fatal(err)
+				}
+				closed += time.Since(began)
+			}
+			b.ReportMetric(float64(reserved.Microseconds())/float64(b.N)/1000, "reserve-ms")
+			b.ReportMetric(float64((adopted-reserved).Microseconds())/float64(b.N)/1000, "adopt-ms")
+			b.ReportMetric(float64((closed-adopted).Microseconds())/float64(b.N)/1000, "close-ms")
 		})
 	}
 }

@@ -1,10 +1,14 @@
 package hostport
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
@@ -135,5 +139,68 @@ func TestRangesOfBothFamilies(t *testing.T) {
 	foreign(t, "tcp6", "[::1]:8010")
 	if _, _, err := m.Reserve("b", []model.PortRequest{both(model.TCP, 8010, 8010, 80)}); err == nil || err.Error() != "failed to bind host port for [::]:8010:[fd00:30::2]:80/tcp: address already in use" {
 		t.Error(err)
+	}
+}
+
+// One family of a port that one socket holds for both is given up: the other one is held and
+// served still, and the one that was given up is anybody's.
+func TestOneOfTwoFamiliesIsGivenUp(t *testing.T) {
+	host, container := withContainer(t)
+	warm(t, host, container, containerAddr6)
+	for _, proto := range []model.Proto{model.TCP, model.UDP} {
+		container.Echo(proto.String(), "[::]:80")
+		for _, keep := range []struct{ kept, free, address, other string }{
+			{"0.0.0.0", "6 [::]:8080", "127.0.0.1:8080", "4 0.0.0.0:8080"},
+			{"::", "4 0.0.0.0:8080", "[::1]:8080", "6 [::]:8080"},
+		} {
+			m := start(t, Config{})
+			before := openSockets(t)
+			want := publish(t, m, both(proto, 8080, 8080, 80))
+			if n := openSockets(t) - before; n != 1 {
+				t.Errorf("%s: %d sockets hold both families, want 1", proto, n)
+			}
+			one := Set{Bindings: slices.DeleteFunc(slices.Clone(want.Bindings), func(b Binding) bool { return b.Host.Addr() != netip.MustParseAddr(keep.kept) })}
+			apply(t, m, one)
+			if answer, err := host.Ask(proto.String(), keep.address, patience); err != nil || answer.Server != "container" {
+				t.Errorf("%s %s: %v %v", proto, keep.address, answer, err)
+			}
+			for network, refused := range map[string]bool{keep.free: false, keep.other: true} {
+				network, address, _ := strings.Cut(proto.String()+network, " ")
+				if got := otherProcess(t, network, address); (got == "address already in use") != refused || !refused && got != "" {
+					t.Errorf("%s is kept: %s %s: %q", keep.kept, network, address, got)
+				}
+			}
+			apply(t, m, want) // both again, by two sockets
+			if got := bound(t); len(got) != 2 {
+				t.Errorf("%s: %v", proto, got)
+			}
+			apply(t, m, Set{})
+			m.Close()
+		}
+	}
+}
+
+// What is relayed of one family says nothing of the other: packets of the one that nothing
+// has adopted yet are dropped, although one socket has both.
+func TestAFamilyThatIsNotAdoptedIsDropped(t *testing.T) {
+	host, container := withContainer(t)
+	warm(t, host, container, containerAddr6)
+	container.Echo("tcp", "[::]:80")
+	m := start(t, Config{})
+	bindings, release := reserve(t, m, "a", both(model.TCP, 8080, 8080, 80))
+	v4 := setOf("a", bindings[:1])
+	apply(t, m, v4) // the reservation keeps the other one
+	if answer, err := host.Ask("tcp", "127.0.0.1:8080", patience); err != nil || answer.Server != "container" {
+		t.Errorf("%v %v", answer, err)
+	}
+	if c, err := host.Dial("tcp", "[::1]:8080", 100*time.Millisecond); !isTimeout(err) {
+		t.Errorf("%v %v, want silence", c, err)
+	}
+	release()
+	if answer, err := host.Ask("tcp", "127.0.0.1:8080", patience); err != nil || answer.Server != "container" {
+		t.Errorf("after the release: %v %v", answer, err)
+	}
+	if c, err := host.Dial("tcp", "[::1]:8080", patience); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("%v %v, want a refusal", c, err)
 	}
 }

@@ -39,26 +39,22 @@ func indexes(links []string) ([]uint32, error) {
 	return slices.Compact(all), nil
 }
 
-// accept lets packets in, save those that come by the links with the indexes blocked. What
-// is sent to a loopback address comes by lo alone.
-func (s *socket) accept(blocked []uint32) error {
-	err := withFD(s.conn, func(fd int) error {
-		if len(blocked) == 0 || s.host.Addr().IsLoopback() {
-			return detachFilter(fd)
-		}
-		return attachFilter(fd, dropFrom(blocked))
-	})
-	if err == nil {
-		s.blocked = blocked
-	}
-	return err
+// ancillary is where a program finds what is not of the packet: SKF_AD_OFF of linux/filter.h.
+const ancillary = 1<<32 - 0x1000
+
+// byFamily has one program for IPv4, and another one for what is left.
+func byFamily(v4, v6 []unix.SockFilter) []unix.SockFilter {
+	return slices.Concat([]unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: ancillary}, // SKF_AD_PROTOCOL
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.ETH_P_IP, Jt: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(len(v4))},
+	}, v4, v6)
 }
 
 // dropFrom is a program that keeps every packet whole, except those that came by links
 // with some indexes. What comes by a port of a bridge comes by the bridge.
 func dropFrom(links []uint32) []unix.SockFilter {
-	const link = 1<<32 - 0x1000 + 8 // the index of the link: SKF_AD_OFF + SKF_AD_IFINDEX of linux/filter.h
-	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: link}}
+	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: ancillary + 8}} // SKF_AD_IFINDEX
 	for _, index := range links {
 		program = append(program,
 			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: index, Jf: 1},

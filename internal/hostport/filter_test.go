@@ -68,7 +68,7 @@ func TestBlockedLinksReachNothingThatIsRelayed(t *testing.T) {
 	reach("blocked", inner, false, mine...)
 	others("blocked")
 	for _, s := range sockets(m) { // the filter that there was was replaced
-		if got := options(t, s.conn)["filter"]; got != 4 {
+		if got := options(t, s)["filter"]; got != 4 {
 			t.Errorf("%s: %d instructions", s.host, got)
 		}
 	}
@@ -83,7 +83,7 @@ func TestBlockedLinksReachNothingThatIsRelayed(t *testing.T) {
 	apply(t, m, free)
 	reach("free again", other, true, mine...)
 	for _, s := range sockets(m) {
-		if got := options(t, s.conn)["filter"]; got != 0 {
+		if got := options(t, s)["filter"]; got != 0 {
 			t.Errorf("%s: %d instructions are left", s.host, got)
 		}
 	}
@@ -145,7 +145,7 @@ func TestBlockingManyLinks(t *testing.T) {
 	if err := m.adopt(s, s.target, make([]uint32, 3000)); err == nil {
 		t.Error("no error")
 	}
-	if s.adopted || s.session != nil || options(t, s.conn)["filter"] != 1 {
+	if s.adopted || s.relays() || options(t, s)["filter"] != 1 {
 		t.Errorf("%+v", s)
 	}
 	apply(t, m, want)

@@ -2,12 +2,15 @@
 // program can take them. On those sockets package relay serves the connections that NAT
 // can't lead to containers: from the host to 127.0.0.0/8, to ::1 and to link-local
 // addresses, and from one address family to containers of the other. There is no process
-// for each port: a port costs one socket and, once it is relayed, one goroutine.
+// for each port, and no goroutine: a port costs one socket, which has both families where
+// both are wanted at every address.
 //
 // Be aware: a port that is reserved drops what arrives (a socket filter) until Apply
 // adopts it. Connections that are relayed end with the process; translated ones don't
 // pass through here. SCTP is reserved, never relayed, and where the kernel has no SCTP
 // sockets only this package's own table guards its ports.
+// Where one socket has both families and one of them is given up, the port is nobody's for a
+// moment, and what is relayed of the other family ends.
 // Blocked links are known by their interface indexes, which Plan looks up: to be called
 // when such a link was made anew.
 // Sockets belong to the network namespace of the thread that makes them: the whole process
@@ -57,6 +60,7 @@ type Manager struct {
 
 	mu     sync.Mutex
 	held   map[slot][]*socket
+	halves []*port                // held for both families, and one was given up: see settle
 	owners map[string]*owner      // those that hold something
 	last   map[model.Proto]uint16 // the ephemeral port chosen last
 	closed bool
@@ -100,6 +104,7 @@ func (m *Manager) Close() {
 			m.drop(s)
 		}
 	}
+	m.halves = nil // all that they were held for has been dropped
 }
 
 // hasIPv6 reports whether ports without an address are published on [::] too: where ::1

@@ -1,127 +1,130 @@
 package hostport
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/relay"
 )
 
-// bind makes the socket of s as its protocol needs it, with everything that arrives
-// being dropped. Errors are those of the net package and of system calls.
-func (m *Manager) bind(s *socket) error {
+// newPort makes a socket as its protocol needs it, with everything that arrives being
+// dropped: at one address, or with both at every address of both families. Nil without an
+// error: only the table guards the port. The caller holds m.mu.
+//
+// Errors: *relay.LimitError; those of system calls.
+func (m *Manager) newPort(proto model.Proto, host netip.AddrPort, both bool) (*port, error) {
+	if err := m.budget.Hold(); err != nil {
+		return nil, err
+	}
 	err := fault.Point("hostport: before binding a socket")
-	if err != nil {
-		return err
+	fd := -1
+	if err == nil {
+		fd, err = listen(proto, host, both)
+		fault.Passed("hostport: after binding a socket")
 	}
-	defer fault.Passed("hostport: after binding a socket")
-	switch s.proto {
-	case model.TCP:
-		s.conn, err = listenTCP(s.host)
-	case model.UDP:
-		s.conn, err = listenUDP(s.host)
-	case model.SCTP:
-		s.conn, err = listenRaw(unix.IPPROTO_SCTP, s.host)
-		if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ESOCKTNOSUPPORT) {
-			m.sctpOnce.Do(func() {
-				m.cfg.Warn("SCTP ports are published by firewall rules alone, and other programs can take them: the kernel makes no SCTP sockets (%s)", reason(err))
-			})
-			s.conn, err = nil, nil
-		}
-	default:
-		err = fmt.Errorf("%w protocol %d", model.ErrInvalid, s.proto)
+	if err == nil {
+		return &port{m: m, fd: fd, proto: proto, at: host, both: both}, nil
 	}
-	return err
-}
-
-// family is "4" or "6", the suffix that the net package gives to networks.
-func family(a netip.Addr) string {
-	if a.Is4() {
-		return "4"
-	}
-	return "6"
-}
-
-// listenTCP binds a listening socket, filtered. The net package sets SO_REUSEADDR,
-// IPV6_V6ONLY (by the 6 in "tcp6"), close-on-exec, the backlog of
-// net.core.somaxconn, and keepalive (15 s) on what is accepted.
-func listenTCP(host netip.AddrPort) (conn, error) {
-	lc := net.ListenConfig{Control: beforeBind(host.Addr())}
-	lc.SetMultipathTCP(false) // splice(2) and the filter are about plain TCP
-	l, err := lc.Listen(context.Background(), "tcp"+family(host.Addr()), host.String())
-	if err != nil {
-		return nil, err
-	}
-	return l.(*net.TCPListener), nil
-}
-
-// listenUDP binds a datagram socket, filtered, that tells the address each datagram
-// was sent to. Without SO_REUSEADDR, with which Linux would let others bind the
-// same port.
-func listenUDP(host netip.AddrPort) (conn, error) {
-	lc := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
-		if err := beforeBind(host.Addr())(network, address, c); err != nil {
-			return err
-		}
-		return control(c, func(fd int) error {
-			if host.Addr().Is4() {
-				return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
-			}
-			return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+	m.budget.Release()
+	if proto == model.SCTP && (errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ESOCKTNOSUPPORT)) {
+		m.sctpOnce.Do(func() {
+			m.cfg.Warn("SCTP ports are published by firewall rules alone, and other programs can take them: the kernel makes no SCTP sockets (%s)", reason(err))
 		})
-	}}
-	p, err := lc.ListenPacket(context.Background(), "udp"+family(host.Addr()), host.String())
-	if err != nil {
-		return nil, err
+		return nil, nil
 	}
-	return p.(*net.UDPConn), nil
+	return nil, err
 }
 
-// listenRaw binds a listening stream socket of a protocol that the net package
-// doesn't know, filtered.
-func listenRaw(proto int, host netip.AddrPort) (conn, error) {
+// kindOf is how a protocol's sockets are made (socket(2)).
+func kindOf(proto model.Proto) (kind, protocol int, known bool) {
+	switch proto {
+	case model.TCP:
+		return unix.SOCK_STREAM, unix.IPPROTO_TCP, true // not Multipath TCP: splice(2) and the filter are about plain TCP
+	case model.UDP:
+		return unix.SOCK_DGRAM, unix.IPPROTO_UDP, true
+	case model.SCTP:
+		return unix.SOCK_STREAM, unix.IPPROTO_SCTP, true
+	}
+	return 0, 0, false
+}
+
+// listen makes a socket that holds a port. The runtime knows nothing of it: who relays has
+// a poller of its own.
+func listen(proto model.Proto, host netip.AddrPort, both bool) (fd int, err error) {
+	kind, protocol, known := kindOf(proto)
+	if !known {
+		return -1, fmt.Errorf("%w protocol %d", model.ErrInvalid, proto)
+	}
 	domain, sa, err := sockaddr(host)
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
-	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
-	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+	if fd, err = unix.Socket(domain, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol); err != nil {
+		return -1, os.NewSyscallError("socket", err)
 	}
-	f := os.NewFile(uintptr(fd), fmt.Sprintf("protocol %d %s", proto, host))
-	raw, err := f.SyscallConn()
-	if err == nil {
-		err = beforeBind(host.Addr())("", "", raw)
+	if err = prepare(fd, proto, host.Addr(), both); err == nil {
+		err = os.NewSyscallError("bind", unix.Bind(fd, sa))
 	}
-	if err == nil {
-		err = control(raw, func(fd int) error {
-			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-				return err
-			}
-			if domain == unix.AF_INET6 {
-				if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
-					return err
-				}
-			}
-			if err := unix.Bind(fd, sa); err != nil {
-				return err
-			}
-			return unix.Listen(fd, unix.SOMAXCONN)
-		})
+	if err == nil && proto != model.UDP {
+		err = os.NewSyscallError("listen", unix.Listen(fd, math.MaxInt32)) // net.core.somaxconn is less
 	}
 	if err != nil {
-		_ = f.Close()
-		return nil, err
+		_ = unix.Close(fd)
+		return -1, err
 	}
-	return f, nil
+	return fd, nil
+}
+
+// prepare is what is done to each socket between socket(2) and bind(2): it drops
+// all that arrives, so that there is no moment in which a connection is answered
+// before it can be served; and a loopback address is tied to lo, so that packets
+// which others route here for 127.0.0.0/8 never match.
+//
+// A UDP socket tells the address each datagram was sent to, and has no SO_REUSEADDR, with
+// which Linux would let others bind the same port.
+func prepare(fd int, proto model.Proto, addr netip.Addr, both bool) error {
+	if err := attachFilter(fd, dropAll()); err != nil {
+		return err
+	}
+	var options [][3]int
+	if !addr.Is4() {
+		only := 1
+		if both {
+			only = 0
+		}
+		options = append(options, [3]int{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only})
+	}
+	if proto != model.UDP {
+		options = append(options, [3]int{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1})
+	}
+	if proto == model.UDP && !addr.Is4() {
+		options = append(options, [3]int{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1})
+	}
+	if proto == model.UDP && (addr.Is4() || both) {
+		options = append(options, [3]int{unix.IPPROTO_IP, unix.IP_PKTINFO, 1})
+	}
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, o[0], o[1], o[2]); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	if proto == model.TCP {
+		if err := relay.KeepAlive(fd); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	if addr.IsLoopback() {
+		return os.NewSyscallError("setsockopt", unix.BindToDevice(fd, "lo"))
+	}
+	return nil
 }
 
 // sockaddr is the address as bind(2) takes it, with its domain.
@@ -138,40 +141,4 @@ func sockaddr(host netip.AddrPort) (domain int, sa unix.Sockaddr, err error) {
 		in6.ZoneId = uint32(ifi.Index)
 	}
 	return unix.AF_INET6, in6, nil
-}
-
-// beforeBind is what is done to each socket between socket(2) and bind(2): it drops
-// all that arrives, so that there is no moment in which a connection is answered
-// before it can be served; and a loopback address is tied to lo, so that packets
-// which others route here for 127.0.0.0/8 never match.
-func beforeBind(addr netip.Addr) func(network, address string, c syscall.RawConn) error {
-	return func(_, _ string, c syscall.RawConn) error {
-		return control(c, func(fd int) error {
-			if err := attachFilter(fd, dropAll()); err != nil {
-				return err
-			}
-			if addr.IsLoopback() {
-				return os.NewSyscallError("setsockopt", unix.BindToDevice(fd, "lo"))
-			}
-			return nil
-		})
-	}
-}
-
-// control runs fn with the descriptor and returns its error.
-func control(c syscall.RawConn, fn func(fd int) error) error {
-	var err error
-	if cerr := c.Control(func(fd uintptr) { err = fn(int(fd)) }); cerr != nil {
-		return cerr
-	}
-	return err
-}
-
-// withFD is control for a socket.
-func withFD(c syscall.Conn, fn func(fd int) error) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	return control(raw, fn)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -17,10 +16,10 @@ import (
 )
 
 // options asks the kernel about a socket. What does not apply is absent.
-func options(t *testing.T, c conn) map[string]int {
+func options(t *testing.T, s *socket) map[string]int {
 	t.Helper()
 	got := map[string]int{}
-	err := withFD(c, func(fd int) error {
+	err := func(fd int) error {
 		for name, opt := range map[string][2]int{
 			"reuseaddr": {unix.SOL_SOCKET, unix.SO_REUSEADDR},
 			"domain":    {unix.SOL_SOCKET, unix.SO_DOMAIN},
@@ -53,7 +52,7 @@ func options(t *testing.T, c conn) map[string]int {
 		}
 		got["filter"] = filterLen(fd)
 		return nil
-	})
+	}(s.port.fd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,17 +85,19 @@ func TestSocketsHaveTheOptionsOfDockersAllocator(t *testing.T) {
 		{model.TCP, "127.0.0.3", map[string]int{"reuseaddr": 1, "domain": unix.AF_INET, "protocol": unix.IPPROTO_TCP, "listens": 1, "cloexec": 1, "pktinfo": 0, "filter": 1, "lo": 1}},
 		{model.TCP, "::", map[string]int{"reuseaddr": 1, "domain": unix.AF_INET6, "protocol": unix.IPPROTO_TCP, "listens": 1, "cloexec": 1, "pktinfo": 0, "filter": 1, "v6only": 1}},
 		{model.TCP, "::1", map[string]int{"reuseaddr": 1, "domain": unix.AF_INET6, "protocol": unix.IPPROTO_TCP, "listens": 1, "cloexec": 1, "pktinfo": 0, "filter": 1, "v6only": 1, "lo": 1}},
+		{model.TCP, "", map[string]int{"reuseaddr": 1, "domain": unix.AF_INET6, "protocol": unix.IPPROTO_TCP, "listens": 1, "cloexec": 1, "pktinfo": 0, "filter": 1, "v6only": 0}},
+		{model.UDP, "", map[string]int{"reuseaddr": 0, "domain": unix.AF_INET6, "protocol": unix.IPPROTO_UDP, "listens": 0, "cloexec": 1, "pktinfo": 1, "filter": 1, "v6only": 0}},
 		{model.UDP, "0.0.0.0", map[string]int{"reuseaddr": 0, "domain": unix.AF_INET, "protocol": unix.IPPROTO_UDP, "listens": 0, "cloexec": 1, "pktinfo": 1, "filter": 1}},
 		{model.UDP, "127.0.0.1", map[string]int{"reuseaddr": 0, "domain": unix.AF_INET, "protocol": unix.IPPROTO_UDP, "listens": 0, "cloexec": 1, "pktinfo": 1, "filter": 1, "lo": 1}},
 		{model.UDP, "::", map[string]int{"reuseaddr": 0, "domain": unix.AF_INET6, "protocol": unix.IPPROTO_UDP, "listens": 0, "cloexec": 1, "pktinfo": 1, "filter": 1, "v6only": 1}},
 	} {
 		bindings, release := reserve(t, m, "a", request(c.proto, c.ip, 8080, 8080, 80))
 		s := m.find(keyOf(bindings[0]))
-		if got := options(t, s.conn); fmt.Sprint(got) != fmt.Sprint(c.want) {
+		if got := options(t, s); fmt.Sprint(got) != fmt.Sprint(c.want) {
 			t.Errorf("%s on %s:\nhave %v\nwant %v", c.proto, c.ip, got, c.want)
 		}
 		apply(t, m, setOf("a", bindings))
-		if got := options(t, s.conn)["filter"]; got != 0 {
+		if got := options(t, s)["filter"]; got != 0 {
 			t.Errorf("%s on %s: the filter is still there after Apply", c.proto, c.ip)
 		}
 		apply(t, m, Set{})
@@ -123,6 +124,10 @@ func TestNobodyElseCanBind(t *testing.T) {
 			ip, other string
 			refused   bool
 		}{
+			{"", "4 0.0.0.0:8080", true},
+			{"", "4 127.0.0.1:8080", true},
+			{"", "6 [::]:8080", true},
+			{"", "6 [::1]:8080", true},
 			{"0.0.0.0", "4 0.0.0.0:8080", true},
 			{"0.0.0.0", "4 127.0.0.1:8080", true},
 			{"0.0.0.0", "6 [::1]:8080", false},
@@ -198,32 +203,6 @@ func TestSCTPWithoutTheKernelIsGuardedByTheTableAndSaidOnce(t *testing.T) {
 	release()
 	if len(warnings) != 1 || !strings.Contains(warnings[0], "no SCTP sockets (protocol not supported)") {
 		t.Errorf("%q", warnings)
-	}
-}
-
-// The way that SCTP sockets are made is tried with TCP, which every kernel has.
-func TestRawListenersHaveTheSameOptions(t *testing.T) {
-	nettest.Process(t)
-	for _, host := range []string{"0.0.0.0:8080", "[::]:8080", "[::1]:8081"} {
-		c, err := listenRaw(unix.IPPROTO_TCP, netip.MustParseAddrPort(host))
-		if err != nil {
-			t.Fatal(err)
-		}
-		proper, err := listenTCP(netip.MustParseAddrPort(strings.Replace(host, "808", "809", 1)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, want := options(t, c), options(t, proper); fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("%s:\nhave %v\nwant %v", host, got, want)
-		}
-		if _, err := listenRaw(unix.IPPROTO_TCP, netip.MustParseAddrPort(host)); !errors.Is(err, unix.EADDRINUSE) {
-			t.Errorf("%s twice: %v", host, err)
-		}
-		proper.Close()
-		c.Close()
-	}
-	if got := bound(t); len(got) > 0 {
-		t.Errorf("not closed: %v", got)
 	}
 }
 

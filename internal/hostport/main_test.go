@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
@@ -229,9 +230,11 @@ func text(bindings []model.PortBinding) string {
 }
 
 // bound lists what the kernel has bound in the namespace, as "tcp 0.0.0.0:80",
-// sorted: listening TCP sockets and UDP sockets without a peer.
+// sorted: listening TCP sockets and UDP sockets without a peer. A socket of this process that
+// has both families is two.
 func bound(t testing.TB) []string {
 	t.Helper()
+	both := socketsOfBothFamilies(t)
 	var all []string
 	for _, file := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		f, err := os.Open("/proc/net/" + file)
@@ -243,13 +246,44 @@ func bound(t testing.TB) []string {
 		for lines.Scan() {
 			fields := strings.Fields(lines.Text())
 			listening, idle := "0A", "07" // TCP_LISTEN, TCP_CLOSE (include/net/tcp_states.h)
-			if fields[3] == listening && file[0] == 't' || fields[3] == idle && file[0] == 'u' {
-				all = append(all, file[:3]+" "+procAddr(t, fields[1]).String())
+			if fields[3] != listening && file[0] == 't' || fields[3] != idle && file[0] == 'u' {
+				continue
+			}
+			at := procAddr(t, fields[1])
+			all = append(all, file[:3]+" "+at.String())
+			if both["socket:["+fields[9]+"]"] {
+				all = append(all, fmt.Sprintf("%s 0.0.0.0:%d", file[:3], at.Port()))
 			}
 		}
 		f.Close()
 	}
 	slices.Sort(all)
+	return all
+}
+
+// socketsOfBothFamilies lists the process's sockets that have IPv4 besides IPv6 (ipv6(7)), as
+// /proc/self/fd names them.
+func socketsOfBothFamilies(t testing.TB) map[string]bool {
+	t.Helper()
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]bool{}
+	for _, path := range fds {
+		to, err := os.Readlink(path)
+		fd, errNumber := strconv.Atoi(filepath.Base(path))
+		if err != nil || errNumber != nil || !strings.HasPrefix(to, "socket:") {
+			continue
+		}
+		domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+		if err != nil || domain != unix.AF_INET6 {
+			continue
+		}
+		if only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY); err == nil && only == 0 {
+			all[to] = true
+		}
+	}
 	return all
 }
 

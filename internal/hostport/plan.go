@@ -52,7 +52,7 @@ func (m *Manager) Plan(_ context.Context, have *Set, want Set) (plan.Plan, error
 	look := slices.DeleteFunc(slices.Clone(want.Bindings), func(b Binding) bool { _, ok := differ[b.Owner]; return !ok })
 	d := &difference{m: m, thorough: have == nil, wanted: portsOf(look), blocked: blocked, names: strings.Join(want.Blocked, ", ")}
 	matched := maps.Clone(differ)
-	var closing, opening steps
+	closing, opening := steps{done: m.settled}, steps{done: func() {}}
 	for _, name := range slices.Sorted(maps.Keys(differ)) {
 		if d.unwanted(name, &closing) {
 			delete(matched, name)
@@ -75,6 +75,15 @@ func (m *Manager) Plan(_ context.Context, have *Set, want Set) (plan.Plan, error
 	return append(closing.plan(), opening.plan()...), nil
 }
 
+// settled is settle for a step.
+func (m *Manager) settled() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		m.settle()
+	}
+}
+
 // differing returns the owners that may not match, with all their wanted bindings: with
 // trust, those that Plan has not found to match before. The caller holds m.mu.
 func (m *Manager) differing(trust bool, want Set, blocked []uint32) map[string][]Binding {
@@ -92,49 +101,6 @@ func (m *Manager) differing(trust bool, want Set, blocked []uint32) map[string][
 		all[name] = bindings
 	}
 	return all
-}
-
-// steps collects changes into one step for each link, in the order of their first ones.
-type steps struct {
-	links   []string
-	changes map[string][]change
-}
-
-type change struct {
-	text string
-	do   func() error
-}
-
-func (s *steps) add(link, text string, do func() error) {
-	if s.changes == nil {
-		s.changes = map[string][]change{}
-	}
-	if s.changes[link] == nil {
-		s.links = append(s.links, link)
-	}
-	s.changes[link] = append(s.changes[link], change{"host ports: " + text, do})
-}
-
-// plan returns the steps. One change that fails does not keep the others of its link from
-// being made.
-func (s *steps) plan() (p plan.Plan) {
-	for _, link := range s.links {
-		step := plan.Step{Kind: "host ports", Subject: link, Do: func(ctx context.Context) error {
-			var errs []error
-			for _, c := range s.changes[link] {
-				if err := context.Cause(ctx); err != nil {
-					return errors.Join(append(errs, err)...)
-				}
-				errs = append(errs, c.do())
-			}
-			return errors.Join(errs...)
-		}}
-		for _, c := range s.changes[link] {
-			step.Changes = append(step.Changes, c.text)
-		}
-		p = append(p, step)
-	}
-	return p
 }
 
 // difference is what Plan compares the Manager with.
@@ -195,7 +161,7 @@ func (d *difference) missing(b Binding) string {
 			return "open"
 		case !s.adopted || s.target != one.Container || s.claimedFor(one.Container):
 			return "adopt"
-		case s.session == nil || slices.Equal(s.blocked, d.blocked):
+		case !s.relays() || slices.Equal(s.blocked, d.blocked):
 		default:
 			return "block " + cmp.Or(d.names, "no link") + " at"
 		}
@@ -255,26 +221,57 @@ func (d *difference) holdOne(b Binding) error {
 		s = nil
 	}
 	if s == nil {
+		if d.wanted[k.other()].Owner == b.Owner && d.m.find(k.other()) == nil {
+			d.m.openBoth(k, b.Owner)
+			s = d.m.find(k)
+		}
+	}
+	if s == nil {
 		var err error
 		if s, err = d.m.open(k, b.Owner, b.Container); err != nil {
 			return err
 		}
 	}
-	for r := range s.pending {
-		if r.claimed[s] == b.Container {
-			delete(s.pending, r)
-		}
-	}
-	s.link = b.Link
+	s.take(b)
+	other := d.joint(s)
 	if err := d.m.adopt(s, b.Container, d.blocked); err != nil {
+		if other != nil {
+			other.suspend()
+		}
 		return &BindError{Addr: k.host, Container: b.Container, Proto: k.proto, Err: reason(err)}
 	}
 	return nil
 }
 
+// joint takes what one socket of the kernel's holds besides s for adopted, so that the kernel
+// is told once, if it is wanted and nothing is relayed there yet; nil if not.
+func (d *difference) joint(s *socket) *socket {
+	if s.port == nil || !s.port.both || s.adopted {
+		return nil
+	}
+	other := *s.port.side(!s.host.Addr().Is4())
+	if other == nil || other.adopted || d.wanted[other.key].Owner != other.owner {
+		return nil
+	}
+	w := d.wanted[other.key]
+	other.take(w)
+	other.adopted, other.target, other.blocked = true, w.Container, d.blocked
+	return other
+}
+
+// take notes whose the socket is, and ends the reservations for it.
+func (s *socket) take(b Binding) {
+	for _, r := range slices.Clone(s.pending) {
+		if r.claimed[s] == b.Container {
+			s.unclaimed(r)
+		}
+	}
+	s.link = b.Link
+}
+
 // claimedFor reports whether a reservation for a container's port is pending.
 func (s *socket) claimedFor(container netip.AddrPort) bool {
-	for r := range s.pending {
+	for _, r := range s.pending {
 		if r.claimed[s] == container {
 			return true
 		}

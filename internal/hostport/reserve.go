@@ -174,18 +174,22 @@ func (r *reservation) before(req model.PortRequest, targets []model.Target) []ui
 // takeNumber claims one number on all the addresses, or on none.
 func (r *reservation) takeNumber(req model.PortRequest, targets []model.Target, port uint16) error {
 	var fresh []*socket
+	if bothEverywhere(req) && len(targets) == 2 {
+		r.m.openBoth(key{proto: req.Proto, host: netip.AddrPortFrom(targets[0].Host, port)}, r.owner)
+	}
 	for _, t := range targets {
 		s, err := r.claimable(key{proto: req.Proto, host: netip.AddrPortFrom(t.Host, port)}, req, t)
 		if err != nil {
 			for _, s := range fresh {
 				r.unclaim(s)
 			}
+			r.m.settle()
 			return err
 		}
 		if _, again := r.claimed[s]; !again {
 			fresh = append(fresh, s)
 			r.claimed[s] = t.Container
-			s.pending[r] = struct{}{}
+			s.pending = append(s.pending, r)
 			r.m.touch(r.owner)
 		}
 	}
@@ -220,20 +224,28 @@ func (r *reservation) claimable(k key, req model.PortRequest, t model.Target) (*
 // adopted.
 func (r *reservation) unclaim(s *socket) {
 	delete(r.claimed, s)
-	delete(s.pending, r)
+	s.unclaimed(r)
 	if len(s.pending) == 0 && !s.adopted {
 		r.m.drop(s)
+	}
+}
+
+// unclaimed removes a claim.
+func (s *socket) unclaimed(r *reservation) {
+	if s.pending = slices.DeleteFunc(s.pending, func(other *reservation) bool { return other == r }); len(s.pending) == 0 {
+		s.pending = nil
 	}
 }
 
 // giveBack takes back every claim that no Apply has adopted. The caller holds m.mu.
 func (r *reservation) giveBack() {
 	for s := range r.claimed {
-		if _, waits := s.pending[r]; waits {
+		if slices.Contains(s.pending, r) {
 			r.unclaim(s)
 		}
 	}
 	clear(r.claimed)
+	r.m.settle()
 }
 
 // release is giveBack for the caller of Reserve.

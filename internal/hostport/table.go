@@ -2,6 +2,7 @@ package hostport
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/mybr/mybr/internal/model"
 )
@@ -36,6 +37,9 @@ func (m *Manager) owned(name string) map[*socket]struct{} {
 // m.mu.
 func (m *Manager) overlapping(k key) bool {
 	for _, s := range m.held[k.slot()] {
+		if s.host.Addr().Is4() != k.host.Addr().Is4() {
+			continue
+		}
 		if s.host.Addr() == k.host.Addr() || s.host.Addr().IsUnspecified() || k.host.Addr().IsUnspecified() {
 			return true
 		}
@@ -59,22 +63,42 @@ func (m *Manager) find(k key) *socket {
 // Errors: *ConflictError if the Manager itself holds a socket that conflicts,
 // *BindError with the kernel's reason, or with the budget's (*relay.LimitError).
 func (m *Manager) open(k key, name string, container netip.AddrPort) (*socket, error) {
+	m.settle()
 	if m.overlapping(k) {
 		return nil, &ConflictError{Addr: k.host}
 	}
-	refused := func(err error) error {
-		return &BindError{Addr: k.host, Container: container, Proto: k.proto, Err: reason(err)}
-	}
-	if err := m.budget.Hold(); err != nil {
-		return nil, refused(err)
-	}
-	s := &socket{key: k, owner: name, pending: map[*reservation]struct{}{}}
-	err := m.bind(s)
-	if s.conn == nil { // refused, or guarded by the table alone
-		m.budget.Release()
-	}
+	p, err := m.newPort(k.proto, k.host, false)
 	if err != nil {
-		return nil, refused(err)
+		return nil, &BindError{Addr: k.host, Container: container, Proto: k.proto, Err: reason(err)}
+	}
+	return m.remember(k, name, p), nil
+}
+
+// openBoth binds a port at every address of both families by one socket, if it can: where
+// not, either family tells why when it is opened by itself. The caller holds m.mu.
+func (m *Manager) openBoth(k key, name string) {
+	other := k.other()
+	if k.proto == model.SCTP || !k.host.Addr().IsUnspecified() {
+		return
+	}
+	m.settle()
+	if m.overlapping(k) || m.overlapping(other) {
+		return
+	}
+	everywhere := netip.AddrPortFrom(netip.IPv6Unspecified(), k.host.Port())
+	p, err := m.newPort(k.proto, everywhere, true)
+	if err != nil {
+		return
+	}
+	m.remember(k, name, p)
+	m.remember(other, name, p)
+}
+
+// remember enters a socket into the table.
+func (m *Manager) remember(k key, name string, p *port) *socket {
+	s := &socket{key: k, owner: name}
+	if p != nil {
+		p.hold(s)
 	}
 	m.held[k.slot()] = append(m.held[k.slot()], s)
 	o := m.owners[name]
@@ -83,26 +107,18 @@ func (m *Manager) open(k key, name string, container netip.AddrPort) (*socket, e
 		m.owners[name] = o
 	}
 	o.sockets[s] = struct{}{}
-	return s, nil
+	return s
 }
 
-// drop gives s back to the kernel: when it returns the port is free. The caller
-// holds m.mu.
+// drop gives s back to the kernel: when it returns the port is free, or if it is held for
+// the other family by the same socket, when that is dropped too, or m.settle returns. The
+// caller holds m.mu.
 func (m *Manager) drop(s *socket) {
-	s.close()
-	if s.conn != nil {
-		m.budget.Release()
-	}
-	for r := range s.pending { // its claims have nothing to give back any more
+	m.release(s)
+	for _, r := range s.pending { // its claims have nothing to give back any more
 		delete(r.claimed, s)
 	}
-	list := m.held[s.slot()]
-	for i, other := range list {
-		if other == s {
-			list = append(list[:i], list[i+1:]...)
-			break
-		}
-	}
+	list := slices.DeleteFunc(m.held[s.slot()], func(other *socket) bool { return other == s })
 	if m.held[s.slot()] = list; len(list) == 0 {
 		delete(m.held, s.slot())
 	}
@@ -112,22 +128,44 @@ func (m *Manager) drop(s *socket) {
 	}
 }
 
+// release has s held by no port.
+func (m *Manager) release(s *socket) {
+	p := s.port
+	if p == nil {
+		return
+	}
+	is4 := s.host.Addr().Is4()
+	if *p.side(!is4) == nil {
+		*p.side(is4) = nil
+		p.close()
+		return
+	}
+	*p.side(is4) = nil
+	m.halves = append(m.halves, p)
+}
+
 // key is what a socket is bound to.
 type key struct {
 	proto model.Proto
 	host  netip.AddrPort // of IPv4, or of IPv6 alone; never an IPv4-mapped address
 }
 
-// slot is what sockets that can conflict have in common.
+// other is the same port at every address of the other family.
+func (k key) other() key {
+	everywhere := netip.IPv4Unspecified()
+	if k.host.Addr().Is4() {
+		everywhere = netip.IPv6Unspecified()
+	}
+	return key{proto: k.proto, host: netip.AddrPortFrom(everywhere, k.host.Port())}
+}
+
+// slot is what sockets of a family that can conflict have in common.
 type slot struct {
 	proto model.Proto
-	is6   bool
 	port  uint16
 }
 
-func (k key) slot() slot {
-	return slot{proto: k.proto, is6: k.host.Addr().Is6(), port: k.host.Port()}
-}
+func (k key) slot() slot { return slot{proto: k.proto, port: k.host.Port()} }
 
 // keyOf is the socket that a binding of one port needs.
 func keyOf(b model.PortBinding) key {

@@ -3,8 +3,7 @@ package relay
 import (
 	"fmt"
 	"math"
-	"net"
-	"runtime"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -14,10 +13,10 @@ import (
 
 // What relayed traffic takes, in descriptors.
 const (
-	perConnection = 6 // two sockets and, while splice(2) runs in both directions, two pipes
+	perConnection = 2
 	perFlow       = 1
 
-	// maxRelayed is 32,768 connections, some 500 MB in the process and the kernel.
+	// maxRelayed is 32,768 connections, some 300 MB in the kernel.
 	maxRelayed = 32768 * perConnection
 )
 
@@ -36,7 +35,6 @@ type Budget struct {
 
 	mu            sync.Mutex
 	held, relayed int
-	peak          int // the most that relayed traffic had since its pipes were collected
 	warned        time.Time
 }
 
@@ -53,18 +51,14 @@ func NewBudget(limit int, warn func(format string, args ...any)) *Budget {
 	return &Budget{limit: limit, reserve: min(maxReserve, limit/4), warn: warn}
 }
 
+// pipes is how many pipes relayed traffic may have for itself, two descriptors each.
+func (b *Budget) pipes() int { return min(maxPipes, b.reserve/8) }
+
 // Hold counts one more socket that is held, before it is made. Errors: *LimitError, and
 // then it is not counted.
 func (b *Budget) Hold() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.peak > b.relayed && b.reserve+b.held+b.peak >= b.limit {
-		// The net package keeps the pipes of splice(2) for connections to come, until the
-		// second garbage collection that finds them unused.
-		runtime.GC()
-		runtime.GC()
-		b.peak = b.relayed
-	}
 	if b.reserve+b.held+b.relayed >= b.limit {
 		return &LimitError{Limit: b.limit, Reserve: b.reserve, Held: b.held, Relayed: b.relayed}
 	}
@@ -98,9 +92,10 @@ func (e *LimitError) Unwrap() error { return model.ErrConflict }
 
 // account is what one session has taken.
 type account struct {
-	budget *Budget
-	addr   net.Addr // of the socket, for messages
-	own    int
+	budget  *Budget
+	network string
+	at      netip.AddrPort // of the socket, for messages
+	own     int
 }
 
 // take reports whether the session may have n more. It may have as many as are left to all
@@ -112,13 +107,12 @@ func (a *account) take(n int) bool {
 	if a.own+n <= min(b.limit-b.reserve-b.held, maxRelayed)-b.relayed {
 		a.own += n
 		b.relayed += n
-		b.peak = max(b.peak, b.relayed)
 		return true
 	}
 	if now := time.Now(); now.Sub(b.warned) > time.Minute {
 		b.warned = now
 		b.warn("%s/%s: too many clients to relay: RLIMIT_NOFILE is %d, relayed traffic has %d descriptors, %d of them for this port, and %d hold ports; raise it with LimitNOFILE= in the systemd unit, or with ulimit -n",
-			a.addr, a.addr.Network(), b.limit, b.relayed, a.own, b.held)
+			a.at, a.network, b.limit, b.relayed, a.own, b.held)
 	}
 	return false
 }

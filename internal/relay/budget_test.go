@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -86,7 +85,7 @@ func TestUDPClientsAreBounded(t *testing.T) {
 // What sockets hold is not there for clients, and the other way round.
 func TestBudgetIsSharedByPortsAndClients(t *testing.T) {
 	b := NewBudget(40, t.Logf) // 10 are the process's own
-	a := &account{budget: b, addr: &net.TCPAddr{}}
+	a := &account{budget: b}
 	for range 20 {
 		if err := b.Hold(); err != nil {
 			t.Fatal(err)
@@ -119,53 +118,4 @@ func TestBudgetReadsTheLimitOfTheProcess(t *testing.T) {
 	if b := NewBudget(0, t.Logf); uint64(b.limit) != min(r.Cur, math.MaxInt32) || b.reserve != min(256, b.limit/4) {
 		t.Errorf("%+v for %d", b, r.Cur)
 	}
-}
-
-// The pipes of connections that have ended are not in the way of ports: the net package
-// keeps them open for connections to come.
-func TestPipesOfFormerClientsMakeRoomForPorts(t *testing.T) {
-	host, container := withContainer(t)
-	container.Echo("tcp4", "0.0.0.0:80")
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // no collection by chance
-	b := NewBudget(400, t.Logf)
-	r := start(t, Config{Budget: b})
-	serve(t, r, "tcp", 8080, 80)
-	var clients []net.Conn
-	for range 20 {
-		c, err := host.Dial("tcp", "127.0.0.1:8080", patience)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		clients = append(clients, c)
-		if _, err := nettest.AskOn(c, patience); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, c := range clients {
-		c.Close()
-	}
-	nettest.Eventually(t, patience, func() error {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.relayed > 0 {
-			return fmt.Errorf("%d descriptors are still counted", b.relayed)
-		}
-		return nil
-	})
-	const few = 40 // two ends for each client, at least
-	if n := openPipes(t); n < few {
-		t.Fatalf("%d ends of pipes are open, so the net package keeps none", n)
-	}
-	for range 300 {
-		if err := b.Hold(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	nettest.Eventually(t, 2*time.Second, func() error {
-		if n := openPipes(t); n >= few {
-			return fmt.Errorf("%d ends of pipes are still open", n)
-		}
-		return nil
-	})
 }

@@ -6,9 +6,7 @@ import "sync/atomic"
 // traffic passes may be older than another one.
 type Counts struct{ TCP, UDP Traffic }
 
-// Traffic is what was carried of one protocol. A TCP connection's bytes are counted with
-// each countEvery of them in one direction and when that direction ends, so that splice(2)
-// need not stop for it; a datagram's at once.
+// Traffic is what was carried of one protocol, counted as it is passed on.
 type Traffic struct {
 	Begun       uint64 // TCP connections, or UDP clients
 	Ended       uint64 // of those
@@ -16,9 +14,6 @@ type Traffic struct {
 	Unreachable uint64 // of those that began: the connection to the container was not made
 	In, Out     uint64 // bytes to containers, and back to clients
 }
-
-// countEvery is as much as one splice(2) of package net moves at most.
-const countEvery = 1 << 20
 
 // counters are the Traffic of one protocol, as it is counted. The zero value is ready for
 // use.

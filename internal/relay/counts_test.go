@@ -12,8 +12,8 @@ import (
 	"github.com/mybr/mybr/internal/nettest"
 )
 
-// What is sent is counted, to the byte, when a connection has ended, and of one that goes on
-// at each MiB; so are clients that were turned away, and containers that did not answer.
+// What is sent is counted, to the byte, also while a connection goes on; so are clients that
+// were turned away, and containers that did not answer.
 func TestCounts(t *testing.T) {
 	host, container := withContainer(t)
 	container.Echo("udp4", "0.0.0.0:53")
@@ -36,7 +36,7 @@ func TestCounts(t *testing.T) {
 	serve(t, r, "tcp", 8081, 81)
 	serve(t, r, "udp", 5353, 53)
 
-	const size = 3*countEvery + 12345
+	const size = 3<<20 + 12345
 	c, err := host.Dial("tcp", "127.0.0.1:8080", patience)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	nettest.Eventually(t, patience, func() error {
-		if got := r.Counts().TCP; got.In != 3*countEvery || got.Begun != 1 || got.Ended != 0 {
+		if got := r.Counts().TCP; got.In != size || got.Begun != 1 || got.Ended != 0 {
 			return fmt.Errorf("while it goes on: %+v", got)
 		}
 		return nil
@@ -97,7 +97,7 @@ func TestRefusedAreCounted(t *testing.T) {
 	container.Echo("tcp4", "0.0.0.0:80")
 	container.Echo("udp4", "0.0.0.0:53")
 	warned := new(strings.Builder)
-	r := start(t, Config{Budget: NewBudget(4, func(format string, args ...any) { fmt.Fprintf(warned, format, args...) })})
+	r := start(t, Config{Budget: NewBudget(1, func(format string, args ...any) { fmt.Fprintf(warned, format, args...) })})
 	serve(t, r, "tcp", 8080, 80)
 	wantReset(t, host, "127.0.0.1:8080")
 	if got, want := r.Counts().TCP, (Traffic{Refused: 1}); got != want {

@@ -2,24 +2,110 @@ package relay
 
 import (
 	"encoding/binary"
-	"errors"
 	"net/netip"
-	"sync"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// datagram is one UDP datagram and where it came from. Take it with receive, give
-// it back with free.
-type datagram struct {
-	pool   *datagrams
-	buffer [1 << 16]byte // the greatest UDP datagram is 65,507 bytes (65,527 of IPv6)
-	oob    [64]byte      // one control message: cmsghdr 16, in6_pktinfo 20 bytes
-	n      int
+const (
+	// batchSize is how many datagrams one system call takes.
+	batchSize = 16
+	// datagramSize is more than the greatest UDP datagram: 65,507 bytes (65,527 of IPv6).
+	datagramSize = 1 << 16
+	// controlSize is in_pktinfo and in6_pktinfo, each with a cmsghdr: 32 and 40 bytes.
+	controlSize = 72
+)
 
-	from  unix.Sockaddr // nil from a connected socket
-	local local
+// batch is datagrams as recvmmsg(2) and sendmmsg(2) have them. It refers to itself and must
+// not be copied.
+type batch struct {
+	in, out [batchSize]message
+	vectors [2 * batchSize]unix.Iovec
+	from    [batchSize]unix.RawSockaddrInet6 // large enough for IPv4's, too
+	control [batchSize][controlSize]byte
+	data    []byte // only what has been written to takes memory
+}
+
+// message is struct mmsghdr.
+type message struct {
+	unix.Msghdr
+	n uint32
+}
+
+func newBatch() *batch {
+	b := &batch{data: make([]byte, batchSize*datagramSize)}
+	for i := range batchSize {
+		b.in[i].Iov, b.out[i].Iov = &b.vectors[i], &b.vectors[batchSize+i]
+		b.in[i].SetIovlen(1)
+		b.out[i].SetIovlen(1)
+		b.vectors[i].Base = &b.data[i*datagramSize]
+		b.vectors[i].SetLen(datagramSize)
+		b.vectors[batchSize+i].Base = b.vectors[i].Base
+	}
+	return b
+}
+
+// receive takes what has come to a socket. Errors: what recvmmsg(2) says, which for a
+// connected socket can be the ICMP error to an earlier datagram.
+func (b *batch) receive(fd int) (n int, err error) {
+	for i := range b.in {
+		m := &b.in[i]
+		m.Name, m.Namelen = (*byte)(unsafe.Pointer(&b.from[i])), unix.SizeofSockaddrInet6
+		m.Control = &b.control[i][0]
+		m.SetControllen(controlSize)
+	}
+	return again(func() (int, error) { return messages(unix.SYS_RECVMMSG, fd, b.in[:]) })
+}
+
+// size is how many bytes the ith datagram has.
+func (b *batch) size(i int) int { return int(b.in[i].n) }
+
+// send sends the datagrams from first to before last on a connected socket; with to, on one
+// that isn't. The first one after an ICMP error reports that error instead of being sent, so
+// it is done once more. What can't be sent is lost.
+func (b *batch) send(fd, first, last int, to *peer) {
+	for i := first; i < last; i++ {
+		m := &b.out[i]
+		b.vectors[batchSize+i].SetLen(b.size(i))
+		m.Name, m.Namelen, m.Control = nil, 0, nil
+		m.SetControllen(0)
+		if to != nil {
+			m.Name, m.Namelen = (*byte)(unsafe.Pointer(&to.addr)), to.length
+			if len(to.control) > 0 {
+				m.Control = &to.control[0]
+				m.SetControllen(len(to.control))
+			}
+		}
+	}
+	for tried := -1; first < last; {
+		n, err := again(func() (int, error) { return messages(unix.SYS_SENDMMSG, fd, b.out[first:last]) })
+		switch {
+		case err == nil && n > 0:
+			first += n
+		case err != nil && refused(err) && tried != first:
+			tried = first
+		default:
+			first++
+		}
+	}
+}
+
+// messages makes one of the two system calls.
+func messages(call uintptr, fd int, all []message) (int, error) {
+	n, _, errno := unix.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&all[0])), uintptr(len(all)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// peer is a client as answers are sent to it.
+type peer struct {
+	addr    unix.RawSockaddrInet6
+	length  uint32
+	control []byte // from which address
 }
 
 // local is the address that a datagram was sent to, by which it is answered.
@@ -28,80 +114,47 @@ type local struct {
 	ifindex uint32     // of IPv6 link-local addresses; 0: the kernel chooses
 }
 
-// datagrams are buffers that all sockets share: one that waits holds none. The zero
-// value is ready for use.
-type datagrams struct{ pool sync.Pool }
-
-func (p *datagrams) get() *datagram {
-	if d, ok := p.pool.Get().(*datagram); ok {
-		return d
+// key is what the ith datagram's flow is known by. False: it has no sender.
+func (b *batch) key(i int) (k flowKey, ok bool) {
+	port := func(p *uint16) uint16 { return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(p))[:]) }
+	switch from := &b.from[i]; from.Family {
+	case unix.AF_INET:
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(from))
+		k.client = netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), port(&v4.Port))
+	case unix.AF_INET6:
+		k.client, k.zone = netip.AddrPortFrom(netip.AddrFrom16(from.Addr), port(&from.Port)), from.Scope_id
+	default:
+		return k, false
 	}
-	return &datagram{pool: p}
+	k.local = parseLocal(b.control[i][:b.in[i].Controllen])
+	return k, true
 }
 
-func (d *datagram) free() {
-	d.from, d.local, d.n = nil, local{}, 0
-	d.pool.pool.Put(d)
-}
-
-func (d *datagram) bytes() []byte { return d.buffer[:d.n] }
-
-// receive waits for a datagram. Errors: as of net.Conn, and what recvmsg(2) says,
-// which for a connected socket can be the ICMP error to an earlier datagram.
-func (p *datagrams) receive(raw syscall.RawConn) (*datagram, error) {
-	var d *datagram
-	var err error
-	werr := raw.Read(func(fd uintptr) bool {
-		d = p.get()
-		var oobn int
-		for {
-			d.n, oobn, _, d.from, err = unix.Recvmsg(int(fd), d.buffer[:], d.oob[:], 0)
-			if err != unix.EINTR {
-				break
-			}
-		}
-		if err == nil {
-			d.local = parseLocal(d.oob[:oobn])
-			return true
-		}
-		d.free()
-		d = nil
-		return err != unix.EAGAIN
-	})
-	if werr != nil {
-		if d != nil {
-			d.free()
-		}
-		return nil, werr
-	}
-	return d, err
-}
-
-// parseLocal reads the control message of IP_PKTINFO (ip(7): ipi_ifindex,
+// parseLocal reads the control messages of IP_PKTINFO (ip(7): ipi_ifindex,
 // ipi_spec_dst, ipi_addr) or IPV6_PKTINFO (RFC 3542: ipi6_addr, ipi6_ifindex). For
 // IPv4 it takes ipi_spec_dst, which is one of the host's own addresses even if the
-// datagram was sent to all.
-func parseLocal(oob []byte) local {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return local{}
-	}
-	for _, m := range messages {
-		switch {
-		case m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo:
-			return local{addr: netip.AddrFrom4([4]byte(m.Data[4:8]))}
-		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo:
-			l := local{addr: netip.AddrFrom16([16]byte(m.Data[:16]))}
-			if l.addr.IsMulticast() {
-				return local{}
-			}
-			if l.addr.IsLinkLocalUnicast() {
-				l.ifindex = binary.NativeEndian.Uint32(m.Data[16:20])
-			}
-			return l
+// datagram was sent to all; IPv6 sockets have that besides a mapped address.
+func parseLocal(oob []byte) (l local) {
+	for len(oob) >= unix.SizeofCmsghdr {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			return local{}
 		}
+		switch {
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			return local{addr: netip.AddrFrom4([4]byte(data[4:8]))}
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			l = local{addr: netip.AddrFrom16([16]byte(data[:16]))}
+			switch {
+			case l.addr.IsMulticast(), l.addr.Is4In6():
+				l = local{}
+			case l.addr.IsLinkLocalUnicast():
+				l.ifindex = binary.NativeEndian.Uint32(data[16:20])
+			}
+		}
+		oob = rest
 	}
-	return local{}
+	return l
 }
 
 // oob is the control message that makes l the source of an answer; nil for none.
@@ -115,27 +168,11 @@ func (l local) oob() []byte {
 	return nil
 }
 
-// answer sends p from l to a client.
-func answer(raw syscall.RawConn, p []byte, to unix.Sockaddr, l local) error {
-	var err error
-	werr := raw.Write(func(fd uintptr) bool {
-		for {
-			if _, err = unix.SendmsgN(int(fd), p, l.oob(), to, 0); err != unix.EINTR {
-				return err != unix.EAGAIN
-			}
-		}
-	})
-	if werr != nil {
-		return werr
-	}
-	return err
-}
-
 // refused reports whether err is only the news that an earlier datagram did not
 // arrive (icmp(7), icmpv6: RFC 4443), of which the next one is independent.
 func refused(err error) bool {
-	var errno syscall.Errno
-	if !errors.As(err, &errno) {
+	errno, ok := err.(syscall.Errno)
+	if !ok {
 		return false
 	}
 	switch errno {
@@ -144,4 +181,23 @@ func refused(err error) bool {
 		return true
 	}
 	return false
+}
+
+// addressOf is an address as net/netip has it, with an IPv4 one that is mapped as such.
+func addressOf(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// sockaddr is an address as connect(2) takes it, with its domain.
+func sockaddr(a netip.AddrPort) (domain int, sa unix.Sockaddr) {
+	if a.Addr().Is4() || a.Addr().Is4In6() {
+		return unix.AF_INET, &unix.SockaddrInet4{Addr: a.Addr().Unmap().As4(), Port: int(a.Port())}
+	}
+	return unix.AF_INET6, &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -143,22 +144,17 @@ func TestAnotherSessionOnTheSameSocket(t *testing.T) {
 		container.Echo(network, "0.0.0.0:80")
 	}
 	r := start(t, Config{})
-	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	where := netip.MustParseAddrPort("127.0.0.1:8080")
+	l, c := listen(t, "tcp", where), listen(t, "udp", where)
 	for range 3 {
-		udp, err := r.UDP(c, at(80))
+		udp, err := r.UDP(c, where, Targets{V4: at(80)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		tcp := r.TCP(l, at(80))
+		tcp, err := r.TCP(l, where, Targets{V4: at(80)})
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, network := range []string{"tcp", "udp"} {
 			if answer, err := host.Ask(network, "127.0.0.1:8080", patience); err != nil || answer.Server != "container" {
 				t.Errorf("%s: %v %v", network, answer, err)

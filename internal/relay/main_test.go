@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/nettest"
 )
@@ -51,39 +52,61 @@ func start(t *testing.T, cfg Config) *Relay {
 // serve relays what comes to a port of 127.0.0.1 to the container's, until the test ends.
 func serve(t *testing.T, r *Relay, network string, port, to int) Session {
 	t.Helper()
-	var s Session
-	var socket interface{ Close() error }
-	address := fmt.Sprintf("127.0.0.1:%d", port)
-	if network == "tcp" {
-		l, err := net.Listen("tcp4", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, socket = r.TCP(l.(*net.TCPListener), at(to)), l
-	} else {
-		c, err := net.ListenPacket("udp4", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s, err = r.UDP(c.(*net.UDPConn), at(to)); err != nil {
-			t.Fatal(err)
-		}
-		socket = c
+	where := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port))
+	return relayed(t, r, network, where, listen(t, network, where), Targets{V4: at(to)})
+}
+
+// relayed begins a session, which ends with the test.
+func relayed(t *testing.T, r *Relay, network string, where netip.AddrPort, fd int, targets Targets) Session {
+	t.Helper()
+	begin := r.TCP
+	if network == "udp" {
+		begin = r.UDP
 	}
-	t.Cleanup(func() {
-		s.Stop()
-		socket.Close()
-	})
+	s, err := begin(fd, where, targets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
 	return s
 }
 
+// listen makes a socket that is open until the test ends. One of [::] has both families.
+func listen(t *testing.T, network string, where netip.AddrPort) int {
+	t.Helper()
+	domain, sa := sockaddr(where)
+	kind := unix.SOCK_STREAM
+	if network == "udp" {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	steps := []func() error{
+		func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) },
+		func() error {
+			if domain == unix.AF_INET {
+				return nil
+			}
+			return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
+		},
+		func() error { return unix.Bind(fd, sa) },
+	}
+	if network == "tcp" {
+		steps = append(steps, func() error { return unix.Listen(fd, 128) })
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fd
+}
+
 // openSockets counts the descriptors of the process that are sockets.
-func openSockets(t testing.TB) int { return descriptors(t, "socket:") }
-
-// openPipes counts the ends of pipes that the process has.
-func openPipes(t testing.TB) int { return descriptors(t, "pipe:") }
-
-func descriptors(t testing.TB, kind string) int {
+func openSockets(t testing.TB) int {
 	t.Helper()
 	fds, err := filepath.Glob("/proc/self/fd/*")
 	if err != nil {
@@ -91,7 +114,7 @@ func descriptors(t testing.TB, kind string) int {
 	}
 	n := 0
 	for _, fd := range fds {
-		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, kind) {
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "socket:") {
 			n++
 		}
 	}

@@ -1,17 +1,22 @@
 // Package relay copies what arrives at a socket to another address, and the answers back:
-// TCP connections inside the kernel (splice(2)), UDP datagrams one by one. It bounds the
-// descriptors that all of this may take.
+// TCP connections inside the kernel where there is much to copy (splice(2)), UDP datagrams in
+// batches. It bounds the descriptors that all of this may take.
+//
+// A few threads serve all sockets and connections together (epoll(7)): a port costs no
+// goroutine, and a connection that is silent neither a buffer nor a pipe.
 //
 // Be aware: whoever asks for a session keeps the socket: Stop leaves it open, and while
 // there is no session, what arrives waits in its queue. Connections that are relayed end
 // with the process. Clients for whom no descriptors are left are reset; a UDP socket then
-// drops the client that has been silent longest.
+// drops the client that has been silent longest. A datagram for which the kernel has no room
+// is lost, as on the wire.
 // Connections are made by any thread of the process: the whole process must be in one
 // network namespace.
 package relay
 
 import (
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -22,27 +27,78 @@ type Config struct {
 	UDPTimeout  time.Duration // how long a client is remembered after its last datagram in either direction
 }
 
-// Relay relays for many sockets, which share its budget. Its methods may be called from
-// any goroutine.
+// Relay relays for many sockets, which share its budget and its threads. Its methods may be
+// called from any goroutine.
 type Relay struct {
 	cfg      Config
-	buffers  datagrams
+	pipes    pipes
 	tcp, udp counters
+
+	mu   sync.Mutex
+	poll *poll // nil while there is no session
 }
 
-// New returns a Relay without sessions.
-func New(cfg Config) *Relay { return &Relay{cfg: cfg} }
+// New returns a Relay without sessions, which has no threads.
+func New(cfg Config) *Relay {
+	return &Relay{cfg: cfg, pipes: pipes{most: cfg.Budget.pipes()}}
+}
+
+// Targets are where clients of each family are led to. Those of a family that has none are
+// not served.
+type Targets struct{ V4, V6 netip.AddrPort }
+
+// of is the target of a client. What an IPv4 client sends to an IPv6 socket comes from a
+// mapped address (ipv6(7)).
+func (t Targets) of(client netip.Addr) netip.AddrPort {
+	if client.Is4() || client.Is4In6() {
+		return t.V4
+	}
+	return t.V6
+}
 
 // Session is what is relayed for one socket.
 type Session interface {
-	// Stop ends every connection and waits until nothing of the session is left. The
-	// socket stays open, and another session may begin.
+	// Serve changes the targets, and ends what was relayed to others.
+	Serve(Targets)
+	// Stop ends every connection: nothing of the session is left. The socket stays open,
+	// and another session may begin.
 	Stop()
 }
 
 // session is what the kinds of session have in common.
 type session struct {
-	target  netip.AddrPort
-	account *account
-	counts  *counters
+	relay   *Relay
+	poll    *poll
+	fd      int
+	id      uint64
+	account account
+	turn    turn
+	stopped bool // while turn is held
+
+	mu      sync.Mutex // what follows, besides what the kinds have
+	targets Targets
+}
+
+// begin has the socket's events told to h.
+func (r *Relay) begin(s *session, h handler) (err error) {
+	if s.poll, err = r.join(); err != nil {
+		return err
+	}
+	if err = s.poll.add(s.fd, h, first, &s.id); err != nil {
+		r.leave(s.poll)
+	}
+	return err
+}
+
+// end undoes begin. No worker is about the session when it returns. It reports false if
+// the session has ended before.
+func (s *session) end() bool {
+	s.turn.mu.Lock()
+	defer s.turn.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	s.stopped = true
+	s.poll.remove(s.fd, s.id)
+	return true
 }

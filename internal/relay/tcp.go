@@ -1,184 +1,190 @@
 package relay
 
 import (
-	"context"
-	"io"
-	"net"
+	"errors"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// acceptAtOnce is how many connections a worker accepts before others have their turn.
+const acceptAtOnce = 64
 
 // tcpSession relays the connections of one listening socket.
 type tcpSession struct {
 	session
-	listener *net.TCPListener
-	timeout  time.Duration // of the connection to the target
+	again backoff
+	retry *time.Timer // nil unless accept(2) has failed; while turn is held
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	open   closers
+	conns map[*connection]struct{} // session.mu guards it
 }
 
-// TCP accepts connections and relays each to target, until the session is stopped. A
-// connection that can't be made to target, or breaks, is reset at its other end, too.
-func (r *Relay) TCP(l *net.TCPListener, target netip.AddrPort) Session {
+// TCP accepts the connections of a listening socket and relays each to the target of its
+// family, until the session is stopped. A connection that can't be made to the target, or
+// breaks, is reset at its other end, too. What is accepted has the options of the listening
+// socket (KeepAlive). The address of the socket is for messages.
+//
+// Errors: what the kernel says that can't tell of more sockets (epoll_ctl(2)).
+func (r *Relay) TCP(fd int, at netip.AddrPort, targets Targets) (Session, error) {
 	s := &tcpSession{
-		session:  session{target: target, account: &account{budget: r.cfg.Budget, addr: l.Addr()}, counts: &r.tcp},
-		listener: l, timeout: r.cfg.DialTimeout,
+		session: session{relay: r, fd: fd, account: account{budget: r.cfg.Budget, network: "tcp", at: at}, targets: targets},
+		conns:   map[*connection]struct{}{},
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.wg.Go(s.accept)
-	return s
+	if err := r.begin(&s.session, s); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
-// Stop closes every connection and waits until none is left.
+// keepAlive is how long a connection is silent before its end is asked whether it is still
+// there, and then how long for each of nine answers (net.core's tcp_keepalive_probes): as
+// the net package, and so docker-proxy, has it.
+const keepAlive = 15 // seconds
+
+// KeepAlive sets what both sockets of a relayed connection have: dead ends are noticed, and
+// what is small is sent at once. Accepted sockets have it from the listening one.
+func KeepAlive(fd int) error {
+	for _, o := range [][3]int{
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}, {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAlive}, {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAlive},
+	} {
+		if err := unix.SetsockoptInt(fd, o[0], o[1], o[2]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *tcpSession) Serve(targets Targets) {
+	s.mu.Lock()
+	s.targets = targets
+	var others []*connection
+	for c := range s.conns {
+		if c.target != targets.of(c.from) {
+			others = append(others, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range others {
+		c.stop()
+	}
+}
+
 func (s *tcpSession) Stop() {
-	s.cancel()
-	_ = s.listener.SetDeadline(time.Unix(1, 0)) // wakes accept
-	s.open.closeAll()
-	s.wg.Wait()
-	_ = s.listener.SetDeadline(time.Time{})
+	if !s.end() {
+		return
+	}
+	s.Serve(Targets{})
+	s.relay.leave(s.poll)
 }
 
-// accept hands on what arrives. A failure of accept(2) that Stop has not caused (no
-// descriptors or memory left) passes.
-func (s *tcpSession) accept() {
-	var again backoff
-	for {
-		client, err := s.listener.AcceptTCP()
-		if err != nil {
-			if !again.wait(s.ctx) {
-				return
+func (s *tcpSession) ready(w *worker, _ side, _ uint32) { s.turn.run(s, w) }
+
+// step accepts what has come.
+func (s *tcpSession) step(w *worker) {
+	if s.stopped {
+		return
+	}
+	for range acceptAtOnce {
+		fd, from, err := unix.Accept4(s.fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+		switch {
+		case err == nil:
+			s.again.reset()
+			s.accepted(fd, addressOf(from), w)
+		case err == unix.EAGAIN, err == unix.EINVAL: // none; it listens no longer
+			return
+		case err == unix.EINTR, err == unix.ECONNABORTED:
+		default: // no descriptors or memory are left, which passes
+			if s.retry != nil {
+				s.retry.Stop()
 			}
-			continue
-		}
-		again.reset()
-		if !s.account.take(perConnection) {
-			s.counts.refused.Add(1)
-			_ = client.SetLinger(0)
-			_ = client.Close()
-			continue
-		}
-		s.counts.begun.Add(1)
-		s.wg.Go(func() {
-			defer s.account.give(perConnection)
-			defer s.counts.ended.Add(1)
-			s.relay(client)
-		})
-	}
-}
-
-// relay connects client with the target and copies both ways until both have
-// said that they are done. A client whose target can't be reached is reset, as
-// it would be without anyone between.
-func (s *tcpSession) relay(client *net.TCPConn) {
-	defer client.Close()
-	if !s.open.add(client) {
-		return
-	}
-	defer s.open.remove(client)
-
-	dialer := net.Dialer{Timeout: s.timeout}
-	conn, err := dialer.DialContext(s.ctx, "tcp", s.target.String())
-	if err != nil {
-		if s.ctx.Err() == nil { // else it is not the container's fault
-			s.counts.unreachable.Add(1)
-		}
-		_ = client.SetLinger(0)
-		return
-	}
-	server := conn.(*net.TCPConn)
-	defer server.Close()
-	if !s.open.add(server) {
-		return
-	}
-	defer s.open.remove(server)
-
-	var back sync.WaitGroup
-	back.Go(func() { pipe(client, server, &s.counts.out) })
-	pipe(server, client, &s.counts.in)
-	back.Wait()
-}
-
-// pipe copies src to dst inside the kernel (io.Copy between TCP connections is
-// splice(2), of a part of one too) and passes the end of the stream on. If either end
-// breaks, both are reset, so that neither takes a part for the whole.
-func pipe(dst, src *net.TCPConn, count *atomic.Uint64) {
-	for {
-		n, err := io.Copy(dst, io.LimitReader(src, countEvery))
-		count.Add(uint64(n))
-		if err != nil {
-			break
-		}
-		if n < countEvery {
-			_ = dst.CloseWrite()
+			s.retry = time.AfterFunc(s.again.longer(), func() { s.turn.run(s, &worker{}) })
 			return
 		}
 	}
-	_ = dst.SetLinger(0)
-	_ = src.SetLinger(0)
-	_ = dst.Close()
-	_ = src.Close()
+	s.poll.again(s.fd, s.id)
 }
 
-// closers is a set of what is to be closed at the end. The zero value is empty.
-type closers struct {
-	mu     sync.Mutex
-	set    map[io.Closer]struct{}
-	closed bool
-}
-
-// add reports false if the end has come already; c is not in the set then.
-func (s *closers) add(c io.Closer) bool {
+// accepted begins to connect a client with its target.
+func (s *tcpSession) accepted(fd int, from netip.AddrPort, w *worker) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
+	target := s.targets.of(from.Addr())
+	s.mu.Unlock()
+	if !target.IsValid() {
+		reset(fd)
+		return
 	}
-	if s.set == nil {
-		s.set = map[io.Closer]struct{}{}
+	counts := &s.relay.tcp
+	if !s.account.take(perConnection) {
+		counts.refused.Add(1)
+		reset(fd)
+		return
 	}
-	s.set[c] = struct{}{}
-	return true
+	counts.begun.Add(1)
+	c := &connection{session: s, target: target, from: from.Addr()}
+	c.in.src, c.in.count, c.out.count = fd, &counts.in, &counts.out
+	server, err := dial(target)
+	if err != nil {
+		counts.unreachable.Add(1)
+		s.gone(c)
+		reset(fd)
+		return
+	}
+	c.in.dst, c.out.src, c.out.dst = server, server, fd
+	s.mu.Lock()
+	served := s.targets.of(c.from) == target
+	if served {
+		s.conns[c] = struct{}{}
+	}
+	s.mu.Unlock()
+	if served {
+		served = c.begin() == nil
+	}
+	if !served {
+		c.stop()
+	}
+	c.turn.rest(c, w)
 }
 
-func (s *closers) remove(c io.Closer) {
+// gone notes that a connection has ended, which has no descriptors any more.
+func (s *tcpSession) gone(c *connection) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.set, c)
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.relay.tcp.ended.Add(1)
+	s.account.give(perConnection)
 }
 
-// closeAll closes what is in the set and lets nothing in any more.
-func (s *closers) closeAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	for c := range s.set {
-		_ = c.Close()
+// dial begins to connect.
+func dial(to netip.AddrPort) (fd int, err error) {
+	domain, sa := sockaddr(to)
+	if fd, err = unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return -1, err
 	}
+	if err = KeepAlive(fd); err == nil {
+		err = unix.Connect(fd, sa)
+	}
+	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// reset closes a connection so that its other end sees that it has broken.
+func reset(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	_ = unix.Close(fd)
 }
 
 // backoff is the pause before something is tried again: 5 ms, then twice as long
 // each time, at most 1 s. The zero value is ready for use.
 type backoff struct{ next time.Duration }
 
-// wait pauses and reports true, or false as soon as ctx has ended.
-func (b *backoff) wait(ctx context.Context) bool {
-	if ctx.Err() != nil {
-		return false
-	}
+func (b *backoff) longer() time.Duration {
 	b.next = min(max(2*b.next, 5*time.Millisecond), time.Second)
-	timer := time.NewTimer(b.next)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return b.next
 }
 
 func (b *backoff) reset() { b.next = 0 }

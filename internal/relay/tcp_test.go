@@ -15,13 +15,29 @@ import (
 	"github.com/mybr/mybr/internal/nettest"
 )
 
+// Streams are spliced where there are pipes to be had, and copied where there are none.
 func TestTCPStreamIsWholeAndEndsHalfByHalf(t *testing.T) {
 	host, container := withContainer(t)
 	l := container.Listen("tcp4", "0.0.0.0:80")
-	r := start(t, Config{})
-	serve(t, r, "tcp", 8080, 80)
+	for _, pipes := range []int{maxPipes, 1, 0} {
+		t.Run(fmt.Sprint(pipes, " pipes"), func(t *testing.T) {
+			r := start(t, Config{})
+			r.pipes.most = pipes
+			serve(t, r, "tcp", 8080, 80)
+			wantWholeStream(t, host, l)
+			if r.pipes.made > min(pipes, keptPipes) {
+				t.Errorf("%d pipes are still there", r.pipes.made)
+			}
+			if used := r.pipes.made > 0; used != (pipes > 0) {
+				t.Errorf("%d of %d pipes were made", r.pipes.made, pipes)
+			}
+		})
+	}
+}
 
-	const size = 100 << 20
+func wantWholeStream(t *testing.T, host *nettest.Host, l net.Listener) {
+	t.Helper()
+	const size = 32 << 20
 	sum := make(chan [32]byte, 1)
 	go func() { // reads to the end and only then answers, which needs the other half open
 		c, err := l.Accept()

@@ -1,38 +1,28 @@
 package relay
 
 import (
-	"context"
-	"errors"
-	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// maxFlows is how many clients one socket remembers at a time. One more takes the place of
-// the client that has been silent longest, so that forged source addresses can't use up
-// the process's descriptors (a flow holds one).
-const maxFlows = 1024
+const (
+	// maxFlows is how many clients one socket remembers at a time. One more takes the place
+	// of the client that has been silent longest, so that forged source addresses can't use
+	// up the process's descriptors (a flow holds one).
+	maxFlows = 1024
+	// batchesAtOnce are received from a socket before others have their turn.
+	batchesAtOnce = 8
+)
 
 // udpSession relays the datagrams of one socket, and the answers back to the client from
 // the address that the client had sent to.
 type udpSession struct {
 	session
-	conn    *net.UDPConn
-	raw     syscall.RawConn
-	idle    time.Duration // how long a client is remembered
-	buffers *datagrams
-
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	mu     sync.Mutex
-	flows  map[flowKey]*flow
+	flows map[flowKey]*flow // session.mu guards it
 }
 
 // flowKey is what one client and the address it talks to are known by.
@@ -44,173 +34,252 @@ type flowKey struct {
 
 // flow is one client: a socket connected to the target.
 type flow struct {
-	key    flowKey
-	client unix.Sockaddr
-	conn   *net.UDPConn
-	raw    syscall.RawConn
-	begun  time.Time
-	active atomic.Int64 // the last datagram either way, in nanoseconds since begun
+	session *udpSession
+	key     flowKey
+	target  netip.AddrPort
+	client  peer
+	fd      int
+	id      uint64
+	turn    turn
+	ended   bool        // while turn is held
+	timer   *time.Timer // session.mu guards it
+	begun   time.Time
+	active  atomic.Int64 // the last datagram either way, in nanoseconds since begun
 }
 
-// UDP relays datagrams to target, each client from a socket of its own, until the session
-// is stopped. The socket tells the address that a datagram was sent to, if it has
-// IP_PKTINFO (ip(7)) or IPV6_RECVPKTINFO (RFC 3542) set; answers come from there.
+// UDP relays datagrams to the target of their family, each client from a socket of its own,
+// until the session is stopped. The socket tells the address that a datagram was sent to, if
+// it has IP_PKTINFO (ip(7)) or IPV6_RECVPKTINFO (RFC 3542) set; answers come from there. The
+// address of the socket is for messages.
 //
-// Errors: conn is closed.
-func (r *Relay) UDP(conn *net.UDPConn, target netip.AddrPort) (Session, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
+// Errors: what the kernel says that can't tell of more sockets (epoll_ctl(2)).
+func (r *Relay) UDP(fd int, at netip.AddrPort, targets Targets) (Session, error) {
+	s := &udpSession{session: session{relay: r, fd: fd, account: account{budget: r.cfg.Budget, network: "udp", at: at}, targets: targets}}
+	if err := r.begin(&s.session, s); err != nil {
 		return nil, err
 	}
-	s := &udpSession{
-		session: session{target: target, account: &account{budget: r.cfg.Budget, addr: conn.LocalAddr()}, counts: &r.udp},
-		conn:    conn, raw: raw, idle: r.cfg.UDPTimeout, buffers: &r.buffers, flows: map[flowKey]*flow{},
-	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.wg.Go(s.forward)
 	return s, nil
 }
 
-// Stop drops every client and waits until nothing is left.
-func (s *udpSession) Stop() {
-	s.cancel()
-	_ = s.conn.SetDeadline(time.Unix(1, 0)) // wakes forward, and backward if it waits to answer
+func (s *udpSession) Serve(targets Targets) {
 	s.mu.Lock()
+	s.targets = targets
+	var others []*flow
 	for _, f := range s.flows {
-		s.remove(f)
-		_ = f.conn.Close()
+		if f.target != targets.of(f.key.client.Addr()) {
+			s.remove(f)
+			others = append(others, f)
+		}
 	}
 	s.mu.Unlock()
-	s.wg.Wait()
-	_ = s.conn.SetDeadline(time.Time{})
+	for _, f := range others {
+		f.stop()
+	}
 }
 
-// forward takes datagrams to the target. Nothing that happens to one of them
-// ends it.
-func (s *udpSession) forward() {
-	var again backoff
-	for {
-		d, err := s.buffers.receive(s.raw)
+func (s *udpSession) Stop() {
+	if !s.end() {
+		return
+	}
+	s.Serve(Targets{})
+	s.relay.leave(s.poll)
+}
+
+func (s *udpSession) ready(w *worker, _ side, _ uint32) { s.turn.run(s, w) }
+
+// step takes datagrams to the target. Nothing that happens to one of them ends it.
+func (s *udpSession) step(w *worker) {
+	if s.stopped {
+		return
+	}
+	b := w.datagrams()
+	for range batchesAtOnce {
+		n, err := b.receive(s.fd)
 		if err != nil {
-			if !again.wait(s.ctx) {
-				return
+			return // EAGAIN; a socket that isn't connected has no other
+		}
+		s.forward(b, n)
+		if n < batchSize {
+			return
+		}
+	}
+	s.poll.again(s.fd, s.id)
+}
+
+// forward sends the datagrams of a batch, those of one client that follow each other at once.
+func (s *udpSession) forward(b *batch, n int) {
+	for first := 0; first < n; {
+		k, ok := b.key(first)
+		last, bytes := first+1, b.size(first)
+		for ; last < n; last++ {
+			if next, _ := b.key(last); next != k {
+				break
 			}
-			continue
+			bytes += b.size(last)
 		}
-		again.reset()
-		if f := s.flow(d); f != nil {
-			f.send(d.bytes())
-			s.counts.in.Add(uint64(d.n))
+		if ok {
+			if f := s.flow(k, &b.from[first], b.in[first].Namelen); f != nil {
+				b.send(f.fd, first, last, nil)
+				s.relay.udp.in.Add(uint64(bytes))
+			}
 		}
-		d.free()
+		first = last
 	}
 }
 
 // flow finds or makes the client's flow and notes that it is alive. Nil: it can't
 // be made now, and the datagram is lost.
-func (s *udpSession) flow(d *datagram) *flow {
-	k, ok := keyOfFlow(d)
-	if !ok {
-		return nil
-	}
+func (s *udpSession) flow(k flowKey, from *unix.RawSockaddrInet6, length uint32) *flow {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f := s.flows[k]; f != nil {
+	f, silent := s.flows[k], (*flow)(nil)
+	if f == nil {
+		f, silent = s.newFlow(k, from, length)
+	}
+	s.mu.Unlock()
+	if silent != nil {
+		silent.stop()
+	}
+	if f != nil {
 		f.touch()
-		return f
 	}
-	if s.ctx.Err() != nil {
-		return nil // Stop has closed what it saw
-	}
-	if len(s.flows) >= maxFlows || !s.account.take(perFlow) {
-		s.evict()
-		if !s.account.take(perFlow) {
-			s.counts.refused.Add(1)
-			return nil
-		}
-	}
-	conn, raw, err := s.dial()
-	if err != nil {
-		s.account.give(perFlow)
-		return nil
-	}
-	f := &flow{key: k, client: d.from, conn: conn, raw: raw, begun: time.Now()}
-	f.touch()
-	s.flows[k] = f
-	s.counts.begun.Add(1)
-	s.wg.Go(func() { s.backward(f) })
 	return f
 }
 
-// dial makes a socket that is connected to the target.
-func (s *udpSession) dial() (*net.UDPConn, syscall.RawConn, error) {
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.target))
-	if err != nil {
-		return nil, nil, err
+// newFlow makes a flow, and where there is no room removes the one that is to be stopped for
+// it. The caller holds s.mu.
+func (s *udpSession) newFlow(k flowKey, from *unix.RawSockaddrInet6, length uint32) (f, silent *flow) {
+	target := s.targets.of(k.client.Addr())
+	if !target.IsValid() {
+		return nil, nil
 	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		_ = conn.Close()
+	if len(s.flows) >= maxFlows || !s.account.take(perFlow) {
+		silent = s.evict()
+		if !s.account.take(perFlow) {
+			s.relay.udp.refused.Add(1)
+			return nil, silent
+		}
 	}
-	return conn, raw, err
+	f = &flow{session: s, key: k, target: target, client: peer{addr: *from, length: length, control: k.local.oob()}, begun: time.Now()}
+	if err := f.open(); err != nil {
+		s.account.give(perFlow)
+		return nil, silent
+	}
+	if s.flows == nil {
+		s.flows = map[flowKey]*flow{}
+	}
+	s.flows[k] = f
+	f.timer = time.AfterFunc(s.relay.cfg.UDPTimeout, f.expire)
+	s.relay.udp.begun.Add(1)
+	return f, silent
 }
 
-// remove takes a flow out of the table. The caller holds s.mu, and closes the flow.
+// open makes the socket that is connected to the target.
+func (f *flow) open() (err error) {
+	domain, sa := sockaddr(f.target)
+	if f.fd, err = unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	if err = unix.Connect(f.fd, sa); err == nil {
+		err = f.session.poll.add(f.fd, f, first, &f.id)
+	}
+	if err != nil {
+		_ = unix.Close(f.fd)
+	}
+	return err
+}
+
+// remove takes a flow out of the table. The caller holds s.mu, and then stops the flow.
 func (s *udpSession) remove(f *flow) {
 	delete(s.flows, f.key)
-	s.counts.ended.Add(1)
+	f.timer.Stop()
+	s.relay.udp.ended.Add(1)
 	s.account.give(perFlow)
 }
 
-// evict drops the client that has been silent longest, if there is one. The caller
-// holds s.mu.
-func (s *udpSession) evict() {
+// evict removes the client that has been silent longest, if there is one. The caller
+// holds s.mu, and stops it then.
+func (s *udpSession) evict() *flow {
 	var longest *flow
 	for _, f := range s.flows {
 		if longest == nil || f.lastActive().Before(longest.lastActive()) {
 			longest = f
 		}
 	}
-	if longest == nil {
-		return
+	if longest != nil {
+		s.remove(longest)
 	}
-	s.remove(longest)
-	_ = longest.conn.Close()
+	return longest
 }
 
-// backward takes the target's answers to the client, until the flow has been
-// idle for long enough or was closed.
-func (s *udpSession) backward(f *flow) {
-	defer f.conn.Close()
-	for {
-		_ = f.conn.SetReadDeadline(f.lastActive().Add(s.idle))
-		d, err := s.buffers.receive(f.raw)
-		switch {
-		case err == nil:
-			f.touch()
-			_ = answer(s.raw, d.bytes(), f.client, f.key.local) // as lossy as the wire
-			s.counts.out.Add(uint64(d.n))
-			d.free()
-		case refused(err):
-		case s.expire(f, errors.Is(err, os.ErrDeadlineExceeded)):
+// stop closes a flow that was removed. No worker is about it when it returns.
+func (f *flow) stop() {
+	f.turn.mu.Lock()
+	defer f.turn.mu.Unlock()
+	f.close()
+}
+
+// close ends the flow. The caller holds f.turn.
+func (f *flow) close() {
+	if !f.ended {
+		f.ended = true
+		f.session.poll.forget(f.id)
+		_ = unix.Close(f.fd)
+	}
+}
+
+func (f *flow) ready(w *worker, _ side, _ uint32) { f.turn.run(f, w) }
+
+// step takes the target's answers to the client.
+func (f *flow) step(w *worker) {
+	if f.ended {
+		return
+	}
+	b := w.datagrams()
+	for range batchesAtOnce {
+		n, err := b.receive(f.fd)
+		if err != nil {
+			if refused(err) {
+				continue
+			}
+			return
+		}
+		f.touch()
+		bytes := 0
+		for i := range n {
+			bytes += b.size(i)
+		}
+		b.send(f.session.fd, 0, n, &f.client)
+		f.session.relay.udp.out.Add(uint64(bytes))
+		if n < batchSize {
 			return
 		}
 	}
+	f.session.poll.again(f.fd, f.id)
 }
 
-// expire removes the flow and reports true, save where idle says that the flow was only
-// quiet and a datagram of the client has come meanwhile.
-func (s *udpSession) expire(f *flow, idle bool) bool {
+// expire ends the flow, save where a datagram has come meanwhile. While it is in the table
+// no worker is about it: Stop returns when the table is empty, and then the socket that is
+// answered at may be closed.
+func (f *flow) expire() {
+	f.turn.mu.Lock()
+	f.expireIfSilent()
+	f.turn.mu.Unlock()
+	f.turn.rest(f, &worker{})
+}
+
+func (f *flow) expireIfSilent() {
+	s := f.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.flows[f.key] != f {
-		return true
+		return
 	}
-	if idle && time.Since(f.lastActive()) < s.idle {
-		return false
+	if left := s.relay.cfg.UDPTimeout - time.Since(f.lastActive()); left > 0 {
+		f.timer.Reset(left)
+		return
 	}
 	s.remove(f)
-	return true
+	f.close()
 }
 
 // lastActive has a monotonic clock reading, so that a flow neither ends early nor stays when
@@ -218,22 +287,3 @@ func (s *udpSession) expire(f *flow, idle bool) bool {
 func (f *flow) lastActive() time.Time { return f.begun.Add(time.Duration(f.active.Load())) }
 
 func (f *flow) touch() { f.active.Store(int64(time.Since(f.begun))) }
-
-// send writes to the target. The first write after an ICMP error reports that
-// error instead of sending, so it is done once more.
-func (f *flow) send(p []byte) {
-	if _, err := f.conn.Write(p); err != nil && refused(err) {
-		_, _ = f.conn.Write(p)
-	}
-}
-
-// keyOfFlow reads the client's address.
-func keyOfFlow(d *datagram) (flowKey, bool) {
-	switch sa := d.from.(type) {
-	case *unix.SockaddrInet4:
-		return flowKey{client: netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), local: d.local}, true
-	case *unix.SockaddrInet6:
-		return flowKey{client: netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), zone: sa.ZoneId, local: d.local}, true
-	}
-	return flowKey{}, false
-}

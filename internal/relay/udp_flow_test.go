@@ -2,8 +2,11 @@ package relay
 
 import (
 	"net"
+	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/nettest"
 )
@@ -16,19 +19,26 @@ func TestUDPDatagramAfterARefusalIsSent(t *testing.T) {
 	}
 	address := server.LocalAddr().(*net.UDPAddr)
 	server.Close()
-	conn, err := net.DialUDP("udp4", nil, address)
+	at := address.AddrPort()
+	domain, sa := sockaddr(netip.AddrPortFrom(at.Addr().Unmap(), at.Port()))
+	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte("refused")); err != nil { // over lo, the ICMP error is there on return
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, sa); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Write(fd, []byte("refused")); err != nil { // over lo, the ICMP error is there on return
 		t.Fatal(err)
 	}
 	if server, err = net.ListenPacket("udp4", address.String()); err != nil {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	(&flow{conn: conn}).send([]byte("sent"))
+	b := newBatch()
+	b.in[0].n = uint32(copy(b.data, "sent"))
+	b.send(fd, 0, 1, nil)
 	_ = server.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 10)
 	n, _, err := server.ReadFrom(buf)

@@ -1,0 +1,138 @@
+package hostport
+
+import (
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/fault"
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/relay"
+)
+
+// port is a socket of the kernel's that holds a host port, at one address or, for both
+// families, at every one: half as many descriptors as with one for each. Manager.mu guards
+// it.
+type port struct {
+	m       *Manager
+	fd      int
+	proto   model.Proto
+	at      netip.AddrPort
+	both    bool
+	v4, v6  *socket       // for which it is held; nil: for none
+	session relay.Session // nil unless one of them is adopted, and always for SCTP
+}
+
+// side is the socket of a family.
+func (p *port) side(is4 bool) **socket {
+	if is4 {
+		return &p.v4
+	}
+	return &p.v6
+}
+
+// hold has the port held for s.
+func (p *port) hold(s *socket) {
+	*p.side(s.host.Addr().Is4()) = s
+	s.port = p
+}
+
+// serve has what arrives relayed to the targets of what is adopted; for SCTP, nothing.
+func (p *port) serve() (err error) {
+	var targets relay.Targets
+	if p.v4 != nil && p.v4.adopted {
+		targets.V4 = p.v4.target
+	}
+	if p.v6 != nil && p.v6.adopted {
+		targets.V6 = p.v6.target
+	}
+	switch {
+	case p.session != nil && targets == relay.Targets{}:
+		p.session.Stop()
+		p.session = nil
+	case p.session != nil:
+		p.session.Serve(targets)
+	case targets == relay.Targets{}:
+	case p.proto == model.TCP:
+		p.session, err = p.m.relay.TCP(p.fd, p.at, targets)
+	case p.proto == model.UDP:
+		p.session, err = p.m.relay.UDP(p.fd, p.at, targets)
+	}
+	return err
+}
+
+// filter lets in what is relayed, save what comes by blocked links. What is sent to a
+// loopback address comes by lo alone.
+func (p *port) filter() error {
+	v4, v6 := p.v4, p.v6
+	if !p.both { // there is no other family
+		one := v4
+		if one == nil {
+			one = v6
+		}
+		v4, v6 = one, one
+	}
+	in4, in6 := v4 != nil && v4.adopted, v6 != nil && v6.adopted
+	switch {
+	case !in4 && !in6:
+		return attachFilter(p.fd, dropAll())
+	case !in4 || !in6 || !slices.Equal(v4.blocked, v6.blocked):
+		return attachFilter(p.fd, byFamily(admit(in4, v4), admit(in6, v6)))
+	case len(v4.blocked) == 0 || p.at.Addr().IsLoopback():
+		return detachFilter(p.fd)
+	}
+	return attachFilter(p.fd, dropFrom(v4.blocked))
+}
+
+// admit is the program for one family.
+func admit(in bool, s *socket) []unix.SockFilter {
+	if !in {
+		return dropAll()
+	}
+	return dropFrom(s.blocked)
+}
+
+// close ends what is relayed and frees the port before it returns.
+func (p *port) close() {
+	fault.Passed("hostport: before closing a socket")
+	if p.session != nil {
+		p.session.Stop()
+		p.session = nil
+	}
+	_ = unix.Close(p.fd)
+	p.m.budget.Release()
+	fault.Passed("hostport: after closing a socket")
+}
+
+// settle has each port that was held for both families, and is for one still, held for that
+// one alone: the kernel can't take a family from a socket. For a moment the port is nobody's,
+// and what was relayed ends. Where it can't be held again the next Plan finds it missing.
+// The caller holds m.mu.
+func (m *Manager) settle() {
+	halves := m.halves
+	m.halves = nil
+	for _, p := range halves {
+		s := p.v4
+		if s == nil {
+			s = p.v6
+		}
+		if s == nil {
+			continue // the other one has gone, too
+		}
+		adopted := s.adopted
+		p.close()
+		s.adopted, s.port = false, nil
+		m.touch(s.owner)
+		one, err := m.newPort(p.proto, s.host, false)
+		if err == nil {
+			one.hold(s)
+			if adopted {
+				err = m.adopt(s, s.target, s.blocked)
+			}
+		}
+		if err != nil {
+			m.drop(s)
+		}
+	}
+}
