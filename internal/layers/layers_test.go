@@ -70,16 +70,17 @@ var layers = map[string][]string{
 	"internal/arbitrate": {"internal/model"},
 	"internal/view":      {"internal/model"},
 	"internal/docker":    nil, // the commands alone: the process never speaks to Docker
-	"internal/doctor":    {"internal/model", "internal/view", "internal/dump"},
+	"internal/doctor":    {"internal/model", "internal/view", "internal/dump", "internal/shell"},
 	"internal/compose":   nil,
 	"internal/plan":      nil,
+	"internal/shell":     nil,
 	"internal/model":     nil,
 	"internal/fault":     nil, // everybody may import it
 }
 
 // siblings says which leaf may import which other one.
 var siblings = map[string][]string{
-	"internal/explain":               {"internal/view"},
+	"internal/explain":               {"internal/shell", "internal/view"},
 	"internal/explain/host":          {"internal/dump", "internal/explain", "internal/view"},
 	"internal/firewall/backend":      {"internal/firewall", "internal/firewall/iptables", "internal/firewall/nftables"},
 	"internal/firewall/firewalltest": {"internal/firewall", "internal/nettest"},

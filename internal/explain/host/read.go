@@ -43,7 +43,7 @@ func Read(places []Place) (*explain.World, []Place, error) {
 		}
 	}()
 	for i, p := range places {
-		s := &explain.Space{Name: p.Name}
+		s := &explain.Space{Name: p.Name, Path: p.Path}
 		ns, err := p.open()
 		if i > 0 && errors.Is(err, errEnded) {
 			continue
@@ -90,7 +90,7 @@ func Predict(ctx context.Context, w *explain.World, places []Place, q explain.Qu
 			if !slices.Contains(fresh, s.Name) {
 				continue
 			}
-			if err := Inside(places[i], func() error { return readRules(ctx, s) }); err != nil {
+			if err := Inside(places[i], func() error { return errors.Join(readRules(ctx, s), readLow(ctx, s)) }); err != nil {
 				return r, fmt.Errorf("read rules of namespace %s: %w", s.Name, err)
 			}
 			read[s.Name] = true
@@ -135,7 +135,7 @@ func readSettings(s *explain.Space) error {
 		names = append(names, l.Name)
 	}
 	for _, name := range names {
-		for _, setting := range []string{"forwarding", "rp_filter", "accept_local", "route_localnet", "arp_ignore", "proxy_arp"} {
+		for _, setting := range []string{"forwarding", "rp_filter", "accept_local", "route_localnet", "src_valid_mark", "arp_ignore", "proxy_arp"} {
 			paths = append(paths, "ipv4/conf/"+name+"/"+setting)
 		}
 		for _, setting := range []string{"forwarding", "disable_ipv6"} {
