@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mybr/mybr/internal/shell"
@@ -92,4 +93,22 @@ func (r Route) led(s *Space) string {
 		return ""
 	}
 	return ": " + r.text(s)
+}
+
+// withoutRule is the command that deletes a rule which has stopped a packet, if it is the
+// administrator's: mybr's rules, Docker's and those of firewalls have their reasons.
+func (w *World) withoutRule(r *RuleAt, steps []Step) []string {
+	own := []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "DOCKER-USER"}
+	if r == nil || r.Why != "" || !strings.Contains(r.Command, "tables") || !slices.Contains(own, r.Chain) {
+		return nil
+	}
+	i := slices.IndexFunc(steps, func(s Step) bool { return s.Rule == r })
+	if i < 0 || w.space(steps[i].Space) == nil {
+		return nil
+	}
+	words := []string{r.Command, "-t", r.Table, "-D", r.Chain, fmt.Sprint(r.Number)}
+	if !strings.ContainsAny(r.Rule, `"'`) { // what iptables-save(8) quotes is not quoted for a shell
+		words = append(words[:5], strings.Fields(r.Rule)...)
+	}
+	return w.space(steps[i].Space).mend(words...)
 }

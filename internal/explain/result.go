@@ -32,7 +32,7 @@ type Result struct {
 	Mend []string `json:"mend,omitempty"`
 	// Notes say what was chosen that the question left open.
 	Notes []string `json:"notes,omitempty"`
-	Steps   []Step  `json:"steps"`
+	Steps []Step   `json:"steps"`
 	// From is the address that it is sent from.
 	From netip.Addr `json:"from,omitzero"`
 	// To is where it is delivered: a namespace, or "" where that is beyond what is known.
@@ -118,8 +118,10 @@ func predict(w *World, q Query, relays int) Result {
 		o = k.goOn(q, p, o)
 	}
 	r.Verdict, r.Reason, r.Rule, r.Steps = o.verdict, o.reason, o.rule, append(r.Steps, k.steps...)
-	if o.verdict != Delivered {
-		r.Mend = o.mend
+	if o.verdict != Delivered && o.verdict != Unknown {
+		if r.Mend = o.mend; r.Mend == nil {
+			r.Mend = k.w.withoutRule(o.rule, k.steps)
+		}
 	}
 	if o.verdict == Delivered {
 		r.Client = netip.AddrPortFrom(o.packet.Src, o.packet.Sport)

@@ -285,7 +285,7 @@ func (k *walker) deliver(s *Space, l *Link, p Packet) outcome {
 	}
 	socket := s.socket(l, &p)
 	if socket == nil {
-		reason := fmt.Sprintf("nobody in %s listens on %s port %d at %s", s.Name, p.Proto, p.Dport, p.Dst)
+		reason := fmt.Sprintf("nobody in %s listens on %s port %d at %s", s.Name, p.Proto, p.Dport, p.Dst) + k.w.elsewhere(s, &p)
 		k.step(s, AtSocket, reason)
 		return outcome{verdict: Refused, reason: reason, space: s, packet: p, reset: p.Proto == TCP}
 	}
