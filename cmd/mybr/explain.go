@@ -32,15 +32,21 @@ which rule decides. Rules of others count as they do for the kernel; of mybr's o
 why they are there.
 
 SRC and DST are each the name of a container, the name, bridge or ID of a network (then the
-first container on it), an address, host, or lan for somebody beyond the host's uplink.
+first container on it), an address, host, or lan for somebody beyond the host's uplink. Of a
+container on several networks the address is asked about that is on a network of SRC's, or
+else on that of its default route; a line says which, and what the others are.
 PROTO is tcp, udp, sctp or icmp; without it tcp, and without a port an echo request.
+
+Beside rules of iptables it knows what stops packets at links, bridges and neighbours. Where
+a single thing is in the way that is somebody's own setting, the command is printed that takes
+it away, behind mend:.
 
 What can't be told is never guessed: the verdict is then unknown, and names the rule. Who is
 beyond the uplink can't be seen: the verdict is leaves if the packet gets that far, and a
 reply would come back.
 
-With --send a real packet is sent from the namespace of SRC (a connection is begun, a
-datagram or an echo request sent), and what the kernel of the host did with it is shown
+With --send a real packet is sent from the namespace of SRC, which is host or a container's (a
+connection is begun, a datagram or an echo request sent), and what the kernel of the host did with it is shown
 beside the prediction. For that moment a table of nf_tables named mybr-explain-PID has the
 kernel trace that one flow; it goes with the process, however that ends.
 
@@ -56,7 +62,7 @@ and needs root.`,
 		asked.Src, asked.Six = args[0], six
 		return s.explain(cmd, asked, send)
 	})
-	toggle(c.Flags(), &six, "ipv6", "by IPv6, where there is a choice")
+	toggle(c.Flags(), &six, "ipv6", "by IPv6, where there is a choice; a line says so if there is none")
 	toggle(c.Flags(), &send, "send", "send a real packet, too, and show what the kernel did with it")
 	s.flags(c)
 	variables := c.PreRunE

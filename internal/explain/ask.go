@@ -100,8 +100,11 @@ func (a Asked) Query(w *World, v view.View) (q Query, err error) {
 		}
 	}
 	q = Query{Proto: a.Proto, Dport: a.Port, Src: src.addr}
-	if q.Dst, err = dst.address(w, src, six); err != nil {
+	if q.Dst, q.Notes, err = dst.address(w, v, src, six); err != nil {
 		return q, fmt.Errorf("destination %q: %w", a.Dst, err)
+	}
+	for i, note := range q.Notes {
+		q.Notes[i] = a.Dst + ": " + note
 	}
 	six = q.Dst.Is6()
 	switch {
@@ -115,7 +118,9 @@ func (a Asked) Query(w *World, v view.View) (q Query, err error) {
 				return q, fmt.Errorf("source %q: %w", a.Src, err)
 			}
 		}
-		if q.In, err = w.uplink(q.Src); err != nil {
+		if l, _ := w.way(six); src.addr != q.Src && l != nil {
+			q.In = l.Name
+		} else if q.In, err = w.uplink(q.Src); err != nil {
 			return q, fmt.Errorf("source %q: %w", a.Src, err)
 		}
 	}
@@ -248,47 +253,4 @@ func sandbox(v view.View, is func(view.Endpoint) bool) (all []view.Endpoint) {
 		}
 	}
 	return all
-}
-
-// address chooses the destination's address: of a container, on a network of the source's
-// if there is one; of the host, the gateway of the source's network.
-func (p party) address(w *World, src party, six bool) (netip.Addr, error) {
-	if p.addr.IsValid() {
-		return p.addr, nil
-	}
-	of := func(e view.Endpoint, six bool) netip.Addr {
-		if six {
-			return e.IPv6.Addr()
-		}
-		return e.IPv4.Addr()
-	}
-	for _, six := range []bool{six, !six} {
-		if p.lan {
-			return w.neighbour(six)
-		}
-		var all []netip.Addr
-		for _, e := range p.endpoints {
-			shared := slices.ContainsFunc(src.endpoints, func(s view.Endpoint) bool { return s.Network == e.Network })
-			if a := of(e, six); a.IsValid() && shared {
-				all = append([]netip.Addr{a}, all...)
-			} else if a.IsValid() {
-				all = append(all, a)
-			}
-		}
-		host := w.Spaces[0]
-		if p.host {
-			for _, e := range src.endpoints {
-				if l := host.named(e.Bridge); l != nil && primary(l, six).IsValid() {
-					all = append(all, primary(l, six))
-				}
-			}
-			if a, err := w.own(six); err == nil {
-				all = append(all, a)
-			}
-		}
-		if len(all) > 0 {
-			return all[0], nil
-		}
-	}
-	return netip.Addr{}, errors.New("it has no address")
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // anywhere is the default route's destination.
@@ -64,9 +65,16 @@ func (w *World) neighbour(six bool) (netip.Addr, error) {
 	return netip.Addr{}, errors.New("nothing is known beyond the host; give an address")
 }
 
-// uplink is the link by which an address beyond the host is reached.
+// uplink is the link by which who has an address beyond the host sends: one that is on its
+// network, whatever routes say, or else that of the route to it.
 func (w *World) uplink(a netip.Addr) (string, error) {
 	host := w.Spaces[0]
+	for _, l := range host.Links {
+		if l.Kind != "bridge" && l.Master == 0 && l.Up && !a.IsLinkLocalUnicast() &&
+			slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Contains(a) && !p.Addr().IsLoopback() }) {
+			return l.Name, nil
+		}
+	}
 	r, found, unclear := host.lookup(a, netip.Addr{}, "", "", 0, "")
 	l := host.link(r.Link)
 	if !found || unclear != "" || r.Kind != Unicast || l == nil {

@@ -10,7 +10,10 @@ import (
 func (k *walker) transmit(s *Space, l *Link, p Packet, next netip.Addr) outcome {
 	p.port = nil
 	if !l.Up {
-		return dead("%s of %s is down", l.Name, s.Name)
+		return s.down(l)
+	}
+	if end := k.at(s, l, false); end != nil {
+		return *end
 	}
 	other, peer := k.w.peer(s, l)
 	if peer == nil {
@@ -23,7 +26,9 @@ func (k *walker) transmit(s *Space, l *Link, p Packet, next netip.Addr) outcome 
 		return k.beyond(s, l, p)
 	}
 	if !peer.Up {
-		return dead("%s of %s, the other end of %s, is down", peer.Name, other.Name, l.Name)
+		o := other.down(peer)
+		o.reason = fmt.Sprintf("%s of %s, the other end of %s, is down", peer.Name, other.Name, l.Name)
+		return o
 	}
 	if other != s {
 		p.mark = 0 // it is the namespace's own (skb_scrub_packet)
@@ -42,6 +47,9 @@ func (k *walker) beyond(s *Space, l *Link, p Packet) outcome {
 
 // arrive takes a frame that comes into a namespace by a link, on its way to an address.
 func (k *walker) arrive(s *Space, l *Link, p Packet, next netip.Addr) outcome {
+	if end := k.at(s, l, true); end != nil {
+		return *end
+	}
 	if l.Master != 0 {
 		bridge := s.link(l.Master)
 		if bridge == nil || bridge.Kind != "bridge" {
@@ -49,8 +57,14 @@ func (k *walker) arrive(s *Space, l *Link, p Packet, next netip.Addr) outcome {
 		}
 		return k.bridged(s, bridge, l, p, next)
 	}
-	if !s.answers(l, next) {
-		return k.nobody(s, l, next)
+	if !s.takes(l, &p, next) {
+		return k.unreached(s, l, &p, next)
+	}
+	if end := s.doubted(l, &p, next); end != nil {
+		return *end
+	}
+	if end := k.asks(s, l, &p); end != nil {
+		return *end
 	}
 	return k.input(s, l, p)
 }
@@ -87,13 +101,20 @@ func (s *Space) leads(a netip.Addr, l *Link) bool {
 func (k *walker) bridged(s *Space, bridge, port *Link, p Packet, next netip.Addr) outcome {
 	switch {
 	case !bridge.Up:
-		return dead("bridge %s of %s is down", bridge.Name, s.Name)
+		o := s.down(bridge)
+		o.reason = "bridge " + o.reason
+		return o
 	case bridge.VLANs:
 		return outcome{verdict: Unknown, reason: fmt.Sprintf("bridge %s of %s filters VLANs", bridge.Name, s.Name)}
 	case port != nil && !port.Up:
-		return dead("%s of %s is down", port.Name, s.Name)
+		return s.down(port)
+	case port != nil && port.Blocked:
+		return s.blocked(bridge, port)
 	}
-	to, end := k.behind(s, bridge, port, next)
+	if end := k.enters(s, bridge, port); end != nil {
+		return *end
+	}
+	to, end := k.behind(s, bridge, port, &p, next)
 	filtered := port != nil && s.filtersBridged(&p)
 	if end != nil && end.verdict == Dropped && filtered {
 		return k.apart(s, bridge, p, *end)
@@ -108,19 +129,26 @@ func (k *walker) bridged(s *Space, bridge, port *Link, p Packet, next netip.Addr
 			return *end
 		}
 		if next != was {
-			if to, end = k.behind(s, bridge, port, next); end != nil {
+			s.neighbour(bridge, next, &p)
+			if to, end = k.behind(s, bridge, port, &p, next); end != nil {
 				return *end
 			}
 		}
 	}
 	if to == bridge {
 		k.step(s, AtBridge, fmt.Sprintf("bridge %s takes it itself: it has %s", bridge.Name, next))
+		if end := k.taken(s, bridge, port, &p, next); end != nil {
+			return *end
+		}
 		if filtered {
 			return k.routed(s, bridge, p)
 		}
 		return k.input(s, bridge, p)
 	}
 	k.step(s, AtBridge, fmt.Sprintf("bridge %s passes it on to port %s", bridge.Name, to.Name))
+	if end := k.leaves(s, port, to); end != nil {
+		return *end
+	}
 	if filtered {
 		if end := k.postbridged(s, bridge, &p); end != nil {
 			return *end
@@ -144,14 +172,14 @@ func (k *walker) apart(s *Space, bridge *Link, p Packet, end outcome) outcome {
 
 // behind finds the port that leads to an address, or the bridge itself, for what has come in
 // by a port (nil: from the bridge).
-func (k *walker) behind(s *Space, bridge, port *Link, next netip.Addr) (*Link, *outcome) {
-	if port != nil && s.answers(bridge, next) {
+func (k *walker) behind(s *Space, bridge, port *Link, p *Packet, next netip.Addr) (*Link, *outcome) {
+	if port != nil && s.takes(bridge, p, next) {
 		return bridge, nil
 	}
 	var beyond []*Link
 	for i := range s.Links {
 		q := &s.Links[i]
-		if q.Master != bridge.Index || !q.Up || q == port && !q.Hairpin {
+		if q.Master != bridge.Index || !q.Up || q.Blocked || q == port && !q.Hairpin {
 			continue
 		}
 		other, peer := k.w.peer(s, q)
@@ -159,7 +187,7 @@ func (k *walker) behind(s *Space, bridge, port *Link, next netip.Addr) (*Link, *
 		case peer == nil:
 			beyond = append(beyond, q)
 			continue
-		case !k.found(other, peer, next, nil):
+		case !k.found(other, peer, p, next, nil):
 			continue
 		case port != nil && port.Isolated && q.Isolated:
 			reason := fmt.Sprintf("bridge %s keeps its ports %s and %s apart: both are isolated", bridge.Name, port.Name, q.Name)
@@ -170,7 +198,7 @@ func (k *walker) behind(s *Space, bridge, port *Link, next netip.Addr) (*Link, *
 	}
 	switch len(beyond) {
 	case 0:
-		end := k.nobody(s, bridge, next)
+		end := k.unreached(s, bridge, p, next)
 		return nil, &end
 	case 1:
 		return beyond[0], nil
@@ -196,7 +224,7 @@ func (k *walker) prebridged(s *Space, bridge *Link, p *Packet, next *netip.Addr)
 		return end
 	}
 	r, end := k.route(s, p, bridge.Name, "")
-	if end == nil && r.Kind == Unicast && r.Link == bridge.Index && !r.Via.IsValid() && k.forwards(s, bridge, p) && k.martian(s, bridge, p) == "" {
+	if end == nil && r.Kind == Unicast && r.Link == bridge.Index && !r.Via.IsValid() && k.forwards(s, bridge, p) && k.martian(s, bridge, p, r) == "" {
 		*next = p.Dst
 		return nil
 	}
@@ -220,18 +248,18 @@ func (k *walker) postbridged(s *Space, bridge *Link, p *Packet) *outcome {
 }
 
 // found reports whether an address is to be found behind a link that a frame comes in by.
-func (k *walker) found(s *Space, l *Link, next netip.Addr, seen []*Link) bool {
+func (k *walker) found(s *Space, l *Link, p *Packet, next netip.Addr, seen []*Link) bool {
 	if !l.Up || slices.Contains(seen, l) {
 		return false
 	}
 	if l.Master == 0 {
-		return s.answers(l, next)
+		return s.takes(l, p, next)
 	}
 	bridge := s.link(l.Master)
 	if bridge == nil || !bridge.Up || bridge.Kind != "bridge" {
 		return false
 	}
-	if s.answers(bridge, next) {
+	if s.takes(bridge, p, next) {
 		return true
 	}
 	seen = append(seen, l)
@@ -240,7 +268,7 @@ func (k *walker) found(s *Space, l *Link, next netip.Addr, seen []*Link) bool {
 		if q.Master != bridge.Index || q == l && !q.Hairpin {
 			continue
 		}
-		if other, peer := k.w.peer(s, q); peer != nil && k.found(other, peer, next, append(seen, q)) {
+		if other, peer := k.w.peer(s, q); peer != nil && k.found(other, peer, p, next, append(seen, q)) {
 			return true
 		}
 	}

@@ -27,6 +27,10 @@ type Packet struct {
 	port         *Link      // the bridge port that it came in by, where br_netfilter has seen it
 	crossing     bool       // a bridge, from port to port
 	mark         uint32
+	fixed        string // the hardware address that the frame is for, if nobody is asked for it
+	cached       string // or that which was told before
+	looker       *Space // who has looked that up, and for which link
+	lookedOn     *Link
 	conn         *conn // nil: not tracked
 }
 

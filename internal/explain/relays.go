@@ -1,7 +1,10 @@
 package explain
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/mybr/mybr/internal/view"
 )
@@ -25,4 +28,26 @@ func RelaysOf(v view.View) (all []Relay) {
 		}
 	}
 	return all
+}
+
+// elsewhere says where a port is published that a packet does not find.
+func (w *World) elsewhere(s *Space, p *Packet) string {
+	if s != w.Spaces[0] {
+		return ""
+	}
+	var at []string
+	process := ""
+	covers := func(a netip.Addr) bool { return a == p.Dst || a.IsUnspecified() && a.Is6() == p.six() }
+	for _, r := range w.Relays {
+		if r.Proto == p.Proto && r.Listen.Port() == p.Dport && !slices.Contains(at, r.Listen.Addr().String()) {
+			at, process = append(at, r.Listen.Addr().String()), r.Process
+		}
+	}
+	if slices.ContainsFunc(w.Relays, func(r Relay) bool { return r.Proto == p.Proto && r.Listen.Port() == p.Dport && covers(r.Listen.Addr()) }) {
+		return fmt.Sprintf("; %s publishes it there, and does not hold it: it may not run", process)
+	}
+	if len(at) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %s publishes it at %s alone", process, strings.Join(at, " and "))
 }

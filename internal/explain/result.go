@@ -28,7 +28,11 @@ type Result struct {
 	Verdict string  `json:"verdict"`
 	Reason  string  `json:"reason"`
 	Rule    *RuleAt `json:"rule,omitempty"` // that decided against it
-	Steps   []Step  `json:"steps"`
+	// Mend are commands for a root shell that take away what it fails by, where that is known.
+	Mend []string `json:"mend,omitempty"`
+	// Notes say what was chosen that the question left open.
+	Notes []string `json:"notes,omitempty"`
+	Steps []Step   `json:"steps"`
 	// From is the address that it is sent from.
 	From netip.Addr `json:"from,omitzero"`
 	// To is where it is delivered: a namespace, or "" where that is beyond what is known.
@@ -76,12 +80,14 @@ type Query struct {
 	Dst          netip.Addr
 	Proto        string
 	Sport, Dport uint16 // a Sport of 0: the kernel chooses
+	Notes        []string
 }
 
 // outcome is where a packet's way ends.
 type outcome struct {
 	verdict, reason string
 	rule            *RuleAt
+	mend            []string
 	space           *Space // nil: beyond
 	reset           bool   // it is refused by a reset, and not by an error of ICMP's
 	packet          Packet
@@ -104,7 +110,7 @@ func predict(w *World, q Query, relays int) Result {
 	k := &walker{w: w, relays: relays}
 	p := Packet{Proto: q.Proto, Src: q.Src, Dst: q.Dst, Sport: q.Sport, Dport: q.Dport, chosen: [2]uint16{1024, 1<<16 - 1}}
 	o := k.begin(q, &p)
-	r := Result{Version: Version, Packet: p.String(), From: p.Src, Steps: []Step{}}
+	r := Result{Version: Version, Packet: p.String(), From: p.Src, Notes: q.Notes, Steps: []Step{}}
 	if o.verdict == Delivered || o.space != nil && o.relay == nil && (o.verdict == Refused || o.verdict == NoRoute && o.rule != nil) {
 		o = k.answer(q, p, o)
 	}
@@ -112,6 +118,11 @@ func predict(w *World, q Query, relays int) Result {
 		o = k.goOn(q, p, o)
 	}
 	r.Verdict, r.Reason, r.Rule, r.Steps = o.verdict, o.reason, o.rule, append(r.Steps, k.steps...)
+	if o.verdict != Delivered && o.verdict != Unknown {
+		if r.Mend = o.mend; r.Mend == nil {
+			r.Mend = k.w.withoutRule(o.rule, k.steps)
+		}
+	}
 	if o.verdict == Delivered {
 		r.Client = netip.AddrPortFrom(o.packet.Src, o.packet.Sport)
 		r.Server = netip.AddrPortFrom(o.packet.Dst, o.packet.Dport)

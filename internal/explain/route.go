@@ -9,29 +9,38 @@ import (
 
 // lookup finds the route of a packet from a source (zero: not chosen yet) to a destination,
 // that comes in by a link ("": the namespace's own; then out may be the link that it must
-// leave by). unclear says why it can't be told.
+// leave by). unclear says why it can't be told. What is looked up to see whether the source is
+// where it should be (reverse) is as if the namespace sent it (__fib_validate_source).
 func (s *Space) lookup(dst, src netip.Addr, in, out string, mark uint32, reverse string) (r Route, found bool, unclear string) {
-	for _, p := range s.Policies {
-		if p.Six != dst.Is6() {
+	from := 0 // the priority from which rules count
+	for i := range s.Policies {
+		p := &s.Policies[i]
+		if p.Six != dst.Is6() || p.Priority < from {
 			continue
 		}
 		matches := (!p.Dst.IsValid() || p.Dst.Contains(dst)) && (!p.Src.IsValid() || src.IsValid() && p.Src.Contains(src)) &&
-			(p.In == "" || p.In == in || in == "" && reverse == "" && p.In == "lo") && (p.Out == "" || p.Out == out) && mark&p.Mask == p.Mark&p.Mask
-		if p.Unhandled != "" {
-			return r, false, fmt.Sprintf("ip rule %d asks for %s", p.Priority, p.Unhandled)
+			(p.In == "" || p.In == in || in == "" && p.In == "lo") && (p.Out == "" || p.Out == out) && mark&p.Mask == p.Mark&p.Mask
+		if p.Unhandled != "" && (matches || p.Invert) {
+			return r, false, fmt.Sprintf("%s (%s) asks for %s", p.command(), p.text(), p.Unhandled)
 		}
 		if matches == p.Invert {
 			continue
 		}
 		switch p.Kind {
 		case "":
+		case Nop:
+			continue
+		case Goto:
+			from = p.Goto
+			continue
 		case Unreachable, Prohibit, Blackhole:
-			return Route{Kind: p.Kind, Table: p.Table}, true, ""
+			return Route{Kind: p.Kind, Table: p.Table, by: p}, true, ""
 		default:
-			return r, false, fmt.Sprintf("ip rule %d is of the kind %s", p.Priority, p.Kind)
+			return r, false, fmt.Sprintf("%s (%s) is of the kind %s", p.command(), p.text(), p.Kind)
 		}
 		r, found := s.inTable(p.Table, dst, out, p.Suppress)
 		if found && r.Kind != Throw {
+			r.by = p
 			return r, true, ""
 		}
 	}
@@ -60,6 +69,12 @@ func (s *Space) inTable(table int, dst netip.Addr, out string, suppress int) (be
 func (s *Space) kindOf(a netip.Addr) string {
 	if a.IsMulticast() {
 		return Multicast
+	}
+	if a.Is4() { // of IPv4 the table local alone says so (inet_addr_type)
+		if r, found := s.inTable(tableLocal, a, "", -1); found {
+			return r.Kind
+		}
+		return Unicast
 	}
 	r, found, unclear := s.lookup(a, netip.Addr{}, "", "", 0, "")
 	if !found || unclear != "" {
@@ -168,7 +183,7 @@ func (r Route) text(s *Space) string {
 	if l := s.link(r.Link); l != nil {
 		b.WriteString(" dev " + l.Name)
 	}
-	if r.Table != 254 && r.Table != 255 && r.Table != 0 { // main and local (rt_tables)
+	if r.Table != tableMain && r.Table != tableLocal && r.Table != 0 {
 		fmt.Fprintf(&b, " table %d", r.Table)
 	}
 	return strings.TrimSpace(b.String())

@@ -2,7 +2,11 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/mybr/mybr/internal/fold"
 )
 
 // Text is a result for people: the verdict, then what happens, a line each, in the
@@ -13,12 +17,18 @@ func (r Result) Text() string {
 	if r.Reason != "" {
 		fmt.Fprintf(&b, "why: %s\n", r.Reason)
 	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(&b, "note: %s\n", note)
+	}
+	for _, command := range r.Mend {
+		fmt.Fprintf(&b, "mend: %s\n", command)
+	}
 	if r.Rule != nil && r.Rule.Why != "" {
 		fmt.Fprintf(&b, "mybr has that rule for this: %s\n", r.Rule.Why)
 	}
 	wide := 0
 	for _, s := range r.Steps {
-		wide = max(wide, len(s.Space))
+		wide = max(wide, min(utf8.RuneCountInString(s.Space), widest))
 	}
 	back := false
 	for i, s := range r.Steps {
@@ -34,6 +44,30 @@ func (r Result) Text() string {
 			}
 		}
 	}
+	return folded(b.String(), wide)
+}
+
+// widest is the column of the namespaces: a longer name moves its own line only.
+const widest = 20
+
+// folded breaks the lines that are too long, but for rules and commands, which are copied.
+func folded(text string, wide int) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		what := strings.TrimLeft(line, " ")
+		hang := strings.Repeat(" ", len(line)-len(what))
+		switch {
+		case hang == "":
+			hang = "     "
+		case len(hang) == 2: // a step
+			hang = strings.Repeat(" ", 2+wide+2+2)
+		}
+		if begin, _, _ := strings.Cut(what, " "); !slices.Contains([]string{"-A", "rule", "element", "mend:"}, begin) {
+			line = fold.Line(line, hang, fold.Width)
+		}
+		b.WriteString(line + "\n")
+	}
 	return b.String()
 }
 
@@ -43,6 +77,11 @@ func (r *Result) Escape(fn func(string) string) {
 	rules := []*RuleAt{r.Rule}
 	for _, text := range []*string{&r.Packet, &r.Reason, &r.To} {
 		*text = fn(*text)
+	}
+	for _, list := range [][]string{r.Notes, r.Mend} {
+		for i := range list {
+			list[i] = fn(list[i])
+		}
 	}
 	for i := range r.Steps {
 		s := &r.Steps[i]

@@ -240,7 +240,7 @@ func (k *walker) relay(s *Space, l *Link, p Packet, at string, r *Relay) outcome
 	}
 	leg := predict(k.w, Query{From: s.Name, Dst: r.To.Addr(), Proto: p.Proto, Dport: r.To.Port()}, k.relays+1)
 	k.steps = append(k.steps, leg.Steps...)
-	o := outcome{verdict: leg.Verdict, reason: leg.Reason, rule: leg.Rule, space: s, packet: p, relay: r,
+	o := outcome{verdict: leg.Verdict, reason: leg.Reason, rule: leg.Rule, mend: leg.Mend, space: s, packet: p, relay: r,
 		client: leg.Client, server: leg.Server, to: leg.To}
 	if leg.Verdict != Delivered {
 		o.reason = r.Process + " can't carry it on: " + leg.Reason

@@ -45,10 +45,8 @@ func (k *walker) route(s *Space, p *Packet, in, out string) (Route, *outcome) {
 		return r, &outcome{verdict: Unknown, reason: unclear}
 	case !found:
 		return r, &outcome{verdict: NoRoute, reason: fmt.Sprintf("%s has no route to %s", s.Name, p.Dst)}
-	case r.Kind == Blackhole:
-		return r, &outcome{verdict: Dropped, reason: fmt.Sprintf("%s has a blackhole route to %s", s.Name, p.Dst)}
-	case r.Kind == Unreachable || r.Kind == Prohibit:
-		return r, &outcome{verdict: NoRoute, reason: fmt.Sprintf("%s has a route to %s that says %s", s.Name, p.Dst, r.Kind)}
+	case r.Kind == Blackhole || r.Kind == Unreachable || r.Kind == Prohibit:
+		return r, s.refusedBy(r, p)
 	case r.Kind != Unicast && r.Kind != Local:
 		return r, &outcome{verdict: Unknown, reason: fmt.Sprintf("%s is a %s address", p.Dst, r.Kind)}
 	case r.Several:
@@ -120,10 +118,18 @@ func (k *walker) leave(s *Space, r Route, p *Packet) outcome {
 		return *end
 	}
 	p.confirm()
+	if end := s.secured(p, true); end != nil {
+		return *end
+	}
 	if r.Kind == Local {
 		lo := s.named("lo")
 		if lo == nil || !lo.Up {
-			return dead("lo of %s is down", s.Name)
+			return s.down(&Link{Name: "lo"})
+		}
+		for _, ingress := range []bool{false, true} {
+			if end := k.at(s, lo, ingress); end != nil {
+				return *end
+			}
 		}
 		return k.input(s, lo, *p)
 	}
@@ -136,10 +142,17 @@ func (k *walker) leave(s *Space, r Route, p *Packet) outcome {
 		next = r.Via
 	}
 	if p.six() && s.on("ipv6/conf/"+l.Name+"/disable_ipv6") {
-		return dead("%s of %s has no IPv6", l.Name, s.Name)
+		return s.without6(l)
 	}
 	if l == k.home && p.Dst == k.whose {
+		if end := k.at(s, l, false); end != nil {
+			return *end
+		}
 		return k.beyond(s, l, *p)
+	}
+	s.neighbour(l, next, p)
+	if end := k.asks(s, l, p); end != nil {
+		return *end
 	}
 	if l.Kind == "bridge" {
 		return k.bridged(s, l, nil, *p, next)
@@ -153,10 +166,10 @@ func (k *walker) input(s *Space, l *Link, p Packet) outcome {
 		return dead("it goes round in a circle")
 	}
 	if !l.Up {
-		return dead("%s of %s is down", l.Name, s.Name)
+		return s.down(l)
 	}
 	if p.six() && s.on("ipv6/conf/"+l.Name+"/disable_ipv6") {
-		return dead("%s of %s has no IPv6", l.Name, s.Name)
+		return s.without6(l)
 	}
 	p.in, p.out = l.Name, ""
 	k.track(s, &p)
@@ -168,18 +181,21 @@ func (k *walker) input(s *Space, l *Link, p Packet) outcome {
 
 // routed follows a packet behind PREROUTING.
 func (k *walker) routed(s *Space, l *Link, p Packet) outcome {
-	if reason := k.martian(s, l, &p); reason != "" {
+	r, end := k.route(s, &p, l.Name, "")
+	if end == nil && r.Kind != Local && !k.forwards(s, l, &p) {
+		return s.unforwarded(l, &p)
+	}
+	if reason := k.martian(s, l, &p, r); reason != "" {
 		return dead("%s of %s takes no packet that %s", l.Name, s.Name, reason)
 	}
-	r, end := k.route(s, &p, l.Name, "")
 	if end != nil {
+		return *end
+	}
+	if end := s.secured(&p, false); end != nil {
 		return *end
 	}
 	if r.Kind == Local {
 		return k.deliver(s, l, p)
-	}
-	if !k.forwards(s, l, &p) {
-		return dead("%s does not forward %s", s.Name, p.family())
 	}
 	if p.six() && (p.Src.IsLinkLocalUnicast() || p.Dst.IsLinkLocalUnicast()) {
 		return dead("link-local addresses are not forwarded")
@@ -200,8 +216,9 @@ func (k *walker) forwards(s *Space, l *Link, p *Packet) bool {
 	return s.on("ipv4/conf/" + l.Name + "/forwarding")
 }
 
-// martian says what is wrong with a packet's addresses where it comes in; "": nothing.
-func (k *walker) martian(s *Space, l *Link, p *Packet) string {
+// martian says what is wrong with a packet's addresses where it comes in, on its way by a route;
+// "": nothing.
+func (k *walker) martian(s *Space, l *Link, p *Packet, way Route) string {
 	if l.Name == "lo" {
 		return ""
 	}
@@ -215,14 +232,25 @@ func (k *walker) martian(s *Space, l *Link, p *Packet) string {
 	if p.six() {
 		return ""
 	}
-	back, found, _ := s.lookup(p.Src, p.Dst, "", "", p.mark, l.Name)
+	in := "lo" // as if it were sent where it goes to, and as if that had come by there (fib_validate_source)
+	if out := s.link(way.Link); way.Kind == Unicast && out != nil {
+		in = out.Name
+	}
+	mark := p.mark
+	if s.conf("ipv4", l.Name, "src_valid_mark") != "1" {
+		mark = 0
+	}
+	back, found, _ := s.lookup(p.Src, p.Dst, in, "", mark, l.Name)
+	if found && (back.Kind == Unreachable || back.Kind == Prohibit || back.Kind == Blackhole) {
+		back, found = Route{}, false
+	}
 	if found && back.Kind == Local && s.conf("ipv4", l.Name, "accept_local") != "1" {
 		return "is from an address of " + s.Name + " itself"
 	}
 	switch s.conf("ipv4", l.Name, "rp_filter") {
 	case "1":
 		if out := s.link(back.Link); !found || out == nil || out.Name != l.Name {
-			return "is from where the route leads elsewhere (rp_filter 1)"
+			return "is from where the route leads elsewhere (rp_filter 1)" + back.led(s)
 		}
 	case "2":
 		if !found {
@@ -257,7 +285,7 @@ func (k *walker) deliver(s *Space, l *Link, p Packet) outcome {
 	}
 	socket := s.socket(l, &p)
 	if socket == nil {
-		reason := fmt.Sprintf("nobody in %s listens on %s port %d at %s", s.Name, p.Proto, p.Dport, p.Dst)
+		reason := fmt.Sprintf("nobody in %s listens on %s port %d at %s", s.Name, p.Proto, p.Dport, p.Dst) + k.w.elsewhere(s, &p)
 		k.step(s, AtSocket, reason)
 		return outcome{verdict: Refused, reason: reason, space: s, packet: p, reset: p.Proto == TCP}
 	}

@@ -37,6 +37,7 @@ type RuleKey struct {
 // Space is one network namespace.
 type Space struct {
 	Name     string
+	Path     string // a file of it; "": it is where the question is asked
 	Links    []Link
 	Routes   []Route
 	Policies []Policy // in the order of their priorities
@@ -45,6 +46,12 @@ type Space struct {
 	Sockets  []Socket
 	Settings map[string]string // below /proc/sys/net, such as "ipv4/ip_forward"
 	Peers    map[int]string    // which namespace a Link's PeerSpace is
+
+	Neighbours     []Neighbour
+	Low            []LowChain
+	Obstacles      []Obstacle
+	Secured        []Selector
+	OldBridgeRules bool // of ebtables-legacy, in this namespace or in another one
 }
 
 // Link is one link, with its addresses.
@@ -54,6 +61,7 @@ type Link struct {
 	PeerSpace         int // the ID that this namespace has for that one; -1: it is this one
 	Name, Kind, MAC   string
 	Up, Running       bool
+	Blocked           bool // a bridge's port that passes nothing on
 	Hairpin, Isolated bool // of a bridge's port
 	VLANs             bool // a bridge that filters VLANs
 	MTU               int
@@ -73,6 +81,12 @@ const (
 	Throw       = "throw"
 )
 
+// Kinds of Policy that no Route has.
+const (
+	Goto = "goto"
+	Nop  = "nop"
+)
+
 // Route is one route of any table.
 type Route struct {
 	Table    int
@@ -84,6 +98,8 @@ type Route struct {
 	Priority int
 	Dead     bool // its link is down
 	Several  bool // it has several next hops, of which the kernel chooses
+
+	by *Policy // that led to it, or says so itself
 }
 
 // Policy is one rule of ip-rule(8).
@@ -96,7 +112,8 @@ type Policy struct {
 	Mark      uint32
 	Mask      uint32 // 0: any mark
 	Table     int
-	Kind      string // "": looks into the table; else as a Route's
+	Kind      string // "": looks into the table; Goto, Nop, or as a Route's
+	Goto      int    // of a Goto: the priority that it goes on with
 	Suppress  int    // routes with prefixes up to this length don't count; -1: all count
 	Unhandled string // what else it asks for; "": nothing
 }

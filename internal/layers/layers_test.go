@@ -58,7 +58,7 @@ const leaf = "a leaf"
 
 // layers says which packages each package may import.
 var layers = map[string][]string{
-	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here", "internal/doctor", "internal/explain", "internal/explain/host", "internal/compose"},
+	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here", "internal/doctor", "internal/explain", "internal/explain/host", "internal/compose", "internal/fold"},
 	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf, "internal/doctor"},
 	"plugin/pack": nil,
 
@@ -70,16 +70,18 @@ var layers = map[string][]string{
 	"internal/arbitrate": {"internal/model"},
 	"internal/view":      {"internal/model"},
 	"internal/docker":    nil, // the commands alone: the process never speaks to Docker
-	"internal/doctor":    {"internal/model", "internal/view", "internal/dump"},
+	"internal/doctor":    {"internal/model", "internal/view", "internal/dump", "internal/shell"},
 	"internal/compose":   nil,
 	"internal/plan":      nil,
+	"internal/shell":     nil,
+	"internal/fold":      nil,
 	"internal/model":     nil,
 	"internal/fault":     nil, // everybody may import it
 }
 
 // siblings says which leaf may import which other one.
 var siblings = map[string][]string{
-	"internal/explain":               {"internal/view"},
+	"internal/explain":               {"internal/fold", "internal/shell", "internal/view"},
 	"internal/explain/host":          {"internal/dump", "internal/explain", "internal/view"},
 	"internal/firewall/backend":      {"internal/firewall", "internal/firewall/iptables", "internal/firewall/nftables"},
 	"internal/firewall/firewalltest": {"internal/firewall", "internal/nettest"},

@@ -2,7 +2,6 @@ package host
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,7 +16,7 @@ import (
 )
 
 func readSpace(s *explain.Space) error {
-	for _, read := range []func(*explain.Space) error{readLinks, readRoutes, readPolicies, readSockets, readSettings} {
+	for _, read := range []func(*explain.Space) error{readLinks, readRoutes, readPolicies, readSockets, readSettings, readNeighbours, readObstacles, readSecured} {
 		if err := read(s); err != nil {
 			return err
 		}
@@ -38,9 +37,12 @@ func readLinks(s *explain.Space) error {
 		a := l.Attrs()
 		one := explain.Link{Index: a.Index, Master: a.MasterIndex, Name: a.Name, Kind: l.Type(), MAC: a.HardwareAddr.String(),
 			Up: a.Flags&net.FlagUp != 0, Running: a.Flags&net.FlagRunning != 0, MTU: a.MTU,
-			Hairpin: ports[a.Index].hairpin, Isolated: ports[a.Index].isolated}
+			Hairpin: ports[a.Index].hairpin, Isolated: ports[a.Index].isolated, Blocked: ports[a.Index].blocked}
 		if one.Kind == "veth" {
 			one.Peer, one.PeerSpace = a.ParentIndex, a.NetNsID
+		}
+		if a.Xdp != nil && a.Xdp.Attached {
+			s.Obstacles = append(s.Obstacles, explain.Obstacle{Link: a.Name, Ingress: true, What: "an XDP program"})
 		}
 		if b, ok := l.(*netlink.Bridge); ok && b.VlanFiltering != nil {
 			one.VLANs = *b.VlanFiltering
@@ -79,13 +81,18 @@ func addAddresses(s *explain.Space, addrs []netlink.Addr) {
 	}
 }
 
-type portFlags struct{ hairpin, isolated bool }
+type portFlags struct{ hairpin, isolated, blocked bool }
 
 // Attributes of a bridge's port (linux/if_link.h).
 const (
+	brportState    = 1
 	brportMode     = 4
 	brportIsolated = 33
 )
+
+// stateForwarding is BR_STATE_FORWARDING (linux/if_bridge.h). A port that is down is not in it,
+// and neither is one without carrier.
+const stateForwarding = 3
 
 // bridgePorts lists the flags of all bridge ports by their index, in one request.
 func bridgePorts() (map[int]portFlags, error) {
@@ -112,6 +119,8 @@ func bridgePorts() (map[int]portFlags, error) {
 			var f portFlags
 			for _, b := range of {
 				switch b.Attr.Type {
+				case brportState:
+					f.blocked = b.Value[0] != stateForwarding
 				case brportMode:
 					f.hairpin = b.Value[0] != 0
 				case brportIsolated:
@@ -174,45 +183,6 @@ func readRoutes(s *explain.Space) error {
 			}
 			s.Routes = append(s.Routes, one)
 		}
-	}
-	return nil
-}
-
-func readPolicies(s *explain.Space) error {
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		list, err := dump.Whole(func() ([]netlink.Rule, error) { return netlink.RuleList(family) })
-		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
-			continue // no IPv6, or no policy routing
-		}
-		if err != nil {
-			return fmt.Errorf("list ip rules: %w", err)
-		}
-		var some []explain.Policy
-		for _, r := range list {
-			one := explain.Policy{Six: family == netlink.FAMILY_V6, Priority: max(r.Priority, 0), Invert: r.Invert, Src: prefixOf(r.Src), Dst: prefixOf(r.Dst),
-				In: r.IifName, Out: r.OifName, Mark: r.Mark, Table: r.Table, Suppress: r.SuppressPrefixlen}
-			if r.Mask != nil {
-				one.Mask = *r.Mask
-			}
-			if r.Type != 0 && r.Type != unix.RTN_UNICAST {
-				one.Kind = routeKind(int(r.Type))
-			}
-			switch {
-			case r.Goto >= 0:
-				one.Unhandled = "goto"
-			case r.Dport != nil || r.Sport != nil || r.IPProto > 0:
-				one.Unhandled = "a protocol or a port"
-			case r.UIDRange != nil:
-				one.Unhandled = "a user"
-			case r.Tos != 0:
-				one.Unhandled = "a type of service"
-			case r.SuppressIfgroup >= 0:
-				one.Unhandled = "a group of links"
-			}
-			some = append(some, one)
-		}
-		slices.SortStableFunc(some, func(a, b explain.Policy) int { return cmp.Compare(a.Priority, b.Priority) })
-		s.Policies = append(s.Policies, some...)
 	}
 	return nil
 }

@@ -1,9 +1,7 @@
 package host
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/vishvananda/netlink"
@@ -13,38 +11,19 @@ import (
 
 // findPeers finds out which namespaces the other ends of veth pairs are in. A link says that
 // with an ID that its namespace has for the other (ip-netns(8), list-id): the indexes alone
-// are those of pairs between other namespaces as well.
-func findPeers(w *explain.World, places []Place) error {
-	open := make([]*os.File, len(places))
-	for i, p := range places {
-		if p.Path == "" {
-			p.Path = "/proc/thread-self/ns/net"
-		}
-		ns, err := os.Open(p.Path)
-		if err != nil && i > 0 && (p.spare || errors.Is(err, fs.ErrNotExist)) { // it has just ended
-			w.Unread = append(w.Unread, fmt.Sprintf("read namespace %s: %v", p.Name, err))
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("read namespace %s: %w", p.Name, err)
-		}
-		defer ns.Close()
-		open[i] = ns
-	}
+// are those of pairs between other namespaces as well. open has a file of each of w's.
+func findPeers(w *explain.World, open []*os.File) error {
 	for i, s := range w.Spaces {
 		s.Peers = map[int]string{-1: s.Name}
 		candidates := candidatesOf(w, s)
-		if len(candidates) == 0 || open[i] == nil {
+		if len(candidates) == 0 {
 			continue
 		}
 		err := enter(open[i], func() error {
 			for _, j := range candidates {
-				if open[j] == nil {
-					continue
-				}
 				id, err := netlink.GetNetNsIdByFd(int(open[j].Fd()))
 				if err != nil {
-					return fmt.Errorf("ask for the ID of namespace %s: %w", places[j].Name, err)
+					return fmt.Errorf("ask for the ID of namespace %s: %w", w.Spaces[j].Name, err)
 				}
 				if id >= 0 {
 					s.Peers[id] = w.Spaces[j].Name

@@ -9,9 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -26,20 +24,34 @@ type Place struct {
 	Name string // what the World calls it
 	Path string // a file of the namespace, such as /run/docker/netns/…; "": the caller's own
 
-	spare bool // it is of nobody that was asked about
+	spare  bool     // it is of nobody that was asked about
+	inode  uint64   // of the namespace, by which it is known again; 0: it isn't known
+	others []string // further files of it: a process may end before its namespace does
 }
 
 // Read reads everything but the rules. The first place is the host. Places that have ended
-// meanwhile are not among those that it returns, nor are those that can't be read and that
-// nobody has asked about: any user can make a namespace that changes all the time.
+// meanwhile are not among those that it returns, and nothing is missing without them: pairs
+// end with a namespace. Nor are those that can't be read and that nobody has asked about: any
+// user can make a namespace that changes all the time.
 func Read(places []Place) (*explain.World, []Place, error) {
 	w := &explain.World{}
 	var there []Place
+	var open []*os.File // all of them until the end: what a namespace is called in others is asked for by a file
+	defer func() {
+		for _, ns := range open {
+			ns.Close()
+		}
+	}()
 	for i, p := range places {
-		s := &explain.Space{Name: p.Name}
-		err := Inside(p, func() error { return readSpace(s) })
-		if i > 0 && errors.Is(err, fs.ErrNotExist) {
+		s := &explain.Space{Name: p.Name, Path: p.Path}
+		ns, err := p.open()
+		if i > 0 && errors.Is(err, errEnded) {
 			continue
+		}
+		if err == nil {
+			if err = enter(ns, func() error { return readSpace(s) }); err != nil {
+				ns.Close()
+			}
 		}
 		if err != nil {
 			err = fmt.Errorf("read namespace %s: %w", p.Name, err)
@@ -51,9 +63,9 @@ func Read(places []Place) (*explain.World, []Place, error) {
 			w.Unread = append(w.Unread, err.Error())
 			continue
 		}
-		w.Spaces, there = append(w.Spaces, s), append(there, p)
+		w.Spaces, there, open = append(w.Spaces, s), append(there, p), append(open, ns)
 	}
-	return w, there, findPeers(w, there)
+	return w, there, findPeers(w, open)
 }
 
 // Predict reads the rules of the namespaces that the packet passes, and no others, and
@@ -78,7 +90,7 @@ func Predict(ctx context.Context, w *explain.World, places []Place, q explain.Qu
 			if !slices.Contains(fresh, s.Name) {
 				continue
 			}
-			if err := Inside(places[i], func() error { return readRules(ctx, s) }); err != nil {
+			if err := Inside(places[i], func() error { return errors.Join(readRules(ctx, s), readLow(ctx, s)) }); err != nil {
 				return r, fmt.Errorf("read rules of namespace %s: %w", s.Name, err)
 			}
 			read[s.Name] = true
@@ -91,7 +103,7 @@ func Inside(p Place, fn func() error) error {
 	if p.Path == "" {
 		return fn()
 	}
-	ns, err := os.Open(p.Path)
+	ns, err := p.open()
 	if err != nil {
 		return err
 	}
@@ -113,58 +125,6 @@ func enter(ns *os.File, fn func() error) error {
 	return <-done
 }
 
-// inode tells namespaces apart (network_namespaces(7)).
-func inode(path string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return 0, err
-	}
-	return st.Ino, nil
-}
-
-// Namespaces finds every network namespace that has a process or is kept by Docker or
-// ip-netns(8), but for the caller's own. named gives the name of one that is known by its
-// file; others are named after a process.
-func Namespaces(named map[string]string) ([]Place, error) {
-	own, err := inode("/proc/thread-self/ns/net")
-	if err != nil {
-		return nil, err
-	}
-	seen := map[uint64]bool{own: true}
-	var all []Place
-	add := func(path, name string, spare bool) {
-		n, err := inode(path)
-		if err != nil || seen[n] { // one that has just ended
-			return
-		}
-		seen[n] = true
-		all = append(all, Place{Name: name, Path: path, spare: spare})
-	}
-	for path, name := range named {
-		add(path, name, false)
-	}
-	for _, dir := range []string{"/run/docker/netns", "/run/netns"} {
-		entries, err := os.ReadDir(dir)
-		if err != nil && !os.IsNotExist(err) {
-			return nil, err
-		}
-		for _, e := range entries {
-			if e.Type()&fs.ModeDir == 0 {
-				add(filepath.Join(dir, e.Name()), "namespace "+e.Name(), true)
-			}
-		}
-	}
-	processes, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return nil, err
-	}
-	for _, dir := range processes {
-		name, _ := os.ReadFile(dir + "/comm") // a process that has ended has none, and no namespace
-		add(dir+"/ns/net", fmt.Sprintf("pid %s (%s)", filepath.Base(dir), strings.TrimSpace(string(name))), true)
-	}
-	return all, nil
-}
-
 // readSettings reads those that a prediction asks for.
 func readSettings(s *explain.Space) error {
 	s.Settings = map[string]string{}
@@ -175,7 +135,7 @@ func readSettings(s *explain.Space) error {
 		names = append(names, l.Name)
 	}
 	for _, name := range names {
-		for _, setting := range []string{"forwarding", "rp_filter", "accept_local", "route_localnet", "arp_ignore", "proxy_arp"} {
+		for _, setting := range []string{"forwarding", "rp_filter", "accept_local", "route_localnet", "src_valid_mark", "arp_ignore", "proxy_arp"} {
 			paths = append(paths, "ipv4/conf/"+name+"/"+setting)
 		}
 		for _, setting := range []string{"forwarding", "disable_ipv6"} {

@@ -21,7 +21,7 @@ type Sent struct {
 // first of the places is the host.
 func Send(ctx context.Context, w *explain.World, places []Place, q explain.Query, predicted explain.Result) (s Sent, err error) {
 	if q.From == "" {
-		return s, errors.New("only what a namespace of this host sends can be sent: the source is beyond it")
+		return s, errors.New("the source is beyond the host, and only a container or the host itself can be had to send")
 	}
 	var from Place
 	for _, p := range places {

@@ -1,0 +1,101 @@
+package explain
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/internal/view"
+)
+
+// hostWithShop is hostWithTwo, where shop is on an internal network, on front, and on another one
+// by which its default route leads.
+func hostWithShop() (*World, view.View) {
+	w, v := hostWithTwo()
+	id := strings.Repeat("c", 64)
+	v.Networks = append([]view.Network{{ID: id, Name: "closed", Bridge: "br-c", Internal: true}}, v.Networks...)
+	v.Networks[2].Name = "back"
+	shop := func(id, network, address string) view.Endpoint {
+		return view.Endpoint{ID: id, Container: "shop", Network: network, IPv4: netip.MustParsePrefix(address), Sandbox: "/s9"}
+	}
+	v.Endpoints = append([]view.Endpoint{shop("e8eee", id, "172.21.0.2/16"), shop("e8fff", v.Networks[1].ID, "172.18.0.9/16"), shop("e9aaa", v.Networks[2].ID, "172.19.0.9/16")}, v.Endpoints...)
+	w.Spaces = append(w.Spaces, &Space{Name: "shop", Links: []Link{
+		{Index: 1, Name: "eth0", Kind: "veth", Up: true, Addrs: prefixes("172.21.0.2/16")},
+		{Index: 2, Name: "eth1", Kind: "veth", Up: true, Addrs: prefixes("172.18.0.9/16")},
+		{Index: 3, Name: "eth2", Kind: "veth", Up: true, Addrs: prefixes("172.19.0.9/16")},
+	}, Routes: []Route{{Table: tableMain, Dst: netip.MustParsePrefix("0.0.0.0/0"), Kind: Unicast, Via: netip.MustParseAddr("172.19.0.1"), Link: 3}}})
+	return w, v
+}
+
+// Of several addresses the one that is meant is asked about, and that is said.
+func TestChoice(t *testing.T) {
+	w, v := hostWithShop()
+	for _, c := range []struct {
+		src, dst string
+		six      bool
+		want     string
+		notes    string
+	}{
+		{"lan", "shop", false, "172.19.0.9", "shop: 172.19.0.9 on back is asked about; it is also 172.18.0.9 on front, 172.21.0.2 on closed"},
+		{"db", "shop", false, "172.19.0.9", "shop: 172.19.0.9 on back is asked about; it is also 172.18.0.9 on front, 172.21.0.2 on closed"},
+		{"lan", "shop", true, "172.19.0.9", "shop: by IPv4: it has no address of IPv6; shop: 172.19.0.9 on back is asked about; it is also 172.18.0.9 on front, 172.21.0.2 on closed"},
+		{"lan", "db", true, "fd00:19::3", ""},
+		{"lan", "172.18.0.9", false, "172.18.0.9", ""},
+		{"shop", "web", false, "172.18.0.2", "web: 172.18.0.2 on front is asked about; it is also 172.19.0.2 on back"},
+		{"lan", "host", true, "2001:db8::2", ""},
+	} {
+		q, err := Asked{Src: c.src, Dst: c.dst, Proto: ICMP, Six: c.six}.Query(w, v)
+		if err != nil || q.Dst.String() != c.want || strings.Join(q.Notes, "; ") != c.notes {
+			t.Errorf("%s %s %v: %s %q %v", c.src, c.dst, c.six, q.Dst, q.Notes, err)
+		}
+	}
+	w.Spaces[len(w.Spaces)-1].Routes = nil
+	if q, err := (Asked{Src: "lan", Dst: "shop", Proto: ICMP}).Query(w, v); err != nil || q.Dst.String() != "172.18.0.9" {
+		t.Errorf("without a default route: %s %v", q.Dst, err)
+	}
+	w.Spaces[0].Links[1].Addrs = prefixes("192.0.2.2/24", "fe80::2/64")
+	w.Spaces[0].Links[3].Addrs = prefixes("172.19.0.1/16")
+	q, err := Asked{Src: "lan", Dst: "host", Proto: ICMP, Six: true}.Query(w, v)
+	if err != nil || q.Dst.String() != "192.0.2.2" || strings.Join(q.Notes, "") != "host: by IPv4: the host has no global IPv6 address on a link that leads outside" {
+		t.Errorf("%s %q %v", q.Dst, q.Notes, err)
+	}
+	if r := Predict(w, q); strings.Join(r.Notes, "") != strings.Join(q.Notes, "") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Who is beyond the uplink comes in by it, whatever routes lead to where.
+func TestLANComesByTheUplink(t *testing.T) {
+	w, v := hostWithTwo()
+	w.Spaces[0].Routes = append(w.Spaces[0].Routes, Route{Table: tableMain, Dst: netip.MustParsePrefix("192.0.2.0/28"), Kind: Unicast, Link: 3})
+	for _, src := range []string{"lan", "192.0.2.7", "198.51.100.7"} {
+		if q, err := (Asked{Src: src, Dst: "web", Proto: ICMP}).Query(w, v); err != nil || q.In != "eth0" {
+			t.Errorf("%s: by %q, %v", src, q.In, err)
+		}
+	}
+}
+
+// Where a published port is not found it is said where it is.
+func TestPublishedElsewhere(t *testing.T) {
+	w, _ := hostWithTwo()
+	w.Spaces[0].Routes = append(w.Spaces[0].Routes, Route{Table: tableLocal, Dst: netip.MustParsePrefix("192.0.2.2/32"), Kind: Local, Link: 2})
+	w.Spaces[0].Policies = append([]Policy{{Table: tableLocal, Suppress: -1}}, w.Spaces[0].Policies...)
+	relay := func(listen string) Relay {
+		return Relay{Proto: TCP, Listen: netip.MustParseAddrPort(listen), To: netip.MustParseAddrPort("172.18.0.2:80"), Process: "mybr"}
+	}
+	for _, c := range []struct {
+		relays []Relay
+		want   string
+	}{
+		{nil, "nobody in host listens on tcp port 8443 at 192.0.2.2"},
+		{[]Relay{relay("127.0.0.1:8443"), relay("[::1]:8443"), relay("192.0.2.2:80")}, "nobody in host listens on tcp port 8443 at 192.0.2.2; mybr publishes it at 127.0.0.1 and ::1 alone"},
+		{[]Relay{relay("[::]:8443")}, "nobody in host listens on tcp port 8443 at 192.0.2.2; mybr publishes it at :: alone"},
+		{[]Relay{relay("0.0.0.0:8443")}, "nobody in host listens on tcp port 8443 at 192.0.2.2; mybr publishes it there, and does not hold it: it may not run"},
+	} {
+		w.Relays = c.relays
+		r := Predict(w, Query{In: "eth0", Src: netip.MustParseAddr("192.0.2.1"), Dst: netip.MustParseAddr("192.0.2.2"), Proto: TCP, Dport: 8443})
+		if r.Verdict != Refused && r.Verdict != Dropped || !strings.HasSuffix(r.Reason, c.want) {
+			t.Errorf("%s: %s", r.Verdict, r.Reason)
+		}
+	}
+}
