@@ -43,7 +43,7 @@ func publishRanges(t *testing.T, w *world.World) {
 	before := len(rules(w))
 	web := w.Serve("web", []string{"--net", "n0", "-p", "7000-7099:7000-7099", "-p", "8000-8099:100-199", "-p", "8000-8099:100-199/udp"},
 		"tcp:7000", "tcp:7057", "tcp:7099", "tcp:100", "tcp:142", "tcp:199", "udp:100", "udp:142", "udp:199")
-	if w.Driver == "mybr" && w.Backend() == "iptables" {
+	if w.Driver == "mybr" && w.Backend() == world.IPTables {
 		if n := len(rules(w)) - before; n != 3 {
 			t.Errorf("300 ports took %d rules, want 3", n)
 		}

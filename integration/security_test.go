@@ -136,6 +136,9 @@ func attackOrder(t *testing.T, w *world.World) {
 			for _, chain := range []string{"MYBR-FORWARD", "MYBR-ISOLATE"} {
 				w.Host.Run("iptables", "-F", chain)
 			}
+			if w.Backend() == world.NFTables {
+				w.Host.Run("nft", "flush", "chain", "ip", "mybr", "forward")
+			}
 			restart(w)
 		}},
 	} {

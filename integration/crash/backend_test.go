@@ -1,12 +1,12 @@
 package crash
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	lab "github.com/mybr/mybr/integration/world"
 	"github.com/mybr/mybr/internal/firewall/iptables"
 	"github.com/mybr/mybr/internal/firewall/nftables"
 )
@@ -48,36 +48,7 @@ func (w *world) rules(t testing.TB) (lines []string) {
 			}
 			continue
 		}
-		lines = append(lines, ofTable("nft "+family, text)...)
-	}
-	return lines
-}
-
-// ofTable takes a table apart, as nft(8) lists it: "elements" may take several lines.
-func ofTable(table, text string) (lines []string) {
-	in, elements := "", false
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if list, begins := strings.CutPrefix(line, "elements = {"); begins || elements {
-			if begins {
-				line = list
-			}
-			list, ended := strings.CutSuffix(line, "}")
-			for e := range strings.SplitSeq(list, ",") {
-				if e = strings.TrimSpace(e); e != "" {
-					lines = append(lines, fmt.Sprintf("%s %s: %s", table, in, e))
-				}
-			}
-			elements = !ended
-			continue
-		}
-		name, block := strings.CutSuffix(line, " {")
-		switch isChain := strings.HasPrefix(in, "chain "); {
-		case block:
-			in = name
-		case isChain && line != "" && line != "}":
-			lines = append(lines, fmt.Sprintf("%s %s: %s", table, in, line))
-		}
+		lines = append(lines, lab.TableLines("nft "+family, text)...)
 	}
 	return lines
 }
@@ -102,27 +73,5 @@ func (w *world) flushed() {
 			w.host.Run(command, "-t", table, "-F")
 			w.host.Run(command, "-t", table, "-X")
 		}
-	}
-}
-
-// A table is taken apart whatever the lines are that nft(8) has its elements in.
-func TestTableIsTakenApart(t *testing.T) {
-	text := `table ip mybr {
-	map from {
-		type ifname : verdict
-		elements = { "br1" : goto a,
-			     "br2" : goto b }
-	}
-
-	chain forward {
-		type filter hook forward priority filter - 1; policy accept;
-		iifname vmap @from
-	}
-}
-`
-	want := []string{`t map from: "br1" : goto a`, `t map from: "br2" : goto b`,
-		"t chain forward: type filter hook forward priority filter - 1; policy accept;", "t chain forward: iifname vmap @from"}
-	if have := ofTable("t", text); !slices.Equal(have, want) {
-		t.Errorf("have %q", have)
 	}
 }
