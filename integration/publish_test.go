@@ -15,16 +15,18 @@ import (
 // TestPublish observes every form of -p, with packets.
 func TestPublish(t *testing.T) {
 	t.Parallel()
+	nft := world.Config{Firewall: world.InShort(world.NFTables)}
 	for _, test := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)
 		driver  string // "": any
+		cfg     world.Config
 	}{
-		{name: "ranges", observe: publishRanges},
+		{name: "ranges", observe: publishRanges, cfg: nft},
 		{name: "chosen_ports", observe: publishChosen, driver: "mybr"}, // Docker can tell of its own driver's only
 		{name: "host_addresses", observe: publishAddresses},
-		{name: "direct_routing", observe: publishDirect, driver: "mybr"}, // Docker's driver forbids it from 28.0 on
-		{name: "UDP_port_changes_hands", observe: publishUDP},
+		{name: "direct_routing", observe: publishDirect, driver: "mybr", cfg: nft}, // Docker's driver forbids it from 28.0 on
+		{name: "UDP_port_changes_hands", observe: publishUDP, cfg: nft},
 		{name: "connect_and_disconnect", observe: publishConnect, driver: "mybr"},
 		{name: "held", observe: publishHeld},
 	} {
@@ -33,7 +35,7 @@ func TestPublish(t *testing.T) {
 				t.Skipf("is about the %s driver", test.driver)
 			}
 			t.Parallel()
-			test.observe(t, world.New(t, world.Config{}))
+			test.observe(t, world.New(t, test.cfg))
 		})
 	}
 }

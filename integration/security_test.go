@@ -15,16 +15,17 @@ import (
 // namespace.
 func TestSecurity(t *testing.T) {
 	t.Parallel()
+	nft := world.Config{Firewall: world.InShort(world.NFTables)}
 	for _, test := range []struct {
 		name   string
 		attack func(*testing.T, *world.World)
 		cfg    world.Config
 	}{
 		{name: "forged_packets", attack: attackForged},
-		{name: "flows_of_a_removed_container", attack: attackStale},
+		{name: "flows_of_a_removed_container", attack: attackStale, cfg: nft},
 		{name: "begun_before_the_port_was_there", attack: attackEarly},
 		{name: "IPv6_out_of_an_internal_network", attack: attackLinkLocal},
-		{name: "translated_by_others", attack: attackForeign},
+		{name: "translated_by_others", attack: attackForeign, cfg: nft},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if world.Driver() != "mybr" {
