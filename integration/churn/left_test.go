@@ -63,7 +63,9 @@ func (c *churn) footprint() (found []string) {
 		}
 	}
 	for _, line := range host.Tables() {
-		rules[alike(line)] = true
+		if !strings.Contains(line, " set docker-bridges: ") { // read from Docker's own rules
+			rules[alike(line)] = true
+		}
 	}
 	found = slices.AppendSeq(found, maps.Keys(rules))
 	for _, table := range []string{"tcp", "tcp6", "udp", "udp6"} {
