@@ -20,6 +20,9 @@ func flushedWhileAway(u *under) {
 		w.Host.Run("iptables", "-F")
 		w.Host.Run("iptables", "-A", "INPUT", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP") // flows are tracked on
 		w.Host.Run("iptables", "-t", "nat", "-F")
+		if w.Backend() == world.NFTables {
+			w.Host.Run("nft", "delete", "table", "ip", "mybr")
+		}
 		tr := w.Traffic(
 			u.web.Flow(report.UDP, world.LANAddr+":7000").Late(), u.web.Flow(report.Ping, world.LANAddr).Late(),
 			u.web.Flow(report.Connects, world.LANAddr+":7000").Late(),

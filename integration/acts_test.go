@@ -135,6 +135,14 @@ func (u *under) snapshot() string {
 	return "iptables-restore < /run/snapshot"
 }
 
+// unpublish is a command that deletes the rule of a published port.
+func (u *under) unpublish() string {
+	if u.w.Backend() == world.NFTables {
+		return "nft delete element ip mybr published '{ tcp . 8088 }'"
+	}
+	return "iptables -t nat -D MYBR-PORTS 1"
+}
+
 func flushes(u *under) {
 	restore := u.snapshot()
 	u.run("`iptables -F`", "iptables -F")
@@ -142,7 +150,7 @@ func flushes(u *under) {
 	u.run("`iptables -t nat -F`", "iptables -t nat -F")
 	u.run("`iptables -F` and `iptables -t nat -F`", "iptables -F; iptables -t nat -F")
 	u.run("`iptables-restore` of an old snapshot", restore)
-	u.run("the rule of a published port is deleted", "iptables -t nat -D MYBR-PORTS 1")
+	u.run("the rule of a published port is deleted", u.unpublish())
 	u.run("a jump to mybr's chains is deleted", "iptables -D FORWARD -j MYBR-FORWARD")
 	u.run("a jump to mybr's chains is put behind a rule that drops all",
 		"iptables -A FORWARD -j DROP; iptables -D FORWARD -j MYBR-FORWARD; iptables -A FORWARD -j MYBR-FORWARD")
@@ -157,7 +165,7 @@ func legacyFlushes(u *under) {
 	u.run("`iptables-legacy -F` and `-X`", "iptables -F; iptables -X")
 	u.run("`iptables-legacy -t nat -F`", "iptables -t nat -F")
 	u.run("`iptables-legacy-restore` of an old snapshot", restore)
-	u.run("the rule of a published port is deleted (legacy)", "iptables -t nat -D MYBR-PORTS 1")
+	u.run("the rule of a published port is deleted (legacy)", u.unpublish())
 }
 
 // dropOnTop: the rule of an administrator stays where it was put, and mybr does not fight

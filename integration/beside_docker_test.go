@@ -20,7 +20,7 @@ func TestBesideDocker(t *testing.T) {
 		name, variant string
 		test          func(*testing.T, *world.World)
 		args          []string // of dockerd
-		both          bool     // with -short on both engines too
+		both          bool     // with -short on both engines too, and with nftables on the newer one
 	}{
 		{"rules_of_others_nft", "nft", attackOrder, live, true},
 		{"rules_of_others_legacy", "legacy", attackOrder, live, false},
@@ -33,7 +33,11 @@ func TestBesideDocker(t *testing.T) {
 					world.Full(t)
 				}
 				t.Parallel()
-				test.test(t, world.New(t, world.Config{Engine: version, Variant: test.variant, DockerArgs: test.args}))
+				cfg := world.Config{Engine: version, Variant: test.variant, DockerArgs: test.args}
+				if version != world.OwnEngine {
+					cfg.Firewall = world.InShort(world.NFTables)
+				}
+				test.test(t, world.New(t, cfg))
 			})
 		}
 	}

@@ -16,22 +16,24 @@ import (
 // networks are for goes on, whatever that does to the rules of all.
 func TestBeside(t *testing.T) {
 	t.Parallel()
+	nft := world.Config{Firewall: world.InShort(world.NFTables)}
 	for _, test := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)
 		driver  string // "": any
+		cfg     world.Config
 	}{
 		{name: "firewalld", observe: besideFirewalld},
-		{name: "firewalld_comes_later", observe: besideLateFirewalld},
+		{name: "firewalld_comes_later", observe: besideLateFirewalld, cfg: nft},
 		{name: "firewalld_of_the_administrator", observe: besideOtherZone, driver: "mybr"}, // Docker's refuses the network
-		{name: "ufw", observe: besideUFW},
+		{name: "ufw", observe: besideUFW, cfg: nft},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.driver != "" && test.driver != world.Driver() {
 				t.Skipf("is about the %s driver", test.driver)
 			}
 			t.Parallel()
-			w := world.New(t, world.Config{})
+			w := world.New(t, test.cfg)
 			program, _, _ := strings.Cut(test.name, "_")
 			if os.Getenv("MYBR_TEST_ENGINE") != "" && w.Host.Try("sh", "-c", "command -v "+program).Code != 0 {
 				t.Skipf("the release of the engine was made without %s", program)

@@ -17,6 +17,7 @@ import (
 func TestDaemons(t *testing.T) {
 	t.Parallel()
 	liveRestore := world.Config{DockerArgs: []string{"--live-restore"}}
+	nft := world.Config{Firewall: world.InShort(world.NFTables)}
 	newest := world.Config{Engine: "28.5"}
 	newestLiveRestore := world.Config{Engine: "28.5", DockerArgs: []string{"--live-restore"}}
 	for _, test := range []struct {
@@ -25,7 +26,7 @@ func TestDaemons(t *testing.T) {
 		cfg  world.Config
 		full bool // only make test-full runs it
 	}{
-		{name: "mybr_restarts", test: mybrRestarts},
+		{name: "mybr_restarts", test: mybrRestarts, cfg: nft},
 		{name: "mybr_upgraded", test: mybrUpgraded},
 		{name: "state_of_before", test: stateOfBefore},
 		{name: "second_mybr", test: secondMybr},
@@ -33,7 +34,7 @@ func TestDaemons(t *testing.T) {
 		{name: "host_port_taken", test: hostPortTaken},
 		{name: "docker_restarts_live_restore", test: dockerRestartsLiveRestore, cfg: liveRestore},
 		{name: "docker_restarts", test: dockerRestarts},
-		{name: "reboot", test: rebootPublished},
+		{name: "reboot", test: rebootPublished, cfg: nft},
 		{name: "two_engines", test: twoEngines},
 		{name: "docker_restarts_live_restore_28.5", test: dockerRestartsLiveRestore, cfg: newestLiveRestore, full: true},
 		{name: "docker_restarts_28.5", test: dockerRestarts, cfg: newest, full: true},

@@ -14,14 +14,15 @@ import (
 // must not concern.
 func TestFaults(t *testing.T) {
 	t.Parallel()
+	nft := world.Config{Firewall: world.InShort(world.NFTables)}
 	for _, test := range []struct {
 		name string
 		test func(*testing.T, *world.World)
 		full bool // only make test-full runs it
 		cfg  world.Config
 	}{
-		{name: "bridge_deleted_beside_another_network", test: bridgeDeleted},
-		{name: "link_deleted_while_mybr_was_away", test: endedWhileAway},
+		{name: "bridge_deleted_beside_another_network", test: bridgeDeleted, cfg: nft},
+		{name: "link_deleted_while_mybr_was_away", test: endedWhileAway, cfg: nft},
 		{name: "client_hangs_up", test: clientHangsUp},
 		{name: "chosen_ports_beside_docker0", test: chosenBesideDocker0},
 		{name: "chosen_ports_beside_docker0_28.5", test: chosenBesideDocker0, full: true, cfg: world.Config{Engine: "28.5"}},

@@ -139,6 +139,17 @@ func rules(w *world.World) []string {
 	return out
 }
 
+// unpublish removes the rules of all published ports of IPv4, as others may, and gives what
+// mybr says when it puts one back: a regular expression, from the beginning of a line on.
+func unpublish(w *world.World) (says func(port string) string) {
+	if w.Backend() == world.NFTables {
+		w.Host.Run("nft", "flush", "map", "ip", "mybr", "published")
+		return func(port string) string { return `nft: add element ip mybr published \{ \w+ \. ` + port + ` : ` }
+	}
+	w.Host.Run("iptables", "-t", "nat", "-F", "MYBR-PORTS")
+	return func(port string) string { return `iptables nat: -A MYBR-PORTS .*--dport ` + port + ` ` }
+}
+
 // together calls all at once and waits for all. They report with t.Errorf alone.
 func together(calls ...func()) {
 	var wg sync.WaitGroup

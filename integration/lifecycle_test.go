@@ -15,6 +15,7 @@ import (
 // that a machine does it to them.
 func TestLifecycle(t *testing.T) {
 	t.Parallel()
+	nft := world.Config{Firewall: world.InShort(world.NFTables)}
 	for _, test := range []struct {
 		name   string
 		test   func(*testing.T, *world.World)
@@ -23,15 +24,15 @@ func TestLifecycle(t *testing.T) {
 		full   bool   // only make test-full runs it
 	}{
 		{name: "mybr_stops", driver: "mybr", test: func(t *testing.T, w *world.World) { mybrAway(t, w, w.StopMybr) }},
-		{name: "mybr_killed", driver: "mybr", test: func(t *testing.T, w *world.World) { mybrAway(t, w, w.KillMybr) }},
+		{name: "mybr_killed", driver: "mybr", test: func(t *testing.T, w *world.World) { mybrAway(t, w, w.KillMybr) }, cfg: nft},
 		{name: "docker_stops_live_restore", test: func(t *testing.T, w *world.World) { dockerAway(t, w, w.StopDocker) },
 			cfg: world.Config{DockerArgs: []string{"--live-restore"}}},
 		{name: "docker_killed_live_restore", test: func(t *testing.T, w *world.World) { dockerAway(t, w, w.KillDocker) },
 			cfg: world.Config{DockerArgs: []string{"--live-restore"}}},
-		{name: "docker_stops", test: func(t *testing.T, w *world.World) { dockerEnds(t, w, w.StopDocker) }},
+		{name: "docker_stops", test: func(t *testing.T, w *world.World) { dockerEnds(t, w, w.StopDocker) }, cfg: nft},
 		{name: "docker_killed", test: func(t *testing.T, w *world.World) { dockerEnds(t, w, w.KillDocker) }},
 		{name: "reboot", test: reboot},
-		{name: "same_address_again", test: sameAddress},
+		{name: "same_address_again", test: sameAddress, cfg: nft},
 		{name: "rounds", test: rounds},
 		{name: "containers_removed_without_mybr", driver: "mybr", test: removedWithoutMybr, full: true},
 	} {

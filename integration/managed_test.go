@@ -29,7 +29,7 @@ func TestManagedPlugin(t *testing.T) {
 	install := func() {
 		t.Helper()
 		w.Docker("plugin", "create", managed, dir)
-		w.Docker("plugin", "set", managed, "state.source="+state, "MYBR_LOG_LEVEL=debug")
+		w.Docker("plugin", "set", managed, "state.source="+state, "MYBR_LOG_LEVEL=debug", "MYBR_FIREWALL="+w.Backend())
 		w.Docker("plugin", "enable", managed)
 	}
 	install()
@@ -73,7 +73,7 @@ func TestManagedPlugin(t *testing.T) {
 	check("upgraded")
 	flowing(t, w, "upgraded", stream)
 
-	w.Host.Run("iptables", "-t", "nat", "-F", "MYBR-PORTS")
+	unpublish(w)
 	w.Host.Run("ip", "link", "set", "mybr0", "down")
 	reached(w, healWithin, w.LAN, world.HostAddr+":8088")
 	check("with rules and the bridge undone by others")

@@ -21,8 +21,8 @@ func TestNftables(t *testing.T) {
 		cfg  world.Config
 		full bool
 	}{
-		{name: "heals_and_switches", test: nftablesHeals, cfg: world.Config{Firewall: "nftables", Variant: "nft"}},
-		{name: "beside_legacy", test: nftablesHeals, cfg: world.Config{Firewall: "nftables", Variant: "legacy"}, full: true},
+		{name: "heals_and_switches", test: nftablesHeals, cfg: world.Config{Firewall: "nftables", Variant: "nft", LANs: []string{"192.0.2.10"}}},
+		{name: "beside_legacy", test: nftablesHeals, cfg: world.Config{Firewall: "nftables", Variant: "legacy", LANs: []string{"192.0.2.10"}}, full: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if world.Driver() != "mybr" {
@@ -122,30 +122,6 @@ func healing(t *testing.T, w *world.World, works func(string)) {
 		})
 		w.Eventually(healWithin, func() error { return mismatch(t, w) })
 		works(fault.do)
-	}
-}
-
-// switching changes the backend there and back. No flow is interrupted, and nothing of the
-// other one stays.
-func switching(t *testing.T, w *world.World, web *world.Place, works func(string)) {
-	t.Helper()
-	streams := w.Traffic(w.LAN.Flow(report.Stream, world.HostAddr+":8088"), w.LAN.Flow(report.UDP, world.HostAddr+":8088"),
-		web.Flow(report.Stream, world.LANAddr+":7000"))
-	for _, kind := range []string{"iptables", "nftables", "iptables"} {
-		w.Firewall(kind)
-		w.RestartMybr()
-		w.Eventually(healWithin, func() error { return mismatch(t, w) })
-		works(kind)
-		gone := []string{"MYBR-PORTS", "MYBR-POSTROUTING"}
-		if kind == "iptables" {
-			gone = []string{"table ip mybr", "table ip6 mybr"}
-		}
-		if text := leftBehind(w, gone...); text != "" {
-			t.Errorf("with %s there is\n%s", kind, text)
-		}
-	}
-	if seen := streams.Stop(); seen.Broken() > 0 {
-		t.Errorf("the backend changes: %v", seen)
 	}
 }
 

@@ -14,15 +14,17 @@ import (
 // TestOptions observes what each option of a network does, with packets.
 func TestOptions(t *testing.T) {
 	t.Parallel()
+	nft := world.Config{Firewall: world.InShort(world.NFTables)}
 	for _, test := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)
 		driver  string // "": any
+		cfg     world.Config
 	}{
-		{name: "enable_icc=false", observe: optionICC},
+		{name: "enable_icc=false", observe: optionICC, cfg: nft},
 		{name: "internal", observe: optionInternal},
 		{name: "mtu_and_prefix", observe: optionLinks},
-		{name: "host_ipv4", observe: optionSNAT, driver: "mybr"}, // Docker's driver has it from 23.0 on
+		{name: "host_ipv4", observe: optionSNAT, driver: "mybr", cfg: nft}, // Docker's driver has it from 23.0 on
 		{name: "host_binding_ipv4", observe: optionHostBinding},
 		{name: "inhibit_ipv4", observe: optionInhibit},
 		{name: "DefaultGatewayIPv4", observe: optionAuxGateway},
@@ -35,7 +37,8 @@ func TestOptions(t *testing.T) {
 				t.Skipf("is about the %s driver", test.driver)
 			}
 			t.Parallel()
-			test.observe(t, world.New(t, world.Config{LANs: []string{"192.0.2.10"}}))
+			test.cfg.LANs = []string{"192.0.2.10"}
+			test.observe(t, world.New(t, test.cfg))
 		})
 	}
 }

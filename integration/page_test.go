@@ -120,8 +120,12 @@ func TestPage(t *testing.T) {
 		t.Errorf("the doctor has found %q:\n%s", found, page)
 	}
 
-	w.Host.Run("iptables", "-t", "nat", "-F", "MYBR-PORTS")
-	seen("The host differs from the records in 1 place", "-A MYBR-PORTS", "DNAT --to-destination 172.18.0.9:80")
+	unpublish(w)
+	rule := "DNAT --to-destination 172.18.0.9:80"
+	if w.Backend() == world.NFTables {
+		rule = "published { tcp . 8080 : 172.18.0.9 . 80 }"
+	}
+	seen("The host differs from the records in 1 place", rule)
 	w.Docker("rm", "-f", "web")
 	w.Eventually(30*time.Second, func() error {
 		if _, page := fetch(t, site); strings.Contains(page, "172.18.0.9</code>") || !strings.Contains(page, "endpoint removed") {

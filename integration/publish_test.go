@@ -15,16 +15,18 @@ import (
 // TestPublish observes every form of -p, with packets.
 func TestPublish(t *testing.T) {
 	t.Parallel()
+	nft := world.Config{Firewall: world.InShort(world.NFTables)}
 	for _, test := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)
 		driver  string // "": any
+		cfg     world.Config
 	}{
-		{name: "ranges", observe: publishRanges},
+		{name: "ranges", observe: publishRanges, cfg: nft},
 		{name: "chosen_ports", observe: publishChosen, driver: "mybr"}, // Docker can tell of its own driver's only
 		{name: "host_addresses", observe: publishAddresses},
-		{name: "direct_routing", observe: publishDirect, driver: "mybr"}, // Docker's driver forbids it from 28.0 on
-		{name: "UDP_port_changes_hands", observe: publishUDP},
+		{name: "direct_routing", observe: publishDirect, driver: "mybr", cfg: nft}, // Docker's driver forbids it from 28.0 on
+		{name: "UDP_port_changes_hands", observe: publishUDP, cfg: nft},
 		{name: "connect_and_disconnect", observe: publishConnect, driver: "mybr"},
 		{name: "held", observe: publishHeld},
 	} {
@@ -33,7 +35,7 @@ func TestPublish(t *testing.T) {
 				t.Skipf("is about the %s driver", test.driver)
 			}
 			t.Parallel()
-			test.observe(t, world.New(t, world.Config{}))
+			test.observe(t, world.New(t, test.cfg))
 		})
 	}
 }
@@ -43,7 +45,7 @@ func publishRanges(t *testing.T, w *world.World) {
 	before := len(rules(w))
 	web := w.Serve("web", []string{"--net", "n0", "-p", "7000-7099:7000-7099", "-p", "8000-8099:100-199", "-p", "8000-8099:100-199/udp"},
 		"tcp:7000", "tcp:7057", "tcp:7099", "tcp:100", "tcp:142", "tcp:199", "udp:100", "udp:142", "udp:199")
-	if w.Driver == "mybr" && w.Backend() == "iptables" {
+	if w.Driver == "mybr" && w.Backend() == world.IPTables {
 		if n := len(rules(w)) - before; n != 3 {
 			t.Errorf("300 ports took %d rules, want 3", n)
 		}

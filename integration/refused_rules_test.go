@@ -17,7 +17,7 @@ func TestRefusedRules(t *testing.T) {
 		t.Skip("is about the mybr driver")
 	}
 	t.Parallel()
-	w := world.New(t, world.Config{Variant: "nft"})
+	w := world.New(t, world.Config{Variant: "nft", Firewall: world.IPTables})
 	article(w)
 	empty := footprint(w)
 	w.Serve("web", []string{"--net", "n0", "-p", "8088:80", "-p", "8088:80/udp"}, "tcp:80", "udp:80")

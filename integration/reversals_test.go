@@ -80,7 +80,7 @@ func TestReversals(t *testing.T) {
 			}
 			record := filepath.Join(t.TempDir(), "record")
 			run := exec.Command("/proc/self/exe", "-test.run=^"+strings.ReplaceAll(r.test, "/", "$/^")+"$", "-test.v")
-			run.Env = append(os.Environ(), world.OverlayEnv+"="+r.overlay(t), reliability.FileEnv+"="+record)
+			run.Env = append(os.Environ(), world.OverlayEnv+"="+r.overlay(t), reliability.FileEnv+"="+record, world.FirewallEnv+"="+world.IPTables)
 			out, err := run.CombinedOutput()
 			attempts, unread := reliability.Attempts(record)
 			if err == nil || unread != nil || len(attempts) == 0 {

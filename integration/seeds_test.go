@@ -18,6 +18,7 @@ const bridgeName = "com.docker.network.bridge.name="
 // observes the same facts. A row's name begins with its article and section.
 func TestSeeds(t *testing.T) {
 	t.Parallel()
+	nft := world.Config{Firewall: world.InShort(world.NFTables)}
 	for _, row := range []struct {
 		name    string
 		observe func(*testing.T, *world.World)
@@ -31,18 +32,18 @@ func TestSeeds(t *testing.T) {
 		{name: "S0.6_masquerade", observe: seedMasquerade},
 		{name: "S1.1_host_and_container", observe: seedGatewayPing},
 		{name: "S1.2_all_pairs", observe: seedAllPairs},
-		{name: "S1.3_with_and_without_NAT", observe: seedNAT},
-		{name: "S1.4_published_port", observe: seedPublished},
+		{name: "S1.3_with_and_without_NAT", observe: seedNAT, cfg: nft},
+		{name: "S1.4_published_port", observe: seedPublished, cfg: nft},
 		{name: "S2.1_ARP_and_forward", observe: seedARP},
 		{name: "S2.2_administrators_rules", observe: seedAdministrator, cfg: world.Config{LANs: []string{"192.0.2.10"}}},
-		{name: "S2.2_isolation", observe: seedIsolation},
+		{name: "S2.2_isolation", observe: seedIsolation, cfg: nft},
 		{name: "S2.2_published_across_networks", observe: seedPublishedAcross},
 		{name: "S2.3_custom_network", observe: seedCustom},
 		{name: "S2.4_beside_docker", observe: seedBeside},
 		{name: "S3.1_namespaces", observe: seedNamespaces},
 		{name: "S3.2_rp_filter", observe: seedRPFilter},
 		{name: "S3.3_bridge_MAC", observe: seedBridgeMAC},
-		{name: "S3.4_IPv4_and_IPv6", observe: seedLinkLocal},
+		{name: "S3.4_IPv4_and_IPv6", observe: seedLinkLocal, cfg: nft},
 		{name: "S4.1_connect_disconnect", observe: seedConnect},
 		{name: "S4.2_reach_outside", observe: seedMasquerade},
 	} {

@@ -30,7 +30,7 @@ func TestSwarm(t *testing.T) {
 			w := world.New(t, world.Config{Driver: "bridge", Engine: engine}) // no process of mybr's on the host
 			w.Driver = managed
 			w.Docker("plugin", "create", managed, dir)
-			w.Docker("plugin", "set", managed, "state.source="+t.TempDir(), "MYBR_LOG_LEVEL=debug")
+			w.Docker("plugin", "set", managed, "state.source="+t.TempDir(), "MYBR_LOG_LEVEL=debug", "MYBR_FIREWALL="+w.Backend())
 			w.Docker("plugin", "enable", managed)
 			swarm(t, w)
 		})

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+
+	"github.com/mybr/mybr/integration/world"
 )
 
 // fault is something that happens to the host.
@@ -18,10 +20,12 @@ type fault struct {
 var faults = []fault{
 	{"mybr is killed and started", 3, func(c *churn, _ *rand.Rand) { c.away(c.w.KillMybr, c.w.StartMybr) }},
 	{"mybr is restarted", 2, func(c *churn, _ *rand.Rand) { c.away(c.w.StopMybr, c.w.StartMybr) }},
+	{"mybr is restarted with the other backend of the firewall", 2, (*churn).switches},
 	{"dockerd is restarted", 1, func(c *churn, _ *rand.Rand) { c.dockerAway() }},
 	{"iptables -F", 3, command("iptables", "-F")},
 	{"iptables -t nat -F", 3, command("iptables", "-t", "nat", "-F")},
 	{"nft flush ruleset", 2, command("nft", "flush", "ruleset")},
+	{"what is mybr's of IPv4's rules is flushed", 2, (*churn).flushes},
 	{"ip_forward is turned off", 2, command("guest", "sysctl", "net.ipv4.ip_forward=0")},
 	{"a bridge is set down", 3, toLink("bridge", "link", "set", "%s", "down")},
 	{"a bridge is deleted", 2, toLink("bridge", "link", "del", "%s")},
@@ -41,6 +45,26 @@ func choose(rnd *rand.Rand) fault {
 		}
 	}
 	return faults[0]
+}
+
+// switches has mybr use the other backend of the firewall from now on.
+func (c *churn) switches(*rand.Rand) {
+	next := world.NFTables
+	if c.w.Backend() == next {
+		next = world.IPTables
+	}
+	c.away(func() { c.w.StopMybr(); c.w.Firewall(next) }, c.w.StartMybr)
+}
+
+// flushes removes rules of mybr's alone, if there are any at the moment.
+func (c *churn) flushes(*rand.Rand) {
+	if c.w.Backend() == world.NFTables {
+		c.w.Host.Try("nft", "delete", "table", "ip", "mybr")
+		return
+	}
+	for _, chain := range []string{"MYBR-FORWARD", "MYBR-ISOLATE"} {
+		c.w.Host.Try("iptables", "-F", chain)
+	}
 }
 
 // command is a fault that a command on the host makes.

@@ -2,6 +2,7 @@ package churn
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,15 +52,22 @@ func (c *churn) footprint() (found []string) {
 	for _, l := range host.Links() {
 		found = append(found, "link "+l.Name)
 	}
+	rules := map[string]bool{}
 	for _, save := range []string{"iptables-save", "ip6tables-save"} {
 		for line := range strings.Lines(host.Run(save)) {
 			// Docker's own rules are gone once they were flushed.
 			if line = strings.TrimSpace(line); strings.Contains(line, "MYBR") {
 				line, _, _ = strings.Cut(line, " [")
-				found = append(found, save+" "+line)
+				rules[alike(save+" "+line)] = true
 			}
 		}
 	}
+	for _, line := range host.Tables() {
+		if !strings.Contains(line, " set docker-bridges: ") { // read from Docker's own rules
+			rules[alike(line)] = true
+		}
+	}
+	found = slices.AppendSeq(found, maps.Keys(rules))
 	for _, table := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		for line := range strings.Lines(host.Run("cat", "/proc/net/"+table)) {
 			f := strings.Fields(line) // proc_net(5): 1 is the local address, 3 the state: 0A is LISTEN, 07 an unconnected UDP socket
@@ -79,6 +87,19 @@ func (c *churn) footprint() (found []string) {
 	}
 	slices.Sort(found)
 	return found
+}
+
+// alike has one text for what each backend has, and in each table that it can be in, where
+// mybr turned forwarding on.
+func alike(rule string) string {
+	if strings.Contains(rule, "MYBR-FORWARD-DROP") || strings.Contains(rule, " chain last: ") {
+		family := "IPv4"
+		if strings.HasPrefix(rule, "ip6") {
+			family = "IPv6"
+		}
+		return "the host is no router of " + family
+	}
+	return rule
 }
 
 // agree compares the endpoints that Docker knows with mybr's records. Those that Docker has

@@ -20,10 +20,12 @@ import (
 	"github.com/mybr/mybr/plugin"
 )
 
-// The environment of the process that is to be mybr: its directory, and its first order.
+// The environment of the process that is to be mybr: its directory, its backend of the
+// firewall, and its first order.
 const (
-	dirEnv   = "MYBR_CRASH_DIR"
-	orderEnv = "MYBR_CRASH_ORDER"
+	dirEnv      = "MYBR_CRASH_DIR"
+	firewallEnv = "MYBR_CRASH_FIREWALL"
+	orderEnv    = "MYBR_CRASH_ORDER"
 )
 
 func TestMain(m *testing.M) {
@@ -116,7 +118,7 @@ func child(dir string) int {
 	log := logrus.New()
 	log.SetOutput(os.Stderr)
 	err := plugin.Run(ctx, plugin.Config{
-		Version: "crash", Name: "mybr", Firewall: "iptables", SysctlRoot: "/proc/sys", Log: log,
+		Version: "crash", Name: "mybr", Firewall: os.Getenv(firewallEnv), SysctlRoot: "/proc/sys", Log: log,
 		PluginDir: filepath.Join(dir, "plugins"), StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"),
 	})
 	if err != nil {

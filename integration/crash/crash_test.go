@@ -17,17 +17,18 @@ import (
 )
 
 // TestCrash ends mybr with SIGKILL at each place that a life passes, has Docker do what it
-// does then, and compares with a life in which nothing went wrong. With -short, of the
+// does then, and compares with a life in which nothing went wrong. Of lives with the other
+// backend of the firewall these are the places that only they have. With -short, of the
 // places between two effects one is taken, and of those every other one; Docker's two ways
 // come by turns.
 func TestCrash(t *testing.T) {
 	s := summary{fault: "mybr is killed between two effects of a call or of its start, and started again"}
 	var places, starts []passage
-	pictures := map[string][]string{}
+	var seen map[string]pictures
 	if !t.Run("record", func(t *testing.T) {
-		places, pictures = record(t)
+		places, seen = recordBoth(t)
 		places = append(places, recordActivation(t)...)
-		starts = recordStarts(t)
+		starts = ofBoth(recordStarts(t, usual()), recordStarts(t, other()))
 	}) {
 		return
 	}
@@ -43,14 +44,14 @@ func TestCrash(t *testing.T) {
 				if testing.Short() && (i+turn)%4 != 2*j {
 					continue
 				}
-				s.try(t, p, map[bool]string{false: ", empty retry", true: ", good retry"}[whole], func(t *testing.T) { killed(t, p, whole, pictures) })
+				s.try(t, p, map[bool]string{false: ", empty retry", true: ", good retry"}[whole], func(t *testing.T) { killed(t, p, whole, seen[p.firewall]) })
 			}
 		}
 		for i, p := range starts {
 			if testing.Short() && (i+turn)%2 != 0 {
 				continue
 			}
-			s.try(t, p, "", func(t *testing.T) { killedAtStart(t, p, pictures) })
+			s.try(t, p, "", func(t *testing.T) { killedAtStart(t, p, seen[p.firewall]) })
 		}
 	})
 	s.tell(t, slices.Concat(places, starts))
@@ -109,12 +110,12 @@ func seed(t *testing.T) int {
 // at the next places up to the next effect the host is the same.
 func (p passage) follows() bool {
 	return p.point == "plugin: before the call" ||
-		regexp.MustCompile(`^(store|link|sysctl|conntrack|hostport): after |^iptables: after .*-restore|^plugin: after the answer`).MatchString(p.point)
+		regexp.MustCompile(`^(store|link|sysctl|conntrack|hostport|nftables): after |^iptables: after .*-restore|^plugin: after the answer`).MatchString(p.point)
 }
 
 // killed plays a life in which mybr ends at one place.
-func killed(t *testing.T, p passage, whole bool, pictures map[string][]string) {
-	w := newWorld(t)
+func killed(t *testing.T, p passage, whole bool, seen pictures) {
+	w := newWorldOf(t, p.firewall)
 	w.whole = whole
 	if err := w.restart(); err != nil {
 		t.Fatal(err)
@@ -137,7 +138,7 @@ func killed(t *testing.T, p passage, whole bool, pictures map[string][]string) {
 		if ph.name == p.phase && (!fired || w.starts < 2) {
 			t.Fatal("mybr was not killed")
 		}
-		w.compare(t, ph.name, pictures)
+		w.compare(t, ph.name, seen)
 	}
 	// From the moment on that the second commit is on the disk: it says that the call is answered.
 	committed := slices.Contains([]string{"store: at the end of the commit", "store: before the commit of the copy", "store: after the commit"}, p.point)
@@ -148,7 +149,7 @@ func killed(t *testing.T, p passage, whole bool, pictures map[string][]string) {
 
 // compare fails the test unless the host is as it was behind a phase of the life without a
 // crash.
-func (w *world) compare(t *testing.T, phase string, pictures map[string][]string) {
+func (w *world) compare(t *testing.T, phase string, seen pictures) {
 	t.Helper()
 	if phase == "remove" {
 		if err := w.resend(); err != nil {
@@ -158,7 +159,7 @@ func (w *world) compare(t *testing.T, phase string, pictures map[string][]string
 	if err := w.settled(); err != nil {
 		t.Fatalf("behind %s: %v", phase, err)
 	}
-	want, ok := pictures[phase]
+	want, ok := seen[phase]
 	if !ok {
 		return
 	}

@@ -29,7 +29,7 @@ func errnos(point string) []syscall.Errno {
 
 // changes reports whether what comes behind the place changes something, and can fail.
 func (p passage) changes() bool {
-	return regexp.MustCompile(`^(store|link|sysctl|conntrack|hostport): before |^iptables: before .*-restore`).MatchString(p.point) &&
+	return regexp.MustCompile(`^(store|link|sysctl|conntrack|hostport|nftables): before |^iptables: before .*-restore`).MatchString(p.point) &&
 		!strings.Contains(p.point, "closing")
 }
 
@@ -40,8 +40,8 @@ func (p passage) changes() bool {
 func TestFail(t *testing.T) {
 	s := summary{fault: "an effect fails, once or as long as the call lasts: a write, a netlink message, a command"}
 	var places []passage
-	pictures := map[string][]string{}
-	if !t.Run("record", func(t *testing.T) { places, pictures = record(t) }) {
+	var seen map[string]pictures
+	if !t.Run("record", func(t *testing.T) { places, seen = recordBoth(t) }) {
 		return
 	}
 	places = slices.DeleteFunc(places, func(p passage) bool { return !p.changes() })
@@ -57,7 +57,7 @@ func TestFail(t *testing.T) {
 						continue
 					}
 					s.try(t, p, fmt.Sprintf(", %s %s", unix.ErrnoName(errno), how), func(t *testing.T) {
-						failed(t, p, order{Point: p.point, Nth: p.nth, Errno: errno, Times: times}, pictures)
+						failed(t, p, order{Point: p.point, Nth: p.nth, Errno: errno, Times: times}, seen[p.firewall])
 					})
 				}
 			}
@@ -67,8 +67,8 @@ func TestFail(t *testing.T) {
 }
 
 // failed plays a life in which one effect fails.
-func failed(t *testing.T, p passage, fault order, pictures map[string][]string) {
-	w := newWorld(t)
+func failed(t *testing.T, p passage, fault order, seen pictures) {
+	w := newWorldOf(t, p.firewall)
 	if err := w.restart(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func failed(t *testing.T, p passage, fault order, pictures map[string][]string) 
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", ph.name, err, w.log())
 		}
-		w.compare(t, ph.name, pictures)
+		w.compare(t, ph.name, seen)
 	}
 }
 
@@ -152,7 +152,7 @@ func lasting(picture []string) []string {
 		picture[i] = regexp.MustCompile(` fwd=[46]+`).ReplaceAllString(line, "") // in the alias of a bridge
 	}
 	return slices.DeleteFunc(picture, func(line string) bool {
-		return strings.HasPrefix(line, "setting ") || strings.Contains(line, "MYBR-FORWARD-DROP")
+		return strings.HasPrefix(line, "setting ") || strings.Contains(line, "MYBR-FORWARD-DROP") || isLast(line)
 	})
 }
 

@@ -16,10 +16,8 @@ import (
 
 // elsewhere are points that no life passes, and why.
 var elsewhere = map[string]string{
-	"firewalld: before ":             "there is no system bus in the namespaces; what firewalld undoes is in package firewalld",
-	"firewalld: after ":              "see before",
-	"nftables: before a transaction": "lives are played with the iptables backend; that a transaction which fails is mended is in package nftables, and that the backends take turns in package backend",
-	"nftables: after a transaction":  "see before",
+	"firewalld: before ": "there is no system bus in the namespaces; what firewalld undoes is in package firewalld",
+	"firewalld: after ":  "see before",
 }
 
 // gaps compares the places that are known with the source: each point is passed somewhere,

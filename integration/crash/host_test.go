@@ -84,6 +84,7 @@ func (w *world) picture(t testing.TB) []string {
 			}
 		}
 	}
+	lines = append(lines, w.rules(t)...)
 	for _, path := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv6/conf/default/forwarding"} {
 		lines = append(lines, "setting "+path+" "+w.host.ReadSysctl(path))
 	}

@@ -62,6 +62,7 @@ func (w *world) resend() error {
 
 // passage is one place in one call of one phase.
 type passage struct {
+	firewall    string // the backend
 	phase, call string
 	n           int // of the call in its phase
 	point       string
@@ -72,14 +73,17 @@ func (p passage) String() string {
 	return fmt.Sprintf("%s %d %s: %s#%d", p.phase, p.n, p.call, p.point, p.nth)
 }
 
+// pictures are what there is behind each phase.
+type pictures map[string][]string
+
 // record plays a life without any fault and returns the places that it passes, and the
 // pictures behind each phase.
-func record(t *testing.T) (all []passage, pictures map[string][]string) {
-	w := newWorld(t)
+func record(t *testing.T, firewall string) (all []passage, seen pictures) {
+	w := newWorldOf(t, firewall)
 	if err := w.restart(); err != nil {
 		t.Fatal(err)
 	}
-	pictures = map[string][]string{}
+	seen = pictures{}
 	for _, ph := range life() {
 		w.notes(ph.name, &all)
 		if _, err := w.quiet(); err != nil {
@@ -95,9 +99,17 @@ func record(t *testing.T) (all []passage, pictures map[string][]string) {
 		if err := w.settled(); err != nil {
 			t.Fatal(err)
 		}
-		pictures[ph.name] = w.picture(t)
+		seen[ph.name] = w.picture(t)
 	}
-	return all, pictures
+	return all, seen
+}
+
+// recordBoth records a life with each backend: all places of the usual one, those of the
+// other one that only it has, and the pictures of each.
+func recordBoth(t *testing.T) (all []passage, seen map[string]pictures) {
+	places, of := record(t, usual())
+	others, ofOther := record(t, other())
+	return ofBoth(places, others), map[string]pictures{usual(): of, other(): ofOther}
 }
 
 // notes adds what each call of a phase passes to a list.
@@ -105,17 +117,17 @@ func (w *world) notes(phase string, all *[]passage) {
 	w.at = 0
 	w.past = func(n int, name string) error {
 		seen, err := w.quiet()
-		*all = append(*all, numbered(phase, name, n, seen)...)
+		*all = append(*all, w.numbered(phase, name, n, seen)...)
 		return err
 	}
 }
 
 // numbered tells the passages of one point from each other.
-func numbered(phase, call string, n int, seen []string) (all []passage) {
+func (w *world) numbered(phase, call string, n int, seen []string) (all []passage) {
 	count := map[string]int{}
 	for _, point := range seen {
 		count[point]++
-		all = append(all, passage{phase, call, n, point, count[point]})
+		all = append(all, passage{w.firewall, phase, call, n, point, count[point]})
 	}
 	return all
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mybr/mybr/integration/reliability"
 	lab "github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/firewall/iptables"
 )
 
 // commands gives mybr iptables of one kind (nft or legacy), and returns their directory.
@@ -62,7 +63,7 @@ func TestIptablesBusy(t *testing.T) {
 			for _, once := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s, once=%v", life()[phase].name, once), func(t *testing.T) {
 					t.Parallel()
-					w := newWorld(t)
+					w := newWorldOf(t, iptables.Name)
 					dir := w.commands(t, "nft")
 					err := w.restart()
 					for _, ph := range life()[:phase] {
@@ -119,8 +120,7 @@ func (w *world) ends(t *testing.T, rest []phase) {
 		t.Fatal(err)
 	}
 	left := slices.DeleteFunc(w.picture(t), func(line string) bool {
-		return !strings.HasPrefix(line, "iptables") && !strings.HasPrefix(line, "ip6tables") && !strings.Contains(line, "br-") ||
-			strings.Contains(line, "MYBR-FORWARD-DROP")
+		return !isRule(line) && !strings.Contains(line, "br-") || strings.Contains(line, "MYBR-FORWARD-DROP") || isLast(line)
 	})
 	if left = append(left, w.records(t)...); len(left) > 0 {
 		t.Errorf("left: %s", strings.Join(left, "\n"))
@@ -137,7 +137,7 @@ func TestXtablesLock(t *testing.T) {
 					lab.Full(t)
 				}
 				t.Parallel()
-				w := newWorld(t)
+				w := newWorldOf(t, iptables.Name)
 				w.commands(t, "legacy")
 				if err := w.restart(); err != nil {
 					t.Fatal(err)

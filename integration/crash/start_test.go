@@ -22,12 +22,7 @@ func situations() []situation {
 		}, ""},
 		{"with a firewall that was flushed, and the bridge gone", func(t *testing.T, w *world) {
 			w.host.Run("ip", "link", "delete", "br-"+w.net.id[:12])
-			for _, command := range []string{"iptables", "ip6tables"} {
-				for _, table := range []string{"filter", "nat"} {
-					w.host.Run(command, "-t", table, "-F")
-					w.host.Run(command, "-t", table, "-X")
-				}
-			}
+			w.flushed()
 		}, "run"},
 	}
 }
@@ -52,26 +47,26 @@ func (s situation) before(t *testing.T, w *world) {
 }
 
 // recordStarts lists what the starts pass.
-func recordStarts(t *testing.T) (all []passage) {
+func recordStarts(t *testing.T, firewall string) (all []passage) {
 	for _, s := range situations() {
-		t.Run("start "+s.name, func(t *testing.T) {
-			w := newWorld(t)
+		t.Run("start "+s.name+", "+firewall, func(t *testing.T) {
+			w := newWorldOf(t, firewall)
 			s.before(t, w)
 			seen, err := w.restarted()
 			if err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, numbered("start", s.name, 0, seen)...)
+			all = append(all, w.numbered("start", s.name, 0, seen)...)
 		})
 	}
 	return all
 }
 
 // killedAtStart has mybr end at one place of its start, and start once more.
-func killedAtStart(t *testing.T, p passage, pictures map[string][]string) {
+func killedAtStart(t *testing.T, p passage, seen pictures) {
 	all := situations()
 	s := all[slices.IndexFunc(all, func(s situation) bool { return s.name == p.call })]
-	w := newWorld(t)
+	w := newWorldOf(t, p.firewall)
 	s.before(t, w)
 	err := w.start(order{Point: p.point, Nth: p.nth})
 	if err == nil {
@@ -83,7 +78,7 @@ func killedAtStart(t *testing.T, p passage, pictures map[string][]string) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, w.log())
 	}
-	w.compare(t, s.then, pictures)
+	w.compare(t, s.then, seen)
 	rest := life()
 	if s.make != nil {
 		rest = rest[2:]
@@ -95,6 +90,6 @@ func killedAtStart(t *testing.T, p passage, pictures map[string][]string) {
 		if len(w.lost) > 0 {
 			t.Fatalf("%s: refused: %v\n%s", ph.name, w.lost, w.log())
 		}
-		w.compare(t, ph.name, pictures)
+		w.compare(t, ph.name, seen)
 	}
 }

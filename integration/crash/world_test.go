@@ -29,6 +29,7 @@ type world struct {
 	dir             string
 	env             []string // of mybr, besides the test's own
 	wrap            []string // a command that runs mybr
+	firewall        string   // mybr's backend
 	saves           []string // the commands that print the packet filter's rules
 	private         bool     // mybr has a mount namespace of its own
 	docker
@@ -43,8 +44,11 @@ type world struct {
 }
 
 // newWorld is a fresh host with a link to a LAN, on the calling goroutine.
-func newWorld(t testing.TB) *world {
-	w := &world{host: nettest.New(t), dir: t.TempDir(), saves: []string{"iptables-save", "ip6tables-save"}}
+func newWorld(t testing.TB) *world { return newWorldOf(t, usual()) }
+
+// newWorldOf is newWorld with a backend of the firewall.
+func newWorldOf(t testing.TB, firewall string) *world {
+	w := &world{host: nettest.New(t), dir: t.TempDir(), firewall: firewall, saves: []string{"iptables-save", "ip6tables-save"}}
 	w.container = w.host.Peer("container")
 	w.host.Run("sh", "-c", "ip link add eth0 type veth peer name lan0 && ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up")
 	t.Cleanup(w.kill)
@@ -63,7 +67,7 @@ func (w *world) start(first order) error {
 	}
 	args := append(slices.Clone(w.wrap), self)
 	w.cmd = exec.Command(args[0], args[1:]...)
-	w.cmd.Env = append(os.Environ(), dirEnv+"="+w.dir, orderEnv+"="+string(text), "XTABLES_LOCKFILE="+filepath.Join(w.dir, "xtables.lock"))
+	w.cmd.Env = append(os.Environ(), dirEnv+"="+w.dir, firewallEnv+"="+w.firewall, orderEnv+"="+string(text), "XTABLES_LOCKFILE="+filepath.Join(w.dir, "xtables.lock"))
 	w.cmd.Env = append(w.cmd.Env, w.env...)
 	log, err := os.OpenFile(w.logFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {

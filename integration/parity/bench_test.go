@@ -11,9 +11,10 @@ import (
 // bench keeps the worlds that scenarios share, one for each driver, of one engine. They
 // are made when the first scenario asks for them.
 type bench struct {
-	engine string
-	shared map[string]*playWorld
-	oracle *oracle // predicts in the plays to come; nil: nothing is predicted
+	engine   string
+	firewall string // mybr's backend; "": $MYBR_TEST_FIREWALL, else mybr's own choice
+	shared   map[string]*playWorld
+	oracle   *oracle // predicts in the plays to come; nil: nothing is predicted
 }
 
 // playWorld is a world and the actor that answers for it.
@@ -32,7 +33,7 @@ func (b *bench) config(own *world.Config, driver string) world.Config {
 	if own != nil {
 		cfg = *own
 	}
-	cfg.Driver, cfg.Engine = driver, b.engine
+	cfg.Driver, cfg.Engine, cfg.Firewall = driver, b.engine, b.firewall
 	if cfg.LANs == nil {
 		cfg.LANs = []string{"192.0.2.10"}
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mybr/mybr/integration/world"
 )
 
 // footprint is what a driver may leave on the host, by kind.
@@ -39,6 +41,11 @@ func (s *stage) footprint() footprint {
 			case line != "" && line != "COMMIT" && !strings.HasPrefix(line, "#"):
 				add("rules", save[:strings.IndexByte(save, '-')]+" "+table+" "+line)
 			}
+		}
+	}
+	if s.w.Backend() == world.NFTables {
+		for _, line := range s.w.Host.Tables() {
+			add("rules", "nft "+line)
 		}
 	}
 	for _, table := range []string{"tcp", "tcp6", "udp", "udp6"} {

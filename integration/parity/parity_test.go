@@ -25,7 +25,8 @@ const lanes = 3
 
 // TestParity plays every scenario on the engines that $MYBR_PARITY_ENGINES names, with
 // both drivers at the same time, and compares the summaries with those in testdata. With
-// -short it plays less: see inShort.
+// -short it plays less: see inShort. Then mybr has the backend nftables on the older engine,
+// and on the newest one the other.
 func TestParity(t *testing.T) {
 	wanted := os.Getenv("MYBR_PARITY_ENGINES")
 	switch {
@@ -52,7 +53,11 @@ func TestParity(t *testing.T) {
 func parityOf(t *testing.T, engine string) {
 	idle := make(chan *bench, lanes)
 	for range lanes {
-		idle <- newBench(engine)
+		b := newBench(engine)
+		if engine != engines()[0] { // there is one scenario of each feature
+			b.firewall = world.InShort(world.NFTables)
+		}
+		idle <- b
 	}
 	all := scenarios()
 	var mu sync.Mutex

@@ -177,10 +177,10 @@ func (w *World) Firewall(kind string) { w.cfg.Firewall = kind }
 
 // Backend is what mybr filters packets with: beside these engines its own choice is iptables.
 func (w *World) Backend() string {
-	if w.cfg.Firewall == "nftables" {
-		return w.cfg.Firewall
+	if w.cfg.Firewall == NFTables {
+		return NFTables
 	}
-	return "iptables"
+	return IPTables
 }
 
 // RestartMybr is StopMybr and StartMybr.

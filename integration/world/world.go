@@ -125,7 +125,9 @@ func New(t T, cfg Config) *World {
 		cfg.Variant = os.Getenv("MYBR_TEST_IPTABLES")
 	}
 	if cfg.Firewall == "" {
-		cfg.Firewall = os.Getenv("MYBR_TEST_FIREWALL")
+		if cfg.Firewall, err = firewall(); err != nil {
+			t.Fatalf("world: %v", err)
+		}
 	}
 	if cfg.Engine == "" {
 		cfg.Engine = os.Getenv("MYBR_TEST_ENGINE")

@@ -3,13 +3,15 @@ package iptables
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/plan"
 )
+
+// ChainPrefix is what the names of all chains of mybr's begin with.
+const ChainPrefix = ownPrefix
 
 // Gate is for a backend that decides elsewhere what passes: what iptables has must not drop
 // that. Where iptables has a table "filter", in either variant, it has a few rules of
@@ -51,19 +53,21 @@ func (g *Gate) Matters(table, chain string, message []byte) bool {
 func (g *Gate) Changed() (bool, error)                     { return g.b.Changed() }
 func (g *Gate) Told(change string) (firewall.Change, bool) { return told(change) }
 
-// See reads what iptables has in a family. nft says that the kernel's nf_tables has a table
-// of iptables' for it, which the command is not asked about otherwise: it might make one;
-// drops, that the table drops what no rule accepts.
-func (g *Gate) See(ctx context.Context, f model.Family, nft, drops bool) (*View, error) {
+// Lacks says why nothing can be read or changed in a family; nil: it can.
+func (g *Gate) Lacks(f model.Family) error {
+	if g.side(f) == nil {
+		return g.b.noIPv6
+	}
+	return nil
+}
+
+// See reads what iptables has in a family that nothing lacks. nft says that the kernel's
+// nf_tables has a table of iptables' for it, which the command is not asked about otherwise:
+// it might make one.
+func (g *Gate) See(ctx context.Context, f model.Family, nft bool) (*View, error) {
 	g.b.mu.Lock()
 	defer g.b.mu.Unlock()
 	s := g.side(f)
-	if s == nil {
-		if nft && drops {
-			return &View{}, fmt.Errorf("iptables drops what is forwarded in %s, and can't be told what may pass: %w", f, g.b.noIPv6)
-		}
-		return &View{}, nil
-	}
 	v := &View{g: g, s: s}
 	var failed []error
 	for _, variant := range s.variants {

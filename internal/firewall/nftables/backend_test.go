@@ -357,7 +357,7 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
-// Where iptables drops what is forwarded, and can't be told what may pass, that is an error,
+// Where iptables drops what is forwarded in IPv4, and can't be told what may pass, that is an error,
 // and mybr's own table is made all the same.
 func TestIptablesCannotBeTold(t *testing.T) {
 	nft, err := exec.LookPath("nft")
@@ -365,7 +365,7 @@ func TestIptablesCannotBeTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ script, want string }{
-		"no command":        {"", "firewall: iptables drops what is forwarded, and can't be told what may pass: "},
+		"no command":        {"", "firewall: iptables drops what is forwarded in IPv4, and can't be told what may pass: "},
 		"the command fails": {"#!/bin/sh\ntest \"$1\" = --version && echo 'iptables v1.8.9 (nf_tables)' && exit; echo broken >&2; exit 3\n", "broken"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -387,6 +387,57 @@ func TestIptablesCannotBeTold(t *testing.T) {
 			}
 			if text := h.Run(nft, "list", "table", "ip", tableName); !strings.Contains(text, `"br0"`) {
 				t.Errorf("mybr's table is\n%s", text)
+			}
+		})
+	}
+}
+
+// Without ip6tables networks can't have IPv6 where rules of iptables drop that: by a policy, or
+// as mybr has left them. Else they can; and IPv4 is as always.
+func TestWithoutIP6tables(t *testing.T) {
+	dir := t.TempDir()
+	for _, command := range []string{"iptables", "iptables-save", "iptables-restore"} {
+		path, err := exec.LookPath(command)
+		if err == nil {
+			err = os.Symlink(path, filepath.Join(dir, command))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	filter := func(policy, more string) string {
+		return "table ip6 filter { chain FORWARD { type filter hook forward priority 0; policy " + policy + "; }; " + more + " }"
+	}
+	for name, c := range map[string]struct {
+		rules string
+		drops bool
+	}{
+		"no table":                {"", false},
+		"a policy that drops":     {filter("drop", ""), true},
+		"a policy that accepts":   {filter("accept", "chain DOCKER-USER { };"), false},
+		"a chain of mybr's":       {filter("accept", "chain MYBR-FORWARD-DROP { drop; };"), true},
+		"a table of another name": {strings.Replace(filter("drop", ""), "filter", "other", 1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := nettest.New(t)
+			h.Feed(c.rules, nft, "-f", "-")
+			b := newBackend(t)
+			noIPv6 := b.IPv6()
+			if c.drops != (noIPv6 != nil) || c.drops && !strings.Contains(noIPv6.Error(), "ip6tables") {
+				t.Errorf("IPv6: %v", noIPv6)
+			}
+			p := firewall.Policy{Networks: []firewall.Network{firewalltest.Network("br0", "172.18.0.0/16")}}
+			if err := b.Apply(t.Context(), nil, p); err != nil {
+				t.Errorf("IPv4 alone: %v", err)
+			}
+			err := b.Apply(t.Context(), nil, firewalltest.Dual(p))
+			if c.drops != (err != nil) || c.drops && !strings.Contains(err.Error(), "drops what is forwarded in IPv6") {
+				t.Errorf("with IPv6: %v", err)
 			}
 		})
 	}

@@ -82,7 +82,40 @@ func New(cfg firewall.Config) (*Backend, error) {
 		b.v6 = &side{b: b, fam: ipv6()}
 	}
 	b.gate, b.noGate = iptables.NewGate(cfg, firewall.Mark{Value: passBit, Mask: passBit})
+	if b.v6 != nil {
+		b.noIPv6 = b.closed(b.v6.fam)
+	}
 	return b, nil
+}
+
+// closed says why nothing of a family is forwarded, whatever mybr's own table lets pass: there
+// are rules of iptables that mybr can't read or change; nil: it can.
+func (b *Backend) closed(fam family) error {
+	blind := b.blind(fam)
+	if blind == nil {
+		return nil
+	}
+	conn, end, err := b.sockets.open(context.Background())
+	if err != nil {
+		return err
+	}
+	defer end()
+	if _, drops, err := hasFilter(conn, fam.table); err != nil || !drops {
+		return err
+	}
+	return untold(fam, blind)
+}
+
+// blind says why iptables can't be told in a family what may pass; nil: it can.
+func (b *Backend) blind(fam family) error {
+	if b.gate == nil {
+		return b.noGate
+	}
+	return b.gate.Lacks(fam.Family)
+}
+
+func untold(fam family, blind error) error {
+	return fmt.Errorf("iptables drops what is forwarded in %s, and can't be told what may pass: %w", fam.Family, blind)
 }
 
 // Name returns "nftables".

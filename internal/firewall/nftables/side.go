@@ -3,8 +3,8 @@ package nftables
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 
@@ -68,10 +68,10 @@ func (s *side) full(ctx context.Context, want firewall.Policy, others []string) 
 	}
 	next = state{known: true, view: &iptables.View{}}
 	var unseen error
-	if s.b.gate != nil {
-		next.view, unseen = s.b.gate.See(ctx, s.fam.Family, nft, drops)
-	} else if nft && drops {
-		unseen = fmt.Errorf("iptables drops what is forwarded, and can't be told what may pass: %w", s.b.noGate)
+	if blind := s.b.blind(s.fam); blind == nil {
+		next.view, unseen = s.b.gate.See(ctx, s.fam.Family, nft)
+	} else if drops && slices.ContainsFunc(want.Networks, func(n firewall.Network) bool { return n.Forwards(s.fam.Family) }) {
+		unseen = untold(s.fam, blind)
 	}
 	next.beside = next.view.Table
 	next.others = slices.Concat(others, next.view.Bridges, docker)
@@ -149,16 +149,21 @@ func (s *side) write(ctx context.Context, c change) error {
 }
 
 // hasFilter reports whether iptables has a table that forwarded packets pass, in its
-// nf_tables variant, and whether that drops what no rule accepts. A table of that name may
-// be somebody else's.
+// nf_tables variant, and whether that drops what no rule accepts: by its policy, or by rules
+// that mybr has there. A table of that name may be somebody else's.
 func hasFilter(conn *nftables.Conn, f nftables.TableFamily) (there, drops bool, err error) {
 	chains, err := conn.ListChainsOfTableFamily(f)
 	for _, c := range chains {
-		if c.Table.Name == "filter" && c.Name == "FORWARD" && c.Hooknum != nil {
-			there, drops = true, c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+		switch {
+		case c.Table.Name != "filter":
+		case c.Name == "FORWARD" && c.Hooknum != nil:
+			there = true
+			drops = drops || c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+		case strings.HasPrefix(c.Name, iptables.ChainPrefix):
+			drops = true
 		}
 	}
-	return there, drops, err
+	return there, drops && there, err
 }
 
 // differing is what only one of two policies has, and what the difference may hang on.
