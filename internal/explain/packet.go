@@ -27,6 +27,7 @@ type Packet struct {
 	port         *Link      // the bridge port that it came in by, where br_netfilter has seen it
 	crossing     bool       // a bridge, from port to port
 	mark         uint32
+	early        bool  // connection tracking has not seen it yet
 	conn         *conn // nil: not tracked
 }
 
@@ -44,7 +45,8 @@ type conn struct {
 	sport, dport     uint16
 	toSrc, toDst     netip.Addr // what they were translated to
 	toSport, toDport uint16
-	dnat, snat       bool
+	dnat, snat       bool // and something has changed
+	dstSet, srcSet   bool // a rule has said where it leads
 	dstDone, srcDone bool // the chains of nat have been passed
 	confirmed        bool // it has left the namespace, or was taken there: before that, others don't find it
 	mark             uint32
