@@ -38,11 +38,11 @@ type RuleAt struct {
 	Led []RuleAt `json:"led,omitempty"`
 }
 
-// nftCommand is the Command of rules that iptables doesn't show.
-const nftCommand = "nft"
+// NFT is the Command of a RuleAt that iptables doesn't show; its Table has the family in front.
+const NFT = "nft"
 
 func (r *RuleAt) String() string {
-	if r.Command == nftCommand {
+	if r.Command == NFT {
 		return fmt.Sprintf("nft, table %s, chain %s, rule %d: %s", r.Table, r.Chain, r.Number, r.Rule)
 	}
 	return fmt.Sprintf("%s -t %s, chain %s, rule %d: %s", r.Command, r.Table, r.Chain, r.Number, r.Rule)

@@ -115,7 +115,7 @@ func (a nativeWalk) several(y way, effects []effect) verdict {
 func (a nativeWalk) at(y way) *RuleAt {
 	top := y.stack[len(y.stack)-1]
 	r := top.chain.Rules[top.rule]
-	at := RuleAt{Command: nftCommand, Table: a.t.title(), Chain: top.chain.Name, Number: top.rule + 1, Rule: r.Text,
+	at := RuleAt{Command: NFT, Table: a.t.title(), Chain: top.chain.Name, Number: top.rule + 1, Rule: r.Text,
 		Why: a.w.Why[RuleKey{Table: a.t.title(), Chain: top.chain.Name, Rule: r.Text}], Led: slices.Clone(y.led)}
 	for _, e := range y.seen {
 		at.Element = "element " + a.t.title() + " " + e.of + " " + e.element

@@ -42,7 +42,7 @@ func (r *RuleAt) lines() (all []string) {
 	for _, led := range r.Led {
 		all = append(all, led.lines()...)
 	}
-	if r.Command == nftCommand {
+	if r.Command == NFT {
 		all = append(all, fmt.Sprintf("rule %s %s %s", r.Table, r.Chain, r.Rule))
 	} else {
 		all = append(all, fmt.Sprintf("-A %s %s  (%s -t %s)", r.Chain, r.Rule, r.Command, r.Table))
