@@ -139,6 +139,14 @@ func rules(w *world.World) []string {
 	return out
 }
 
+// either is what there is of one of two texts, one for each backend of the firewall.
+func either(w *world.World, iptables, nftables string) string {
+	if w.Backend() == "nftables" {
+		return nftables
+	}
+	return iptables
+}
+
 // together calls all at once and waits for all. They report with t.Errorf alone.
 func together(calls ...func()) {
 	var wg sync.WaitGroup
