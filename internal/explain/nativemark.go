@@ -57,23 +57,36 @@ func evaluate(raw json.RawMessage, s *Space, p *Packet) (uint64, bool) {
 	}
 	for op, of := range object {
 		var sides []json.RawMessage
-		if json.Unmarshal(of, &sides) != nil || len(sides) != 2 {
+		if json.Unmarshal(of, &sides) != nil || len(sides) < 2 {
 			o := parseOperand(raw)
 			if v := o.get(s, p); v.state == given && v.num == v.high && v.hidden == 0 && o.kinds[0] == aMark {
 				return v.num, true
 			}
 			return 0, false
 		}
-		a, ok1 := evaluate(sides[0], s, p)
-		b, ok2 := evaluate(sides[1], s, p)
-		switch op {
-		case "&":
-			return a & b, ok1 && ok2
-		case "|":
-			return a | b, ok1 && ok2
-		case "^":
-			return a ^ b, ok1 && ok2
-		}
+		return combine(op, sides, s, p)
 	}
 	return 0, false
+}
+
+// combine has the bits of all that an operator is about.
+func combine(op string, sides []json.RawMessage, s *Space, p *Packet) (n uint64, ok bool) {
+	for i, side := range sides {
+		m, known := evaluate(side, s, p)
+		switch {
+		case !known:
+			return 0, false
+		case i == 0:
+			n = m
+		case op == "&":
+			n &= m
+		case op == "|":
+			n |= m
+		case op == "^":
+			n ^= m
+		default:
+			return 0, false
+		}
+	}
+	return n, true
 }

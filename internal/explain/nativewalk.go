@@ -2,6 +2,7 @@ package explain
 
 import (
 	"slices"
+	"strings"
 )
 
 // nativeFrame is a chain that is being walked, and the next statement.
@@ -111,12 +112,19 @@ func (a nativeWalk) several(y way, effects []effect) verdict {
 	return last
 }
 
+// canonical is a rule as the nft(8) has it whose words mybr has. Others call a protocol icmpv6, or
+// ask for it where a field of it is asked for.
+func canonical(text string) string {
+	text = strings.ReplaceAll(text, "meta l4proto icmpv6", "meta l4proto ipv6-icmp")
+	return strings.ReplaceAll(text, "meta l4proto ipv6-icmp icmpv6", "icmpv6")
+}
+
 // at says which rule a packet is at.
 func (a nativeWalk) at(y way) *RuleAt {
 	top := y.stack[len(y.stack)-1]
 	r := top.chain.Rules[top.rule]
 	at := RuleAt{Command: NFT, Table: a.t.title(), Chain: top.chain.Name, Number: top.rule + 1, Rule: r.Text,
-		Why: a.w.Why[RuleKey{Table: a.t.title(), Chain: top.chain.Name, Rule: r.Text}], Led: slices.Clone(y.led)}
+		Why: a.w.Why[RuleKey{Table: a.t.title(), Chain: top.chain.Name, Rule: canonical(r.Text)}], Led: slices.Clone(y.led)}
 	for _, e := range y.seen {
 		at.Element = "element " + a.t.title() + " " + e.of + " " + e.element
 		// What a rule asks of a set has the rule's reason.

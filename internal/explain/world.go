@@ -14,7 +14,8 @@
 // protocols, or that a station sends to the MAC address of another one, past the routes; nor
 // about ports that the kernel changes where two flows would be alike. It knows nothing
 // of fragments, IPsec, traffic control, XDP, eBPF and VLAN filtering, nor of the families bridge
-// and netdev of nf_tables and its hook ingress.
+// and netdev of nf_tables and its hook ingress. Where two chains have the same priority the kernel
+// has the one first that was made last; here iptables' come first.
 package explain
 
 import "net/netip"
