@@ -126,7 +126,6 @@ type ruleFault struct{ name, line, healed string }
 func ruleFaults(w *world.World, snapshot string) []ruleFault {
 	both := []ruleFault{
 		{"a jump deleted", "iptables -D FORWARD -j MYBR-FORWARD", `-I FORWARD \d -j MYBR-FORWARD`},
-		{"IPv6 rules flushed", "ip6tables -F", `ip6tables filter: -A MYBR-FORWARD .*changed by ip6tables`},
 		{"filter rules flushed", "iptables -F", `iptables filter: -A MYBR-FORWARD .*changed by iptables \(pid \d+\)`},
 	}
 	if w.Backend() == "nftables" {
@@ -141,6 +140,7 @@ func ruleFaults(w *world.World, snapshot string) []ruleFault {
 		)
 	}
 	return append(both,
+		ruleFault{"IPv6 rules flushed", "ip6tables -F", `ip6tables filter: -A MYBR-FORWARD .*changed by ip6tables`},
 		ruleFault{"nat rules flushed", "iptables -t nat -F", `iptables nat: -A MYBR-PORTS .*changed by iptables \(pid \d+\)`},
 		ruleFault{"chains deleted", "iptables -F; iptables -X; iptables -t nat -F; iptables -t nat -X || true", `iptables (filter|nat): -[AN] MYBR-`},
 		ruleFault{"a rule deleted", "iptables -t nat -D MYBR-PORTS 1", `iptables nat: -A MYBR-PORTS`},

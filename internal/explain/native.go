@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strconv"
-	"strings"
 )
 
 // Native is a table of nf_tables that iptables doesn't show.
@@ -96,14 +94,20 @@ type listedPart struct {
 	Elem                                           []json.RawMessage
 }
 
-// ParseNative reads what nft(8) prints with "--json list ruleset", but for the tables that
-// skip names, and the texts of rules from "--handle list ruleset".
-func ParseNative(document, text string, skip func(family, table string) bool) ([]*Native, error) {
+// Listed is what nft(8) prints of all rules.
+type Listed struct {
+	JSON string // --json list ruleset
+	Text string // --handle list ruleset, for the texts of rules
+	Code string // --debug=netlink list ruleset, for what it leaves out otherwise; "" unless NeedsCode
+}
+
+// ParseNative reads what nft(8) prints, but for the tables that skip names.
+func ParseNative(l Listed, skip func(family, table string) bool) ([]*Native, error) {
 	var all listed
-	if err := json.Unmarshal([]byte(document), &all); err != nil {
+	if err := json.Unmarshal([]byte(l.JSON), &all); err != nil {
 		return nil, fmt.Errorf("nft --json list ruleset: %w", err)
 	}
-	texts := ruleTexts(text)
+	texts, families := ruleTexts(l.Text), rejectedFamilies(l.Code)
 	var tables []*Native
 	find := func(family, name string) *Native {
 		for _, t := range tables {
@@ -135,7 +139,8 @@ func ParseNative(document, text string, skip func(family, table string) bool) ([
 				if c == nil {
 					return nil, fmt.Errorf("nft --json list ruleset: a rule of table %s is in chain %q, which is not listed before it", t.title(), p.Chain)
 				}
-				c.Rules = append(c.Rules, t.rule(p, texts[handle{p.Family, p.Table, p.Chain, p.Handle}]))
+				at := handle{p.Family, p.Table, p.Chain, p.Handle}
+				c.Rules = append(c.Rules, t.rule(p, texts[at], families[at]))
 			default:
 				s, err := parseSet(p.Elem)
 				if err != nil {
@@ -193,7 +198,7 @@ func parseSet(all []json.RawMessage) (*NativeSet, error) {
 
 // rule compiles a rule; what isn't known becomes a statement of which it can't be told what it
 // does.
-func (t *Native) rule(p listedPart, text string) *NativeRule {
+func (t *Native) rule(p listedPart, text, family string) *NativeRule {
 	r := &NativeRule{Text: text}
 	if text == "" { // it has come between the two lists
 		r.Text = fmt.Sprintf("the one with the handle %d", p.Handle)
@@ -206,56 +211,13 @@ func (t *Native) rule(p listedPart, text string) *NativeRule {
 					r.Count = Count{true, c.Packets, c.Bytes}
 				}
 			}
+			if what == "reject" {
+				r.statements = append(r.statements, t.rejectable(raw, family))
+			}
 			if s := t.statement(what, raw); s != nil {
 				r.statements = append(r.statements, s)
 			}
 		}
 	}
 	return r
-}
-
-// handle finds a rule.
-type handle struct {
-	family, table, chain string
-	number               int
-}
-
-// ruleTexts reads the texts of rules from a list with handles: lines such as
-//
-//	table ip mybr { # handle 2
-//		chain pass { # handle 4
-//			type filter hook forward priority filter; policy accept;
-//			accept # handle 41
-func ruleTexts(text string) map[handle]string {
-	all := map[handle]string{}
-	at := handle{}
-	begun := "" // a rule that goes on over several lines
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		i := strings.LastIndex(line, " # handle ")
-		if i < 0 {
-			if at.chain != "" && line != "}" && !strings.HasPrefix(line, "type ") {
-				begun += line + " "
-			}
-			if line == "}" {
-				at.chain, begun = "", ""
-			}
-			continue
-		}
-		what := line[:i]
-		f := strings.Fields(what)
-		switch {
-		case len(f) == 4 && f[0] == "table" && f[3] == "{":
-			at = handle{family: f[1], table: f[2]}
-		case len(f) == 3 && f[0] == "chain" && f[2] == "{":
-			at.chain, begun = f[1], ""
-		case at.chain != "":
-			if n, err := strconv.Atoi(line[i+len(" # handle "):]); err == nil {
-				at.number = n
-				all[at] = begun + what
-			}
-			begun = ""
-		}
-	}
-	return all
 }

@@ -24,6 +24,8 @@ func natives(t *testing.T, policy string, rules ...string) []*Native {
 {"chain": {"family": "inet", "table": "f", "name": "d", "handle": 6}},
 {"rule": {"family": "inet", "table": "f", "chain": "d", "handle": 7, "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}}, {"return": null}]}},
 {"rule": {"family": "inet", "table": "f", "chain": "d", "handle": 8, "expr": [{"drop": null}]}}`, policy)
+	// The rules ask for no family but for the one with the handle 10, which asks for IPv6.
+	code := "inet f c 10\n  [ meta load nfproto => reg 1 ]\n  [ cmp eq reg 1 0x0000000a ]\n  [ reject type 1 code 0 ]\n\ninet f c 11 10\n  [ meta load l4proto => reg 1 ]\n  [ cmp eq reg 1 0x00000006 ]\n  [ reject type 1 code 0 ]\n"
 	text.WriteString("table inet f { # handle 1\n\tchain c { # handle 5\n\t\ttype filter hook forward priority filter; policy accept;\n")
 	for i, r := range rules {
 		fmt.Fprintf(&b, ",\n"+`{"rule": {"family": "inet", "table": "f", "chain": "c", "handle": %d, "expr": [%s]}}`, 10+i, r)
@@ -31,7 +33,7 @@ func natives(t *testing.T, policy string, rules ...string) []*Native {
 	}
 	b.WriteString("]}")
 	text.WriteString("\t}\n}\n")
-	all, err := ParseNative(b.String(), text.String(), noneSkipped)
+	all, err := ParseNative(Listed{JSON: b.String(), Text: text.String(), Code: code}, noneSkipped)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +93,10 @@ func TestNative(t *testing.T) {
 		{"unknown field", "accept", []string{match(meta("skuid"), "==", `0`) + "," + drop}, puzzled, "c 1"},
 		{"unknown field that does not matter", "accept", []string{match(meta("skuid"), "==", `0`) + "," + drop, drop}, dropped, "c 2"},
 		{"what iptables alone knows", "accept", []string{`{"xt": {"type": "match", "name": "set"}}, {"drop": null}`}, puzzled, "c 1"},
-		{"reject", "accept", []string{`{"reject": {"type": "tcp reset"}}`}, rejected, "c 1"},
+		{"reject", "accept", []string{`{"reject": null}`}, rejected, "c 1"},
+		{"reject of the other family", "accept", []string{`{"reject": {"type": "icmpv6", "expr": "port-unreachable"}}`}, passes, ""},
+		{"reset of the other family, of both", "accept", []string{`{"reject": {"type": "tcp reset"}}`, `{"reject": {"type": "tcp reset"}}`}, rejected, "c 2"},
+		{"reset of a family that can't be told", "accept", []string{`{"counter": null}`, `{"counter": null}`, `{"reject": {"type": "tcp reset"}}`}, puzzled, "c 3"},
 		{"no route back", "accept", []string{match(`{"fib": {"result": "oif", "flags": ["saddr", "iif"]}}`, "==", "false") + "," + drop}, dropped, "c 1"},
 		{"type of an address", "accept", []string{match(`{"fib": {"result": "type", "flags": ["daddr"]}}`, "==", `"local"`) + "," + drop}, passes, ""},
 	} {
@@ -191,11 +196,11 @@ func TestParseNativeRefuses(t *testing.T) {
 		`{"nftables": [{"table": {"family": "ip", "name": "x"}}, {"map": {"family": "ip", "table": "x", "name": "m", "elem": [["a"]]}}]}`:    "map m of table ip x",
 		`{"nftables": [{"table": {"family": "ip", "name": "x"}}, {"chain": {"family": "ip", "table": "x", "name": "m", "prio": "filter"}}]}`: "chain",
 	} {
-		if _, err := ParseNative(text, "", noneSkipped); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseNative(Listed{JSON: text}, noneSkipped); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}
-	all, err := ParseNative(`{"nftables": [{"table": {"family": "ip", "name": "filter"}}, {"table": {"family": "arp", "name": "x"}}, {"chain": {"family": "ip", "table": "filter", "name": "m"}}]}`, "",
+	all, err := ParseNative(Listed{JSON: `{"nftables": [{"table": {"family": "ip", "name": "filter"}}, {"table": {"family": "arp", "name": "x"}}, {"chain": {"family": "ip", "table": "filter", "name": "m"}}]}`},
 		func(_, table string) bool { return table == "filter" })
 	if err != nil || len(all) > 0 {
 		t.Errorf("%v, %v; want none of what is skipped, or of families that are not evaluated", all, err)

@@ -6,22 +6,63 @@ import (
 	"strings"
 )
 
+// ofFlow is something that connection tracking knows; without a flow there is nothing of it.
+func ofFlow(k kind, get func(p *Packet) value) operand {
+	return single(k, func(_ *Space, p *Packet) value {
+		switch {
+		case p.early:
+			return unseen()
+		case p.conn == nil:
+			return without()
+		}
+		return get(p)
+	})
+}
+
 // ctOperand is what connection tracking knows of a packet's flow; dir says of which direction.
 func ctOperand(key, dir, family string) operand {
-	of := func(k kind, get func(p *Packet) value) operand {
-		return single(k, func(_ *Space, p *Packet) value {
-			switch {
-			case p.early:
+	switch key {
+	case "state":
+		return single(aState, func(_ *Space, p *Packet) value {
+			if p.early {
 				return unseen()
-			case p.conn == nil:
-				return without()
 			}
-			return get(p)
+			return number(symbols(aState)[strings.ToLower(p.state())])
 		})
+	case "status":
+		return ofFlow(status, func(p *Packet) value { return p.conn.status() })
+	case "direction":
+		return ofFlow(aWord, func(p *Packet) value { return word(map[bool]string{false: "original", true: "reply"}[p.Reply]) })
+	case "mark":
+		return ofFlow(aMark, func(p *Packet) value { return number(uint64(p.conn.mark)) })
 	}
-	back := dir == "reply"
-	end := func(p *Packet, source bool) (netip.Addr, uint16) {
-		c := p.conn
+	if dir == "original" || dir == "reply" {
+		return endOperand(key, dir == "reply", family)
+	}
+	return unknownOperand()
+}
+
+// status has the bits that are known: what is translated.
+func (c *conn) status() value {
+	bits := symbols(status)
+	v := value{hidden: ^(bits["dnat"] | bits["snat"])}
+	if c.dnat {
+		v.num |= bits["dnat"]
+	}
+	if c.snat {
+		v.num |= bits["snat"]
+	}
+	v.high = v.num
+	return v
+}
+
+// endOperand is an address or a port of a flow, as its first packet had it or as the answer has it.
+func endOperand(key string, back bool, family string) operand {
+	if f, field, ok := strings.Cut(key, " "); ok {
+		family, key = f, field
+	}
+	source := key == "saddr" || key == "proto-src"
+	end := func(c *conn) (netip.Addr, uint16) {
 		switch {
 		case source && back:
 			return c.toDst, c.toDport
@@ -33,52 +74,17 @@ func ctOperand(key, dir, family string) operand {
 		return c.dst, c.dport
 	}
 	switch key {
-	case "state":
-		return single(aState, func(_ *Space, p *Packet) value {
-			if p.early {
-				return unseen()
-			}
-			return number(symbols(aState)[strings.ToLower(p.state())])
-		})
-	case "status":
-		return of(status, func(p *Packet) value {
-			v := value{hidden: ^uint64(0)}
-			for _, known := range []struct {
-				is   bool
-				name string
-			}{{p.conn.dnat, "dnat"}, {p.conn.snat, "snat"}} {
-				v.hidden &^= symbols(status)[known.name]
-				if known.is {
-					v.num |= symbols(status)[known.name]
-				}
-			}
-			v.high = v.num
-			return v
-		})
-	case "direction":
-		return of(aWord, func(p *Packet) value { return word(map[bool]string{false: "original", true: "reply"}[p.Reply]) })
-	case "mark":
-		return of(aMark, func(p *Packet) value { return number(uint64(p.conn.mark)) })
-	case "saddr", "daddr", "ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr":
-		if f, _, ok := strings.Cut(key, " "); ok {
-			family = f
-		}
-		return of(anAddr, func(p *Packet) value {
-			if dir == "" {
-				return unseen()
-			}
+	case "saddr", "daddr":
+		return ofFlow(anAddr, func(p *Packet) value {
 			if family != "" && (family == "ip6") != p.six() {
 				return without()
 			}
-			a, _ := end(p, strings.HasSuffix(key, "saddr"))
+			a, _ := end(p.conn)
 			return address(a)
 		})
 	case "proto-src", "proto-dst":
-		return of(aPort, func(p *Packet) value {
-			if dir == "" {
-				return unseen()
-			}
-			_, port := end(p, key == "proto-src")
+		return ofFlow(aPort, func(p *Packet) value {
+			_, port := end(p.conn)
 			return p.portValue(port)
 		})
 	}

@@ -129,43 +129,13 @@ func (t *Native) match(raw json.RawMessage) statement {
 		return always1(effect{deed: unknowable})
 	}
 	o := parseOperand(m.Left)
-	var holds test
-	var nativeSet *NativeSet
-	name := ""
+	holds := cannotTell
 	if isSet(m.Right) {
-		nativeSet, name = t.set(m.Right)
-	}
-	n, isNumber := uint64(0), false
-	if len(o.kinds) == 1 {
-		n, isNumber = parseNumber(o.kinds[0], m.Right)
-	}
-	switch {
-	case nativeSet != nil:
-		return nativeSet.lookup(o, name, m.Op == "!=")
-	case isSet(m.Right):
-		holds = cannotTell
-	case m.Op == "in" && isNumber: // one of the bits
-		holds = known(func(v value) answer {
-			switch {
-			case v.num&n&^v.hidden != 0:
-				return yes
-			case v.hidden&n != 0 || v.num != v.high:
-				return unsure
-			}
-			return no
-		})
-	case m.Op == "==" || m.Op == "!=" || m.Op == "in":
-		holds = parseTest(o.kinds, m.Right)
-	case isNumber && m.Op == "<" && n > 0:
-		holds = spanTest(0, n-1)
-	case isNumber && m.Op == "<=":
-		holds = spanTest(0, n)
-	case isNumber && m.Op == ">":
-		holds = spanTest(n+1, ^uint64(0))
-	case isNumber && m.Op == ">=":
-		holds = spanTest(n, ^uint64(0))
-	default:
-		holds = cannotTell
+		if s, name := t.set(m.Right); s != nil {
+			return s.lookup(o, name, m.Op == "!=")
+		}
+	} else {
+		holds = comparison(o, m.Op, m.Right)
 	}
 	return func(s *Space, p *Packet) []effect {
 		v := o.get(s, p)
@@ -178,6 +148,42 @@ func (t *Native) match(raw json.RawMessage) statement {
 		}
 		return a.effects()
 	}
+}
+
+// comparison is what an operator asks of a value; "!=" is the contrary of "==".
+func comparison(o operand, op string, right json.RawMessage) test {
+	n, isNumber := uint64(0), false
+	if len(o.kinds) == 1 {
+		n, isNumber = parseNumber(o.kinds[0], right)
+	}
+	switch {
+	case op == "in" && isNumber:
+		return someBits(n)
+	case op == "==" || op == "!=" || op == "in":
+		return parseTest(o.kinds, right)
+	case isNumber && op == "<" && n > 0:
+		return spanTest(0, n-1)
+	case isNumber && op == "<=":
+		return spanTest(0, n)
+	case isNumber && op == ">":
+		return spanTest(n+1, ^uint64(0))
+	case isNumber && op == ">=":
+		return spanTest(n, ^uint64(0))
+	}
+	return cannotTell
+}
+
+// someBits is for numbers that have one of the bits.
+func someBits(bits uint64) test {
+	return known(func(v value) answer {
+		switch {
+		case v.num&bits&^v.hidden != 0:
+			return yes
+		case v.hidden&bits != 0 || v.num != v.high:
+			return unsure
+		}
+		return no
+	})
 }
 
 // isSet reports whether an expression is a set, by its name or with its elements.

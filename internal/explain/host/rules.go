@@ -142,15 +142,16 @@ func readNatives(ctx context.Context, s *explain.Space) error {
 		}
 		return nil
 	}
-	document, err := run(ctx, path, "--json", "list", "ruleset")
-	if err != nil {
-		return err
+	var l explain.Listed
+	if l.JSON, err = run(ctx, path, "--json", "list", "ruleset"); err == nil {
+		l.Text, err = run(ctx, path, "--handle", "--stateless", "--terse", "list", "ruleset")
 	}
-	text, err := run(ctx, path, "--handle", "--stateless", "--terse", "list", "ruleset")
-	if err != nil {
-		return err
+	if err == nil && explain.NeedsCode(l.JSON) {
+		l.Code, err = run(ctx, path, "--debug=netlink", "list", "ruleset")
 	}
-	s.Natives, err = explain.ParseNative(document, text, iptables)
+	if err == nil {
+		s.Natives, err = explain.ParseNative(l, iptables)
+	}
 	return err
 }
 
