@@ -17,7 +17,7 @@ import (
 func legacyHeals(t *testing.T, w *world.World) {
 	article(w)
 	w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80")
-	for _, line := range []string{"iptables -F", "iptables -t nat -F", "ip6tables -D FORWARD -j MYBR-FORWARD"} {
+	for _, line := range []string{"iptables -F", either(w, "iptables -t nat -F", "iptables -F MYBR-FORWARD"), "ip6tables -D FORWARD -j MYBR-FORWARD"} {
 		told := len(w.Log())
 		w.Host.Run("sh", "-c", line)
 		w.Eventually(healWithin, func() error {
@@ -80,10 +80,12 @@ func fight(t *testing.T, w *world.World) {
 	if err := os.WriteFile(goes, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const told = "the host is changed again and again; changed by iptables (pid "
+	told := "the host is changed again and again; changed by " + either(w, "iptables", "nft") + " (pid "
+	table := either(w, "-t nat", "-t filter") // once at each look
 	together(
 		func() {
-			w.Host.Run("sh", "-c", "while [ -e "+goes+" ]; do iptables -t nat -F MYBR-PORTS; iptables -t nat -A MYBR-PORTS -j RETURN; done")
+			w.Host.Run("sh", "-c", "while [ -e "+goes+" ]; do "+either(w, "iptables -t nat -F MYBR-PORTS; iptables -t nat -A MYBR-PORTS -j RETURN",
+				"nft flush chain ip mybr published-ports; nft insert rule ip mybr published-ports return")+"; done")
 		},
 		func() {
 			defer os.Remove(goes)
@@ -93,12 +95,12 @@ func fight(t *testing.T, w *world.World) {
 				}
 				return nil
 			})
-			spent, begun, passes := cpu(t, w), time.Now(), strings.Count(calls(), "-t nat")
+			spent, begun, passes := cpu(t, w), time.Now(), strings.Count(calls(), table)
 			served := 0
 			for ; time.Since(begun) < 5*time.Second || served < 3; served++ {
 				w.Docker("run", "--rm", "--net", "n0", "-p", fmt.Sprintf("%d:80", 8090+served), world.Image, "sysctl", "kernel.hostname")
 			}
-			lasted, spent, passes := time.Since(begun), cpu(t, w)-spent, strings.Count(calls(), "-t nat")-passes
+			lasted, spent, passes := time.Since(begun), cpu(t, w)-spent, strings.Count(calls(), table)-passes
 			t.Logf("%d looks at the rules and %.2f s of CPU in %.1f s", passes, spent.Seconds(), lasted.Seconds())
 			// One that was due, those after 1, 2, 4 and 8 seconds, and one for each container's
 			// port that can't be removed as it was made.
@@ -128,7 +130,7 @@ func manyPorts(t *testing.T, w *world.World) {
 	w.Host.Run("nft", "flush", "ruleset")
 	begun := time.Now()
 	w.Eventually(healWithin, func() error {
-		if log := w.Log()[told:]; !strings.Contains(log, "healed: iptables") {
+		if log := w.Log()[told:]; !strings.Contains(log, either(w, "healed: iptables", "healed: nft: ")) {
 			return fmt.Errorf("not healed:\n%s", log)
 		}
 		return nil

@@ -51,10 +51,7 @@ func everythingHeals(t *testing.T, w *world.World) {
 	web := w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80")
 	w.Idle("ben", "--net", "n0")
 	port := hostEnd(t, w, web, "eth0").Name
-	snapshot := filepath.Join(t.TempDir(), "snapshot")
-	if err := os.WriteFile(snapshot, []byte(w.Host.Run("iptables-save")+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	snapshot := rulesNow(t, w)
 	w.Serve("late", []string{"--net", "n0", "-p", "8089:80"}, "tcp:80")
 	matches(t, w)
 
@@ -64,20 +61,7 @@ func everythingHeals(t *testing.T, w *world.World) {
 	run := func(line string) func() {
 		return func() { w.Host.Run("sh", "-c", line) }
 	}
-	for _, fault := range []struct {
-		name   string
-		do     func()
-		healed string // pattern of what the log says
-	}{
-		{"filter rules flushed", run("iptables -F"), `iptables filter: -A MYBR-FORWARD .*changed by iptables \(pid \d+\)`},
-		{"nat rules flushed", run("iptables -t nat -F"), `iptables nat: -A MYBR-PORTS .*changed by iptables \(pid \d+\)`},
-		{"chains deleted", run("iptables -F; iptables -X; iptables -t nat -F; iptables -t nat -X || true"), `iptables (filter|nat): -[AN] MYBR-`},
-		{"a jump deleted", run("iptables -D FORWARD -j MYBR-FORWARD"), `-I FORWARD \d -j MYBR-FORWARD`},
-		{"a rule deleted", run("iptables -t nat -D MYBR-PORTS 1"), `iptables nat: -A MYBR-PORTS`},
-		{"IPv6 rules flushed", run("ip6tables -F"), `ip6tables filter: -A MYBR-FORWARD .*changed by ip6tables`},
-		{"everything flushed", run("nft flush ruleset"), `iptables filter: -N MYBR-.*; and \d+ more; changed by nft \(pid \d+\)`},
-		{"an old snapshot restored", run("iptables-restore < " + snapshot), `iptables .*MYBR-.*changed by iptables-resto`},
-
+	faults := []fault{
 		{"bridge set down", ip("link set mybr0 down"), `link mybr0: bring up`},
 		{"address deleted", ip("addr del 172.18.0.1/16 dev mybr0"), `link mybr0: add address 172\.18\.0\.1/16`},
 		{"IPv6 address deleted", ip("addr del fd00:18::1/64 dev mybr0"), `link mybr0: add address fd00:18::1/64`},
@@ -91,7 +75,11 @@ func everythingHeals(t *testing.T, w *world.World) {
 
 		{"forwarding turned off", run("echo 0 > /proc/sys/net/ipv4/ip_forward"), `net/ipv4/ip_forward: 0 -> 1`},
 		{"IPv6 forwarding turned off", run("echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"), `net/ipv6/conf/all/forwarding: 0 -> 1`},
-	} {
+	}
+	for _, r := range ruleFaults(w, snapshot) {
+		faults = append(faults, fault{r.name, run(r.line), r.healed})
+	}
+	for _, fault := range faults {
 		healed := regexp.MustCompile(`healed: .*` + fault.healed)
 		told := len(w.Log())
 		begun := time.Now()
@@ -110,6 +98,55 @@ func everythingHeals(t *testing.T, w *world.World) {
 	if err != nil || status.Healed["firewall"].Times < 7 || status.Healed["links"].Times < 9 || status.Healed["sysctls"].Times != 2 {
 		t.Errorf("status: %+v, %v", status.Healed, err)
 	}
+}
+
+// fault is what happens, and a pattern of what the log then says.
+type fault struct {
+	name   string
+	do     func()
+	healed string
+}
+
+// rulesNow keeps the rules as they are in a file, for whoever restores them later.
+func rulesNow(t *testing.T, w *world.World) (path string) {
+	t.Helper()
+	text := either(w, "", "delete table ip mybr\n") + w.Host.Run(strings.Fields(either(w, "iptables-save", "nft list table ip mybr"))...)
+	path = filepath.Join(t.TempDir(), "snapshot")
+	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// ruleFault is a fault that a line for a shell makes.
+type ruleFault struct{ name, line, healed string }
+
+// ruleFaults is what happens to rules, in iptables in both cases: with the other backend a few
+// of mybr's are there.
+func ruleFaults(w *world.World, snapshot string) []ruleFault {
+	both := []ruleFault{
+		{"a jump deleted", "iptables -D FORWARD -j MYBR-FORWARD", `-I FORWARD \d -j MYBR-FORWARD`},
+		{"filter rules flushed", "iptables -F", `iptables filter: -A MYBR-FORWARD .*changed by iptables \(pid \d+\)`},
+	}
+	if w.Backend() == "nftables" {
+		return append(both,
+			ruleFault{"an element deleted", "nft delete element ip mybr published '{ tcp . 8088 }'", `nft: add element ip mybr published \{ tcp \. 8088 .*changed by nft \(pid \d+\)`},
+			ruleFault{"ports flushed", "nft flush map ip mybr published", `nft: add element ip mybr published \{ tcp \. 808[89] `},
+			ruleFault{"a chain flushed", "nft flush chain ip mybr to-protected", `nft: flush chain ip mybr to-protected`},
+			ruleFault{"a rule inserted", "nft insert rule ip mybr forward drop", `nft: flush chain ip mybr forward`},
+			ruleFault{"IPv6's table deleted", "nft delete table ip6 mybr", `nft: add table ip6 mybr`},
+			ruleFault{"everything flushed", "nft flush ruleset", `nft: add table ip mybr.*changed by nft \(pid \d+\)`},
+			ruleFault{"an old snapshot restored", "nft -f " + snapshot, `nft: .*ip mybr .*changed by nft`},
+		)
+	}
+	return append(both,
+		ruleFault{"IPv6 rules flushed", "ip6tables -F", `ip6tables filter: -A MYBR-FORWARD .*changed by ip6tables`},
+		ruleFault{"nat rules flushed", "iptables -t nat -F", `iptables nat: -A MYBR-PORTS .*changed by iptables \(pid \d+\)`},
+		ruleFault{"chains deleted", "iptables -F; iptables -X; iptables -t nat -F; iptables -t nat -X || true", `iptables (filter|nat): -[AN] MYBR-`},
+		ruleFault{"a rule deleted", "iptables -t nat -D MYBR-PORTS 1", `iptables nat: -A MYBR-PORTS`},
+		ruleFault{"everything flushed", "nft flush ruleset", `iptables filter: -N MYBR-.*; and \d+ more; changed by nft \(pid \d+\)`},
+		ruleFault{"an old snapshot restored", "iptables-restore < " + snapshot, `iptables .*MYBR-.*changed by iptables-resto`},
+	)
 }
 
 // matches fails the test unless the host matches the records.

@@ -150,6 +150,14 @@ func unpublish(w *world.World) (says func(port string) string) {
 	return func(port string) string { return `iptables nat: -A MYBR-PORTS .*--dport ` + port + ` ` }
 }
 
+// either is what there is of one of two texts, one for each backend of the firewall.
+func either(w *world.World, iptables, nftables string) string {
+	if w.Backend() == "nftables" {
+		return nftables
+	}
+	return iptables
+}
+
 // together calls all at once and waits for all. They report with t.Errorf alone.
 func together(calls ...func()) {
 	var wg sync.WaitGroup

@@ -34,13 +34,13 @@ func TestStatus(t *testing.T) {
 	w.Host.Run("ip", "addr", "del", "172.19.0.1/16", "dev", "mybr1")
 	w.Host.Sysctl("net/ipv6/conf/mybr0/accept_ra", "1")
 	w.Host.Sysctl("net/ipv4/ip_forward", "0")
-	w.Host.Run("iptables", "-t", "nat", "-D", "MYBR-POSTROUTING", "-s", "172.18.0.0/16", "!", "-o", "mybr0", "-j", "MASQUERADE")
+	w.Host.Run("sh", "-c", either(w, "iptables -t nat -D MYBR-POSTROUTING -s 172.18.0.0/16 ! -o mybr0 -j MASQUERADE",
+		"nft 'delete element ip mybr leaving { 172.18.0.0/16 }; insert rule ip mybr to-host-address drop'"))
 	w.Host.Run("iptables", "-I", "MYBR-ISOLATE", "-s", "172.18.0.9/32", "-j", "DROP")
 	w.Host.Run("ss", "-K", "-4", "-t", "-l", "sport", "=", ":8080")
 	w.Host.Run("conntrack", "-I", "-p", "udp", "-s", "192.0.2.9", "-d", world.HostAddr, "--sport", "4242", "--dport", "5353",
 		"--timeout", "300", "-u", "SEEN_REPLY")
 	want := []string{
-		`^iptables nat: -A MYBR-POSTROUTING -s 172\.18\.0\.0/16 ! -o mybr0 -j MASQUERADE$`,
 		`^iptables filter: delete -A MYBR-ISOLATE -s 172\.18\.0\.9/32 -j DROP$`,
 		`^link mybr1: MTU 1400 -> 1450$`,
 		`^link mybr1: add address 172\.19\.0\.1/16$`,
@@ -55,6 +55,12 @@ func TestStatus(t *testing.T) {
 		`^link mybr1: alias .* fwd=4 `,
 		`^conntrack: forget udp 192\.0\.2\.9:4242 -> 192\.0\.2\.2:5353`,
 		`^host ports: .*tcp 0\.0\.0\.0:8080`,
+	}
+	if w.Backend() == "nftables" {
+		want = append(want, `^nft: add element ip mybr leaving \{ 172\.18\.0\.0/16 : goto to-host-address \}$`,
+			`^nft: flush chain ip mybr to-host-address$`, `^nft: add rule ip mybr to-host-address masquerade$`)
+	} else {
+		want = append(want, `^iptables nat: -A MYBR-POSTROUTING -s 172\.18\.0\.0/16 ! -o mybr0 -j MASQUERADE$`)
 	}
 	got := differences(t, w)
 	for _, pattern := range want {
@@ -127,14 +133,20 @@ func rulesDiffer(t *testing.T, w *world.World) {
 		"add iptables filter FORWARD -j MYBR-FORWARD-DROP",
 		"add iptables filter MYBR-FORWARD-DROP",
 		"add iptables filter MYBR-FORWARD-DROP -j DROP",
-		"add iptables nat MYBR-POSTROUTING -s 172.18.0.0/16 ! -o mybr0 -j MASQUERADE",
 		"delete iptables filter MYBR-ISOLATE -s 172.18.0.9/32 -j DROP",
 	}
+	if w.Backend() == "nftables" {
+		want = append(want, "add nft ip mybr leaving { 172.18.0.0/16 : goto to-host-address }", "delete nft ip mybr to-host-address", "add nft ip mybr to-host-address masquerade")
+	} else {
+		want = append(want, "add iptables nat MYBR-POSTROUTING -s 172.18.0.0/16 ! -o mybr0 -j MASQUERADE")
+	}
+	slices.Sort(want)
 	if slices.Sort(have); !slices.Equal(have, want) {
 		t.Errorf("have %q, want %q", have, want)
 	}
+	port := either(w, "-p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.18.0.9:80", "{ tcp . 8080 : 172.18.0.9 . 80 }")
 	served := slices.IndexFunc(all.Rules, func(r view.Rule) bool {
-		return r.Endpoint != "" && r.Network != "" && r.Bridge == "mybr0" && r.Rule == "-p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.18.0.9:80"
+		return r.Endpoint != "" && r.Network != "" && r.Bridge == "mybr0" && r.Rule == port
 	})
 	if served < 0 {
 		t.Errorf("no rule serves the published port: %+v", all.Rules)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,7 +31,8 @@ here; nothing is changed by asking.
 
 With --counters it reads the kernel's rules, which needs root, and says how many packets
 and bytes each has seen since it was made. Of nat only the first packet of a connection
-meets the rules. With --firewall nftables only published ports are counted, by nft(8).`,
+meets the rules. With --firewall nftables the elements of published ports count, and nothing
+else does: a counter costs each packet something.`,
 	}, func(cmd *cobra.Command) error {
 		all, err := s.client.Rules(cmd.Context(), diff)
 		if err != nil {
@@ -41,9 +41,6 @@ meets the rules. With --firewall nftables only published ports are counted, by n
 		if !diff || s.output == outputJSON { // else nobody is named
 			names := s.names(cmd)
 			all.Name(names.Containers, names.Networks)
-		}
-		if counters && slices.ContainsFunc(all.Rules, inNftables) {
-			return errors.New("--counters: mybr's rules are in nf_tables, where only published ports are counted: nft list table ip mybr shows that")
 		}
 		if counters {
 			counted, err := host.Counted(cmd.Context())

@@ -2,6 +2,7 @@ package parity
 
 import (
 	"net/netip"
+	"reflect"
 	"testing"
 
 	"github.com/mybr/mybr/integration/report"
@@ -88,7 +89,7 @@ func TestShotQuery(t *testing.T) {
 		}
 	}
 	q, ok := firstPackets("8088")[1].query()
-	if want := (explain.Query{Proto: explain.UDP, Sport: 21012, Dport: 8088}); !ok || q != want {
+	if want := (explain.Query{Proto: explain.UDP, Sport: 21012, Dport: 8088}); !ok || !reflect.DeepEqual(q, want) {
 		t.Errorf("%+v, want %+v", q, want)
 	}
 }

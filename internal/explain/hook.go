@@ -32,9 +32,19 @@ type RuleAt struct {
 	Number  int    `json:"number"`
 	Rule    string `json:"rule"`
 	Why     string `json:"why,omitempty"` // if it is mybr's
+	// Element is the element of a set or map that says what becomes of the packet.
+	Element string `json:"element,omitempty"`
+	// Led are the rules that have led the packet to the chain; only nft's have them.
+	Led []RuleAt `json:"led,omitempty"`
 }
 
+// NFT is the Command of a RuleAt that iptables doesn't show; its Table has the family in front.
+const NFT = "nft"
+
 func (r *RuleAt) String() string {
+	if r.Command == NFT {
+		return fmt.Sprintf("nft, table %s, chain %s, rule %d: %s", r.Table, r.Chain, r.Number, r.Rule)
+	}
 	return fmt.Sprintf("%s -t %s, chain %s, rule %d: %s", r.Command, r.Table, r.Chain, r.Number, r.Rule)
 }
 

@@ -19,19 +19,11 @@ func (a walkAt) translate(r *Rule, p *Packet) bool {
 		}
 		p.redirect(to)
 	case "REDIRECT":
-		l := a.s.named(p.in)
-		here := loopback(p.six())
-		if l != nil {
-			here = primary(l, p.six())
-		}
 		to, ok := target(r.option("--to-ports"), p.Dport)
 		if r.option("--to-ports") == "" {
-			to, ok = netip.AddrPortFrom(netip.Addr{}, p.Dport), true
+			to, ok = netip.AddrPort{}, true
 		}
-		if !ok || !here.IsValid() {
-			return false
-		}
-		p.redirect(netip.AddrPortFrom(here, to.Port()))
+		return ok && a.s.redirect(p, to.Port())
 	case "SNAT":
 		to, ok := target(r.option("--to-source"), p.Sport)
 		if !ok || !to.Addr().IsValid() {
@@ -39,18 +31,36 @@ func (a walkAt) translate(r *Rule, p *Packet) bool {
 		}
 		p.masquerade(to)
 	case "MASQUERADE":
-		l := a.s.named(p.out)
-		if l == nil {
-			return false
-		}
-		route, _, _ := a.s.lookup(p.Dst, netip.Addr{}, "", "", p.mark, "")
-		from := a.s.masqueraded(l, route, p.Dst)
-		if !from.IsValid() {
-			return false
-		}
-		p.masquerade(netip.AddrPortFrom(from, 0))
+		return a.s.masquerade(p)
 	}
 	return true
+}
+
+// redirect leads a packet to the namespace itself; a port of 0 is the packet's own.
+func (s *Space) redirect(p *Packet, port uint16) bool {
+	here := loopback(p.six())
+	if l := s.named(p.in); l != nil {
+		here = primary(l, p.six())
+	}
+	if !here.IsValid() {
+		return false
+	}
+	p.redirect(netip.AddrPortFrom(here, port))
+	return true
+}
+
+// masquerade gives a packet an address of the link that it leaves by.
+func (s *Space) masquerade(p *Packet) bool {
+	l := s.named(p.out)
+	if l == nil {
+		return false
+	}
+	route, _, _ := s.lookup(p.Dst, netip.Addr{}, "", "", p.mark, "")
+	from := s.masqueraded(l, route, p.Dst)
+	if from.IsValid() {
+		p.masquerade(netip.AddrPortFrom(from, 0))
+	}
+	return from.IsValid()
 }
 
 func loopback(six bool) netip.Addr {
@@ -84,21 +94,25 @@ func (s *Space) masqueraded(l *Link, r Route, dst netip.Addr) netip.Addr {
 }
 
 func (p *Packet) redirect(to netip.AddrPort) {
+	was := netip.AddrPortFrom(p.Dst, p.Dport)
 	if to.Addr().IsValid() {
 		p.Dst = to.Addr()
 	}
 	if to.Port() != 0 && p.Proto != ICMP {
 		p.Dport = to.Port()
 	}
-	p.conn.toDst, p.conn.toDport, p.conn.dnat = p.Dst, p.Dport, true
+	p.conn.toDst, p.conn.toDport, p.conn.dstSet = p.Dst, p.Dport, true
+	p.conn.dnat = p.conn.dnat || was != netip.AddrPortFrom(p.Dst, p.Dport) // nf_nat_setup_info
 }
 
 func (p *Packet) masquerade(to netip.AddrPort) {
+	was := netip.AddrPortFrom(p.Src, p.Sport)
 	p.Src = to.Addr()
 	if to.Port() != 0 && p.Proto != ICMP {
 		p.Sport = to.Port()
 	}
-	p.conn.toSrc, p.conn.toSport, p.conn.snat = p.Src, p.Sport, true
+	p.conn.toSrc, p.conn.toSport, p.conn.srcSet = p.Src, p.Sport, true
+	p.conn.snat = p.conn.snat || was != netip.AddrPortFrom(p.Src, p.Sport)
 }
 
 // target reads where NAT leads to: ADDRESS, ADDRESS:PORT, ADDRESS:FIRST-LAST/BASE, or the

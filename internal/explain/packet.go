@@ -31,6 +31,7 @@ type Packet struct {
 	cached       string // or that which was told before
 	looker       *Space // who has looked that up, and for which link
 	lookedOn     *Link
+	early        bool  // connection tracking has not seen it yet
 	conn         *conn // nil: not tracked
 }
 
@@ -48,7 +49,8 @@ type conn struct {
 	sport, dport     uint16
 	toSrc, toDst     netip.Addr // what they were translated to
 	toSport, toDport uint16
-	dnat, snat       bool
+	dnat, snat       bool // and something has changed
+	dstSet, srcSet   bool // a rule has said where it leads
 	dstDone, srcDone bool // the chains of nat have been passed
 	confirmed        bool // it has left the namespace, or was taken there: before that, others don't find it
 	mark             uint32

@@ -38,9 +38,8 @@ func (r Result) Text() string {
 		}
 		fmt.Fprintf(&b, "  %-*s  %s\n", wide, s.Space, s.Text)
 		if s.Rule != nil && s.Kind != AtLink {
-			fmt.Fprintf(&b, "  %-*s      -A %s %s  (%s -t %s)\n", wide, "", s.Rule.Chain, s.Rule.Rule, s.Rule.Command, s.Rule.Table)
-			if s.Rule.Why != "" {
-				fmt.Fprintf(&b, "  %-*s      %s\n", wide, "", s.Rule.Why)
+			for _, line := range s.Rule.lines() {
+				fmt.Fprintf(&b, "  %-*s      %s\n", wide, "", line)
 			}
 		}
 	}
@@ -71,6 +70,35 @@ func folded(text string, wide int) string {
 	return b.String()
 }
 
+// lines is the rule as the command that shows it has it, behind those that led there, with the
+// reasons.
+func (r *RuleAt) lines() (all []string) {
+	for _, led := range r.Led {
+		all = append(all, led.lines()...)
+	}
+	if r.Command == NFT {
+		all = append(all, fmt.Sprintf("rule %s %s %s", r.Table, r.Chain, r.Rule))
+	} else {
+		all = append(all, fmt.Sprintf("-A %s %s  (%s -t %s)", r.Chain, r.Rule, r.Command, r.Table))
+	}
+	for _, more := range []string{r.Element, r.Why} {
+		if more != "" {
+			all = append(all, more)
+		}
+	}
+	return all
+}
+
+// escape has fn make a rule's texts ones that can be shown.
+func (r *RuleAt) escape(fn func(string) string) {
+	for _, text := range []*string{&r.Command, &r.Table, &r.Chain, &r.Rule, &r.Why, &r.Element} {
+		*text = fn(*text)
+	}
+	for i := range r.Led {
+		r.Led[i].escape(fn)
+	}
+}
+
 // Escape has fn make all texts ones that can be shown in a terminal: names of links and
 // programs, and comments in rules, are others'.
 func (r *Result) Escape(fn func(string) string) {
@@ -92,9 +120,7 @@ func (r *Result) Escape(fn func(string) string) {
 	}
 	for i, at := range rules {
 		if at != nil && (i == 0 || at != r.Rule) { // the one that decided is a step's, too
-			for _, text := range []*string{&at.Command, &at.Table, &at.Chain, &at.Rule, &at.Why} {
-				*text = fn(*text)
-			}
+			at.escape(fn)
 		}
 	}
 }

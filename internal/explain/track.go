@@ -3,7 +3,6 @@ package explain
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // track finds what connection tracking knows of a packet's flow in a namespace. Of a new
@@ -33,48 +32,6 @@ func (k *walker) track(s *Space, p *Packet) {
 			toSrc: p.Src, toDst: p.Dst, toSport: p.Sport, toDport: p.Dport}
 		k.conns = append(k.conns, p.conn)
 	}
-}
-
-// tablesOf are the tables that have rules at a hook, in their order (iptables(8), and
-// linux/netfilter_ipv4.h for the priorities).
-func tablesOf(hook string) []string {
-	switch hook {
-	case "PREROUTING":
-		return []string{"raw", "mangle", "nat"}
-	case "INPUT":
-		return []string{"mangle", "filter", "security", "nat"}
-	case "FORWARD":
-		return []string{"mangle", "filter", "security"}
-	case "OUTPUT":
-		return []string{"raw", "mangle", "nat", "filter", "security"}
-	}
-	return []string{"mangle", "nat"}
-}
-
-// hook has a packet pass the tables of one hook; nil: it goes on.
-func (k *walker) hook(s *Space, hook string, p *Packet) *outcome {
-	for _, f := range s.Foreign {
-		if strings.EqualFold(f.Hook, hook) && (f.Family == "inet" || (f.Family == "ip6") == p.six()) {
-			if f.Table == "mybr" && f.Family != "inet" {
-				return &outcome{verdict: Unknown, reason: fmt.Sprintf("mybr's rules are in the nf_tables table %s mybr (--firewall nftables): its chain %s is at %s, and only rules of iptables are evaluated", f.Family, f.Chain, hook)}
-			}
-			return &outcome{verdict: Unknown, reason: fmt.Sprintf("chain %s of the nf_tables table %s %s of %s is at %s, and is not evaluated", f.Chain, f.Family, f.Table, s.Name, hook)}
-		}
-	}
-	for _, name := range tablesOf(hook) {
-		if name == "nat" {
-			if end := k.nat(s, hook, p); end != nil {
-				return end
-			}
-			continue
-		}
-		for i := range s.Filters {
-			if end := k.chain(s, &s.Filters[i], name, hook, p); end != nil {
-				return end
-			}
-		}
-	}
-	return nil
 }
 
 // nat translates: by the rules what begins a connection, and as it was done then the rest.
@@ -114,13 +71,12 @@ func (k *walker) nat(s *Space, hook string, p *Packet) *outcome {
 		return nil
 	}
 	*done = true
-	for i := range s.Filters {
-		was := p.conn.dnat || p.conn.snat
-		if end := k.chain(s, &s.Filters[i], "nat", hook, p); end != nil {
+	for _, pass := range s.translating(hook) {
+		if end := pass(k, p); end != nil {
 			return end
 		}
-		if !was && (p.conn.dnat && dst || p.conn.snat && !dst) {
-			return nil // whichever variant translates first is the only one
+		if p.conn.dstSet && dst || p.conn.srcSet && !dst {
+			return nil // whoever translates first is the only one
 		}
 	}
 	return nil
@@ -135,37 +91,8 @@ func (k *walker) chain(s *Space, f *Filter, table, hook string, p *Packet) *outc
 	if i < 0 {
 		return nil
 	}
-	before, own := p.String(), p.conn
 	v := k.w.table(s, f, &f.Tables[i], hook, *p)
-	after := v.packet
-	if own != nil && after.conn != nil {
-		*own = *after.conn
-	}
-	after.conn = own
-	*p = after
-	if v.rule != nil && v.fate != passes || v.rule != nil && table != "nat" {
-		k.step(s, AtRule, fmt.Sprintf("%s: %s by rule %d of %s", hook, [...]string{"accepted", "dropped", "rejected", "can't be told"}[v.fate], v.rule.Number, v.rule.Chain))
-		k.steps[len(k.steps)-1].Rule = v.rule
-	}
-	switch v.fate {
-	case puzzled:
-		return &outcome{verdict: Unknown, rule: v.rule, reason: "whether it passes can't be told at " + v.rule.String()}
-	case dropped:
-		if v.rule == nil || v.policy != "" {
-			reason := fmt.Sprintf("the policy of %s is DROP, and no rule accepts it (%s -t %s)", v.policy, f.Command, table)
-			k.step(s, AtRule, reason)
-			return &outcome{verdict: Dropped, reason: reason}
-		}
-		return &outcome{verdict: Dropped, rule: v.rule, reason: "it is dropped by " + v.rule.String()}
-	case rejected:
-		verdict := Refused
-		if !strings.Contains(v.reply, "port-unreach") && v.reply != "tcp-reset" && v.reply != "" {
-			verdict = NoRoute
-		}
-		return &outcome{verdict: verdict, rule: v.rule, reason: "it is rejected by " + v.rule.String(), space: s, packet: *p, reset: v.reply == "tcp-reset"}
-	}
-	k.translated(s, hook, before, p, v.rule)
-	return nil
+	return k.judged(s, hook, table == "nat", fmt.Sprintf("(%s -t %s)", f.Command, table), p, v)
 }
 
 // confirm says that a flow is known from now on: it has passed the last hook.

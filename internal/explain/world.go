@@ -13,9 +13,9 @@
 // about a packet that pretends to belong to a flow (a lone ACK, RST or echo reply), of other
 // protocols, or that a station sends to the MAC address of another one, past the routes; nor
 // about ports that the kernel changes where two flows would be alike. It knows nothing
-// of fragments, IPsec, traffic control, XDP, eBPF and VLAN filtering, and of nf_tables it
-// evaluates only what iptables shows: chains that other programs have there directly make
-// the verdict "unknown", unless they can do nothing.
+// of fragments, IPsec, traffic control, XDP, eBPF and VLAN filtering, nor of the families bridge
+// and netdev of nf_tables and its hook ingress. Where two chains have the same priority the kernel
+// has the one first that was made last; here iptables' come first.
 package explain
 
 import "net/netip"
@@ -28,7 +28,8 @@ type World struct {
 	Why    map[RuleKey]string // why mybr has a rule
 }
 
-// RuleKey finds a rule of one family.
+// RuleKey finds a rule of one family. Of nf_tables' own Table has the family in front, Six is
+// false, and of an element Chain is its set or map.
 type RuleKey struct {
 	Six                bool
 	Table, Chain, Rule string
@@ -42,7 +43,8 @@ type Space struct {
 	Routes   []Route
 	Policies []Policy // in the order of their priorities
 	Filters  []Filter // one for each family and variant of iptables that has rules
-	Foreign  []Foreign
+	Natives  []*Native
+	Untold   string // why rules could not be read; "": they could
 	Sockets  []Socket
 	Settings map[string]string // below /proc/sys/net, such as "ipv4/ip_forward"
 	Peers    map[int]string    // which namespace a Link's PeerSpace is
@@ -116,12 +118,6 @@ type Policy struct {
 	Goto      int    // of a Goto: the priority that it goes on with
 	Suppress  int    // routes with prefixes up to this length don't count; -1: all count
 	Unhandled string // what else it asks for; "": nothing
-}
-
-// Foreign is a base chain of nf_tables that iptables doesn't show and that could decide
-// something.
-type Foreign struct {
-	Family, Table, Chain, Hook string // Family: "ip", "ip6", "inet"
 }
 
 // Socket is one that listens (TCP), or is bound and not connected (UDP).

@@ -86,7 +86,11 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 		}
 		again = known == nil
 		r.log.WithError(err).WithField("aspect", a.Name).Debug("a plan failed; making it again from nothing")
+		doubted := a.doubted()
 		a.note(known, want, err)
+		if a.have == nil && doubted != nil { // more than that has been changed by others
+			a.doubts.had, out.widened = doubted, true
+		}
 		known = a.known(want)
 		err = a.attempt(ctx, r, known, want, gate, &out)
 	}
@@ -149,8 +153,8 @@ func (a *aspect[T]) attempt(ctx context.Context, r *Reconciler, known *T, want T
 				return true
 			})
 		}
-		if out.healed == nil {
-			out.healed = a.healing(ctx, p, want)
+		if out.healed == nil || out.widened {
+			out.heals(a.healing(ctx, p, want))
 		}
 		out.full = out.full || known == nil
 		subjects, all := p.Renewed()

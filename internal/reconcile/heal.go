@@ -56,6 +56,18 @@ func (d doubts[T]) about(subject string) bool {
 	return (*d.had).Has(subject)
 }
 
+// doubted is what was known, with what of it is doubted; nil: nothing is, or all of it is.
+func (a *aspect[T]) doubted() *T {
+	if a.have == nil || a.doubts.had != nil || len(a.doubts.subjects) == 0 {
+		return nil
+	}
+	had := *a.have
+	if a.failed != nil {
+		had = had.With(*a.failed)
+	}
+	return &had
+}
+
 // settle drops the doubts that an attempt has put an end to: all but those about what has
 // failed. It reports whether some are left.
 func (a *aspect[T]) settle(failed []*plan.Error, rest error) (unhealed bool) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/plan"
 )
 
@@ -92,6 +93,32 @@ func TestWhatFollowsOthersIsNotHealed(t *testing.T) {
 		wait(longestPause)
 		if got, want := warnings(s.log.took()), "warning: healed: -A MYBR-PORTS; changed by iptables (pid 8)"; got != want {
 			t.Errorf("log: %q, want %q", got, want)
+		}
+	})
+}
+
+// A bridge that is deleted may be noticed first by one of its ports: what the pass finds then, when
+// it begins from nothing, was changed by others, too.
+func TestHealedMoreThanWasSuspected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := known(t)
+		bridge, veth := snapshot().Networks[0].Bridge, snapshot().Endpoints[0].HostIface()
+		plans(&s.links, append(step(bridge, "make bridge"), step(veth, "put into bridge")...))
+		s.links.failWith(func(*link.Set, link.Set) error {
+			s.links.failWith(nil) // from nothing it works
+			return errors.New("no such device")
+		})
+		s.find(veth, plan.Differs)
+		s.r.Suspect(LinkAspect, "ip (pid 7)", veth)
+		wait(debounce)
+		if got, want := warnings(s.log.took()), "warning: healed: make bridge; put into bridge; changed by ip (pid 7)"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if h := s.r.Healings()[LinkAspect]; h.Found != 1 || h.Changes != 2 {
+			t.Errorf("counted %+v", h)
+		}
+		if made := s.changes; len(made) > 0 {
+			t.Errorf("said to have been asked for: %q", made)
 		}
 	})
 }

@@ -22,6 +22,17 @@ type outcome struct {
 	made     []string // changes of the host
 	healed   []mended // those that put right what others had done
 	unhealed bool     // not all of them have succeeded
+	widened  bool     // what others may have changed is more than was thought
+}
+
+// heals adds what puts right what others had done.
+func (out *outcome) heals(more []mended) {
+	for _, m := range more {
+		if !slices.Contains(out.healed, m) {
+			out.healed = append(out.healed, m)
+		}
+	}
+	out.widened = false
 }
 
 // healing is the set of changes that put right what others had done, or would have.

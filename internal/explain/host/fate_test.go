@@ -282,6 +282,18 @@ func (f *field) round(r *rand.Rand, tally map[string]int) {
 	for i, command := range []string{"iptables-nft-restore", "ip6tables-nft-restore"} {
 		host.Feed(texts[i], command)
 	}
+	natives := [2]string{"", ""}
+	for i := range natives {
+		host.Try("nft", "delete", "table", "inet", "fate"+[]string{"ip", "ip6"}[i])
+		host.Try("nft", "delete", "table", []string{"ip", "ip6"}[i], "fate"+[]string{"ip", "ip6"}[i])
+		if r.IntN(3) > 0 {
+			natives[i] = nativeRules(r, i == 1)
+			host.Feed(natives[i], "nft", "-f", "-")
+		}
+	}
+	for i := range texts { // a table of the family inet counts for both
+		texts[i] += natives[0] + natives[1]
+	}
 	isolated := []string{"on", "off"}[r.IntN(2)]
 	for _, link := range []string{"va", "vb"} {
 		host.Run("bridge", "link", "set", "dev", link, "isolated", isolated)

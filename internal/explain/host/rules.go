@@ -3,7 +3,6 @@ package host
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,7 +16,7 @@ import (
 
 // readRules reads the rules of the namespace that the calling thread is in.
 func readRules(ctx context.Context, s *explain.Space) error {
-	s.Filters, s.Foreign = nil, nil
+	s.Filters, s.Natives, s.Untold = nil, nil, ""
 	var unread []string // tables of the nf_tables variant that iptables has no words for
 	for _, six := range []bool{false, true} {
 		command, names := "iptables", "/proc/thread-self/net/ip_tables_names"
@@ -47,28 +46,36 @@ func readRules(ctx context.Context, s *explain.Space) error {
 	if len(unread) > 0 {
 		return errors.New(strings.Join(unread, "; "))
 	}
-	foreign, err := foreignChains(ctx)
-	s.Foreign = foreign
-	return err
+	return readNatives(ctx, s)
 }
 
-// Counted is what each rule of the caller's namespace has seen; of one that is there several
-// times, all together.
+// Counted is what each rule of the caller's namespace has seen, and each element of nf_tables'
+// maps and sets, if it counts; of a rule that is there several times, all together.
 func Counted(ctx context.Context) (map[explain.RuleKey]view.Counted, error) {
 	var s explain.Space
 	if err := readRules(ctx, &s); err != nil {
 		return nil, err
 	}
+	if s.Untold != "" {
+		return nil, errors.New(s.Untold)
+	}
 	all := map[explain.RuleKey]view.Counted{}
+	add := func(key explain.RuleKey, packets, bytes uint64) {
+		was := all[key]
+		all[key] = view.Counted{Packets: was.Packets + packets, Bytes: was.Bytes + bytes}
+	}
 	for _, f := range s.Filters {
 		for _, t := range f.Tables {
 			for _, c := range t.Chains {
 				for _, r := range c.Rules {
-					key := explain.RuleKey{Six: f.Six, Table: t.Name, Chain: c.Name, Rule: r.Text}
-					was := all[key]
-					all[key] = view.Counted{Packets: was.Packets + r.Packets, Bytes: was.Bytes + r.Bytes}
+					add(explain.RuleKey{Six: f.Six, Table: t.Name, Chain: c.Name, Rule: r.Text}, r.Packets, r.Bytes)
 				}
 			}
+		}
+	}
+	for _, t := range s.Natives {
+		for key, c := range t.Counted() {
+			add(key, c.Packets, c.Bytes)
 		}
 	}
 	return all, nil
@@ -121,66 +128,34 @@ func run(ctx context.Context, command string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// ruleset is what nft --json list ruleset prints (libnftables-json(5)).
-type ruleset struct {
-	Nftables []struct {
-		Chain *struct{ Family, Table, Name, Hook, Policy string }
-		Rule  *struct {
-			Family, Table string
-			Expr          []map[string]json.RawMessage
-		}
-	}
-}
-
-// foreignChains lists the base chains of nf_tables that iptables doesn't show and that can
-// decide something: chains of iptables' tables have the names that it gives them. A host
-// without nft(8) has none that a program could have made by it.
-func foreignChains(ctx context.Context) ([]explain.Foreign, error) {
+// readNatives reads what nf_tables has and iptables doesn't show. Without nft(8) it is not known
+// whether there is anything: programs make tables without it, mybr among them.
+func readNatives(ctx context.Context, s *explain.Space) error {
 	path, err := exec.LookPath("nft")
 	if err != nil {
-		return nil, nil
-	}
-	out, err := run(ctx, path, "--json", "list", "ruleset")
-	if err != nil {
-		return nil, err
-	}
-	var all ruleset
-	if err := json.Unmarshal([]byte(out), &all); err != nil {
-		return nil, fmt.Errorf("nft --json list ruleset: %w", err)
-	}
-	effective := map[[2]string]bool{} // tables with rules that can do something
-	for _, e := range all.Nftables {
-		if e.Rule != nil && !harmless(e.Rule.Expr) {
-			effective[[2]string{e.Rule.Family, e.Rule.Table}] = true
+		tables, err := nativeTables()
+		if err != nil {
+			return err
 		}
-	}
-	var foreign []explain.Foreign
-	for _, e := range all.Nftables {
-		c := e.Chain
-		if c == nil || c.Hook == "" || !slices.Contains([]string{"ip", "ip6", "inet"}, c.Family) || iptables(c.Family, c.Table) {
-			continue
+		if len(tables) > 0 {
+			s.Untold = fmt.Sprintf("%s has rules of nf_tables (table %s), which are read by nft, and that is not installed", s.Name, tables[0])
 		}
-		if c.Policy == "drop" || effective[[2]string{c.Family, c.Table}] {
-			foreign = append(foreign, explain.Foreign{Family: c.Family, Table: c.Table, Chain: c.Name, Hook: c.Hook})
-		}
+		return nil
 	}
-	return foreign, nil
+	var l explain.Listed
+	if l.JSON, err = run(ctx, path, "--json", "list", "ruleset"); err == nil {
+		l.Text, err = run(ctx, path, "--handle", "--stateless", "--terse", "list", "ruleset")
+	}
+	if err == nil && explain.NeedsCode(l.JSON) {
+		l.Code, err = run(ctx, path, "--debug=netlink", "list", "ruleset")
+	}
+	if err == nil {
+		s.Natives, err = explain.ParseNative(l, iptables)
+	}
+	return err
 }
 
 // iptables reports whether a table is one of those that iptables shows.
 func iptables(family, table string) bool {
 	return family != "inet" && slices.Contains([]string{"raw", "mangle", "nat", "filter", "security"}, table)
-}
-
-// harmless reports whether a rule only looks, or accepts for its own chain, which decides
-// nothing for the others (nft(8), VERDICT STATEMENT).
-func harmless(statements []map[string]json.RawMessage) bool {
-	for _, s := range statements {
-		for what := range s {
-			if !slices.Contains([]string{"match", "counter", "log", "limit", "accept", "continue", "return", "comment"}, what) {
-				return false
-			}
-		}
-	}
-	return true
 }

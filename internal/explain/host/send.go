@@ -42,9 +42,10 @@ func Send(ctx context.Context, w *explain.World, places []Place, q explain.Query
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		if s.Untold = untraceable(w.Spaces[0]); s.Untold == "" {
-			t, err := startTrace(ctx, p.rule(predicted.From))
+			of := wordsFor(w.Spaces[0])
+			t, err := startTrace(ctx, of, p.rule(predicted.From))
 			if err == nil {
-				defer func() { s.Trace = t.stop(lastRule(places[0].Name, predicted)) }()
+				defer func() { s.Trace = t.stop(lastRule(of, places[0].Name, predicted)) }()
 			} else {
 				s.Untold = err.Error()
 			}
@@ -57,10 +58,10 @@ func Send(ctx context.Context, w *explain.World, places []Place, q explain.Query
 
 // lastRule is the last rule of the host that decides about a packet on its way there, as the
 // monitor prints where it is; "": there is none.
-func lastRule(host string, r explain.Result) (last string) {
+func lastRule(of words, host string, r explain.Result) (last string) {
 	for _, step := range r.Steps {
 		if step.Space == host && step.Rule != nil && !step.Back {
-			last = " " + step.Rule.Table + ":" + step.Rule.Chain + ":"
+			last = of.place(step.Rule)
 		}
 	}
 	return last

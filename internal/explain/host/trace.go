@@ -23,7 +23,7 @@ import (
 // Traced is a packet that the kernel has traced, and the rules that it has met.
 type Traced struct {
 	Packet string   `json:"packet"`
-	Rules  []string `json:"rules"` // as iptables prints them, each with what it did
+	Rules  []string `json:"rules"` // as iptables or nft prints them, each with what it did
 }
 
 // tracer is a table of nf_tables that has the kernel trace one flow, and the program that
@@ -35,6 +35,14 @@ type tracer struct {
 	monitor *exec.Cmd
 	name    string
 	lines   chan string
+	words   words
+}
+
+// words is a program that prints what the kernel traces, and how it does.
+type words struct {
+	command []string
+	place   func(r *explain.RuleAt) string            // what a line of the rule has
+	traced  func(lines []string, own string) []Traced // own is the table that has the kernel trace
 }
 
 // readyWithin bounds the start of the two programs. The monitor reads each rule anew and takes
@@ -66,44 +74,62 @@ func (p *probe) rule(src netip.Addr) string {
 }
 
 // startTrace begins to trace, in the namespace of the calling thread.
-func startTrace(ctx context.Context, condition string) (*tracer, error) {
-	for _, program := range []string{"nft", "xtables-monitor"} {
+func startTrace(ctx context.Context, of words, condition string) (*tracer, error) {
+	for _, program := range []string{"nft", of.command[0]} {
 		if _, err := exec.LookPath(program); err != nil {
 			return nil, fmt.Errorf("no trace without %s", program)
 		}
 	}
-	t := &tracer{name: fmt.Sprintf("mybr-explain-%d", os.Getpid()), lines: make(chan string, 1024)}
-	t.monitor = program(ctx, "xtables-monitor", "--trace")
-	out, err := t.monitor.StdoutPipe()
+	t := &tracer{name: fmt.Sprintf("mybr-explain-%d", os.Getpid()), lines: make(chan string, 1024), words: of}
+	err := t.makeTable(ctx, condition)
 	if err == nil {
-		err = t.monitor.Start()
+		err = t.startMonitor(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("xtables-monitor: %w", err)
-	}
-	go t.read(out)
-	t.table = program(ctx, "nft", "-i")
-	if t.input, err = t.table.StdinPipe(); err == nil {
-		err = t.table.Start()
-	}
-	if err != nil {
-		t.table = nil
 		t.stop("")
-		return nil, fmt.Errorf("nft: %w", err)
+		return nil, err
 	}
-	// Priority -350 is before all that iptables has: its first table is raw, at -300
-	// (linux/netfilter_ipv4.h).
+	return t, nil
+}
+
+// makeTable has the kernel trace. Priority -350 is before all that iptables has: its first table
+// is raw, at -300 (linux/netfilter_ipv4.h).
+func (t *tracer) makeTable(ctx context.Context, condition string) error {
+	table := program(ctx, "nft", "-i")
+	input, err := table.StdinPipe()
+	if err == nil {
+		err = table.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("nft: %w", err)
+	}
+	t.table, t.input = table, input
 	fmt.Fprintf(t.input, `add table inet %[1]s { flags owner; }
 add chain inet %[1]s pre { type filter hook prerouting priority -350; }
 add chain inet %[1]s out { type filter hook output priority -350; }
 add rule inet %[1]s pre %[2]s meta nftrace set 1
 add rule inet %[1]s out %[2]s meta nftrace set 1
 `, t.name, condition)
-	if err := t.ready(ctx); err != nil {
-		t.stop("")
-		return nil, err
+	return ready(ctx, func() (bool, error) {
+		out, err := run(ctx, "nft", "list", "table", "inet", t.name)
+		return err == nil && strings.Count(out, "nftrace") == 2, err
+	})
+}
+
+// startMonitor begins behind makeTable: nft(8) reads the rules when it starts, and prints none
+// of those that have come since.
+func (t *tracer) startMonitor(ctx context.Context) error {
+	monitor := program(ctx, t.words.command[0], t.words.command[1:]...)
+	out, err := monitor.StdoutPipe()
+	if err == nil {
+		err = monitor.Start()
 	}
-	return t, nil
+	if err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(t.words.command, " "), err)
+	}
+	t.monitor = monitor
+	go t.read(out)
+	return ready(ctx, func() (bool, error) { return listens(monitor.Process.Pid), nil })
 }
 
 func program(ctx context.Context, name string, args ...string) *exec.Cmd {
@@ -112,12 +138,12 @@ func program(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// ready waits until the table is there and the monitor listens.
-func (t *tracer) ready(ctx context.Context) error {
+// ready waits until a condition holds.
+func ready(ctx context.Context, holds func() (bool, error)) error {
 	end := time.Now().Add(readyWithin)
 	for {
-		out, err := run(ctx, "nft", "list", "table", "inet", t.name)
-		if err == nil && strings.Count(out, "nftrace") == 2 && listens(t.monitor.Process.Pid) {
+		ok, err := holds()
+		if ok {
 			return nil
 		}
 		if time.Now().After(end) || ctx.Err() != nil {
@@ -189,66 +215,17 @@ func (t *tracer) collect(expected string, within time.Duration) (lines []string)
 // stop waits for the last of the trace, which has expected in it ("": it isn't known), and ends
 // both programs: with them the table goes.
 func (t *tracer) stop(expected string) []Traced {
-	lines := t.collect(expected, allWithin)
+	var lines []string
+	if t.monitor != nil {
+		lines = t.collect(expected, allWithin)
+	}
 	if t.table != nil {
 		_ = t.input.Close() // it ends
 		_ = t.table.Wait()
 	}
-	_ = t.monitor.Process.Kill() // it knows no other end
-	_ = t.monitor.Wait()
-	return traced(lines, t.name)
-}
-
-// traced reads what xtables-monitor(8) prints: of each packet a line at each hook, and below
-// it a line for each rule,
-//
-//	PACKET: 2 1beac99d OUT=lo SRC=192.0.2.1 DST=192.0.2.2 …
-//	 TRACE: 2 1beac99d filter:OUTPUT:rule:0x2:ACCEPT  -4 -t filter -A OUTPUT -j ACCEPT
-//
-// Those of the table own are left out: its rule is the first that a packet meets, and the ID is
-// another one behind a bridge.
-func traced(lines []string, own string) (all []Traced) {
-	packet := ""
-	for _, line := range lines {
-		kind, rest, ok := strings.Cut(strings.TrimSpace(line), ": ")
-		f := strings.Fields(rest)
-		if !ok || len(f) < 3 {
-			continue
-		}
-		what := strings.Join(f[2:], " ")
-		switch {
-		case kind == "PACKET":
-			packet = what
-		case kind == "TRACE" && strings.HasPrefix(what, own+":"):
-			if strings.Contains(what, ":rule:") {
-				all = append(all, Traced{Packet: packet, Rules: []string{}})
-			}
-		case kind == "TRACE" && len(all) > 0:
-			all[len(all)-1].Rules = append(all[len(all)-1].Rules, ruleText(what))
-		}
+	if t.monitor != nil {
+		_ = t.monitor.Process.Kill() // it knows no other end
+		_ = t.monitor.Wait()
 	}
-	return all[:min(1, len(all))]
-}
-
-// ruleText is a traced rule without the handle: "filter FORWARD ACCEPT: -A FORWARD -j ACCEPT".
-func ruleText(what string) string {
-	place, rule, _ := strings.Cut(what, " ")
-	parts := strings.Split(place, ":")
-	if len(parts) < 3 {
-		return what
-	}
-	text := parts[0] + " " + parts[1]
-	if len(parts) >= 4 && parts[2] == "policy" {
-		return text + ": policy " + parts[3]
-	}
-	if _, from, ok := strings.Cut(rule, "-t "); ok {
-		if _, rule, ok = strings.Cut(from, " "); ok && rule != "" {
-			return text + ": " + rule
-		}
-	}
-	// Not every rule is printed; its number is that of nft --handle list ruleset.
-	if len(parts) >= 5 {
-		return fmt.Sprintf("%s: the rule with the handle %s says %s", text, parts[3], parts[4])
-	}
-	return text + ": " + strings.Join(parts[2:], " ")
+	return t.words.traced(lines, t.name)
 }
