@@ -3,7 +3,10 @@ package explain
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"strings"
 )
 
 // Native is a table of nf_tables that iptables doesn't show.
@@ -81,7 +84,7 @@ func (t *Native) chain(name string) *NativeChain {
 // title is the table as nft(8) has it.
 func (t *Native) title() string { return t.Family + " " + t.Name }
 
-// listed is what nft --json list ruleset prints (libnftables-json(5)).
+// listed is a document of nft --json (libnftables-json(5)).
 type listed struct {
 	Nftables []map[string]json.RawMessage
 }
@@ -94,18 +97,18 @@ type listedPart struct {
 	Elem                                           []json.RawMessage
 }
 
-// Listed is what nft(8) prints of all rules.
+// Listed is what nft(8) prints of tables.
 type Listed struct {
-	JSON string // --json list ruleset
-	Text string // --handle list ruleset, for the texts of rules
-	Code string // --debug=netlink list ruleset, for what it leaves out otherwise; "" unless NeedsCode
+	JSON string // with --json: a document for each table, one behind the other
+	Text string // with --handle, for the texts of rules
+	Code string // with --debug=netlink, for what it leaves out otherwise; "" unless NeedsCode
 }
 
 // ParseNative reads what nft(8) prints, but for the tables that skip names.
 func ParseNative(l Listed, skip func(family, table string) bool) ([]*Native, error) {
-	var all listed
-	if err := json.Unmarshal([]byte(l.JSON), &all); err != nil {
-		return nil, fmt.Errorf("nft --json list ruleset: %w", err)
+	all, err := documents(l.JSON)
+	if err != nil {
+		return nil, err
 	}
 	texts, families := ruleTexts(l.Text), rejectedFamilies(l.Code)
 	var tables []*Native
@@ -117,14 +120,14 @@ func ParseNative(l Listed, skip func(family, table string) bool) ([]*Native, err
 		}
 		return nil
 	}
-	for _, object := range all.Nftables {
+	for _, object := range all {
 		for what, raw := range object {
 			if what != "table" && what != "chain" && what != "rule" && what != "set" && what != "map" {
 				continue
 			}
 			p, err := parsePart(what, raw)
 			if err != nil {
-				return nil, fmt.Errorf("nft --json list ruleset: %s: %w", what, err)
+				return nil, fmt.Errorf("nft --json: %s: %w", what, err)
 			}
 			switch t := find(p.Family, p.Table); {
 			case what == "table":
@@ -137,20 +140,34 @@ func ParseNative(l Listed, skip func(family, table string) bool) ([]*Native, err
 			case what == "rule":
 				c := t.chain(p.Chain)
 				if c == nil {
-					return nil, fmt.Errorf("nft --json list ruleset: a rule of table %s is in chain %q, which is not listed before it", t.title(), p.Chain)
+					return nil, fmt.Errorf("nft --json: a rule of table %s is in chain %q, which is not listed before it", t.title(), p.Chain)
 				}
 				at := handle{p.Family, p.Table, p.Chain, p.Handle}
 				c.Rules = append(c.Rules, t.rule(p, texts[at], families[at]))
 			default:
 				s, err := parseSet(p.Elem)
 				if err != nil {
-					return nil, fmt.Errorf("nft --json list ruleset: %s %s of table %s: %w", what, p.Name, t.title(), err)
+					return nil, fmt.Errorf("nft --json: %s %s of table %s: %w", what, p.Name, t.title(), err)
 				}
 				t.Sets[p.Name] = s
 			}
 		}
 	}
 	return tables, nil
+}
+
+// documents puts together what several documents list.
+func documents(text string) (all []map[string]json.RawMessage, err error) {
+	for d := json.NewDecoder(strings.NewReader(text)); ; {
+		var one listed
+		switch err := d.Decode(&one); {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, fmt.Errorf("nft --json: %w", err)
+		}
+		all = append(all, one.Nftables...)
+	}
 }
 
 // parsePart leaves out the type of a set, which may be a list.

@@ -31,11 +31,11 @@ func natives(t *testing.T, policy string, rules ...string) []*Native {
 		fmt.Fprintf(&b, ",\n"+`{"rule": {"family": "inet", "table": "f", "chain": "c", "handle": %d, "expr": [%s]}}`, 10+i, r)
 		fmt.Fprintf(&text, "\t\tthe rule %d # handle %d\n", i+1, 10+i)
 	}
-	b.WriteString("]}")
+	b.WriteString("]}\n" + `{"nftables": [{"table": {"family": "ip", "name": "another", "handle": 2}}]}`)
 	text.WriteString("\t}\n}\n")
 	all, err := ParseNative(Listed{JSON: b.String(), Text: text.String(), Code: code}, noneSkipped)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%d tables, %v", len(all), err)
 	}
 	return all
 }
@@ -191,7 +191,8 @@ func TestNativeTranslation(t *testing.T) {
 
 func TestParseNativeRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"nonsense": "nft --json list ruleset",
+		"nonsense":       "nft --json: invalid character",
+		`{"nftables": [`: "nft --json: unexpected EOF",
 		`{"nftables": [{"table": {"family": "ip", "name": "x"}}, {"rule": {"family": "ip", "table": "x", "chain": "c", "expr": []}}]}`:       `a rule of table ip x is in chain "c"`,
 		`{"nftables": [{"table": {"family": "ip", "name": "x"}}, {"map": {"family": "ip", "table": "x", "name": "m", "elem": [["a"]]}}]}`:    "map m of table ip x",
 		`{"nftables": [{"table": {"family": "ip", "name": "x"}}, {"chain": {"family": "ip", "table": "x", "name": "m", "prio": "filter"}}]}`: "chain",

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -128,31 +129,54 @@ func run(ctx context.Context, command string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// readNatives reads what nf_tables has and iptables doesn't show. Without nft(8) it is not known
-// whether there is anything: programs make tables without it, mybr among them.
+// readNatives reads what nf_tables has and iptables doesn't show. What can't be read is said.
 func readNatives(ctx context.Context, s *explain.Space) error {
+	tables, err := nativeTables()
+	if err != nil || len(tables) == 0 {
+		return err
+	}
 	path, err := exec.LookPath("nft")
 	if err != nil {
-		tables, err := nativeTables()
-		if err != nil {
-			return err
-		}
-		if len(tables) > 0 {
-			s.Untold = fmt.Sprintf("%s has rules of nf_tables (table %s), which are read by nft, and that is not installed", s.Name, tables[0])
-		}
+		s.Untold = fmt.Sprintf("%s has rules of nf_tables (table %s), which are read by nft, and that is not installed", s.Name, tables[0])
 		return nil
 	}
+	if i := slices.IndexFunc(tables, func(t string) bool { return !listable.MatchString(t) }); i >= 0 {
+		s.Untold = fmt.Sprintf("%s has a table of nf_tables whose name nft does not read: %q", s.Name, tables[i])
+		return nil
+	}
+	if s.Natives, err = list(ctx, path, tables); err != nil {
+		s.Untold = fmt.Sprintf("what %s has in nf_tables can't be read: %v", s.Name, err)
+	}
+	return nil
+}
+
+// listable is a table that nft(8) has words for: another name could be one more command.
+var listable = regexp.MustCompile(`^[a-z0-9]+ [A-Za-z_][A-Za-z0-9_./-]*$`)
+
+// list reads tables, each by itself: nft 1.0.6 prints no valid JSON of those that have an owner,
+// as mybr's own table has that keeps flows going, and lists one table at a time.
+func list(ctx context.Context, nft string, tables []string) ([]*explain.Native, error) {
 	var l explain.Listed
-	if l.JSON, err = run(ctx, path, "--json", "list", "ruleset"); err == nil {
-		l.Text, err = run(ctx, path, "--handle", "--stateless", "--terse", "list", "ruleset")
+	for _, table := range tables {
+		words := append([]string{"list", "table"}, strings.Fields(table)...)
+		document, err := run(ctx, nft, append([]string{"--json"}, words...)...)
+		if err != nil {
+			return nil, err
+		}
+		text, err := run(ctx, nft, append([]string{"--handle", "--stateless", "--terse"}, words...)...)
+		if err != nil {
+			return nil, err
+		}
+		if l.JSON, l.Text = l.JSON+document, l.Text+text; !explain.NeedsCode(document) {
+			continue
+		}
+		code, err := run(ctx, nft, append([]string{"--debug=netlink"}, words...)...)
+		if err != nil {
+			return nil, err
+		}
+		l.Code += code
 	}
-	if err == nil && explain.NeedsCode(l.JSON) {
-		l.Code, err = run(ctx, path, "--debug=netlink", "list", "ruleset")
-	}
-	if err == nil {
-		s.Natives, err = explain.ParseNative(l, iptables)
-	}
-	return err
+	return explain.ParseNative(l, iptables)
 }
 
 // iptables reports whether a table is one of those that iptables shows.

@@ -55,3 +55,12 @@ func TestRulesWithoutNFT(t *testing.T) {
 		t.Errorf("counters: %v", err)
 	}
 }
+
+// Whatever a table is called, no other command comes of it.
+func TestTableWithAnOddName(t *testing.T) {
+	for name, want := range map[string]bool{"ip mybr": true, "inet fire.walld_2-a/b": true, "ip x; flush ruleset": false, "ip x y": false, "ip 1x": false, "ip x\nlist": false, "ip ": false} {
+		if listable.MatchString(name) != want {
+			t.Errorf("%q: want %v", name, want)
+		}
+	}
+}
