@@ -31,6 +31,8 @@ func TestWrongNetworks(t *testing.T) {
 	for _, c := range []struct{ request, text string }{
 		// options
 		{option("foo", "bar"), `option foo is not known`},
+		{option("com.docker.network.bridge.nmae", "x"), `option com.docker.network.bridge.nmae is not known: is com.docker.network.bridge.name meant?`},
+		{option("mybr.route", "x"), `option mybr.route is not known: is mybr.routes meant?`},
 		{option(optMTU, "abc"), `failed to parse com.docker.network.driver.mtu value: abc (strconv.Atoi: parsing "abc": invalid syntax): want a number of bytes from 68 to 65535`},
 		{option(optMTU, "a\nb"), `failed to parse com.docker.network.driver.mtu value: "a\nb" (strconv.Atoi: parsing "a\nb": invalid syntax): want a number of bytes from 68 to 65535`},
 		{option(optMTU, "67"), `failed to parse com.docker.network.driver.mtu value: 67 (invalid argument): want a number of bytes from 68 to 65535`},

@@ -189,7 +189,7 @@ func (o *netOptions) option(key string) (func(string) error, error) {
 			return into(&o.Families[f].SNAT, func(s string) (netip.Addr, error) { return parseSource(f, s) }), nil
 		}
 	}
-	return nil, model.Invalid("option %s is not known", quoted(key))
+	return nil, model.Invalid("option %s is not known%s", quoted(key), meant(key))
 }
 
 // into makes a function that reads a value and stores it.

@@ -87,8 +87,8 @@ func lists(t *testing.T, w *world.World) {
 	t.Helper()
 	for args, want := range map[string]string{
 		"network ls":          `(?m)^[0-9a-f]{12}  front  mybr0   172\.18\.0\.0/16 +nat +1 +-$`,
-		"endpoint ls back":    `(?m)^[0-9a-f]{12}  web +back +\S+ +- +\S+ +veth[0-9a-f]{10}  yes$`,
-		"pool ls":             `(?m)^172\.18\.0\.0/16  - +mybr-local  65534  2 +0 +0 +65532  172\.18\.0\.3$`,
+		"endpoint ls back":    `(?m)^[0-9a-f]{12}  web +back +\S+ +veth[0-9a-f]{10}  yes$`,
+		"pool ls":             `(?m)^172\.18\.0\.0/16  - +mybr-local  \S+ +65534  2 +0 +0 +65532  172\.18\.0\.3$`,
 		"ports web":           `(?m)^tcp +0\.0\.0\.0:8080 +web +172\.18\.0\.2:80 +front +nat +3$`,
 		"network inspect fro": ``,
 		"topology --ascii":    `web`,

@@ -39,7 +39,7 @@ and the exit status is 1. Nothing is asked of Docker or of a running mybr.`,
   mybr compose --to bridge --write compose.yaml
   mybr compose --to mybr:latest - <compose.yaml`,
 	}, nil)
-	c.Args = cobra.ExactArgs(1)
+	c.Args = wantArgs(1)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if write && args[0] == "-" {
 			return errors.New("--write needs a file: - is the standard input")
@@ -78,7 +78,7 @@ func convert(cmd *cobra.Command, path, to string, write bool) error {
 		}
 		about := ""
 		if n.About != "" {
-			about = n.About + " "
+			about = n.About + ": "
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), plugin.Printable(word+": "+about+n.Text))
 	}

@@ -34,8 +34,8 @@ func TestComposeCommand(t *testing.T) {
 		"written":      {composeFile, []string{"--write"}, 0, "", "changed: ", composeMybr},
 		"back":         {composeMybr, []string{"--to", "bridge", "--write"}, 0, "", "changed: driver bridge for default", strings.ReplaceAll(composeMybr, "mybr", "bridge")},
 		"as it was":    {composeMybr, []string{"--write"}, 0, "", "unchanged: ", composeMybr},
-		"refused":      {"networks: {a: {driver_opts: {b: c}}}\n", []string{"--write"}, exitFailed, "", "refused: network a option b is not known\n", "networks: {a: {driver_opts: {b: c}}}\n"},
-		"hostile":      {"services: {}\nnetworks: {\"a\\e[31m\": {driver: \"x\\ny\"}}\n", []string{"--write"}, 0, "", `note: network a\x1b[31m keeps its driver x\ny`, "services: {}\nnetworks: {\"a\\e[31m\": {driver: \"x\\ny\"}}\n"},
+		"refused":      {"networks: {a: {driver_opts: {b: c}}}\n", []string{"--write"}, exitFailed, "", "refused: network a: option b is not known\n", "networks: {a: {driver_opts: {b: c}}}\n"},
+		"hostile":      {"services: {}\nnetworks: {\"a\\e[31m\": {driver: \"x\\ny\"}}\n", []string{"--write"}, 0, "", `note: network a\x1b[31m: keeps its driver x\ny`, "services: {}\nnetworks: {\"a\\e[31m\": {driver: \"x\\ny\"}}\n"},
 		"no YAML":      {"a: [", []string{"--write"}, exitFailed, "", "compose.yaml.link: yaml: line 1", "a: ["},
 		"wrong driver": {composeFile, []string{"--to", "overlay", "--write"}, exitFailed, "", `driver "overlay": want bridge, mybr or mybr:TAG`, composeFile},
 	} {
@@ -76,8 +76,8 @@ func TestComposeCommandMisused(t *testing.T) {
 		code int
 		want string
 	}{
-		"compose":             {exitUsage, "accepts 1 arg(s), received 0"},
-		"compose a b":         {exitUsage, "accepts 1 arg(s), received 2"},
+		"compose":             {exitUsage, "want one argument, and there is none: mybr compose [flags] FILE"},
+		"compose a b":         {exitUsage, "want one argument, and there are 2: mybr compose"},
 		"compose --write -":   {exitUsage, "--write needs a file"},
 		"compose --to= a":     {exitUsage, "want bridge, mybr or mybr:TAG"},
 		"compose /nowhere/at": {exitFailed, "no such file or directory"},

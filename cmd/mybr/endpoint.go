@@ -22,7 +22,8 @@ func newEndpointList() *cobra.Command {
 		Use:   "ls [flags] [NETWORK...]",
 		Short: "List the endpoints, of all networks or of some",
 		Long: `ls lists the endpoints: a container has one on each network that it is on. VETH is the
-host's end of its pair of links. JOINED says whether a container has it now.`,
+host's end of its pair of links. JOINED says whether a container has it now. With -o json
+there is more, such as the MAC address.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: s.complete(networksOf),
 	}, func(cmd *cobra.Command, args []string) error {
@@ -69,9 +70,20 @@ func printEndpoints(w io.Writer, list []view.Endpoint, networks map[string]strin
 		if e.Sandbox == "" {
 			joined = "no"
 		}
-		rows = append(rows, append(row, addressText(e.IPv4), addressText(e.IPv6), dash(e.MAC), e.Veth, joined))
+		first, second := e.IPv4, e.IPv6
+		if !first.IsValid() {
+			first, second = second, first
+		}
+		rows = append(rows, append(row, addressText(first), e.Veth, joined))
+		if second.IsValid() { // a line of its own: both are wider than a page
+			more := []any{"", ""}
+			if networks != nil {
+				more = append(more, "")
+			}
+			rows = append(rows, append(more, addressText(second), "", ""))
+		}
 	}
-	return printTable(w, headings+"IPV4\tIPV6\tMAC\tVETH\tJOINED", rows)
+	return printTable(w, headings+"ADDRESS\tVETH\tJOINED", rows, "CONTAINER", "NETWORK")
 }
 
 func addressText(p netip.Prefix) string {

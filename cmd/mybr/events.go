@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -75,7 +76,7 @@ func printEvent(w io.Writer, e event.Event) error {
 		line(": ", e.Error)
 	case len(e.Changes) > 0:
 		for _, c := range e.Changes {
-			line(" ", e.Aspect, ": ", c)
+			line(" ", e.Aspect, ": ", brief(c))
 		}
 	default:
 		line(" ", subjectText(e))
@@ -84,6 +85,14 @@ func printEvent(w io.Writer, e event.Event) error {
 		line(fmt.Sprintf(" %s: and %d more", e.Aspect, e.More))
 	}
 	return err
+}
+
+// renewed is a change of a link's alias, which has some hundred characters before and after.
+var renewed = regexp.MustCompile(`alias "(?:[^"\\]|\\.)*" -> "(?:[^"\\]|\\.)*"`)
+
+// brief is a change without the texts that no person reads; with -o json they are there.
+func brief(change string) string {
+	return renewed.ReplaceAllLiteralString(change, "records on the link renewed")
 }
 
 // subjectText is what an event is about that has no changes.

@@ -56,7 +56,7 @@ and needs root.`,
 		Example: `  mybr explain web lan
   mybr explain lan host:8080
   mybr explain 172.18.0.2 db:5432/tcp --send`,
-		Args:              cobra.ExactArgs(2),
+		Args:              wantArgs(2),
 		ValidArgsFunction: s.complete(containersOf),
 	}, func(cmd *cobra.Command, args []string) error {
 		asked.Src, asked.Six = args[0], six

@@ -34,7 +34,7 @@ bridge, its ID, or the beginning of its ID if no other's begins so.
 Docker is asked first: what it has is left alone, "docker network rm" removes that. Where
 several engines use one mybr, ask each with --docker. With --docker none nobody is asked,
 and containers that are on the network lose it.`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              wantSome,
 		ValidArgsFunction: s.complete(networksOf),
 	}, func(cmd *cobra.Command, args []string) error {
 		v, err := s.view(cmd)
@@ -81,7 +81,7 @@ along.
 
 Docker is asked first, since networks of other drivers can have mybr's subnets: what one
 has is left alone. With --docker none nobody is asked, and addresses can be given twice.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantSome,
 	}, func(cmd *cobra.Command, args []string) error {
 		v, err := s.view(cmd)
 		if err != nil {

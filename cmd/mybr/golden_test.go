@@ -69,7 +69,7 @@ func happened() []event.Event {
 	return []event.Event{
 		{Kind: event.Started},
 		{Kind: event.NetworkCreated, Network: front, Bridge: "br-4f2a91c04f2a", Addresses: []string{"172.18.0.0/16", "fd00:18::/64"}},
-		{Kind: event.Changed, Aspect: "links", Changes: []string{"link br-4f2a91c04f2a: add", "link br-4f2a91c04f2a: bring up"}},
+		{Kind: event.Changed, Aspect: "links", Changes: []string{"link br-4f2a91c04f2a: add", "link br-4f2a91c04f2a: bring up", `link br-4f2a91c04f2a: alias "mybr fwd=\"6\"" -> "mybr fwd=46"`}},
 		{Kind: event.EndpointCreated, Network: front, Bridge: "br-4f2a91c04f2a", Endpoint: web, Addresses: []string{"172.18.0.2/16"}},
 		{Kind: event.PortPublished, Network: front, Bridge: "br-4f2a91c04f2a", Endpoint: web, Ports: []string{"tcp 0.0.0.0:8080 -> 172.18.0.2:80"}},
 		{Kind: event.Healed, Aspect: "firewall", Changes: []string{"iptables nat: -A MYBR-PORTS -p tcp"}, More: 4, By: "iptables (pid 77)"},
@@ -98,7 +98,7 @@ func newFake(t *testing.T) *fake {
 	f := &fake{
 		dir: t.TempDir(), events: happened(), web: "web",
 		status: plugin.Status{Version: "v1.2.3", PID: 42, Since: taken.Add(-time.Hour), Ready: true, Networks: 3, Endpoints: 3, Firewall: "iptables (nf_tables)",
-			Healed: map[string]plugin.Healed{"links": {Times: 2, Changes: 3, Last: taken.Add(-time.Minute)}}},
+			Healed: map[string]plugin.Healed{"links": {Times: 2, Changes: 3, Last: taken.Add(-time.Minute), By: "ip (pid 78)"}}},
 		view: view.Of(s, view.Facts{Taken: taken, Pools: pools(), Traffic: map[model.PortBinding]view.Traffic{
 			s.Endpoints[0].Ports[0]: {Connections: 1234}, s.Endpoints[0].Ports[1]: {},
 		}}),
@@ -283,7 +283,7 @@ func TestFind(t *testing.T) {
 		"network inspect 91":     `network "91" could be any of 91aa000091aa, 91c0de0091c0: give more of the ID`,
 		"network inspect x":      `network "x" is unknown: mybr network ls lists what there is`,
 		"endpoint ls back x":     `network "x" is unknown: mybr network ls lists what there is`,
-		"ports db":               `endpoint "db" is unknown: mybr endpoint ls lists what there is`,
+		"ports db":               `container "db" is unknown, or on no network of mybr's: mybr endpoint ls lists what there is`,
 		"ports e":                `endpoint "e" could be any of e0000001e000, e0000002e000: give more of the ID`,
 		"network inspect front ": "",
 	} {

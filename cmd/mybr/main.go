@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err := suggested(root, root.ExecuteContext(ctx))
 	if err == nil {
 		return 0
 	}
@@ -143,7 +143,7 @@ func newHelp(root *cobra.Command) *cobra.Command {
 // command makes a subcommand without arguments. act runs once the variables have
 // been read; its errors are failures, not misuse.
 func command(c cobra.Command, act func(cmd *cobra.Command) error) *cobra.Command {
-	c.Args = cobra.NoArgs
+	c.Args = wantNone
 	return commandWith(c, func(cmd *cobra.Command, _ []string) error { return act(cmd) })
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,23 +38,24 @@ containers are kept apart. (An internal network has no mode unless it is isolate
 		}
 		var rows [][]any
 		for _, n := range v.Networks {
-			var subnets, modes, options []string
-			for _, s := range n.Subnets {
-				subnets = append(subnets, s.Prefix.String())
-				if mode := modeText(n, s); mode != "" && !slices.Contains(modes, mode) {
-					modes = append(modes, mode)
-				}
-			}
+			var options []string
 			if n.Internal {
 				options = append(options, "internal")
 			}
 			if !n.ICC {
 				options = append(options, "no-icc")
 			}
-			rows = append(rows, []any{short(n.ID), dash(n.Name), n.Bridge, dash(strings.Join(subnets, ",")), dash(strings.Join(modes, ",")),
-				n.Endpoints, dash(strings.Join(options, ","))})
+			first := []any{short(n.ID), dash(n.Name), n.Bridge, "-", "-", n.Endpoints, dash(strings.Join(options, ","))}
+			rows = append(rows, first)
+			for i, s := range n.Subnets {
+				if i > 0 { // the others are below
+					first = []any{"", "", "", "", "", "", ""}
+					rows = append(rows, first)
+				}
+				first[3], first[4] = s.Prefix, dash(modeText(n, s))
+			}
 		}
-		return printTable(cmd.OutOrStdout(), "NETWORK ID\tNAME\tBRIDGE\tSUBNETS\tMODES\tENDPOINTS\tOPTIONS", rows)
+		return printTable(cmd.OutOrStdout(), "NETWORK ID\tNAME\tBRIDGE\tSUBNET\tMODE\tENDPOINTS\tOPTIONS", rows, "NAME", "OPTIONS")
 	})
 	s.flags(c)
 	return c
@@ -77,7 +77,7 @@ func newNetworkInspect() *cobra.Command {
 		Short: "Show networks with all that is on them",
 		Long: `inspect shows networks, each with its endpoints and published ports. A network is given
 by its name, its bridge, its ID, or the beginning of its ID if no other's begins so.`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              wantSome,
 		ValidArgsFunction: s.complete(networksOf),
 	}, func(cmd *cobra.Command, args []string) error {
 		v, err := s.see(cmd)

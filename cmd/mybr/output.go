@@ -4,9 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/mybr/mybr/internal/fold"
 )
 
 // The values of --output.
@@ -46,9 +51,15 @@ func printJSON(w io.Writer, document any) error {
 	return out.Encode(document)
 }
 
-// printTable prints rows below their headings, in columns.
-func printTable(w io.Writer, headings string, rows [][]any) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+// leastName is how much of a name is left where a table is too wide.
+const leastName = 12
+
+// printTable prints rows below their headings, in columns. Where that is wider than a page, the
+// longest texts of the columns that are called so are cut.
+func printTable(w io.Writer, headings string, rows [][]any, names ...string) error {
+	rows = narrowed(strings.Split(headings, "\t"), rows, names)
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, headings)
 	for _, row := range rows {
 		for i, cell := range row {
@@ -59,7 +70,54 @@ func printTable(w io.Writer, headings string, rows [][]any) error {
 		}
 		fmt.Fprintln(t)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) { // without blanks where the last columns have nothing
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// narrowed are the rows of a table with names cut so that it fits a page, if that can be.
+func narrowed(headings []string, rows [][]any, names []string) [][]any {
+	widths := make([]int, len(headings))
+	for i, h := range headings {
+		widths[i] = utf8.RuneCountInString(h)
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(fmt.Sprint(row[i])))
+		}
+	}
+	whole := 2 * (len(headings) - 1)
+	for _, w := range widths {
+		whole += w
+	}
+	cut := map[int]bool{}
+	for ; whole > fold.Width; whole-- {
+		widest := -1
+		for i, h := range headings {
+			if slices.Contains(names, h) && widths[i] > max(leastName, utf8.RuneCountInString(h)) && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+		cut[widest] = true
+	}
+	out := make([][]any, len(rows))
+	for r, row := range rows {
+		out[r] = slices.Clone(row)
+		for i := range cut {
+			if text := []rune(fmt.Sprint(row[i])); len(text) > widths[i] {
+				out[r][i] = string(text[:widths[i]-1]) + "…"
+			}
+		}
+	}
+	return out
 }
 
 // dash is a text, or what stands in a table for none.

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -64,6 +68,9 @@ func portsOf(v view.View, words []string) ([]view.Port, error) {
 			continue
 		}
 		e, err := find(v.Endpoints, "endpoint", word, func(view.Endpoint) []string { return nil }, func(e view.Endpoint) string { return e.ID })
+		if errors.As(err, new(unknownWord)) {
+			return nil, fmt.Errorf("container %q is unknown, or on no network of mybr's: mybr endpoint ls lists what there is", word)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -78,6 +85,12 @@ func portsOf(v view.View, words []string) ([]view.Port, error) {
 	return list, nil
 }
 
+// byContainer has what a container publishes together, by its ports.
+func byContainer(a, b view.Port) int {
+	return cmp.Or(strings.Compare(called(a.Name, a.Endpoint), called(b.Name, b.Endpoint)), cmp.Compare(a.Host.Port(), b.Host.Port()),
+		strings.Compare(a.Proto, b.Proto), cmp.Compare(a.Container.Port(), b.Container.Port()))
+}
+
 // printPorts prints a table, with the networks' names unless there are none.
 func printPorts(w io.Writer, list []view.Port, networks map[string]string) error {
 	headings := "PROTO\tHOST\tCONTAINER\tADDRESS\t"
@@ -85,7 +98,7 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 		headings += "NETWORK\t"
 	}
 	var rows [][]any
-	for _, p := range list {
+	for _, p := range slices.SortedStableFunc(slices.Values(list), byContainer) {
 		host := "-"
 		if p.Host.IsValid() {
 			host = view.Span(p.Host, p.Count)
@@ -100,5 +113,5 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 		}
 		rows = append(rows, append(row, p.Carried, connections))
 	}
-	return printTable(w, headings+"CARRIED\tCONNECTIONS", rows)
+	return printTable(w, headings+"CARRIED\tCONNECTIONS", rows, "CONTAINER", "NETWORK")
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mybr/mybr/internal/explain"
 	"github.com/mybr/mybr/internal/explain/host"
+	"github.com/mybr/mybr/internal/fold"
 	"github.com/mybr/mybr/internal/view"
 )
 
@@ -120,7 +121,7 @@ func printRules(w io.Writer, all view.Rules) {
 		if r.Traffic != nil {
 			fmt.Fprintf(w, "    %d packets, %d bytes\n", r.Traffic.Packets, r.Traffic.Bytes)
 		}
-		fmt.Fprintf(w, "    %s%s\n", r.Why, serves(r))
+		fmt.Fprintln(w, fold.Line("    "+r.Why+serves(r), "    ", fold.Width))
 	}
 }
 
@@ -150,7 +151,7 @@ func printRuleDiff(w io.Writer, all view.Rules) {
 		}
 		fmt.Fprintf(w, "%s %s %s\n", signs[d.Mend], d.Command, what)
 		if d.Why != "" {
-			fmt.Fprintf(w, "    %s\n", d.Why)
+			fmt.Fprintln(w, fold.Line("    "+d.Why, "    ", fold.Width))
 		}
 	}
 }

@@ -127,6 +127,9 @@ func networkNames(v view.View) map[string]string {
 	return names
 }
 
+// unknownWord is the error of a word that nothing is called.
+type unknownWord struct{ error }
+
 // find returns what a person means: what has that name or ID, or else the one whose ID begins
 // so. what is the word for it, and the command that lists it.
 func find[T any](all []T, what, word string, names func(T) []string, id func(T) string) (found T, err error) {
@@ -146,7 +149,7 @@ func find[T any](all []T, what, word string, names func(T) []string, id func(T) 
 	case 1:
 		return exact[0], nil
 	case 0:
-		return found, fmt.Errorf("%s %q is unknown: mybr %s ls lists what there is", what, word, what)
+		return found, unknownWord{fmt.Errorf("%s %q is unknown: mybr %s ls lists what there is", what, word, what)}
 	}
 	var ids []string
 	for _, one := range exact {

@@ -62,7 +62,11 @@ mend it, and exits with 1 if there is any. Nothing is changed.`,
 		}
 		for _, aspect := range slices.Sorted(maps.Keys(s.Healed)) {
 			h := s.Healed[aspect]
-			fmt.Fprintf(w, "healed:\t%s, %d times, last at %s\n", aspect, h.Times, h.Last.Local().Format(time.RFC3339))
+			by := ""
+			if h.By != "" {
+				by = ", changed by " + plugin.Printable(h.By)
+			}
+			fmt.Fprintf(w, "healed:\t%s, %d times, last at %s%s\n", aspect, h.Times, h.Last.Local().Format(time.RFC3339), by)
 		}
 		return w.Flush()
 	})

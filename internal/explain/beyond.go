@@ -75,7 +75,7 @@ func (w *World) uplink(a netip.Addr) (string, error) {
 			return l.Name, nil
 		}
 	}
-	r, found, unclear := host.lookup(a, netip.Addr{}, "", "", 0, "")
+	r, found, unclear := host.lookup(a, netip.Addr{}, "", "", 0)
 	l := host.link(r.Link)
 	if !found || unclear != "" || r.Kind != Unicast || l == nil {
 		return "", fmt.Errorf("the host has no route to %s", a)

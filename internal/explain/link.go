@@ -92,7 +92,7 @@ func (s *Space) answers(l *Link, a netip.Addr) bool {
 // leads reports whether there is a route to an address by another link than l, so that
 // proxy_arp has l answer for it (ip-sysctl.rst).
 func (s *Space) leads(a netip.Addr, l *Link) bool {
-	r, found, unclear := s.lookup(a, netip.Addr{}, "", "", 0, "")
+	r, found, unclear := s.lookup(a, netip.Addr{}, "", "", 0)
 	return found && unclear == "" && r.Kind == Unicast && r.Link != l.Index
 }
 

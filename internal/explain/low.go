@@ -78,6 +78,14 @@ type Neighbour struct {
 	Fixed bool // it is never asked for again
 }
 
+// receiver is whom a packet is handed to on a link.
+type receiver struct {
+	fixed    string // the hardware address that it is for, if nobody is asked for it
+	cached   string // or that which was told before
+	looker   *Space // who has looked that up, and for which link
+	lookedOn *Link
+}
+
 // neighbour gives a packet the address of the frame's receiver, as far as there is an entry.
 func (s *Space) neighbour(l *Link, next netip.Addr, p *Packet) {
 	p.fixed, p.cached = "", ""

@@ -264,7 +264,7 @@ func reversePath(options []string) match {
 	}
 	loose, invert := slices.Contains(options, "--loose"), slices.Contains(options, "--invert")
 	return func(p *Packet, s *Space) answer {
-		r, found, unclear := s.lookup(p.Src, p.Dst, "lo", "", p.mark, p.in)
+		r, found, unclear := s.lookup(p.Src, p.Dst, "lo", "", p.mark)
 		if unclear != "" {
 			return unsure
 		}

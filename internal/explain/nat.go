@@ -55,7 +55,7 @@ func (s *Space) masquerade(p *Packet) bool {
 	if l == nil {
 		return false
 	}
-	route, _, _ := s.lookup(p.Dst, netip.Addr{}, "", "", p.mark, "")
+	route, _, _ := s.lookup(p.Dst, netip.Addr{}, "", "", p.mark)
 	from := s.masqueraded(l, route, p.Dst)
 	if from.IsValid() {
 		p.masquerade(netip.AddrPortFrom(from, 0))

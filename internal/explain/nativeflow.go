@@ -120,7 +120,7 @@ func fibOperand(result string, asks []string) operand {
 				return word("lo")
 			}
 			a, other := pick(p)
-			r, found, unclear := s.lookup(a, other, "", "", mark, p.in)
+			r, found, unclear := s.lookup(a, other, "", "", mark)
 			if unclear != "" {
 				return unseen()
 			}

@@ -16,6 +16,7 @@ const (
 
 // Packet is the first of a flow, or the first that answers it, where it is just now.
 type Packet struct {
+	receiver
 	Proto        string
 	Src, Dst     netip.Addr
 	Sport, Dport uint16 // 0 of ICMP; a Sport of 0 is one of the kernel's choice
@@ -27,10 +28,6 @@ type Packet struct {
 	port         *Link      // the bridge port that it came in by, where br_netfilter has seen it
 	crossing     bool       // a bridge, from port to port
 	mark         uint32
-	fixed        string // the hardware address that the frame is for, if nobody is asked for it
-	cached       string // or that which was told before
-	looker       *Space // who has looked that up, and for which link
-	lookedOn     *Link
 	early        bool  // connection tracking has not seen it yet
 	conn         *conn // nil: not tracked
 }

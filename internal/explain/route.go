@@ -8,10 +8,9 @@ import (
 )
 
 // lookup finds the route of a packet from a source (zero: not chosen yet) to a destination,
-// that comes in by a link ("": the namespace's own; then out may be the link that it must
-// leave by). unclear says why it can't be told. What is looked up to see whether the source is
-// where it should be (reverse) is as if the namespace sent it (__fib_validate_source).
-func (s *Space) lookup(dst, src netip.Addr, in, out string, mark uint32, reverse string) (r Route, found bool, unclear string) {
+// that comes in by a link ("" or lo: the namespace's own; then out may be the link that it must
+// leave by). unclear says why it can't be told.
+func (s *Space) lookup(dst, src netip.Addr, in, out string, mark uint32) (r Route, found bool, unclear string) {
 	from := 0 // the priority from which rules count
 	for i := range s.Policies {
 		p := &s.Policies[i]
@@ -76,7 +75,7 @@ func (s *Space) kindOf(a netip.Addr) string {
 		}
 		return Unicast
 	}
-	r, found, unclear := s.lookup(a, netip.Addr{}, "", "", 0, "")
+	r, found, unclear := s.lookup(a, netip.Addr{}, "", "", 0)
 	if !found || unclear != "" {
 		return Unicast
 	}

@@ -39,7 +39,7 @@ func dead(reason string, args ...any) outcome {
 
 // route looks the way up, and says why there is none.
 func (k *walker) route(s *Space, p *Packet, in, out string) (Route, *outcome) {
-	r, found, unclear := s.lookup(p.Dst, p.Src, in, out, p.mark, "")
+	r, found, unclear := s.lookup(p.Dst, p.Src, in, out, p.mark)
 	switch {
 	case unclear != "":
 		return r, &outcome{verdict: Unknown, reason: unclear}
@@ -240,7 +240,7 @@ func (k *walker) martian(s *Space, l *Link, p *Packet, way Route) string {
 	if s.conf("ipv4", l.Name, "src_valid_mark") != "1" {
 		mark = 0
 	}
-	back, found, _ := s.lookup(p.Src, p.Dst, in, "", mark, l.Name)
+	back, found, _ := s.lookup(p.Src, p.Dst, in, "", mark)
 	if found && (back.Kind == Unreachable || back.Kind == Prohibit || back.Kind == Blackhole) {
 		back, found = Route{}, false
 	}

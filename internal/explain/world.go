@@ -12,10 +12,14 @@
 // Be aware: it follows the first packet of a new flow and the first reply: it can't be asked
 // about a packet that pretends to belong to a flow (a lone ACK, RST or echo reply), of other
 // protocols, or that a station sends to the MAC address of another one, past the routes; nor
-// about ports that the kernel changes where two flows would be alike. It knows nothing
-// of fragments, IPsec, traffic control, XDP, eBPF and VLAN filtering, nor of the families bridge
-// and netdev of nf_tables and its hook ingress. Where two chains have the same priority the kernel
-// has the one first that was made last; here iptables' come first.
+// about ports that the kernel changes where two flows would be alike. Where two chains have the
+// same priority the kernel has the one first that was made last; here iptables' come first.
+//
+// Be aware: what is below the network layer (chains of nf_tables at links, of bridges and of ARP,
+// traffic control, XDP, IPsec, VLAN filtering) makes the verdict "unknown" wherever it may stop
+// the packet; of chains no more is evaluated than the names of links. It knows nothing of
+// fragments, of eBPF elsewhere, of queueing that loses what is too much, of arptables-legacy, and
+// of policies of ebtables-legacy without rules.
 package explain
 
 import "net/netip"
