@@ -31,12 +31,18 @@ func endedIn(records *store.Store) (ended []model.Endpoint, err error) {
 // flows to be tried again: none of theirs are tracked any more. A host port that another
 // program has, which may be so for ever, does not keep them.
 func (h *host) forgetEnded(ctx context.Context, records *store.Store) error {
+	if err := h.flows.Wait(ctx); err != nil {
+		return err
+	}
 	ended, err := endedIn(records)
 	if err != nil || len(ended) == 0 {
 		return err
 	}
 	if err := h.reconciler.Sync(ctx); err != nil || h.reconciler.Failing(reconcile.FlowAspect) {
 		return nil // the passes tell what goes wrong, and the next check comes back to this
+	}
+	if err := h.flows.Wait(ctx); err != nil {
+		return err
 	}
 	if _, err := records.Update(func(tx *store.Tx) error { return tx.ForgetEnded(ended) }); err != nil {
 		return fmt.Errorf("drop the notes of addresses that ended: %w", err)

@@ -55,7 +55,7 @@ func TestNotesOfEndedEndpoints(t *testing.T) {
 			}
 			log := logrus.New()
 			log.SetOutput(io.Discard)
-			h := &host{reconciler: reconcile.New(reconcile.Config{
+			h := &host{flows: &conntrack.Applier{}, reconciler: reconcile.New(reconcile.Config{
 				Snapshot: records.Snapshot, Log: log,
 				Aspects: reconcile.Appliers{
 					Firewalld: idle[firewalld.Set]{}, Firewall: idle[firewall.Policy]{}, Links: idle[link.Set]{},

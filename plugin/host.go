@@ -39,6 +39,9 @@ type host struct {
 // takes it less than a tenth of a second unless something holds them.
 const lastWait = 5 * time.Second
 
+// flowsAgain is when flows are looked for again that could not be deleted.
+const flowsAgain = time.Second
+
 // newHost returns what is to keep the host; told is told of each pass and of what happens.
 func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	// A pass logs what it has changed when an aspect is done; to debug it, as it is done too.
@@ -83,6 +86,15 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	logged := "" // of errors, once each; Failed is called by one goroutine at a time
+	h.flows.Failed = func(err error) {
+		if err.Error() != logged {
+			logged = err.Error()
+			h.warn("tracked flows of what was removed are looked for again: %v", err)
+		}
+		time.AfterFunc(flowsAgain, func() { _ = h.flows.Wait(context.Background()) }) // what fails is told again
+	}
+	h.flows.Forgot = func(changes []string) { h.reconciler.Made(reconcile.FlowAspect, changes) }
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: records.Snapshot,
 		Options: reconcile.Options{
@@ -159,6 +171,9 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 		defer cancel()
 		if err := h.links.Wait(ctx); err != nil {
 			h.warn("%v; the next start looks for them", err)
+		}
+		if err := h.flows.Wait(ctx); err != nil {
+			h.warn("flows of what went are looked for by the next start: %v", err)
 		}
 		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
 	}, begun

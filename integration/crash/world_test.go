@@ -40,7 +40,7 @@ type world struct {
 	ended   chan struct{} // closed when the process has ended
 	starts  int           // of processes
 	open    int           // requests that were answered and are not known to be over
-	leaving int           // 1: links are being destroyed behind an answer
+	leaving int           // 1, 2: links are being destroyed behind an answer, or flows looked for
 }
 
 // newWorld is a fresh host with a link to a LAN, on the calling goroutine.
@@ -186,7 +186,7 @@ func (w *world) quiet() (seen []string, err error) {
 		seen = append(seen, r.Seen...)
 		w.note(r)
 		if err == nil && w.open+w.leaving > 0 {
-			err = fmt.Errorf("%d requests are not over, or links are being destroyed: %d", w.open, w.leaving)
+			err = fmt.Errorf("%d requests are not over, or something is done behind them: %d", w.open, w.leaving)
 		}
 		return err
 	})
@@ -199,9 +199,9 @@ func (w *world) note(r report) {
 		switch point {
 		case "plugin: after the answer":
 			w.open--
-		case "link: something leaves":
+		case "link: something leaves", "conntrack: something is looked for later":
 			w.leaving++
-		case "link: all has left":
+		case "link: all has left", "conntrack: what was looked for later is gone":
 			w.leaving--
 		}
 	}
@@ -220,7 +220,7 @@ func (w *world) fired(fault order) (times int, err error) {
 			}
 		}
 		if err == nil && times == 0 && w.leaving > 0 {
-			err = errors.New("nothing has failed, and links are being destroyed")
+			err = errors.New("nothing has failed, and something is done behind the answer")
 		}
 		return err
 	})

@@ -75,15 +75,21 @@ func (s Set) With(o Set) Set {
 // flush all rules.
 type Applier struct {
 	Info func(format string, args ...any) // told, once each, why the kernel can't do that; nil: nobody is
+	// Forgot is told, in words, which flows were deleted behind a plan; nil: nobody is.
+	Forgot func(changes []string)
+	// Failed is told why flows could not be deleted behind a plan; Wait tries it again. It must
+	// not wait. It may be nil.
+	Failed func(err error)
 
+	later  later
 	keeper *keeper // nil: there is none
 	unkept error   // why there can't be one
 }
 
-// Apply is Plan, and then Do.
+// Apply is Plan, then Do, and then Wait.
 func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 	p, err := a.Plan(ctx, have, want)
-	return errors.Join(err, p.Do(ctx))
+	return errors.Join(err, p.Do(ctx), a.Wait(ctx))
 }
 
 // Plan says which flows the way from have to want has made stale, one step for each
@@ -99,13 +105,20 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 //     did (see Subnet).
 //
 // Only bindings with two addresses of one family count, since no others are translated.
-// Flows through the host to the same port of another host stay. To be called when the
+// Flows through the host to the same port of another host stay. What only went is looked for
+// behind the plan (Wait), unless that is in the way of what comes. To be called when the
 // rules lead to the ports that came, and before their sockets answer. Each error is a
 // *plan.Error of everybody's, for one family.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	c := difference(have, want)
 	steps := a.planKeeper(len(want.Subnets) > 0, have != nil && have.Unsure)
 	var errs []error
+	if err := a.later.await(ctx, a, func(went change) bool { return c.inTheWay(went, have, want) }); err != nil {
+		errs = append(errs, &plan.Error{Err: fmt.Errorf("flows of what went before: %w", err)})
+	}
+	if c.canWait(have, want) {
+		return append(steps, a.planLater(c)), errors.Join(errs...)
+	}
 	for _, f := range model.Families() {
 		stale, err := staleFlows(ctx, f, c)
 		if err != nil {
@@ -113,7 +126,7 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 		}
 		if len(stale) > 0 {
 			steps = append(steps, plan.Step{Kind: "flows", Changes: words(stale), Do: func(ctx context.Context) error {
-				if err := forget(ctx, f, stale); err != nil {
+				if err := forget(ctx, nil, f, stale); err != nil {
 					return fmt.Errorf("conntrack: %s: forget flows: %w", f, err)
 				}
 				return nil
@@ -201,6 +214,28 @@ func words(stale []flow) (all []string) {
 // staleFlows reads which flows of a family a change has made stale: none where it has
 // nothing to look for.
 func staleFlows(ctx context.Context, f model.Family, c change) ([]flow, error) {
+	match := c.filter(f)
+	if match.empty() {
+		return nil, nil
+	}
+	var err error
+	if match.local, err = localAddresses(ctx, f); err != nil {
+		return nil, fmt.Errorf("addresses of the host: %w", err)
+	}
+	number, err := tracked(nil)
+	if err != nil {
+		return nil, fmt.Errorf("count flows: %w", err)
+	}
+	stale, err := listAll(ctx, nil, f, match.queries(number), match.stale)
+	if err != nil {
+		err = fmt.Errorf("list flows: %w", err)
+	}
+	return stale, err
+}
+
+// filter finds what a change has made stale of a family's flows, but for the addresses of the
+// host.
+func (c change) filter(f model.Family) filter {
 	match := filter{
 		gone: relevant(f, c.gone, model.UDP),
 		came: relevant(f, c.came, model.TCP, model.UDP, model.SCTP),
@@ -211,23 +246,11 @@ func staleFlows(ctx context.Context, f model.Family, c change) ([]flow, error) {
 			match.left[a] = true
 		}
 	}
-	if len(match.gone)+len(match.came)+len(match.left)+len(match.subnets) == 0 {
-		return nil, nil
-	}
-	var err error
-	if match.local, err = localAddresses(ctx, f); err != nil {
-		return nil, fmt.Errorf("addresses of the host: %w", err)
-	}
-	number, err := tracked()
-	if err != nil {
-		return nil, fmt.Errorf("count flows: %w", err)
-	}
-	stale, err := listAll(ctx, f, match.queries(number), match.stale)
-	if err != nil {
-		err = fmt.Errorf("list flows: %w", err)
-	}
-	return stale, err
+	return match
 }
+
+// empty reports whether there is nothing to look for.
+func (f *filter) empty() bool { return len(f.gone)+len(f.came)+len(f.left)+len(f.subnets) == 0 }
 
 // relevant returns the bindings of some protocols that can have translated flows of the
 // family.

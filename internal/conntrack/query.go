@@ -123,8 +123,9 @@ func (q query) attributes(req *nl.NetlinkRequest) {
 }
 
 // tracked returns how many flows the namespace has, of all families.
-func tracked() (n int, err error) {
+func tracked(on sockets) (n int, err error) {
 	req := request(model.IPv4, ctaStatsGlobal, unix.NLM_F_ACK)
+	req.Sockets = on
 	msgs, err := req.Execute(unix.NETLINK_NETFILTER, 0)
 	for _, m := range msgs {
 		if len(m) < nl.SizeofNfgenmsg {
@@ -141,10 +142,10 @@ func tracked() (n int, err error) {
 }
 
 // listAll lists what matches and is found by the queries, each flow once.
-func listAll(ctx context.Context, f model.Family, queries []query, match func(flow) bool) (found []flow, err error) {
+func listAll(ctx context.Context, on sockets, f model.Family, queries []query, match func(flow) bool) (found []flow, err error) {
 	seen := map[string]bool{}
 	for _, q := range queries {
-		some, err := list(ctx, f, q, match)
+		some, err := list(ctx, on, f, q, match)
 		if err != nil {
 			return nil, err
 		}

@@ -40,7 +40,7 @@ func testQueries(t *testing.T, f testFamily) {
 	if len(all) != 12 {
 		t.Fatalf("%d flows", len(all))
 	}
-	if n, err := tracked(); err != nil || n != 12 {
+	if n, err := tracked(nil); err != nil || n != 12 {
 		t.Errorf("%d flows are counted: %v", n, err)
 	}
 	in := func(text string) netip.Addr { return netip.MustParseAddr(text) }
@@ -60,7 +60,7 @@ func testQueries(t *testing.T, f testFamily) {
 		if f.Family == model.IPv6 && (c.q.from.IsValid() || c.q.reply.IsValid()) {
 			continue // is not asked for
 		}
-		have, err := list(t.Context(), f.Family, c.q, func(l flow) bool {
+		have, err := list(t.Context(), nil, f.Family, c.q, func(l flow) bool {
 			if !c.holds(l) {
 				t.Errorf("%s: the kernel lists %s", what, l)
 			}
@@ -93,7 +93,7 @@ func testQueries(t *testing.T, f testFamily) {
 		if all := slices.Contains(some, query{}); all != (f.Family == model.IPv6 && len(m.left) > 0) {
 			t.Errorf("%s: all flows are listed: %t", what, all)
 		}
-		found, err := listAll(t.Context(), f.Family, some, m.stale)
+		found, err := listAll(t.Context(), nil, f.Family, some, m.stale)
 		if err != nil {
 			t.Fatal(err)
 		}

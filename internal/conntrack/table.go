@@ -50,11 +50,12 @@ func end(a netip.AddrPort) string {
 }
 
 // list reads the flows of a family that a query finds and returns those that match.
-func list(ctx context.Context, f model.Family, q query, match func(flow) bool) (found []flow, err error) {
+func list(ctx context.Context, on sockets, f model.Family, q query, match func(flow) bool) (found []flow, err error) {
 	err = retry(ctx, func() error {
 		found = nil
 		var broken error
 		req := request(f, nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
+		req.Sockets = on
 		q.attributes(req)
 		err := req.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
 			l, err := parse(m)
@@ -74,13 +75,14 @@ func list(ctx context.Context, f model.Family, q query, match func(flow) bool) (
 
 // forget deletes flows, each by its addresses and its ID (CTA_ID). One that is gone is
 // fine. One that has begun anew since has another ID as a rule, and stays.
-func forget(ctx context.Context, f model.Family, all []flow) error {
+func forget(ctx context.Context, on sockets, f model.Family, all []flow) error {
 	var errs []error
 	for _, l := range all {
 		if err := context.Cause(ctx); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
 		req := request(f, nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
+		req.Sockets = on
 		req.AddRawData(l.message)
 		err := fault.Point("conntrack: before forgetting a flow")
 		if err == nil {

@@ -118,6 +118,11 @@ func prefixTexts(list ...netip.Prefix) (texts []string) {
 	return texts
 }
 
+// Made tells what an aspect's applier has changed behind a pass.
+func (r *Reconciler) Made(aspect string, changes []string) {
+	r.tellMade(aspect, outcome{made: changes})
+}
+
 // tellMade tells and logs what an aspect has changed on the host because it was asked to, a line
 // for each change that the event has; what it has healed is told by itself.
 func (r *Reconciler) tellMade(aspect string, out outcome) {
