@@ -30,25 +30,31 @@ const maxReserve = 256
 // own work; sockets that are held (Hold); and what is left, for relayed traffic, so that
 // clients can't use up what the process needs.
 type Budget struct {
-	limit, reserve int
-	warn           func(format string, args ...any)
+	fixed bool // the limit is not the process's
+	warn  func(format string, args ...any)
 
-	mu            sync.Mutex
-	held, relayed int
-	warned        time.Time
+	mu             sync.Mutex
+	limit, reserve int
+	held, relayed  int
+	warned         time.Time
 }
 
 // NewBudget divides limit descriptors. 0: what the process may have (RLIMIT_NOFILE,
-// getrlimit(2)). warn is told, once a minute at most, that clients were turned away.
+// getrlimit(2)), which is looked up again for each socket: an administrator can change it
+// (prlimit(1)). warn is told, once a minute at most, that clients were turned away.
 func NewBudget(limit int, warn func(format string, args ...any)) *Budget {
-	if limit == 0 {
-		limit = 1024 // the usual soft limit; getrlimit fails for bad arguments only
-		var r syscall.Rlimit
-		if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) == nil {
-			limit = int(min(r.Cur, math.MaxInt32))
-		}
+	b := &Budget{fixed: limit > 0, limit: limit, warn: warn}
+	b.look()
+	return b
+}
+
+// look finds the limit. The caller holds b.mu, or b alone.
+func (b *Budget) look() {
+	var r syscall.Rlimit
+	if !b.fixed && syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) == nil { // it fails for bad arguments only
+		b.limit = int(min(r.Cur, math.MaxInt32))
 	}
-	return &Budget{limit: limit, reserve: min(maxReserve, limit/4), warn: warn}
+	b.reserve = min(maxReserve, b.limit/4)
 }
 
 // pipes is how many pipes relayed traffic may have for itself, two descriptors each.
@@ -59,6 +65,7 @@ func (b *Budget) pipes() int { return min(maxPipes, b.reserve/8) }
 func (b *Budget) Hold() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.look()
 	if b.reserve+b.held+b.relayed >= b.limit {
 		return &LimitError{Limit: b.limit, Reserve: b.reserve, Held: b.held, Relayed: b.relayed}
 	}
@@ -83,7 +90,7 @@ type LimitError struct {
 }
 
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("too few file descriptors: RLIMIT_NOFILE is %d, of which %d hold ports, %d serve clients and %d are kept for mybr's own work; raise it with LimitNOFILE= in the systemd unit, or with ulimit -n",
+	return fmt.Sprintf("too few file descriptors: RLIMIT_NOFILE is %d, of which %d hold ports, %d serve clients and %d are kept for mybr's own work; raise it with LimitNOFILE= in the systemd unit (of a managed plugin: containerd's), or with ulimit -n",
 		e.Limit, e.Held, e.Relayed, e.Reserve)
 }
 
@@ -111,7 +118,7 @@ func (a *account) take(n int) bool {
 	}
 	if now := time.Now(); now.Sub(b.warned) > time.Minute {
 		b.warned = now
-		b.warn("%s/%s: too many clients to relay: RLIMIT_NOFILE is %d, relayed traffic has %d descriptors, %d of them for this port, and %d hold ports; raise it with LimitNOFILE= in the systemd unit, or with ulimit -n",
+		b.warn("%s/%s: too many clients to relay: RLIMIT_NOFILE is %d, relayed traffic has %d descriptors, %d of them for this port, and %d hold ports; raise it with LimitNOFILE= in the systemd unit (of a managed plugin: containerd's), or with ulimit -n",
 			a.at, a.network, b.limit, b.relayed, a.own, b.held)
 	}
 	return false

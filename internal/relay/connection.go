@@ -52,9 +52,23 @@ func (c *connection) begin() error {
 	return c.session.poll.add(c.in.src, c, first, &c.clientID)
 }
 
+// readable is what tells of something to read, be it an end.
+const readable = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+
+// half is the direction from an end.
+func (c *connection) half(from side) *half {
+	if from == first {
+		return &c.in
+	}
+	return &c.out
+}
+
 func (c *connection) ready(w *worker, name side, events uint32) {
 	if name == second && events&unix.EPOLLOUT != 0 {
 		c.reachable.Store(true)
+	}
+	if events&readable != 0 {
+		c.half(name).ready.Store(true)
 	}
 	if events&unix.EPOLLERR != 0 {
 		c.broken.Store(true)
@@ -76,7 +90,7 @@ func (c *connection) step(w *worker) {
 	case in == done && out == done:
 		c.end(false)
 	case in == more || out == more:
-		c.session.poll.again(c.in.src, c.clientID)
+		c.session.poll.again(c.in.src, c.clientID) // it can be written to, at least
 	}
 }
 
@@ -131,13 +145,14 @@ func (c *connection) end(broken bool) {
 type half struct {
 	src, dst int
 	count    *atomic.Uint64
-	rest     []byte // what was read and waits for room at dst
-	kept     bool   // rest is no worker's memory
-	pipe     *pipe  // nil unless something is spliced
-	piped    int    // what is in it
-	bulk     bool   // there is much to copy
-	ended    bool   // src has no more
-	shut     bool   // dst knows
+	rest     []byte      // what was read and waits for room at dst
+	kept     bool        // rest is no worker's memory
+	pipe     *pipe       // nil unless something is spliced
+	piped    int         // what is in it
+	ready    atomic.Bool // src may have something
+	bulk     bool        // there is much to copy
+	ended    bool        // src has no more
+	shut     bool        // dst knows
 }
 
 // outcome is where a direction is.
@@ -150,8 +165,15 @@ const (
 	broke
 )
 
-// pump copies until an end has to be waited for.
+// pump copies until an end has to be waited for. What says that src has nothing is known
+// until an event says otherwise: most events are about the other direction.
 func (h *half) pump(w *worker, p *pipes) outcome {
+	if h.shut {
+		return done
+	}
+	if !h.ready.Load() && len(h.rest) == 0 && h.piped == 0 {
+		return waits
+	}
 	for moved := 0; moved < turnSize; {
 		n, err := h.flush()
 		moved += n
@@ -160,7 +182,10 @@ func (h *half) pump(w *worker, p *pipes) outcome {
 			return h.finish(p)
 		}
 		if err == nil {
-			err = h.fill(w, p)
+			h.ready.Store(false)
+			if err = h.fill(w, p); err == nil {
+				h.ready.Store(true)
+			}
 		}
 		switch {
 		case err == unix.EAGAIN:

@@ -42,6 +42,8 @@ func start(t *testing.T, cfg Config) *Relay {
 			}
 			return nil
 		})
+		cfg.Budget.mu.Lock()
+		defer cfg.Budget.mu.Unlock()
 		if cfg.Budget.relayed != 0 {
 			t.Errorf("%d descriptors are still counted", cfg.Budget.relayed)
 		}

@@ -11,12 +11,12 @@ const (
 	// pipeSize is what one splice(2) moves at most. A user may have 64 MiB of pipes in all
 	// programs together (pipe(7), pipe-user-pages-soft): who has more gets pipes of two
 	// pages, save with a capability that mybr hasn't.
-	pipeSize = 256 << 10
+	pipeSize = 1 << 20
 	// leastPipe is the size from which on a pipe is worth its while.
 	leastPipe = 64 << 10
 	// maxPipes is how many connections can be in the middle of a splice(2) at a time; the
 	// others copy.
-	maxPipes = 32
+	maxPipes = 16
 	// keptPipes are kept open for the next who needs one.
 	keptPipes = 4
 	// pipeAgain is when a pipe is asked for again that could not be had.

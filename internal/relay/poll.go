@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"sync"
@@ -14,18 +15,18 @@ const (
 	// maxWorkers is enough for what one host's network carries: a worker copies some
 	// Gbit/s.
 	maxWorkers = 8
-	// takeEvents is how many events a worker takes at once; what it has taken, no other one
-	// begins with.
+	// takeEvents is how many events a worker takes at once.
 	takeEvents = 16
 )
 
-// poll tells handlers of what happens at their descriptors, by workers: threads that wait in
-// the kernel. The runtime's own poller would wake a goroutine for each, and other threads to
-// look for more of them.
+// poll tells handlers of what happens at their descriptors, by a few workers that share
+// them. The runtime's own poller has a goroutine for each descriptor; it is told here of
+// the workers' descriptors alone.
 type poll struct {
-	epoll, wake int // wake is an eventfd(2), readable when all workers are to end
-	workers     atomic.Int32
-	sessions    int // that use it; the Relay's mu guards it
+	workers  []*worker
+	wake     int // an eventfd(2), readable when all workers are to end
+	running  atomic.Int32
+	sessions int // that use it; the Relay's mu guards it
 
 	mu       sync.RWMutex
 	handlers map[uint64]handler
@@ -45,8 +46,11 @@ const (
 	second
 )
 
-// worker is one thread, and the memory that it works with.
+// worker waits for some of the descriptors, and has the memory that is worked with.
 type worker struct {
+	epoll *os.File // an epoll(7) instance, which is readable when something has happened
+	fd    int      // its descriptor
+
 	buffer []byte // of streams; nil until it is needed, as the others
 	batch  *batch // of datagrams
 }
@@ -93,27 +97,39 @@ func (r *Relay) leave(p *poll) {
 	}
 }
 
-func newPoll() (*poll, error) {
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+func newPoll() (_ *poll, err error) {
+	p := &poll{handlers: map[uint64]handler{}}
+	if p.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
+		w, err := newWorker(p.wake)
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		p.workers = append(p.workers, w)
+	}
+	p.running.Store(int32(len(p.workers)))
+	for _, w := range p.workers {
+		go p.work(w)
+	}
+	return p, nil
+}
+
+func newWorker(wake int) (*worker, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err = unix.SetNonblock(fd, true); err == nil { // so that the runtime waits for it
+		err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN})
+	}
 	if err != nil {
-		_ = unix.Close(epoll)
-		return nil, os.NewSyscallError("eventfd", err)
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("epoll_ctl", err)
 	}
-	p := &poll{epoll: epoll, wake: wake, handlers: map[uint64]handler{}}
-	if err := p.control(unix.EPOLL_CTL_ADD, wake, 0, unix.EPOLLIN); err != nil {
-		_, _ = unix.Close(epoll), unix.Close(wake)
-		return nil, err
-	}
-	n := min(runtime.GOMAXPROCS(0), maxWorkers)
-	p.workers.Store(int32(n))
-	for range n {
-		go p.work()
-	}
-	return p, nil
+	return &worker{epoll: os.NewFile(uintptr(fd), "epoll"), fd: fd}, nil
 }
 
 // end has the workers end, the last of which closes what they wait at.
@@ -122,21 +138,23 @@ func (p *poll) end() {
 	_, _ = unix.Write(p.wake, one[:])
 }
 
-func (p *poll) work() {
+func (p *poll) close() {
+	for _, w := range p.workers {
+		_ = w.epoll.Close()
+	}
+	_ = unix.Close(p.wake)
+}
+
+func (p *poll) work(w *worker) {
 	defer func() {
-		if p.workers.Add(-1) == 0 {
-			_, _ = unix.Close(p.epoll), unix.Close(p.wake)
+		if p.running.Add(-1) == 0 {
+			p.close()
 		}
 	}()
-	w := &worker{}
 	var events [takeEvents]unix.EpollEvent
 	for {
-		n, err := unix.EpollWait(p.epoll, events[:], -1)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			panic(os.NewSyscallError("epoll_wait", err)) // bad arguments alone
-		}
-		for i := range max(n, 0) {
-			id := uint64(uint32(events[i].Fd)) | uint64(uint32(events[i].Pad))<<32
+		for _, e := range events[:w.wait(events[:])] {
+			id := uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32
 			if id == 0 {
 				return
 			}
@@ -144,10 +162,27 @@ func (p *poll) work() {
 			h := p.handlers[id]
 			p.mu.RUnlock()
 			if h != nil {
-				h.ready(w, side(id&1), events[i].Events)
+				h.ready(w, side(id&1), e.Events)
 			}
 		}
 	}
+}
+
+// wait returns how many events there are, when there are some.
+func (w *worker) wait(events []unix.EpollEvent) (n int) {
+	raw, err := w.epoll.SyscallConn()
+	if err == nil {
+		var failed error
+		err = raw.Read(func(fd uintptr) bool {
+			n, failed = again(func() (int, error) { return unix.EpollWait(int(fd), events, 0) })
+			return n > 0 || failed != nil
+		})
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		panic(fmt.Errorf("wait for events: %w", err)) // they are this package's own descriptors
+	}
+	return n
 }
 
 // interest is all that can happen. It is told when it begins (EPOLLET), so that nobody need
@@ -185,8 +220,10 @@ func (p *poll) forget(id uint64) {
 	delete(p.handlers, id)
 }
 
+// control has the descriptors divided among the workers in turn.
 func (p *poll) control(op, fd int, id uint64, events uint32) error {
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.epoll, op, fd, &unix.EpollEvent{Events: events, Fd: int32(uint32(id)), Pad: int32(uint32(id >> 32))}))
+	w := p.workers[id>>1%uint64(len(p.workers))]
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(w.fd, op, fd, &unix.EpollEvent{Events: events, Fd: int32(uint32(id)), Pad: int32(uint32(id >> 32))}))
 }
 
 // turn has one worker at a time about something; whoever comes meanwhile leaves the work to

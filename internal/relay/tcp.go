@@ -149,11 +149,11 @@ func (s *tcpSession) accepted(fd int, from netip.AddrPort, w *worker) {
 
 // gone notes that a connection has ended, which has no descriptors any more.
 func (s *tcpSession) gone(c *connection) {
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
 	s.relay.tcp.ended.Add(1)
 	s.account.give(perConnection)
+	s.mu.Lock() // last: Stop waits for what is in the table
+	defer s.mu.Unlock()
+	delete(s.conns, c)
 }
 
 // dial begins to connect.

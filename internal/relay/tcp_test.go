@@ -25,11 +25,11 @@ func TestTCPStreamIsWholeAndEndsHalfByHalf(t *testing.T) {
 			r.pipes.most = pipes
 			serve(t, r, "tcp", 8080, 80)
 			wantWholeStream(t, host, l)
-			if r.pipes.made > min(pipes, keptPipes) {
-				t.Errorf("%d pipes are still there", r.pipes.made)
-			}
-			if used := r.pipes.made > 0; used != (pipes > 0) {
-				t.Errorf("%d of %d pipes were made", r.pipes.made, pipes)
+			idle(t, r)
+			r.pipes.mu.Lock()
+			defer r.pipes.mu.Unlock()
+			if n := r.pipes.made; n > min(pipes, keptPipes) || (n > 0) != (pipes > 0) {
+				t.Errorf("%d of %d pipes were made and kept", n, pipes)
 			}
 		})
 	}
