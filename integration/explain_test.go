@@ -43,7 +43,7 @@ func TestExplainCommand(t *testing.T) {
 		{"lan host:8080", 0, []string{"→ 192.0.2.2:8080: delivered", "becomes tcp 192.0.2.1 → 172.18.0.9:80", "The published port leads to the container."}},
 		{"lan 172.18.0.9:80", 1, []string{": dropped", either(w, "why: it is dropped by iptables -t filter, chain MYBR-TO", "why: it is dropped by nft, table ip mybr, chain to-protected, rule 3: drop"),
 			either(w, "mybr has that rule for this: Into the network come only replies", "mybr has that rule for this: Nothing else: nothing from other networks")}},
-		{"host 127.0.0.1:8080", 0, []string{"mybr holds tcp 0.0.0.0:8080", "carries it on to 172.18.0.9:80"}},
+		{"host 127.0.0.1:8080", 0, []string{"mybr holds tcp [::]:8080", "carries it on to 172.18.0.9:80"}},
 		{"eve 192.0.2.9", 1, []string{": no route", "eve has no route to 192.0.2.9"}},
 		{"nobody web", 1, nil},
 		{"ben web:http", 2, nil},

@@ -99,3 +99,21 @@ func TestPublishedElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// A socket that holds a port of both families leads clients to where the port of theirs does.
+func TestRelayOfBothFamilies(t *testing.T) {
+	relay := func(listen, to string) Relay {
+		return Relay{Proto: TCP, Listen: netip.MustParseAddrPort(listen), To: netip.MustParseAddrPort(to)}
+	}
+	w := &World{Spaces: []*Space{{Name: "host"}}, Relays: []Relay{relay("[::]:80", "[fd00::2]:80"), relay("0.0.0.0:80", "172.18.0.2:80")}}
+	both := &Socket{Proto: TCP, Addr: netip.IPv6Unspecified(), Port: 80}
+	for dst, want := range map[string]string{"127.0.0.1": "172.18.0.2:80", "::1": "[fd00::2]:80"} {
+		if r := w.relay(w.Spaces[0], both, &Packet{Proto: TCP, Dst: netip.MustParseAddr(dst)}); r == nil || r.To.String() != want {
+			t.Errorf("%s: %+v, want %s", dst, r, want)
+		}
+	}
+	w.Relays = w.Relays[:1]
+	if r := w.relay(w.Spaces[0], both, &Packet{Proto: TCP, Dst: netip.MustParseAddr("127.0.0.1")}); r == nil {
+		t.Error("with the port of IPv6 alone nothing is carried on")
+	}
+}

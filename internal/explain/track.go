@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -143,14 +144,22 @@ func (s *Space) socket(l *Link, p *Packet) (best *Socket) {
 }
 
 // relay finds where a process carries on what it takes at a socket of the host.
-func (w *World) relay(s *Space, c *Socket) *Relay {
+//
+// One socket may hold a port of both families, and then each leads to where its own does.
+func (w *World) relay(s *Space, c *Socket, p *Packet) *Relay {
 	if s != w.Spaces[0] {
 		return nil
 	}
-	for i := range w.Relays {
-		r := &w.Relays[i]
-		if r.Proto == c.Proto && r.Listen.Port() == c.Port && r.Listen.Addr().WithZone("") == c.Addr.WithZone("") {
-			return r
+	at := []netip.Addr{c.Addr.WithZone("")}
+	if !p.six() && c.Addr == netip.IPv6Unspecified() {
+		at = append([]netip.Addr{netip.IPv4Unspecified()}, at...)
+	}
+	for _, a := range at {
+		for i := range w.Relays {
+			r := &w.Relays[i]
+			if r.Proto == c.Proto && r.Listen.Port() == c.Port && r.Listen.Addr().WithZone("") == a {
+				return r
+			}
 		}
 	}
 	return nil

@@ -290,7 +290,7 @@ func (k *walker) deliver(s *Space, l *Link, p Packet) outcome {
 		return outcome{verdict: Refused, reason: reason, space: s, packet: p, reset: p.Proto == TCP}
 	}
 	at := fmt.Sprintf("%s %s", p.Proto, netip.AddrPortFrom(socket.Addr, socket.Port))
-	if relay := k.w.relay(s, socket); relay != nil {
+	if relay := k.w.relay(s, socket, &p); relay != nil {
 		return k.relay(s, l, p, at, relay)
 	}
 	k.step(s, AtSocket, cmp.Or(socket.Process, "a process")+" listens on "+at)
