@@ -24,6 +24,11 @@ func managedWorld(t *testing.T, cfg world.Config) (u *under, upgrade func()) {
 	w.Driver = managed
 	w.Host.Run("mount", "-t", "tmpfs", "tmpfs", "/var/lib") // the machine's own stays as it is
 	w.Host.Run(script, managed, packPlugin(t))
+	if w.Backend() == world.NFTables { // else it is what the plugin chooses
+		w.Docker("plugin", "disable", managed)
+		w.Docker("plugin", "set", managed, "MYBR_FIREWALL="+w.Backend())
+		w.Docker("plugin", "enable", managed)
+	}
 	return &under{t: t, w: w, intruder: w.LANs[1]}, func() {
 		w.Host.Run(script, managed, packPlugin(t, "-ldflags=-X main.version=upgraded"))
 	}
