@@ -27,6 +27,7 @@ type facts struct {
 	sockets asked[[]socket]
 	lock    asked[Holder]
 	proc    asked[procs]
+	before  []Result // of the checks that have looked already
 }
 
 // asked is a fact once it was asked for.

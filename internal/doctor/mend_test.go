@@ -34,7 +34,7 @@ type row struct {
 // TestMend brings about every fault that the checks know, in one stage after another, and has
 // the printed commands mend it.
 func TestMend(t *testing.T) {
-	all := slices.Concat(processRows(), filterRows(), settingRows(), networkRows(), stateRows(), versionRows())
+	all := slices.Concat(processRows(), filterRows(), settingRows(), networkRows(), stateRows(), versionRows(), publishedRows())
 	for _, name := range doctor.Names() {
 		if !slices.ContainsFunc(all, func(r row) bool { return r.check == name }) {
 			t.Errorf("no row brings about what %s looks for", name)
