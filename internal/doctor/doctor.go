@@ -110,12 +110,22 @@ func Run(ctx context.Context, env Env, names ...string) (Report, error) {
 	report := Report{Version: Version, Taken: env.Now(), Results: []Result{}}
 	for _, c := range all {
 		if len(names) == 0 || slices.Contains(names, c.Name) {
-			report.Results = append(report.Results, c.run(ctx, f))
+			report.Results = append(report.Results, once(c.run(ctx, f), report.Results))
 			f.before = report.Results
 		}
 	}
 	slices.SortStableFunc(report.Results, func(a, b Result) int { return b.Verdict.badness() - a.Verdict.badness() })
 	return report, nil
+}
+
+// once leaves out the commands of a result that are all those of one before it: run twice, they
+// fail, or do more than they should.
+func once(r Result, before []Result) Result {
+	i := slices.IndexFunc(before, func(b Result) bool { return len(r.Mend) > 0 && slices.Equal(b.Mend, r.Mend) })
+	if i >= 0 {
+		r.Seen, r.Mend = append(r.Seen, "the command that "+before[i].Check+" has mends this, too"), nil
+	}
+	return r
 }
 
 func (c Check) run(ctx context.Context, f *facts) Result {

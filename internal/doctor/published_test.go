@@ -97,10 +97,13 @@ func TestPublishedPorts(t *testing.T) {
 	const forPort = "iptables -A DOCKER-USER -i eth0 -p tcp -m conntrack --ctorigdstport 8080 --ctdir ORIGINAL "
 	s.sh("iptables -N DOCKER-USER; iptables -I FORWARD -j DOCKER-USER")
 	s.sh(forPort + "-j DROP")
+	look(doctor.Note, "docker-user", `^iptables-nft DOCKER-USER rule 1 \(.*\) drops a part of what comes from eth0 to published ports on front \(mybr0\)$`)
 	r := look(doctor.Fault, "published-ports", `^iptables-nft DOCKER-USER rule 1 \(.*\): lost is what comes from eth0 to web's tcp port 8080 \(network front \(mybr0\)\)$`)
 	if len(r.Mend) != 1 || !strings.HasPrefix(r.Mend[0], "iptables-nft -w -D DOCKER-USER") {
 		t.Errorf("%q", r.Mend)
 	}
+	s.sh("iptables -F DOCKER-USER; iptables -A DOCKER-USER -i eth0 -p tcp -m conntrack --ctorigdstport 8082 --ctdir ORIGINAL -j DROP")
+	look(doctor.OK, "docker-user", "nothing drops") // no network has that port
 	// One that lets some through, or all who are near, is the administrator's choice.
 	s.sh("iptables -F DOCKER-USER")
 	s.sh(forPort + "! -s 203.0.113.7 -j DROP")
@@ -111,6 +114,14 @@ func TestPublishedPorts(t *testing.T) {
 	s.sh(forPort + "! -s 192.0.2.0/24 -j DROP")
 	look(doctor.OK, "published-ports", answers)
 	s.sh("iptables -D FORWARD -j DOCKER-USER; iptables -F DOCKER-USER; iptables -X DOCKER-USER")
+
+	// Both see the rule that drops all, and one has the command.
+	s.sh("iptables -I FORWARD -j REJECT; sysctl -w net.bridge.bridge-nf-call-iptables=1")
+	look(doctor.Fault, "forward-chain", `^iptables-nft FORWARD rule 1 \(-j REJECT`)
+	if r := look(doctor.Note, "bridge-nf-call", `drops what containers on mybr0 send each other, too: that goes with forward-chain`); len(r.Mend) > 0 {
+		t.Errorf("%q", r.Mend)
+	}
+	s.sh("iptables -D FORWARD -j REJECT; sysctl -w net.bridge.bridge-nf-call-iptables=0")
 
 	// What another check has a command for is its fault alone.
 	for check, fault := range map[string][2]string{
