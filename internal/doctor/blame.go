@@ -15,10 +15,10 @@ import (
 
 // cause is something that may be to blame.
 type cause struct {
-	what   string   // in words
-	mend   []string // the commands that change it
-	policy bool     // it is a chain's policy: what accepts before it may be missing
-	change func(w *explain.World)
+	what   string                 // in words
+	mend   []string               // the commands that change it
+	policy bool                   // it is a chain's policy: what accepts before it may be missing
+	change func(w *explain.World) // nil: what becomes of the packet then can't be predicted
 }
 
 // deepestBlame is how many causes, one behind the other, are looked for.
@@ -64,14 +64,19 @@ func (p *ports) why(one probe, r explain.Result) string {
 }
 
 // search changes one thing after the other until the packet gets there. Without success it
-// returns nothing.
+// returns what is to blame all the same and can't be changed in a World, if there is such a thing.
 func (p *ports) search(one probe, r explain.Result) (causes []cause, w *explain.World) {
 	w = p.paths.World
+	var certain []cause
 	for range deepestBlame {
 		var next *explain.World
 		var found cause
 		var then explain.Result
 		for _, c := range p.suspects(w, one, r) {
+			if c.change == nil {
+				certain = append(certain, c)
+				continue
+			}
 			changed := clone(w)
 			c.change(changed)
 			now := explain.Predict(changed, one.query)
@@ -87,7 +92,7 @@ func (p *ports) search(one probe, r explain.Result) (causes []cause, w *explain.
 		}
 		causes, w, r = append(causes, found), next, then
 	}
-	return nil, nil
+	return certain[:min(len(certain), 1)], nil
 }
 
 // sources finds the addresses that rules ask for.

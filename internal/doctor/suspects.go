@@ -93,11 +93,50 @@ func (s scene) rules() (all []cause) {
 		met, spaces = append(met, step.Rule), append(spaces, space)
 	}
 	for i, at := range met {
-		if at != nil && !ownChain(at.Chain) {
+		switch {
+		case at == nil || ownChain(at.Chain):
+		case at.Command == "nft":
+			if i == 0 && spaces[0] == s.host && !s.ownTable(at.Table) {
+				all = append(all, s.native(*at)...)
+			}
+		default:
 			all = append(all, s.without(spaces[i], *at)...)
 		}
 	}
 	return all
+}
+
+// ownTable reports whether a table of nf_tables is mybr's.
+func (s scene) ownTable(table string) bool {
+	_, name, _ := strings.Cut(table, " ")
+	return name == "mybr"
+}
+
+// native is that a rule of nf_tables' own has dropped the packet. What becomes of it without that
+// rule is not predicted.
+func (s scene) native(at explain.RuleAt) []cause {
+	family, table, _ := strings.Cut(at.Table, " ")
+	text, err := s.Run(s.ctx, "nft", "-j", "list", "table", family, table)
+	if err != nil {
+		return nil
+	}
+	list, err := parseNft(text)
+	if err != nil {
+		return nil
+	}
+	for _, set := range list.rulesets(family, table) {
+		c := set.chain(at.Chain)
+		if c == nil {
+			continue
+		}
+		for i, r := range c.rules {
+			if r.number == at.Number {
+				d := dropper{set: set, chain: c, number: i + 1}
+				return []cause{{what: d.where(), mend: d.remedy()}}
+			}
+		}
+	}
+	return nil
 }
 
 // without is that a rule is to blame.
