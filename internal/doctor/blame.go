@@ -18,6 +18,7 @@ type cause struct {
 	what   string                 // in words
 	mend   []string               // the commands that change it
 	policy bool                   // it is a chain's policy: what accepts before it may be missing
+	sure   bool                   // nothing gets to the container as it is, whatever else is to blame
 	change func(w *explain.World) // nil: what becomes of the packet then can't be predicted
 }
 
@@ -64,7 +65,7 @@ func (p *ports) why(one probe, r explain.Result) string {
 }
 
 // search changes one thing after the other until the packet gets there. Without success it
-// returns what is to blame all the same and can't be changed in a World, if there is such a thing.
+// returns what is to blame for certain, if there is such a thing.
 func (p *ports) search(one probe, r explain.Result) (causes []cause, w *explain.World) {
 	w = p.paths.World
 	var certain []cause
@@ -73,8 +74,10 @@ func (p *ports) search(one probe, r explain.Result) (causes []cause, w *explain.
 		var found cause
 		var then explain.Result
 		for _, c := range p.suspects(w, one, r) {
-			if c.change == nil {
+			if c.sure && w == p.paths.World {
 				certain = append(certain, c)
+			}
+			if c.change == nil {
 				continue
 			}
 			changed := clone(w)
@@ -92,7 +95,7 @@ func (p *ports) search(one probe, r explain.Result) (causes []cause, w *explain.
 		}
 		causes, w, r = append(causes, found), next, then
 	}
-	return certain[:min(len(certain), 1)], nil
+	return certain, nil
 }
 
 // sources finds the addresses that rules ask for.

@@ -132,7 +132,7 @@ func (s scene) native(at explain.RuleAt) []cause {
 		for i, r := range c.rules {
 			if r.number == at.Number {
 				d := dropper{set: set, chain: c, number: i + 1}
-				return []cause{{what: d.where(), mend: d.remedy()}}
+				return []cause{{what: d.where(), mend: d.remedy(), sure: true}}
 			}
 		}
 	}

@@ -28,7 +28,7 @@ func (s scene) links() (all []cause) {
 			if l.Up || space == s.host && !ours {
 				continue
 			}
-			all = append(all, cause{what: fmt.Sprintf("the link %s%s is down", l.Name, s.of(space)), mend: s.in(space, "ip", "link", "set", l.Name, "up"),
+			all = append(all, cause{sure: space == s.host || s.inner() == &space.Links[i], what: fmt.Sprintf("the link %s%s is down", l.Name, s.of(space)), mend: s.in(space, "ip", "link", "set", l.Name, "up"),
 				change: func(w *explain.World) {
 					e := edit(w, space.Name)
 					e.Links = slices.Clone(e.Links)
@@ -97,7 +97,7 @@ func (s scene) addresses() (all []cause) {
 	}) {
 		return all
 	}
-	return append(all, cause{what: fmt.Sprintf("%s has no default route", s.container(s.one.port)), mend: s.in(s.box, ip(six, "route", "add", "default", "via", gateway.String(), "dev", l.Name)...),
+	return append(all, cause{sure: s.one.query.In != "", what: fmt.Sprintf("%s has no default route", s.container(s.one.port)), mend: s.in(s.box, ip(six, "route", "add", "default", "via", gateway.String(), "dev", l.Name)...),
 		change: func(w *explain.World) {
 			e := edit(w, s.box.Name)
 			e.Routes = append(slices.Clone(e.Routes), explain.Route{Table: unix.RT_TABLE_MAIN, Dst: everything(six), Kind: explain.Unicast, Via: gateway, Link: l.Index})
