@@ -38,7 +38,7 @@ func publishedRows() []row {
 		port(`(?m)^ip rule 60 \(from 172\.18\.0\.0/16 lookup 77\): lost is what comes from eth0`, "ip link add tun9 type bridge", "ip link set tun9 up",
 			"ip route add default dev tun9 table 77", "ip rule add priority 60 from 172.18.0.0/16 lookup 77"),
 		port(`^endpoint 222222222222 has no default route: lost is what comes from eth0`, inWeb+"ip route delete default"),
-		port(`^the link eth0 of endpoint 222222222222 is down, and .* has no default route`, inWeb+"ip link set eth0 down"),
+		port(`(?m)^the link eth0 of endpoint 222222222222 is down, and .* has no default route`, inWeb+"ip link set eth0 down"),
 		port(`^iptables-nft INPUT rule 1 \(-p tcp -j DROP\) of endpoint 222222222222: lost is`, inWeb+"iptables -A INPUT -p tcp -j DROP"),
 		port(`^the permanent neighbour 172\.18\.0\.2 on mybr0 has the MAC address 02:00:00:00:00:99: lost is everything to endpoint`,
 			"ip neigh replace 172.18.0.2 lladdr 02:00:00:00:00:99 dev mybr0 nud permanent"),
@@ -137,6 +137,22 @@ func TestPublishedPorts(t *testing.T) {
 		s.sh(fault[1])
 	}
 	look(doctor.OK, "published-ports", answers)
+
+	// A thousand ports are all looked at, or it is said how many were not.
+	s.call("NetworkDriver.RevokeExternalConnectivity", m{"NetworkID": networkID, "EndpointID": endpointID})
+	var many []m
+	for port := range 1000 {
+		many = append(many, m{"Proto": 6, "IP": "", "Port": 80, "HostIP": "0.0.0.0", "HostPort": 20000 + port*2, "HostPortEnd": 20000 + port*2})
+	}
+	s.call("NetworkDriver.ProgramExternalConnectivity", m{"NetworkID": networkID, "EndpointID": endpointID, "Options": m{"com.docker.network.portmap": many}})
+	begun := time.Now()
+	report, err := doctor.Run(s.Context(), env, "published-ports")
+	s.must(err)
+	took := time.Since(begun)
+	t.Logf("1,000 ports: %s, %+v", took, report.Results[0])
+	if r := report.Results[0]; !regexp.MustCompile(`^each of 1000 published ports answers|^\d+ packets to published ports were left out`).MatchString(strings.Join(r.Seen, "\n")) {
+		t.Errorf("%+v", r)
+	}
 
 	// Who does not listen is named, and where else it does.
 	s.call("NetworkDriver.RevokeExternalConnectivity", m{"NetworkID": networkID, "EndpointID": endpointID})
