@@ -69,6 +69,7 @@ func (p *ports) why(one probe, r explain.Result) string {
 func (p *ports) search(one probe, r explain.Result) (causes []cause, w *explain.World) {
 	w = p.paths.World
 	var certain []cause
+	was := r
 	for range deepestBlame {
 		var next *explain.World
 		var found cause
@@ -94,6 +95,9 @@ func (p *ports) search(one probe, r explain.Result) (causes []cause, w *explain.
 			break
 		}
 		causes, w, r = append(causes, found), next, then
+	}
+	if len(certain) == 0 && len(was.Mend) > 0 { // package explain knows what it fails by
+		certain = []cause{{what: p.why(one, was), mend: was.Mend}}
 	}
 	return certain, nil
 }

@@ -186,35 +186,6 @@ func (h *host) routeTo(addr netip.Addr) (best route, ok bool) {
 	return best, ok
 }
 
-// fixedNeighbour is an entry that an administrator has made for good.
-type fixedNeighbour struct {
-	link string
-	addr netip.Addr
-	mac  string
-}
-
-// fixedNeighbours are the permanent entries.
-func (h *host) fixedNeighbours() (fixed []fixedNeighbour, err error) {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("ask the kernel for neighbours: %w", err)
-	}
-	defer handle.Close()
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		all, err := dump.Whole(func() ([]netlink.Neigh, error) { return handle.NeighList(0, family) })
-		if err != nil {
-			return nil, fmt.Errorf("list neighbours: %w", err)
-		}
-		for _, n := range all {
-			addr, ok := netip.AddrFromSlice(n.IP)
-			if l := h.byIndex(n.LinkIndex); ok && l != nil && n.State&unix.NUD_PERMANENT != 0 {
-				fixed = append(fixed, fixedNeighbour{l.name, addr.Unmap(), n.HardwareAddr.String()})
-			}
-		}
-	}
-	return fixed, nil
-}
-
 // neighbours counts the entries of a family that are counted against gc_thresh3 (arp(7)):
 // permanent ones are not.
 func neighbours(ipv6 bool) (n int, err error) {

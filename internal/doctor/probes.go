@@ -1,9 +1,7 @@
 package doctor
 
 import (
-	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/mybr/mybr/internal/explain"
 	"github.com/mybr/mybr/internal/view"
@@ -94,28 +92,4 @@ func (h *host) neighbour(link string, ipv6 bool) (own, other netip.Addr) {
 		}
 	}
 	return own, other
-}
-
-// strangers blames permanent neighbours that have a container's address, and another MAC address
-// than the container.
-func (p *ports) strangers(h *host) error {
-	fixed, err := h.fixedNeighbours()
-	if err != nil {
-		return err
-	}
-	for _, n := range fixed {
-		for _, e := range p.view.Endpoints {
-			if e.Bridge != n.link || e.IPv4.Addr() != n.addr && e.IPv6.Addr() != n.addr || strings.EqualFold(e.MAC, n.mac) {
-				continue
-			}
-			c := cause{what: fmt.Sprintf("the permanent neighbour %s on %s has the MAC address %s", n.addr, n.link, n.mac),
-				mend: command(ip(n.addr.Is6(), "neighbour", "delete", n.addr.String(), "dev", n.link)...)}
-			who := e.Container
-			if who == "" {
-				who = "endpoint " + short(e.ID)
-			}
-			p.blamed = append(p.blamed, &blamed{causes: []cause{c}, reason: c.what, lost: []string{fmt.Sprintf("everything to %s, which has %s", who, e.MAC)}})
-		}
-	}
-	return nil
 }

@@ -108,9 +108,6 @@ func (p *ports) follow() (err error) {
 	if p.paths, err = p.Paths(p.view, with); err != nil {
 		return err
 	}
-	if err := p.strangers(h); err != nil {
-		return err
-	}
 	until := time.Now().Add(publishedWithin)
 	for _, port := range published {
 		for _, one := range p.probes(h, port) {

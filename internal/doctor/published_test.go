@@ -40,7 +40,10 @@ func publishedRows() []row {
 		port(`^endpoint 222222222222 has no default route: lost is what comes from eth0`, inWeb+"ip route delete default"),
 		port(`(?m)^the link eth0 of endpoint 222222222222 is down, and .* has no default route`, inWeb+"ip link set eth0 down"),
 		port(`^iptables-nft INPUT rule 1 \(-p tcp -j DROP\) of endpoint 222222222222: lost is`, inWeb+"iptables -A INPUT -p tcp -j DROP"),
-		port(`^the permanent neighbour 172\.18\.0\.2 on mybr0 has the MAC address 02:00:00:00:00:99: lost is everything to endpoint`,
+		port(`^ip rule 50 \(to 172\.18\.0\.2/32 prohibit\): lost is`, "ip rule add priority 50 to 172.18.0.2 prohibit"),
+		port(`^nft ip early first rule 2 \(handle \d+\): lost is .*what comes from eth0`, "nft add table ip early",
+			"nft add chain ip early first '{ type filter hook prerouting priority -310; }'", "nft add rule ip early first counter", "nft add rule ip early first tcp dport 8080 drop"),
+		port(`permanent entry for the neighbour 172\.18\.0\.2 on mybr0, 02:00:00:00:00:99`,
 			"ip neigh replace 172.18.0.2 lladdr 02:00:00:00:00:99 dev mybr0 nud permanent"),
 	}
 }
