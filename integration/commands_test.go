@@ -77,7 +77,7 @@ func TestCommands(t *testing.T) {
 	if err := <-events.ended; err == nil || !strings.Contains(err.Error(), "EOF") {
 		t.Errorf("the events end with %v", err)
 	}
-	if r := w.Host.Try("mybr", "ports"); r.Code != 1 || r.Err != "mybr: mybr is not running: no process listens on /run/mybr/mybr.sock\n" {
+	if r := w.Host.Try("mybr", "ports"); r.Code != 1 || r.Err != "mybr: mybr is not running: no process listens on /run/mybr/mybr.sock (mybr doctor says how to start it)\n" {
 		t.Errorf("without mybr: %+v", r)
 	}
 }

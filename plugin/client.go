@@ -172,6 +172,9 @@ func (c Client) get(ctx context.Context, path string, into any) error {
 	return c.read(ctx, http.MethodGet, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(into) })
 }
 
+// ErrNotRunning says that nobody answers for mybr.
+var ErrNotRunning = errors.New("mybr is not running")
+
 // read has fn read an answer.
 func (c Client) read(ctx context.Context, method, path string, fn func(io.Reader) error) error {
 	return c.send(ctx, method, path, http.NoBody, fn)
@@ -193,7 +196,7 @@ func (c Client) send(ctx context.Context, method, path string, what io.Reader, f
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		return fmt.Errorf("mybr is not running: no process listens on %s", socket)
+		return fmt.Errorf("%w: no process listens on %s", ErrNotRunning, socket)
 	case err != nil:
 		return fmt.Errorf("ask %s: %w", socket, errors.Unwrap(err)) // without the made-up URL
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/mybr/mybr/internal/docker"
 	"github.com/mybr/mybr/internal/doctor"
+	"github.com/mybr/mybr/internal/explain/host"
+	"github.com/mybr/mybr/internal/view"
 	"github.com/mybr/mybr/plugin"
 )
 
@@ -21,7 +24,7 @@ func newDoctor() *cobra.Command {
 	var env doctor.Env
 	var names []string
 	var all bool
-	var output, host string
+	var output, dockerHost string
 	c := command(cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Look for what keeps containers' networks from working, and say what mends it",
@@ -48,13 +51,14 @@ with check, verdict, seen (sentences), means and mend (commands, in this order).
 		}
 		reach := client.Doctor()
 		reach.Version, reach.Name, reach.PluginDir, reach.StateDir = version, env.Name, env.PluginDir, env.StateDir
-		socket, err := dockerSocket(host)
+		socket, err := dockerSocket(dockerHost)
 		if err != nil {
 			return err
 		}
 		if socket != "" {
 			reach.Docker = docker.Client{Socket: socket}.Get
 		}
+		reach.View, reach.Paths = named(reach.View, socket), paths
 		report, err := doctor.Run(cmd.Context(), reach, names...)
 		if err != nil {
 			return err
@@ -70,7 +74,7 @@ with check, verdict, seen (sentences), means and mend (commands, in this order).
 	add(f, "check", "run this check only; repeatable, in the variable with blanks between", list[string]{to: &names, kind: "name", parse: checkOf})
 	toggle(f, &all, "all", "show what was seen by the checks that are ok, too")
 	outputFlag(c, &output)
-	text(f, &host, "docker", "host", "", "where Docker is asked for its version and networks, unix:///PATH, or none to do without "+
+	text(f, &dockerHost, "docker", "host", "", "where Docker is asked for its version and networks, unix:///PATH, or none to do without "+
 		"(default $DOCKER_HOST, or "+docker.DefaultHost+")", checkDocker)
 	text(f, &env.Name, "name", "name", "mybr", "the plugin's `name`, as mybr serve has it", checkName)
 	text(f, &env.PluginDir, "plugin-dir", "dir", "/run/docker/plugins", "folder of the plugin socket, as mybr serve has it", absolute)
@@ -79,6 +83,30 @@ with check, verdict, seen (sentences), means and mend (commands, in this order).
 	completeFlag(c, "check", doctor.Names()...)
 	f.SortFlags = false
 	return c
+}
+
+// named is what mybr knows, with Docker's names as far as they can be had: what Docker can't be
+// asked is told by the checks.
+func named(see func(context.Context) (view.View, error), socket string) func(context.Context) (view.View, error) {
+	return func(ctx context.Context) (view.View, error) {
+		v, err := see(ctx)
+		if err != nil || socket == "" {
+			return v, err
+		}
+		if names, err := (docker.Client{Socket: socket}).Names(ctx); err == nil {
+			v.Name(names.Containers, names.Networks)
+		}
+		return v, nil
+	}
+}
+
+// paths reads what the paths of packets to some endpoints are predicted from.
+func paths(v view.View, endpoints map[string]bool) (doctor.Paths, error) {
+	s, err := host.GatherFor(v, endpoints)
+	if err != nil {
+		return doctor.Paths{}, err
+	}
+	return doctor.Paths{World: s.World, Predict: s.Predict, Unread: s.Unread}, nil
 }
 
 // checkOf checks the name of a check.

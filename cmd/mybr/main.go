@@ -51,7 +51,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "mybr:", oneLine(err))
+	text := oneLine(err)
+	if errors.Is(err, plugin.ErrNotRunning) {
+		text += " (mybr doctor says how to start it)"
+	}
+	fmt.Fprintln(stderr, "mybr:", text)
 	if errors.As(err, new(failure)) {
 		return exitFailed
 	}

@@ -174,7 +174,7 @@ func TestFailuresAreOneLine(t *testing.T) {
 	dir := t.TempDir()
 	for _, command := range []string{"status", "status --diff", "network ls", "network inspect x", "endpoint ls", "ports", "pool ls", "events", "sync", "topology", "backup"} {
 		code, stdout, stderr := execute(t, nil, append(strings.Fields(command), "--run-dir", dir)...)
-		want := "mybr: mybr is not running: no process listens on " + dir + "/mybr.sock\n"
+		want := "mybr: mybr is not running: no process listens on " + dir + "/mybr.sock (mybr doctor says how to start it)\n"
 		if code != exitFailed || stdout != "" || stderr != want {
 			t.Errorf("%s: exit %d, stdout %q, stderr %q, want %q", command, code, stdout, stderr, want)
 		}

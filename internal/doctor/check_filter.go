@@ -60,7 +60,7 @@ func filterChecks() []Check {
 			Mends: "deletes the rule that drops, or sets the policy to ACCEPT"},
 		{Name: "docker-user", look: lookDockerUser,
 			Sees:  "the same for rules in `DOCKER-USER`, which is the administrator's",
-			Means: "A rule of the administrator's shuts the networks out. Rules that drop a part only, behind others that let some pass, are noted.",
+			Means: "A rule of the administrator's shuts the networks out. Rules that drop a part only, or only what none before them lets pass, are noted, as they may be there for that; whether a part is a published port, published-ports tells.",
 			Mends: "deletes the rule"},
 		{Name: "nft-chains", look: lookNative,
 			Sees:  "the same for tables that were made with nft alone; firewalld's are looked at by another check",
@@ -130,10 +130,24 @@ func (l *look) packets(n view.Network, h *host, ipv6 bool) (all []packet) {
 	if !ok || n.Internal {
 		return nil
 	}
+	v, err := l.records()
+	known := err == nil // which ports are published
+	var ports, asked []uint16
+	for _, port := range v.Ports {
+		if port.Network != n.ID || port.Container.Addr().Is6() != ipv6 || port.Host.IsValid() && port.Host.Addr().IsLoopback() {
+			continue
+		}
+		for i := range max(1, port.Count) {
+			ports, asked = append(ports, port.Container.Port()+i), append(asked, port.Host.Port()+i)
+		}
+	}
 	for _, up := range h.outside(ipv6) {
-		all = append(all,
-			packet{what: "what containers send from " + n.Bridge + " to " + up, in: n.Bridge, out: up, src: s, states: []string{"NEW"}},
-			packet{what: "what comes from " + up + " to published ports on " + n.Bridge, in: up, out: n.Bridge, dst: s, states: []string{"NEW", "DNAT"}})
+		name := strings.ReplaceAll(up, "%", "%%")
+		all = append(all, packet{what: "what containers send from %s to " + name, on: netName(n), in: n.Bridge, out: up, src: s, states: []string{"NEW"}})
+		if !known || len(ports) > 0 {
+			all = append(all, packet{what: "what comes from " + name + " to published ports on %s", on: netName(n), in: up, out: n.Bridge, dst: s,
+				states: []string{"NEW", "DNAT"}, ports: ports, asked: asked})
+		}
 	}
 	return all
 }
@@ -147,41 +161,72 @@ func (l *look) follow(sets []*ruleset, base func(*ruleset) []string, ours func(d
 		l.unknown(err)
 		return
 	}
+	var drops dropped
 	for _, n := range nets {
 		if l.ctx.Err() != nil { // it takes its time where there are many rules
 			l.unknown(fmt.Errorf("what drops packets: not all networks were looked at: %w", context.Cause(l.ctx)))
-			return
+			break
 		}
 		for _, set := range sets {
 			for _, p := range l.packets(n, h, set.ipv6) {
 				for _, chain := range base(set) {
 					first, part, unsure := set.drops(chain, p)
-					l.dropped(first, part, p, ours)
+					drops.add(first, part, p, ours)
 					if unsure != "" {
-						l.found(Unknown, nil, "%s decides about %s by what can't be told", unsure, p.what)
+						l.found(Unknown, nil, "%s decides about %s by what can't be told", unsure, fmt.Sprintf(p.what, p.on))
 					}
 				}
 			}
 		}
 	}
+	drops.tell(l)
 	if len(l.Seen) == 0 {
 		l.saw("nothing drops what containers of %s send and get", count(len(nets), "network"))
 	}
 }
 
-// dropped notes what drops a packet.
-func (l *look) dropped(first *dropper, part []dropper, p packet, ours func(dropper) bool) {
+// dropped is what drops packets, each once for all networks.
+type dropped []*dropping
+
+// dropping is one rule or policy, and what it drops.
+type dropping struct {
+	verdict Verdict
+	text    string // "RULE drops WHAT ON", the last with a place for the networks
+	on      []string
+	mend    []string
+}
+
+// add adds what drops a packet. Rules that drop a part only, or save what others let pass, may be
+// there for that: they get no command. If the part is a published port, the check of those says so.
+func (d *dropped) add(first *dropper, part []dropper, p packet, ours func(dropper) bool) {
+	one := func(v Verdict, by dropper, text string, mend []string) {
+		text = strings.ReplaceAll(by.where(), "%", "%%") + text
+		i := slices.IndexFunc(*d, func(o *dropping) bool { return o.verdict == v && o.text == text })
+		if i < 0 {
+			i = len(*d)
+			*d = append(*d, &dropping{verdict: v, text: text, mend: mend})
+		}
+		if !slices.Contains((*d)[i].on, p.on) {
+			(*d)[i].on = append((*d)[i].on, p.on)
+		}
+	}
 	switch {
 	case first == nil || !ours(*first):
 	case first.allowed:
-		l.found(Note, first.remedy(), "%s drops %s, save what a rule before it lets pass", first.where(), p.what)
+		one(Note, *first, " drops "+p.what+", save what a rule before it lets pass", nil)
 	default:
-		l.found(Fault, first.remedy(), "%s drops %s", first.where(), p.what)
+		one(Fault, *first, " drops "+p.what, first.remedy())
 	}
-	for _, d := range part {
-		if ours(d) {
-			l.found(Note, d.remedy(), "%s drops a part of %s", d.where(), p.what)
+	for _, by := range part {
+		if ours(by) {
+			one(Note, by, " drops a part of "+p.what, nil)
 		}
+	}
+}
+
+func (d dropped) tell(l *look) {
+	for _, one := range d {
+		l.found(one.verdict, one.mend, one.text, some(one.on, 5))
 	}
 }
 

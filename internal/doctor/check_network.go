@@ -23,7 +23,7 @@ func networkChecks() []Check {
 		{Name: "mtu", look: lookMTU,
 			Sees:  "the MTU of the bridges against that of the uplinks, which is smaller in tunnels",
 			Means: "What is larger than the uplink takes is answered with ICMP only, which many firewalls drop: connections begin well and then hang.",
-			Mends: "fits the segment size of TCP to the uplink. Better, for all protocols: make the network with `-o com.docker.network.driver.mtu=`"},
+			Mends: "fits the segment size of TCP to the uplink, until the next boot. Better, for all protocols and for good: make the network with `-o com.docker.network.driver.mtu=`. If it is the uplink's MTU that is wrong, set that instead"},
 		{Name: "routes", look: lookRoutes,
 			Sees:  "whether routes of others, such as a VPN's, lead to addresses of the networks",
 			Means: "Packets to these containers take the other route.",
@@ -94,7 +94,7 @@ func (l *look) fits(n view.Network, h *host, sets []*ruleset, up string, ipv6 bo
 	}
 	name := map[bool]string{false: "iptables", true: "ip6tables"}[ipv6]
 	l.found(Warning, command(name, "-w", "-t", "mangle", "-A", "FORWARD", "-o", up, "-p", "tcp", "-m", "tcp", "--tcp-flags", "SYN,RST", "SYN", "-j", "TCPMSS", "--clamp-mss-to-pmtu"),
-		"%s has MTU %d, and the uplink %s %d", n.Bridge, bridge.mtu, up, uplink.mtu)
+		"%s has MTU %d, and the uplink %s %d. If that should have %d, too: ip link set %s mtu %d", n.Bridge, bridge.mtu, up, uplink.mtu, bridge.mtu, quote(up), bridge.mtu)
 }
 
 func lookRoutes(l *look) {

@@ -18,7 +18,7 @@ func processChecks() []Check {
 	return []Check{
 		{Name: "running", look: lookRunning,
 			Sees:  "whether mybr serve answers on its admin socket",
-			Means: "Containers that run keep their networks, but none can be started, stopped cleanly, or connected; what others undo stays undone.",
+			Means: "Containers that run keep their networks, but their ports don't answer at 127.0.0.1 and [::1], nor those that mybr relays; none can be started, stopped cleanly, or connected; what others undo stays undone.",
 			Mends: "starts the service (or the managed plugin, or the process)"},
 		{Name: "second-mybr", look: lookSecond,
 			Sees:  "which process holds mybr's lock in this network namespace, and whether Docker has mybr as a managed plugin too",
@@ -26,7 +26,7 @@ func processChecks() []Check {
 			Mends: "ends the other process, or disables the managed plugin"},
 		{Name: "plugin-socket", look: lookSocket,
 			Sees:  "whether the socket is where Docker looks for plugins, and whether a network driver answers on it",
-			Means: "Docker can't find mybr: `docker run` on its networks fails after 15 s with `plugin not found`.",
+			Means: "Docker can't find mybr: `docker run` on its networks fails after some 15 s with `plugin \"mybr\" not found`, or with `dial unix /run/docker/plugins/mybr.sock: connect: no such file or directory`.",
 			Mends: "restarts mybr, which makes its sockets anew"},
 		{Name: "version", look: lookVersion,
 			Sees:  "the version of the running mybr and of this command",
@@ -175,11 +175,12 @@ func lookMatches(l *look) {
 	if !ok {
 		return
 	}
+	p = l.settled(p)
 	if n := len(p.Differences); n > 0 {
 		l.found(Warning, l.sync(), "the host differs in %s: %s", count(n, "place"), some(p.Differences, 5))
 	}
 	if p.Unknown != "" {
-		l.found(Unknown, nil, "not all could be compared: %s", p.Unknown)
+		l.found(Unknown, nil, "not all could be compared: %s; ask again in a moment", p.Unknown)
 	}
 	if l.Verdict == OK {
 		l.saw("the host matches the records")

@@ -149,9 +149,15 @@ func (l *look) within(n view.Network, set *ruleset, setting string) {
 		return
 	}
 	p := packet{what: "what containers on " + n.Bridge + " send each other", in: n.Bridge, out: n.Bridge, src: s, dst: s, states: []string{"NEW"}}
-	if first, _, _ := set.drops("FORWARD", p); first != nil && !first.allowed {
-		l.found(Fault, setTo(setting), "%s is 1, and %s drops %s", dotted(setting), first.where(), p.what)
+	first, _, _ := set.drops("FORWARD", p)
+	if first == nil || first.allowed {
+		return
 	}
+	if names := l.sayingSo(first.remedy()); len(names) > 0 {
+		l.found(Note, nil, "%s drops %s, too: that goes with %s", first.where(), p.what, strings.Join(names, " and "))
+		return
+	}
+	l.found(Fault, setTo(setting), "%s is 1, and %s drops %s", dotted(setting), first.where(), p.what)
 }
 
 func setTo(setting string) []string { return set(setting, "0") }

@@ -37,7 +37,14 @@ func conditionOf(word, arg string) (func(packet) answer, func(packet) bool) {
 			return truth(arg == p.proto || arg == "all")
 		}, nil
 	case "--dport", "--dports":
-		return func(p packet) answer { return inPorts(arg, p.port) }, nil
+		return func(p packet) answer {
+			if p.port == 0 {
+				return among(arg, p.ports)
+			}
+			return inPorts(arg, p.port)
+		}, nil
+	case "--ctorigdstport":
+		return func(p packet) answer { return among(arg, p.asked) }, nil
 	case "--dst-type":
 		if arg == "LOCAL" { // what is forwarded is for others
 			return func(p packet) answer { return truth(p.out == "") }, nil
@@ -103,6 +110,14 @@ func inPorts(text string, port uint16) answer {
 		}
 	}
 	return no
+}
+
+// among is whether some of these ports, of which a packet has one, are in such a text.
+func among(text string, ports []uint16) answer {
+	if len(ports) > 0 && !slices.ContainsFunc(ports, func(port uint16) bool { return inPorts(text, port) != no }) {
+		return no
+	}
+	return maybe
 }
 
 // inState is whether conntrack has a packet in one of some states.

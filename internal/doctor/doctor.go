@@ -6,8 +6,11 @@
 // may ask Docker, and in the daemon, which never does.
 //
 // Be aware: nothing is changed, and nothing is sent to a container or another host. What the
-// checks see is what is so at that moment; a rule that matches a part of the traffic by what
-// isn't known beforehand, such as a port, is no fault.
+// checks see is what is so at that moment. A rule that matches a part of the traffic is a fault
+// only where published-ports finds that the part is a published port.
+//
+// Be aware: published-ports follows one packet for each range of ports and each uplink, as package
+// explain predicts it; where a host has thousands, it says what it has left out.
 //
 // Be aware: a command that mends is exact, not harmless: it deletes the rule or ends the
 // process that is in the way. Whoever runs it decides.
@@ -107,11 +110,22 @@ func Run(ctx context.Context, env Env, names ...string) (Report, error) {
 	report := Report{Version: Version, Taken: env.Now(), Results: []Result{}}
 	for _, c := range all {
 		if len(names) == 0 || slices.Contains(names, c.Name) {
-			report.Results = append(report.Results, c.run(ctx, f))
+			report.Results = append(report.Results, once(c.run(ctx, f), report.Results))
+			f.before = report.Results
 		}
 	}
 	slices.SortStableFunc(report.Results, func(a, b Result) int { return b.Verdict.badness() - a.Verdict.badness() })
 	return report, nil
+}
+
+// once leaves out the commands of a result that are all those of one before it: run twice, they
+// fail, or do more than they should.
+func once(r Result, before []Result) Result {
+	i := slices.IndexFunc(before, func(b Result) bool { return len(r.Mend) > 0 && slices.Equal(b.Mend, r.Mend) })
+	if i >= 0 {
+		r.Seen, r.Mend = append(r.Seen, "the command that "+before[i].Check+" has mends this, too"), nil
+	}
+	return r
 }
 
 func (c Check) run(ctx context.Context, f *facts) Result {
@@ -136,7 +150,7 @@ func Names() (names []string) {
 // Checks lists all checks, in the order in which a reader would think of them.
 func Checks() []Check {
 	return slices.Concat(processChecks(), forwardingChecks(), filterChecks(), settingChecks(), networkChecks(),
-		limitChecks(), stateChecks(), leftoverChecks(), versionChecks())
+		limitChecks(), stateChecks(), leftoverChecks(), versionChecks(), publishedChecks())
 }
 
 // found notes something that makes the verdict at least v.

@@ -75,6 +75,8 @@ type Env struct {
 	Plugin func(ctx context.Context, socket string) ([]string, error)
 	// Zones asks firewalld for the zones of links.
 	Zones func(ctx context.Context, links []string) (Zones, error)
+	// Paths reads what the paths of packets to some endpoints are predicted from.
+	Paths func(v view.View, endpoints map[string]bool) (Paths, error)
 	// Docker gets a path of the Docker API, such as "/info".
 	Docker func(ctx context.Context, path string) ([]byte, error)
 }

@@ -27,6 +27,7 @@ type facts struct {
 	sockets asked[[]socket]
 	lock    asked[Holder]
 	proc    asked[procs]
+	before  []Result // of the checks that have looked already
 }
 
 // asked is a fact once it was asked for.
@@ -56,6 +57,29 @@ func (l *look) running() (Process, error) {
 		}
 		return l.Process(l.ctx)
 	})
+}
+
+// A pass that is under way ends within a moment, as a rule.
+const (
+	settlesWithin = 2 * time.Second
+	settlesEvery  = 100 * time.Millisecond
+)
+
+// settled is what the running mybr says when all could be compared, if that is soon.
+func (l *look) settled(p Process) Process {
+	for end := time.Now().Add(settlesWithin); p.Unknown != "" && time.Now().Before(end); {
+		select {
+		case <-l.ctx.Done():
+			return p
+		case <-time.After(settlesEvery):
+		}
+		now, err := l.Process(l.ctx)
+		if err != nil {
+			return p
+		}
+		p = now
+	}
+	return p
 }
 
 func (l *look) records() (view.View, error) {

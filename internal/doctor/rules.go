@@ -63,12 +63,15 @@ func (c *chain) add(rules ...rule) {
 
 // packet is what is followed: all that is known of it.
 type packet struct {
-	what     string       // in words
+	what     string       // in words; of what is followed for networks, with a place for the name
+	on       string       // the network's name
 	in, out  string       // links; out is "": to the host itself
 	src, dst netip.Prefix // invalid: anything
 	states   []string     // conntrack's, virtual ones among them, as iptables writes them
 	proto    string       // "tcp" or "udp"; "": any
-	port     uint16       // of the destination; 0: any
+	port     uint16       // of the destination; 0: any of ports, or any at all if there are none
+	ports    []uint16
+	asked    []uint16 // the ports that clients ask for, before they are translated
 }
 
 func (r *ruleset) chain(name string) *chain {

@@ -22,8 +22,10 @@ import (
 
 	"github.com/mybr/mybr/internal/docker"
 	"github.com/mybr/mybr/internal/doctor"
+	"github.com/mybr/mybr/internal/explain/host"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/view"
 	"github.com/mybr/mybr/plugin"
 )
 
@@ -53,6 +55,7 @@ type stage struct {
 	testing.TB
 	host *nettest.Host
 	lan  *nettest.Host
+	web  *nettest.Host // the container
 	dir  string
 	env  doctor.Env
 
@@ -99,11 +102,19 @@ func newStage(t testing.TB) *stage {
 	s.install(text)
 	s.env = plugin.Client{RunDir: s.path("run")}.Doctor()
 	s.env.Version, s.env.Name, s.env.PluginDir, s.env.StateDir = version, "mybr", s.path("plugins"), s.path("state")
+	s.env.Paths = func(v view.View, endpoints map[string]bool) (doctor.Paths, error) {
+		p, err := host.GatherFor(v, endpoints)
+		if err != nil {
+			return doctor.Paths{}, err
+		}
+		return doctor.Paths{World: p.World, Predict: p.Predict, Unread: p.Unread}, nil
+	}
 	s.env.Docker = docker.Client{Socket: s.serveDocker()}.Get
 	t.Cleanup(s.killAll)
 	s.start("--resync-interval", "0")
 	s.network(networkID, "mybr0", "172.18", "fd00:18")
 	s.endpoint(networkID, endpointID, "172.18.0.2/16", "fd00:18::2/64")
+	s.inhabit()
 	s.publish(networkID, endpointID, "0.0.0.0", 8080)
 	return s
 }
@@ -287,6 +298,26 @@ func (s *stage) endpoint(network, id, v4, v6 string) {
 	s.Helper()
 	s.call("NetworkDriver.CreateEndpoint", m{"NetworkID": network, "EndpointID": id, "Options": m{}, "Interface": m{"Address": v4, "AddressIPv6": v6}})
 	s.call("NetworkDriver.Join", m{"NetworkID": network, "EndpointID": id, "SandboxKey": "/var/run/docker/netns/" + id[:12], "Options": m{}})
+}
+
+// inhabit is what Docker does for a container: its namespace gets the end of the pair, and a file
+// that keeps it. A program in it listens.
+func (s *stage) inhabit() {
+	s.Helper()
+	s.must(os.MkdirAll("/run/docker/netns", 0o755))
+	s.must(unix.Mount("tmpfs", "/run/docker/netns", "tmpfs", 0, "size=1m"))
+	s.Cleanup(func() { _ = unix.Unmount("/run/docker/netns", unix.MNT_DETACH) })
+	s.web = s.host.Peer("web")
+	file := "/run/docker/netns/" + endpointID[:12]
+	s.must(os.WriteFile(file, nil, 0o600))
+	s.web.In(func() { s.must(unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, "")) })
+	v, err := s.env.View(s.Context())
+	s.must(err)
+	_, inner, _ := strings.Cut(strings.TrimSpace(s.host.Run("sh", "-c", "ip -o link show "+v.Endpoints[0].Veth+" | sed 's/.*@\\([^:]*\\):.*/x \\1/'")), " ")
+	s.web.Adopt(s.host, inner, nettest.End{Name: "eth0", Addresses: []string{"172.18.0.2/16", "fd00:18::2/64"}})
+	s.web.Route("0.0.0.0/0", "172.18.0.1")
+	s.web.Route("::/0", "fd00:18::1")
+	s.web.Echo("tcp", ":80")
 }
 
 // publish leads a TCP port of the host, at one of its addresses or at all, to a container's port 80.

@@ -70,7 +70,7 @@ var layers = map[string][]string{
 	"internal/arbitrate": {"internal/model"},
 	"internal/view":      {"internal/model"},
 	"internal/docker":    nil, // the commands alone: the process never speaks to Docker
-	"internal/doctor":    {"internal/model", "internal/view", "internal/dump", "internal/shell"},
+	"internal/doctor":    {"internal/model", "internal/view", "internal/dump", "internal/explain", "internal/shell"},
 	"internal/compose":   nil,
 	"internal/plan":      nil,
 	"internal/shell":     nil,
