@@ -36,7 +36,8 @@ of root's. The worst comes first. Read a command before you run it: it is exact,
 deletes the rule or ends the process that is in the way.
 
 Nothing is changed. It works without mybr serve and without Docker; then it says what can't
-be told. docs/doctor.md explains each check. It needs root, in the host's namespaces.
+be told. docs/doctor.md explains each check (the package has it in /usr/share/doc/mybr). It
+needs root, in the host's namespaces.
 
 Exit status: 0 if there is neither a fault nor a warning, 1 if there is one, 2 if the
 command line is wrong. With -o json it prints one object: version (1; it grows when a field

@@ -108,6 +108,8 @@ look() { # what is there of mybr
 }
 chroot "$root" dpkg -i /root/1.deb
 look installed
+echo "== documents"
+(cd "$root" && find usr/share/doc/mybr -name doctor.md -o -name README.md | sort)
 echo "== examples"
 (cd "$root" && find usr/share/doc/mybr/examples -type f | sort)
 mkdir "$root/var/lib/mybr" "$root/run/mybr" # the unit keeps both (RuntimeDirectoryPreserve)
@@ -138,6 +140,7 @@ look again
 		"removed":   lines(config, wantedProxy, copied, state),                   // that a unit was enabled is kept until the purge
 		"purged":    "",
 		"again":     installed,
+		"documents": lines("usr/share/doc/mybr/README.md", "usr/share/doc/mybr/docs/doctor.md"),
 		"examples":  lines(examples+"grafana/mybr.json", examples+"prometheus/mybr.rules.yml", examples+"prometheus/prometheus.yml"),
 	} {
 		if have := listed(out, when); have != want {

@@ -131,10 +131,14 @@ func (l *look) packets(n view.Network, h *host, ipv6 bool) (all []packet) {
 		return nil
 	}
 	v, err := l.records()
-	known := err == nil // which ports are published
+	closed := err == nil // nothing is published
 	var ports, asked []uint16
 	for _, port := range v.Ports {
-		if port.Network != n.ID || port.Container.Addr().Is6() != ipv6 || port.Host.IsValid() && port.Host.Addr().IsLoopback() {
+		if port.Network != n.ID || port.Host.IsValid() && port.Host.Addr().IsLoopback() {
+			continue
+		}
+		closed = false
+		if port.Container.Addr().Is6() != ipv6 {
 			continue
 		}
 		for i := range max(1, port.Count) {
@@ -144,7 +148,7 @@ func (l *look) packets(n view.Network, h *host, ipv6 bool) (all []packet) {
 	for _, up := range h.outside(ipv6) {
 		name := strings.ReplaceAll(up, "%", "%%")
 		all = append(all, packet{what: "what containers send from %s to " + name, on: netName(n), in: n.Bridge, out: up, src: s, states: []string{"NEW"}})
-		if !known || len(ports) > 0 {
+		if !closed {
 			all = append(all, packet{what: "what comes from " + name + " to published ports on %s", on: netName(n), in: up, out: n.Bridge, dst: s,
 				states: []string{"NEW", "DNAT"}, ports: ports, asked: asked})
 		}

@@ -141,10 +141,10 @@ func processRows() []row {
 		{check: "watching", want: doctor.Warning, seen: `turned off`, sick: true, after: unwatched,
 			fault: func(s *stage, _ *doctor.Env) {}},
 		{check: "fights", want: doctor.Warning, seen: `put right 12 times, and undone again by sleep \(pid \d+\)`, fault: fight},
-		{check: "descriptors", want: doctor.Warning, seen: `\d+ of 26 descriptors`, after: unwatched,
+		{check: "descriptors", want: doctor.Warning, seen: `\d+ of 29 descriptors`, after: unwatched,
 			fault: func(s *stage, _ *doctor.Env) {
 				s.stop()
-				s.startBy("ulimit -n 26; ", "--resync-interval", "0")
+				s.startBy("ulimit -n 29; ", "--resync-interval", "0")
 			}},
 	}
 }

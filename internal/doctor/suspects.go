@@ -33,7 +33,7 @@ func (p *ports) suspects(w *explain.World, one probe, r explain.Result) (all []c
 			s.sandbox = e.Sandbox
 		}
 	}
-	return slices.Concat(s.rules(), s.settings(), s.links(), s.addresses(), s.routes(), s.policies(), s.chains())
+	return slices.Concat(s.rules(), s.settings(), s.links(), s.addresses(), s.routes(), s.policies(), s.chains(), s.nativeChains())
 }
 
 // clone is a World whose spaces can be replaced.
@@ -203,6 +203,28 @@ func (s scene) chains() (all []cause) {
 						}})
 				}
 			}
+		}
+	}
+	return all
+}
+
+// nativeChains are the host's of nf_tables' own whose policy drops.
+func (s scene) nativeChains() (all []cause) {
+	for i, t := range s.host.Natives {
+		for j, c := range t.Chains {
+			if c.Policy != "drop" || t.Name == "mybr" {
+				continue
+			}
+			d := dropper{set: &ruleset{by: "nft", nft: []string{t.Family, t.Name}}, chain: &chain{name: c.Name}}
+			all = append(all, cause{what: d.where(), mend: d.remedy(), change: func(w *explain.World) {
+				open, table := *c, *t
+				open.Policy = "accept"
+				table.Chains = slices.Clone(t.Chains)
+				table.Chains[j] = &open
+				e := edit(w, s.host.Name)
+				e.Natives = slices.Clone(e.Natives)
+				e.Natives[i] = &table
+			}})
 		}
 	}
 	return all

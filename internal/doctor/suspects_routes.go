@@ -128,7 +128,8 @@ func (s scene) routes() (all []cause) {
 			}
 			leads := slices.ContainsFunc(ends, func(a netip.Addr) bool { return a.IsValid() && r.Dst.Contains(a) })
 			refuses := slices.Contains([]string{explain.Blackhole, explain.Unreachable, explain.Prohibit, explain.Throw}, r.Kind)
-			strays := r.Kind == explain.Unicast && r.Dst.Bits() > 0 && name != s.one.port.Bridge && (name != s.one.query.In || r.Via.IsValid())
+			strays := r.Kind == explain.Unicast && r.Dst.Bits() > 0 && name != s.one.port.Bridge &&
+				!(name == s.one.query.In && r.Dst.Contains(s.one.query.Src)) // the uplink's own network
 			if !leads || !refuses && !strays {
 				continue
 			}
