@@ -131,13 +131,16 @@ func (all Lists) Missing(l Limit) string {
 	return ""
 }
 
-// LimitOf is the limit of one published port of an endpoint. Those of the endpoint count before
-// those of its network.
-func (n Network) LimitOf(e Endpoint, proto Proto, port uint16) (l Limit, ok bool) {
-	if l, ok = limitOf(e.Limits(), proto, port); ok {
-		return l, true
+// LimitOf returns what finds the limit of a published port of an endpoint. Those of the endpoint
+// count before those of its network.
+func (n Network) LimitOf(e Endpoint) func(proto Proto, port uint16) (l Limit, ok bool) {
+	own, all := e.Limits(), n.Limits()
+	return func(proto Proto, port uint16) (l Limit, ok bool) {
+		if l, ok = limitOf(own, proto, port); ok {
+			return l, true
+		}
+		return limitOf(all, proto, port)
 	}
-	return limitOf(n.Limits(), proto, port)
 }
 
 // ContainerPort is one port of a container.
@@ -154,9 +157,9 @@ func (all Lists) Admitted(n Network, e Endpoint) map[ContainerPort]Clients {
 	if n.Internal || len(n.From)+len(n.FromSet)+len(e.From)+len(e.FromSet) == 0 {
 		return nil
 	}
-	admitted, read := map[ContainerPort]Clients{}, map[string]Clients{}
+	admitted, read, limitOf := map[ContainerPort]Clients{}, map[string]Clients{}, n.LimitOf(e)
 	add := func(proto Proto, port uint16, at netip.AddrPort) {
-		l, ok := n.LimitOf(e, proto, port)
+		l, ok := limitOf(proto, port)
 		if !ok {
 			return
 		}
