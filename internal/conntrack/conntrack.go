@@ -264,7 +264,9 @@ func (c change) filter(f model.Family) filter {
 }
 
 // empty reports whether there is nothing to look for.
-func (f *filter) empty() bool { return len(f.gone)+len(f.came)+len(f.left)+len(f.subnets)+len(f.limits) == 0 }
+func (f *filter) empty() bool {
+	return len(f.gone)+len(f.came)+len(f.left)+len(f.subnets)+len(f.limits) == 0
+}
 
 // relevant returns the bindings of some protocols that can have translated flows of the
 // family.
