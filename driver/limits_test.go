@@ -22,7 +22,7 @@ func TestLimitOptions(t *testing.T) {
 		{"mybr.publish.from", "office", "option mybr.publish.from: office is no address: want one such as 192.0.2.7 or fd00::7, a prefix such as 192.168.0.0/16, @NAME of a list, all or none"},
 		{"mybr.publish.from", "::ffff:10.0.0.1", "option mybr.publish.from: ::ffff:10.0.0.1 is no address: want one such as 192.0.2.7 or fd00::7, a prefix such as 192.168.0.0/16, @NAME of a list, all or none"},
 		{"mybr.publish.from", "fe80::1%eth0", "option mybr.publish.from: fe80::1%eth0 is no address: want one such as 192.0.2.7 or fd00::7, a prefix such as 192.168.0.0/16, @NAME of a list, all or none"},
-		{"mybr.publish.from", "@a b", "option mybr.publish.from: a b is no name of a list: want 1 to 63 letters, digits, _, - and ."},
+		{"mybr.publish.from", "@a b", "option mybr.publish.from: a b is no name of a list: want 1 to 63 of letters, digits, dots, _ and -"},
 		{"mybr.publish.from.0", "all", "option mybr.publish.from.0: 0 is no port: want a number from 1 to 65535, with /tcp, /udp or /sctp behind it or without"},
 		{"mybr.publish.from.", "all", "option mybr.publish.from.:  is no port: want a number from 1 to 65535, with /tcp, /udp or /sctp behind it or without"},
 		{"mybr.publish.from.80/icmp", "all", "option mybr.publish.from.80/icmp: icmp is no protocol: want tcp, udp or sctp"},

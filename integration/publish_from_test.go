@@ -84,7 +84,7 @@ func publishFrom(t *testing.T, w *world.World) {
 		unanswered(t, "mybr is away: from "+get, clients("tcp", "8080")[get]())
 	}
 	w.StartMybr()
-	matches(t, w)
+	w.Eventually(healWithin, func() error { return mismatch(t, w) })
 	office("after a restart")
 	w.Host.Run("sh", "-c", "iptables -F; ip6tables -F; iptables -t nat -F; nft flush chain ip mybr forward; nft flush chain ip6 mybr forward; true")
 	w.Eventually(healWithin, func() error { return mismatch(t, w) })

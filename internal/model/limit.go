@@ -175,7 +175,7 @@ func CheckListName(name string) error {
 		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '_' && r != '-' && r != '.'
 	}
 	if name == "" || len(name) > 63 || strings.ContainsFunc(name, odd) {
-		return fmt.Errorf("%s is no name of a list: want 1 to 63 letters, digits, _, - and .", Quoted(name, 64))
+		return fmt.Errorf("%s is no name of a list: want 1 to 63 of letters, digits, dots, _ and -", Quoted(name, 64))
 	}
 	return nil
 }
