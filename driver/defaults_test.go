@@ -100,10 +100,10 @@ func TestOverruledDefaultOfTheEngine(t *testing.T) {
 
 // An interface's exact name is refused, save the empty one, which asks for nothing.
 func TestInterfaceName(t *testing.T) {
-	must(t, checkEndpointOptions(map[string]any{optIfname: ""}))
-	must(t, checkEndpointOptions(map[string]any{optIfname: nil}))
+	must(t, endpointOptionsError(map[string]any{optIfname: ""}))
+	must(t, endpointOptionsError(map[string]any{optIfname: nil}))
 	for _, name := range []any{"eth0", 7.0} {
-		wantErr(t, checkEndpointOptions(map[string]any{optIfname: name}), model.ErrInvalid,
+		wantErr(t, endpointOptionsError(map[string]any{optIfname: name}), model.ErrInvalid,
 			"option com.docker.network.endpoint.ifname: Docker does not let a plugin name the interface; "+
 				"set the beginning of its name for the network, with -o com.docker.network.container_iface_prefix")
 	}

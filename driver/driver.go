@@ -21,6 +21,7 @@ package driver
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/docker/go-plugins-helpers/network"
@@ -53,6 +54,11 @@ type Tx interface {
 	Endpoint(id string) (model.Endpoint, error)
 	PutEndpoint(model.Endpoint) error
 	DeleteEndpoint(id string) error
+
+	Lists() []model.List
+	List(name string) (model.List, error)
+	PutList(model.List) error
+	DeleteList(name string) error
 }
 
 // Syncer makes the host match the records. subjects names the links whose failures
@@ -83,6 +89,9 @@ type Config struct {
 	Routes func() ([]model.HostRoute, error)
 	// IPv6 says why networks with IPv6 can't be had on this host; nil: they can.
 	IPv6 error
+	// PublishAddress is where ports are published that name no address, on networks that name
+	// none either; zero: everywhere, both families.
+	PublishAddress netip.Addr
 	// Lives tells whether a process still runs, in the words of WithEngine; nil: none does.
 	Lives func(engine string) bool
 	// Warn is told what went wrong without failing the call; nil: nobody is.
@@ -99,7 +108,8 @@ type Driver struct {
 	ports  Ports
 	links  Links
 	routes func() ([]model.HostRoute, error)
-	noIPv6 error // Config.IPv6
+	noIPv6 error      // Config.IPv6
+	atHost netip.Addr // Config.PublishAddress
 	lives  func(engine string) bool
 	warn   func(format string, args ...any)
 
@@ -111,7 +121,7 @@ type Driver struct {
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, lives: c.Lives, warn: c.Warn}
+	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
 	if d.lives == nil {
 		d.lives = func(string) bool { return false }
 	}

@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"reflect"
 
 	"github.com/docker/go-plugins-helpers/network"
 
@@ -122,12 +123,16 @@ func endpointInfo(e model.Endpoint) map[string]any {
 func putEndpoint(tx Tx, want *model.Endpoint) error {
 	have, err := tx.Endpoint(want.ID)
 	if err == nil {
-		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.V6 != want.V6 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC {
+		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.V6 != want.V6 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC ||
+			!reflect.DeepEqual(have.From, want.From) {
 			return model.Exists("there is an endpoint of this ID with other settings")
 		}
 		*want = have
 		return nil
 	} else if !errors.Is(err, model.ErrNotFound) {
+		return err
+	}
+	if err := checkLists(tx, want.From); err != nil {
 		return err
 	}
 	for _, o := range tx.Endpoints() {

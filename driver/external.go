@@ -104,6 +104,9 @@ func (d *Driver) portRequest(r *network.ProgramExternalConnectivityRequest, n mo
 				short(e.ID), host, entry.Port, model.Proto(entry.Proto), model.FamilyOf(host))
 		}
 	}
+	if !n.HostBinding.IsValid() {
+		n.HostBinding = d.atHost
+	}
 	req.Ports, err = parsePorts(entries, n, e, !req.V4Only)
 	return req, err
 }

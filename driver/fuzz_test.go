@@ -37,7 +37,7 @@ func FuzzOptions(f *testing.F) {
 				t.Errorf("error %v is of no kind", err)
 			}
 		}
-		users(checkEndpointOptions(opts))
+		users(endpointOptionsError(opts))
 		o, err := parseNetOptions(opts)
 		if users(err); err == nil {
 			checkNetOptions(t, o)

@@ -61,14 +61,18 @@ func (bridgePort) returned(e model.Endpoint, links hostLinks) bool {
 }
 
 func (bridgePort) parse(n model.Network, r *network.CreateEndpointRequest) (e model.Endpoint, err error) {
-	if err := checkEndpointOptions(r.Options); err != nil {
+	limits, err := parseEndpointOptions(r.Options)
+	if err == nil {
+		err = checkLimits(n, limits)
+	}
+	if err != nil {
 		return e, err
 	}
 	i := r.Interface
 	if i == nil {
 		i = &network.EndpointInterface{}
 	}
-	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID}
+	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits}
 	for _, f := range model.Families() {
 		if *e.Address(f), err = parseAddress(f, n, sent(f, i)); err != nil {
 			return e, err

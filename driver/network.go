@@ -98,6 +98,9 @@ func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 		if err := checkNetworks(want, tx.Networks()); err != nil {
 			return err
 		}
+		if err := checkLists(tx, want.From); err != nil {
+			return err
+		}
 		if warnings, err = checkLinks(&want, tx.Networks(), links); err != nil {
 			return err
 		}
@@ -193,6 +196,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 		Internal: o.Internal, ICC: o.ICC,
 		IfacePrefix: o.IfacePrefix, HostBinding: o.HostBinding,
 		NoAnnounce: o.NoAnnounce, Routes: o.Routes, Trusted: o.Trusted,
+		From: o.From,
 	}
 	if n.Bridge == "" {
 		n.Bridge = "br-" + n.ID[:min(12, len(n.ID))]
@@ -202,6 +206,9 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 			return n, err
 		}
 	}
+	if err := checkLimits(n, n.From); err != nil {
+		return n, err
+	}
 	return n, checkRoutes(n)
 }
 
@@ -209,7 +216,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 func sameNetwork(have, want model.Network) bool {
 	want.Owned, want.BridgeMAC = have.Owned, have.BridgeMAC
 	want.V4.AddressKept, want.V6.AddressKept = have.V4.AddressKept, have.V6.AddressKept
-	want.Engine = have.Engine
+	want.Engine, want.FromSet = have.Engine, have.FromSet
 	return reflect.DeepEqual(have, want)
 }
 

@@ -69,6 +69,7 @@ type netOptions struct {
 	NoAnnounce  bool
 	Trusted     []string // sorted
 	Routes      []model.Route
+	From        []model.Limit
 	Families    [2]familyOptions // by family
 
 	since28 bool // the engine is of version 28 or newer
@@ -113,9 +114,16 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 		return o, err
 	}
 	for _, key := range slices.Sorted(maps.Keys(user)) {
+		if isLimit(key) {
+			continue
+		}
 		if err := o.set(key, user); err != nil {
 			return o, err
 		}
+	}
+	var err error
+	if o.From, err = parseLimits(user); err != nil {
+		return o, err
 	}
 	for _, f := range model.Families() {
 		if o.Families[f].Mode == model.ModeIsolated && !o.Internal {
@@ -219,22 +227,24 @@ func (o *netOptions) advertiseInterval(s string) error {
 	return err
 }
 
-// checkEndpointOptions refuses what the user asked of an endpoint (driver-opts) and
+// parseEndpointOptions reads what the user asked of an endpoint (driver-opts), and refuses what
 // can't be done. Docker mixes its own keys with the user's.
-func checkEndpointOptions(opts map[string]any) error {
+func parseEndpointOptions(opts map[string]any) ([]model.Limit, error) {
 	for _, key := range slices.Sorted(maps.Keys(opts)) {
 		if key == optIfname && (opts[key] == nil || opts[key] == "") {
 			continue
 		} else if key == optIfname {
-			return model.Invalid("option %s: Docker does not let a plugin name the interface; "+
+			return nil, model.Invalid("option %s: Docker does not let a plugin name the interface; "+
 				"set the beginning of its name for the network, with -o %s", key, optIfacePrefix)
 		}
-		if !strings.HasPrefix(key, dockerPrefix) {
-			return model.Invalid("option %s is not known", quoted(key))
+		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) {
+			return nil, model.Invalid("option %s is not known", quoted(key))
 		}
 	}
-	_, err := parsePortMap(opts)
-	return err
+	if _, err := parsePortMap(opts); err != nil {
+		return nil, err
+	}
+	return parseLimits(opts)
 }
 
 // get reads the value of key, which must be of the JSON type of into; absent and null

@@ -193,7 +193,7 @@ func TestOneOfSeveralFaults(t *testing.T) {
 	for range 20 {
 		_, err := parseNetOptions(map[string]any{optGeneric: map[string]any{"c": "", "a": "", "b": ""}})
 		wantErr(t, err, model.ErrInvalid, "option a is not known")
-		err = checkEndpointOptions(map[string]any{"c": 1, "a": 1, optIfname: ""})
+		err = endpointOptionsError(map[string]any{"c": 1, "a": 1, optIfname: ""})
 		wantErr(t, err, model.ErrInvalid, "option a is not known")
 	}
 }

@@ -15,6 +15,11 @@ import (
 // has hung up meanwhile, the records are reverted, and the host with them. subject is the
 // link that the change is about.
 func (d *Driver) commit(ctx context.Context, subject string, change func(Tx) error) error {
+	return d.commitAll(ctx, []string{subject}, change)
+}
+
+// commitAll is commit for a change that is about several links, or none.
+func (d *Driver) commitAll(ctx context.Context, subjects []string, change func(Tx) error) error {
 	if err := hungUp(ctx); err != nil {
 		return err // while the call waited for its turn
 	}
@@ -25,10 +30,10 @@ func (d *Driver) commit(ctx context.Context, subject string, change func(Tx) err
 	done := false
 	defer func() {
 		if !done {
-			d.revert(ctx, subject, undo)
+			d.revert(ctx, subjects, undo)
 		}
 	}()
-	if err := d.sync.Sync(context.WithoutCancel(ctx), subject); err != nil {
+	if err := d.sync.Sync(context.WithoutCancel(ctx), subjects...); err != nil {
 		return err
 	}
 	if err := hungUp(ctx); err != nil {
@@ -48,17 +53,18 @@ func hungUp(ctx context.Context) error {
 
 // revert puts the records back as they were before a call that is refused, and the host. If
 // they can't be written, that is done later: a revert leaves alone what has changed since.
-func (d *Driver) revert(ctx context.Context, subject string, undo func() error) {
+func (d *Driver) revert(ctx context.Context, subjects []string, undo func() error) {
+	what := strings.Join(subjects, ", ")
 	if err := undo(); err != nil {
-		d.warn("revert the records of %s: %v", subject, err)
-		d.later.add("revert "+subject, func(ctx context.Context) error {
-			d.revert(ctx, subject, undo)
+		d.warn("revert the records of %s: %v", what, err)
+		d.later.add("revert "+what, func(ctx context.Context) error {
+			d.revert(ctx, subjects, undo)
 			return nil // it has warned
 		})
 		return
 	}
-	if err := d.sync.Sync(context.WithoutCancel(ctx), subject); err != nil {
-		d.warn("make %s as it was: %v", subject, err)
+	if err := d.sync.Sync(context.WithoutCancel(ctx), subjects...); err != nil {
+		d.warn("make %s as it was: %v", what, err)
 	}
 }
 

@@ -173,6 +173,9 @@ func parseHostIP(s string) (netip.Addr, error) {
 	return a, nil
 }
 
+// ParseHostAddress reads where ports are published.
+func ParseHostAddress(s string) (netip.Addr, error) { return parseHostIP(s) }
+
 // parseSource reads an address that what leaves a network can have.
 func parseSource(f model.Family, s string) (netip.Addr, error) {
 	want := fmt.Sprintf("%s address that can be a source address", article(f))

@@ -65,7 +65,8 @@ func adminPath(runDir string) string { return filepath.Join(runDir, "mybr.sock")
 // admin answers the operator's commands.
 //
 // Be aware: it tells, and little can be asked for through it: a sync makes the host match the
-// records, as a restart does, and what Docker has forgotten without a word can be forgotten here.
+// records, as a restart does, what Docker has forgotten without a word can be forgotten here, and
+// settings of networks can be changed that Docker asks for only once.
 type admin struct {
 	version   string
 	firewall  func() string
@@ -87,6 +88,7 @@ type admin struct {
 	stopping  context.Context // ends when those clients must
 	ruler     *ruler
 	forgetter *forgetter
+	setter    *setter
 }
 
 // handler returns the table of what can be asked.
@@ -99,6 +101,8 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/events", a.follow)
 	mux.HandleFunc("/v1/sync", a.mend)
 	mux.HandleFunc("/v1/forget", func(w http.ResponseWriter, r *http.Request) { a.forgetter.serve(w, r) })
+	mux.HandleFunc("/v1/settings", func(w http.ResponseWriter, r *http.Request) { a.setter.settings(w, r) })
+	mux.HandleFunc("/v1/lists", func(w http.ResponseWriter, r *http.Request) { a.setter.lists(w, r) })
 	mux.HandleFunc("/v1/rules", func(w http.ResponseWriter, r *http.Request) {
 		tell(func(ctx context.Context) (any, error) { return a.ruler.rules(ctx, r.URL.Query().Get("compare") == "1") })(w, r)
 	})
@@ -143,7 +147,7 @@ func respond(w http.ResponseWriter, r *http.Request, what func(ctx context.Conte
 	}()
 	body, err := what(r.Context())
 	if err != nil {
-		reply(w, r, http.StatusInternalServerError, map[string]string{"error": err.Error()})
+		reply(w, r, errorStatus(err), map[string]string{"error": err.Error()})
 		return
 	}
 	reply(w, r, http.StatusOK, body)

@@ -93,6 +93,37 @@ func (c Client) Forget(ctx context.Context, what Forgotten) error {
 	return c.send(ctx, http.MethodPost, "/v1/forget", bytes.NewReader(body), func(io.Reader) error { return nil })
 }
 
+// Set changes options of a network or an endpoint.
+func (c Client) Set(ctx context.Context, what Settings) error {
+	return c.post(ctx, "/v1/settings", what)
+}
+
+// SetList changes or removes a list of clients.
+func (c Client) SetList(ctx context.Context, what List) error { return c.post(ctx, "/v1/lists", what) }
+
+// post sends what is to be done. What mybr refuses is the error, and nothing beside it.
+func (c Client) post(ctx context.Context, path string, what any) error {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	body, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	err = c.send(ctx, http.MethodPost, path, bytes.NewReader(body), func(io.Reader) error { return nil })
+	var refused *refusal
+	if errors.As(err, &refused) {
+		return errors.New(refused.text)
+	}
+	return err
+}
+
+// refusal is an answer that says what can't be done as it was asked, and text what of it mybr has
+// written.
+type refusal struct {
+	error
+	text string
+}
+
 // Events calls fn with each event as it happens, and first with up to so many that were, until
 // fn returns an error, which is returned, ctx ends, or mybr does, which is io.EOF.
 func (c Client) Events(ctx context.Context, history int, fn func(event.Event) error) error {
@@ -204,7 +235,11 @@ func (c Client) send(ctx context.Context, method, path string, what io.Reader, f
 	if resp.StatusCode != http.StatusOK {
 		var body struct{ Error string }
 		_ = json.NewDecoder(resp.Body).Decode(&body) // the status says enough if there is none
-		return fmt.Errorf("ask %s for %s: %s %s", socket, path, Printable(resp.Status), printableLines(body.Error))
+		err := fmt.Errorf("ask %s for %s: %s %s", socket, path, Printable(resp.Status), printableLines(body.Error))
+		if resp.StatusCode < http.StatusInternalServerError && body.Error != "" {
+			err = &refusal{err, printableLines(body.Error)}
+		}
+		return err
 	}
 	if err := fn(resp.Body); err != nil {
 		return fmt.Errorf("ask %s for %s: %w", socket, path, err)

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
 	"github.com/mybr/mybr/internal/web"
@@ -17,7 +19,7 @@ import (
 )
 
 // Config is what the process works with. Every field is needed, except DirectRouting,
-// AcceptMark, ResyncInterval, AddressPools, AddressQuarantine and those of HTTP.
+// PublishAddress, AcceptMark, ResyncInterval, AddressPools, AddressQuarantine and those of HTTP.
 type Config struct {
 	Version    string // for logs and the operator's commands
 	Name       string // of the plugin, as `docker network create -d` has it
@@ -27,8 +29,10 @@ type Config struct {
 	Firewall   string // one of Firewalls
 	SysctlRoot string // /proc/sys, or where that is mounted
 
-	DirectRouting bool // published ports can be reached at the containers' own addresses, from anywhere that has a route there
-	AcceptMark    Mark // of packets that pass to every network; the zero value: none do
+	DirectRouting  bool       // published ports can be reached at the containers' own addresses, from anywhere that has a route there
+	PublishAddress netip.Addr // where ports are published that name no address, on networks that name none either; zero: everywhere
+
+	AcceptMark Mark // of packets that pass to every network; the zero value: none do
 
 	// ResyncInterval is how often the whole host is compared with the records, and put right; 0:
 	// never, and what others change is not watched for either.
@@ -123,4 +127,16 @@ func FormatMark(m Mark) string {
 		return fmt.Sprintf("%#x", m.Value)
 	}
 	return fmt.Sprintf("%#x/%#x", m.Value, m.Mask)
+}
+
+// ParsePublishAddress reads an address of the host, 0.0.0.0 for all of both families, or [::] for all
+// of IPv6, as the option host_binding_ipv4 of a network.
+func ParsePublishAddress(s string) (netip.Addr, error) { return driver.ParseHostAddress(s) }
+
+// FormatPublishAddress is what ParsePublishAddress reads; "" for none.
+func FormatPublishAddress(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }

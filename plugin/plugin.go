@@ -68,7 +68,7 @@ func Run(ctx context.Context, c Config) error {
 
 	networks := driver.New(driver.Config{
 		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes,
-		IPv6: host.noIPv6, Lives: lives, Warn: c.Log.Warnf,
+		IPv6: host.noIPv6, PublishAddress: c.PublishAddress, Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
@@ -92,6 +92,10 @@ func Run(ctx context.Context, c Config) error {
 		snapshot: records.Snapshot, pools: addresses.Usage, log: c.Log,
 		deleteNetwork: deletes(networks, addresses), releasePool: addresses.ReleasePool,
 	}
+	answers.setter = &setter{
+		setNetwork: networks.SetNetwork, setEndpoint: networks.SetEndpoint,
+		setList: networks.SetList, removeList: networks.RemoveList, log: c.Log,
+	}
 	told.metrics = metrics.New(measured(c, answers, host), methods(table))
 	stop, ready := host.start(ctx, func(ctx context.Context) {
 		if err := networks.RemoveStale(ctx); err != nil {
@@ -105,7 +109,7 @@ func Run(ctx context.Context, c Config) error {
 		}
 	})
 	defer stop()
-	answers.ready, answers.forgetter.ready = ready, ready
+	answers.ready, answers.forgetter.ready, answers.setter.ready = ready, ready, ready
 	leave, err := serveSite(ctx, c, answers, told)
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ func newEndpoint() *cobra.Command {
 	return group(cobra.Command{
 		Use:   "endpoint",
 		Short: "Show the containers' places on mybr's networks",
-	}, newEndpointList())
+	}, newEndpointList(), newEndpointSet())
 }
 
 func newEndpointList() *cobra.Command {

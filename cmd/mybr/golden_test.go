@@ -311,13 +311,14 @@ func TestCompletion(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(f.dir, "docker.sock"))
 	t.Setenv("MYBR_RUN_DIR", f.dir)
 	for args, want := range map[string][]string{
-		"network inspect ":          {"91aa000091aa\tlan0", "back\tbr-91c0de0091c0", "front\tbr-4f2a91c04f2a"},
-		"network inspect front ":    {"91aa000091aa\tlan0", "back\tbr-91c0de0091c0"},
-		"network inspect f":         {"front\tbr-4f2a91c04f2a"},
-		"endpoint ls b":             {"back\tbr-91c0de0091c0"},
-		"ports ":                    {"d0000003d000\ton 91aa000091aa", "web\ton back", "web\ton front"},
-		"ports --output ":           {"text", "json"},
-		"network ":                  {"forget\tHave mybr forget networks that Docker has no more", "inspect\tShow networks with all that is on them", "ls\tList the networks"},
+		"network inspect ":       {"91aa000091aa\tlan0", "back\tbr-91c0de0091c0", "front\tbr-4f2a91c04f2a"},
+		"network inspect front ": {"91aa000091aa\tlan0", "back\tbr-91c0de0091c0"},
+		"network inspect f":      {"front\tbr-4f2a91c04f2a"},
+		"endpoint ls b":          {"back\tbr-91c0de0091c0"},
+		"ports ":                 {"d0000003d000\ton 91aa000091aa", "web\ton back", "web\ton front"},
+		"ports --output ":        {"text", "json"},
+		"network ": {"forget\tHave mybr forget networks that Docker has no more", "inspect\tShow networks with all that is on them", "ls\tList the networks",
+			"set\tChange options of a network that is there"},
 		"ports --run-dir /nowhere ": nil,
 	} {
 		var out, errs bytes.Buffer

@@ -14,7 +14,7 @@ func newNetwork() *cobra.Command {
 	return group(cobra.Command{
 		Use:   "network",
 		Short: "Show mybr's networks, and have those forgotten that Docker has no more",
-	}, newNetworkList(), newNetworkInspect(), newNetworkForget())
+	}, newNetworkList(), newNetworkInspect(), newNetworkSet(), newNetworkForget())
 }
 
 func newNetworkList() *cobra.Command {
@@ -157,6 +157,14 @@ func (i inspected) print(w io.Writer) error {
 	}
 	line("trusts", strings.Join(i.Trusted, ", "))
 	line("routes", strings.Join(i.Routes, ", "))
+	for _, set := range i.Settings {
+		line("option", settingText(set))
+	}
+	for _, e := range i.On.Endpoints {
+		for _, set := range e.Settings {
+			line("endpoint", called(e.Container, e.ID)+" "+settingText(set))
+		}
+	}
 	for _, part := range []struct {
 		name  string
 		print func() error

@@ -28,7 +28,9 @@ endpoint ID. CARRIED says how:
 
 CONNECTIONS is what the kernel's rule has counted since it was made: a rule of NAT sees
 the first packet of each connection and no other, so packets and bytes are not known,
-and what the process carries is not counted.`,
+and what the process carries is not counted.
+
+FROM, where some port has it, is who reaches the port from outside (mybr.publish.from).`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: s.complete(containersOf),
 	}, func(cmd *cobra.Command, args []string) error {
@@ -97,6 +99,7 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 	if networks != nil {
 		headings += "NETWORK\t"
 	}
+	limited := slices.ContainsFunc(list, func(p view.Port) bool { return p.From != "" })
 	var rows [][]any
 	for _, p := range slices.SortedStableFunc(slices.Values(list), byContainer) {
 		host := "-"
@@ -111,7 +114,15 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 		if p.Traffic != nil {
 			connections = fmt.Sprint(p.Traffic.Connections)
 		}
-		rows = append(rows, append(row, p.Carried, connections))
+		row = append(row, p.Carried, connections)
+		if limited {
+			row = append(row, cmp.Or(p.From, "all"))
+		}
+		rows = append(rows, row)
 	}
-	return printTable(w, headings+"CARRIED\tCONNECTIONS", rows, "CONTAINER", "NETWORK")
+	headings += "CARRIED\tCONNECTIONS"
+	if limited {
+		headings += "\tFROM"
+	}
+	return printTable(w, headings, rows, "CONTAINER", "NETWORK")
 }

@@ -92,7 +92,7 @@ func reference(t *testing.T) string {
 		"| `mybr status` | `status`: a Status |\n| `mybr status --diff` | `differences`: a list of Difference |\n| `mybr sync` | `mended`: a list of Difference |\n" +
 		"| `mybr network ls` | `networks`: a list of Network |\n" +
 		"| `mybr network inspect` | `networks`: a list of Network, each with `on`, which has `endpoints` and `ports` as below |\n" +
-		"| `mybr endpoint ls` | `endpoints`: a list of Endpoint |\n| `mybr ports` | `ports`: a list of Port |\n| `mybr pool ls` | `pools`: a list of Pool |\n" +
+		"| `mybr endpoint ls` | `endpoints`: a list of Endpoint |\n| `mybr ports` | `ports`: a list of Port |\n| `mybr pool ls` | `pools`: a list of Pool |\n| `mybr list ls` | `lists`: a list of List |\n" +
 		"| `mybr rules` | the fields of Rules |\n" +
 		"| `mybr explain` | the fields of a Result and, with `--send`, `sent`: a Sent |\n" +
 		"| `mybr doctor` | `taken` and `results`, as [above](#mybr-doctor) |\n" +
@@ -104,7 +104,7 @@ func reference(t *testing.T) string {
 	}
 	for _, s := range []struct{ file, types string }{
 		{"plugin/admin.go", "Status Healed Difference"},
-		{"internal/view/view.go", "Network Subnet Endpoint Port Traffic Pool"},
+		{"internal/view/view.go", "Network Setting Subnet Endpoint Port Traffic Pool List"},
 		{"internal/view/rules.go", "Rules Rule RuleDifference Counted"},
 		{"internal/explain/result.go", "Result Step"},
 		{"internal/explain/hook.go", "RuleAt"},

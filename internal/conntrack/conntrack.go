@@ -37,6 +37,7 @@ type Set struct {
 	Relayed []netip.Prefix
 	// Subnets are those that rules guard.
 	Subnets []Subnet
+	Limits  []Limit
 	// Unsure says of a set that the host was known to match that the packet filter may have
 	// been without rules for a time, so that flows may have begun past them.
 	Unsure bool
@@ -51,7 +52,8 @@ type Endpoint struct {
 // Same reports whether two sets are deeply equal.
 func (s Set) Same(o Set) bool {
 	return s.Unsure == o.Unsure && plan.SameList(s.Bindings, o.Bindings) && plan.SameList(s.Endpoints, o.Endpoints) &&
-		plan.SameList(s.Relayed, o.Relayed) && plan.SameList(s.Subnets, o.Subnets)
+		plan.SameList(s.Relayed, o.Relayed) && plan.SameList(s.Subnets, o.Subnets) &&
+		plan.SameList(s.Limits, o.Limits)
 }
 
 // Has reports that nothing is about a link.
@@ -68,7 +70,7 @@ func (s Set) With(o Set) Set {
 	_, bindings := plan.Differing(s.Bindings, o.Bindings, compareBindings)
 	_, endpoints := plan.Differing(s.Endpoints, o.Endpoints, compareEndpoints)
 	return Set{Bindings: slices.Concat(s.Bindings, bindings), Endpoints: slices.Concat(s.Endpoints, endpoints), Relayed: o.Relayed,
-		Subnets: o.Subnets, Unsure: s.Unsure || o.Unsure}
+		Subnets: o.Subnets, Limits: o.Limits, Unsure: s.Unsure || o.Unsure}
 }
 
 // Applier deletes stale flows. While there are subnets it also keeps flows going when others
@@ -101,6 +103,8 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 //   - of UDP, those to a binding that went, or translated to the container's side of it;
 //   - those of every protocol with an address at either end that an endpoint of have had
 //     and has no longer, whichever endpoint has it now;
+//   - those with a port that has a limit which came, and somebody who is none of its clients. With
+//     have nil or unsure, every limit counts as one that came;
 //   - with have unsure, those that the rules of a subnet would not have let begin as they
 //     did (see Subnet).
 //
@@ -142,12 +146,22 @@ type change struct {
 	left       []netip.Addr
 	relayed    []netip.Prefix
 	subnets    []Subnet // whose flows may have begun past the rules
+	limits     []Limit  // that flows may have begun before
 }
 
 // difference says what must be looked for.
 func difference(have *Set, want Set) (c change) {
 	if have == nil {
-		return change{came: want.Bindings, relayed: want.Relayed}
+		return change{came: want.Bindings, relayed: want.Relayed, limits: want.Limits}
+	}
+	before := make(map[Limit]bool, len(have.Limits))
+	for _, l := range have.Limits {
+		before[l] = true
+	}
+	for _, l := range want.Limits {
+		if have.Unsure || !before[l] {
+			c.limits = append(c.limits, l)
+		}
 	}
 	gone, came := plan.Differing(have.Bindings, want.Bindings, compareBindings)
 	if c.came = came; have.Unsure {
@@ -239,7 +253,7 @@ func (c change) filter(f model.Family) filter {
 	match := filter{
 		gone: relevant(f, c.gone, model.UDP),
 		came: relevant(f, c.came, model.TCP, model.UDP, model.SCTP),
-		left: map[netip.Addr]bool{}, relayed: c.relayed, subnets: subnetsOf(f, c.subnets),
+		left: map[netip.Addr]bool{}, relayed: c.relayed, subnets: subnetsOf(f, c.subnets), limits: limitsOf(f, c.limits),
 	}
 	for _, a := range c.left {
 		if f.Has(a) {
@@ -250,7 +264,9 @@ func (c change) filter(f model.Family) filter {
 }
 
 // empty reports whether there is nothing to look for.
-func (f *filter) empty() bool { return len(f.gone)+len(f.came)+len(f.left)+len(f.subnets) == 0 }
+func (f *filter) empty() bool {
+	return len(f.gone)+len(f.came)+len(f.left)+len(f.subnets)+len(f.limits) == 0
+}
 
 // relevant returns the bindings of some protocols that can have translated flows of the
 // family.

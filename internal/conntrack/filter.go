@@ -11,6 +11,7 @@ type filter struct {
 	gone, came []model.PortBinding
 	relayed    []netip.Prefix // subnets whose own packets to published ports are relayed
 	left       map[netip.Addr]bool
+	limits     []limit
 	subnets    []Subnet            // their flows are looked at that the rules can't have let begin
 	local      map[netip.Addr]bool // the addresses of the host
 }
@@ -19,7 +20,7 @@ type filter struct {
 func (f *filter) stale(l flow) bool {
 	// A container is at the end that asks, whatever its address is made into, or at the
 	// one that answers.
-	if f.left[l.from.Addr()] || f.left[l.answers.Addr()] || f.pastRules(l) {
+	if f.left[l.from.Addr()] || f.left[l.answers.Addr()] || f.pastRules(l) || f.pastLimit(l) {
 		return true
 	}
 	if l.asked == l.answers && f.isRelayed(l) {

@@ -24,6 +24,7 @@ type Policy struct {
 	Networks []Network
 	Ports    []Port
 	Openings []Opening
+	Limits   []Limit // sorted by bridge, address, protocol and port; no two are of one port
 	// DefaultDrop are the families in which mybr turned forwarding on: a packet that no
 	// rule in the host accepts is not forwarded there, with or without networks.
 	DefaultDrop Families
@@ -57,6 +58,7 @@ type Network struct {
 	Bridge   string
 	Internal bool // nothing passes between this bridge and another interface, in either direction
 	ICC      bool // what passes from the bridge back into it is accepted; otherwise dropped
+	Limited  bool // there are Limits of it
 	V4, V6   Family
 }
 
@@ -124,6 +126,20 @@ type Opening struct {
 	Addr   netip.Addr
 	model.PortSpan
 	From string // the interface that they come from; "": any
+}
+
+// Limit keeps others than some clients from ports of a container on Bridge: from other
+// interfaces nobody else enters there, translated or not, and nothing that begins at these ports
+// goes to anybody else. What comes from Bridge itself is not limited, and neither is the host.
+//
+// The second half is for connections that have ended because From has changed: the server's next
+// packet would begin a flow of its own, of which the client's packets would be the replies.
+type Limit struct {
+	Bridge string
+	Link   string // as a Port's
+	Addr   netip.Addr
+	model.PortSpan
+	From model.Clients // not all of the address's family
 }
 
 // Family returns one address family of the network.

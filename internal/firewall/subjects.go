@@ -9,7 +9,8 @@ import (
 // Same reports whether two policies are deeply equal.
 func (p Policy) Same(o Policy) bool {
 	return p.DefaultDrop == o.DefaultDrop && p.DropInDoubt == o.DropInDoubt && p.Accept == o.Accept &&
-		plan.SameList(p.Networks, o.Networks) && plan.SameList(p.Ports, o.Ports) && plan.SameList(p.Openings, o.Openings)
+		plan.SameList(p.Networks, o.Networks) && plan.SameList(p.Ports, o.Ports) && plan.SameList(p.Openings, o.Openings) &&
+		plan.SameList(p.Limits, o.Limits)
 }
 
 // Has reports whether a part of the policy is about a subject, as Subjects has it.
@@ -17,11 +18,12 @@ func (p Policy) Has(subject string) bool {
 	return slices.ContainsFunc(p.Ports, func(port Port) bool { return port.Link == subject }) ||
 		slices.ContainsFunc(p.Networks, func(n Network) bool { return n.Bridge == subject }) ||
 		slices.ContainsFunc(p.Openings, func(o Opening) bool { return o.Link == subject }) ||
+		slices.ContainsFunc(p.Limits, func(l Limit) bool { return l.Link == subject }) ||
 		subject == "" && !p.common().Equal(Policy{})
 }
 
 // Subjects returns the parts of the policy by the link that each is about: a network is
-// about its bridge, a port or an opening about its Link. What concerns all
+// about its bridge, a port, an opening or a limit about its Link. What concerns all
 // of them is below "", if there is anything. Parts of two policies that are deeply equal need the
 // same rules.
 func (p Policy) Subjects() map[string]any {
@@ -43,6 +45,9 @@ func (p Policy) Subjects() map[string]any {
 	for _, o := range p.Openings {
 		part(o.Link, func(of *Policy) { of.Openings = append(of.Openings, o) })
 	}
+	for _, l := range p.Limits {
+		part(l.Link, func(of *Policy) { of.Limits = append(of.Limits, l) })
+	}
 	all := make(map[string]any, len(parts))
 	for subject, of := range parts {
 		all[subject] = of
@@ -50,8 +55,8 @@ func (p Policy) Subjects() map[string]any {
 	return all
 }
 
-// Only returns the policy with the subjects that keep reports true for. Ports and openings
-// go with their network, without which they have no meaning; what concerns all
+// Only returns the policy with the subjects that keep reports true for. Ports, openings and
+// limits go with their network, without which they have no meaning; what concerns all
 // subjects stays.
 func (p Policy) Only(keep func(subject string) bool) Policy {
 	kept := map[string]bool{}
@@ -71,15 +76,21 @@ func (p Policy) Only(keep func(subject string) bool) Policy {
 			out.Openings = append(out.Openings, o)
 		}
 	}
+	for _, l := range p.Limits {
+		if kept[l.Bridge] && keep(l.Link) {
+			out.Limits = append(out.Limits, l)
+		}
+	}
 	return out
 }
 
-// With returns the policy with the networks, ports and openings of another one that has no
+// With returns the policy with the networks, ports, openings and limits of another one that has no
 // subject in common with it, behind its own.
 func (p Policy) With(o Policy) Policy {
 	p.Networks = slices.Concat(p.Networks, o.Networks)
 	p.Ports = slices.Concat(p.Ports, o.Ports)
 	p.Openings = slices.Concat(p.Openings, o.Openings)
+	p.Limits = slices.Concat(p.Limits, o.Limits)
 	return p
 }
 
@@ -89,12 +100,13 @@ func (p Policy) common() Policy {
 }
 
 // Equal reports whether two policies need the same rules: they differ in the Links of
-// ports and openings, and the IDs of networks, at most.
+// ports, openings and limits, and the IDs of networks, at most.
 func (p Policy) Equal(q Policy) bool {
 	return p.DefaultDrop == q.DefaultDrop && p.DropInDoubt == q.DropInDoubt && p.Accept == q.Accept &&
 		equal(p.Networks, q.Networks, func(a, b Network) bool { a.ID = b.ID; return a == b }) &&
 		equal(p.Ports, q.Ports, func(a, b Port) bool { a.Link = b.Link; return a == b }) &&
-		equal(p.Openings, q.Openings, func(a, b Opening) bool { a.Link = b.Link; return a == b })
+		equal(p.Openings, q.Openings, func(a, b Opening) bool { a.Link = b.Link; return a == b }) &&
+		equal(p.Limits, q.Limits, func(a, b Limit) bool { a.Link = b.Link; return a == b })
 }
 
 // equal is slices.EqualFunc, which knows at once that the same memory is equal.

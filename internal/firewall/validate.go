@@ -12,7 +12,7 @@ import (
 )
 
 // Validate refuses what can't be rendered, or would mean something else to a backend. The
-// error joins an *plan.Error of its subject for each network, port and opening; they are
+// error joins an *plan.Error of its subject for each network, port, opening and limit; they are
 // of model.ErrInvalid, or model.ErrConflict.
 func (p Policy) Validate() error {
 	var errs []error
@@ -49,6 +49,15 @@ func (p Policy) Validate() error {
 			continue
 		} else if err := validOpening(n, o); err != nil {
 			blame(o.Link, "opening %s: %w", o.Addr, err)
+		}
+	}
+	for _, l := range p.Limits {
+		if n, ok := networks[l.Bridge]; !ok {
+			blame(l.Link, "limit %s: %w: no network has the bridge %q", l.Addr, model.ErrInvalid, l.Bridge)
+		} else if invalid[l.Bridge] {
+			continue
+		} else if err := validLimit(n, l); err != nil {
+			blame(l.Link, "limit %s: %w", l.Addr, err)
 		}
 	}
 	return errors.Join(errs...)
@@ -142,6 +151,26 @@ func validOpening(n Network, o Opening) error {
 		}
 	}
 	return validProto(o.Proto)
+}
+
+// validLimit refuses a limit that would have no effect, or not the one it says. One of a network
+// that everything may enter would be one in name only.
+func validLimit(n Network, l Limit) error {
+	f := model.FamilyOf(l.Addr)
+	if !f.Has(l.Addr) {
+		return fmt.Errorf("%w address", model.ErrInvalid)
+	}
+	switch s := n.Family(f); {
+	case !n.Limited || !n.Forwards(f) || n.Unprotected(f):
+		return fmt.Errorf("%w: the network %s takes none", model.ErrInvalid, n.ID)
+	case !s.Prefix.Contains(l.Addr):
+		return fmt.Errorf("%w: the network's subnet is %s", model.ErrInvalid, subnet(s.Prefix))
+	case !validSpan(l.First, l.Count):
+		return fmt.Errorf("ports %d, %d of them: %w: ports are numbers from 1 to 65535", l.First, l.Count, model.ErrInvalid)
+	case l.From.All(f):
+		return fmt.Errorf("%w: everybody is let in", model.ErrInvalid)
+	}
+	return validProto(l.Proto)
 }
 
 func subnet(p netip.Prefix) string {

@@ -57,6 +57,7 @@ type Manager struct {
 	relay    *relay.Relay
 	sctpOnce sync.Once // the warning that SCTP is guarded by the table alone
 	holders  holders   // of ports that were refused
+	local    addresses // of the host
 
 	mu     sync.Mutex
 	held   map[slot][]*socket

@@ -161,6 +161,8 @@ func (d *difference) missing(b Binding) string {
 			return "open"
 		case !s.adopted || s.target != one.Container || s.claimedFor(one.Container):
 			return "adopt"
+		case s.limit != one.Limit:
+			return "limit the clients of"
 		case !s.relays() || slices.Equal(s.blocked, d.blocked):
 		default:
 			return "block " + cmp.Or(d.names, "no link") + " at"
@@ -234,7 +236,7 @@ func (d *difference) holdOne(b Binding) error {
 	}
 	s.take(b)
 	other := d.joint(s)
-	if err := d.m.adopt(s, b.Container, d.blocked); err != nil {
+	if err := d.m.adopt(s, b.Container, b.Limit, d.blocked); err != nil {
 		if other != nil {
 			other.suspend()
 		}
@@ -255,7 +257,7 @@ func (d *difference) joint(s *socket) *socket {
 	}
 	w := d.wanted[other.key]
 	other.take(w)
-	other.adopted, other.target, other.blocked = true, w.Container, d.blocked
+	other.adopted, other.target, other.limit, other.blocked = true, w.Container, w.Limit, d.blocked
 	return other
 }
 

@@ -47,19 +47,42 @@ func (p *port) serve() (err error) {
 	if p.v6 != nil && p.v6.adopted {
 		targets.V6 = p.v6.target
 	}
+	none := !targets.V4.IsValid() && !targets.V6.IsValid()
+	targets.Admit = p.admit()
 	switch {
-	case p.session != nil && targets == relay.Targets{}:
+	case p.session != nil && none:
 		p.session.Stop()
 		p.session = nil
 	case p.session != nil:
 		p.session.Serve(targets)
-	case targets == relay.Targets{}:
+	case none:
 	case p.proto == model.TCP:
 		p.session, err = p.m.relay.TCP(p.fd, p.at, targets)
 	case p.proto == model.UDP:
 		p.session, err = p.m.relay.UDP(p.fd, p.at, targets)
 	}
 	return err
+}
+
+// admit is what the port's sockets say of their clients; nil: nobody says anything.
+func (p *port) admit() relay.Admit {
+	of := func(s *socket) relay.Admit {
+		if s == nil || !s.adopted {
+			return nil
+		}
+		return p.m.admit(s.limit)
+	}
+	v4, v6 := of(p.v4), of(p.v6)
+	if v4 == nil && v6 == nil {
+		return nil
+	}
+	return func(client netip.Addr) bool {
+		admit := v6
+		if client.Is4() {
+			admit = v4
+		}
+		return admit == nil || admit(client)
+	}
 }
 
 // filter lets in what is relayed, save what comes by blocked links. What is sent to a
@@ -78,15 +101,15 @@ func (p *port) filter() error {
 	case !in4 && !in6:
 		return attachFilter(p.fd, dropAll())
 	case !in4 || !in6 || !slices.Equal(v4.blocked, v6.blocked):
-		return attachFilter(p.fd, byFamily(admit(in4, v4), admit(in6, v6)))
+		return attachFilter(p.fd, byFamily(filterOf(in4, v4), filterOf(in6, v6)))
 	case len(v4.blocked) == 0 || p.at.Addr().IsLoopback():
 		return detachFilter(p.fd)
 	}
 	return attachFilter(p.fd, dropFrom(v4.blocked))
 }
 
-// admit is the program for one family.
-func admit(in bool, s *socket) []unix.SockFilter {
+// filterOf is the program for one family.
+func filterOf(in bool, s *socket) []unix.SockFilter {
 	if !in {
 		return dropAll()
 	}
@@ -128,7 +151,7 @@ func (m *Manager) settle() {
 		if err == nil {
 			one.hold(s)
 			if adopted {
-				err = m.adopt(s, s.target, s.blocked)
+				err = m.adopt(s, s.target, s.limit, s.blocked)
 			}
 		}
 		if err != nil {

@@ -22,6 +22,7 @@ type Binding struct {
 	Owner string // the sandbox's key, or the ID of an endpoint without one (model.Endpoint.PortOwner)
 	Link  string // the host's end of the endpoint's veth pair, which an error is about; it need not exist
 	model.PortBinding
+	Limit Limit // who is served; the zero value: everybody
 }
 
 // Subjects returns what is wanted for each link, to be compared by reflect.DeepEqual. "" is

@@ -25,6 +25,7 @@ type socket struct {
 	adopted bool           // an Apply wanted it
 	blocked []uint32       // links whose packets are dropped; while adopted
 	target  netip.AddrPort // where what arrives is relayed to; while adopted
+	limit   Limit          // for whom; while adopted
 }
 
 // relays reports whether what arrives is relayed.
@@ -53,16 +54,25 @@ func (s *socket) containers() []netip.AddrPort {
 	return all
 }
 
-// adopt has what arrives relayed to target from now on, save by the links with the indexes
-// blocked. What was relayed to another target ends. Packets are accepted only once they are
+// adopt has what arrives relayed to target from now on, for whom limit says, save by the links
+// with the indexes blocked. What was relayed to another target, or for others, ends. Packets are accepted only once they are
 // relayed; if the blocked ones can't be told from the others, none is.
-func (m *Manager) adopt(s *socket, target netip.AddrPort, blocked []uint32) error {
+func (m *Manager) adopt(s *socket, target netip.AddrPort, limit Limit, blocked []uint32) error {
 	if s.adopted && s.target == target {
+		if s.limit != limit {
+			s.limit = limit
+			if s.relays() {
+				_ = s.port.serve() // what is served already can't fail
+			}
+		}
 		if !s.relays() || slices.Equal(s.blocked, blocked) {
 			return nil
 		}
-	} else if err := s.relayTo(target); err != nil || !s.relays() {
-		return err
+	} else {
+		s.limit = limit
+		if err := s.relayTo(target); err != nil || !s.relays() {
+			return err
+		}
 	}
 	s.blocked = blocked
 	err := s.port.filter()

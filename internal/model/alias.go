@@ -88,11 +88,13 @@ func (a *aliasText) text() string {
 func (n Network) Alias(forwarding ...Family) string {
 	var a aliasText
 	a.WriteString(AliasNetwork + n.ID)
-	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'q': n.NoAnnounce})+"-") // never empty
+	limits := n.Limits()
+	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'q': n.NoAnnounce, 'l': len(limits) > 0})+"-") // never empty
 	for _, f := range Families() {
 		a.add(familyKey(f), n.Subnet(f).aliasText())
 	}
 	a.add("fwd", familyKeys(forwarding))
+	a.add("from", limitsText(limits))
 	if n.MTU != 0 {
 		a.add("mtu", strconv.Itoa(n.MTU))
 	}
@@ -139,6 +141,9 @@ func ParseNetworkAlias(alias string) (n Network, complete, ok bool) {
 	}
 	n = Network{ID: id, Internal: strings.Contains(facts["o"], "i"), ICC: strings.Contains(facts["o"], "c"), NoAnnounce: strings.Contains(facts["o"], "q")}
 	var errs []error
+	if strings.Contains(facts["o"], "l") {
+		n.From = parseLimitsText(facts["from"])
+	}
 	for _, f := range Families() {
 		key, s := familyKey(f), n.Subnet(f)
 		errs = append(errs, s.parseAlias(facts[key]), parseAddr(facts["snat"+key], &s.SNAT), unescape(facts["space"+key], &s.Space))

@@ -23,6 +23,10 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	if e.MACGiven {
 		mac += "g"
 	}
+	limits := e.Limits()
+	if len(limits) > 0 {
+		mac += "l"
+	}
 	a.add("m", mac)
 	for _, f := range Families() {
 		if p := *e.Address(f); p.IsValid() {
@@ -31,9 +35,10 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	}
 	if !n.Owned { // else the bridge says it
 		a.add("n", e.NetworkID)
-		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade})+"-")
+		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0})+"-")
 		a.add("fwd", familyKeys(forwarding))
 	}
+	a.add("from", limitsText(limits))
 	for _, f := range Families() {
 		var open []string
 		for _, s := range map[Family][]PortSpan{IPv4: e.OpenV4, IPv6: e.OpenV6}[f] {
@@ -110,7 +115,11 @@ func ParseEndpointAlias(alias string) (e Endpoint, complete, ok bool) {
 		return e, false, false
 	}
 	e = Endpoint{ID: id, NetworkID: facts["n"]}
-	mac, given := strings.CutSuffix(facts["m"], "g")
+	mac, limited := strings.CutSuffix(facts["m"], "l")
+	if limited {
+		e.From = parseLimitsText(facts["from"])
+	}
+	mac, given := strings.CutSuffix(mac, "g")
 	e.MACGiven = given
 	errs := []error{parseHexMAC(mac, &e.MAC)}
 	for _, f := range Families() {
@@ -151,6 +160,9 @@ func ParseForeignNetwork(alias string) (n Network, ok bool) {
 	has := func(letter string) bool { return strings.Contains(facts["o"], letter) }
 	n = Network{ID: facts["n"], Internal: has("i") || facts["o"] == "", ICC: has("c")}
 	n.V4.Masquerade, n.V6.Masquerade = has("m"), has("w")
+	if has("l") {
+		n.From = parseLimitsText("") // the bridge is not mybr's, so that its alias says nothing of them
+	}
 	return n, true
 }
 

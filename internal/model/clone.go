@@ -6,6 +6,7 @@ import "slices"
 func (n Network) Clone() Network {
 	n.Routes = slices.Clone(n.Routes)
 	n.Trusted = slices.Clone(n.Trusted)
+	n.From, n.FromSet = cloneLimits(n.From), cloneLimits(n.FromSet)
 	return n
 }
 
@@ -15,5 +16,14 @@ func (e Endpoint) Clone() Endpoint {
 	e.OpenV4 = slices.Clone(e.OpenV4)
 	e.OpenV6 = slices.Clone(e.OpenV6)
 	e.Wanted = slices.Clone(e.Wanted)
+	e.From, e.FromSet = cloneLimits(e.From), cloneLimits(e.FromSet)
 	return e
+}
+
+func cloneLimits(all []Limit) []Limit {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].From = slices.Clone(all[i].From)
+	}
+	return all
 }

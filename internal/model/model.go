@@ -77,6 +77,9 @@ type Network struct {
 	Trusted     []string   // host interfaces from which published ports can be reached at the containers' own addresses
 	Engine      string     // the process of the Docker Engine that used the network last, as driver.WithEngine has it; "": not known
 
+	From    []Limit `json:",omitempty"` // who reaches published ports, as given when the network was created; sorted
+	FromSet []Limit `json:",omitempty"` // as set since
+
 	V4, V6 Subnet
 }
 
@@ -142,6 +145,9 @@ type Endpoint struct {
 	// if that is more than Ports: another one that was asked to publish the same has the
 	// rest, until it goes.
 	Wanted []PortRequest
+
+	From    []Limit `json:",omitempty"` // who reaches its published ports, as given when it was created; sorted
+	FromSet []Limit `json:",omitempty"` // as set since
 }
 
 // PortOwner is who holds the endpoint's host ports: its sandbox, whose endpoints Docker
@@ -253,6 +259,7 @@ func (t Target) Wanted() bool { return t.Host.IsValid() }
 type Snapshot struct {
 	Networks  []Network
 	Endpoints []Endpoint
+	Lists     []List // by name
 }
 
 // Pool is a range of addresses that the IPAM driver hands out one by one.

@@ -31,6 +31,8 @@ func (h *Host) sortEndpoints() {
 	sortBy(h.Links.Veths, compareVeths)
 	sortBy(h.Firewall.Ports, comparePorts)
 	sortBy(h.Firewall.Openings, compareOpenings)
+	sortBy(h.Firewall.Limits, compareLimits)
+	sortBy(h.Flows.Limits, compareFlowLimits)
 	sortBy(h.Flows.Bindings, compareBindings)
 	sortBy(h.Flows.Endpoints, compareFlowEndpoints)
 	sortBy(h.Ports.Bindings, compareHeld)
@@ -73,6 +75,16 @@ func compareOpenings(a, b *firewall.Opening) int {
 	)
 }
 
+func compareLimits(a, b *firewall.Limit) int {
+	return cmp.Or(cmp.Compare(a.Bridge, b.Bridge), a.Addr.Compare(b.Addr), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.First, b.First),
+		cmp.Compare(a.Count, b.Count), cmp.Compare(a.From, b.From), cmp.Compare(a.Link, b.Link))
+}
+
+func compareFlowLimits(a, b *conntrack.Limit) int {
+	return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.First, b.First), cmp.Compare(a.Count, b.Count),
+		cmp.Compare(a.From, b.From), comparePrefixes(a.Own, b.Own))
+}
+
 func compareFlowEndpoints(a, b *conntrack.Endpoint) int {
 	if c := cmp.Compare(a.ID, b.ID); c != 0 {
 		return c
@@ -84,5 +96,6 @@ func compareHeld(a, b *hostport.Binding) int {
 	if c := cmp.Compare(a.Owner, b.Owner); c != 0 {
 		return c
 	}
-	return cmp.Or(a.PortBinding.Compare(b.PortBinding), cmp.Compare(a.Link, b.Link))
+	return cmp.Or(a.PortBinding.Compare(b.PortBinding), cmp.Compare(a.Link, b.Link), cmp.Compare(a.Limit.Clients, b.Limit.Clients),
+		cmp.Compare(a.Limit.Bridge, b.Limit.Bridge), comparePrefixes(a.Limit.V4, b.Limit.V4), comparePrefixes(a.Limit.V6, b.Limit.V6))
 }

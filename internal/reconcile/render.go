@@ -52,11 +52,12 @@ func Render(s model.Snapshot, o Options) Host {
 	var h Host
 	networks := o.networks(s)
 	var needed needs
+	lists, limited := model.ListsOf(s), limitedNetworks(s)
 	for _, n := range s.Networks {
-		h.addNetwork(n, o)
+		h.addNetwork(n, limited[n.ID], o)
 	}
 	for i := range s.Endpoints {
-		h.addEndpoint(&s.Endpoints[i], networks, o)
+		h.addEndpoint(&s.Endpoints[i], networks, lists, o)
 		needed.count(&s.Endpoints[i], networks, o, 1)
 	}
 	h.Firewall.Accept, h.Firewall.DefaultDrop, h.Firewall.DropInDoubt = o.Accept, o.DefaultDrop, o.DropInDoubt
@@ -65,10 +66,11 @@ func Render(s model.Snapshot, o Options) Host {
 	return h
 }
 
-// addNetwork adds what a network wants.
-func (h *Host) addNetwork(recorded model.Network, o Options) {
+// addNetwork adds what a network wants, of which some ports are limited or none.
+func (h *Host) addNetwork(recorded model.Network, limited bool, o Options) {
 	n := o.network(recorded)
 	b, policy := renderBridge(n), renderPolicy(n, o)
+	policy.Limited = limited
 	if n.Owned {
 		b.Alias = recorded.Alias(o.turnedOn()...)
 	}
@@ -89,7 +91,7 @@ func (h *Host) addNetwork(recorded model.Network, o Options) {
 }
 
 // addEndpoint adds what an endpoint wants, given the networks of Options.networks.
-func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.Network, o Options) {
+func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.Network, lists model.Lists, o Options) {
 	e := o.endpoint(*recorded)
 	h.Flows.Endpoints = append(h.Flows.Endpoints, flowEndpoint(e))
 	n, ok := networks[e.NetworkID]
@@ -100,8 +102,10 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 	v.Alias = recorded.Alias(*n, o.turnedOn()...)
 	h.Links.Veths = append(h.Links.Veths, v)
 	h.Firewall.Openings = append(h.Firewall.Openings, openings(*n, e, o)...)
+	admitted := lists.Admitted(*n, e)
+	h.renderLimits(*n, e, admitted)
 	for _, b := range e.Ports {
-		h.Ports.Bindings = append(h.Ports.Bindings, hostport.Binding{Owner: e.PortOwner(), Link: v.Host, PortBinding: b})
+		h.Ports.Bindings = append(h.Ports.Bindings, relayed(*n, e, b, admitted)...)
 		h.Flows.Bindings = append(h.Flows.Bindings, b)
 		if n.Translates(b) {
 			h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, Link: v.Host, PortBinding: b})

@@ -17,6 +17,7 @@ type renderer struct {
 	snapshot model.Snapshot
 	options  Options
 	networks map[string]*model.Network // Options.networks of the snapshot
+	lists    model.Lists
 	needed   needs
 	host     Host
 	rendered bool // there is a last
@@ -27,15 +28,17 @@ type renderer struct {
 func (r *renderer) render(s model.Snapshot, base Options, choose func(needed firewall.Families) Options) Host {
 	next := *r
 	next.snapshot = s
-	same := r.rendered && base.NoIPv6 == r.options.NoIPv6 && sameNetworks(r.snapshot.Networks, s.Networks)
+	same := r.rendered && base.NoIPv6 == r.options.NoIPv6 && sameNetworks(r.snapshot.Networks, s.Networks) && sameLists(r.snapshot.Lists, s.Lists)
 	var gone, came []*model.Endpoint
+	whole := false // an endpoint with limits says something of its network, too
 	if same {
 		gone, came = changed(r.snapshot.Endpoints, s.Endpoints)
+		whole = slices.ContainsFunc(slices.Concat(gone, came), func(e *model.Endpoint) bool { return len(e.From)+len(e.FromSet) > 0 })
 		for _, e := range gone {
 			next.needed.count(e, next.networks, base, -1)
 		}
 	} else {
-		next.networks, next.needed = base.networks(s), needs{}
+		next.networks, next.lists, next.needed = base.networks(s), model.ListsOf(s), needs{}
 		for i := range s.Endpoints {
 			came = append(came, &s.Endpoints[i])
 		}
@@ -45,7 +48,7 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 	}
 	next.options = choose(next.needed.families())
 	done := false
-	if same && next.options == r.options {
+	if same && !whole && next.options == r.options {
 		next.host, done = next.difference(gone, came)
 	}
 	if !done {
@@ -61,10 +64,10 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 	var without, with Host
 	for _, e := range gone {
-		without.addEndpoint(e, r.networks, r.options)
+		without.addEndpoint(e, r.networks, r.lists, r.options)
 	}
 	for _, e := range came {
-		with.addEndpoint(e, r.networks, r.options)
+		with.addEndpoint(e, r.networks, r.lists, r.options)
 	}
 	without.sortEndpoints()
 	with.sortEndpoints()
@@ -72,6 +75,8 @@ func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 	replace(&h.Links.Veths, without.Links.Veths, with.Links.Veths, compareVeths, &ok)
 	replace(&h.Firewall.Ports, without.Firewall.Ports, with.Firewall.Ports, comparePorts, &ok)
 	replace(&h.Firewall.Openings, without.Firewall.Openings, with.Firewall.Openings, compareOpenings, &ok)
+	replace(&h.Firewall.Limits, without.Firewall.Limits, with.Firewall.Limits, compareLimits, &ok)
+	replace(&h.Flows.Limits, without.Flows.Limits, with.Flows.Limits, compareFlowLimits, &ok)
 	replace(&h.Flows.Bindings, without.Flows.Bindings, with.Flows.Bindings, compareBindings, &ok)
 	replace(&h.Flows.Endpoints, without.Flows.Endpoints, with.Flows.Endpoints, compareFlowEndpoints, &ok)
 	replace(&h.Ports.Bindings, without.Ports.Bindings, with.Ports.Bindings, compareHeld, &ok)
@@ -147,4 +152,8 @@ func changed(before, after []model.Endpoint) (gone, came []*model.Endpoint) {
 
 func sameNetworks(a, b []model.Network) bool {
 	return slices.EqualFunc(a, b, func(a, b model.Network) bool { return a.Same(&b) })
+}
+
+func sameLists(a, b []model.List) bool {
+	return slices.EqualFunc(a, b, func(a, b model.List) bool { return a.Name == b.Name && slices.Equal(a.Prefixes, b.Prefixes) })
 }

@@ -44,12 +44,22 @@ func New(cfg Config) *Relay {
 }
 
 // Targets are where clients of each family are led to. Those of a family that has none are
-// not served.
-type Targets struct{ V4, V6 netip.AddrPort }
+// not served, and neither are clients that Admit refuses.
+type Targets struct {
+	V4, V6 netip.AddrPort
+	Admit  Admit // nil: all are served
+}
 
-// of is the target of a client. What an IPv4 client sends to an IPv6 socket comes from a
-// mapped address (ipv6(7)).
+// Admit says of a client whether it is served. An address that needs a link has its name as the
+// zone; none is a mapped one.
+type Admit func(client netip.Addr) bool
+
+// of is the target of a client; zero: it is not served. What an IPv4 client sends to an IPv6
+// socket comes from a mapped address (ipv6(7)).
 func (t Targets) of(client netip.Addr) netip.AddrPort {
+	if t.Admit != nil && !t.Admit(client.Unmap()) {
+		return netip.AddrPort{}
+	}
 	if client.Is4() || client.Is4In6() {
 		return t.V4
 	}
@@ -58,7 +68,7 @@ func (t Targets) of(client netip.Addr) netip.AddrPort {
 
 // Session is what is relayed for one socket.
 type Session interface {
-	// Serve changes the targets, and ends what was relayed to others.
+	// Serve changes the targets, and ends what was relayed to others, or for others.
 	Serve(Targets)
 	// Stop ends every connection: nothing of the session is left. The socket stays open,
 	// and another session may begin.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -30,6 +31,22 @@ type flowKey struct {
 	client netip.AddrPort
 	zone   uint32
 	local  local
+}
+
+// address is the client's, with the name of the link for one that needs it.
+func (k flowKey) address() netip.Addr {
+	if k.zone == 0 {
+		return k.client.Addr()
+	}
+	return zoned(k.client.Addr(), k.zone)
+}
+
+// zoned is an address with the name of a link; without, if there is none of that number.
+func zoned(a netip.Addr, link uint32) netip.Addr {
+	if l, err := net.InterfaceByIndex(int(link)); err == nil {
+		return a.WithZone(l.Name)
+	}
+	return a
 }
 
 // flow is one client: a socket connected to the target.
@@ -66,7 +83,7 @@ func (s *udpSession) Serve(targets Targets) {
 	s.targets = targets
 	var others []*flow
 	for _, f := range s.flows {
-		if f.target != targets.of(f.key.client.Addr()) {
+		if f.target != targets.of(f.key.address()) {
 			s.remove(f)
 			others = append(others, f)
 		}
@@ -148,7 +165,7 @@ func (s *udpSession) flow(k flowKey, from *unix.RawSockaddrInet6, length uint32)
 // newFlow makes a flow, and where there is no room removes the one that is to be stopped for
 // it. The caller holds s.mu.
 func (s *udpSession) newFlow(k flowKey, from *unix.RawSockaddrInet6, length uint32) (f, silent *flow) {
-	target := s.targets.of(k.client.Addr())
+	target := s.targets.of(k.address())
 	if !target.IsValid() {
 		return nil, nil
 	}

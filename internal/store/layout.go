@@ -11,12 +11,12 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// schema is the version of the file's layout that this package writes: five
+// schema is the newest version of the file's layout that this package knows: five
 // top-level buckets, of which
 //
 //	meta       schema → decimal version, boot → boot id, pending/ID → nothing,
 //	           global-id → 5 bytes, turned-on/PATH → nothing, lost → nothing,
-//	           ended/ENDPOINT-ID/ADDRESS → nothing
+//	           ended/ENDPOINT-ID/ADDRESS → nothing, list/NAME → JSON of model.List
 //	networks   ID → JSON of model.Network
 //	endpoints  ID → JSON of model.Endpoint
 //	pools      ID → JSON of model.Pool
@@ -30,7 +30,15 @@ import (
 //
 // The leases of a pool are in the order of their addresses, because bbolt orders
 // keys as bytes.
-const schema = 1
+//
+// A file is of schemaLimits once it has had a list, or a record with limits: an older mybr
+// would not read them, and open the ports that they close. Until then it is of schemaFirst,
+// and an older mybr can go on with it.
+const (
+	schema       = schemaLimits
+	schemaFirst  = 1
+	schemaLimits = 2
+)
 
 // keyText is a key or bucket name. bbolt takes bytes, which can't be constants.
 type keyText string
@@ -56,6 +64,7 @@ const (
 	keyAt         keyText = "at"
 	keyUnanswered keyText = "pending/"   // a network's ID follows
 	keyTurnedOn   keyText = "turned-on/" // the path of a setting follows
+	keyList       keyText = "list/"      // a list's name follows
 )
 
 // load reads networks and endpoints into memory.
@@ -67,6 +76,9 @@ func (s *Store) load() error {
 			return err
 		}
 		if next.snap.Endpoints, err = readAll[model.Endpoint](b, bucketEndpoints); err != nil {
+			return err
+		}
+		if next.snap.Lists, err = readLists(b); err != nil {
 			return err
 		}
 		s.now, s.next = next, nil
@@ -98,7 +110,7 @@ func initialise(b *bolt.Tx) error {
 			return err
 		}
 	}
-	return b.Bucket(bucketMeta.bytes()).Put(keySchema.bytes(), []byte(strconv.Itoa(schema)))
+	return b.Bucket(bucketMeta.bytes()).Put(keySchema.bytes(), []byte(strconv.Itoa(schemaFirst)))
 }
 
 // readAll decodes every record of a bucket, in the order of the keys.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -18,7 +19,8 @@ type records struct {
 	endpoints []model.Endpoint
 	pools     []model.Pool
 	leases    map[string][]model.Lease // by pool
-	meta      map[string][]byte        // without the schema
+	meta      map[string][]byte        // without the schema and lists
+	lists     []model.List
 }
 
 // readRecords reads what there is; lost says what can't be read.
@@ -36,7 +38,13 @@ func readRecords(b *bolt.Tx) (r records, lost []error) {
 		func() { r.readLeases(b, note) },
 		func() {
 			note(eachKey(b, place{bucketMeta}, func(k, v []byte) {
-				if string(k) != string(keySchema) {
+				switch {
+				case strings.HasPrefix(string(k), string(keyList)):
+					l, err := readList(string(k), v)
+					if note(err); err == nil {
+						r.lists = append(r.lists, l)
+					}
+				case string(k) != string(keySchema):
 					r.meta[string(k)] = bytes.Clone(v)
 				}
 			}))
@@ -135,6 +143,9 @@ func (r records) fill(b *bolt.Tx) error {
 	var errs []error
 	for k, v := range r.meta {
 		errs = append(errs, tx.put(place{bucketMeta}, []byte(k), v))
+	}
+	for _, l := range r.lists {
+		errs = append(errs, tx.PutList(l))
 	}
 	for _, n := range r.networks {
 		errs = append(errs, tx.PutNetwork(n))

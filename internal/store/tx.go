@@ -55,6 +55,11 @@ func (tx *Tx) PutNetwork(n model.Network) error {
 	if putErr != nil || !changed {
 		return putErr
 	}
+	if len(n.From)+len(n.FromSet) > 0 {
+		if err := tx.raiseSchema(); err != nil {
+			return err
+		}
+	}
 	remember(&tx.undo.networks, n.ID, before, err, &stored)
 	tx.copyNetworks()
 	tx.snap.Networks = insert(tx.snap.Networks, stored, n.ID, compareNetwork)
@@ -97,6 +102,11 @@ func (tx *Tx) PutEndpoint(e model.Endpoint) error {
 	stored, changed, putErr := put(tx, bucketEndpoints, e.ID, e)
 	if putErr != nil || !changed {
 		return putErr
+	}
+	if len(e.From)+len(e.FromSet) > 0 {
+		if err := tx.raiseSchema(); err != nil {
+			return err
+		}
 	}
 	remember(&tx.undo.endpoints, e.ID, before, err, &stored)
 	if err := tx.noteEnded(before, &stored); err != nil {

@@ -15,6 +15,7 @@ type Undo struct {
 	endpoints map[string]touched[model.Endpoint]
 	pools     map[string]touched[model.Pool]
 	leases    map[leaseKey]touched[model.Lease]
+	lists     map[string]touched[model.List]
 }
 
 // touched is a record before and after an update; nil where there is none.
@@ -48,6 +49,7 @@ func remember[K comparable, V any](m *map[K]touched[V], key K, before V, err err
 func (s *Store) Revert(u Undo) error {
 	_, err := s.Update(func(tx *Tx) error {
 		return errors.Join(
+			revert(u.lists, tx.List, byID(tx.PutList), tx.DeleteList),
 			revert(u.endpoints, tx.Endpoint, nil, tx.DeleteEndpoint),
 			revert(u.networks, tx.Network, byID(tx.PutNetwork), tx.deleteEmptyNetwork),
 			revert(u.endpoints, tx.Endpoint, byID(tx.putEndpointOfNetwork), nil),

@@ -43,6 +43,7 @@ func Of(s model.Snapshot, f Facts) View {
 		v.Networks = append(v.Networks, network(n, counts[n.ID]))
 	}
 	v.Pools = append(v.Pools, f.Pools...)
+	v.Lists = lists(s)
 	slices.SortFunc(v.Networks, func(a, b Network) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(v.Endpoints, func(a, b Endpoint) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.ID, b.ID))
@@ -58,6 +59,7 @@ func network(n model.Network, endpoints int) Network {
 	v := Network{
 		ID: n.ID, Bridge: n.Bridge, Owned: n.Owned, MTU: n.MTU, Internal: n.Internal, ICC: n.ICC,
 		HostBinding: n.HostBinding, Trusted: slices.Clone(n.Trusted), Subnets: []Subnet{}, Endpoints: endpoints,
+		Settings: settings(n.From, n.FromSet),
 	}
 	for _, r := range n.Routes {
 		text := r.Destination.String()
@@ -88,7 +90,7 @@ func mode(m model.Mode) string {
 func endpoint(n model.Network, e model.Endpoint) Endpoint {
 	return Endpoint{
 		ID: e.ID, Network: n.ID, Bridge: n.Bridge, Veth: e.HostIface(), MAC: e.MAC.String(),
-		IPv4: e.V4, IPv6: e.V6, Sandbox: e.Sandbox,
+		IPv4: e.V4, IPv6: e.V6, Sandbox: e.Sandbox, Settings: settings(e.From, e.FromSet),
 	}
 }
 
@@ -104,6 +106,7 @@ func ports(n model.Network, e model.Endpoint, traffic map[model.PortBinding]Traf
 		if n.Translates(b) {
 			p.Carried = ByNAT
 		}
+		p.admitted(n, e, b.Proto, b.Host.Port())
 		if t, ok := traffic[b]; ok {
 			p.Traffic = &t
 		}
@@ -117,6 +120,7 @@ func ports(n model.Network, e model.Endpoint, traffic map[model.PortBinding]Traf
 		for _, s := range *e.Open(f) {
 			p := of(s.Proto, netip.AddrPortFrom(a, s.First), s.Count)
 			p.Carried = Directly
+			p.admitted(n, e, s.Proto, s.First)
 			all = append(all, p)
 		}
 	}
@@ -143,6 +147,7 @@ func (v *View) Escape(fn func(string) string) {
 	for i := range v.Networks {
 		n := &v.Networks[i]
 		all(&n.ID, &n.Name, &n.Bridge)
+		escapeSettings(n.Settings, all)
 		for _, list := range [][]string{n.Routes, n.Trusted} {
 			for j := range list {
 				all(&list[j])
@@ -155,13 +160,27 @@ func (v *View) Escape(fn func(string) string) {
 	for i := range v.Endpoints {
 		e := &v.Endpoints[i]
 		all(&e.ID, &e.Container, &e.Network, &e.Bridge, &e.Veth, &e.MAC, &e.Sandbox)
+		escapeSettings(e.Settings, all)
 	}
 	for i := range v.Ports {
 		p := &v.Ports[i]
-		all(&p.Proto, &p.Carried, &p.Network, &p.Bridge, &p.Endpoint, &p.Name)
+		all(&p.Proto, &p.Carried, &p.Network, &p.Bridge, &p.Endpoint, &p.Name, &p.From)
+	}
+	for i := range v.Lists {
+		all(&v.Lists[i].Name)
 	}
 	for i := range v.Pools {
 		all(&v.Pools[i].ID, &v.Pools[i].Space)
+	}
+}
+
+func escapeSettings(settings []Setting, all func(texts ...*string)) {
+	for i := range settings {
+		s := &settings[i]
+		all(&s.Name, &s.Value)
+		if s.Given != nil {
+			all(s.Given)
+		}
 	}
 }
 

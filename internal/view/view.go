@@ -25,6 +25,7 @@ type View struct {
 	Endpoints []Endpoint `json:"endpoints"`         // sorted by network, then ID
 	Ports     []Port     `json:"ports"`             // sorted by host address, protocol and first host port
 	Pools     []Pool     `json:"pools"`             // those of mybr's IPAM driver; sorted by space and prefix
+	Lists     []List     `json:"lists"`             // of clients; sorted by name
 	Unknown   string     `json:"unknown,omitempty"` // why some of it could not be read
 }
 
@@ -41,7 +42,23 @@ type Network struct {
 	Routes      []string   `json:"routes,omitempty"`     // given to containers: "10.1.0.0/16 via 172.18.0.9"
 	Trusted     []string   `json:"trusted,omitempty"`    // interfaces from which published ports can be reached directly
 	Subnets     []Subnet   `json:"subnets"`              // IPv4 first; a family that is off is not among them
+	Settings    []Setting  `json:"settings,omitempty"`   // that can be changed while the network is there; sorted by name
 	Endpoints   int        `json:"endpoints"`
+}
+
+// Setting is an option that was given at the creation, set since, or both. What was set counts.
+type Setting struct {
+	Name  string  `json:"name"`            // such as "mybr.publish.from.8080"
+	Value string  `json:"value"`           // that counts
+	Given *string `json:"given,omitempty"` // at the creation; there is none where nothing was
+	Set   bool    `json:"set"`             // since the creation
+}
+
+// List is prefixes of clients under a name.
+type List struct {
+	Name     string         `json:"name"`
+	Prefixes []netip.Prefix `json:"prefixes"`
+	UsedBy   int            `json:"usedBy"` // how many networks and endpoints name it
 }
 
 // Subnet is what a network has of one family.
@@ -66,6 +83,7 @@ type Endpoint struct {
 	IPv4      netip.Prefix `json:"ipv4,omitzero"`
 	IPv6      netip.Prefix `json:"ipv6,omitzero"`
 	Sandbox   string       `json:"sandbox,omitempty"` // path of the network namespace; "": no container has joined
+	Settings  []Setting    `json:"settings,omitempty"`
 }
 
 // How a port is carried.
@@ -86,6 +104,7 @@ type Port struct {
 	Bridge    string         `json:"bridge"`
 	Endpoint  string         `json:"endpoint"`          // ID
 	Name      string         `json:"name,omitempty"`    // of the container
+	From      string         `json:"from,omitempty"`    // which clients reach it from outside, as an option has it, or that this differs by port; "": all
 	Traffic   *Traffic       `json:"traffic,omitempty"` // there is none where nothing is counted
 }
 

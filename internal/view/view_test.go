@@ -61,6 +61,7 @@ func TestOf(t *testing.T) {
 			port(Port{Proto: "udp", Host: local.Host, Container: local.Container, Count: 10, Carried: ByProcess}),
 			port(Port{Proto: "tcp", Host: sixToFour.Host, Container: sixToFour.Container, Count: 1, Carried: ByProcess}),
 		},
+		Lists: []List{},
 		Pools: []Pool{{ID: "x", Space: "s", Prefix: pre("10.0.0.0/24")}, {ID: "y", Space: "s", Prefix: pre("10.0.1.0/24")}},
 	}
 	if !reflect.DeepEqual(have, want) {
@@ -75,7 +76,7 @@ func TestOf(t *testing.T) {
 // Of nothing there are lists, and no null in JSON.
 func TestOfNothing(t *testing.T) {
 	text, err := json.Marshal(Of(model.Snapshot{}, Facts{}))
-	if want := `{"version":1,"taken":"0001-01-01T00:00:00Z","networks":[],"endpoints":[],"ports":[],"pools":[]}`; err != nil || string(text) != want {
+	if want := `{"version":1,"taken":"0001-01-01T00:00:00Z","networks":[],"endpoints":[],"ports":[],"pools":[],"lists":[]}`; err != nil || string(text) != want {
 		t.Errorf("%s %v, want %s", text, err, want)
 	}
 }

@@ -80,5 +80,9 @@ func Dual(p firewall.Policy) firewall.Policy {
 		o.Addr = sixth(o.Addr)
 		p.Openings = append(p.Openings, o)
 	}
+	for _, l := range slices.Clone(p.Limits) {
+		l.Addr = sixth(l.Addr)
+		p.Limits = append(p.Limits, l)
+	}
 	return p
 }

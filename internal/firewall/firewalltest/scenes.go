@@ -70,9 +70,19 @@ func Scenes(r Ranges) []Scene {
 		{"internal-no-icc", one(n(internal, apart)), true},
 		{"ports", publish(n()), true},
 		{"ports-no-icc", publish(n(apart)), true},
+		{"limits", withLimits(publish(n()), Limit("172.18.0.2", 80, 1, Clients("192.0.2.0/24")), Limit("172.18.0.2", 443, 1, Clients())), true},
+		{"limits-routed", routedLimits(), true},
 		{"nothing,any-docker", firewall.Policy{}, true},
 		{"nothing,any-docker", firewall.Policy{}, false},
 	}...)
+}
+
+// routedLimits is one of a port that is open at the container's own address.
+func routedLimits() firewall.Policy {
+	n := Network("br0", "172.18.0.0/16")
+	n.V4.Direct, n.V4.Masquerade, n.V4.Hairpin = firewall.DirectRouted, false, false
+	p := Dual(firewall.Policy{Networks: []firewall.Network{n}, Openings: []firewall.Opening{Opening("tcp 172.18.0.2", 80, 1, "")}})
+	return withLimits(p, Limit("172.18.0.2", 80, 1, Clients("192.0.2.7/32", "198.51.100.0/24")))
 }
 
 // modeScenes are scenes of what may enter, and of single families.

@@ -41,7 +41,7 @@ func ipv6() family {
 
 // only is a network without what doesn't matter to the family's rules.
 func (fam family) only(n firewall.Network) firewall.Network {
-	return firewall.Network{Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, V4: n.Family(fam.Family)}
+	return firewall.Network{Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, Limited: n.Limited, V4: n.Family(fam.Family)}
 }
 
 // layout is which chains and jumps there are in a family, and what stands in them before
@@ -51,6 +51,7 @@ type layout struct {
 	open        bool // something may pass between some network and other interfaces
 	closed      bool // nothing may, of some network
 	guarded     bool // some network keeps the bridges of others out
+	limited     bool // some network has ports that only some clients reach
 	input       bool // the host doesn't take everything from some bridge
 	defaultDrop bool
 	dropInDoubt bool
@@ -63,6 +64,7 @@ func (fam family) layout(p firewall.Policy) layout {
 		open:        slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) }),
 		closed:      slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return !n.Forwards(fam.Family) }),
 		guarded:     slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.KeepsBridgesOut(fam.Family) }),
+		limited:     slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
 		input:       slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Family(fam.Family).Input != firewall.InputAll }),
 		defaultDrop: p.DefaultDrop.Has(fam.Family),
 		dropInDoubt: p.DropInDoubt.Has(fam.Family),

@@ -27,6 +27,10 @@ func (fam family) isolate(p firewall.Policy, f facts, need layout) []chain {
 			rule{"-j " + chainNoEntry, "Nothing comes into one."})
 		chains = slices.Concat(chains, fam.byBridge(chainNoExit, "-i", p, fam.noExit), fam.byBridge(chainNoEntry, "-o", p, fam.noEntry))
 	}
+	if need.limited {
+		c.add("", "", rule{"-j " + chainLimitIn, "What comes to a port that only some clients reach is checked there, led by a published port or not."})
+		chains = append(chains, fam.limits(p)...)
+	}
 	if need.open {
 		c.add("", "", rule{"-m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j RETURN",
 			"Replies, and what a published port leads to a container, may pass. The rest is new, or of no known connection."})
@@ -80,17 +84,21 @@ func (fam family) noEntry(n firewall.Network) []rule {
 }
 
 // from is a network's part of MYBR-FROM. egress says that MYBR-EGRESS has rules.
-func (fam family) from(n firewall.Network, egress bool) []rule {
+func (fam family) from(n firewall.Network, egress bool) (rules []rule) {
 	match := "-i " + n.Bridge + " ! -o " + n.Bridge
-	switch {
-	case !n.Forwards(fam.Family):
+	if !n.Forwards(fam.Family) {
 		return nil
-	case n.Family(fam.Family).Masquerade:
-		return []rule{{match + " -g " + chainEgressNAT, "What leaves a network whose addresses are translated."}}
-	case egress:
-		return []rule{{match + " -g " + chainEgress, "What leaves a network that keeps its addresses."}}
 	}
-	return nil
+	if n.Limited {
+		rules = append(rules, rule{match + " -j " + chainLimitOut, "What servers begin whose ports only some clients reach is checked there."})
+	}
+	switch {
+	case n.Family(fam.Family).Masquerade:
+		rules = append(rules, rule{match + " -g " + chainEgressNAT, "What leaves a network whose addresses are translated."})
+	case egress:
+		rules = append(rules, rule{match + " -g " + chainEgress, "What leaves a network that keeps its addresses."})
+	}
+	return rules
 }
 
 // to is a network's part of MYBR-TO.

@@ -28,6 +28,24 @@ func (fam family) plain(p firewall.Policy, f facts) ruleset {
 			isolate.add("", "", rule{"-i " + bridge + unsolicited + " -j " + chainUnprotected, ""})
 		}
 	}
+	var lists []chain
+	for i, l := range p.Limits {
+		if !fam.Has(l.Addr) {
+			continue
+		}
+		// What belongs to a connection, or is no packet of these ports, returns.
+		in, out := chain{name: fmt.Sprintf("MYBR-IN-%d", i)}, chain{name: fmt.Sprintf("MYBR-OUT-%d", i)}
+		for _, prefix := range l.From.Of(fam.Family) {
+			in.add("", "", rule{"-s " + prefix.String() + " -j RETURN", ""})
+			out.add("", "", rule{"-d " + prefix.String() + " -j RETURN", ""})
+		}
+		in.add("", "", rule{"-j DROP", ""})
+		out.add("", "", rule{"-j DROP", ""})
+		lists = append(lists, in, out)
+		isolate.add("", "", rule{limitIn(l) + " -m conntrack ! --ctstate RELATED,ESTABLISHED -j " + in.name, ""},
+			rule{fmt.Sprintf("-s %s -i %s ! -o %[2]s -p %[3]s -m %[3]s --sport %[4]s%[5]s -j %[6]s", netip.PrefixFrom(l.Addr, l.Addr.BitLen()), l.Bridge, l.Proto,
+				span(l.First, l.Count, ":"), unsolicited, out.name), ""})
+	}
 	for _, n := range p.Networks {
 		isolate.add(n.Bridge, "", fam.plainIsolation(n, f, len(egress.rules) > 0)...)
 		forward.add(n.Bridge, "", fam.plainForwarding(n, p.Accept)...)
@@ -42,7 +60,7 @@ func (fam family) plain(p firewall.Policy, f facts) ruleset {
 			ports.add(port.Bridge, port.Link, fam.publishing(port))
 		}
 	}
-	filter, nat := []chain{forward, isolate, egress, fam.plainDirect(p), unprotected}, []chain{ports, post}
+	filter, nat := append([]chain{forward, isolate, egress, fam.plainDirect(p), unprotected}, lists...), []chain{ports, post}
 	if !need.networks {
 		filter, nat = nil, nil
 	}

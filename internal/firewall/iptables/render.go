@@ -25,6 +25,10 @@ const (
 	chainTo          = ownPrefix + "TO"
 	chainDirect      = ownPrefix + "DIRECT"
 	chainUnprotected = ownPrefix + "UNPROTECTED"
+	chainLimitIn     = ownPrefix + "LIMIT-IN"
+	chainLimitOut    = ownPrefix + "LIMIT-OUT"
+	chainAdmit       = ownPrefix + "CLI-" // what names the clients follows
+	chainServe       = ownPrefix + "SRV-"
 	chainEgressNAT   = ownPrefix + "EGRESS-NAT"
 	chainEgress      = ownPrefix + "EGRESS"
 	chainForwardDrop = ownPrefix + "FORWARD-DROP"

@@ -26,6 +26,7 @@ type probe struct {
 	mark     uint64
 	proto    string
 	port     uint64
+	from     uint64 // source port
 }
 
 // walk takes a packet through the chains of a table, and counts the rules that it meets.
@@ -166,6 +167,12 @@ func (w *walk) is(option, arg string) bool {
 			last = first
 		}
 		return number(first, 10) <= w.port && w.port <= number(last, 10)
+	case "--sport":
+		first, last, ok := strings.Cut(arg, ":")
+		if !ok {
+			last = first
+		}
+		return number(first, 10) <= w.from && w.from <= number(last, 10)
 	case "--mark":
 		value, mask, ok := strings.Cut(arg, "/")
 		if !ok {
@@ -239,6 +246,7 @@ func many() *rapid.Generator[firewall.Policy] {
 		}
 		slices.SortFunc(p.Openings, func(a, b firewall.Opening) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		p.Openings = slices.Compact(p.Openings)
+		firewalltest.DrawLimits(t, &p, 12)
 		return p
 	})
 }
@@ -259,6 +267,12 @@ func packets(fam family, p firewall.Policy) *rapid.Generator[probe] {
 	for _, o := range p.Openings {
 		ports = append(ports, uint64(o.First))
 	}
+	for _, l := range p.Limits {
+		ports = append(ports, uint64(l.First), uint64(l.First), uint64(l.First+l.Count))
+		for _, prefix := range l.From.Of(fam.Family) {
+			addrs = append(addrs, prefix.Addr())
+		}
+	}
 	return rapid.Custom(func(t *rapid.T) probe {
 		k := probe{
 			in: rapid.SampledFrom(links).Draw(t, "in"), out: rapid.SampledFrom(links).Draw(t, "out"),
@@ -266,6 +280,7 @@ func packets(fam family, p firewall.Policy) *rapid.Generator[probe] {
 			state: rapid.SampledFrom([]string{"NEW", "ESTABLISHED", "RELATED", "INVALID"}).Draw(t, "state"),
 			mark:  rapid.Uint64Range(0, 1).Draw(t, "mark"),
 			proto: rapid.SampledFrom([]string{"tcp", "udp", "sctp", fam.icmp}).Draw(t, "proto"), port: rapid.SampledFrom(ports).Draw(t, "port"),
+			from: rapid.SampledFrom(ports).Draw(t, "from"),
 		}
 		k.dnat = k.state != "INVALID" && rapid.Bool().Draw(t, "dnat")
 		for _, n := range p.Networks { // most packets have the addresses of their networks

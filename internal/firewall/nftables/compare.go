@@ -15,6 +15,8 @@ type change struct {
 	there   bool       // it is there
 	chains  []chain    // whose rules are written anew
 	sets    []elements // that are changed
+	made    ruleset    // chains and sets that come; the chains are among those above, too
+	gone    ruleset    // and those that go
 	text    []string   // for operators, one line each
 
 	follows []string // of text: what follows what others have made of their own rules
@@ -27,7 +29,9 @@ type elements struct {
 }
 
 // empty reports whether there is nothing to do.
-func (c change) empty() bool { return !c.replace && len(c.chains) == 0 && len(c.sets) == 0 }
+func (c change) empty() bool {
+	return !c.replace && len(c.chains)+len(c.sets)+len(c.made.sets)+len(c.gone.chains)+len(c.gone.sets) == 0
+}
 
 // compare says what makes the kernel's table the wanted one. If it is built otherwise, it is
 // made anew, in one transaction, too.
@@ -42,9 +46,21 @@ func (fam family) compare(have found, want ruleset) change {
 	case !have.there || !have.builtLike(want):
 		return c.anew()
 	}
+	for _, w := range want.sets {
+		if i := slices.IndexFunc(have.sets, func(h foundSet) bool { return h.name == w.name }); i >= 0 {
+			c.turn(w, have.sets[i].elements)
+			continue
+		}
+		c.made.sets = append(c.made.sets, w)
+		c.tellSet(w)
+	}
 	for _, w := range want.chains {
-		h := have.chains[slices.IndexFunc(have.chains, func(h chain) bool { return h.name == w.name })]
-		if !sameRules(h.rules, w.rules) {
+		i := slices.IndexFunc(have.chains, func(h chain) bool { return h.name == w.name })
+		switch {
+		case i < 0:
+			c.made.chains, c.chains = append(c.made.chains, w), append(c.chains, w)
+			c.tellChain(w)
+		case !sameRules(have.chains[i].rules, w.rules):
 			c.chains = append(c.chains, w)
 			c.tell(wordFlush, "chain", w.name, "")
 			for _, r := range w.rules {
@@ -52,32 +68,49 @@ func (fam family) compare(have found, want ruleset) change {
 			}
 		}
 	}
-	for _, w := range want.sets {
-		h := have.sets[slices.IndexFunc(have.sets, func(h foundSet) bool { return h.name == w.name })]
-		c.turn(w, h.elements)
+	for _, h := range have.chains {
+		if !slices.ContainsFunc(want.chains, func(w chain) bool { return h.name == w.name }) {
+			c.gone.chains = append(c.gone.chains, h)
+			c.tell(wordDelete, "chain", h.name, "")
+		}
+	}
+	for _, h := range have.sets {
+		if !slices.ContainsFunc(want.sets, func(w set) bool { return h.name == w.name }) {
+			c.gone.sets = append(c.gone.sets, set{name: h.name})
+			c.tell(wordDelete, "set", h.name, "")
+		}
 	}
 	return c
 }
 
+// tellSet and tellChain have lines for what is made.
+func (c *change) tellSet(s set) {
+	c.tell(wordAdd, s.word(), s.name, "")
+	for _, e := range s.elements {
+		c.tell(wordAdd, "element", s.name, s.text(e))
+	}
+}
+
+func (c *change) tellChain(w chain) {
+	c.tell(wordAdd, "chain", w.name, "")
+	for _, r := range w.rules {
+		c.tell(wordAdd, "rule", w.name, r.text)
+	}
+}
+
 // anew has the table made anew.
 func (c change) anew() change {
-	c.replace, c.chains, c.sets = true, nil, nil
+	c.replace, c.chains, c.sets, c.made, c.gone = true, nil, nil, ruleset{}, ruleset{}
 	c.text = nil
 	if c.there {
 		c.tell(wordDelete, "table", "", "")
 	}
 	c.tell(wordAdd, "table", "", "")
 	for _, s := range c.want.sets {
-		c.tell(wordAdd, s.word(), s.name, "")
-		for _, e := range s.elements {
-			c.tell(wordAdd, "element", s.name, s.text(e))
-		}
+		c.tellSet(s)
 	}
 	for _, w := range c.want.chains {
-		c.tell(wordAdd, "chain", w.name, "")
-		for _, r := range w.rules {
-			c.tell(wordAdd, "rule", w.name, r.text)
-		}
+		c.tellChain(w)
 	}
 	return c
 }
@@ -129,21 +162,31 @@ func (c *change) turn(want set, have []element) {
 	}
 }
 
-// builtLike reports whether the table has the wanted chains and sets, and no others.
+// builtLike reports whether the table can be changed into the wanted one: what both have is of
+// one kind, and no place where packets enter comes or goes.
 func (f found) builtLike(want ruleset) bool {
-	if len(f.chains) != len(want.chains) || len(f.sets) != len(want.sets) {
-		return false
-	}
+	bases := 0
 	for _, w := range want.chains {
 		i := slices.IndexFunc(f.chains, func(h chain) bool { return h.name == w.name })
-		if i < 0 || !sameHook(f.chains[i].hook, w.hook) {
+		if w.hook != nil {
+			bases++
+		}
+		if i < 0 && w.hook != nil || i >= 0 && !sameHook(f.chains[i].hook, w.hook) {
 			return false
 		}
+	}
+	for _, h := range f.chains {
+		if h.hook != nil {
+			bases--
+		}
+	}
+	if bases != 0 {
+		return false
 	}
 	for _, w := range want.sets {
 		i := slices.IndexFunc(f.sets, func(h foundSet) bool { return h.name == w.name })
 		if i < 0 {
-			return false
+			continue
 		}
 		h := f.sets[i]
 		if h.interval != w.interval || h.isMap != w.isMap() || h.concats != w.concats() {

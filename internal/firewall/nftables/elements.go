@@ -1,6 +1,8 @@
 package nftables
 
 import (
+	"strings"
+
 	"github.com/mybr/mybr/internal/firewall"
 )
 
@@ -17,6 +19,8 @@ func (fam family) sets(p firewall.Policy, others []string) []set {
 		{name: setOthers, key: names},
 		{name: setOpen, key: append(names[:1:1], at...)},
 		{name: setOpenFrom, key: append([]kind{nameKind(), nameKind()}, at...)},
+		{name: setLimited, key: append(names[:1:1], at...), verdicts: true},
+		{name: setLimitedFrom, key: append(names[:1:1], at...), verdicts: true},
 		{name: setPublished, key: at[1:], data: []kind{fam.address, portKind()}, counter: true},
 		{name: setPublishedAt, key: at, data: []kind{fam.address, portKind()}, counter: true},
 		{name: setApart, key: append(names[:1:1], at[1:]...)},
@@ -45,6 +49,11 @@ func (fam family) sets(p firewall.Policy, others []string) []set {
 	for _, o := range p.Openings {
 		if fam.Has(o.Addr) {
 			fam.opening(all, o)
+		}
+	}
+	for _, l := range p.Limits {
+		if fam.Has(l.Addr) {
+			fam.limit(all, l)
 		}
 	}
 	for i := range out {
@@ -94,6 +103,12 @@ func (fam family) network(all map[string]*set, n firewall.Network) {
 	default:
 		to, into = "goto "+toProtected, "Into the network come only replies and what a published port leads there."
 	}
+	if n.Limited && n.Forwards(fam.Family) {
+		from = limitedTo(from)
+		if !n.Unprotected(fam.Family) {
+			to, into = limitedTo(to), into+" Some ports have clients of their own."
+		}
+	}
 	all[setFrom].add(of(out), element{key: name, data: from})
 	all[setTo].add(of(into), element{key: name, data: to})
 
@@ -103,6 +118,11 @@ func (fam family) network(all map[string]*set, n firewall.Network) {
 	case firewall.InputNoAdvertisements:
 		all[setNoAdverts].add(of("The host takes no router advertisements from containers."), element{key: name})
 	}
+}
+
+// limitedTo is the verdict that checks limits before it follows another one.
+func limitedTo(verdict string) string {
+	return "goto " + limited + strings.TrimPrefix(verdict, "goto ")
 }
 
 // addresses has a network's subnet in the maps that say how its packets are translated.

@@ -63,6 +63,7 @@ type layout struct {
 	input    bool          // the host doesn't take everything from some bridge
 	last     bool          // what nobody has accepted is dropped here, for iptables has no table where it could be
 	beside   bool          // iptables has a table that must be told what may pass
+	limited  bool          // some network has ports that only some clients reach
 	accept   firewall.Mark // the administrator's
 }
 
@@ -73,6 +74,7 @@ func (fam family) layout(p firewall.Policy, beside bool) layout {
 		input:    slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Family(fam.Family).Input != firewall.InputAll }),
 		last:     p.DefaultDrop.Has(fam.Family) && !beside,
 		beside:   beside && len(p.Networks) > 0,
+		limited:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
 		accept:   p.Accept,
 	}
 }

@@ -7,6 +7,7 @@
 //	prerouting   published ports, by protocol and port, and by address where one is given
 //	output       the same for what the host sends to itself
 //	postrouting  by the subnet that a packet comes from
+//	limited-…    ports that only some clients reach: a set of addresses for each set of clients
 //	input        bridges that the host doesn't take everything from, if there are any
 //
 // A transaction is made by netlink alone: no command is run, and nothing is read on the way

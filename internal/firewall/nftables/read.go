@@ -65,18 +65,28 @@ func (fam family) read(conn *nftables.Conn, want []set) (found, error) {
 		return f, fmt.Errorf("list sets of table %s: %w", fam.name(), err)
 	}
 	for _, s := range sets {
-		i := slices.IndexFunc(want, func(w set) bool { return w.name == s.Name })
 		of := foundSet{name: s.Name, interval: s.Interval, isMap: s.IsMap, concats: s.Concatenation}
-		if i >= 0 {
+		if like, known := fam.like(want, s.Name); known {
 			elements, err := conn.GetSetElements(s)
 			if err != nil {
 				return f, fmt.Errorf("list elements of set %s of table %s: %w", s.Name, fam.name(), err)
 			}
-			of.elements = readElements(want[i], elements)
+			of.elements = readElements(like, elements)
 		}
 		f.sets = append(f.sets, of)
 	}
 	return f, nil
+}
+
+// like is a set of the types that one of that name should have.
+func (fam family) like(want []set, name string) (like set, known bool) {
+	if strings.HasPrefix(name, admitted) {
+		return set{name: name, key: []kind{fam.address}, interval: true}, true
+	}
+	if i := slices.IndexFunc(want, func(w set) bool { return w.name == name }); i >= 0 {
+		return want[i], true
+	}
+	return set{}, false
 }
 
 // readElements turns the kernel's elements into those of a set.

@@ -24,6 +24,10 @@ const (
 	toAll       = "to-all"
 	openPorts   = "open-ports"
 
+	limited  = "limited-" // what is judged behind it follows
+	admitted = "clients-" // what names the clients follows
+	answered = "served-"
+
 	chainPorts     = "published-ports"
 	hairpin        = "hairpin"
 	hairpinFixed   = "hairpin-fixed"
@@ -47,6 +51,8 @@ const (
 	setStaying      = "staying"
 	setLeaving      = "leaving"
 	setFixedAddress = "fixed-address"
+	setLimited      = "limited"
+	setLimitedFrom  = "limited-from"
 	setNoInput      = "no-input"
 	setNoAdverts    = "no-advertisements"
 )
@@ -82,16 +88,20 @@ func (fam family) render(p firewall.Policy, beside bool, others []string) rulese
 	if l.none() {
 		return ruleset{}
 	}
-	return ruleset{fam.chains(l), fam.sets(p, others)}
+	return ruleset{append(fam.chains(l), fam.clientChains(p)...), append(fam.sets(p, others), fam.clientSets(p)...)}
 }
 
-// chains is the rules: they are the same whatever networks and ports there are.
+// chains is the rules: they are the same whatever networks and ports there are, save that some
+// are for limits alone, if there are any.
 func (fam family) chains(l layout) []chain {
 	all := []chain{}
 	if l.networks {
 		all = append(all, fam.forward(l), pass(l))
 		all = append(all, fam.leaving()...)
 		all = append(all, fam.entering()...)
+		if l.limited {
+			all = append(all, fam.limiting()...)
+		}
 		all = append(all, fam.publishing()...)
 		all = append(all, fam.translating()...)
 	}

@@ -20,6 +20,12 @@ func (c change) put(conn *nftables.Conn) error {
 		}
 		return c.putAll(conn, t)
 	}
+	for _, w := range c.made.chains {
+		conn.AddChain(&nftables.Chain{Name: w.name, Table: t})
+	}
+	if err := makeSets(conn, t, c.made.sets); err != nil {
+		return err
+	}
 	for _, w := range c.chains {
 		of := &nftables.Chain{Name: w.name, Table: t}
 		conn.FlushChain(of)
@@ -27,6 +33,34 @@ func (c change) put(conn *nftables.Conn) error {
 	}
 	for _, s := range c.sets {
 		if err := s.put(conn, t); err != nil {
+			return err
+		}
+	}
+	// All are emptied first: they may refer to each other.
+	for _, h := range c.gone.chains {
+		conn.FlushChain(&nftables.Chain{Name: h.name, Table: t})
+	}
+	for _, h := range c.gone.chains {
+		conn.DelChain(&nftables.Chain{Name: h.name, Table: t})
+	}
+	for _, h := range c.gone.sets {
+		conn.DelSet(&nftables.Set{Name: h.name, Table: t})
+	}
+	return nil
+}
+
+// makeSets makes sets with their elements.
+func makeSets(conn *nftables.Conn, t *nftables.Table, sets []set) error {
+	for i, s := range sets {
+		declared, err := s.declare(t)
+		if err != nil {
+			return err
+		}
+		declared.ID = uint32(i + 1) // else the library would number it, by a variable of its own
+		if err := conn.AddSet(declared, nil); err != nil {
+			return err
+		}
+		if err := (elements{set: s, added: s.elements}).put(conn, t); err != nil {
 			return err
 		}
 	}
@@ -48,18 +82,8 @@ func (c change) putAll(conn *nftables.Conn, t *nftables.Table) error {
 		}
 		conn.AddChain(made[i])
 	}
-	for i, s := range c.want.sets {
-		declared, err := s.declare(t)
-		if err != nil {
-			return err
-		}
-		declared.ID = uint32(i + 1) // else the library would number it, by a variable of its own
-		if err := conn.AddSet(declared, nil); err != nil {
-			return err
-		}
-		if err := (elements{set: s, added: s.elements}).put(conn, t); err != nil {
-			return err
-		}
+	if err := makeSets(conn, t, c.want.sets); err != nil {
+		return err
 	}
 	for i, w := range c.want.chains {
 		w.put(conn, made[i])

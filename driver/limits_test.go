@@ -1,0 +1,46 @@
+package driver
+
+import "testing"
+
+// endpointOptionsError is what is said of an endpoint's options.
+func endpointOptionsError(opts map[string]any) error {
+	_, err := parseEndpointOptions(opts)
+	return err
+}
+
+// What can't be taken is refused by its name, with what can.
+func TestLimitOptions(t *testing.T) {
+	for _, c := range []struct{ key, value, want string }{
+		{"mybr.publish.from", "10.0.0.0/8, fd00::1,@office", ""},
+		{"mybr.publish.from", "none", ""},
+		{"mybr.publish.from", "all", ""},
+		{"mybr.publish.from", "", ""},
+		{"mybr.publish.from.8080", "10.0.0.1", ""},
+		{"mybr.publish.from.53/udp", "10.0.0.1", ""},
+		{"mybr.publish.from", "10.0.0.1/8", "option mybr.publish.from: 10.0.0.1/8 has bits behind its prefix: want 10.0.0.0/8, or 10.0.0.1"},
+		{"mybr.publish.from", "10.0.0.0/8,", `option mybr.publish.from:  is no address: want one such as 192.0.2.7 or fd00::7, a prefix such as 192.168.0.0/16, @NAME of a list, all or none`},
+		{"mybr.publish.from", "office", "option mybr.publish.from: office is no address: want one such as 192.0.2.7 or fd00::7, a prefix such as 192.168.0.0/16, @NAME of a list, all or none"},
+		{"mybr.publish.from", "::ffff:10.0.0.1", "option mybr.publish.from: ::ffff:10.0.0.1 is no address: want one such as 192.0.2.7 or fd00::7, a prefix such as 192.168.0.0/16, @NAME of a list, all or none"},
+		{"mybr.publish.from", "fe80::1%eth0", "option mybr.publish.from: fe80::1%eth0 is no address: want one such as 192.0.2.7 or fd00::7, a prefix such as 192.168.0.0/16, @NAME of a list, all or none"},
+		{"mybr.publish.from", "@a b", "option mybr.publish.from: a b is no name of a list: want 1 to 63 of letters, digits, dots, _ and -"},
+		{"mybr.publish.from.0", "all", "option mybr.publish.from.0: 0 is no port: want a number from 1 to 65535, with /tcp, /udp or /sctp behind it or without"},
+		{"mybr.publish.from.", "all", "option mybr.publish.from.:  is no port: want a number from 1 to 65535, with /tcp, /udp or /sctp behind it or without"},
+		{"mybr.publish.from.80/icmp", "all", "option mybr.publish.from.80/icmp: icmp is no protocol: want tcp, udp or sctp"},
+		{"mybr.publish.form", "all", "option mybr.publish.form is not known"},
+	} {
+		got := ""
+		if err := endpointOptionsError(map[string]any{c.key: c.value}); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s=%s: endpoint: %q, want %q", c.key, c.value, got, c.want)
+		}
+		got = ""
+		if _, err := parseNetOptions(map[string]any{optGeneric: map[string]any{c.key: c.value}}); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s=%s: network: %q, want %q", c.key, c.value, got, c.want)
+		}
+	}
+}

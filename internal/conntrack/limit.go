@@ -1,0 +1,55 @@
+package conntrack
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// Limit says which clients have flows with ports of a container: none else, in either direction,
+// save the host and what is on the container's own network.
+type Limit struct {
+	Addr netip.Addr
+	model.PortSpan
+	Own  netip.Prefix // of the container's network
+	From model.Clients
+}
+
+// limit is a Limit as flows are compared with it.
+type limit struct {
+	Limit
+	first   netip.AddrPort
+	clients []netip.Prefix
+}
+
+// limitsOf returns those of a family.
+func limitsOf(f model.Family, all []Limit) (of []limit) {
+	for _, l := range all {
+		if f.Has(l.Addr) {
+			of = append(of, limit{l, netip.AddrPortFrom(l.Addr, l.First), l.From.Of(f)})
+		}
+	}
+	return of
+}
+
+// pastLimit reports whether a flow is between a port and somebody who is none of its clients. What
+// a container asks of another published port is no matter of its own.
+func (f *filter) pastLimit(l flow) bool {
+	for _, of := range f.limits {
+		if l.proto != of.Proto {
+			continue
+		}
+		stranger := func(a netip.Addr) bool {
+			in := func(p netip.Prefix) bool { return p.Contains(a) }
+			return a != of.Addr && !f.local[a] && !in(of.Own) && !slices.ContainsFunc(of.clients, in)
+		}
+		if _, ok := index(of.first, of.Count, l.answers); ok && stranger(l.from.Addr()) {
+			return true
+		}
+		if _, ok := index(of.first, of.Count, l.from); ok && l.asked == l.answers && l.asked.Addr().IsGlobalUnicast() && stranger(l.asked.Addr()) {
+			return true
+		}
+	}
+	return false
+}

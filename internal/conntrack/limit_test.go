@@ -1,0 +1,50 @@
+package conntrack
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// A limit that comes ends flows of strangers in both directions, and no others.
+func TestPastLimit(t *testing.T) {
+	ap, addr := netip.MustParseAddrPort, netip.MustParseAddr
+	l := Limit{Addr: addr("172.18.0.2"), PortSpan: model.PortSpan{Proto: model.TCP, First: 80, Count: 2},
+		Own: netip.MustParsePrefix("172.18.0.0/16"), From: model.Clients("192.0.2.0/24")}
+	c := difference(&Set{}, Set{Limits: []Limit{l}})
+	if again := difference(&Set{Limits: []Limit{l}}, Set{Limits: []Limit{l}}); len(again.limits) > 0 || len(c.limits) != 1 {
+		t.Fatalf("came: %v, and again %v", c.limits, again.limits)
+	}
+	if unsure := difference(&Set{Limits: []Limit{l}, Unsure: true}, Set{Limits: []Limit{l}}); len(unsure.limits) != 1 {
+		t.Error("flows may have begun past the rules, and are not looked at")
+	}
+	f := filter{limits: limitsOf(model.IPv4, c.limits), local: map[netip.Addr]bool{addr("198.51.100.1"): true}}
+	for _, flow := range []struct {
+		what                 string
+		proto                model.Proto
+		from, asked, answers string
+		stale                bool
+	}{
+		{"a client", model.TCP, "192.0.2.9:4000", "198.51.100.1:8080", "172.18.0.2:80", false},
+		{"a stranger", model.TCP, "203.0.113.9:4000", "198.51.100.1:8080", "172.18.0.2:80", true},
+		{"a stranger, at the container's own address", model.TCP, "203.0.113.9:4000", "172.18.0.2:81", "172.18.0.2:81", true},
+		{"another port", model.TCP, "203.0.113.9:4000", "198.51.100.1:8082", "172.18.0.2:82", false},
+		{"another protocol", model.UDP, "203.0.113.9:4000", "198.51.100.1:8080", "172.18.0.2:80", false},
+		{"another container", model.TCP, "203.0.113.9:4000", "198.51.100.1:8080", "172.18.0.3:80", false},
+		{"the host", model.TCP, "198.51.100.1:4000", "198.51.100.1:8080", "172.18.0.2:80", false},
+		{"a neighbour", model.TCP, "172.18.0.3:4000", "198.51.100.1:8080", "172.18.0.2:80", false},
+		{"the server to a stranger", model.TCP, "172.18.0.2:80", "203.0.113.9:4000", "203.0.113.9:4000", true},
+		{"the server to a client", model.TCP, "172.18.0.2:80", "192.0.2.9:4000", "192.0.2.9:4000", false},
+		{"the container, from another port", model.TCP, "172.18.0.2:40000", "203.0.113.9:80", "203.0.113.9:80", false},
+	} {
+		if got := f.stale(flowOf(flow.proto, ap(flow.from), ap(flow.asked), ap(flow.answers))); got != flow.stale {
+			t.Errorf("%s: stale %t", flow.what, got)
+		}
+	}
+}
+
+// flowOf is an established one whose source is not translated.
+func flowOf(proto model.Proto, from, asked, answers netip.AddrPort) flow {
+	return flow{proto: proto, from: from, asked: asked, answers: answers, translated: from, answered: true, tcpState: 3}
+}

@@ -1,0 +1,66 @@
+package hostport
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/relay"
+)
+
+// Limit says whom a port is served for. Clients at addresses of the host are the host, and what
+// comes from the network itself is a neighbour: both are served always.
+type Limit struct {
+	Clients model.Clients
+	Bridge  string // of the network, by which neighbours have link-local addresses
+	V4, V6  netip.Prefix
+}
+
+// admit is what a session goes by; nil: everybody is served.
+func (m *Manager) admit(l Limit) relay.Admit {
+	if l == (Limit{}) {
+		return nil
+	}
+	clients := l.Clients.Prefixes()
+	return func(a netip.Addr) bool {
+		plain := a.WithZone("")
+		contains := func(p netip.Prefix) bool { return p.Contains(plain) }
+		return slices.ContainsFunc(clients, contains) || plain.IsLoopback() ||
+			contains(l.V4) || contains(l.V6) || a.Zone() != "" && a.Zone() == l.Bridge || m.local.has(plain)
+	}
+}
+
+// addressesKnownFor is how long the host's addresses are remembered: whoever is not served can have them
+// asked for with each packet.
+const addressesKnownFor = time.Second
+
+// addresses are the host's.
+type addresses struct {
+	mu  sync.Mutex
+	all map[netip.Addr]bool
+	at  time.Time // zero: never
+}
+
+// has reports whether an address is one of the host's. If that can't be told it is none.
+func (l *addresses) has(a netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.at.IsZero() || time.Since(l.at) > addressesKnownFor {
+		l.all, l.at = map[netip.Addr]bool{}, time.Now()
+		all, err := net.InterfaceAddrs()
+		if err != nil {
+			l.at = time.Time{}
+		}
+		for _, of := range all {
+			if n, ok := of.(*net.IPNet); ok {
+				if ip, ok := netip.AddrFromSlice(n.IP); ok {
+					l.all[ip.Unmap()] = true
+				}
+			}
+		}
+	}
+	return l.all[a]
+}

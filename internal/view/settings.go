@@ -1,0 +1,69 @@
+package view
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// fromName is the option of who reaches published ports; a port can follow.
+const fromName = "mybr.publish.from"
+
+// settings are the limits that were given, and those that were set since.
+func settings(given, set []model.Limit) (all []Setting) {
+	for _, l := range model.MergeLimits(given, set) {
+		s := Setting{Name: fromName, Value: l.String(), Set: slices.ContainsFunc(set, l.Same)}
+		if ports := l.Ports(); ports != "" {
+			s.Name += "." + ports
+		}
+		if i := slices.IndexFunc(given, l.Same); i >= 0 {
+			value := given[i].String()
+			s.Given = &value
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// lists are those of clients, with how often each is named.
+func lists(s model.Snapshot) []List {
+	all := []List{} // never null in JSON
+	for _, l := range s.Lists {
+		v := List{Name: l.Name, Prefixes: append([]netip.Prefix{}, l.Prefixes...)}
+		for _, n := range s.Networks {
+			if model.Uses(n.From, l.Name) || model.Uses(n.FromSet, l.Name) {
+				v.UsedBy++
+			}
+		}
+		for _, e := range s.Endpoints {
+			if model.Uses(e.From, l.Name) || model.Uses(e.FromSet, l.Name) {
+				v.UsedBy++
+			}
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// byPort is what is said of a range of which not all ports have the same clients.
+const byPort = "differs by port"
+
+// admitted puts into a port who reaches it, and those behind it.
+func (p *Port) admitted(n model.Network, e model.Endpoint, proto model.Proto, first uint16) {
+	if n.Internal {
+		return
+	}
+	of, texts := n.LimitOf(e), map[string]bool{}
+	for i := range p.Count {
+		text := ""
+		if l, ok := of(proto, first+i); ok && l.String() != model.FromAll {
+			text = l.String()
+		}
+		texts[text] = true
+		p.From = text
+	}
+	if len(texts) > 1 {
+		p.From = byPort
+	}
+}
