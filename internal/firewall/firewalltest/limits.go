@@ -30,12 +30,16 @@ func Limit(addr string, first, count uint16, from model.Clients) firewall.Limit 
 	return firewall.Limit{Bridge: o.Bridge, Addr: o.Addr, PortSpan: o.PortSpan, From: from}
 }
 
-// DrawLimits adds up to so many limits to each network that can have some.
-func DrawLimits(t *rapid.T, p *firewall.Policy, most int) {
+// DrawLimits adds up to so many limits to each network that can have some; networks that were
+// there before go on to have some, or none.
+func DrawLimits(t *rapid.T, p *firewall.Policy, most int, was []firewall.Network) {
 	p.Networks = slices.Clone(p.Networks)
 	for i := range p.Networks {
 		n := &p.Networks[i]
-		if n.Limited = rapid.IntRange(0, 2).Draw(t, "limited") == 0; !n.Limited {
+		if !slices.ContainsFunc(was, func(w firewall.Network) bool { return w == *n }) {
+			n.Limited = rapid.IntRange(0, 2).Draw(t, "limited") == 0
+		}
+		if !n.Limited {
 			continue
 		}
 		for _, f := range model.Families() {

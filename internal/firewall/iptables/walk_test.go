@@ -246,7 +246,7 @@ func many() *rapid.Generator[firewall.Policy] {
 		}
 		slices.SortFunc(p.Openings, func(a, b firewall.Opening) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		p.Openings = slices.Compact(p.Openings)
-		firewalltest.DrawLimits(t, &p, 12)
+		firewalltest.DrawLimits(t, &p, 12, nil)
 		return p
 	})
 }
