@@ -24,7 +24,10 @@ WITHIN = 90m
 # What mybr filters packets with in the integration tests: iptables or nftables. Empty: some
 # tests of make test have the one, some the other; others have what mybr chooses by itself.
 FIREWALL := $(MYBR_TEST_FIREWALL)
-export MYBR_TEST_FIREWALL := $(FIREWALL)
+# Given to the integration tests alone: mybr refuses settings that it doesn't know.
+unexport MYBR_TEST_FIREWALL
+WITH = MYBR_TEST_RACE=1 $(BACKEND)
+BACKEND = $(if $(FIREWALL),MYBR_TEST_FIREWALL='$(FIREWALL)')
 # The packages below integration/ but parity, two at a time, the longest first; and those of
 # them whose tests hang on how packets are filtered.
 INTEGRATION = ./integration/churn $$(go list ./integration/... | grep -Ev '/integration$$|/churn$$|/parity$$')
@@ -138,9 +141,9 @@ test-unit: need-test ## Run the tests that need no Docker, with the race detecto
 	go test $(SHORT) -timeout 10m -skip 'TestParity|TestMutations$$' $(GOTESTFLAGS) ./integration/parity
 
 test-integration: need-engines need-test need-compose need-beside ## Run the tests with real Docker Engines and real packets, in namespaces of their own: mybr with the race detector, then mybr beside Docker's own driver (FIREWALL=nftables: with that backend)
-	MYBR_TEST_RACE=1 go test $(SHORT) -count=1 -timeout $(WITHIN) $(GOTESTFLAGS) ./integration
-	MYBR_TEST_RACE=1 go test $(SHORT) -count=1 -p 2 -timeout $(WITHIN) $(GOTESTFLAGS) $(INTEGRATION)
-	go test $(SHORT) -count=1 -timeout 60m $(GOTESTFLAGS) ./integration/parity
+	$(WITH) go test $(SHORT) -count=1 -timeout $(WITHIN) $(GOTESTFLAGS) ./integration
+	$(WITH) go test $(SHORT) -count=1 -p 2 -timeout $(WITHIN) $(GOTESTFLAGS) $(INTEGRATION)
+	$(BACKEND) go test $(SHORT) -count=1 -timeout 60m $(GOTESTFLAGS) ./integration/parity
 
 fuzz: ## Run each fuzz target for FUZZTIME (60s)
 	scripts/fuzz '$(FUZZTIME)'
