@@ -37,7 +37,7 @@ func TestStatus(t *testing.T) {
 	w.Host.Run("sh", "-c", either(w, "iptables -t nat -D MYBR-POSTROUTING -s 172.18.0.0/16 ! -o mybr0 -j MASQUERADE",
 		"nft 'delete element ip mybr leaving { 172.18.0.0/16 }; insert rule ip mybr to-host-address drop'"))
 	w.Host.Run("iptables", "-I", "MYBR-ISOLATE", "-s", "172.18.0.9/32", "-j", "DROP")
-	w.Host.Run("ss", "-K", "-4", "-t", "-l", "sport", "=", ":8080")
+	w.Host.Run("ss", "-K", "-t", "-l", "sport", "=", ":8080")
 	w.Host.Run("conntrack", "-I", "-p", "udp", "-s", "192.0.2.9", "-d", world.HostAddr, "--sport", "4242", "--dport", "5353",
 		"--timeout", "300", "-u", "SEEN_REPLY")
 	want := []string{
@@ -55,6 +55,7 @@ func TestStatus(t *testing.T) {
 		`^link mybr1: alias .* fwd=4 `,
 		`^conntrack: forget udp 192\.0\.2\.9:4242 -> 192\.0\.2\.2:5353`,
 		`^host ports: .*tcp 0\.0\.0\.0:8080`,
+		`^host ports: .*tcp \[::\]:8080`, // by the same socket
 	}
 	if w.Backend() == "nftables" {
 		want = append(want, `^nft: add element ip mybr leaving \{ 172\.18\.0\.0/16 : goto to-host-address \}$`,

@@ -173,3 +173,25 @@ func TestLeavingRefused(t *testing.T) {
 		t.Errorf("left: %v", links)
 	}
 }
+
+// A bridge that could not be given its IPv6 address, as the kernel has no IPv6 where the MTU
+// is below 1280 (RFC 8200, section 5), is removed all the same.
+func TestLeavesWithoutIPv6(t *testing.T) {
+	h := nettest.New(t)
+	a := &Applier{}
+	br := bridge(1)
+	br.MTU = 1000
+	if !br.V6.IsValid() {
+		t.Fatal("the test shows nothing: the bridge has no IPv6")
+	}
+	all := set([]Bridge{br})
+	if err := a.Apply(t.Context(), nil, all); err == nil {
+		t.Fatal("the kernel takes the address: the test shows nothing")
+	}
+	if err := a.Apply(t.Context(), &all, Set{}); err != nil {
+		t.Errorf("remove it: %v", err)
+	}
+	if links := ipLinks(t, h); len(links) != 1 {
+		t.Errorf("left: %v", links)
+	}
+}

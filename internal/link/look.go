@@ -31,7 +31,7 @@ func (a *Applier) Look(_ context.Context, set Set, name string) plan.Finding {
 	p := a.planner()
 	err := p.plan(&have, want)
 	switch {
-	case p.missing[name]:
+	case p.missing[name] || p.missing[bridge]: // the bridge may have another name, which only a look at everything tells
 		return plan.Gone
 	case err != nil || len(p.steps) > 0:
 		return plan.Differs

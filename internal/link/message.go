@@ -192,10 +192,13 @@ func (k kernel) addAddress(index int, p netip.Prefix) error {
 func (k kernel) deleteAddress(index int, p netip.Prefix) error {
 	req := nl.NewNetlinkRequest(unix.RTM_DELADDR, unix.NLM_F_ACK)
 	nameAddress(req, index, p)
-	if err := k.execute(req); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
-		return err
+	err := k.execute(req)
+	for _, gone := range []error{unix.EADDRNOTAVAIL, unix.ENODEV, unix.ENXIO} { // ENXIO: the link has no IPv6
+		if errors.Is(err, gone) {
+			return nil
+		}
 	}
-	return nil
+	return err
 }
 
 // nameAddress adds the header and the attributes that say which address a message is about.
