@@ -26,7 +26,7 @@ func mutations() []mutation {
 		return mutate.Mutation{Pkg: pkg, Function: function, At: at, With: with}
 	}
 	return []mutation{
-		{"a recorded answer is not given again", in("driver", "putEndpoint", mutate.Condition("have", "MACGiven"), "true"),
+		{"a recorded answer is not given again", in("driver", "putEndpoint", mutate.Condition("have", "MACGiven"), "true || OLD"),
 			place + "run_2_NetworkDriver.CreateEndpoint:_store:_after_the_commit#1,_good_retry"},
 		{"leftovers are not removed at the start", in("internal/link", "planner.dropLeftovers", mutate.Condition("kind", "wanted"), "true || OLD"),
 			place + "stop_2_NetworkDriver.DeleteEndpoint:_store:_after_the_commit#1,_good_retry"},
