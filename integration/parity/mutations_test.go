@@ -30,7 +30,7 @@ func mutations() []mutation {
 			[]string{"publish/tcp"}},
 		{"no masquerade of IPv6", rules, "masquerading", mutate.Condition("Masquerade"), "OLD && fam.Prefix.Addr().Is4()",
 			[]string{"access6/out to the LAN and the host"}},
-		{"no forwarding of IPv6", render, "renderForwarding", mutate.Assigned("forwarding6"), `"0"`, []string{"access6/out to the LAN and the host"}},
+		{"no forwarding of IPv6", render, "forwardingSettings", mutate.Assigned("forwarding6"), `"0"`, []string{"access6/out to the LAN and the host"}},
 		{"router advertisements on the bridge", render, "renderBridge", mutate.Assigned("AcceptRA"), `"1"`, []string{"ipv6/plain"}},
 		{"enable_icc=false ignored", render, "renderVeth", mutate.Assigned("Isolated"), "false", []string{"attack/enable_icc=false, ARP and neighbour discovery"}},
 		{"duplicates of the bridge's addresses are looked for", link, "nameAddress", mutate.Assigned("Flags"), "0", []string{"ipv6/plain"}},
