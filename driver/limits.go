@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -164,6 +165,22 @@ func changed(set []model.Limit, changes []change) []model.Limit {
 	return set
 }
 
+// record records who reaches published ports, and makes the host match. What was recorded
+// stays, whatever the host says: nobody who is to be kept out gets in again because a port of
+// somebody else's can't be served, and passes go on trying.
+func (d *Driver) record(ctx context.Context, subjects []string, change func(Tx) error) error {
+	if err := hungUp(ctx); err != nil {
+		return err // while the call waited for its turn
+	}
+	if _, err := d.store.Update(change); err != nil {
+		return err
+	}
+	if err := d.sync.Sync(context.WithoutCancel(ctx), subjects...); err != nil {
+		return fmt.Errorf("it is recorded, but not all of the host follows yet: %w", err)
+	}
+	return nil
+}
+
 // SetNetwork changes settings of a network that is there, and has the host follow. An empty value
 // takes back what was set since its creation.
 func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]string) (err error) {
@@ -184,7 +201,7 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 	if err != nil {
 		return err
 	}
-	return d.commitAll(ctx, append(subjects, n.Bridge), func(tx Tx) error {
+	return d.record(ctx, append(subjects, n.Bridge), func(tx Tx) error {
 		if err := checkLists(tx, limitsOf(changes)); err != nil {
 			return err
 		}
@@ -212,7 +229,7 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 	if err := checkLimits(n, limitsOf(changes)); err != nil {
 		return err
 	}
-	return d.commitAll(ctx, []string{n.Bridge, d.kindOf(n.ID).subject(e)}, func(tx Tx) error {
+	return d.record(ctx, []string{n.Bridge, d.kindOf(n.ID).subject(e)}, func(tx Tx) error {
 		if err := checkLists(tx, limitsOf(changes)); err != nil {
 			return err
 		}
@@ -228,7 +245,7 @@ func (d *Driver) SetList(ctx context.Context, l model.List) error {
 	if err != nil {
 		return err
 	}
-	return d.commitAll(ctx, subjects, func(tx Tx) error { return tx.PutList(l) })
+	return d.record(ctx, subjects, func(tx Tx) error { return tx.PutList(l) })
 }
 
 // RemoveList removes a list that no limit names, given at the creation or set since.

@@ -1,6 +1,13 @@
 package driver
 
-import "testing"
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/internal/model"
+)
 
 // endpointOptionsError is what is said of an endpoint's options.
 func endpointOptionsError(opts map[string]any) error {
@@ -42,5 +49,27 @@ func TestLimitOptions(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s=%s: network: %q, want %q", c.key, c.value, got, c.want)
 		}
+	}
+}
+
+// What was recorded of who reaches ports stays where the host can't follow in all: it says so,
+// and nobody gets in again by it.
+func TestLimitsStayWhereTheHostFails(t *testing.T) {
+	w := newWorld(t)
+	w.running()
+	broken := errors.New("host port 8080 is another program's")
+	w.sync.fail = func(int) error { return broken }
+	id := w.store.Snapshot().Networks[0].ID
+	for what, err := range map[string]error{
+		"network": w.SetNetwork(t.Context(), id, map[string]string{"mybr.publish.from": "none"}),
+		"list":    w.SetList(t.Context(), model.List{Name: "office", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}),
+	} {
+		if !errors.Is(err, broken) || !strings.Contains(err.Error(), "it is recorded, but not all of the host follows yet") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	s := w.store.Snapshot()
+	if len(s.Networks[0].FromSet) != 1 || len(s.Lists) != 1 {
+		t.Errorf("recorded: %+v, lists %+v", s.Networks[0].FromSet, s.Lists)
 	}
 }

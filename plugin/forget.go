@@ -22,6 +22,8 @@ import (
 type Forgotten struct {
 	Network string `json:"network,omitempty"` // its whole ID
 	Pool    string `json:"pool,omitempty"`    // its ID, as GET /v1/view has it
+	// KeepPools leaves the network's pools, which Docker has given to another one meanwhile.
+	KeepPools bool `json:"keepPools,omitempty"`
 }
 
 // forgetter does what Docker would ask for, had it not forgotten a network or a pool without a
@@ -83,6 +85,9 @@ func (f *forgetter) forget(ctx context.Context, what Forgotten) error {
 	f.log.WithField("network", what.Network).Info("an operator has this network forgotten")
 	if err := f.deleteNetwork(ctx, &network.DeleteNetworkRequest{NetworkID: what.Network}); err != nil {
 		return err
+	}
+	if what.KeepPools {
+		return nil
 	}
 	pools, err := f.pools()
 	if err != nil {

@@ -37,7 +37,7 @@ container on several networks the address is asked about that is on a network of
 else on that of its default route; a line says which, and what the others are.
 PROTO is tcp, udp, sctp or icmp; without it tcp, and without a port an echo request.
 
-Beside rules of iptables it knows what stops packets at links, bridges and neighbours. Where
+Beside rules of iptables and nftables it knows what stops packets at links, bridges and neighbours. Where
 a single thing is in the way that is somebody's own setting, the command is printed that takes
 it away, behind mend:.
 
@@ -46,8 +46,8 @@ beyond the uplink can't be seen: the verdict is leaves if the packet gets that f
 reply would come back.
 
 With --send a real packet is sent from the namespace of SRC, which is host or a container's (a
-connection is begun, a datagram or an echo request sent), and what the kernel of the host did with it is shown
-beside the prediction. For that moment a table of nf_tables named mybr-explain-PID has the
+connection is begun, a datagram or an echo request sent), and what the kernel of the host did
+with it is shown beside the prediction. For that moment a table of nf_tables named mybr-explain-PID has the
 kernel trace that one flow; it goes with the process, however that ends.
 
 Exit status: 0 if the packet is delivered or leaves the host, 1 if it doesn't, or if that

@@ -28,7 +28,8 @@ func newNetworkForget() *cobra.Command {
 		Short: "Have mybr forget networks that Docker has no more",
 		Long: `forget removes networks that Docker has forgotten without telling mybr: those that were
 removed while mybr was down, or whose records Docker has lost. Links and rules go with
-them, and the subnets that mybr's IPAM driver holds for them. A network is given by its
+them, and the subnets that mybr's IPAM driver holds for them, unless another network of
+Docker's has them now. A network is given by its
 bridge, its ID, or the beginning of its ID if no other's begins so.
 
 Docker is asked first: what it has is left alone, "docker network rm" removes that. Where
@@ -59,7 +60,7 @@ and containers that are on the network lose it.`,
 			}
 		}
 		for _, n := range networks {
-			if err := s.client.Forget(cmd.Context(), plugin.Forgotten{Network: n.ID}); err != nil {
+			if err := s.client.Forget(cmd.Context(), plugin.Forgotten{Network: n.ID, KeepPools: slices.ContainsFunc(known, func(d docker.Network) bool { return hasSubnet(d, n) })}); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), n.ID)
@@ -114,6 +115,11 @@ has is left alone. With --docker none nobody is asked, and addresses can be give
 	})
 	s.forgetFlags(c)
 	return c
+}
+
+// hasSubnet reports whether one of Docker's networks has a subnet that mybr's network had.
+func hasSubnet(d docker.Network, n view.Network) bool {
+	return slices.ContainsFunc(n.Subnets, func(s view.Subnet) bool { return slices.Contains(d.Subnets, s.Prefix.String()) })
 }
 
 // findPool returns the pool of a subnet, or with an ID.

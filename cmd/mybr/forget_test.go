@@ -17,7 +17,8 @@ func TestForget(t *testing.T) {
 	dir := t.TempDir()
 	d := newIdler(t, up(t, dir, nil))
 	gone := strings.Repeat("b", 64)
-	for id, subnet := range map[string]string{networkID: "10.198.0", gone: "10.199.0"} {
+	moved := strings.Repeat("d", 64) // its subnet is another network's now
+	for id, subnet := range map[string]string{networkID: "10.198.0", gone: "10.199.0", moved: "10.197.0"} {
 		d.call(200, "IpamDriver.RequestPool", `{"AddressSpace":"mybr-local","Pool":"%s.0/24"}`, subnet)
 		d.call(200, "IpamDriver.RequestAddress", `{"PoolID":"mybr-local/%s.0/24","Options":{"RequestAddressType":"com.docker.network.gateway"}}`, subnet)
 		d.call(200, "NetworkDriver.CreateNetwork", `{"NetworkID":%q,"Options":{},"IPv4Data":[{"AddressSpace":"mybr-local","Gateway":"%s.1/24","Pool":"%s.0/24"}]}`, id, subnet, subnet)
@@ -36,7 +37,7 @@ func TestForget(t *testing.T) {
 	mux.HandleFunc("GET /_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Api-Version", "1.41") })
 	mux.HandleFunc("GET /v1.41/networks", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte(`[{"Id":"` + networkID + `","Name":"front","IPAM":{"Config":[{"Subnet":"10.198.0.0/24"}]}},
-			{"Id":"` + strings.Repeat("c", 64) + `","Name":"built-in","IPAM":{"Config":[{"Subnet":"10.201.0.0/24"}]}}]`))
+			{"Id":"` + strings.Repeat("c", 64) + `","Name":"built-in","IPAM":{"Config":[{"Subnet":"10.201.0.0/24"},{"Subnet":"10.197.0.0/24"}]}}]`))
 	})
 	server := &http.Server{Handler: mux}
 	ended := make(chan error, 1)
@@ -59,6 +60,7 @@ func TestForget(t *testing.T) {
 		{"network inspect " + bridge, socket, 0, "10.199.0.2"}, // nothing has changed yet
 
 		{"network forget " + bridge, socket, 0, gone},
+		{"network forget " + moved, socket, 0, moved},
 		{"pool forget 10.200.0.0/24", socket, 0, "10.200.0.0/24"},
 		{"network forget " + gone[:12], socket, exitFailed, "is unknown"},
 		{"pool forget 10.201.0.0/24", "none", 0, "10.201.0.0/24"},
@@ -68,7 +70,7 @@ func TestForget(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s%s\nwant %d, %s", c.args, code, stdout, stderr, c.code, c.want)
 		}
 	}
-	if _, stdout, stderr := execute(t, folders(dir), "pool", "ls"); strings.Contains(stdout, "10.199.0.0") || strings.Contains(stdout, "10.20") || !strings.Contains(stdout, "10.198.0.0") {
+	if _, stdout, stderr := execute(t, folders(dir), "pool", "ls"); strings.Contains(stdout, "10.199.0.0") || strings.Contains(stdout, "10.20") || !strings.Contains(stdout, "10.198.0.0") || !strings.Contains(stdout, "10.197.0.0") {
 		t.Errorf("pools: %s%s", stdout, stderr)
 	}
 	if _, stdout, stderr := execute(t, folders(dir), "endpoint", "ls", "--docker", "none"); strings.Contains(stdout, "10.199.0.2") {

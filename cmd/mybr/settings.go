@@ -59,7 +59,9 @@ func newEndpointSet() *cobra.Command {
 network's. A container is given by its name or by its endpoint's ID, and is on one
 network only, unless --network says which is meant. What is set ends with the endpoint,
 which is when the container stops: give what is to last with
-docker run --network name=NETWORK,driver-opt=OPTION=VALUE. ` + settableOptions,
+docker run --network name=NETWORK,driver-opt=OPTION=VALUE.
+
+` + settableOptions,
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: s.complete(containersOf),
 	}, func(cmd *cobra.Command, args []string) error {

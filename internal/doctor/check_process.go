@@ -50,7 +50,7 @@ func processChecks() []Check {
 			Mends: "ends the other program, if it is known and still runs"},
 		{Name: "descriptors", look: lookDescriptors,
 			Sees:  "how many files and sockets mybr has open, against its limit",
-			Means: "Each published port takes one, each relayed connection six: more ports are refused, and clients are turned away.",
+			Means: "Each published port takes one, each relayed TCP connection two: more ports are refused, and clients are turned away.",
 			Mends: "raises the limit and restarts mybr"},
 	}
 }
