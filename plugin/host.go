@@ -58,9 +58,13 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	if fixed != nil {
 		c.Log.Warnf("settings of links can't be written, and firewall rules stand in for them: %v", fixed)
 	}
-	h := &host{
+	var h *host
+	lost := func(err error) {
+		h.reconciler.Invalidate(fmt.Sprintf("mybr, which could not hold a port for one family alone (%v)", err), reconcile.PortAspect)
+	}
+	h = &host{
 		filter:    filter,
-		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Root: c.SysctlRoot}),
+		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
 		flows:     &conntrack.Applier{Info: c.Log.Infof},

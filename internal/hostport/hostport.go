@@ -34,6 +34,10 @@ type Config struct {
 	// Warn says what is no error, but worth knowing: that the kernel has no SCTP
 	// sockets. Nil: it is not said.
 	Warn func(format string, args ...any)
+	// Lost is told that a port which was held for both families could not be held again for
+	// the one that is still wanted: a plan from nothing finds it missing. It must not wait.
+	// Nil: nobody is told.
+	Lost func(err error)
 	// UDPTimeout is how long a UDP client is remembered after its last datagram in
 	// either direction. 0: 90 s, as docker-proxy has it.
 	UDPTimeout time.Duration
@@ -69,6 +73,9 @@ type Manager struct {
 
 // New returns a Manager that holds nothing.
 func New(cfg Config) *Manager {
+	if cfg.Lost == nil {
+		cfg.Lost = func(error) {}
+	}
 	if cfg.Warn == nil {
 		cfg.Warn = func(string, ...any) {}
 	}

@@ -235,7 +235,7 @@ func (d *difference) holdOne(b Binding) error {
 		}
 	}
 	s.take(b)
-	other := d.joint(s)
+	other := d.joint(s, b)
 	if err := d.m.adopt(s, b.Container, b.Limit, d.blocked); err != nil {
 		if other != nil {
 			other.suspend()
@@ -246,8 +246,8 @@ func (d *difference) holdOne(b Binding) error {
 }
 
 // joint takes what one socket of the kernel's holds besides s for adopted, so that the kernel
-// is told once, if it is wanted and nothing is relayed there yet; nil if not.
-func (d *difference) joint(s *socket) *socket {
+// is told once, if it is wanted for the same link and nothing is relayed there yet; nil if not.
+func (d *difference) joint(s *socket, b Binding) *socket {
 	if s.port == nil || !s.port.both || s.adopted {
 		return nil
 	}
@@ -256,6 +256,9 @@ func (d *difference) joint(s *socket) *socket {
 		return nil
 	}
 	w := d.wanted[other.key]
+	if w.Link != b.Link {
+		return nil // the step of that link may have to wait
+	}
 	other.take(w)
 	other.adopted, other.target, other.limit, other.blocked = true, w.Container, w.Limit, d.blocked
 	return other

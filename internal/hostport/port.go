@@ -1,6 +1,7 @@
 package hostport
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -130,7 +131,7 @@ func (p *port) close() {
 
 // settle has each port that was held for both families, and is for one still, held for that
 // one alone: the kernel can't take a family from a socket. For a moment the port is nobody's,
-// and what was relayed ends. Where it can't be held again the next Plan finds it missing.
+// and what was relayed ends. Where it can't be held again Lost is told.
 // The caller holds m.mu.
 func (m *Manager) settle() {
 	halves := m.halves
@@ -156,6 +157,7 @@ func (m *Manager) settle() {
 		}
 		if err != nil {
 			m.drop(s)
+			m.cfg.Lost(fmt.Errorf("%s %s: %w", p.proto, s.host, err))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,10 +18,6 @@ import (
 
 	"github.com/mybr/mybr/internal/fault"
 )
-
-// leavingGroup is the group (ip-link(8)) of links that are to be destroyed: "mybr" in ASCII,
-// so that it is nobody else's.
-const leavingGroup = 0x6d796272
 
 // leavingWithin is how long a plan waits for links that are being destroyed. The kernel takes
 // some 10 ms for a pair, unless something holds it for good ("waiting for veth… to become
@@ -67,8 +64,15 @@ func (k kernel) takeOut(index int) error {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
 	c := change{down: true}
 	req.AddData(c.header(index))
-	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(leavingGroup)))
 	req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(0)))
+	return k.execute(req)
+}
+
+// setGroup puts a link into a group (ip-link(8)).
+func (k kernel) setGroup(index int, group uint32) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	req.AddData(change{}.header(index))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
 	return k.execute(req)
 }
 
@@ -125,12 +129,19 @@ func (g *leaving) run(a *Applier, socket *nl.NetlinkSocket) {
 	fault.Passed("link: all has left")
 }
 
-// destroy deletes links, in one message if they are several: the grace periods are those of
-// all then. It returns, by index, why some are there still.
+// destroy deletes links, by one message for all if they are several: the grace periods are
+// those of all then. The group that names them is new each time, so that it has no other
+// links. It returns, by index, why some are there still.
 func (k kernel) destroy(batch []int) map[int]error {
 	failed := map[int]error{}
-	if len(batch) > 1 && k.deleteGroup(leavingGroup) == nil {
-		return failed
+	if len(batch) > 1 {
+		group, all := 1<<30|rand.Uint32N(1<<30), true // away from the numbers that people choose
+		for _, index := range batch {
+			all = k.setGroup(index, group) == nil && all
+		}
+		if all && k.deleteGroup(group) == nil {
+			return failed
+		}
 	}
 	for _, index := range batch {
 		if err := k.deleteLink(index); err != nil {

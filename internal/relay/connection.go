@@ -90,7 +90,9 @@ func (c *connection) step(w *worker) {
 	case in == done && out == done:
 		c.end(false)
 	case in == more || out == more:
-		c.session.poll.again(c.in.src, c.clientID) // it can be written to, at least
+		// What waits in a pipe is for the one, what is to be read at the other.
+		c.session.poll.again(c.in.src, c.clientID)
+		c.session.poll.again(c.out.src, c.serverID)
 	}
 }
 

@@ -3,8 +3,6 @@ package relay
 import (
 	"net"
 	"net/netip"
-	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,21 +45,6 @@ func zoned(a netip.Addr, link uint32) netip.Addr {
 		return a.WithZone(l.Name)
 	}
 	return a
-}
-
-// flow is one client: a socket connected to the target.
-type flow struct {
-	session *udpSession
-	key     flowKey
-	target  netip.AddrPort
-	client  peer
-	fd      int
-	id      uint64
-	turn    turn
-	ended   bool        // while turn is held
-	timer   *time.Timer // session.mu guards it
-	begun   time.Time
-	active  atomic.Int64 // the last datagram either way, in nanoseconds since begun
 }
 
 // UDP relays datagrams to the target of their family, each client from a socket of its own,
@@ -136,7 +119,7 @@ func (s *udpSession) forward(b *batch, n int) {
 		}
 		if ok {
 			if f := s.flow(k, &b.from[first], b.in[first].Namelen); f != nil {
-				b.send(f.fd, first, last, nil)
+				f.forward(b, first, last)
 				s.relay.udp.in.Add(uint64(bytes))
 			}
 		}
@@ -152,12 +135,12 @@ func (s *udpSession) flow(k flowKey, from *unix.RawSockaddrInet6, length uint32)
 	if f == nil {
 		f, silent = s.newFlow(k, from, length)
 	}
+	if f != nil {
+		f.touch() // before it can expire
+	}
 	s.mu.Unlock()
 	if silent != nil {
 		silent.stop()
-	}
-	if f != nil {
-		f.touch()
 	}
 	return f
 }
@@ -190,21 +173,6 @@ func (s *udpSession) newFlow(k flowKey, from *unix.RawSockaddrInet6, length uint
 	return f, silent
 }
 
-// open makes the socket that is connected to the target.
-func (f *flow) open() (err error) {
-	domain, sa := sockaddr(f.target)
-	if f.fd, err = unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	if err = unix.Connect(f.fd, sa); err == nil {
-		err = f.session.poll.add(f.fd, f, first, &f.id)
-	}
-	if err != nil {
-		_ = unix.Close(f.fd)
-	}
-	return err
-}
-
 // remove takes a flow out of the table. The caller holds s.mu, and then stops the flow.
 func (s *udpSession) remove(f *flow) {
 	delete(s.flows, f.key)
@@ -227,80 +195,3 @@ func (s *udpSession) evict() *flow {
 	}
 	return longest
 }
-
-// stop closes a flow that was removed. No worker is about it when it returns.
-func (f *flow) stop() {
-	f.turn.mu.Lock()
-	defer f.turn.mu.Unlock()
-	f.close()
-}
-
-// close ends the flow. The caller holds f.turn.
-func (f *flow) close() {
-	if !f.ended {
-		f.ended = true
-		f.session.poll.forget(f.id)
-		_ = unix.Close(f.fd)
-	}
-}
-
-func (f *flow) ready(w *worker, _ side, _ uint32) { f.turn.run(f, w) }
-
-// step takes the target's answers to the client.
-func (f *flow) step(w *worker) {
-	if f.ended {
-		return
-	}
-	b := w.datagrams()
-	for range batchesAtOnce {
-		n, err := b.receive(f.fd)
-		if err != nil {
-			if refused(err) {
-				continue
-			}
-			return
-		}
-		f.touch()
-		bytes := 0
-		for i := range n {
-			bytes += b.size(i)
-		}
-		b.send(f.session.fd, 0, n, &f.client)
-		f.session.relay.udp.out.Add(uint64(bytes))
-		if n < batchSize {
-			return
-		}
-	}
-	f.session.poll.again(f.fd, f.id)
-}
-
-// expire ends the flow, save where a datagram has come meanwhile. While it is in the table
-// no worker is about it: Stop returns when the table is empty, and then the socket that is
-// answered at may be closed.
-func (f *flow) expire() {
-	f.turn.mu.Lock()
-	f.expireIfSilent()
-	f.turn.mu.Unlock()
-	f.turn.rest(f, &worker{})
-}
-
-func (f *flow) expireIfSilent() {
-	s := f.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flows[f.key] != f {
-		return
-	}
-	if left := s.relay.cfg.UDPTimeout - time.Since(f.lastActive()); left > 0 {
-		f.timer.Reset(left)
-		return
-	}
-	s.remove(f)
-	f.close()
-}
-
-// lastActive has a monotonic clock reading, so that a flow neither ends early nor stays when
-// the clock is set.
-func (f *flow) lastActive() time.Time { return f.begun.Add(time.Duration(f.active.Load())) }
-
-func (f *flow) touch() { f.active.Store(int64(time.Since(f.begun))) }
