@@ -1,14 +1,17 @@
 package integration
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
+	"github.com/mybr/mybr/internal/nettest"
 )
 
 // soon bounds a request that ought not to be answered: long enough for a loaded
@@ -173,6 +176,12 @@ func linkLocal(t *testing.T, p *world.Place) string {
 	t.Helper()
 	p.Sysctl("net/ipv6/conf/eth0/accept_dad", "0") // no wait for duplicate address detection
 	p.Sysctl("net/ipv6/conf/eth0/disable_ipv6", "0")
+	nettest.Eventually(t, 10*time.Second, func() error { // what is not looked for becomes usable a moment later, too
+		if left := p.Run("ip", "-6", "-o", "addr", "show", "dev", "eth0", "tentative"); left != "" {
+			return errors.New(left)
+		}
+		return nil
+	})
 	for _, a := range mustLink(t, p, "eth0").Addrs {
 		if a.Addr().IsLinkLocalUnicast() && a.Addr().Is6() && a.Bits() == 64 {
 			return a.Addr().String() + "%eth0"
