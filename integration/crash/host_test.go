@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -179,16 +180,23 @@ func flows(t testing.TB) (lines []string) {
 	return lines
 }
 
-// sockets lists the sockets that listen, by the address as proc(5) has it.
+// sockets lists what is listened at, by each family: where the one socket for both could not
+// be had at once, there are two.
 func sockets(t testing.TB) (lines []string) {
-	for file, state := range map[string]string{"tcp": "0A", "tcp6": "0A", "udp": "07", "udp6": "07"} {
-		text, err := os.ReadFile("/proc/thread-self/net/" + file)
+	for _, proto := range []string{"tcp", "udp"} {
+		text, err := exec.Command("ss", "--no-header", "--numeric", "--listening", "--"+proto).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
-			if f := strings.Fields(line); len(f) > 3 && f[3] == state {
-				lines = append(lines, "socket "+file+" "+f[1])
+			f := strings.Fields(line)
+			if len(f) < 4 {
+				t.Fatalf("ss printed %q", line)
+			}
+			if port, both := strings.CutPrefix(f[3], "*:"); both { // ss(8) prints * for what is not IPv6 alone
+				lines = append(lines, "socket "+proto+" 0.0.0.0:"+port, "socket "+proto+" [::]:"+port)
+			} else {
+				lines = append(lines, "socket "+proto+" "+f[3])
 			}
 		}
 	}
