@@ -96,7 +96,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 			logged = err.Error()
 			h.warn("tracked flows of what was removed are looked for again: %v", err)
 		}
-		time.AfterFunc(flowsAgain, func() { _ = h.flows.Wait(context.Background()) }) // what fails is told again
+		time.AfterFunc(flowsAgain, func() { h.flows.Again(context.Background()) })
 	}
 	h.flows.Forgot = func(changes []string) { h.reconciler.Made(reconcile.FlowAspect, changes) }
 	h.reconciler = reconcile.New(reconcile.Config{

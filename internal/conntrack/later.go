@@ -205,3 +205,14 @@ func (l *later) await(ctx context.Context, a *Applier, needed func(went change) 
 func (a *Applier) Wait(ctx context.Context) error {
 	return a.later.await(ctx, a, func(change) bool { return true })
 }
+
+// Again begins to look once more for what has failed, and returns. What fails, also to begin,
+// is told to Failed.
+func (a *Applier) Again(ctx context.Context) {
+	l := &a.later
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.start(ctx, a); err != nil && a.Failed != nil {
+		a.Failed(err)
+	}
+}

@@ -106,3 +106,31 @@ func TestLater(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What could not even be begun again is told, too, so that it is tried once more.
+func TestAgainTellsWhatFails(t *testing.T) {
+	nettest.New(t)
+	var told []error
+	a := &Applier{Failed: func(err error) { told = append(told, err) }}
+	a.later.next = change{left: []netip.Addr{netip.MustParseAddr("172.18.0.2")}}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 0
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	a.Again(context.Background())
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 1 || !errors.Is(told[0], unix.EMFILE) {
+		t.Errorf("told of %v", told)
+	}
+	a.Again(context.Background())
+	if err := a.Wait(t.Context()); err != nil || len(told) != 1 {
+		t.Errorf("with descriptors: %v, told of %v", err, told)
+	}
+}
