@@ -135,7 +135,7 @@ var chapters = []chapter{
 			[]string{createDual + "net", createOther + "--internal db", runWeb + "-p 8080:80 guest sleep"}}}},
 	{name: "default-drop", engine: world.OwnEngine, chains: iptables.Docker{V4: true, Bridges: []string{"docker0"}}, defaultDrop: firewall.Families{V6: true},
 		scenarios: []scenario{{"default-drop", "A host that forwards IPv6 for mybr alone",
-			"Where mybr had to turn forwarding on (Docker does so for IPv4, and sets the policy of FORWARD to DROP), the host is no router for others: `MYBR-FORWARD-DROP`, behind all rules, drops what none has accepted. It stays until the host is booted, for forwarding does.",
+			"Where mybr had to turn forwarding on (Docker does so for IPv4, and sets the policy of FORWARD to DROP), the host is no router for others: a chain behind all rules, `MYBR-FORWARD-DROP` of iptables or `last` of nftables, drops what none has accepted. It stays until the host is booted, for forwarding does.",
 			[]string{createDual + "net", runWeb + "-p 8080:80 guest sleep"}}}},
 	{name: "28.5", engine: "28.5", chains: iptables.Docker{V4: true, V6: true},
 		scenarios: []scenario{{"ipv6-only", "A network without IPv4",

@@ -57,7 +57,7 @@ with check, verdict, seen (sentences), means and mend (commands, in this order).
 			return err
 		}
 		if socket != "" {
-			reach.Docker = docker.Client{Socket: socket}.Get
+			reach.Docker, reach.DockerHost = docker.Client{Socket: socket}.Get, dockerHost
 		}
 		reach.View, reach.Paths = named(reach.View, socket), paths
 		report, err := doctor.Run(cmd.Context(), reach, names...)

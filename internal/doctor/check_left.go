@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -197,11 +196,8 @@ func lookDockerNetworks(l *look) {
 	for _, n := range lost {
 		l.found(Fault, command("docker", "network", "rm", n.Name), "Docker has the network %s (%s), and mybr does not know it", n.Name, short(n.ID))
 	}
-	socket := filepath.Join(l.PluginDir, l.Name+".sock")
 	for _, n := range left {
-		body := `{"NetworkID":"` + n.ID + `"}`
-		l.found(Warning, command("curl", "-sS", "--unix-socket", socket, "-d", body, "http://mybr/NetworkDriver.DeleteNetwork"),
-			"mybr has the network %s (%s), and Docker does not know it", short(n.ID), n.Bridge)
+		l.found(Warning, l.forget(n), "mybr has the network %s (%s), and Docker does not know it", short(n.ID), n.Bridge)
 	}
 	if len(l.Seen) == 0 {
 		l.saw("both know the same %s", count(ours, "network"))

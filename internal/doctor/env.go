@@ -79,6 +79,8 @@ type Env struct {
 	Paths func(v view.View, endpoints map[string]bool) (Paths, error)
 	// Docker gets a path of the Docker API, such as "/info".
 	Docker func(ctx context.Context, path string) ([]byte, error)
+	// DockerHost is what a command needs as --docker to ask the same Docker; empty: nothing.
+	DockerHost string
 }
 
 // commandWithin bounds one command, maxOutput what is read of it.

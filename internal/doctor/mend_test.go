@@ -141,10 +141,15 @@ func processRows() []row {
 		{check: "watching", want: doctor.Warning, seen: `turned off`, sick: true, after: unwatched,
 			fault: func(s *stage, _ *doctor.Env) {}},
 		{check: "fights", want: doctor.Warning, seen: `put right 12 times, and undone again by sleep \(pid \d+\)`, fault: fight},
-		{check: "descriptors", want: doctor.Warning, seen: `\d+ of 29 descriptors`, after: unwatched,
-			fault: func(s *stage, _ *doctor.Env) {
+		{check: "descriptors", want: doctor.Warning, seen: `\d+ of \d\d descriptors`, after: unwatched,
+			fault: func(s *stage, env *doctor.Env) {
+				var used int
+				if _, err := fmt.Sscanf(s.check("descriptors", *env).Seen[0], "%d of", &used); err != nil {
+					s.Fatal(err)
+				}
 				s.stop()
-				s.startBy("ulimit -n 29; ", "--resync-interval", "0")
+				// With a quarter kept for mybr's own work, 87 % are in use then: between the two thresholds.
+				s.startBy(fmt.Sprintf("ulimit -n %d; ", used*100/62), "--resync-interval", "0")
 			}},
 	}
 }

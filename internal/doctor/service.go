@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/mybr/mybr/internal/view"
 )
 
 // service is mybr's unit.
@@ -57,10 +59,24 @@ const defaultRunDir = "/run/mybr"
 
 // sync is the command that has mybr make the host match its records.
 func (l *look) sync() []string {
-	if l.RunDir == defaultRunDir {
-		return command("mybr", "sync")
+	return command(append([]string{"mybr", "sync"}, l.reach()...)...)
+}
+
+// forget is the command that has mybr forget a network, if the Docker that was asked has it not.
+func (l *look) forget(n view.Network) []string {
+	words := append([]string{"mybr", "network", "forget"}, l.reach()...)
+	if l.DockerHost != "" {
+		words = append(words, "--docker", l.DockerHost)
 	}
-	return command("mybr", "sync", "--run-dir", l.RunDir)
+	return command(append(words, n.ID)...)
+}
+
+// reach are the flags by which a command finds the mybr that is looked at.
+func (l *look) reach() []string {
+	if l.RunDir == defaultRunDir {
+		return nil
+	}
+	return []string{"--run-dir", l.RunDir}
 }
 
 // restart is the command that ends mybr and starts it as it was started.

@@ -109,7 +109,8 @@ func newStage(t testing.TB) *stage {
 		}
 		return doctor.Paths{World: p.World, Predict: p.Predict, Unread: p.Unread}, nil
 	}
-	s.env.Docker = docker.Client{Socket: s.serveDocker()}.Get
+	socket := s.serveDocker()
+	s.env.Docker, s.env.DockerHost = docker.Client{Socket: socket}.Get, "unix://"+socket
 	t.Cleanup(s.killAll)
 	s.start("--resync-interval", "0")
 	s.network(networkID, "mybr0", "172.18", "fd00:18")

@@ -12,8 +12,9 @@ import (
 // Width is that of a page: what commands print is no wider, if it can be.
 const Width = 100
 
-// Line is a text in lines no longer than width, if that can be. It breaks at blanks; what begins
-// the text stays with it, and hang is before the further lines.
+// Line is a text in lines no longer than width, if that can be. It breaks at blanks, and those
+// within a line stay as many; what begins the text stays with it, and hang is before the further
+// lines.
 func Line(text, hang string, width int) string {
 	if utf8.RuneCountInString(text) <= width {
 		return text
@@ -21,16 +22,19 @@ func Line(text, hang string, width int) string {
 	body := strings.TrimLeft(text, " ")
 	line := text[:len(text)-len(body)]
 	var b strings.Builder
-	begun := false
-	for word := range strings.FieldsSeq(body) {
-		if begun && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+	for begun := false; body != ""; begun = true {
+		word := body[:len(body)-len(strings.TrimLeft(body, " "))] // with the blanks before it
+		rest := body[len(word):]
+		end := strings.IndexByte(rest, ' ')
+		if end < 0 {
+			end = len(rest)
+		}
+		word, body = word+rest[:end], rest[end:]
+		if begun && utf8.RuneCountInString(line)+utf8.RuneCountInString(word) > width {
 			b.WriteString(line + "\n")
-			line, begun = hang, false
+			line, word = hang, strings.TrimLeft(word, " ")
 		}
-		if begun {
-			line += " "
-		}
-		line, begun = line+word, true
+		line += word
 	}
-	return b.String() + line
+	return b.String() + strings.TrimRight(line, " ")
 }

@@ -14,6 +14,7 @@ func TestLine(t *testing.T) {
 		{"  as  it  is", "  as  it  is"},
 		{"why: one two three", "why: one two\n     three"},
 		{"  → twelve chars", "  → twelve\n     chars"},
+		{"a  b   c d eee f", "a  b   c d\n     eee f"},
 		{"averyverylongword that", "averyverylongword\n     that"},
 	} {
 		if have := Line(c.text, "     ", 12); have != c.want {
