@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// RecordsDir is where the figures of the document are, one file for each row.
+const RecordsDir = "integration/bench/records"
+
 const documentHead = `# How fast mybr is
 
 mybr beside Docker's own bridge driver. Each driver has an engine of its own, so that no packet passes rules of another driver's, and no driver works because of what another one does; all of them run at the same time on one machine and have their turn in each round. Figures are medians. The interval behind a figure is where it would lie in 95 of 100 repetitions, by a bootstrap over the rounds.
@@ -22,7 +25,7 @@ Ratios are what to look at: times are the machine's as much as mybr's. *Guard* i
 func Document(records []Record) string {
 	var b strings.Builder
 	b.WriteString(documentHead)
-	b.WriteString("Made by `make bench`; `make bench RUN='^connect$'` measures one row anew, and `build/bench` keeps what was measured of the others.\n\n")
+	b.WriteString("Made by `make bench`; `make bench RUN='^connect$'` measures one row anew, and of the others the document says what `" + RecordsDir + "` has.\n\n")
 	b.WriteString("| what | bound | met | measured |\n| --- | --- | --- | --- |\n")
 	measured := map[string]Record{}
 	for _, r := range records {
@@ -82,6 +85,9 @@ func section(b *strings.Builder, row Row, r Record, all Set) {
 			b.WriteString(v.line())
 		}
 		b.WriteByte('\n')
+		if row.Short != "" && slices.ContainsFunc(verdicts, func(v Verdict) bool { return !v.Met }) {
+			fmt.Fprintf(b, "**What is not met, and why:** %s\n\n", row.Short)
+		}
 	}
 	for _, f := range r.Failures {
 		fmt.Fprintf(b, "`%s` can't be done: `%s`\n\n", f.Key, strings.ReplaceAll(strings.TrimSpace(f.Err), "`", "'"))

@@ -64,6 +64,23 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// The document and its pictures are what the records that are kept say.
+func TestDocument(t *testing.T) {
+	records, err := Read("records")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(records) == 0 {
+		t.Fatal("there are no records")
+	}
+	for name, want := range Files(records) {
+		have, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
+		if err != nil || string(have) != string(want) {
+			t.Errorf("docs/%s is not what the records say (%v): go run ./integration/bench/run -render", name, err)
+		}
+	}
+}
+
 func sortSamples(r Record) {
 	for i := range r.Samples {
 		for j := range r.Samples[:i] {
@@ -110,12 +127,12 @@ func TestRecords(t *testing.T) {
 // with its unit.
 func TestLines(t *testing.T) {
 	r := Record{}
-	r.Add(CallKey("Connect", "28.5", Bridge), Nanoseconds, 1234567)
+	r.Add(CallKey("Connect", "28.5", Bridge), Nanoseconds, 1234568)
 	r.Add(CallKey("Connect", "28.5", Bridge), Nanoseconds, 0.5)
 	r.Add(SizeKey("Memory", "28.5", Bridge, "published", 0), Bytes, 20<<20)
-	want := `BenchmarkConnect/engine=28.5/driver=bridge 1 1234567 ns/op
+	want := `BenchmarkConnect/engine=28.5/driver=bridge 1 1234570 ns/op
 BenchmarkConnect/engine=28.5/driver=bridge 1 0.5 ns/op
-BenchmarkMemory/engine=28.5/driver=bridge/published=0 1 20971520 bytes
+BenchmarkMemory/engine=28.5/driver=bridge/published=0 1 20971500 bytes
 `
 	if r.Lines() != want {
 		t.Errorf("have\n%swant\n%s", r.Lines(), want)

@@ -7,6 +7,7 @@ type Row struct {
 	ID, What string
 	Want     string // the bound in words
 	Quick    bool   // bench-quick measures it, in part
+	Short    string // what keeps mybr from a bound that is not met, and what was tried: for the document
 	Bounds   func(Case) []Bound
 }
 

@@ -13,6 +13,7 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -109,8 +110,12 @@ type Record struct {
 // its processors are busy.
 func Rests(busy float64) bool { return busy < 0.5 }
 
+// kept is how many digits of a value are kept: more than the noise leaves.
+const kept = 6
+
 // Add notes one value.
 func (r *Record) Add(key Key, unit string, value float64) {
+	value, _ = strconv.ParseFloat(strconv.FormatFloat(value, 'e', kept-1, 64), 64) // what FormatFloat has written is a number
 	at := slices.IndexFunc(r.Samples, func(s Sample) bool { return s.Key == key })
 	if at < 0 {
 		at = len(r.Samples)
@@ -131,14 +136,27 @@ func (r Record) Lines() string {
 	return b.String()
 }
 
-// Write puts the record into a directory, in the place of an earlier run of the row.
+// Write puts the record into a directory, in the place of an earlier run of the row: a line
+// for each key.
 func (r Record) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	lines := make([]string, 0, len(r.Samples))
+	for _, s := range r.Samples {
+		line, err := json.Marshal(s)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, "  "+string(line))
+	}
+	r.Samples = nil
 	text, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
 		return err
+	}
+	if len(lines) > 0 {
+		text = bytes.Replace(text, []byte(`"Samples": null`), []byte("\"Samples\": [\n"+strings.Join(lines, ",\n")+"\n ]"), 1)
 	}
 	return os.WriteFile(filepath.Join(dir, r.Row+".json"), append(text, '\n'), 0o644)
 }

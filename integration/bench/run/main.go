@@ -1,6 +1,6 @@
 // Command run measures mybr beside Docker's own driver: the rows of package bench, in worlds
 // of their own (package world). It prints what it measures as benchstat reads it, keeps it
-// in build/bench/ROW.json, and writes docs/performance.md with its plots from all that is
+// in integration/bench/records/ROW.json, and writes docs/performance.md with its plots from all that is
 // kept there. It runs at the top of the module, as `make bench` has it.
 //
 // With -quick it measures a part of each row that takes little, writes no document, and
@@ -32,7 +32,7 @@ func main() {
 	only := flag.String("run", "", "only rows whose names match this regular expression; of the others the document says what it said")
 	flag.BoolVar(&s.opts.quick, "quick", false, "measure a part that takes little, and fail if a guard is passed")
 	flag.Float64Var(&s.opts.rounds, "rounds", 1, "how many rounds, times each row's own number")
-	flag.StringVar(&s.opts.dir, "records", "build/bench", "where records are kept; with -quick, in quick below it")
+	flag.StringVar(&s.opts.dir, "records", bench.RecordsDir, "where records are kept (those of -quick: default build/bench-quick)")
 	documents := flag.String("document", "docs", "where performance.md and its plots are written; empty: nowhere")
 	list := flag.Bool("list", false, "list the rows that would be measured, and measure nothing")
 	render := flag.Bool("render", false, "write the document from the records that are there, and measure nothing")
@@ -44,7 +44,10 @@ func main() {
 		os.Exit(130) // and with this process its worlds
 	}()
 	if s.opts.quick {
-		s.opts.dir, *documents = filepath.Join(s.opts.dir, "quick"), ""
+		*documents = ""
+		if s.opts.dir == bench.RecordsDir {
+			s.opts.dir = filepath.Join("build", "bench-quick")
+		}
 	}
 	err := contradiction(flag.CommandLine)
 	var rows []bench.Row

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,6 +92,8 @@ func datapath(s *session) {
 		if published > 0 {
 			// As shipped there would be two processes for each port.
 			subjects = subjects[1:]
+			counts = slices.Clone(counts) // the networks are there: on the way back they go
+			slices.Reverse(counts)
 			for _, sub := range subjects {
 				s.otherPorts(sub, published)
 			}
