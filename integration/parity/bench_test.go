@@ -14,7 +14,8 @@ type bench struct {
 	engine   string
 	firewall string // mybr's backend; "": $MYBR_TEST_FIREWALL, else mybr's own choice
 	shared   map[string]*playWorld
-	oracle   *oracle // predicts in the plays to come; nil: nothing is predicted
+	oracle   *oracle                      // predicts in the plays to come; nil: nothing is predicted
+	facts    map[string]map[string]string // of the newest engine's built-in driver, by scenario
 }
 
 // playWorld is a world and the actor that answers for it.
