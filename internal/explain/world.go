@@ -55,6 +55,7 @@ type Space struct {
 
 	Neighbours     []Neighbour
 	Low            []LowChain
+	Senders        map[string][]netip.Prefix // by port of a bridge: from where it may send, as mybr's table has it; what is not in it may send all
 	Obstacles      []Obstacle
 	Secured        []Selector
 	OldBridgeRules bool // of ebtables-legacy, in this namespace or in another one
