@@ -28,6 +28,7 @@ type host struct {
 	filter       firewall.Backend
 	spoof        *nftables.Spoof
 	spoofRefused bool // on networks that don't say it
+	refused      refusals
 	ports        *hostport.Manager
 	links        *link.Applier
 	noIPv6       error // why the host has none for networks; nil: it has
@@ -69,6 +70,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	h = &host{
 		filter:    filter,
 		spoof:     nftables.NewSpoof(),
+		refused:   refusals{},
 		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},

@@ -109,6 +109,9 @@ func Run(ctx context.Context, c Config) error {
 		if err := host.forgetEnded(ctx, records); err != nil {
 			c.Log.WithError(err).Warn("tracked flows of these addresses are looked for again")
 		}
+		if err := host.tellRefused(ctx, records.Snapshot()); err != nil {
+			c.Log.WithError(err).Warn("frames that were refused are not told of")
+		}
 		if err := networks.WarnOverlaps(); err != nil {
 			c.Log.WithError(err).Warn("routes that overlap networks are not told of")
 		}
