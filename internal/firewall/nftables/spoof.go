@@ -62,7 +62,7 @@ func (s *Spoof) probe() error {
 	}
 	conn.DelTable(t)
 	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("the kernel can't filter by nf_tables on bridges (CONFIG_NF_TABLES_BRIDGE, with intervals in concatenated sets: Linux 5.6): %w", err)
+		return fmt.Errorf("the kernel can't filter by nf_tables on bridges (CONFIG_NF_TABLES_BRIDGE, with sets that have counters: Linux 5.7): %w", err)
 	}
 	return nil
 }
