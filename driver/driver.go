@@ -89,6 +89,10 @@ type Config struct {
 	Routes func() ([]model.HostRoute, error)
 	// IPv6 says why networks with IPv6 can't be had on this host; nil: they can.
 	IPv6 error
+	// Spoof says why it can't be checked on this host who sends; nil: it can. SpoofRefused says
+	// that it is on networks that don't say it themselves.
+	Spoof        error
+	SpoofRefused bool
 	// PublishAddress is where ports are published that name no address, on networks that name
 	// none either; zero: everywhere, both families.
 	PublishAddress netip.Addr
@@ -103,15 +107,18 @@ type Config struct {
 // Driver answers the calls of the NetworkDriver protocol. Its methods may be called
 // at the same time.
 type Driver struct {
-	store  Records
-	sync   Syncer
-	ports  Ports
-	links  Links
-	routes func() ([]model.HostRoute, error)
-	noIPv6 error      // Config.IPv6
-	atHost netip.Addr // Config.PublishAddress
-	lives  func(engine string) bool
-	warn   func(format string, args ...any)
+	store        Records
+	sync         Syncer
+	ports        Ports
+	links        Links
+	routes       func() ([]model.HostRoute, error)
+	noIPv6       error      // Config.IPv6
+	atHost       netip.Addr // Config.PublishAddress
+	noSpoof      error      // Config.Spoof
+	spoofRefused bool       // Config.SpoofRefused
+
+	lives func(engine string) bool
+	warn  func(format string, args ...any)
 
 	networks, endpoints, sandboxes locks // in this order, see locks
 	ages                           ages
@@ -121,7 +128,7 @@ type Driver struct {
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
+	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, noSpoof: c.Spoof, spoofRefused: c.SpoofRefused, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
 	if d.lives == nil {
 		d.lives = func(string) bool { return false }
 	}

@@ -27,6 +27,9 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r *network.CreateEndpointRe
 	if err != nil {
 		return nil, err
 	}
+	if err := d.checkSpoof(want.Spoof); err != nil {
+		return nil, err
+	}
 	if err := hungUp(ctx); err != nil {
 		return nil, err
 	}
@@ -124,7 +127,7 @@ func putEndpoint(tx Tx, want *model.Endpoint) error {
 	have, err := tx.Endpoint(want.ID)
 	if err == nil {
 		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.V6 != want.V6 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC ||
-			!reflect.DeepEqual(have.From, want.From) {
+			!reflect.DeepEqual(have.From, want.From) || have.Spoof != want.Spoof {
 			return model.Exists("there is an endpoint of this ID with other settings")
 		}
 		*want = have

@@ -18,7 +18,8 @@ const (
 
 // Join records the sandbox of an endpoint and tells Docker which interface to move
 // there and what routes to give it. There is a pass only if that changes anything on the
-// host: for ports that a routed network opens, and for those that the endpoint had.
+// host: for ports that a routed network opens, for those that the endpoint had, and where it is
+// checked who sends, for addresses that the sandbox has already.
 //
 // An endpoint that has joined a sandbox can join another one only while its interface
 // is on the host, where Docker has put it back or from where it never took it. Its ports
@@ -63,7 +64,11 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 			e.Sandbox, e.OpenV4, e.OpenV6 = r.SandboxKey, open[model.IPv4], open[model.IPv6]
 		}))
 	}
-	if s.published() || e.Sandbox == "" && len(e.Ports) > 0 || !slices.Equal(e.OpenV4, open[model.IPv4]) || !slices.Equal(e.OpenV6, open[model.IPv6]) {
+	shares := false
+	if err := d.store.View(func(tx Tx) error { shares = d.shares(tx, e, r.SandboxKey); return nil }); err != nil {
+		return nil, err
+	}
+	if shares || s.published() || e.Sandbox == "" && len(e.Ports) > 0 || !slices.Equal(e.OpenV4, open[model.IPv4]) || !slices.Equal(e.OpenV6, open[model.IPv6]) {
 		err = d.commit(ctx, d.kindOf(n.ID).subject(e), record)
 	} else {
 		_, err = d.store.Update(record)

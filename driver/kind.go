@@ -68,11 +68,15 @@ func (bridgePort) parse(n model.Network, r *network.CreateEndpointRequest) (e mo
 	if err != nil {
 		return e, err
 	}
+	more, err := parseSpoof(r.Options, true)
+	if err != nil {
+		return e, err
+	}
 	i := r.Interface
 	if i == nil {
 		i = &network.EndpointInterface{}
 	}
-	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits}
+	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits, Spoof: more}
 	for _, f := range model.Families() {
 		if *e.Address(f), err = parseAddress(f, n, sent(f, i)); err != nil {
 			return e, err

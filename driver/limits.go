@@ -114,15 +114,16 @@ type change struct {
 }
 
 // parseChanges reads settings; an empty value means the one that was given at the creation.
-func parseChanges(settings map[string]string) (all []change, err error) {
-	if len(settings) == 0 {
-		return nil, model.Invalid("no setting is named: want %s=CLIENTS or %s.PORT=CLIENTS", optFrom, optFrom)
+// others says that there are settings of another kind, too.
+func parseChanges(settings map[string]string, others bool) (all []change, err error) {
+	if len(settings) == 0 && !others {
+		return nil, model.Invalid("no setting is named: want %s=CLIENTS, %s.PORT=CLIENTS or %s=%s", optFrom, optFrom, optSpoof, model.SpoofRefuse)
 	}
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
 		c := change{back: settings[key] == ""}
 		switch {
 		case !isLimit(key):
-			return nil, model.Invalid("option %s can't be changed while the network is there: %s and %s.PORT can", quoted(key), optFrom, optFrom)
+			return nil, model.Invalid("option %s can't be changed while the network is there: %s, %s.PORT and %s can", quoted(key), optFrom, optFrom, optSpoof)
 		case c.back:
 			c.Limit, err = parseLimitKey(key)
 		default:
@@ -185,7 +186,8 @@ func (d *Driver) record(ctx context.Context, subjects []string, change func(Tx) 
 // takes back what was set since its creation.
 func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]string) (err error) {
 	defer wrap(&err, "set options of network", id)
-	changes, err := parseChanges(settings)
+	about, settings := splitSpoof(settings)
+	changes, err := parseChanges(settings, len(about) > 0)
 	if err != nil {
 		return err
 	}
@@ -195,6 +197,9 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 		return err
 	}
 	if err := checkLimits(n, limitsOf(changes)); err != nil {
+		return err
+	}
+	if _, err := d.changeSpoof(n.SpoofSet, about, false); err != nil {
 		return err
 	}
 	subjects, err := d.subjectsOf(func(o model.Network, _ model.Endpoint) bool { return o.ID == id })
@@ -210,6 +215,9 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 			return err
 		}
 		n.FromSet = changed(n.FromSet, changes)
+		if n.SpoofSet, err = d.changeSpoof(n.SpoofSet, about, false); err != nil {
+			return err
+		}
 		return tx.PutNetwork(n)
 	})
 }
@@ -217,7 +225,8 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 // SetEndpoint is SetNetwork for an endpoint.
 func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings map[string]string) (err error) {
 	defer wrap(&err, "set options of endpoint", id)
-	changes, err := parseChanges(settings)
+	about, settings := splitSpoof(settings)
+	changes, err := parseChanges(settings, len(about) > 0)
 	if err != nil {
 		return err
 	}
@@ -229,11 +238,19 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 	if err := checkLimits(n, limitsOf(changes)); err != nil {
 		return err
 	}
+	if _, err := d.changeSpoof(e.SpoofSet, about, true); err != nil {
+		return err
+	}
 	return d.record(ctx, []string{n.Bridge, d.kindOf(n.ID).subject(e)}, func(tx Tx) error {
 		if err := checkLists(tx, limitsOf(changes)); err != nil {
 			return err
 		}
-		return changeEndpoint(tx, id, func(e *model.Endpoint) { e.FromSet = changed(e.FromSet, changes) })
+		var invalid error
+		err := changeEndpoint(tx, id, func(e *model.Endpoint) {
+			e.FromSet = changed(e.FromSet, changes)
+			e.SpoofSet, invalid = d.changeSpoof(e.SpoofSet, about, true)
+		})
+		return errors.Join(err, invalid)
 	})
 }
 

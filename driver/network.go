@@ -83,6 +83,9 @@ func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 			return err
 		}
 	}
+	if err := d.checkSpoof(want.Spoof); err != nil {
+		return err
+	}
 	if err := hungUp(ctx); err != nil {
 		return err
 	}
@@ -196,7 +199,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 		Internal: o.Internal, ICC: o.ICC,
 		IfacePrefix: o.IfacePrefix, HostBinding: o.HostBinding,
 		NoAnnounce: o.NoAnnounce, Routes: o.Routes, Trusted: o.Trusted,
-		From: o.From,
+		From: o.From, Spoof: o.Spoof,
 	}
 	if n.Bridge == "" {
 		n.Bridge = "br-" + n.ID[:min(12, len(n.ID))]
@@ -216,7 +219,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 func sameNetwork(have, want model.Network) bool {
 	want.Owned, want.BridgeMAC = have.Owned, have.BridgeMAC
 	want.V4.AddressKept, want.V6.AddressKept = have.V4.AddressKept, have.V6.AddressKept
-	want.Engine, want.FromSet = have.Engine, have.FromSet
+	want.Engine, want.FromSet, want.SpoofSet = have.Engine, have.FromSet, have.SpoofSet
 	return reflect.DeepEqual(have, want)
 }
 

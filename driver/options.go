@@ -70,6 +70,7 @@ type netOptions struct {
 	Trusted     []string // sorted
 	Routes      []model.Route
 	From        []model.Limit
+	Spoof       model.Spoof
 	Families    [2]familyOptions // by family
 
 	since28 bool // the engine is of version 28 or newer
@@ -114,7 +115,7 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 		return o, err
 	}
 	for _, key := range slices.Sorted(maps.Keys(user)) {
-		if isLimit(key) {
+		if isLimit(key) || isSpoof(key) {
 			continue
 		}
 		if err := o.set(key, user); err != nil {
@@ -123,6 +124,9 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 	}
 	var err error
 	if o.From, err = parseLimits(user); err != nil {
+		return o, err
+	}
+	if o.Spoof, err = parseSpoof(user, false); err != nil {
 		return o, err
 	}
 	for _, f := range model.Families() {
@@ -237,7 +241,7 @@ func parseEndpointOptions(opts map[string]any) ([]model.Limit, error) {
 			return nil, model.Invalid("option %s: Docker does not let a plugin name the interface; "+
 				"set the beginning of its name for the network, with -o %s", key, optIfacePrefix)
 		}
-		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) {
+		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) && !isSpoof(key) {
 			return nil, model.Invalid("option %s is not known", quoted(key))
 		}
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // Config is what the process works with. Every field is needed, except DirectRouting,
-// PublishAddress, AcceptMark, ResyncInterval, AddressPools, AddressQuarantine and those of HTTP.
+// Spoof, PublishAddress, AcceptMark, ResyncInterval, AddressPools, AddressQuarantine and those of HTTP.
 type Config struct {
 	Version    string // for logs and the operator's commands
 	Name       string // of the plugin, as `docker network create -d` has it
@@ -30,6 +30,7 @@ type Config struct {
 	SysctlRoot string // /proc/sys, or where that is mounted
 
 	DirectRouting  bool       // published ports can be reached at the containers' own addresses, from anywhere that has a route there
+	Spoof          string     // model.SpoofRefuse or SpoofAllow: whether ports send from their own addresses alone, on networks that don't say it; "": they are not checked
 	PublishAddress netip.Addr // where ports are published that name no address, on networks that name none either; zero: everywhere
 
 	AcceptMark Mark // of packets that pass to every network; the zero value: none do

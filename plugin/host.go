@@ -11,9 +11,11 @@ import (
 	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
+	"github.com/mybr/mybr/internal/firewall/nftables"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/store"
 	"github.com/mybr/mybr/internal/sysctl"
@@ -22,17 +24,20 @@ import (
 
 // host is what keeps the host as the records say.
 type host struct {
-	reconciler *reconcile.Reconciler
-	filter     firewall.Backend
-	ports      *hostport.Manager
-	links      *link.Applier
-	noIPv6     error // why the host has none for networks; nil: it has
-	firewalld  *firewalld.Applier
-	flows      *conntrack.Applier
-	warn       func(format string, args ...any)
-	watching   bool           // what others change is looked for
-	unwatched  error          // why the kernel does not tell of it
-	watcher    *watch.Watcher // nil: the kernel does not tell of it
+	reconciler   *reconcile.Reconciler
+	filter       firewall.Backend
+	spoof        *nftables.Spoof
+	spoofRefused bool // on networks that don't say it
+	refused      refusals
+	ports        *hostport.Manager
+	links        *link.Applier
+	noIPv6       error // why the host has none for networks; nil: it has
+	firewalld    *firewalld.Applier
+	flows        *conntrack.Applier
+	warn         func(format string, args ...any)
+	watching     bool           // what others change is looked for
+	unwatched    error          // why the kernel does not tell of it
+	watcher      *watch.Watcher // nil: the kernel does not tell of it
 }
 
 // lastWait is how long the end of the process waits for the kernel to destroy links, which
@@ -64,6 +69,8 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	}
 	h = &host{
 		filter:    filter,
+		spoof:     nftables.NewSpoof(),
+		refused:   refusals{},
 		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
@@ -71,6 +78,12 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 		noIPv6:    noIPv6,
 		warn:      c.Log.Warnf,
 	}
+	refused := c.Spoof == model.SpoofRefuse
+	if lacks := h.spoof.Lacks(); lacks != nil && refused {
+		c.Log.Warnf("--spoof %s: containers may send from any address on this host, on networks that don't say it themselves: %v", c.Spoof, lacks)
+		refused = false
+	}
+	h.spoofRefused = refused
 	settings.Before = h.links.BeforeSetting
 	h.links.Left = func(err error) {
 		h.reconciler.Invalidate(fmt.Sprintf("the kernel, which did not destroy %v", err), reconcile.LinkAspect)
@@ -102,12 +115,14 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: records.Snapshot,
 		Options: reconcile.Options{
-			NoIPv6: noIPv6 != nil, FixedSettings: fixed != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark,
+			SpoofRefused: refused,
+			NoIPv6:       noIPv6 != nil, FixedSettings: fixed != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark,
 		},
 		Forwarding: forwarding.DefaultDrop,
 		Aspects: reconcile.Appliers{
 			Firewalld: h.firewalld,
 			Firewall:  filter,
+			Spoof:     h.spoof,
 			Links:     h.links,
 			Sysctls:   settings,
 			Flows:     h.flows,
@@ -181,4 +196,12 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 		}
 		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
 	}, begun
+}
+
+// told reads one of the changes of a plan of rules.
+func (h *host) told(change string) (firewall.Change, bool) {
+	if c, ok := h.spoof.Told(change); ok {
+		return c, true
+	}
+	return h.filter.Told(change)
 }

@@ -25,7 +25,9 @@ import (
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/fault"
+	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/metrics"
+	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/store"
 	"github.com/mybr/mybr/ipam"
 )
@@ -68,7 +70,7 @@ func Run(ctx context.Context, c Config) error {
 
 	networks := driver.New(driver.Config{
 		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes,
-		IPv6: host.noIPv6, PublishAddress: c.PublishAddress, Lives: lives, Warn: c.Log.Warnf,
+		IPv6: host.noIPv6, Spoof: host.spoof.Lacks(), SpoofRefused: host.spoofRefused, PublishAddress: c.PublishAddress, Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
@@ -86,7 +88,10 @@ func Run(ctx context.Context, c Config) error {
 	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }
 	answers.ruler = &ruler{
 		snapshot: records.Snapshot, want: host.reconciler.Want, diff: host.reconciler.Diff,
-		explain: host.filter.Explain, told: host.filter.Told,
+		explain: func(h reconcile.Host) []firewall.ExplainedRule {
+			return append(host.filter.Explain(h.Firewall), host.spoof.Explain(h.Spoof)...)
+		},
+		told: host.told,
 	}
 	answers.forgetter = &forgetter{
 		snapshot: records.Snapshot, pools: addresses.Usage, log: c.Log,
@@ -103,6 +108,9 @@ func Run(ctx context.Context, c Config) error {
 		}
 		if err := host.forgetEnded(ctx, records); err != nil {
 			c.Log.WithError(err).Warn("tracked flows of these addresses are looked for again")
+		}
+		if err := host.tellRefused(ctx, records.Snapshot()); err != nil {
+			c.Log.WithError(err).Warn("frames that were refused are not told of")
 		}
 		if err := networks.WarnOverlaps(); err != nil {
 			c.Log.WithError(err).Warn("routes that overlap networks are not told of")

@@ -17,7 +17,7 @@ type ruler struct {
 	snapshot func() model.Snapshot
 	want     func(ctx context.Context) (reconcile.Host, error)
 	diff     func(ctx context.Context) ([]reconcile.Difference, error)
-	explain  func(p firewall.Policy) []firewall.ExplainedRule
+	explain  func(h reconcile.Host) []firewall.ExplainedRule
 	told     func(change string) (firewall.Change, bool)
 }
 
@@ -45,7 +45,7 @@ func (r *ruler) rules(ctx context.Context, compare bool) (view.Rules, error) {
 	for _, e := range snapshot.Endpoints {
 		endpoints[e.HostIface()] = e.ID
 	}
-	for _, e := range r.explain(host.Firewall) {
+	for _, e := range r.explain(host) {
 		one := view.Rule{Command: e.Command, Table: e.Table, Chain: e.Chain, Rule: e.Rule, Why: e.Why, Bridge: e.Bridge, Network: networks[e.Bridge]}
 		if e.Link != "" {
 			one.Endpoint = endpoints[e.Link]
@@ -53,7 +53,7 @@ func (r *ruler) rules(ctx context.Context, compare bool) (view.Rules, error) {
 		all.Rules = append(all.Rules, one)
 	}
 	for _, d := range diff {
-		if d.Aspect != reconcile.FirewallAspect {
+		if d.Aspect != reconcile.FirewallAspect && d.Aspect != reconcile.SpoofAspect {
 			continue
 		}
 		unsure = errors.Join(unsure, d.Err)

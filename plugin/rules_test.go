@@ -20,7 +20,7 @@ func testRuler(want error, diff func(context.Context) ([]reconcile.Difference, e
 		},
 		want: func(context.Context) (reconcile.Host, error) { return reconcile.Host{}, want },
 		diff: diff,
-		explain: func(firewall.Policy) []firewall.ExplainedRule {
+		explain: func(reconcile.Host) []firewall.ExplainedRule {
 			return []firewall.ExplainedRule{
 				{Command: "iptables", Table: "filter", Chain: "FORWARD", Rule: "-j X", Why: "For all."},
 				{Command: "iptables", Table: "nat", Chain: "P", Rule: "-j DNAT", Why: "Led there.", Bridge: "br0", Link: e.HostIface()},

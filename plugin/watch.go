@@ -17,15 +17,23 @@ func (h *host) watch() (*watch.Watcher, error) {
 	return watch.Open(watch.Config{
 		Link:          func(name string) { r.Suspect(reconcile.LinkAspect, "", name) },
 		ForwardingOff: func(ipv6 bool) { r.Suspect(reconcile.SysctlAspect, "", reconcile.ForwardingSetting(ipv6)) },
-		Own:           h.filter.Own,
-		Matters:       func(c watch.RuleChange) bool { return h.filter.Matters(c.Table, c.Chain, c.Message) },
-		Rules:         func(by watch.Process) { r.Suspect(reconcile.FirewallAspect, by.String()) },
+		Own:           func(pid int) bool { return h.filter.Own(pid) || h.spoof.Own(pid) },
+		Matters: func(c watch.RuleChange) bool {
+			return h.filter.Matters(c.Table, c.Chain, c.Message) || h.spoof.Matters(c.Table)
+		},
+		Rules: func(by watch.Process) { // one transaction may have changed both
+			r.Suspect(reconcile.FirewallAspect, by.String())
+			r.Suspect(reconcile.SpoofAspect, by.String())
+		},
 		LostLinks: func() {
 			r.Suspect(reconcile.LinkAspect, lost)
 			r.Suspect(reconcile.SysctlAspect, lost)
 		},
-		LostRules: func() { r.Suspect(reconcile.FirewallAspect, lost) },
-		Warn:      h.warn,
+		LostRules: func() {
+			r.Suspect(reconcile.FirewallAspect, lost)
+			r.Suspect(reconcile.SpoofAspect, lost)
+		},
+		Warn: h.warn,
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
+	"github.com/mybr/mybr/internal/firewall/nftables"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
@@ -62,11 +63,11 @@ func watched(t *testing.T, ns *nettest.Host, s model.Snapshot, log *logrus.Logge
 		t.Fatal(err)
 	}
 	settings := &sysctl.Applier{}
-	h := &host{filter: filter, links: &link.Applier{Settings: settings, Warn: log.Warnf}, warn: log.Warnf}
+	h := &host{filter: filter, spoof: nftables.NewSpoof(), links: &link.Applier{Settings: settings, Warn: log.Warnf}, warn: log.Warnf}
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: func() model.Snapshot { return s },
 		Aspects: reconcile.Appliers{
-			Firewalld: idle[firewalld.Set]{}, Firewall: filter, Links: h.links, LookAtLink: h.links.Look,
+			Firewalld: idle[firewalld.Set]{}, Firewall: filter, Spoof: h.spoof, Links: h.links, LookAtLink: h.links.Look,
 			Sysctls: settings, Flows: idle[conntrack.Set]{}, Ports: idle[hostport.Set]{},
 		}.Aspects(s),
 		Log: log,
@@ -108,7 +109,9 @@ func TestWatchHeals(t *testing.T) {
 	out := &text{}
 	log := logrus.New()
 	log.SetOutput(out)
-	h := watched(t, ns, manyPorts(500), log)
+	s := manyPorts(500)
+	s.Networks[0].Spoof.Mode = model.SpoofRefuse
+	h := watched(t, ns, s, log)
 	if diff, err := h.reconciler.Diff(t.Context()); err != nil || len(diff) > 0 {
 		t.Fatalf("at first: %v, %v", diff, err)
 	}
@@ -116,6 +119,8 @@ func TestWatchHeals(t *testing.T) {
 		{reconcile.FirewallAspect, "nft flush ruleset"},
 		{reconcile.FirewallAspect, "iptables -t nat -F"},
 		{reconcile.FirewallAspect, "iptables -D FORWARD -j MYBR-FORWARD"},
+		{reconcile.SpoofAspect, "nft flush ruleset"},
+		{reconcile.SpoofAspect, "nft flush chain bridge mybr-spoof port"},
 		{reconcile.LinkAspect, "ip link set mybr0 down"},
 		{reconcile.LinkAspect, "ip link del mybr0"},
 		{reconcile.SysctlAspect, ""}, // forwarding is turned off
@@ -146,7 +151,7 @@ func TestWatchHeals(t *testing.T) {
 	}
 	// What was done for that is mybr's own, and no reason to look again.
 	found := h.reconciler.Healings()[reconcile.FirewallAspect].Found
-	if found != 3 {
-		t.Errorf("rules were healed %d times, want 3", found)
+	if found != 4 {
+		t.Errorf("rules were healed %d times, want 4", found)
 	}
 }

@@ -64,6 +64,8 @@ variable, a variable before the default; an empty variable counts as not set.`,
 	text(f, &config.Firewall, "firewall", "backend", "auto", "auto, iptables (in the variant, nft or legacy, that Docker uses) or nftables (works beside a Docker that uses iptables, too); auto is what Docker uses: iptables, if it is installed, unless Docker has its own rules in nftables", oneOf(plugin.Firewalls()...))
 	text(f, &config.SysctlRoot, "sysctl-root", "dir", "/proc/sys", "where sysctls are written, if that is mounted elsewhere", absolute)
 	toggle(f, &config.DirectRouting, "allow-direct-routing", "published ports can be reached at the containers' own addresses, from anywhere that has a route there")
+	text(f, &config.Spoof, "spoof", "mode", "allow", "refuse has containers send from their own MACs and addresses alone, on networks that don't say it with mybr.spoof; "+
+		"allow lets them send everything, as Docker's own driver does", oneOf("allow", "refuse"))
 	add(f, "publish-address", "address of the host where ports are published that name none, on networks without host_binding_ipv4, "+
 		"such as 127.0.0.1; :: is every IPv6 address (default: every address of both families)", value[netip.Addr]{
 		to: &config.PublishAddress, kind: "address", parse: plugin.ParsePublishAddress, format: plugin.FormatPublishAddress,

@@ -16,6 +16,13 @@ const settableOptions = `The options are those of docker network create -o:
 
     mybr.publish.from=CLIENTS        who reaches published ports from outside
     mybr.publish.from.PORT=CLIENTS   who reaches this one; 53/udp is one, too
+    mybr.spoof=refuse|allow          whether containers send from their own addresses alone
+
+and of containers:
+
+    mybr.spoof.addresses=PREFIXES    from which addresses one may send, too
+    mybr.spoof.macs=MACS             with which MACs
+    mybr.spoof.trusted=dhcp,ra       which services it may be for others
 
 CLIENTS is addresses and prefixes with commas between, @NAME of a list (mybr list), all
 or none. An empty value takes back what was set, so that the one given at the creation

@@ -89,7 +89,7 @@ func (w *world) createNetwork() (err error) {
 		}
 	}()
 	options := object{"com.docker.network.enable_ipv4": true, "com.docker.network.enable_ipv6": true,
-		"com.docker.network.generic": object{"com.docker.network.driver.mtu": "1400"}}
+		"com.docker.network.generic": object{"com.docker.network.driver.mtu": "1400", "mybr.spoof": "refuse"}}
 	if _, err := w.call("NetworkDriver.GwAllocCheck", object{"Options": options}); err != nil {
 		return err
 	}

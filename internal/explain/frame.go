@@ -4,8 +4,11 @@ import "net/netip"
 
 // enters has a frame pass what a bridge has for those that come in by a port, or from the bridge
 // itself (port is nil).
-func (k *walker) enters(s *Space, bridge, port *Link) *outcome {
+func (k *walker) enters(s *Space, bridge, port *Link, p *Packet) *outcome {
 	if port != nil {
+		if end := k.sends(s, port, p); end != nil {
+			return end
+		}
 		return k.framed(s, "prerouting", port.Name, "")
 	}
 	if end := k.at(s, bridge, false); end != nil {

@@ -111,7 +111,7 @@ func (k *walker) bridged(s *Space, bridge, port *Link, p Packet, next netip.Addr
 	case port != nil && port.Blocked:
 		return s.blocked(bridge, port)
 	}
-	if end := k.enters(s, bridge, port); end != nil {
+	if end := k.enters(s, bridge, port, &p); end != nil {
 		return *end
 	}
 	to, end := k.behind(s, bridge, port, &p, next)

@@ -169,8 +169,8 @@ func (k *walker) asks(s *Space, l *Link, p *Packet) *outcome {
 func (k *walker) low(s *Space, which func(*LowChain) bool, in, out string) *outcome {
 	for i := range s.Low {
 		c := &s.Low[i]
-		if !which(c) {
-			continue
+		if !which(c) || c.Family == sendersFamily && c.Table == SendersTable && s.Senders != nil {
+			continue // the last one is sends'
 		}
 		switch fate, rule := c.fate(0, in, out); {
 		case fate == dropped && rule == nil:

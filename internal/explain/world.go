@@ -17,7 +17,8 @@
 //
 // Be aware: what is below the network layer (chains of nf_tables at links, of bridges and of ARP,
 // traffic control, XDP, IPsec, VLAN filtering) makes the verdict "unknown" wherever it may stop
-// the packet; of chains no more is evaluated than the names of links. It knows nothing of
+// the packet; of chains no more is evaluated than the names of links, save mybr's own table of who
+// may send what. It knows nothing of
 // fragments, of eBPF elsewhere, of queueing that loses what is too much, of arptables-legacy, and
 // of policies of ebtables-legacy without rules.
 package explain
@@ -55,6 +56,7 @@ type Space struct {
 
 	Neighbours     []Neighbour
 	Low            []LowChain
+	Senders        map[string][]netip.Prefix // by port of a bridge: from where it may send, as mybr's table has it; what is not in it may send all
 	Obstacles      []Obstacle
 	Secured        []Selector
 	OldBridgeRules bool // of ebtables-legacy, in this namespace or in another one

@@ -86,7 +86,7 @@ var siblings = map[string][]string{
 	"internal/firewall/backend":      {"internal/firewall", "internal/firewall/iptables", "internal/firewall/nftables"},
 	"internal/firewall/firewalltest": {"internal/firewall", "internal/nettest"},
 	"internal/firewall/iptables":     {"internal/firewall"},
-	"internal/firewall/nftables":     {"internal/firewall", "internal/firewall/iptables"},
+	"internal/firewall/nftables":     {"internal/firewall", "internal/firewall/iptables", "internal/spoof"},
 	"internal/hostport":              {"internal/relay"},
 	"internal/metrics":               {"internal/view"},
 	"internal/page":                  {"internal/view"},

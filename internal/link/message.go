@@ -18,6 +18,9 @@ const (
 	kindVeth   = "veth"
 )
 
+// noLinkLocalLearn is the bit of BR_BOOLOPT_NO_LL_LEARN (linux/if_bridge.h).
+const noLinkLocalLearn = 1 << 0
+
 // defaultMTU is what the kernel gives a new bridge or veth, in bytes (ETH_DATA_LEN of
 // linux/if_ether.h).
 const defaultMTU = 1500
@@ -106,6 +109,10 @@ func (k kernel) setLink(index int, c change) error {
 // makeBridge makes a bridge, down. The MAC belongs into this message: an address that
 // is set keeps the bridge from taking over those of its ports. The MTU does not: only
 // one that is changed later keeps the bridge from following the MTU of its ports.
+//
+// The bridge doesn't learn who is where from what it forwards to nobody: an LLDP frame would tell
+// it past every hook of nf_tables that somebody else's MAC is at the sender's port
+// (br_handle_frame).
 func (k kernel) makeBridge(b Bridge) error {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	c := change{name: b.Name, mac: b.MAC}
@@ -113,6 +120,10 @@ func (k kernel) makeBridge(b Bridge) error {
 	c.attributes(req)
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, []byte(kindBridge))
+	// struct br_boolopt_multi of linux/if_bridge.h: the value and the mask of its bits. A kernel
+	// before 5.0 passes over it.
+	options := append(nl.Uint32Attr(noLinkLocalLearn), nl.Uint32Attr(noLinkLocalLearn)...)
+	info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(unix.IFLA_BR_MULTI_BOOLOPT, options)
 	req.AddData(info)
 	return k.execute(req)
 }

@@ -88,8 +88,8 @@ func (a *aliasText) text() string {
 func (n Network) Alias(forwarding ...Family) string {
 	var a aliasText
 	a.WriteString(AliasNetwork + n.ID)
-	limits := n.Limits()
-	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'q': n.NoAnnounce, 'l': len(limits) > 0})+"-") // never empty
+	limits, mode := n.Limits(), n.SpoofSet.Over(n.Spoof).Mode
+	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'q': n.NoAnnounce, 'l': len(limits) > 0, 's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-") // never empty
 	for _, f := range Families() {
 		a.add(familyKey(f), n.Subnet(f).aliasText())
 	}
@@ -144,6 +144,7 @@ func ParseNetworkAlias(alias string) (n Network, complete, ok bool) {
 	if strings.Contains(facts["o"], "l") {
 		n.From = parseLimitsText(facts["from"])
 	}
+	n.Spoof.Mode = parseSpoofLetters(facts["o"])
 	for _, f := range Families() {
 		key, s := familyKey(f), n.Subnet(f)
 		errs = append(errs, s.parseAlias(facts[key]), parseAddr(facts["snat"+key], &s.SNAT), unescape(facts["space"+key], &s.Space))

@@ -27,6 +27,13 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	if len(limits) > 0 {
 		mac += "l"
 	}
+	more := e.SpoofSet.Over(e.Spoof)
+	switch more.Mode {
+	case SpoofRefuse:
+		mac += "s"
+	case SpoofAllow:
+		mac += "t"
+	}
 	a.add("m", mac)
 	for _, f := range Families() {
 		if p := *e.Address(f); p.IsValid() {
@@ -34,11 +41,15 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 		}
 	}
 	if !n.Owned { // else the bridge says it
+		mode := n.SpoofSet.Over(n.Spoof).Mode
 		a.add("n", e.NetworkID)
-		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0})+"-")
+		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0, 's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-")
 		a.add("fwd", familyKeys(forwarding))
 	}
 	a.add("from", limitsText(limits))
+	for _, fact := range more.facts() {
+		a.add(fact.key, *fact.value)
+	}
 	for _, f := range Families() {
 		var open []string
 		for _, s := range map[Family][]PortSpan{IPv4: e.OpenV4, IPv6: e.OpenV6}[f] {
@@ -115,7 +126,16 @@ func ParseEndpointAlias(alias string) (e Endpoint, complete, ok bool) {
 		return e, false, false
 	}
 	e = Endpoint{ID: id, NetworkID: facts["n"]}
-	mac, limited := strings.CutSuffix(facts["m"], "l")
+	mac := facts["m"]
+	for letter, mode := range spoofLetters {
+		if rest, said := strings.CutSuffix(mac, letter); said {
+			mac, e.Spoof.Mode = rest, mode
+		}
+	}
+	for _, fact := range e.Spoof.facts() {
+		*fact.value = facts[fact.key]
+	}
+	mac, limited := strings.CutSuffix(mac, "l")
 	if limited {
 		e.From = parseLimitsText(facts["from"])
 	}
@@ -160,6 +180,7 @@ func ParseForeignNetwork(alias string) (n Network, ok bool) {
 	has := func(letter string) bool { return strings.Contains(facts["o"], letter) }
 	n = Network{ID: facts["n"], Internal: has("i") || facts["o"] == "", ICC: has("c")}
 	n.V4.Masquerade, n.V6.Masquerade = has("m"), has("w")
+	n.Spoof.Mode = parseSpoofLetters(facts["o"])
 	if has("l") {
 		n.From = parseLimitsText("") // the bridge is not mybr's, so that its alias says nothing of them
 	}

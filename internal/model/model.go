@@ -80,6 +80,9 @@ type Network struct {
 	From    []Limit `json:",omitempty"` // who reaches published ports, as given when the network was created; sorted
 	FromSet []Limit `json:",omitempty"` // as set since
 
+	Spoof    Spoof `json:",omitzero"` // whether its ports send from their own addresses alone, as given when it was created
+	SpoofSet Spoof `json:",omitzero"` // as set since
+
 	V4, V6 Subnet
 }
 
@@ -148,6 +151,9 @@ type Endpoint struct {
 
 	From    []Limit `json:",omitempty"` // who reaches its published ports, as given when it was created; sorted
 	FromSet []Limit `json:",omitempty"` // as set since
+
+	Spoof    Spoof `json:",omitzero"` // what else its port may send, as given when it was created
+	SpoofSet Spoof `json:",omitzero"` // as set since
 }
 
 // PortOwner is who holds the endpoint's host ports: its sandbox, whose endpoints Docker

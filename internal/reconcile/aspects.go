@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"slices"
 	"syscall"
 
 	"github.com/mybr/mybr/internal/conntrack"
@@ -12,6 +13,7 @@ import (
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/plan"
+	"github.com/mybr/mybr/internal/spoof"
 	"github.com/mybr/mybr/internal/sysctl"
 )
 
@@ -19,6 +21,7 @@ import (
 const (
 	FirewalldAspect = "firewalld"
 	FirewallAspect  = "firewall"
+	SpoofAspect     = "senders"
 	LinkAspect      = "links"
 	SysctlAspect    = "sysctls"
 	FlowAspect      = "flows"
@@ -27,13 +30,14 @@ const (
 
 // AspectNames lists them in the order of a pass.
 func AspectNames() []string {
-	return []string{FirewalldAspect, FirewallAspect, LinkAspect, SysctlAspect, FlowAspect, PortAspect}
+	return []string{FirewalldAspect, FirewallAspect, SpoofAspect, LinkAspect, SysctlAspect, FlowAspect, PortAspect}
 }
 
 // Appliers are those of the aspects that every mybr has.
 type Appliers struct {
 	Firewalld plan.Planner[firewalld.Set]
 	Firewall  plan.Planner[firewall.Policy]
+	Spoof     plan.Planner[spoof.Set] // nil: nobody checks who sends
 	Links     plan.Planner[link.Set]
 	Sysctls   plan.Planner[sysctl.Set]
 	Flows     plan.Planner[conntrack.Set]
@@ -54,7 +58,7 @@ type Appliers struct {
 // known is what was recorded when the process before ended: what has gone since has flows
 // that may still be tracked.
 func (a Appliers) Aspects(known model.Snapshot) []Aspect {
-	return []Aspect{
+	all := []Aspect{
 		Spec[firewalld.Set]{
 			Name: FirewalldAspect, Hint: "does `firewall-cmd --state` answer?", Applier: a.Firewalld,
 			Take:      func(h Host) firewalld.Set { return h.Firewalld },
@@ -95,4 +99,14 @@ func (a Appliers) Aspects(known model.Snapshot) []Aspect {
 			},
 		}.New(),
 	}
+	if a.Spoof == nil {
+		return all
+	}
+	// Behind the rules of the packet filter, and before the links that are guarded: a container
+	// whose sender is to be checked sends nothing before.
+	return slices.Insert(all, 2, Spec[spoof.Set]{
+		Name: SpoofAspect, Applier: a.Spoof,
+		Take:   func(h Host) spoof.Set { return h.Spoof },
+		Guards: true,
+	}.New())
 }

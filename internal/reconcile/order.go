@@ -11,6 +11,7 @@ import (
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/spoof"
 )
 
 // The orders of a Host's lists. Two things that differ have an order, in each: so there is one
@@ -29,6 +30,8 @@ func (h *Host) sort() {
 // sortEndpoints sorts what is wanted of endpoints.
 func (h *Host) sortEndpoints() {
 	sortBy(h.Links.Veths, compareVeths)
+	sortBy(h.Spoof.Ports, spoof.Compare)
+	sortBy(h.Spoof.Shares, spoof.CompareShares)
 	sortBy(h.Firewall.Ports, comparePorts)
 	sortBy(h.Firewall.Openings, compareOpenings)
 	sortBy(h.Firewall.Limits, compareLimits)

@@ -138,7 +138,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 				continue
 			}
 		case <-resync.C:
-			r.markFor([]string{"something that gave no sign"}, FirewalldAspect, FirewallAspect, LinkAspect, SysctlAspect)
+			r.markFor([]string{"something that gave no sign"}, FirewalldAspect, FirewallAspect, SpoofAspect, LinkAspect, SysctlAspect)
 		case <-retry.C:
 			retrying = true
 		}

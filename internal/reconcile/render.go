@@ -10,6 +10,7 @@ import (
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/spoof"
 	"github.com/mybr/mybr/internal/sysctl"
 )
 
@@ -17,6 +18,7 @@ import (
 type Host struct {
 	Firewalld firewalld.Set
 	Firewall  firewall.Policy
+	Spoof     spoof.Set
 	Links     link.Set
 	Sysctls   sysctl.Set
 	Flows     conntrack.Set
@@ -34,6 +36,9 @@ type Options struct {
 	DirectRouting bool
 	// Accept is the mark of packets that pass to every network.
 	Accept firewall.Mark
+	// SpoofRefused says that on networks that don't say it themselves ports send from their own
+	// addresses alone.
+	SpoofRefused bool
 	// FixedSettings says that settings of links can't be written, as where /proc/sys is
 	// mounted read-only: the packet filter stands in for those that protect the host.
 	FixedSettings bool
@@ -60,6 +65,7 @@ func Render(s model.Snapshot, o Options) Host {
 		h.addEndpoint(&s.Endpoints[i], networks, lists, o)
 		needed.count(&s.Endpoints[i], networks, o, 1)
 	}
+	h.addShares(s, networks, o)
 	h.Firewall.Accept, h.Firewall.DefaultDrop, h.Firewall.DropInDoubt = o.Accept, o.DefaultDrop, o.DropInDoubt
 	h.Sysctls = forwardingSettings(needed.families(), o)
 	h.sort()
@@ -101,6 +107,9 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 	v := renderVeth(*n, e)
 	v.Alias = recorded.Alias(*n, o.turnedOn()...)
 	h.Links.Veths = append(h.Links.Veths, v)
+	if model.SpoofRefused(*n, e, o.SpoofRefused) {
+		h.Spoof.Ports = append(h.Spoof.Ports, spoofPort(*n, e))
+	}
 	h.Firewall.Openings = append(h.Firewall.Openings, openings(*n, e, o)...)
 	admitted := lists.Admitted(*n, e)
 	h.renderLimits(*n, e, admitted)

@@ -7,6 +7,7 @@ import (
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/plan"
+	"github.com/mybr/mybr/internal/spoof"
 )
 
 // renderer renders one snapshot after the other, as Render does. Of one that differs from the
@@ -30,10 +31,11 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 	next.snapshot = s
 	same := r.rendered && base.NoIPv6 == r.options.NoIPv6 && sameNetworks(r.snapshot.Networks, s.Networks) && sameLists(r.snapshot.Lists, s.Lists)
 	var gone, came []*model.Endpoint
-	whole := false // an endpoint with limits says something of its network, too
+	whole := false // an endpoint with limits says something of its network, one with others in its sandbox of those, too
 	if same {
 		gone, came = changed(r.snapshot.Endpoints, s.Endpoints)
-		whole = slices.ContainsFunc(slices.Concat(gone, came), func(e *model.Endpoint) bool { return len(e.From)+len(e.FromSet) > 0 })
+		whole = slices.ContainsFunc(slices.Concat(gone, came), func(e *model.Endpoint) bool { return len(e.From)+len(e.FromSet) > 0 }) ||
+			shareChanges(r.snapshot.Endpoints, s.Endpoints, slices.Concat(gone, came)) && r.checks(came)
 		for _, e := range gone {
 			next.needed.count(e, next.networks, base, -1)
 		}
@@ -73,6 +75,7 @@ func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 	with.sortEndpoints()
 	h, ok = r.host, true
 	replace(&h.Links.Veths, without.Links.Veths, with.Links.Veths, compareVeths, &ok)
+	replace(&h.Spoof.Ports, without.Spoof.Ports, with.Spoof.Ports, spoof.Compare, &ok)
 	replace(&h.Firewall.Ports, without.Firewall.Ports, with.Firewall.Ports, comparePorts, &ok)
 	replace(&h.Firewall.Openings, without.Firewall.Openings, with.Firewall.Openings, compareOpenings, &ok)
 	replace(&h.Firewall.Limits, without.Firewall.Limits, with.Firewall.Limits, compareLimits, &ok)

@@ -25,6 +25,7 @@ func drawNetwork(t *rapid.T, id int) model.Network {
 	if rapid.Bool().Draw(t, "ipv6") {
 		n.V6 = model.Subnet{Prefix: netip.MustParsePrefix(fmt.Sprintf("fd00:%d::/64", id)), Mode: modes.Draw(t, "mode6")}
 	}
+	n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAllow}).Draw(t, "spoof")
 	if rapid.IntRange(0, 3).Draw(t, "trusts") == 0 {
 		n.Trusted = []string{"eth0", "eth1"}
 	}
@@ -59,6 +60,10 @@ func drawEndpoint(t *rapid.T, id int) model.Endpoint {
 			Container: netip.AddrPortFrom(to, uint16(80+rapid.IntRange(0, 2).Draw(t, "port"))),
 		})
 	}
+	e.SpoofSet = model.Spoof{
+		Mode:      rapid.SampledFrom([]string{"", "", model.SpoofRefuse, model.SpoofAllow}).Draw(t, "spoof"),
+		Addresses: rapid.SampledFrom([]string{"", "10.0.0.0/8"}).Draw(t, "addresses"),
+	}
 	if rapid.IntRange(0, 3).Draw(t, "opens") == 0 {
 		e.OpenV4 = []model.PortSpan{{Proto: model.TCP, First: 80, Count: 2}}
 	}
@@ -92,7 +97,8 @@ func drawNext(t *rapid.T, before model.Snapshot) model.Snapshot {
 // nothing, and of a host that was rendered nothing changes any more.
 func TestRendererIsRender(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		base := Options{NoIPv6: rapid.IntRange(0, 3).Draw(t, "noIPv6") == 0, DirectRouting: rapid.IntRange(0, 3).Draw(t, "direct") == 0}
+		base := Options{NoIPv6: rapid.IntRange(0, 3).Draw(t, "noIPv6") == 0, DirectRouting: rapid.IntRange(0, 3).Draw(t, "direct") == 0,
+			SpoofRefused: rapid.Bool().Draw(t, "spoofRefused")}
 		var r renderer
 		var s model.Snapshot
 		var before, copied Host
@@ -137,6 +143,7 @@ func copyOf(h Host) Host {
 	h.Firewall.Ports, h.Firewall.Openings = slices.Clone(h.Firewall.Ports), slices.Clone(h.Firewall.Openings)
 	h.Flows.Bindings, h.Flows.Endpoints = slices.Clone(h.Flows.Bindings), slices.Clone(h.Flows.Endpoints)
 	h.Ports.Bindings = slices.Clone(h.Ports.Bindings)
+	h.Spoof.Ports, h.Spoof.Shares = slices.Clone(h.Spoof.Ports), slices.Clone(h.Spoof.Shares)
 	return h
 }
 
@@ -144,6 +151,7 @@ func copyOf(h Host) Host {
 func checkParts(t *rapid.T, a, b Host) {
 	checkPart(t, a.Firewalld, b.Firewalld)
 	checkPart(t, a.Firewall, b.Firewall)
+	checkPart(t, a.Spoof, b.Spoof)
 	checkPart(t, a.Links, b.Links)
 	checkPart(t, a.Sysctls, b.Sysctls)
 	checkPart(t, a.Flows, b.Flows)

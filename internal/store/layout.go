@@ -31,8 +31,8 @@ import (
 // The leases of a pool are in the order of their addresses, because bbolt orders
 // keys as bytes.
 //
-// A file is of schemaLimits once it has had a list, or a record with limits: an older mybr
-// would not read them, and open the ports that they close. Until then it is of schemaFirst,
+// A file is of schemaLimits once it has had a list, or a record with limits or with options about
+// who may send what: an older mybr would not read them, and open what they close. Until then it is of schemaFirst,
 // and an older mybr can go on with it.
 const (
 	schema       = schemaLimits

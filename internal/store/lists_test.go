@@ -76,7 +76,13 @@ func TestSchemaOfLimits(t *testing.T) {
 		"list":          func(tx *Tx) error { return tx.PutList(office("192.0.2.0/24")) },
 		"network":       func(tx *Tx) error { return tx.PutNetwork(limited) },
 		"network, live": func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", FromSet: limited.From}) },
-		"endpoint":      func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", From: limited.From}) },
+		"senders": func(tx *Tx) error {
+			return tx.PutNetwork(model.Network{ID: "n", Spoof: model.Spoof{Mode: model.SpoofRefuse}})
+		},
+		"senders, live": func(tx *Tx) error {
+			return tx.PutEndpoint(model.Endpoint{ID: "e", SpoofSet: model.Spoof{Addresses: "10.0.0.0/8"}})
+		},
+		"endpoint": func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", From: limited.From}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, filepath.Join(t.TempDir(), "mybr.db"))

@@ -55,7 +55,7 @@ func (tx *Tx) PutNetwork(n model.Network) error {
 	if putErr != nil || !changed {
 		return putErr
 	}
-	if len(n.From)+len(n.FromSet) > 0 {
+	if len(n.From)+len(n.FromSet) > 0 || n.Spoof.Over(n.SpoofSet) != (model.Spoof{}) {
 		if err := tx.raiseSchema(); err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (tx *Tx) PutEndpoint(e model.Endpoint) error {
 	if putErr != nil || !changed {
 		return putErr
 	}
-	if len(e.From)+len(e.FromSet) > 0 {
+	if len(e.From)+len(e.FromSet) > 0 || e.Spoof.Over(e.SpoofSet) != (model.Spoof{}) {
 		if err := tx.raiseSchema(); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -20,6 +21,25 @@ func settings(given, set []model.Limit) (all []Setting) {
 		if i := slices.IndexFunc(given, l.Same); i >= 0 {
 			value := given[i].String()
 			s.Given = &value
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// spoofSettings are the options about who may send what that were given, and those that were set
+// since; sorted, and behind those of published ports.
+func spoofSettings(given, set model.Spoof) (all []Setting) {
+	for _, o := range []struct{ name, given, set string }{
+		{"mybr.spoof", given.Mode, set.Mode}, {"mybr.spoof.addresses", given.Addresses, set.Addresses},
+		{"mybr.spoof.macs", given.MACs, set.MACs}, {"mybr.spoof.trusted", given.Trusted, set.Trusted},
+	} {
+		if o.given == "" && o.set == "" {
+			continue
+		}
+		s := Setting{Name: o.name, Value: cmp.Or(o.set, o.given), Set: o.set != ""}
+		if o.given != "" {
+			s.Given = &o.given
 		}
 		all = append(all, s)
 	}

@@ -17,13 +17,14 @@ type lowList struct {
 			Handle               int
 			Expr                 []map[string]json.RawMessage
 		}
+		Map, Set *lowSet
 	}
 }
 
 // readLow reads the chains below the network layer of the namespace that the calling thread is
 // in.
 func readLow(ctx context.Context, s *explain.Space) (err error) {
-	s.Low = nil
+	s.Low, s.Senders = nil, nil
 	if s.OldBridgeRules, err = oldBridgeRules(); err != nil {
 		return err
 	}
@@ -41,7 +42,11 @@ func readLow(ctx context.Context, s *explain.Space) (err error) {
 	if err != nil {
 		return err
 	}
-	return parseLow(s.Low, out)
+	if err := parseLow(s.Low, out); err != nil {
+		return err
+	}
+	s.Senders, err = parseSenders(out)
+	return err
 }
 
 // parseLow gives chains their rules.

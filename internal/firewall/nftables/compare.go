@@ -222,10 +222,13 @@ func sameRules(have, want []rule) bool {
 
 // plain is an expression without what the kernel tells otherwise than it was told.
 func plain(e expr.Any) expr.Any {
-	if l, ok := e.(*expr.Lookup); ok {
-		same := *l
+	switch e := e.(type) {
+	case *expr.Lookup:
+		same := *e
 		same.SetID = 0 // it is a number within one transaction
 		return &same
+	case *expr.Counter:
+		return &expr.Counter{} // whatever it has counted
 	}
 	return e
 }

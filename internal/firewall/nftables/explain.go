@@ -32,7 +32,11 @@ func (b *Backend) Explain(p firewall.Policy) (out []firewall.ExplainedRule) {
 }
 
 func (fam family) explain(p firewall.Policy, beside bool, bridges []string) (out []firewall.ExplainedRule) {
-	all := fam.render(p, beside, bridges)
+	return fam.explained(fam.render(p, beside, bridges))
+}
+
+// explained lists what is in a table.
+func (fam family) explained(all ruleset) (out []firewall.ExplainedRule) {
 	for _, c := range all.chains {
 		for _, r := range c.rules {
 			out = append(out, firewall.ExplainedRule{Command: command, Table: fam.name(), Chain: c.name, Rule: r.text, Why: r.why})

@@ -15,6 +15,7 @@ import (
 type family struct {
 	model.Family
 	word      string // as nft(8) has it: of the table, and of addresses
+	own       string // the name of mybr's table
 	table     nftables.TableFamily
 	number    uint32 // NFPROTO_… of linux/netfilter.h
 	address   kind
@@ -29,6 +30,7 @@ func ipv4() family {
 	return family{
 		Family:    model.IPv4,
 		word:      "ip",
+		own:       tableName,
 		table:     nftables.TableFamilyIPv4,
 		number:    unix.NFPROTO_IPV4,
 		address:   addressKind(nftables.TypeIPAddr, 4),
@@ -43,6 +45,7 @@ func ipv6() family {
 	return family{
 		Family:    model.IPv6,
 		word:      "ip6",
+		own:       tableName,
 		table:     nftables.TableFamilyIPv6,
 		number:    unix.NFPROTO_IPV6,
 		address:   addressKind(nftables.TypeIP6Addr, 16),
@@ -55,7 +58,7 @@ func ipv6() family {
 }
 
 // name is the table's, with the family in front, as commands have it.
-func (fam family) name() string { return fam.word + " " + tableName }
+func (fam family) name() string { return fam.word + " " + fam.own }
 
 // layout is what the rules themselves depend on. Everything else is elements of sets.
 type layout struct {

@@ -30,18 +30,18 @@ type foundSet struct {
 
 // read lists what is in the table, of which want says what types its sets should have.
 func (fam family) read(conn *nftables.Conn, want []set) (found, error) {
-	there, err := hasTable(conn, fam.table, tableName)
+	there, err := hasTable(conn, fam.table, fam.own)
 	if err != nil || !there {
 		return found{}, err
 	}
-	t := &nftables.Table{Name: tableName, Family: fam.table}
+	t := &nftables.Table{Name: fam.own, Family: fam.table}
 	f := found{there: true}
 	chains, err := conn.ListChainsOfTableFamily(fam.table)
 	if err != nil {
 		return f, fmt.Errorf("list chains of table %s: %w", fam.name(), err)
 	}
 	for _, c := range chains {
-		if c.Table.Name != tableName {
+		if c.Table.Name != fam.own {
 			continue
 		}
 		of := chain{name: c.Name}

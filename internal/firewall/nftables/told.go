@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mybr/mybr/internal/firewall"
@@ -50,5 +51,5 @@ func told(text string) (c firewall.Change, ok bool) {
 	if len(f) > 5 {
 		c.Rule = f[5]
 	}
-	return c, c.Table == "ip "+tableName || c.Table == "ip6 "+tableName
+	return c, slices.ContainsFunc([]family{ipv4(), ipv6(), bridge()}, func(fam family) bool { return c.Table == fam.name() })
 }

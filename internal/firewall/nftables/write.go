@@ -13,7 +13,7 @@ const perMessage = 300
 
 // put has the change in the transaction that conn collects.
 func (c change) put(conn *nftables.Conn) error {
-	t := &nftables.Table{Name: tableName, Family: c.fam.table}
+	t := &nftables.Table{Name: c.fam.own, Family: c.fam.table}
 	if c.replace {
 		if c.there {
 			conn.DelTable(t)

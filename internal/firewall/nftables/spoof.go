@@ -1,0 +1,206 @@
+package nftables
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/plan"
+	"github.com/mybr/mybr/internal/spoof"
+)
+
+// Spoof has ports of bridges send only from their own addresses, by a table of its own in the
+// family "bridge" of nf_tables. It does so whichever backend filters packets.
+//
+// Frames meet the table as they come from a port, before the bridge learns from them who is
+// where, and before anything else sees them. What comes from a port that is not checked leaves
+// the table after one lookup, whatever ports there are.
+//
+// The table is taken for mybr's, with all that is in it.
+//
+// Be aware: links are known by their names. A port that leaves its bridge and comes back is
+// checked as before, and one that is not there yet is checked from its first frame on.
+type Spoof struct {
+	mu      sync.Mutex // held while the table is read or written
+	sockets sockets
+	lacks   error // why nothing can be checked; nil: it can
+}
+
+// NewSpoof finds out whether the kernel can do it (Lacks).
+func NewSpoof() *Spoof {
+	s := &Spoof{}
+	s.lacks = s.probe()
+	return s
+}
+
+// Lacks says why the kernel can't check who sends; nil: it can.
+func (s *Spoof) Lacks() error { return s.lacks }
+
+// probe has the kernel take a table as it is used here, and give it up again, in one transaction:
+// nobody sees anything of it but its events.
+func (s *Spoof) probe() error {
+	conn, end, err := s.sockets.open(context.Background())
+	if err != nil {
+		return fmt.Errorf("the kernel has no nf_tables, or mybr may not use it: %w", err)
+	}
+	defer end()
+	fam := bridge()
+	fam.own += "-probe"
+	t := &nftables.Table{Name: fam.own, Family: fam.table}
+	c := change{fam: fam, want: ruleset{chains: spoofChains(), sets: spoofSets(spoof.Set{})}}
+	if err := c.putAll(conn, t); err != nil {
+		return err
+	}
+	conn.DelTable(t)
+	if err := conn.Flush(); err != nil {
+		return fmt.Errorf("the kernel can't filter by nf_tables on bridges (CONFIG_NF_TABLES_BRIDGE, with sets that have counters: Linux 5.7): %w", err)
+	}
+	return nil
+}
+
+// Plan makes one step, of all that has to change. Where the kernel lacks it, each link of want
+// has an error of its own.
+func (s *Spoof) Plan(ctx context.Context, have *spoof.Set, want spoof.Set) (plan.Plan, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fam := bridge()
+	switch {
+	case have != nil && have.Same(want):
+		return nil, nil
+	case s.lacks != nil:
+		var errs []error
+		for _, link := range want.Links() {
+			errs = append(errs, &plan.Error{Subject: link, Err: fmt.Errorf("who sends can't be checked: %w", s.lacks)})
+		}
+		return nil, errors.Join(errs...)
+	case have != nil && len(have.Ports) > 0 && len(want.Ports) > 0:
+		gone, came := differingPorts(*have, want)
+		return s.step(fam.difference(spoofSets(gone), spoofSets(came))), nil
+	}
+	conn, end, err := s.sockets.open(ctx)
+	if err != nil {
+		return nil, wrapSpoof(err)
+	}
+	defer end()
+	var found found
+	err = steady(ctx, func() (err error) {
+		found, err = fam.read(conn, spoofSets(spoof.Set{}))
+		return err
+	})
+	if err != nil {
+		return nil, wrapSpoof(err)
+	}
+	return s.step(fam.compare(found, fam.spoofed(want))), nil
+}
+
+// differingPorts is what only one of two sets has of links that differ: all of those, since what
+// is shared on a link hangs on its port.
+func differingPorts(have, want spoof.Set) (gone, came spoof.Set) {
+	goneShares, cameShares := plan.Differing(have.Shares, want.Shares, spoof.CompareShares)
+	gonePorts, camePorts := plan.Differing(have.Ports, want.Ports, spoof.Compare)
+	changed := map[string]bool{}
+	for _, list := range [][]spoof.Port{gonePorts, camePorts} {
+		for _, p := range list {
+			changed[p.Link] = true
+		}
+	}
+	for _, list := range [][]spoof.Share{goneShares, cameShares} {
+		for _, sh := range list {
+			changed[sh.Link] = true
+		}
+	}
+	keep := func(link string) bool { return changed[link] }
+	return have.Only(keep), want.Only(keep)
+}
+
+// Apply is Plan, and what the plan says.
+func (s *Spoof) Apply(ctx context.Context, have *spoof.Set, want spoof.Set) error {
+	p, err := s.Plan(ctx, have, want)
+	return errors.Join(err, p.Do(ctx))
+}
+
+// step carries one change out.
+func (s *Spoof) step(c change) plan.Plan {
+	if c.empty() {
+		return nil
+	}
+	return plan.Plan{{Kind: "spoof rules", Changes: c.text, Do: func(ctx context.Context) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		conn, end, err := s.sockets.open(ctx)
+		if err != nil {
+			return wrapSpoof(err)
+		}
+		defer end()
+		if err := c.put(conn); err != nil {
+			return wrapSpoof(err)
+		}
+		if err := commit(conn); err != nil {
+			return wrapSpoof(errors.Join(context.Cause(ctx), err))
+		}
+		return nil
+	}}}
+}
+
+func wrapSpoof(err error) error { return fmt.Errorf("check of senders: %w", err) }
+
+// Own is Backend.Own.
+func (s *Spoof) Own(pid int) bool {
+	if s.sockets.own(pid) {
+		return true
+	}
+	_, err := os.Stat(filepath.Join("/proc/self/task", strconv.Itoa(pid)))
+	return err == nil
+}
+
+// Matters reports whether a change of a table may concern the check.
+func (s *Spoof) Matters(table string) bool { return table == spoofTable }
+
+// Explain lists the rules, and the elements that they look up, as Backend.Explain does.
+func (s *Spoof) Explain(want spoof.Set) []firewall.ExplainedRule {
+	return bridge().explained(bridge().spoofed(want))
+}
+
+// Told is Backend.Told.
+func (s *Spoof) Told(change string) (firewall.Change, bool) { return told(change) }
+
+// Refused reads how many frames of each link were dropped since it is checked. Nothing waits
+// for it.
+func (s *Spoof) Refused(ctx context.Context) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	if s.lacks != nil {
+		return out, nil
+	}
+	conn, end, err := s.sockets.open(ctx)
+	if err != nil {
+		return nil, wrapSpoof(err)
+	}
+	defer end()
+	fam := bridge()
+	there, err := hasTable(conn, fam.table, fam.own)
+	if err != nil || !there {
+		return out, err
+	}
+	elements, err := conn.GetSetElements(&nftables.Set{Table: &nftables.Table{Name: fam.own, Family: fam.table}, Name: setRefused})
+	if errors.Is(err, unix.ENOENT) { // it has gone meanwhile
+		return out, nil
+	}
+	if err != nil {
+		return nil, wrapSpoof(err)
+	}
+	for _, e := range elements {
+		if e.Counter != nil {
+			out[string(bytes.TrimRight(e.Key, "\x00"))] = e.Counter.Packets
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,145 @@
+package nftables
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/spoof"
+)
+
+// What a small UDP packet costs from its sendto(2) to the receiver's socket, all on one processor:
+// between containers, and to a host of the LAN; without the table, as a port that is checked, as
+// one that isn't beside one that is, and as one of a thousand. The four take turns, and the medians
+// of their slices count.
+//
+//	go test ./internal/firewall/nftables -run '^$' -bench SpoofPath -benchtime 40x
+func BenchmarkSpoofPath(b *testing.B) {
+	h := nettest.New(b)
+	eve, ben, lan := h.Peer("eve"), h.Peer("ben"), h.Peer("lan")
+	h.Run("sh", "-c", "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $f ] || echo 0 > $f; done")
+	h.Run("ip", "link", "add", "br9", "address", macHost.String(), "type", "bridge")
+	h.Run("ip", "link", "set", "br9", "up")
+	h.Address("br9", gateway+"/24")
+	h.Connect(nettest.End{Name: "vetheve", Master: "br9"}, eve, nettest.End{Name: "eth0", MAC: macEve.String(), Addresses: []string{evesAddr + "/24"}})
+	h.Connect(nettest.End{Name: "vethben", Master: "br9"}, ben, nettest.End{Name: "eth0", MAC: macBen.String(), Addresses: []string{bensAddr + "/24"}})
+	h.Connect(nettest.End{Name: "eth0", Addresses: []string{"192.0.2.1/24"}}, lan, nettest.End{Name: "eth0", Addresses: []string{"192.0.2.9/24"}})
+	h.Sysctl("net/ipv4/ip_forward", "1")
+	eve.Route("0.0.0.0/0", gateway)
+	lan.Route("0.0.0.0/0", "192.0.2.1")
+	receiver := map[string]string{"between": ben.Echo("udp", bensAddr+":0").String(), "lan": lan.Echo("udp", "192.0.2.9:0").String()}
+	fds := map[string]int{}
+	for path, to := range receiver {
+		if _, err := eve.Ask("udp", to, 3*time.Second); err != nil { // neighbours are known then
+			b.Fatal(err)
+		}
+		at := netip.MustParseAddrPort(to)
+		in := map[string]*nettest.Host{"between": ben, "lan": lan}[path]
+		fds[path] = sink(b, eve, in, at.Addr())
+	}
+	mine := evesPort(model.Spoof{})
+	other := mine
+	other.Link = "vethother"
+	many := spoof.Set{Ports: []spoof.Port{mine}}
+	for i := range 999 {
+		many.Ports = append(many.Ports, spoof.Port{Link: fmt.Sprintf("vethx%04d", i), Bridge: "br9", MAC: model.MAC{2, 9, 0, 0, byte(i >> 8), byte(i)}, V4: netip.AddrFrom4([4]byte{10, 9, byte(1 + i>>8), byte(i)})})
+	}
+	slices.SortFunc(many.Ports, func(a, b spoof.Port) int { return spoof.Compare(&a, &b) })
+	variants := []struct {
+		name string
+		set  spoof.Set
+	}{{"none", spoof.Set{}}, {"checked", spoof.Set{Ports: []spoof.Port{mine}}}, {"beside", spoof.Set{Ports: []spoof.Port{other}}}, {"of-1000", many}}
+	s := NewSpoof()
+	took := map[string][]float64{}
+	const packets = 10000
+	for b.Loop() {
+		for _, v := range variants {
+			if err := s.Apply(context.Background(), nil, v.set); err != nil {
+				b.Fatal(err)
+			}
+			for path, fd := range fds {
+				begun := time.Now()
+				for range packets {
+					if _, err := unix.Write(fd, []byte("0123456789abcdef")); err != nil {
+						b.Fatal(err)
+					}
+				}
+				key := path + "-" + v.name
+				took[key] = append(took[key], float64(time.Since(begun).Nanoseconds())/packets)
+			}
+		}
+	}
+	for key, all := range took {
+		slices.Sort(all)
+		b.ReportMetric(all[len(all)/2], key+"-ns/packet")
+	}
+	if all, err := s.Refused(context.Background()); err != nil || all["vetheve"] > 0 {
+		b.Errorf("%d packets were refused: %v", all["vetheve"], err)
+	}
+}
+
+// sink is a connected socket of one host, to one of another that nobody reads.
+func sink(b *testing.B, from, to *nettest.Host, at netip.Addr) (fd int) {
+	b.Helper()
+	socket := func() int {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	var there unix.Sockaddr
+	to.In(func() {
+		fd := socket()
+		err := unix.Bind(fd, &unix.SockaddrInet4{Addr: at.As4()})
+		if err == nil {
+			there, err = unix.Getsockname(fd)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	})
+	from.In(func() {
+		fd = socket()
+		if err := unix.Connect(fd, there); err != nil {
+			b.Fatal(err)
+		}
+	})
+	return fd
+}
+
+// What a port costs a request that comes, and one that goes, beside a thousand others.
+//
+//	go test ./internal/firewall/nftables -run '^$' -bench SpoofChange
+func BenchmarkSpoofChange(b *testing.B) {
+	nettest.New(b)
+	few := spoof.Set{}
+	for i := range 1000 {
+		few.Ports = append(few.Ports, spoof.Port{Link: fmt.Sprintf("veth%04d", i), Bridge: "br9", MAC: model.MAC{2, 9, 0, 0, byte(i >> 8), byte(i)}, V4: netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)})})
+	}
+	more := spoof.Set{Ports: append(slices.Clone(few.Ports), spoof.Port{Link: "vethnew", Bridge: "br9", MAC: macEve, V4: netip.MustParseAddr("10.10.0.1"), V6: netip.MustParseAddr("fd00::1")})}
+	s := NewSpoof()
+	apply := func(have *spoof.Set, want spoof.Set) time.Duration {
+		begun := time.Now()
+		if err := s.Apply(context.Background(), have, want); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(begun)
+	}
+	apply(nil, few)
+	var comes, goes time.Duration
+	for b.Loop() {
+		comes += apply(&few, more)
+		goes += apply(&more, few)
+	}
+	b.ReportMetric(float64(comes.Microseconds())/float64(b.N), "comes-µs/op")
+	b.ReportMetric(float64(goes.Microseconds())/float64(b.N), "goes-µs/op")
+}

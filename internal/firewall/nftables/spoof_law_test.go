@@ -1,0 +1,139 @@
+package nftables
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/plan"
+	"github.com/mybr/mybr/internal/spoof"
+)
+
+// spoofSet draws up to four ports of a few, with what they may send besides.
+func spoofSet() *rapid.Generator[spoof.Set] {
+	return rapid.Custom(func(t *rapid.T) (s spoof.Set) {
+		for i := range byte(4) {
+			pick := func(what string, from ...string) string {
+				return rapid.SampledFrom(from).Draw(t, fmt.Sprint(what, i))
+			}
+			if rapid.IntRange(0, 2).Draw(t, fmt.Sprint("there", i)) == 0 {
+				continue
+			}
+			p := spoof.Port{Link: fmt.Sprint("veth", i), Bridge: "br9", MAC: model.MAC{2, 0, 0, 0, 0, i}, V4: netip.AddrFrom4([4]byte{10, 9, 0, i})}
+			if pick("v6", "", "6") != "" {
+				p.V6 = netip.MustParseAddr(fmt.Sprint("fd00:9::", i))
+			}
+			p.More = model.Spoof{
+				Addresses: pick("addresses", "", "none", "10.0.0.0/8", "10.9.0.7/32,192.0.2.0/25,fd00:7::/64", "0.0.0.0/0,::/0"),
+				MACs:      pick("macs", "", "none", "00:00:5e:00:01:33", "00:00:5e:00:01:33,02:00:00:00:00:77"),
+				Trusted:   pick("trusted", "", "dhcp", "dhcp,ra", "ra"),
+			}
+			s.Ports = append(s.Ports, p)
+			if pick("shares", "", "", "share") != "" {
+				s.Shares = append(s.Shares, spoof.Share{Link: p.Link, Bridge: "br9", MAC: p.MAC, Addr: netip.MustParseAddr("172.30.0.9")})
+			}
+		}
+		return s
+	})
+}
+
+// spoofList is nft(8)'s list of the table; "": there is none.
+func spoofList(h *nettest.Host) string {
+	if !strings.Contains(h.Run("nft", "list", "tables"), "table "+bridge().name()+"\n") {
+		return ""
+	}
+	return h.Run("nft", "--stateless", "list", "table", "bridge", spoofTable)
+}
+
+// From any set to any other: a difference and the whole end alike, doing it again does nothing,
+// and what others have is left alone.
+func TestSpoofDeltaEqualsFull(t *testing.T) {
+	h := nettest.New(t)
+	rapid.Check(t, func(r *rapid.T) {
+		a, b := spoofSet().Draw(r, "a"), spoofSet().Draw(r, "b")
+		end := func(unknown bool, steps ...spoof.Set) (out string) {
+			h.Fresh(func(h *nettest.Host) {
+				h.Feed("table bridge other { chain c { type filter hook prerouting priority 0; ether saddr 02:00:00:00:00:01 drop; }; }", "nft", "-f", "-")
+				s := NewSpoof()
+				var have *spoof.Set
+				for i := range steps {
+					if err := s.Apply(context.Background(), have, steps[i]); err != nil {
+						r.Fatal(err)
+					}
+					if have = &steps[i]; unknown {
+						have = nil
+					}
+				}
+				if p, err := s.Plan(context.Background(), nil, steps[len(steps)-1]); err != nil || len(p) > 0 {
+					r.Errorf("after %d steps there is %q to do: %v", len(steps), p.Changes(), err)
+				}
+				if text := h.Run("nft", "list", "tables"); !strings.Contains(text, "bridge other") {
+					r.Errorf("somebody else's table has gone: %s", text)
+				}
+				out = blocks(spoofList(h))
+			})
+			return out
+		}
+		once := end(false, b)
+		if twice := end(false, a, b); once != twice {
+			r.Errorf("at once and in two steps:\n%s", differences(once, twice))
+		}
+		if mended := end(true, a, b); once != mended {
+			r.Errorf("at once and mended:\n%s", differences(once, mended))
+		}
+		if (once == "") != (len(b.Ports) == 0) {
+			r.Errorf("%d ports: %s", len(b.Ports), once)
+		}
+	})
+}
+
+// One more port is some elements, whatever ports there are, and no rule.
+func TestSpoofOneMore(t *testing.T) {
+	many := spoof.Set{}
+	for i := range 500 {
+		many.Ports = append(many.Ports, spoof.Port{Link: fmt.Sprintf("veth%04d", i), Bridge: "br9", MAC: model.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, V4: netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)})})
+	}
+	more := spoof.Set{Ports: append(slices.Clone(many.Ports), spoof.Port{Link: "vethnew", Bridge: "br9", MAC: macEve, V4: netip.MustParseAddr("10.10.0.1"), V6: netip.MustParseAddr("fd00::1")})}
+	p, err := (&Spoof{}).Plan(context.Background(), &many, more)
+	if err != nil || len(p) != 1 || len(p.Changes()) != 6 {
+		t.Fatalf("%v: %q", err, p.Changes())
+	}
+	for _, line := range p.Changes() {
+		c, ok := (&Spoof{}).Told(line)
+		if !ok || c.Action != "add" || c.Table != "bridge mybr-spoof" || !strings.Contains(c.Rule, "vethnew") {
+			t.Errorf("%q is %+v", line, c)
+		}
+	}
+	explained := map[string]bool{}
+	for _, e := range (&Spoof{}).Explain(more) {
+		if e.Why == "" {
+			t.Errorf("%+v has no reason", e)
+		}
+		explained[e.Chain+" "+e.Rule] = true
+	}
+	for _, line := range p.Changes() {
+		if c, _ := told(line); !explained[c.Chain+" "+c.Rule] {
+			t.Errorf("%q is not among what is explained", line)
+		}
+	}
+}
+
+// Where the kernel can't do it, whoever asks for it is told, and nobody else.
+func TestSpoofLacks(t *testing.T) {
+	s := &Spoof{lacks: fmt.Errorf("no bridges")}
+	if p, err := s.Plan(context.Background(), nil, spoof.Set{}); err != nil || len(p) > 0 {
+		t.Errorf("nobody asks: %v %v", p, err)
+	}
+	_, err := s.Plan(context.Background(), nil, spoof.Set{Ports: []spoof.Port{evesPort(model.Spoof{})}})
+	subjects, rest := plan.Blame(err)
+	if rest != nil || len(subjects) != 1 || subjects[0].Subject != "vetheve" {
+		t.Errorf("%v: %v, %v", err, subjects, rest)
+	}
+}

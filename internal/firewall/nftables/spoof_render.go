@@ -1,0 +1,276 @@
+package nftables
+
+import (
+	"net/netip"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/spoof"
+)
+
+// spoofTable is the table's name. It is not that of the packet filter, so that events tell
+// which of the two somebody has changed.
+const spoofTable = "mybr-spoof"
+
+// spoofPriority is before everybody else's on bridges, which begin with the translation of
+// ebtables, NF_BR_PRI_NAT_DST_BRIDGED (linux/netfilter_bridge.h).
+const spoofPriority = nftables.ChainPriority(-310)
+
+// The chains: one for each sort of frame, and one for each reason to drop it.
+const (
+	spoofARP     = "arp"
+	spoofIP      = "ip"
+	spoofIP6     = "ip6"
+	spoofICMP6   = "icmp6"
+	spoofSource6 = "source6"
+	spoofAny6    = "source6-or-none"
+	spoofAsk     = "solicitation"
+	spoofTell    = "advertisement"
+	spoofRouter  = "router"
+	spoofPort    = "port"
+
+	refuseFrame  = "refuse-frame"
+	refuseMAC    = "refuse-mac"
+	refuseARP    = "refuse-arp"
+	refuseND     = "refuse-nd"
+	refuseSource = "refuse-source"
+	refuseDHCP   = "refuse-dhcp"
+	refuseRouter = "refuse-router"
+)
+
+// The sets.
+const (
+	setPorts     = "ports"
+	setMACs      = "macs"
+	setSources4  = "sources4"
+	setSources6  = "sources6"
+	setPrefixes4 = "prefixes4"
+	setPrefixes6 = "prefixes6"
+	setDHCP      = "dhcp-servers"
+	setRouters   = "routers"
+	setICMP6     = "icmp6-types"
+	setRefused   = "refused"
+)
+
+// bridge is the family of the table.
+func bridge() family {
+	return family{word: "bridge", own: spoofTable, table: nftables.TableFamilyBridge, number: unix.NFPROTO_BRIDGE}
+}
+
+// spoofed is the table for some ports; none if there are none.
+func (fam family) spoofed(s spoof.Set) ruleset {
+	if len(s.Ports) == 0 {
+		return ruleset{}
+	}
+	return ruleset{chains: spoofChains(), sets: spoofSets(s)}
+}
+
+// spoofChains are the same whatever ports there are. What is sent as it mostly is, and may be,
+// meets two lookups: of the port, and of port, MAC and address together.
+func spoofChains() []chain {
+	pre := chain{name: "prerouting", hook: &hook{nftables.ChainTypeFilter, "prerouting", nftables.ChainHookPrerouting, spoofPriority}}
+	pre.add("What comes from a port whose sender is checked is judged here, before the bridge learns who is where.", by(setPorts, iif()))
+	// br_handle_frame: it learns from these at the hook "input", and they don't pass the other one.
+	in := chain{name: "input", hook: &hook{nftables.ChainTypeFilter, "input", nftables.ChainHookInput, spoofPriority}}
+	in.add("What a bridge forwards to nobody is judged as well: the bridge learns from it, too.", linkOnly(), by(setPorts, iif()))
+
+	port := chain{name: spoofPort}
+	port.add("IPv4, with a tag of 802.1Q or without.", etherType("ip", unix.ETH_P_IP), verdict("goto "+spoofIP))
+	port.add("IPv6.", etherType("ip6", unix.ETH_P_IPV6), verdict("goto "+spoofIP6))
+	port.add("ARP.", etherType("arp", unix.ETH_P_ARP), verdict("goto "+spoofARP))
+	port.add("Nothing else carries addresses that can be checked; a second tag would hide them.", verdict("goto "+refuseFrame))
+
+	return append([]chain{pre, in, port, spoofChainIP(), spoofChainARP()}, append(spoofChains6(), refusals()...)...)
+}
+
+func strangeMAC() (string, clause, clause) {
+	return "The frame's sender is another one than the port's.", notIn(setMACs, iif(), etherSource()), verdict("goto " + refuseMAC)
+}
+
+func spoofChainIP() chain {
+	from := ipv4().from()
+	c := chain{name: spoofIP}
+	c.add("Answers of a DHCP server come from trusted endpoints alone.", udpPort("sport", 67), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
+	c.add("The endpoint's own MAC and address.", in(setSources4, iif(), etherSource(), from), verdict("accept"))
+	c.add(strangeMAC())
+	c.add("The endpoint may send from these addresses, too.", in(setPrefixes4, from, iif()), verdict("accept"))
+	c.add("Who has no address yet asks a DHCP server (RFC 2131).", unspecified(from), udpPort("dport", 67), verdict("accept"))
+	c.add("And may join groups (RFC 4541).", unspecified(from), protocol("igmp", unix.IPPROTO_IGMP), verdict("accept"))
+	c.add("Every other source is somebody else's.", verdict("goto "+refuseSource))
+	return c
+}
+
+func spoofChainARP() chain {
+	mac, from, to := arpSenderMAC(), arpSender(), arpTarget()
+	c := chain{name: spoofARP}
+	c.add(strangeMAC())
+	c.add("It is not about IPv4 on Ethernet.", arpOfOthers(), verdict("goto "+refuseARP))
+	c.add("The endpoint tells its own MAC and address.", in(setSources4, iif(), mac, from), verdict("accept"))
+	c.add("It looks whether anybody has its own address (RFC 5227).", unspecified(from), in(setSources4, iif(), mac, to), verdict("accept"))
+	c.add("It tells somebody else's MAC.", notIn(setMACs, iif(), mac), verdict("goto "+refuseARP))
+	c.add("The endpoint may have these addresses, too.", in(setPrefixes4, from, iif()), verdict("accept"))
+	c.add("And look whether anybody has them.", unspecified(from), in(setPrefixes4, to, iif()), verdict("accept"))
+	c.add("Every other address is somebody else's.", verdict("goto "+refuseARP))
+	return c
+}
+
+func spoofChains6() []chain {
+	from, target := ipv6().from(), ndTarget()
+	six := chain{name: spoofIP6}
+	six.add("ICMPv6, behind whatever extension headers.", protocol("ipv6-icmp", unix.IPPROTO_ICMPV6), verdict("goto "+spoofICMP6))
+	six.add("Answers of a DHCPv6 server come from trusted endpoints alone.", udpPort("sport", 547), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
+	six.add("The endpoint's own MAC and address.", otherProtocol("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setSources6, iif(), etherSource(), from), verdict("accept"))
+	six.add(strangeMAC())
+	six.add("The endpoint may send from these addresses, too.", otherProtocol("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setPrefixes6, from, iif()), verdict("accept"))
+	six.add("Every other source is somebody else's; and what hides its protocol could be neighbour discovery.", verdict("goto "+refuseSource))
+
+	icmp := chain{name: spoofICMP6}
+	icmp.add(strangeMAC())
+	icmp.add("Neighbour discovery and reports of groups are looked into.", by(setICMP6, icmp6Type()))
+	icmp.add("All else has a source.", verdict("goto "+spoofSource6))
+
+	source := chain{name: spoofSource6}
+	source.add("The endpoint's own MAC and address.", in(setSources6, iif(), etherSource(), from), verdict("accept"))
+	source.add("The endpoint may send from these addresses, too.", in(setPrefixes6, from, iif()), verdict("accept"))
+	source.add("Every other source is somebody else's.", verdict("goto "+refuseSource))
+
+	none := chain{name: spoofAny6}
+	none.add("Who has no address yet may join groups, and ask for routers (RFC 3810, RFC 4861).", unspecified(from), verdict("accept"))
+	none.add("Else it has a source.", verdict("goto "+spoofSource6))
+
+	ask := chain{name: spoofAsk}
+	ask.add("The endpoint looks whether anybody has its own address (RFC 4862).", unspecified(from), in(setSources6, iif(), etherSource(), target), verdict("accept"))
+	ask.add("Or one of those that it may have, too.", unspecified(from), in(setPrefixes6, target, iif()), verdict("accept"))
+	ask.add("Whoever has another address would believe that it has it in vain.", unspecified(from), verdict("goto "+refuseND))
+	ask.add("It tells somebody else's MAC.", hasOption(1), notIn(setMACs, iif(), ndOption()), verdict("goto "+refuseND))
+	ask.add("Else it has a source.", verdict("goto "+spoofSource6))
+
+	tell := chain{name: spoofTell}
+	tell.add("It tells somebody else's MAC.", hasOption(2), notIn(setMACs, iif(), ndOption()), verdict("goto "+refuseND))
+	tell.add("The endpoint tells its own address.", in(setSources6, iif(), etherSource(), target), verdict("goto "+spoofSource6))
+	tell.add("Or one of those that it may have, too.", in(setPrefixes6, target, iif()), verdict("goto "+spoofSource6))
+	tell.add("Every other address is somebody else's.", verdict("goto "+refuseND))
+
+	router := chain{name: spoofRouter}
+	router.add("Only trusted endpoints are routers for others.", in(setRouters, iif()), verdict("goto "+spoofSource6))
+	router.add("Others would have traffic come to them.", verdict("goto "+refuseRouter))
+	return []chain{six, icmp, source, none, ask, tell, router}
+}
+
+// refusals count, by reason and by port, and drop.
+func refusals() (all []chain) {
+	for _, r := range []struct{ name, why string }{
+		{refuseFrame, "Frames that are neither IPv4, nor IPv6, nor ARP."},
+		{refuseMAC, "Frames of another MAC."},
+		{refuseARP, "ARP about other MACs or addresses."},
+		{refuseND, "Neighbour discovery about other MACs or addresses."},
+		{refuseSource, "Packets from other addresses."},
+		{refuseDHCP, "Answers of DHCP servers that are not trusted."},
+		{refuseRouter, "Advertisements and redirects of routers that are not trusted."},
+	} {
+		c := chain{name: r.name}
+		c.add(r.why+" They are counted for the port, too.", counted(), in(setRefused, iif()), verdict("drop"))
+		c.add("A port that is not listed sends nothing of the kind either.", verdict("drop"))
+		all = append(all, c)
+	}
+	return all
+}
+
+// icmp6Types are those that are looked into, by IANA's numbers.
+func icmp6Types() (all []element) {
+	for _, t := range []struct {
+		number byte
+		to     string
+		why    string
+	}{
+		{131, spoofAny6, "A report of a group (MLD)."}, {132, spoofAny6, "A group is left (MLD)."}, {133, spoofAny6, "A router is asked for."},
+		{134, spoofRouter, "A router advertises itself."}, {135, spoofAsk, "A neighbour is asked for."}, {136, spoofTell, "A neighbour tells its address."},
+		{137, spoofRouter, "A router redirects."}, {143, spoofAny6, "A report of groups (MLDv2)."},
+	} {
+		all = append(all, element{key: string([]byte{t.number}), data: "goto " + t.to, served: served{why: t.why}})
+	}
+	return all
+}
+
+// spoofSets is what the rules look up: some elements for each port, and nothing else grows with
+// them.
+func spoofSets(s spoof.Set) []set {
+	name, mac, four, six := nameKind(), macKind(), ipv4().address, ipv6().address
+	out := []set{
+		{name: setPorts, key: []kind{name}, verdicts: true},
+		{name: setMACs, key: []kind{name, mac}},
+		{name: setSources4, key: []kind{name, mac, four}},
+		{name: setSources6, key: []kind{name, mac, six}},
+		{name: setPrefixes4, key: []kind{four, name}, interval: true},
+		{name: setPrefixes6, key: []kind{six, name}, interval: true},
+		{name: setDHCP, key: []kind{name}},
+		{name: setRouters, key: []kind{name}},
+		{name: setICMP6, key: []kind{icmp6Kind()}, verdicts: true, elements: icmp6Types()},
+		{name: setRefused, key: []kind{name}, counter: true},
+	}
+	all := map[string]*set{}
+	for i := range out {
+		all[out[i].name] = &out[i]
+	}
+	macs := map[string][]model.MAC{}
+	for _, p := range s.Ports {
+		macs[p.Link] = addPort(all, p)
+	}
+	for _, sh := range s.Shares {
+		of := served{why: "Another endpoint of the container has this address.", bridge: sh.Bridge, link: sh.Link}
+		addSource(all, of, sh.Link, sh.MAC, sh.Addr)
+		for _, m := range macs[sh.Link] {
+			addSource(all, of, sh.Link, m, sh.Addr)
+		}
+	}
+	for i := range out {
+		out[i].sorted()
+	}
+	return out
+}
+
+// addPort has a port in the sets, and returns its further MACs.
+func addPort(all map[string]*set, p spoof.Port) []model.MAC {
+	name := nameBytes(p.Link)
+	of := func(why string) served { return served{why: why, bridge: p.Bridge, link: p.Link} }
+	all[setPorts].add(of("The sender of what comes from here is checked."), element{key: name, data: "goto " + spoofPort})
+	all[setRefused].add(of("What was refused from here is counted."), element{key: name})
+	more := p.More.HardwareAddresses()
+	for i, m := range append([]model.MAC{p.MAC}, more...) {
+		why := "The endpoint's MAC."
+		if i > 0 {
+			why = "The endpoint may send with this MAC, too."
+		}
+		all[setMACs].add(of(why), element{key: key(name, macBytes(m))})
+		for _, a := range []netip.Addr{p.V4, p.V6} {
+			if a.IsValid() {
+				addSource(all, of("The endpoint's address."), p.Link, m, a)
+			}
+		}
+		addSource(all, of("The link-local address that the kernel makes of the MAC."), p.Link, m, spoof.LinkLocal(m))
+	}
+	for _, prefix := range p.More.Prefixes() {
+		to, first, last := setPrefixes4, addrBytes(prefix.Addr()), addrBytes(lastOf(prefix))
+		if prefix.Addr().Is6() {
+			to = setPrefixes6
+		}
+		all[to].add(of("The endpoint may send from these addresses, too."), element{key: key(first, name), end: key(last, name)})
+	}
+	if p.More.Trusts(model.TrustDHCP) {
+		all[setDHCP].add(of("The endpoint is trusted to be a DHCP server."), element{key: name})
+	}
+	if p.More.Trusts(model.TrustRA) {
+		all[setRouters].add(of("The endpoint is trusted to be a router."), element{key: name})
+	}
+	return more
+}
+
+func addSource(all map[string]*set, of served, link string, m model.MAC, a netip.Addr) {
+	to := setSources4
+	if a.Is6() {
+		to = setSources6
+	}
+	all[to].add(of, element{key: key(nameBytes(link), macBytes(m), addrBytes(a))})
+}

@@ -1,0 +1,44 @@
+package plugin
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// refusals remembers how many frames of each link were refused when that was told last.
+type refusals map[string]uint64
+
+// news lists the links of which it is to be told again, sorted: those of which frames were
+// refused for the first time, and then whenever there are twice as many, so that nobody fills
+// the log. A count that has begun anew, as when others have flushed the rules, is a new one.
+func (r refusals) news(now map[string]uint64) (links []string) {
+	maps.DeleteFunc(r, func(link string, told uint64) bool { return now[link] < told })
+	for _, link := range slices.Sorted(maps.Keys(now)) {
+		if n := now[link]; n > 0 && n >= 2*r[link] {
+			r[link] = n
+			links = append(links, link)
+		}
+	}
+	return links
+}
+
+// tellRefused logs whose frames were refused, since nothing else tells why they don't arrive.
+func (h *host) tellRefused(ctx context.Context, s model.Snapshot) error {
+	now, err := h.spoof.Refused(ctx)
+	if err != nil {
+		return err
+	}
+	endpoints := map[string]model.Endpoint{}
+	for _, e := range s.Endpoints {
+		endpoints[e.HostIface()] = e
+	}
+	for _, link := range h.refused.news(now) {
+		e := endpoints[link]
+		h.warn("%d frames that endpoint %.12s of network %.12s has sent with other MACs or from other addresses than its own (mybr.spoof) were refused at %s; "+
+			"`nft list table bridge mybr-spoof` counts them by reason", now[link], e.ID, e.NetworkID, link)
+	}
+	return nil
+}

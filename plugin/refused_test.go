@@ -1,0 +1,30 @@
+package plugin
+
+import (
+	"fmt"
+	"testing"
+)
+
+// It is told of the first refusals of each link, and then of twice as many; of a count that has
+// begun anew, as of the first.
+func TestRefusals(t *testing.T) {
+	r := refusals{}
+	for i, c := range []struct {
+		now  map[string]uint64
+		want string
+	}{
+		{map[string]uint64{"a": 0, "b": 0}, "[]"},
+		{map[string]uint64{"a": 3, "b": 0}, "[a]"},
+		{map[string]uint64{"a": 5, "b": 1}, "[b]"},
+		{map[string]uint64{"a": 6, "b": 1}, "[a]"},
+		{map[string]uint64{"a": 2, "b": 1}, "[a]"}, // flushed, and refused again
+		{map[string]uint64{"b": 1}, "[]"},          // a has gone
+		{map[string]uint64{"a": 1, "b": 2}, "[a b]"},
+		{nil, "[]"},
+		{map[string]uint64{"b": 2}, "[b]"},
+	} {
+		if got := fmt.Sprint(r.news(c.now)); got != c.want {
+			t.Errorf("step %d: %s, want %s", i, got, c.want)
+		}
+	}
+}
