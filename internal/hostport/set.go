@@ -84,17 +84,34 @@ func named(owner string) string {
 }
 
 // portsOf maps every port of some bindings to the first binding that names it.
-func portsOf(bindings []Binding) map[key]Binding {
-	all := map[key]Binding{}
-	for _, b := range bindings {
-		if b.check() != nil {
+func portsOf(bindings []Binding) map[key]*Binding {
+	count := 0
+	for i := range bindings {
+		count += int(bindings[i].Count)
+	}
+	all := make(map[key]*Binding, min(count, maxSized))
+	for i := range bindings {
+		if bindings[i].check() != nil {
 			continue
 		}
-		for one := range b.each() {
-			if _, twice := all[keyOf(one.PortBinding)]; !twice {
-				all[keyOf(one.PortBinding)] = one
+		for one := range expand(bindings[i].PortBinding) {
+			if k := keyOf(one); all[k] == nil {
+				all[k] = &bindings[i]
 			}
 		}
 	}
 	return all
+}
+
+// maxSized is for how many ports memory is made ready ahead.
+const maxSized = 1 << 16
+
+// names reports whether b is the binding for a port that is looked up, or says the same of it.
+func (b *Binding) names(one Binding) bool {
+	if b == nil {
+		return false
+	}
+	n := one.Host.Port() - b.Host.Port()
+	return b.Owner == one.Owner && b.Link == one.Link && b.Limit == one.Limit && b.Proto == one.Proto && b.Host.Addr() == one.Host.Addr() &&
+		n < b.Count && b.Container.Addr() == one.Container.Addr() && b.Container.Port()+n == one.Container.Port()
 }
