@@ -259,9 +259,9 @@ func (d *difference) joint(s *socket, b Binding) *socket {
 	if w == nil || w.Owner != other.owner || w.Link != b.Link {
 		return nil // the step of another link may have to wait
 	}
-	one := Binding{Link: w.Link, PortBinding: model.PortBinding{Container: shift(w.Container, other.host.Port()-w.Host.Port())}}
+	one := w.at(other.host.Port() - w.Host.Port())
 	other.take(one)
-	other.adopted, other.target, other.limit, other.blocked = true, one.Container, w.Limit, d.blocked
+	other.adopted, other.target, other.limit, other.blocked = true, one.Container, one.Limit, d.blocked
 	return other
 }
 

@@ -106,12 +106,19 @@ func portsOf(bindings []Binding) map[key]*Binding {
 // maxSized is for how many ports memory is made ready ahead.
 const maxSized = 1 << 16
 
-// names reports whether b is the binding for a port that is looked up, or says the same of it.
+// names reports whether one, a single port, is of the binding, or of another one that says the
+// same. A nil binding has none.
 func (b *Binding) names(one Binding) bool {
 	if b == nil {
 		return false
 	}
-	n := one.Host.Port() - b.Host.Port()
-	return b.Owner == one.Owner && b.Link == one.Link && b.Limit == one.Limit && b.Proto == one.Proto && b.Host.Addr() == one.Host.Addr() &&
-		n < b.Count && b.Container.Addr() == one.Container.Addr() && b.Container.Port()+n == one.Container.Port()
+	n := one.Host.Port() - b.Host.Port() // below Count, or it is no port of the binding
+	return n < b.Count && b.at(n) == one
+}
+
+// at is the binding's port that is n behind its first one.
+func (b *Binding) at(n uint16) Binding {
+	one := *b
+	one.Host, one.Container, one.Count = shift(b.Host, n), shift(b.Container, n), 1
+	return one
 }
