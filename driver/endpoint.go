@@ -112,11 +112,16 @@ func endpointInfo(e model.Endpoint) map[string]any {
 		HostPort    uint16
 		HostPortEnd uint16
 	}
-	ports := []published{}
+	count := 0
 	for _, b := range e.Ports {
+		count += int(b.Count)
+	}
+	ports := make([]published, 0, count)
+	for _, b := range e.Ports {
+		inside, outside := b.Container.Addr().String(), b.Host.Addr().String()
 		for i := range b.Count {
 			host := b.Host.Port() + i
-			ports = append(ports, published{b.Proto, b.Container.Addr().String(), b.Container.Port() + i, b.Host.Addr().String(), host, host})
+			ports = append(ports, published{b.Proto, inside, b.Container.Port() + i, outside, host, host})
 		}
 	}
 	return map[string]any{"MacAddress": e.MAC.String(), optPortMap: ports}

@@ -277,7 +277,7 @@ func jsonType(v any) string {
 		return "a string"
 	case float64, json.Number:
 		return "a number"
-	case []any:
+	case []any, json.RawMessage: // plugin leaves what is long as it is written
 		return "an array"
 	case map[string]any:
 		return "an object"

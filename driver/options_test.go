@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -212,5 +213,47 @@ func TestPortMapFromAnyDecoder(t *testing.T) {
 		if !reflect.DeepEqual(have, want) {
 			t.Errorf("have %+v, want %+v", have, want)
 		}
+	}
+}
+
+// FuzzEntries: what is read as Docker writes it is what encoding/json reads, and nothing else
+// is taken for it.
+func FuzzEntries(f *testing.F) {
+	for _, text := range []string{
+		port8080, `[]`, `null`, `[null]`, `{}`, `[[]]`, `[{"Proto":6,"IP":"","Port":80,"HostIP":"0.0.0.0","HostPort":8080,"HostPortEnd":8081},{"HostIP":"::"},{}]`,
+		`[{"proto":6}]`, `[{"Proto":256}]`, `[{"Proto":-1}]`, `[{"Port":65536}]`, `[{"Port":1.0}]`, `[{"Port":1e3}]`, `[{"Port":null}]`, `[{"Port":"1"}]`,
+		`[{"HostIP":"\u0031"}]`, `[{"HostIP":7}]`, `[{"HostIP":null},{"HostIP":"1"},{}]`, `[{"IP":7}]`, `[{"IP":"\n"}]`, `[{"IP":[{}],"Port":1}]`, `[{"More":1}]`, `[{"Port":1,"Port":2}]`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if !json.Valid(text) {
+			t.Skip()
+		}
+		have, ok := scanEntries(text)
+		if !ok {
+			return
+		}
+		want, err := readEntries(text)
+		if err != nil || !slices.Equal(have, want) {
+			t.Errorf("%s is %+v, want %+v, %v", text, have, want, err)
+		}
+	})
+}
+
+// The ports of a container are read as they are written, without a value for each.
+func TestManyEntries(t *testing.T) {
+	allocations := func(ports int) float64 {
+		entry := `{"Proto":17,"IP":"","Port":20001,"HostIP":"0.0.0.0","HostPort":20001,"HostPortEnd":20001},`
+		opts := map[string]any{optPortMap: json.RawMessage("[" + strings.TrimSuffix(strings.Repeat(entry, ports), ",") + "]")}
+		return testing.AllocsPerRun(3, func() {
+			entries, err := parsePortMap(opts)
+			if err != nil || len(entries) != ports || entries[ports-1] != (portEntry{17, 20001, "0.0.0.0", 20001, 20001}) {
+				t.Errorf("%d entries, %v", len(entries), err)
+			}
+		})
+	}
+	if few, many := allocations(100), allocations(10000); many > few+5 {
+		t.Errorf("%v allocations for 100 ports, %v for 10,000", few, many)
 	}
 }

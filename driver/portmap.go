@@ -28,19 +28,19 @@ func parsePortMap(opts map[string]any) ([]portEntry, error) {
 	if v == nil {
 		return nil, nil
 	}
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, model.Invalid("option %s: %w", optPortMap, err)
+	text, written := v.(json.RawMessage)
+	if !written {
+		var err error
+		if text, err = json.Marshal(v); err != nil {
+			return nil, model.Invalid("option %s: %w", optPortMap, err)
+		}
 	}
-	var entries []portEntry
-	err = json.Unmarshal(text, &entries)
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) && wrong.Field == "" {
-		return nil, model.Invalid("option %s: have %s, want an array of objects", optPortMap, wrong.Value)
-	} else if errors.As(err, &wrong) {
-		return nil, model.Invalid("option %s: %s: have %s, want %s", optPortMap, wrong.Field, wrong.Value, describe(wrong.Type.String()))
-	} else if err != nil {
-		return nil, model.Invalid("option %s: %w", optPortMap, err)
+	entries, ok := scanEntries(text)
+	if !ok {
+		var err error
+		if entries, err = readEntries(text); err != nil {
+			return nil, err
+		}
 	}
 	if len(entries) > maxEntries {
 		return nil, model.Invalid("option %s: there are %d ports: a container has %d at most", optPortMap, len(entries), maxEntries)
@@ -49,6 +49,20 @@ func parsePortMap(opts map[string]any) ([]portEntry, error) {
 		if err := entry.check(); err != nil {
 			return nil, err
 		}
+	}
+	return entries, nil
+}
+
+// readEntries reads the text of optPortMap, whatever it is.
+func readEntries(text []byte) (entries []portEntry, err error) {
+	err = json.Unmarshal(text, &entries)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && wrong.Field == "" {
+		return nil, model.Invalid("option %s: have %s, want an array of objects", optPortMap, wrong.Value)
+	} else if errors.As(err, &wrong) {
+		return nil, model.Invalid("option %s: %s: have %s, want %s", optPortMap, wrong.Field, wrong.Value, describe(wrong.Type.String()))
+	} else if err != nil {
+		return nil, model.Invalid("option %s: %w", optPortMap, err)
 	}
 	return entries, nil
 }

@@ -57,7 +57,7 @@ func cost(t *testing.T, endpoints int) map[string]counts {
 	for i, kind := range []string{"plain", "publish"} {
 		w.counts()
 		note := func(call string, _ time.Duration) { all[kind+" "+call] = w.counts() }
-		a := w.attach(ids[0], w.address(), 8080*i, note)
+		a := w.attach(ids[0], w.address(), port(8080*i), note)
 		left := w.await("link: all has left")
 		w.detach(a, note)
 		select {

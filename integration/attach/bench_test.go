@@ -15,9 +15,9 @@ import (
 // BenchmarkAttach is mybr's own time for a container that comes and goes, beside others on the
 // same bridge: all calls of Docker's summed, and each by itself.
 func BenchmarkAttach(b *testing.B) {
-	for _, port := range []int{0, 9999} {
+	for _, published := range []int{0, 9999} {
 		for _, endpoints := range []int{10, 500, 1000} {
-			b.Run(fmt.Sprintf("port=%d/endpoints=%d", port, endpoints), func(b *testing.B) {
+			b.Run(fmt.Sprintf("port=%d/endpoints=%d", published, endpoints), func(b *testing.B) {
 				w := newWorld(b)
 				ids := w.fill(1, endpoints)
 				w.start()
@@ -25,7 +25,7 @@ func BenchmarkAttach(b *testing.B) {
 				note := func(call string, d time.Duration) { all[call] = append(all[call], d) }
 				round := func() {
 					var sum time.Duration
-					a := w.attach(ids[0], w.address(), port, func(call string, d time.Duration) { note(call, d); sum += d })
+					a := w.attach(ids[0], w.address(), port(published), func(call string, d time.Duration) { note(call, d); sum += d })
 					note("attach", sum)
 					sum = 0
 					w.detach(a, func(call string, d time.Duration) { note(call, d); sum += d })
@@ -116,7 +116,7 @@ func BenchmarkTogether(b *testing.B) {
 	for range b.N {
 		var there []attachment
 		for i := range count {
-			there = append(there, w.attach(ids[0], fmt.Sprintf("10.0.201.%d/16", 1+i), 0, func(string, time.Duration) {}))
+			there = append(there, w.attach(ids[0], fmt.Sprintf("10.0.201.%d/16", 1+i), ports{}, func(string, time.Duration) {}))
 		}
 		var calls errgroup.Group
 		begun := time.Now()

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -40,6 +42,8 @@ type world struct {
 	stop func()
 	nth  int // of the IDs that were given
 
+	firewall string // the backend
+
 	mu      sync.Mutex
 	seen    map[string]int            // fault points that were passed
 	awaited map[string]chan time.Time // and those that are to be
@@ -48,7 +52,7 @@ type world struct {
 // newWorld is a fresh host with a link to a LAN.
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), seen: map[string]int{}, awaited: map[string]chan time.Time{}}
+	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), firewall: "iptables", seen: map[string]int{}, awaited: map[string]chan time.Time{}}
 	w.host.Run("sh", "-c", "ip link add eth0 type veth peer name lan0 && ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up && ip link set lan0 up")
 	tb.Cleanup(fault.Set(w.pass))
 	w.mybr = ask.New(filepath.Join(w.dir, "plugins", "mybr.sock"), 1)
@@ -78,7 +82,7 @@ func (w *world) start() (listens, matches time.Duration) {
 	begun := time.Now()
 	go func() {
 		done <- plugin.Run(ctx, plugin.Config{
-			Version: "attach", Name: "mybr", Firewall: "iptables", SysctlRoot: "/proc/sys", Log: log,
+			Version: "attach", Name: "mybr", Firewall: w.firewall, SysctlRoot: "/proc/sys", Log: log,
 			PluginDir: filepath.Join(w.dir, "plugins"), StateDir: filepath.Join(w.dir, "state"), RunDir: filepath.Join(w.dir, "run"),
 			ResyncInterval: time.Hour,
 		})
@@ -214,39 +218,56 @@ type attachment struct{ network, id string }
 
 func (a attachment) body() object { return object{"NetworkID": a.network, "EndpointID": a.id} }
 
-func portmap(port int) object {
-	published := []object{}
-	if port != 0 {
-		published = append(published, object{"Proto": 6, "IP": "", "Port": 80, "HostIP": "0.0.0.0", "HostPort": port, "HostPortEnd": port})
+// ports are what a container publishes: each at a host port of its own number.
+type ports struct {
+	proto       model.Proto
+	first, step int
+	count       int
+}
+
+// port is one TCP port that is published; 0: none.
+func port(n int) ports { return ports{proto: model.TCP, first: n, step: 1, count: min(n, 1)} }
+
+// options are the ports as Docker sends them, in no order (up to Docker 28, that of a map).
+func (p ports) options() object {
+	published, exposed := make([]object, 0, p.count), make([]object, 0, p.count)
+	for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(p.count) {
+		n := p.first + i*p.step
+		published = append(published, object{"Proto": p.proto, "IP": "", "Port": n, "HostIP": "", "HostPort": n, "HostPortEnd": n})
+		exposed = append(exposed, object{"Proto": p.proto, "Port": n})
 	}
-	return object{"com.docker.network.portmap": published, "com.docker.network.endpoint.exposedports": []object{}}
+	return object{"com.docker.network.portmap": published, "com.docker.network.endpoint.exposedports": exposed}
 }
 
 // call is one call of Docker's.
 func (w *world) call(name string, body object, took func(call string, d time.Duration)) {
 	w.tb.Helper()
+	text, err := json.Marshal(body) // it takes Docker that, not mybr
+	if err != nil {
+		w.tb.Fatal(err)
+	}
 	begun := time.Now()
-	if err := w.mybr.Call(w.tb.Context(), name, body, nil); err != nil {
+	if err := w.mybr.Call(w.tb.Context(), name, json.RawMessage(text), nil); err != nil {
 		w.tb.Fatal(err)
 	}
 	took(name, time.Since(begun))
 }
 
-// attach is what Docker asks for a container that starts, of which port is published; 0: none.
-func (w *world) attach(network, address string, port int, took func(call string, d time.Duration)) attachment {
+// attach is what Docker asks for a container that starts.
+func (w *world) attach(network, address string, published ports, took func(call string, d time.Duration)) attachment {
 	w.tb.Helper()
 	a := attachment{network, w.id()}
 	mac := [6]byte{2, 0x42, 0xfe, byte(w.nth >> 16), byte(w.nth >> 8), byte(w.nth)}
 	create := a.body()
 	create["Interface"] = object{"Address": address, "AddressIPv6": "", "MacAddress": net.HardwareAddr(mac[:]).String()}
-	create["Options"] = portmap(port)
+	create["Options"] = published.options()
 	create["Options"].(object)["com.docker.network.endpoint.macaddress"] = base64.StdEncoding.EncodeToString(mac[:])
 	w.call("NetworkDriver.CreateEndpoint", create, took)
 	join := a.body()
-	join["SandboxKey"], join["Options"] = "/var/run/docker/netns/"+a.id[:12], portmap(port)
+	join["SandboxKey"], join["Options"] = "/var/run/docker/netns/"+a.id[:12], published.options()
 	w.call("NetworkDriver.Join", join, took)
 	publish := a.body()
-	publish["Options"] = portmap(port)
+	publish["Options"] = published.options()
 	w.call("NetworkDriver.ProgramExternalConnectivity", publish, took)
 	w.call("NetworkDriver.EndpointOperInfo", a.body(), took)
 	w.call("NetworkDriver.EndpointOperInfo", a.body(), took)

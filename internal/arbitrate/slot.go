@@ -76,7 +76,7 @@ func (k key) compare(o key) int {
 // slots are what some of the endpoints have.
 type slots struct {
 	byKey map[key][]slot
-	keys  []key         // of byKey, sorted; nil until find needs them
+	keys  []key         // of byKey, sorted, when find needs them
 	used  map[slot]bool // matched with a request that any of several numbers would do for
 }
 
@@ -96,12 +96,13 @@ func (l *slots) find(r model.PortRequest) (key, bool) {
 	if !t.Wanted() {
 		t = r.V6
 	}
-	if l.keys == nil {
+	if len(l.keys) != len(l.byKey) {
 		l.keys = slices.SortedFunc(maps.Keys(l.byKey), key.compare)
 	}
-	for _, k := range l.keys {
-		if k.proto != r.Proto || k.container != t.Container.Port() || r.First != 0 && (k.host < r.First || k.host > r.Last) {
-			continue
+	first, _ := slices.BinarySearchFunc(l.keys, key{r.Proto, t.Container.Port(), r.First}, key.compare)
+	for _, k := range l.keys[first:] {
+		if k.proto != r.Proto || k.container != t.Container.Port() || r.First != 0 && k.host > r.Last {
+			break
 		}
 		if slices.ContainsFunc(l.byKey[k], func(s slot) bool { return s.similar(r) && (choice(r) == 0 || !l.used[s]) }) {
 			return k, true

@@ -106,11 +106,11 @@ func (m *Manager) differing(trust bool, want Set, blocked []uint32) map[string][
 // difference is what Plan compares the Manager with.
 type difference struct {
 	m        *Manager
-	thorough bool            // the kernel is asked about each socket
-	wanted   map[key]Binding // each port, for the binding that is to have it
-	blocked  []uint32        // the indexes of
-	names    string          // the blocked links
-	refused  int             // bindings with a port that another program has
+	thorough bool             // the kernel is asked about each socket
+	wanted   map[key]*Binding // each port, for the binding that is to have it
+	blocked  []uint32         // the indexes of
+	names    string           // the blocked links
+	refused  int              // bindings with a port that another program has
 }
 
 // unwanted adds the closing of the ports that an owner must not hold any more, and reports
@@ -118,7 +118,7 @@ type difference struct {
 func (d *difference) unwanted(name string, closing *steps) bool {
 	links := map[string][]model.PortBinding{}
 	for s := range d.m.owned(name) {
-		if w, ok := d.wanted[s.key]; (!ok || w.Owner != name) && (s.adopted || len(s.pending) == 0) {
+		if w := d.wanted[s.key]; (w == nil || w.Owner != name) && (s.adopted || len(s.pending) == 0) {
 			links[s.link] = append(links[s.link], model.PortBinding{Proto: s.proto, Host: s.host, Container: s.target, Count: 1})
 		}
 	}
@@ -157,7 +157,7 @@ func (d *difference) missing(b Binding) string {
 	for one := range b.each() {
 		s := d.m.find(keyOf(one.PortBinding))
 		switch {
-		case s == nil || s.owner != b.Owner || d.wanted[s.key] != one || d.thorough && s.destroyed():
+		case s == nil || s.owner != b.Owner || !d.wanted[s.key].names(one) || d.thorough && s.destroyed():
 			return "open"
 		case !s.adopted || s.target != one.Container || s.claimedFor(one.Container):
 			return "adopt"
@@ -215,7 +215,7 @@ func (d *difference) holdAll(b Binding) error {
 func (d *difference) holdOne(b Binding) error {
 	k := keyOf(b.PortBinding)
 	s := d.m.find(k)
-	if d.wanted[k] != b || s != nil && s.owner != b.Owner {
+	if !d.wanted[k].names(b) || s != nil && s.owner != b.Owner {
 		return &ConflictError{Addr: k.host}
 	}
 	if s != nil && d.thorough && s.destroyed() {
@@ -223,7 +223,7 @@ func (d *difference) holdOne(b Binding) error {
 		s = nil
 	}
 	if s == nil {
-		if d.wanted[k.other()].Owner == b.Owner && d.m.find(k.other()) == nil {
+		if w := d.wanted[k.other()]; w != nil && w.Owner == b.Owner && d.m.find(k.other()) == nil {
 			d.m.openBoth(k, b.Owner)
 			s = d.m.find(k)
 		}
@@ -252,15 +252,16 @@ func (d *difference) joint(s *socket, b Binding) *socket {
 		return nil
 	}
 	other := *s.port.side(!s.host.Addr().Is4())
-	if other == nil || other.adopted || d.wanted[other.key].Owner != other.owner {
+	if other == nil || other.adopted {
 		return nil
 	}
 	w := d.wanted[other.key]
-	if w.Link != b.Link {
-		return nil // the step of that link may have to wait
+	if w == nil || w.Owner != other.owner || w.Link != b.Link {
+		return nil // the step of another link may have to wait
 	}
-	other.take(w)
-	other.adopted, other.target, other.limit, other.blocked = true, w.Container, w.Limit, d.blocked
+	one := w.at(other.host.Port() - w.Host.Port())
+	other.take(one)
+	other.adopted, other.target, other.limit, other.blocked = true, one.Container, one.Limit, d.blocked
 	return other
 }
 

@@ -9,13 +9,24 @@ import (
 )
 
 // targets lists the wanted targets of a request, IPv4 first.
-func targets(req model.PortRequest) (all []model.Target) {
+func targets(req model.PortRequest) []model.Target {
+	all := make([]model.Target, 0, 2)
 	for _, f := range model.Families() {
 		if t := *req.Target(f); t.Wanted() {
 			all = append(all, t)
 		}
 	}
 	return all
+}
+
+// wanted is how many targets are.
+func wanted(req model.PortRequest) (n int) {
+	for _, t := range [...]model.Target{req.V4, req.V6} {
+		if t.Wanted() {
+			n++
+		}
+	}
+	return n
 }
 
 // unmapped is the request with an IPv4 host address as such.
@@ -27,7 +38,7 @@ func unmapped(req model.PortRequest) model.PortRequest {
 // check refuses what could never be published. The container's address may be of the other
 // family.
 func check(req model.PortRequest) error {
-	if len(targets(req)) == 0 {
+	if wanted(req) == 0 {
 		return fmt.Errorf("publish a %s port: %w: no host address", req.Proto, model.ErrInvalid)
 	}
 	for _, f := range model.Families() {
@@ -65,7 +76,7 @@ func byDeadline(a, b model.PortRequest) int {
 	return cmp.Or(
 		cmp.Compare(deadline(a), deadline(b)),
 		-cmp.Compare(a.First, b.First),
-		-cmp.Compare(len(targets(a)), len(targets(b))),
+		-cmp.Compare(wanted(a), wanted(b)),
 		cmp.Compare(a.Proto, b.Proto),
 		a.V4.Compare(b.V4),
 		a.V6.Compare(b.V6),

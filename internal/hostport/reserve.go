@@ -80,7 +80,12 @@ func (m *Manager) Reserve(owner string, reqs []model.PortRequest) ([]model.PortB
 
 // newReservation prepares what the requests need. The caller holds m.mu.
 func (m *Manager) newReservation(owner string, reqs []model.PortRequest) (_ *reservation, err error) {
-	r := &reservation{m: m, owner: owner, claimed: map[*socket]netip.AddrPort{}, mine: map[destination][]uint16{}}
+	sockets := 0
+	for _, req := range reqs {
+		sockets += wanted(req)
+	}
+	r := &reservation{m: m, owner: owner, mine: map[destination][]uint16{},
+		claimed: make(map[*socket]netip.AddrPort, sockets), chosen: make([]model.PortBinding, 0, sockets)}
 	if slices.ContainsFunc(reqs, func(req model.PortRequest) bool { return bothEverywhere(req) }) {
 		if r.hasIPv6, err = hasIPv6(); err != nil {
 			return nil, err

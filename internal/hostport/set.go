@@ -84,17 +84,41 @@ func named(owner string) string {
 }
 
 // portsOf maps every port of some bindings to the first binding that names it.
-func portsOf(bindings []Binding) map[key]Binding {
-	all := map[key]Binding{}
-	for _, b := range bindings {
-		if b.check() != nil {
+func portsOf(bindings []Binding) map[key]*Binding {
+	count := 0
+	for i := range bindings {
+		count += int(bindings[i].Count)
+	}
+	all := make(map[key]*Binding, min(count, maxSized))
+	for i := range bindings {
+		if bindings[i].check() != nil {
 			continue
 		}
-		for one := range b.each() {
-			if _, twice := all[keyOf(one.PortBinding)]; !twice {
-				all[keyOf(one.PortBinding)] = one
+		for one := range expand(bindings[i].PortBinding) {
+			if k := keyOf(one); all[k] == nil {
+				all[k] = &bindings[i]
 			}
 		}
 	}
 	return all
+}
+
+// maxSized is for how many ports memory is made ready ahead.
+const maxSized = 1 << 16
+
+// names reports whether one, a single port, is of the binding, or of another one that says the
+// same. A nil binding has none.
+func (b *Binding) names(one Binding) bool {
+	if b == nil {
+		return false
+	}
+	n := one.Host.Port() - b.Host.Port() // below Count, or it is no port of the binding
+	return n < b.Count && b.at(n) == one
+}
+
+// at is the binding's port that is n behind its first one.
+func (b *Binding) at(n uint16) Binding {
+	one := *b
+	one.Host, one.Container, one.Count = shift(b.Host, n), shift(b.Container, n), 1
+	return one
 }

@@ -59,10 +59,10 @@ const leaf = "a leaf"
 // layers says which packages each package may import.
 var layers = map[string][]string{
 	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here", "internal/doctor", "internal/explain", "internal/explain/host", "internal/compose", "internal/fold"},
-	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf, "internal/doctor"},
+	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf, "internal/doctor", "internal/jsonwalk"},
 	"plugin/pack": nil,
 
-	"driver": {"internal/model", "internal/arbitrate"},
+	"driver": {"internal/model", "internal/arbitrate", "internal/jsonwalk"},
 	"ipam":   {"internal/model"},
 
 	"internal/reconcile": {"internal/model", "internal/plan", leaf},
@@ -73,6 +73,7 @@ var layers = map[string][]string{
 	"internal/doctor":    {"internal/model", "internal/view", "internal/dump", "internal/explain", "internal/shell"},
 	"internal/compose":   nil,
 	"internal/plan":      nil,
+	"internal/jsonwalk":  nil,
 	"internal/shell":     nil,
 	"internal/fold":      nil,
 	"internal/model":     nil,

@@ -128,17 +128,8 @@ func (fam family) difference(have, want []set) change {
 func (c *change) turn(want set, have []element) {
 	of := elements{set: want}
 	i, j := 0, 0
-	for i < len(have) || j < len(want.elements) {
-		order := 0
-		switch {
-		case i == len(have):
-			order = 1
-		case j == len(want.elements):
-			order = -1
-		default:
-			order = compareElements(have[i], want.elements[j])
-		}
-		switch {
+	for i < len(have) && j < len(want.elements) {
+		switch order := compareElements(have[i], want.elements[j]); {
 		case order < 0:
 			of.deleted = append(of.deleted, have[i])
 			i++
@@ -149,11 +140,13 @@ func (c *change) turn(want set, have []element) {
 			i, j = i+1, j+1
 		}
 	}
+	of.deleted, of.added = append(of.deleted, have[i:]...), append(of.added, want.elements[j:]...)
 	if len(of.deleted)+len(of.added) == 0 {
 		return
 	}
 	of.elements = nil
 	c.sets = append(c.sets, of)
+	c.text = slices.Grow(c.text, len(of.deleted)+len(of.added))
 	for _, e := range of.deleted {
 		c.tell(wordDelete, "element", want.name, want.text(e))
 	}

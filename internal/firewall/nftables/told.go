@@ -1,7 +1,6 @@
 package nftables
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -17,18 +16,18 @@ const (
 
 // tell adds a line for operators: a command of nft(8), save for the quotes of a shell.
 func (c *change) tell(verb, object, name, rest string) {
-	line := fmt.Sprintf("nft: %s %s %s", verb, object, c.fam.name())
+	words := append(make([]string, 0, 8), "nft:", verb, object, c.fam.name())
 	if name != "" {
-		line += " " + name
+		words = append(words, name)
 	}
 	switch {
 	case rest == "":
 	case object == "element":
-		line += " { " + rest + " }"
+		words = append(words, "{", rest, "}")
 	default:
-		line += " " + rest
+		words = append(words, rest)
 	}
-	c.text = append(c.text, line)
+	c.text = append(c.text, strings.Join(words, " "))
 }
 
 // told takes apart what tell has put together.
