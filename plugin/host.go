@@ -67,14 +67,15 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	lost := func(err error) {
 		h.reconciler.Invalidate(fmt.Sprintf("mybr, which could not hold a port for one family alone (%v)", err), reconcile.PortAspect)
 	}
+	flows := &conntrack.Applier{Info: c.Log.Infof}
 	h = &host{
 		filter:    filter,
 		spoof:     nftables.NewSpoof(),
 		refused:   refusals{},
-		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Root: c.SysctlRoot}),
+		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Early: flows.Looking, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
-		flows:     &conntrack.Applier{Info: c.Log.Infof},
+		flows:     flows,
 		noIPv6:    noIPv6,
 		warn:      c.Log.Warnf,
 	}
@@ -109,8 +110,9 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 			logged = err.Error()
 			h.warn("tracked flows of what was removed are looked for again: %v", err)
 		}
-		time.AfterFunc(flowsAgain, func() { h.flows.Again(context.Background()) })
+		time.AfterFunc(flowsAgain, func() { h.flows.Again() })
 	}
+	h.flows.Looked = h.ports.Looked
 	h.flows.Forgot = func(changes []string) { h.reconciler.Made(reconcile.FlowAspect, changes) }
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: records.Snapshot,
@@ -194,6 +196,7 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 		if err := h.flows.Wait(ctx); err != nil {
 			h.warn("flows of what went are looked for by the next start: %v", err)
 		}
+		h.filter.Close()
 		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
 	}, begun
 }

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/integration/ask"
 	"github.com/mybr/mybr/internal/fault"
@@ -52,7 +55,7 @@ type world struct {
 // newWorld is a fresh host with a link to a LAN.
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), firewall: "iptables", seen: map[string]int{}, awaited: map[string]chan time.Time{}}
+	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), firewall: firewallBackend(), seen: map[string]int{}, awaited: map[string]chan time.Time{}}
 	w.host.Run("sh", "-c", "ip link add eth0 type veth peer name lan0 && ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up && ip link set lan0 up")
 	tb.Cleanup(fault.Set(w.pass))
 	w.mybr = ask.New(filepath.Join(w.dir, "plugins", "mybr.sock"), 1)
@@ -61,7 +64,7 @@ func newWorld(tb testing.TB) *world {
 			w.stop()
 		}
 		// Rules stay in the namespace that all tests share.
-		w.host.Run("sh", "-c", "for c in iptables ip6tables; do for t in filter nat; do $c -t $t -F; $c -t $t -X; done; done; conntrack -F 2>/dev/null; true")
+		w.host.Run("sh", "-c", "for c in iptables ip6tables; do for t in filter nat; do $c -t $t -F; $c -t $t -X; done; done; for f in ip ip6; do nft delete table $f mybr 2>/dev/null; done; conntrack -F 2>/dev/null; true")
 	})
 	return w
 }
@@ -107,6 +110,9 @@ func (w *world) start() (listens, matches time.Duration) {
 	}
 	return 0, 0
 }
+
+// firewallBackend is the one that MYBR_TEST_FIREWALL names; without it iptables.
+func firewallBackend() string { return cmp.Or(os.Getenv("MYBR_TEST_FIREWALL"), "iptables") }
 
 // await tells when a point is passed next.
 func (w *world) await(point string) <-chan time.Time {
@@ -212,6 +218,23 @@ func (w *world) endpoint(n model.Network, i, j int) model.Endpoint {
 
 // address is the next one of the first network, as Docker's IPAM gives them out in turn.
 func (w *world) address() string { return fmt.Sprintf("10.0.200.%d/16", 1+w.nth%250) }
+
+// track has the kernel track UDP flows between addresses of documentation (RFC 5737), for longer
+// than a benchmark takes.
+func (w *world) track(count int) {
+	w.tb.Helper()
+	to := net.IPv4(203, 0, 113, 1)
+	for n := range count {
+		from, port := net.IPv4(198, 51, 100, byte(n>>16)), uint16(n)
+		if err := netlink.ConntrackCreate(netlink.ConntrackTable, unix.AF_INET, &netlink.ConntrackFlow{
+			FamilyType: unix.AF_INET, TimeOut: 7200,
+			Forward: netlink.IPTuple{SrcIP: from, DstIP: to, SrcPort: port, DstPort: 53, Protocol: unix.IPPROTO_UDP},
+			Reverse: netlink.IPTuple{SrcIP: to, DstIP: from, SrcPort: 53, DstPort: port, Protocol: unix.IPPROTO_UDP},
+		}); err != nil {
+			w.tb.Fatal(err)
+		}
+	}
+}
 
 // attachment is a container's.
 type attachment struct{ network, id string }

@@ -261,6 +261,7 @@ func (d *difference) joint(s *socket, b Binding) *socket {
 	}
 	one := w.at(other.host.Port() - w.Host.Port())
 	other.take(one)
+	d.m.guard(other, one.Container)
 	other.adopted, other.target, other.limit, other.blocked = true, one.Container, one.Limit, d.blocked
 	return other
 }
@@ -272,7 +273,7 @@ func (s *socket) take(b Binding) {
 			s.unclaimed(r)
 		}
 	}
-	s.link = b.Link
+	s.link, s.near = b.Link, b.Neighbours
 }
 
 // claimedFor reports whether a reservation for a container's port is pending.
