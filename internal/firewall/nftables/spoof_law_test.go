@@ -77,7 +77,7 @@ func TestSpoofDeltaEqualsFull(t *testing.T) {
 				if text := h.Run("nft", "list", "tables"); !strings.Contains(text, "bridge other") {
 					r.Errorf("somebody else's table has gone: %s", text)
 				}
-				out = blocks(spoofList(h))
+				out = strings.TrimSpace(blocks(spoofList(h)))
 			})
 			return out
 		}
