@@ -1,5 +1,6 @@
 // Package hosts is what the packages that enforce egress by host name have in common: what
-// a host name is, who decides about one, and which addresses a name can never lead to.
+// a host name is, who decides about one, which addresses a name can never lead to, and how
+// many connections clients may have.
 //
 // Be aware: two spellings of a name must never be two names. Every name that comes from a
 // client goes through Name (of a server) or Question (of DNS) first, and what is compared,

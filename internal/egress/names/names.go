@@ -79,9 +79,9 @@ type Config struct {
 // Server answers queries, over UDP and TCP. Its methods may be called from any goroutine.
 type Server struct {
 	cfg     Config
-	queries gate
+	queries hosts.Gate
 	given   given
-	conns   gate
+	conns   hosts.Gate
 }
 
 // New returns a Server that listens nowhere yet.
@@ -91,7 +91,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	return &Server{
 		cfg:     cfg,
-		queries: gate{each: perClient, all: atOnce},
-		conns:   gate{each: connsClient, all: connsAll},
+		queries: hosts.Gate{Each: perClient, All: atOnce},
+		conns:   hosts.Gate{Each: connsClient, All: connsAll},
 	}, nil
 }
