@@ -82,6 +82,7 @@ var layers = map[string][]string{
 // siblings says which leaf may import which other one.
 var siblings = map[string][]string{
 	"internal/egress/carry":          {"internal/egress/hello", "internal/egress/hosts"},
+	"internal/egress/denied":         {"internal/egress/hosts"},
 	"internal/egress/hello":          {"internal/egress/hosts"},
 	"internal/egress/names":          {"internal/egress/hosts"},
 	"internal/egress/web":            {"internal/egress/hosts"},
