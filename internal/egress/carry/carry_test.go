@@ -10,6 +10,8 @@ import (
 	"log"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
@@ -43,6 +45,50 @@ func TestCarriesToTheNamedHost(t *testing.T) {
 	}
 	if _, audited, _ := w.seen(); len(audited) != 4 || audited[0].Name != "www.example.com" || audited[0].To != netip.AddrPortFrom(netip.MustParseAddr("192.0.2.77"), port) {
 		t.Errorf("%+v would have been refused", audited)
+	}
+}
+
+// HTTP is led to the host that each request names, too, and ends with the list.
+func TestCarriesHTTP(t *testing.T) {
+	w := startWith(t, Config{Destination: Redirected}, true)
+	held := make(chan struct{})
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/held" {
+			close(held)
+			<-r.Context().Done()
+		}
+		fmt.Fprintf(rw, "%s at %s", r.Host, r.Context().Value(http.LocalAddrContextKey))
+	}))
+	s.Listener.Close()
+	s.Listener = w.host.Listen("tcp", "192.0.2.5:0")
+	s.Start()
+	defer s.Close()
+	at := netip.MustParseAddrPort(s.Listener.Addr().String())
+	w.redirect(at.Port())
+	w.resolve("example.com", "192.0.2.5")
+	w.allow("example.com", at.Port(), hosts.Allow)
+	chosen := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.77"), at.Port()).String()
+	host := fmt.Sprint("example.com:", at.Port())
+	request := func(host, path string) string { return "GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n" }
+
+	b, err := answer(chosen, request(host, "/")+request("evil.test", "/"))
+	if err != nil || !strings.Contains(string(b), host+" at "+at.String()) || !strings.Contains(string(b), "HTTP/1.1 403 Forbidden") {
+		t.Errorf("%q, %v", b, err)
+	}
+	c, err := net.Dial("tcp", chosen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(enough))
+	if _, err := io.WriteString(c, request(host, "/held")); err != nil {
+		t.Fatal(err)
+	}
+	<-held
+	w.allow("example.com", at.Port(), hosts.Refuse)
+	w.Recheck()
+	if b, err := io.ReadAll(c); len(b) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%q, %v", b, err)
 	}
 }
 

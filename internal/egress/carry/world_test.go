@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/mybr/mybr/internal/egress/hosts"
+	"github.com/mybr/mybr/internal/egress/web"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -80,7 +81,9 @@ func (w *world) seen() (refused, audited []Refused, failed []error) {
 }
 
 // start has a Carrier serve, until the test ends, and then nothing is left of it.
-func start(t testing.TB, cfg Config) *world {
+func start(t testing.TB, cfg Config) *world { return startWith(t, cfg, false) }
+
+func startWith(t testing.TB, cfg Config, withWeb bool) *world {
 	t.Helper()
 	w := &world{t: t, host: nettest.Process(t), verdicts: map[string]hosts.Verdict{}, addresses: map[string][]netip.Addr{}}
 	addresses(w.host)
@@ -95,6 +98,12 @@ func start(t testing.TB, cfg Config) *world {
 		})
 	})
 	cfg.Policy, cfg.Resolver = w, w
+	if withWeb {
+		var err error
+		if cfg.Web, err = web.New(web.Config{Policy: w, Dial: w.dial}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	cfg.Refused = func(r Refused, v hosts.Verdict) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -154,6 +163,15 @@ func (w *world) redirect(port uint16) {
 	for iptables, to := range map[string]string{"iptables": "192.0.2.77", "ip6tables": "2001:db8::77"} {
 		w.host.Run(iptables, "-w", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-d", to, "--dport", fmt.Sprint(port), "-j", "REDIRECT", "--to-ports", fmt.Sprint(w.at.Port()))
 	}
+}
+
+// dial connects for a web.Server, as the Carrier does.
+func (w *world) dial(ctx context.Context, name string, port uint16) (net.Conn, error) {
+	c, err := Connect(ctx, w, &net.Dialer{Timeout: enough}, name, port)
+	if err != nil {
+		return nil, err // not c: a nil *net.TCPConn is a net.Conn
+	}
+	return c, nil
 }
 
 func fixed(port uint16) Destination {
