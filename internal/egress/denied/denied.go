@@ -45,8 +45,8 @@ type Line struct {
 type Config struct {
 	Most  int              // entries
 	Every time.Duration    // at most one line of each entry in this time
-	Burst int              // lines of all that may come at once, and then one each Pause
-	Pause time.Duration    //
+	Burst int              // lines of all that may come at once
+	Pause time.Duration    // and behind those, one line in this time
 	Now   func() time.Time // such as time.Now
 	Tell  func(Line)       // is called by who calls Seen, one call at a time, and must not call back
 }

@@ -153,6 +153,8 @@ func TestSuggest(t *testing.T) {
 		key("a", "", "192.0.2.9", "icmp"),
 		key("a", "", "169.254.169.254:80", "tcp"),
 		key("a", "not a name", "192.0.2.1:443", "tcp"),
+		key("a", "printer", "192.0.2.1:80", "tcp"),
+		key("a", "", "192.0.2.1", "gre"),
 		{Endpoint: "a", Protocol: "tcp", Port: 80},
 	} {
 		seen = append(seen, Entry{Key: k})

@@ -14,8 +14,8 @@ import (
 // ADDRESS/PROTOCOL where there are no ports. A query of DNS for a name needs an entry of its
 // own only if no connection to the name was seen.
 //
-// left is what no entry can let pass: names that are none, and addresses that are not outside
-// of the host (hosts.Never).
+// left is what no entry can let pass: names that are none or have no dot, addresses that are
+// not outside of the host (hosts.Never), and protocols other than TCP, UDP, SCTP and ICMP.
 func Suggest(seen []Entry) (entries []string, left []Entry) {
 	connected := map[string]bool{}
 	for _, e := range seen {
@@ -39,25 +39,25 @@ func Suggest(seen []Entry) (entries []string, left []Entry) {
 
 // entry is the text of an entry that lets k pass.
 func (k Key) entry() (string, bool) {
+	known := slices.Contains([]string{"tcp", "udp", "sctp", "icmp", "dns"}, k.Protocol)
 	if k.Name != "" {
 		name, err := hosts.Question(k.Name)
-		if err != nil {
+		if err != nil || !strings.Contains(name, ".") || !known {
 			return "", false
 		}
 		return withPort(name, k.Port, k.Protocol), true
 	}
-	if k.Protocol == "dns" || hosts.Never(k.Address) {
+	if k.Protocol == "dns" || !known || hosts.Never(k.Address) {
 		return "", false
 	}
 	host := k.Address.String()
 	if k.Address.Is6() && k.Port != 0 {
 		host = "[" + host + "]"
 	}
-	text := withPort(host, k.Port, k.Protocol)
-	if k.Protocol != "" && !strings.HasSuffix(text, "/"+k.Protocol) {
-		text += "/" + k.Protocol
+	if k.Port != 0 {
+		host = fmt.Sprintf("%s:%d", host, k.Port)
 	}
-	return text, true
+	return host + "/" + k.Protocol, true
 }
 
 // withPort adds a port, and a protocol that is not TCP, which is what names are reached by.
@@ -65,7 +65,7 @@ func withPort(host string, port uint16, protocol string) string {
 	if port != 0 {
 		host = fmt.Sprintf("%s:%d", host, port)
 	}
-	if protocol != "" && protocol != "tcp" && protocol != "dns" {
+	if protocol != "tcp" && protocol != "dns" {
 		host += "/" + protocol
 	}
 	return host
