@@ -12,9 +12,9 @@ import (
 	"github.com/mybr/mybr/internal/egress/hosts"
 )
 
-// maxHead is how long a request's line and header may be, in bytes: what nginx, httpd and
-// others take is less.
-const maxHead = 64 << 10
+// maxHead is how long a request's line and header may be, in bytes: as much as nginx takes
+// (large_client_header_buffers, 4 of 8 KiB). Each connection has a buffer of this size.
+const maxHead = 32 << 10
 
 // head is what must be known of a request's line and header as it was sent.
 type head struct {
@@ -131,7 +131,7 @@ func named(r *http.Request, h head, port uint16) (string, error) {
 	}
 	name, err := origin(h.host, port)
 	if err != nil {
-		return "", fmt.Errorf("Host %q: %w", h.host, err)
+		return "", fmt.Errorf("its Host is %q: %w", h.host, err)
 	}
 	if r.URL.IsAbs() || r.URL.Host != "" {
 		target, err := origin(r.URL.Host, port)
