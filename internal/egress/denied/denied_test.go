@@ -1,0 +1,187 @@
+package denied
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// world is a Log with a clock that the test moves.
+type world struct {
+	*Log
+	now   time.Time
+	lines []Line
+}
+
+func start(t *testing.T, cfg Config) *world {
+	t.Helper()
+	w := &world{now: time.Now()}
+	cfg.Now = func() time.Time { return w.now }
+	cfg.Tell = func(l Line) { w.lines = append(w.lines, l) }
+	cfg.Most = max(cfg.Most, 1)
+	var err error
+	if w.Log, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func key(endpoint, name, to, protocol string) Key {
+	k := Key{Endpoint: endpoint, Name: name, Protocol: protocol}
+	if a, err := netip.ParseAddrPort(to); err == nil {
+		k.Address, k.Port = a.Addr(), a.Port()
+	} else if to != "" {
+		k.Address = netip.MustParseAddr(to)
+	}
+	return k
+}
+
+func TestCounts(t *testing.T) {
+	w := start(t, Config{Most: 10, Every: time.Minute, Burst: 100, Pause: time.Second})
+	begin := w.now
+	a, b := key("a", "example.com", "192.0.2.1:443", "tcp"), key("b", "", "[2001:db8::1]:53", "udp")
+	w.Seen(a, false)
+	w.now = w.now.Add(time.Second)
+	w.Seen(b, true)
+	w.Seen(key("a", "example.com", "[::ffff:192.0.2.1]:443", "tcp"), true) // the same, mapped
+	got, forgotten := w.Entries("")
+	want := []Entry{{a, 2, 1, begin, w.now}, {b, 1, 1, w.now, w.now}}
+	if !slices.Equal(got, want) || forgotten != 0 {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, _ := w.Entries("b"); !slices.Equal(got, want[1:]) {
+		t.Errorf("of b: %+v", got)
+	}
+	w.Forget("a")
+	if got, _ := w.Entries(""); !slices.Equal(got, want[1:]) {
+		t.Errorf("without a: %+v", got)
+	}
+	w.Seen(a, false)
+	if got, _ := w.Entries("a"); len(got) != 1 || got[0].Count != 1 || got[0].First != w.now {
+		t.Errorf("a again: %+v", got)
+	}
+}
+
+func TestWhatIsSilentLongestIsForgotten(t *testing.T) {
+	w := start(t, Config{Most: 3, Every: time.Minute, Burst: 100, Pause: time.Second})
+	for _, name := range strings.Fields("a b c a d e a") {
+		w.Seen(Key{Endpoint: "x", Name: name}, false)
+	}
+	got, forgotten := w.Entries("")
+	var names []string
+	for _, e := range got {
+		names = append(names, fmt.Sprint(e.Name, e.Count))
+	}
+	if !slices.Equal(names, []string{"a3", "d1", "e1"}) || forgotten != 2 {
+		t.Errorf("%v, and %d forgotten", names, forgotten)
+	}
+}
+
+func TestLines(t *testing.T) {
+	w := start(t, Config{Most: 100, Every: time.Minute, Burst: 2, Pause: 10 * time.Second})
+	see := func(after time.Duration, name, want string) {
+		t.Helper()
+		w.now, w.lines = w.now.Add(after), nil
+		w.Seen(Key{Endpoint: "x", Name: name}, false)
+		got := ""
+		for _, l := range w.lines {
+			got += fmt.Sprintf("%s %d/%d %d", l.Name, l.Since, l.Count, l.Silent)
+		}
+		if got != want {
+			t.Errorf("%s after %s: %q, want %q", name, after, got, want)
+		}
+	}
+	see(0, "a", "a 1/1 0")
+	see(time.Second, "a", "") // told lately
+	see(0, "b", "b 1/1 0")
+	see(0, "c", "") // too many
+	see(0, "d", "")
+	see(8*time.Second, "c", "")
+	see(time.Second, "c", "c 3/3 3") // 10 s: one more
+	see(0, "d", "")
+	see(50*time.Second, "a", "a 2/3 1")
+	see(0, "d", "d 3/3 0")
+	see(0, "e", "") // there are never more than two at once
+	see(24*time.Hour, "e", "e 2/2 1")
+	see(0, "f", "f 1/1 0")
+	see(0, "g", "")
+}
+
+func TestManyAtOnce(t *testing.T) {
+	var lines int
+	l, err := New(Config{Most: 8, Every: time.Hour, Burst: 5, Pause: time.Hour, Now: time.Now, Tell: func(Line) { lines++ }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var busy sync.WaitGroup
+	for i := range 4 {
+		busy.Go(func() {
+			for j := range 1000 {
+				l.Seen(Key{Endpoint: fmt.Sprint(i), Port: uint16(j % 16)}, j%2 == 0)
+				l.Entries("")
+			}
+			l.Forget(fmt.Sprint(i))
+		})
+	}
+	busy.Wait()
+	if all, forgotten := l.Entries(""); len(all) > 0 || forgotten == 0 || lines != 5 || l.order.Len() != 0 {
+		t.Errorf("%v, %d forgotten, %d lines", all, forgotten, lines)
+	}
+}
+
+func TestConfigIsNeeded(t *testing.T) {
+	if l, err := New(Config{Most: 1}); err == nil {
+		t.Errorf("%v", l)
+	}
+}
+
+func TestSuggest(t *testing.T) {
+	var seen []Entry
+	for _, k := range []Key{
+		key("a", "example.com", "192.0.2.1:443", "tcp"),
+		key("a", "example.com", "192.0.2.2:443", "tcp"), // another address of the same
+		key("a", "example.com", "", "dns"),
+		key("a", "only.example.com", "", "dns"),
+		key("a", "quic.example.com", "192.0.2.1:443", "udp"),
+		key("a", "", "192.0.2.7:22", "tcp"),
+		key("a", "", "[2001:db8::7]:123", "udp"),
+		key("a", "", "2001:db8::8", "icmp"),
+		key("a", "", "192.0.2.9", "icmp"),
+		key("a", "", "169.254.169.254:80", "tcp"),
+		key("a", "not a name", "192.0.2.1:443", "tcp"),
+		key("a", "printer", "192.0.2.1:80", "tcp"),
+		key("a", "", "192.0.2.1", "gre"),
+		{Endpoint: "a", Protocol: "tcp", Port: 80},
+	} {
+		seen = append(seen, Entry{Key: k})
+	}
+	got, left := Suggest(seen)
+	want := []string{
+		"192.0.2.7:22/tcp", "192.0.2.9/icmp", "2001:db8::8/icmp", "[2001:db8::7]:123/udp",
+		"example.com:443", "only.example.com", "quic.example.com:443/udp",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if !slices.Equal(left, seen[9:]) {
+		t.Errorf("left are %v", left)
+	}
+}
+
+func TestString(t *testing.T) {
+	for want, k := range map[string]Key{
+		`tcp "example.com" 192.0.2.1:443`: key("a", "example.com", "192.0.2.1:443", "tcp"),
+		"udp [2001:db8::1]:53":            key("a", "", "[2001:db8::1]:53", "udp"),
+		"icmp 192.0.2.1":                  key("a", "", "192.0.2.1", "icmp"),
+		`dns "a\nb"`:                      key("a", "a\nb", "", "dns"), // what clients say doesn't break a line
+		"tcp port 80":                     {Protocol: "tcp", Port: 80},
+	} {
+		if got := k.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
