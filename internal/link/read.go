@@ -1,13 +1,12 @@
 package link
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -26,6 +25,11 @@ type found struct {
 	up, hadLink        bool
 	peer               int  // a veth's other end, if that is in this namespace; else 0
 	hairpin, isolated  bool // bridge port flags
+
+	// conf are its IPv6 settings, if it has IPv6 (has6): the values of those files of
+	// net/ipv6/conf that are asked for here, which come with the link.
+	conf struct{ acceptRA, disableIPv6 int32 }
+	has6 bool
 }
 
 // address is one address of a link as the kernel has it.
@@ -72,18 +76,14 @@ func (a *Applier) Links() ([]model.Link, error) {
 // addresses, of both families, sorted, each once. Default routes are left out.
 func (a *Applier) Routes() ([]netip.Prefix, error) {
 	k := a.kernel()
-	var routes []netip.Prefix
-	msgs, err := k.dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, &nl.RtMsg{})
+	all, err := k.dumpRoutes(unix.AF_UNSPEC)
 	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+		return nil, err
 	}
-	for _, m := range msgs {
-		r, _, err := parseRoute(m)
-		if err != nil {
-			return nil, fmt.Errorf("list routes: %w", err)
-		}
-		if r.IsValid() && r.Bits() > 0 {
-			routes = append(routes, r.Masked())
+	var routes []netip.Prefix
+	for _, r := range all {
+		if r.dst.IsValid() && r.dst.Bits() > 0 {
+			routes = append(routes, r.dst.Masked())
 		}
 	}
 	addresses, err := k.dumpAddresses(0)
@@ -105,40 +105,51 @@ func (a *Applier) Routes() ([]netip.Prefix, error) {
 }
 
 func (k kernel) dumpLinks() ([]found, error) {
-	msgs, err := k.dump(unix.RTM_GETLINK, unix.RTM_NEWLINK, nl.NewIfInfomsg(unix.AF_UNSPEC))
+	links, err := dump(k, unix.RTM_GETLINK, unix.RTM_NEWLINK, linkHeader{nl.NewIfInfomsg(unix.AF_UNSPEC), withoutCounters()}, parseLink)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	links := make([]found, 0, len(msgs))
-	for _, m := range msgs {
-		l, err := parseLink(m)
-		if err != nil {
-			return nil, fmt.Errorf("list links: %w", err)
-		}
-		links = append(links, l)
-	}
 	return links, nil
 }
+
+// withoutCounters asks for links without what they have counted, which the kernel would sum
+// up for each processor: that would be most of the work.
+func withoutCounters() []byte {
+	const skipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h
+	return nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)).Serialize()
+}
+
+// linkHeader is the header of a request for links, and its attributes.
+type linkHeader struct {
+	*nl.IfInfomsg
+	attrs []byte
+}
+
+func (h linkHeader) Len() int { return h.IfInfomsg.Len() + len(h.attrs) }
+
+func (h linkHeader) Serialize() []byte { return append(h.IfInfomsg.Serialize(), h.attrs...) }
 
 // dumpAddresses returns the addresses by link index: those of one link, or of all with 0.
 func (k kernel) dumpAddresses(index int) (map[int][]address, error) {
 	header := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 	header.Index = uint32(index)
-	msgs, err := k.dump(unix.RTM_GETADDR, unix.RTM_NEWADDR, header)
+	all, err := dump(k, unix.RTM_GETADDR, unix.RTM_NEWADDR, header, parseAddress)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	addresses := map[int][]address{}
-	for _, m := range msgs {
-		index, a, err := parseAddress(m)
-		if err != nil {
-			return nil, fmt.Errorf("list addresses: %w", err)
-		}
+	for _, a := range all {
 		if a.IsValid() {
-			addresses[index] = append(addresses[index], a)
+			addresses[a.link] = append(addresses[a.link], a.address)
 		}
 	}
 	return addresses, nil
+}
+
+// linkAddress is an address and the index of its link.
+type linkAddress struct {
+	address
+	link int
 }
 
 // getLink reads one link by its name, or by its index where that is not 0. No such
@@ -147,7 +158,7 @@ func (k kernel) getLink(name string, index int) (found, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_ACK)
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index = int32(index)
-	req.AddData(header)
+	req.AddData(linkHeader{header, withoutCounters()})
 	if index == 0 {
 		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	}
@@ -180,39 +191,42 @@ func (l found) foreign() error {
 }
 
 // parseLink reads an RTM_NEWLINK message; rtnetlink(7) and linux/if_link.h have the fields.
-func parseLink(m []byte) (found, error) {
-	header := nl.DeserializeIfInfomsg(m)
-	l := found{index: int(header.Index), up: header.Flags&unix.IFF_UP != 0}
-	attrs, err := nl.ParseRouteAttr(m[header.Len():])
-	if err != nil {
-		return l, err
+func parseLink(m []byte) (l found, err error) {
+	if len(m) < unix.SizeofIfInfomsg {
+		return l, fmt.Errorf("a link of %d bytes", len(m))
 	}
+	header := nl.DeserializeIfInfomsg(m)
+	l.index, l.up = int(header.Index), header.Flags&unix.IFF_UP != 0
 	elsewhere := false // the other end is in another namespace, where the index means another link
-	for _, a := range attrs {
-		switch a.Attr.Type {
+	var info, families []byte
+	err = attributes(m[header.Len():], func(kind uint16, value []byte) {
+		switch kind {
 		case unix.IFLA_IFNAME:
-			l.name = nl.BytesToString(a.Value)
+			l.name = text(value)
 		case unix.IFLA_IFALIAS:
-			l.alias = nl.BytesToString(a.Value)
+			l.alias = text(value)
 		case unix.IFLA_ADDRESS:
-			if len(a.Value) == len(l.mac) {
-				l.mac = model.MAC(a.Value)
+			if len(value) == len(l.mac) {
+				l.mac = model.MAC(value)
 			}
 		case unix.IFLA_MTU:
-			l.mtu = int(binary.NativeEndian.Uint32(a.Value))
+			l.mtu = int(number(value))
 		case unix.IFLA_MASTER:
-			l.master = int(binary.NativeEndian.Uint32(a.Value))
+			l.master = int(number(value))
 		case unix.IFLA_LINK:
-			l.peer = int(binary.NativeEndian.Uint32(a.Value))
+			l.peer = int(number(value))
 		case unix.IFLA_CARRIER_UP_COUNT: // from Linux 4.16 on
-			l.hadLink = binary.NativeEndian.Uint32(a.Value) > 0
+			l.hadLink = number(value) > 0
 		case unix.IFLA_LINK_NETNSID:
 			elsewhere = true
 		case unix.IFLA_LINKINFO:
-			if err := l.parseInfo(a.Value); err != nil {
-				return l, err
-			}
+			info = value
+		case unix.IFLA_AF_SPEC:
+			families = value
 		}
+	})
+	if err := errors.Join(err, l.parseInfo(info), l.parseFamilies(families)); err != nil {
+		return l, err
 	}
 	if elsewhere || l.kind != kindVeth {
 		l.peer = 0
@@ -221,63 +235,92 @@ func parseLink(m []byte) (found, error) {
 }
 
 func (l *found) parseInfo(info []byte) error {
-	attrs, err := nl.ParseRouteAttr(info)
-	if err != nil {
+	port, master := []byte(nil), false // of a bridge
+	err := attributes(info, func(kind uint16, value []byte) {
+		switch kind {
+		case nl.IFLA_INFO_KIND:
+			l.kind = kindOf(value)
+		case nl.IFLA_INFO_SLAVE_KIND:
+			master = kindOf(value) == kindBridge
+		case nl.IFLA_INFO_SLAVE_DATA:
+			port = value
+		}
+	})
+	if err != nil || !master {
 		return err
 	}
-	var master string
-	var port []syscall.NetlinkRouteAttr
-	for _, a := range attrs {
-		switch a.Attr.Type &^ unix.NLA_F_NESTED {
-		case nl.IFLA_INFO_KIND:
-			l.kind = nl.BytesToString(a.Value)
-		case nl.IFLA_INFO_SLAVE_KIND:
-			master = nl.BytesToString(a.Value)
-		case nl.IFLA_INFO_SLAVE_DATA:
-			if port, err = nl.ParseRouteAttr(a.Value); err != nil {
-				return err
-			}
-		}
-	}
-	if master != kindBridge {
-		return nil
-	}
-	for _, a := range port {
-		switch a.Attr.Type {
+	return attributes(port, func(kind uint16, value []byte) {
+		switch kind {
 		case nl.IFLA_BRPORT_MODE:
-			l.hairpin = a.Value[0] != 0
+			l.hairpin = isSet(value)
 		case nl.IFLA_BRPORT_ISOLATED:
-			l.isolated = a.Value[0] != 0
+			l.isolated = isSet(value)
+		}
+	})
+}
+
+// kindOf is a kind of link; the frequent ones take no memory.
+func kindOf(value []byte) string {
+	value, _, _ = bytes.Cut(value, []byte{0})
+	for _, kind := range []string{kindVeth, kindBridge} {
+		if string(value) == kind {
+			return kind
 		}
 	}
+	return string(value)
+}
+
+// parseFamilies reads what address families have of a link (IFLA_AF_SPEC).
+func (l *found) parseFamilies(families []byte) error {
+	// Of linux/if_link.h, and of the enumeration in linux/ipv6.h.
+	const inet6Conf, atAcceptRA, atDisableIPv6 = 2, 3, 26
+	var inet6, conf []byte
+	err := attributes(families, func(family uint16, value []byte) {
+		if family == unix.AF_INET6 {
+			inet6 = value
+		}
+	})
+	if err == nil {
+		err = attributes(inet6, func(kind uint16, value []byte) {
+			if kind == inet6Conf {
+				conf = value
+			}
+		})
+	}
+	if err != nil || len(conf) < 4*(atDisableIPv6+1) {
+		return err
+	}
+	l.has6 = true
+	l.conf.acceptRA, l.conf.disableIPv6 = int32(number(conf[4*atAcceptRA:])), int32(number(conf[4*atDisableIPv6:]))
 	return nil
 }
 
 // parseAddress reads an RTM_NEWADDR message. The local address is IFA_LOCAL; IPv6
 // addresses without a peer have only IFA_ADDRESS.
-func parseAddress(m []byte) (index int, found address, err error) {
+func parseAddress(m []byte) (a linkAddress, err error) {
+	if len(m) < unix.SizeofIfAddrmsg {
+		return a, fmt.Errorf("an address of %d bytes", len(m))
+	}
 	header := nl.DeserializeIfAddrmsg(m)
-	attrs, err := nl.ParseRouteAttr(m[header.Len():])
-	if err != nil {
-		return 0, found, err
-	}
-	found.flags = uint32(header.Flags)
+	a.link, a.flags = int(header.Index), uint32(header.Flags)
 	var local, remote netip.Addr
-	for _, a := range attrs {
-		switch a.Attr.Type {
+	err = attributes(m[header.Len():], func(kind uint16, value []byte) {
+		switch kind {
 		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(a.Value)
+			local, _ = netip.AddrFromSlice(value)
 		case unix.IFA_ADDRESS:
-			remote, _ = netip.AddrFromSlice(a.Value)
+			remote, _ = netip.AddrFromSlice(value)
 		case unix.IFA_FLAGS: // has those that don't fit into the header, too
-			found.flags = binary.NativeEndian.Uint32(a.Value)
+			a.flags = number(value)
 		case ifaProto:
-			found.origin = a.Value[0]
+			if len(value) > 0 {
+				a.origin = value[0]
+			}
 		}
-	}
+	})
 	if !local.IsValid() {
 		local = remote
 	}
-	found.Prefix = netip.PrefixFrom(local, int(header.Prefixlen))
-	return int(header.Index), found, nil
+	a.Prefix = netip.PrefixFrom(local, int(header.Prefixlen))
+	return a, err
 }
