@@ -33,7 +33,7 @@ type Status struct {
 	// FailedSince is when the first of the passes ended that have failed in a row up to now.
 	FailedSince time.Time `json:"failedSince,omitzero"`
 	// Differences is how many things the host has otherwise than is recorded, as it is now;
-	// Unknown says why some of it could not be looked at.
+	// Unknown says why some of it could not be looked at, such as that Ready is not yet so.
 	Differences int    `json:"differences"`
 	Unknown     string `json:"unknown,omitempty"`
 	// NoticedLate says why changes by other programs are not noticed at once; "": they are.
@@ -58,6 +58,9 @@ type Difference struct {
 	Changes []string `json:"changes"`         // what would mend it, one line each
 	Error   string   `json:"error,omitempty"` // why it could not be looked at, all or in part
 }
+
+// notReady is why the host is not compared with the records yet.
+const notReady = "the first pass has not ended"
 
 // adminPath is where the operator's commands find the process.
 func adminPath(runDir string) string { return filepath.Join(runDir, "mybr.sock") }
@@ -221,6 +224,12 @@ func (a *admin) status(ctx context.Context) Status {
 	}
 	if err := a.late(); err != nil {
 		s.NoticedLate = err.Error()
+	}
+	if !s.Ready {
+		// To compare the host takes as long as a look at all of it, and the start would wait for
+		// that: whoever waits for mybr asks again and again.
+		s.Unknown = notReady
+		return s
 	}
 	diff, err := a.diffNow(ctx)
 	for _, d := range diff {

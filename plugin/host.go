@@ -174,6 +174,9 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 		check(ctx)
 		fault.Passed("plugin: after the first check")
 		close(begun)
+		if err := shrink(); err != nil {
+			h.warn("mybr keeps memory that only its start has needed: %v", err)
+		}
 		checks := time.NewTicker(driver.CheckInterval)
 		defer checks.Stop()
 		for {

@@ -47,7 +47,7 @@ func (s site) handler() http.Handler {
 		case <-s.ready:
 			fmt.Fprintln(w, "ready")
 		default:
-			http.Error(w, "the first pass has not ended", http.StatusServiceUnavailable)
+			http.Error(w, notReady, http.StatusServiceUnavailable)
 		}
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -2,6 +2,7 @@ package link
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/vishvananda/netlink/nl"
@@ -30,59 +31,56 @@ const (
 // request, whatever the number of other links (kernels before 4.6 answer with all links,
 // and the others are passed over).
 func (a *Applier) BridgeCounters() (map[string]Counters, error) {
-	msgs, err := a.kernel().dump(unix.RTM_GETLINK, unix.RTM_NEWLINK, bridgesOnly())
+	all, err := dump(a.kernel(), unix.RTM_GETLINK, unix.RTM_NEWLINK, linkHeader{nl.NewIfInfomsg(unix.AF_UNSPEC), bridgesOnly()}, parseCounters)
 	if err != nil {
 		return nil, fmt.Errorf("list bridges: %w", err)
 	}
-	counters := make(map[string]Counters, len(msgs))
-	for _, m := range msgs {
-		l, err := parseLink(m)
-		if err != nil {
-			return nil, fmt.Errorf("list bridges: %w", err)
-		}
-		if l.kind != kindBridge {
-			continue
-		}
-		if counters[l.name], err = parseCounters(m); err != nil {
-			return nil, fmt.Errorf("counters of bridge %s: %w", l.name, err)
+	counters := make(map[string]Counters, len(all))
+	for _, l := range all {
+		if l.kind == kindBridge {
+			counters[l.name] = l.Counters
 		}
 	}
 	return counters, nil
 }
 
-// bridgesHeader asks a dump of links for bridges.
-type bridgesHeader struct {
-	*nl.IfInfomsg
-	attrs []byte
-}
-
-func bridgesOnly() bridgesHeader {
+// bridgesOnly asks a dump of links for bridges.
+func bridgesOnly() []byte {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, []byte(kindBridge))
-	return bridgesHeader{nl.NewIfInfomsg(unix.AF_UNSPEC), info.Serialize()}
+	return info.Serialize()
 }
 
-func (h bridgesHeader) Len() int { return h.IfInfomsg.Len() + len(h.attrs) }
+// counting is a link with its counters, which are those of bridges alone.
+type counting struct {
+	found
+	Counters
+}
 
-func (h bridgesHeader) Serialize() []byte { return append(h.IfInfomsg.Serialize(), h.attrs...) }
-
-func parseCounters(m []byte) (c Counters, err error) {
-	attrs, err := nl.ParseRouteAttr(m[unix.SizeofIfInfomsg:])
-	if err != nil {
+func parseCounters(m []byte) (c counting, err error) {
+	if c.found, err = parseLink(m); err != nil || c.kind != kindBridge {
 		return c, err
 	}
-	for _, a := range attrs {
-		if a.Attr.Type != unix.IFLA_STATS64 {
-			continue
+	var stats []byte
+	err = attributes(m[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
+		if kind == unix.IFLA_STATS64 {
+			stats = value
 		}
-		if len(a.Value) < 8*(statTxDropped+1) {
-			return c, fmt.Errorf("%d bytes of IFLA_STATS64", len(a.Value))
-		}
-		at := func(i int) uint64 { return binary.NativeEndian.Uint64(a.Value[8*i:]) }
-		return Counters{
-			RxPackets: at(statRxPackets), RxBytes: at(statRxBytes), RxDropped: at(statRxDropped),
-			TxPackets: at(statTxPackets), TxBytes: at(statTxBytes), TxDropped: at(statTxDropped),
-		}, nil
+	})
+	switch {
+	case err != nil:
+	case stats == nil:
+		err = errors.New("the kernel tells none (IFLA_STATS64)")
+	case len(stats) < 8*(statTxDropped+1):
+		err = fmt.Errorf("%d bytes of IFLA_STATS64", len(stats))
 	}
-	return c, fmt.Errorf("the kernel tells none (IFLA_STATS64)")
+	if err != nil {
+		return c, fmt.Errorf("counters of bridge %s: %w", c.name, err)
+	}
+	at := func(i int) uint64 { return binary.NativeEndian.Uint64(stats[8*i:]) }
+	c.Counters = Counters{
+		RxPackets: at(statRxPackets), RxBytes: at(statRxBytes), RxDropped: at(statRxDropped),
+		TxPackets: at(statTxPackets), TxBytes: at(statTxBytes), TxDropped: at(statTxDropped),
+	}
+	return c, nil
 }

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/vishvananda/netlink/nl"
@@ -60,46 +59,4 @@ func effect(req *nl.NetlinkRequest) string {
 		return "changing a neighbour"
 	}
 	return fmt.Sprintf("request %d", req.Type)
-}
-
-// dumpTries is how often an interrupted dump is asked for again. Each try takes about
-// a millisecond for a thousand links, so that only unceasing changes use them all up.
-const dumpTries = 50
-
-// dump asks for every object of a sort and returns the messages of the answer. A header
-// that names a link asks for the objects of that link only, which kernels before 4.20
-// don't know: they answer with all.
-//
-// The kernel sends a dump in several parts, and when something changes between two of
-// them it says so (NLM_F_DUMP_INTR, which the library turns into ErrDumpInterrupted):
-// an object may then be missing or doubled. Hosts that start and stop containers see
-// this daily, and the only remedy is to ask again.
-func (k kernel) dump(ask int, answer uint16, header nl.NetlinkRequestData) ([][]byte, error) {
-	socket, err := nl.Subscribe(unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, err
-	}
-	defer socket.Close()
-	// Without NETLINK_GET_STRICT_CHK the kernel does not look at what the header asks for.
-	err = unix.SetsockoptInt(socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
-	if errors.Is(err, unix.ENOPROTOOPT) {
-		err = nil
-	}
-	if err := errors.Join(err, socket.SetSendTimeout(&nl.SocketTimeoutTv), socket.SetReceiveTimeout(&nl.SocketTimeoutTv)); err != nil {
-		return nil, err
-	}
-	handle := &nl.SocketHandle{Socket: socket}
-	for range dumpTries {
-		req := nl.NewNetlinkRequest(ask, unix.NLM_F_DUMP)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: handle}
-		req.AddData(header)
-		var msgs [][]byte
-		if msgs, err = k.ask(req, answer); err == nil {
-			return msgs, nil
-		}
-		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
-			return nil, err
-		}
-	}
-	return nil, fmt.Errorf("interrupted %d times by changes: %w", dumpTries, err)
 }

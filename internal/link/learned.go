@@ -1,13 +1,10 @@
 package link
 
 import (
-	"encoding/binary"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,9 +60,9 @@ func (a *Applier) BeforeSetting(path, want string) {
 	}
 	var losing, remedy []string
 	for _, link := range links {
-		if value, err := a.Settings.Get(conf(link, "accept_ra")); err == nil && value == "1" {
+		if value, err := a.Settings.Get(conf(link, acceptRA)); err == nil && value == "1" {
 			losing = append(losing, link)
-			remedy = append(remedy, conf(link, "accept_ra")+"=2")
+			remedy = append(remedy, conf(link, acceptRA)+"=2")
 		}
 	}
 	if len(losing) > 0 {
@@ -76,24 +73,14 @@ func (a *Applier) BeforeSetting(path, want string) {
 
 // learnedRoutes returns the links of default routes that were advertised, by index.
 func (k kernel) learnedRoutes() (map[int]bool, error) {
-	msgs, err := k.dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6}})
+	routes, err := k.dumpRoutes(unix.AF_INET6)
 	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+		return nil, err
 	}
 	learned := map[int]bool{}
-	for _, m := range msgs {
-		header := nl.DeserializeRtMsg(m)
-		if header.Protocol != unix.RTPROT_RA || header.Dst_len != 0 {
-			continue
-		}
-		attrs, err := nl.ParseRouteAttr(m[header.Len():])
-		if err != nil {
-			return nil, fmt.Errorf("list routes: %w", err)
-		}
-		for _, a := range attrs {
-			if a.Attr.Type == unix.RTA_OIF {
-				learned[int(binary.NativeEndian.Uint32(a.Value))] = true
-			}
+	for _, r := range routes {
+		if r.learned6 && r.out != 0 {
+			learned[r.out] = true
 		}
 	}
 	return learned, nil

@@ -1,13 +1,11 @@
 package link
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -26,6 +24,11 @@ type found struct {
 	up, hadLink        bool
 	peer               int  // a veth's other end, if that is in this namespace; else 0
 	hairpin, isolated  bool // bridge port flags
+
+	// conf are its IPv6 settings, if it has IPv6 (has6): the values of those files of
+	// net/ipv6/conf that are asked for here, which come with the link.
+	conf struct{ acceptRA, disableIPv6 int32 }
+	has6 bool
 }
 
 // address is one address of a link as the kernel has it.
@@ -72,18 +75,14 @@ func (a *Applier) Links() ([]model.Link, error) {
 // addresses, of both families, sorted, each once. Default routes are left out.
 func (a *Applier) Routes() ([]netip.Prefix, error) {
 	k := a.kernel()
-	var routes []netip.Prefix
-	msgs, err := k.dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, &nl.RtMsg{})
+	all, err := k.dumpRoutes(unix.AF_UNSPEC)
 	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+		return nil, err
 	}
-	for _, m := range msgs {
-		r, _, err := parseRoute(m)
-		if err != nil {
-			return nil, fmt.Errorf("list routes: %w", err)
-		}
-		if r.IsValid() && r.Bits() > 0 {
-			routes = append(routes, r.Masked())
+	var routes []netip.Prefix
+	for _, r := range all {
+		if r.dst.IsValid() && r.dst.Bits() > 0 {
+			routes = append(routes, r.dst.Masked())
 		}
 	}
 	addresses, err := k.dumpAddresses(0)
@@ -105,40 +104,51 @@ func (a *Applier) Routes() ([]netip.Prefix, error) {
 }
 
 func (k kernel) dumpLinks() ([]found, error) {
-	msgs, err := k.dump(unix.RTM_GETLINK, unix.RTM_NEWLINK, nl.NewIfInfomsg(unix.AF_UNSPEC))
+	links, err := dump(k, unix.RTM_GETLINK, unix.RTM_NEWLINK, linkHeader{nl.NewIfInfomsg(unix.AF_UNSPEC), withoutCounters()}, parseLink)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	links := make([]found, 0, len(msgs))
-	for _, m := range msgs {
-		l, err := parseLink(m)
-		if err != nil {
-			return nil, fmt.Errorf("list links: %w", err)
-		}
-		links = append(links, l)
-	}
 	return links, nil
 }
+
+// withoutCounters asks for links without what they have counted, which the kernel would sum
+// up for each processor: that would be most of the work.
+func withoutCounters() []byte {
+	const skipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h
+	return nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)).Serialize()
+}
+
+// linkHeader is the header of a request for links, and its attributes.
+type linkHeader struct {
+	*nl.IfInfomsg
+	attrs []byte
+}
+
+func (h linkHeader) Len() int { return h.IfInfomsg.Len() + len(h.attrs) }
+
+func (h linkHeader) Serialize() []byte { return append(h.IfInfomsg.Serialize(), h.attrs...) }
 
 // dumpAddresses returns the addresses by link index: those of one link, or of all with 0.
 func (k kernel) dumpAddresses(index int) (map[int][]address, error) {
 	header := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 	header.Index = uint32(index)
-	msgs, err := k.dump(unix.RTM_GETADDR, unix.RTM_NEWADDR, header)
+	all, err := dump(k, unix.RTM_GETADDR, unix.RTM_NEWADDR, header, parseAddress)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	addresses := map[int][]address{}
-	for _, m := range msgs {
-		index, a, err := parseAddress(m)
-		if err != nil {
-			return nil, fmt.Errorf("list addresses: %w", err)
-		}
+	for _, a := range all {
 		if a.IsValid() {
-			addresses[index] = append(addresses[index], a)
+			addresses[a.link] = append(addresses[a.link], a.address)
 		}
 	}
 	return addresses, nil
+}
+
+// linkAddress is an address and the index of its link.
+type linkAddress struct {
+	address
+	link int
 }
 
 // getLink reads one link by its name, or by its index where that is not 0. No such
@@ -147,7 +157,7 @@ func (k kernel) getLink(name string, index int) (found, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_ACK)
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index = int32(index)
-	req.AddData(header)
+	req.AddData(linkHeader{header, withoutCounters()})
 	if index == 0 {
 		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	}
@@ -177,107 +187,4 @@ func (l found) foreign() error {
 		kind = "hardware"
 	}
 	return fmt.Errorf("link %s is there already and is not mybr's (kind %s, alias %q): %w", l.name, kind, l.alias, model.ErrConflict)
-}
-
-// parseLink reads an RTM_NEWLINK message; rtnetlink(7) and linux/if_link.h have the fields.
-func parseLink(m []byte) (found, error) {
-	header := nl.DeserializeIfInfomsg(m)
-	l := found{index: int(header.Index), up: header.Flags&unix.IFF_UP != 0}
-	attrs, err := nl.ParseRouteAttr(m[header.Len():])
-	if err != nil {
-		return l, err
-	}
-	elsewhere := false // the other end is in another namespace, where the index means another link
-	for _, a := range attrs {
-		switch a.Attr.Type {
-		case unix.IFLA_IFNAME:
-			l.name = nl.BytesToString(a.Value)
-		case unix.IFLA_IFALIAS:
-			l.alias = nl.BytesToString(a.Value)
-		case unix.IFLA_ADDRESS:
-			if len(a.Value) == len(l.mac) {
-				l.mac = model.MAC(a.Value)
-			}
-		case unix.IFLA_MTU:
-			l.mtu = int(binary.NativeEndian.Uint32(a.Value))
-		case unix.IFLA_MASTER:
-			l.master = int(binary.NativeEndian.Uint32(a.Value))
-		case unix.IFLA_LINK:
-			l.peer = int(binary.NativeEndian.Uint32(a.Value))
-		case unix.IFLA_CARRIER_UP_COUNT: // from Linux 4.16 on
-			l.hadLink = binary.NativeEndian.Uint32(a.Value) > 0
-		case unix.IFLA_LINK_NETNSID:
-			elsewhere = true
-		case unix.IFLA_LINKINFO:
-			if err := l.parseInfo(a.Value); err != nil {
-				return l, err
-			}
-		}
-	}
-	if elsewhere || l.kind != kindVeth {
-		l.peer = 0
-	}
-	return l, nil
-}
-
-func (l *found) parseInfo(info []byte) error {
-	attrs, err := nl.ParseRouteAttr(info)
-	if err != nil {
-		return err
-	}
-	var master string
-	var port []syscall.NetlinkRouteAttr
-	for _, a := range attrs {
-		switch a.Attr.Type &^ unix.NLA_F_NESTED {
-		case nl.IFLA_INFO_KIND:
-			l.kind = nl.BytesToString(a.Value)
-		case nl.IFLA_INFO_SLAVE_KIND:
-			master = nl.BytesToString(a.Value)
-		case nl.IFLA_INFO_SLAVE_DATA:
-			if port, err = nl.ParseRouteAttr(a.Value); err != nil {
-				return err
-			}
-		}
-	}
-	if master != kindBridge {
-		return nil
-	}
-	for _, a := range port {
-		switch a.Attr.Type {
-		case nl.IFLA_BRPORT_MODE:
-			l.hairpin = a.Value[0] != 0
-		case nl.IFLA_BRPORT_ISOLATED:
-			l.isolated = a.Value[0] != 0
-		}
-	}
-	return nil
-}
-
-// parseAddress reads an RTM_NEWADDR message. The local address is IFA_LOCAL; IPv6
-// addresses without a peer have only IFA_ADDRESS.
-func parseAddress(m []byte) (index int, found address, err error) {
-	header := nl.DeserializeIfAddrmsg(m)
-	attrs, err := nl.ParseRouteAttr(m[header.Len():])
-	if err != nil {
-		return 0, found, err
-	}
-	found.flags = uint32(header.Flags)
-	var local, remote netip.Addr
-	for _, a := range attrs {
-		switch a.Attr.Type {
-		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(a.Value)
-		case unix.IFA_ADDRESS:
-			remote, _ = netip.AddrFromSlice(a.Value)
-		case unix.IFA_FLAGS: // has those that don't fit into the header, too
-			found.flags = binary.NativeEndian.Uint32(a.Value)
-		case ifaProto:
-			found.origin = a.Value[0]
-		}
-	}
-	if !local.IsValid() {
-		local = remote
-	}
-	found.Prefix = netip.PrefixFrom(local, int(header.Prefixlen))
-	return int(header.Index), found, nil
 }

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -23,44 +22,56 @@ func (a *Applier) LinkRoutes() ([]model.HostRoute, error) {
 	for _, l := range links {
 		names[l.index] = l.name
 	}
-	msgs, err := k.dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, &nl.RtMsg{})
+	all, err := k.dumpRoutes(unix.AF_UNSPEC)
 	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+		return nil, err
 	}
 	var routes []model.HostRoute
-	for _, m := range msgs {
-		dst, out, err := parseRoute(m)
-		if err != nil {
-			return nil, fmt.Errorf("list routes: %w", err)
-		}
-		if name := names[out]; dst.IsValid() && dst.Bits() > 0 && name != "" {
-			routes = append(routes, model.HostRoute{Prefix: dst.Masked(), Link: name})
+	for _, r := range all {
+		if name := names[r.out]; r.dst.IsValid() && r.dst.Bits() > 0 && name != "" {
+			routes = append(routes, model.HostRoute{Prefix: r.dst.Masked(), Link: name})
 		}
 	}
 	return routes, nil
 }
 
-// parseRoute returns the destination of a unicast IP route and the index of its link; the
-// zero value for any other route and for one without a destination, and index 0 for one
-// that leads to several links.
-func parseRoute(m []byte) (dst netip.Prefix, out int, err error) {
+// route is a unicast IP route: its destination, valid if it has one, and the index of its
+// link, 0 if it leads to several. The zero value is any other route.
+type route struct {
+	dst      netip.Prefix
+	out      int
+	learned6 bool // a default route of IPv6 that a router has advertised
+}
+
+// dumpRoutes returns the routes of all tables, of one family or of all.
+func (k kernel) dumpRoutes(family uint8) ([]route, error) {
+	all, err := dump(k, unix.RTM_GETROUTE, unix.RTM_NEWROUTE, &nl.RtMsg{RtMsg: unix.RtMsg{Family: family}}, parseRoute)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	return all, nil
+}
+
+// parseRoute reads an RTM_NEWROUTE message.
+func parseRoute(m []byte) (r route, err error) {
+	if len(m) < unix.SizeofRtMsg {
+		return r, fmt.Errorf("a route of %d bytes", len(m))
+	}
 	header := nl.DeserializeRtMsg(m)
 	ip := header.Family == unix.AF_INET || header.Family == unix.AF_INET6
-	if !ip || header.Type != unix.RTN_UNICAST || header.Flags&unix.RTM_F_CLONED != 0 {
-		return netip.Prefix{}, 0, nil
+	unicast := ip && header.Type == unix.RTN_UNICAST && header.Flags&unix.RTM_F_CLONED == 0
+	r.learned6 = header.Family == unix.AF_INET6 && header.Protocol == unix.RTPROT_RA && header.Dst_len == 0
+	if !unicast && !r.learned6 {
+		return route{}, nil
 	}
-	attrs, err := nl.ParseRouteAttr(m[header.Len():])
-	if err != nil {
-		return netip.Prefix{}, 0, err
-	}
-	for _, a := range attrs {
+	err = attributes(m[header.Len():], func(kind uint16, value []byte) {
 		switch {
-		case a.Attr.Type == unix.RTA_DST:
-			addr, _ := netip.AddrFromSlice(a.Value)
-			dst = netip.PrefixFrom(addr, int(header.Dst_len))
-		case a.Attr.Type == unix.RTA_OIF && len(a.Value) == 4:
-			out = int(binary.NativeEndian.Uint32(a.Value))
+		case kind == unix.RTA_DST && unicast:
+			addr, _ := netip.AddrFromSlice(value)
+			r.dst = netip.PrefixFrom(addr, int(header.Dst_len))
+		case kind == unix.RTA_OIF:
+			r.out = int(number(value))
 		}
-	}
-	return dst, out, nil
+	})
+	return r, err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,12 @@ type Settings interface {
 // DefaultSetting is a setting that new links take over: where it can't be written, theirs
 // can't either.
 const DefaultSetting = "net/ipv6/conf/default/accept_ra"
+
+// The settings of links, by their files' names.
+const (
+	acceptRA    = "accept_ra"
+	disableIPv6 = "disable_ipv6"
+)
 
 // setting is one IPv6 setting of a link (ip-sysctl.rst).
 type setting struct {
@@ -44,13 +51,13 @@ func (b Bridge) settings() []setting {
 		return ""
 	}
 	needed := func(*Applier, string) string { return "" }
-	return []setting{{b.Name, "accept_ra", b.AcceptRA, forwards}, {b.Name, "disable_ipv6", b.DisableIPv6, needed}}
+	return []setting{{b.Name, acceptRA, b.AcceptRA, forwards}, {b.Name, disableIPv6, b.DisableIPv6, needed}}
 }
 
 // settings lists what the pair's host end wants.
 func (v Veth) settings() []setting {
 	tidy := func(*Applier, string) string { return "it only keeps a link-local address off a bridge port" }
-	return []setting{{v.Host, "disable_ipv6", v.DisableIPv6, tidy}}
+	return []setting{{v.Host, disableIPv6, v.DisableIPv6, tidy}}
 }
 
 // settings plans to write those that a link has otherwise. A link that the work makes
@@ -60,11 +67,7 @@ func (p *planner) settings(w *work, l found, all []setting) error {
 		if p.Settings == nil || s.want == "" {
 			continue
 		}
-		from := s.link
-		if l.index == 0 {
-			from = "default"
-		}
-		have, err := p.Settings.Get(conf(from, s.name))
+		have, err := p.value(l, s)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // a kernel or a link without IPv6 has no use for it
 			if len(w.acts) == 0 { // else the link may get IPv6 now, with its new MTU
@@ -81,6 +84,24 @@ func (p *planner) settings(w *work, l found, all []setting) error {
 		}
 	}
 	return nil
+}
+
+// value is what a link has, which the kernel has told with the link; one that the work makes
+// will have the default.
+func (p *planner) value(l found, s setting) (string, error) {
+	if l.index == 0 {
+		return p.Settings.Get(conf("default", s.name))
+	}
+	if !l.has6 {
+		return "", fs.ErrNotExist
+	}
+	switch s.name {
+	case acceptRA:
+		return strconv.Itoa(int(l.conf.acceptRA)), nil
+	case disableIPv6:
+		return strconv.Itoa(int(l.conf.disableIPv6)), nil
+	}
+	return p.Settings.Get(s.path())
 }
 
 // write gives a link a setting, unless it has it; made says that the link is new. Where that

@@ -270,3 +270,44 @@ func TestToleratedSettingIsLookedAtAgain(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// countedSettings counts how often settings are read.
+type countedSettings struct {
+	sysctl.Applier
+	read int
+}
+
+func (c *countedSettings) Get(path string) (string, error) {
+	c.read++
+	return c.Applier.Get(path)
+}
+
+// The settings of links that are there come with the links: no file is read for any of them.
+func TestSettingsComeWithTheLinks(t *testing.T) {
+	h := nettest.New(t)
+	want := set(nil)
+	for n := byte(1); n <= 20; n++ {
+		br, v := withSettings(n)
+		want.Bridges, want.Veths = append(want.Bridges, br), append(want.Veths, v)
+	}
+	settings := &countedSettings{}
+	a := &Applier{Settings: settings}
+	if err := a.Apply(t.Context(), nil, want); err != nil {
+		t.Fatal(err)
+	}
+	if settings.read == 0 {
+		t.Error("the test can't fail: the settings of new links were not read either")
+	}
+	settings.read = 0
+	if p, err := a.Plan(t.Context(), nil, want); err != nil || len(p) > 0 || settings.read != 0 {
+		t.Errorf("%d files were read; to change: %q, %v", settings.read, p.Changes(), err)
+	}
+	h.Sysctl("net/ipv6/conf/mybr7/accept_ra", "2")
+	h.Sysctl("net/ipv6/conf/mybr7/disable_ipv6", "1")
+	h.Sysctl("net/ipv6/conf/"+want.Veths[4].Host+"/disable_ipv6", "0")
+	p, err := a.Plan(t.Context(), nil, want)
+	changes := slices.DeleteFunc(p.Changes(), func(c string) bool { return !strings.HasPrefix(c, "net/") })
+	if got := []string{"net/ipv6/conf/mybr7/accept_ra: 2 -> 0", "net/ipv6/conf/mybr7/disable_ipv6: 1 -> 0", "net/ipv6/conf/" + want.Veths[4].Host + "/disable_ipv6: 0 -> 1"}; err != nil || !slices.Equal(changes, got) {
+		t.Errorf("%q, want %q: %v", changes, got, err)
+	}
+}

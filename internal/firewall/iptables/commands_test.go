@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/firewalltest"
 	"github.com/mybr/mybr/internal/nettest"
@@ -108,5 +110,77 @@ func TestCommands(t *testing.T) {
 	firewalltest.Apply(t, b, nil, firewall.Policy{})
 	if got := ran(); got != look {
 		t.Errorf("a look: ran %q", got)
+	}
+}
+
+// A start asks each program for its version once, whatever names it has, and others by each
+// name.
+func TestProgramsAreAskedOnce(t *testing.T) {
+	h := nettest.New(t)
+	nft, legacy := programOf(strings.TrimSpace(h.Run("which", "iptables-nft"))), programOf(strings.TrimSpace(h.Run("which", "iptables-legacy")))
+	for _, c := range []struct {
+		name          string
+		of            func(dir, command string) string // what a command is a link to
+		asked         int
+		first, second bool // whether the variants found are the legacy one
+	}{
+		{"iptables' own programs", func(_, command string) string {
+			if strings.HasSuffix(command, "-legacy") {
+				return legacy
+			}
+			return nft
+		}, 2, false, true},
+		{"others", func(dir, command string) string {
+			path := filepath.Join(dir, "own-"+command)
+			write(t, path, "echo 'v1.8.9 (nf_tables)'")
+			return path
+		}, 6, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, command := range []string{"iptables", "iptables-nft", "iptables-legacy", "ip6tables", "ip6tables-nft", "ip6tables-legacy"} {
+				if err := os.Symlink(c.of(dir, command), filepath.Join(dir, command)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ran := &commands{}
+			asked := 0
+			defer fault.Set(func(point string) error {
+				if strings.HasPrefix(point, "iptables: before ") {
+					asked++
+				}
+				return nil
+			})()
+			for _, fam := range []family{ipv4(), ipv6()} {
+				found, err := findVariants(ran, dir, fam)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if found[0].legacy != c.first || len(found) == 2 != c.second || found[0].command != filepath.Join(dir, fam.command) {
+					t.Errorf("%s: %v", fam.command, found)
+				}
+			}
+			if asked != c.asked {
+				t.Errorf("%d commands were run, want %d", asked, c.asked)
+			}
+		})
+	}
+}
+
+// Commands that run side by side have each its own outcome, in the order in which they were
+// given, and what fails keeps none of the others from running.
+func TestSideBySide(t *testing.T) {
+	dir := t.TempDir()
+	for name, script := range map[string]string{
+		"first":  "read x; until [ -e " + dir + "/second-ran ]; do :; done; echo first $x",
+		"second": "touch " + dir + "/second-ran; echo no >&2; exit 3",
+	} {
+		write(t, filepath.Join(dir, name), script)
+	}
+	printed, errs := (&commands{}).runAll(t.Context(), []call{
+		{"input\n", filepath.Join(dir, "first"), nil}, {"", filepath.Join(dir, "second"), nil}, {"", filepath.Join(dir, "none"), nil},
+	})
+	if printed[0] != "first input\n" || errs[0] != nil || errs[1] == nil || errs[1].Error() != "exit status 3: no" || !errors.Is(errs[2], os.ErrNotExist) {
+		t.Errorf("%q, %v", printed, errs)
 	}
 }

@@ -32,7 +32,7 @@ func (v *variant) String() string { return filepath.Base(v.command) }
 // findVariants returns a family's implementations that are installed, the one that the
 // command without a suffix is first.
 func findVariants(c *commands, dir string, fam family) ([]*variant, error) {
-	var found []*variant
+	var paths []string
 	names := []string{fam.command, fam.command + "-nft", fam.command + "-legacy"}
 	for _, name := range names {
 		path, err := lookPath(dir, name)
@@ -42,14 +42,16 @@ func findVariants(c *commands, dir string, fam family) ([]*variant, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find %s: %w", name, err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), probeWithin)
-		version, err := c.run(ctx, "", path, "--version")
-		cancel()
-		if err != nil {
-			return nil, fmt.Errorf("%s --version: %w", path, err)
-		}
+		paths = append(paths, path)
+	}
+	versions, err := c.versionsOf(paths)
+	if err != nil {
+		return nil, err
+	}
+	var found []*variant
+	for i, path := range paths {
 		// Before 1.8 there was only the legacy variant, and no word on it (iptables(8)).
-		legacy := !strings.Contains(version, "nf_tables")
+		legacy := !strings.Contains(versions[i], "nf_tables")
 		if slices.ContainsFunc(found, func(v *variant) bool { return v.legacy == legacy }) {
 			continue
 		}
@@ -59,6 +61,48 @@ func findVariants(c *commands, dir string, fam family) ([]*variant, error) {
 		return nil, fmt.Errorf("neither %s is installed", strings.Join(names, " nor "))
 	}
 	return found, nil
+}
+
+// versionsOf returns what commands say of themselves: they are asked side by side, and each
+// program once.
+func (c *commands) versionsOf(paths []string) ([]string, error) {
+	programs := make([]string, len(paths))
+	var asked []string
+	var calls []call
+	for i, path := range paths {
+		programs[i] = programOf(path)
+		if _, known := c.versions[programs[i]]; !known && !slices.Contains(asked, programs[i]) {
+			asked, calls = append(asked, programs[i]), append(calls, call{command: path, args: []string{"--version"}})
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeWithin)
+	defer cancel()
+	printed, errs := c.runAll(ctx, calls)
+	if c.versions == nil {
+		c.versions = map[string]string{}
+	}
+	for i, program := range asked {
+		if errs[i] != nil {
+			return nil, fmt.Errorf("%s --version: %w", calls[i].command, errs[i])
+		}
+		c.versions[program] = printed[i]
+	}
+	versions := make([]string, len(paths))
+	for i, program := range programs {
+		versions[i] = c.versions[program]
+	}
+	return versions, nil
+}
+
+// programOf returns the file that a command is. Those of iptables itself have one variant
+// each, for both families, whatever they are called by: xtables-nft-multi and
+// xtables-legacy-multi (iptables/Makefile.am). Any other file stands for the command alone.
+func programOf(path string) string {
+	file, err := filepath.EvalSymlinks(path)
+	if name := filepath.Base(file); err != nil || !strings.HasPrefix(name, "xtables-") || !strings.HasSuffix(name, "-multi") {
+		return path
+	}
+	return file
 }
 
 // usableIPv6 returns IPv6's implementations, or why it can't be filtered: the kernel has
@@ -118,15 +162,30 @@ func (v *variant) read(ctx context.Context) (saved, error) {
 
 // save is what iptables-save prints of some tables. It makes those that are missing.
 func (v *variant) save(ctx context.Context, tables []string) (string, error) {
-	var text strings.Builder
+	var calls []call
 	for _, t := range tables {
-		out, err := v.run(ctx, "", v.command+"-save", "-t", t)
-		if err != nil {
-			return "", fmt.Errorf("%s-save -t %s: %w", v, t, err)
-		}
-		text.WriteString(out)
+		calls = append(calls, call{command: v.command + "-save", args: []string{"-t", t}})
 	}
-	return text.String(), nil
+	if v.legacy {
+		// One behind the other: the kernel makes a table when it is asked for, and processes that
+		// have it make several at a time disturb each other.
+		var all []string
+		for i, c := range calls {
+			printed, err := v.run(ctx, "", c.command, c.args...)
+			if err != nil {
+				return "", fmt.Errorf("%s-save -t %s: %w", v, tables[i], err)
+			}
+			all = append(all, printed)
+		}
+		return strings.Join(all, ""), nil
+	}
+	printed, errs := v.runAll(ctx, calls)
+	for i, err := range errs {
+		if err != nil {
+			return "", fmt.Errorf("%s-save -t %s: %w", v, tables[i], err)
+		}
+	}
+	return strings.Join(printed, ""), nil
 }
 
 // restore changes what the input names and leaves the rest (--noflush); each table is
