@@ -179,6 +179,7 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 		if err := h.flows.Wait(ctx); err != nil {
 			h.warn("flows of what went are looked for by the next start: %v", err)
 		}
+		h.filter.Close()
 		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
 	}, begun
 }

@@ -62,6 +62,8 @@ type Backend interface {
 	Count(ctx context.Context, ports []Port) (map[model.PortBinding]Counter, error)
 	// Told reads one of the Changes of a plan of the backend; false: it is none.
 	Told(change string) (Change, bool)
+	// Close gives back what the backend holds open; its rules stay. It can be used on.
+	Close()
 }
 
 // Counter is what a rule that translates has seen.

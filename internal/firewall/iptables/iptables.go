@@ -126,6 +126,9 @@ func (b *Backend) Variant() string {
 	return "iptables (nf_tables)"
 }
 
+// Close does nothing: each change has a process of its own.
+func (b *Backend) Close() {}
+
 // IPv6 says why the host's IPv6 can't be filtered; nil: it can.
 func (b *Backend) IPv6() error { return b.noIPv6 }
 

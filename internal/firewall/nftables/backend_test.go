@@ -166,10 +166,14 @@ func TestOwn(t *testing.T) {
 	if len(b.sockets.ended) == 0 {
 		t.Error("no socket is known")
 	}
+	kept := b.sockets.kept.address
 	for address, ended := range b.sockets.ended {
-		if ended.IsZero() || !b.Own(address) {
+		if ended.IsZero() != (address == kept) || !b.Own(address) {
 			t.Errorf("socket %d, ended %s", address, ended)
 		}
+	}
+	if b.Close(); b.sockets.ended[kept].IsZero() || !b.Own(kept) {
+		t.Errorf("socket %d, ended %s", kept, b.sockets.ended[kept])
 	}
 	for table, want := range map[string]bool{tableName: true, "other": false} {
 		if got := b.Matters(table, "", nil); got != want {

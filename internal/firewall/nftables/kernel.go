@@ -38,6 +38,14 @@ const (
 type sockets struct {
 	mu    sync.Mutex
 	ended map[int]time.Time // by address (netlink(7)); zero: it is open
+	kept  *socket           // for changes; nil: there is none that is free
+}
+
+// socket is one of nf_tables'.
+type socket struct {
+	*nftables.Conn
+	raw     *netlink.Conn
+	address int
 }
 
 // own reports whether an address is that of a socket of this process's, now or a moment ago.
@@ -51,26 +59,34 @@ func (s *sockets) own(address int) bool {
 // open returns a socket in the network namespace of the calling thread. What is asked by it
 // ends with the context, if that has an end.
 func (s *sockets) open(ctx context.Context) (conn *nftables.Conn, end func(), err error) {
-	address := 0
-	conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
-		raw, err := c.SyscallConn()
+	c, err := s.dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.Conn, func() { s.close(c) }, nil
+}
+
+// dial is open.
+func (s *sockets) dial(ctx context.Context) (*socket, error) {
+	c := &socket{}
+	var err error
+	c.Conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(raw *netlink.Conn) error {
+		c.raw = raw
+		of, err := raw.SyscallConn()
 		if err != nil {
 			return err
 		}
 		var named error
-		err = raw.Control(func(fd uintptr) {
-			var of unix.Sockaddr
-			if of, named = unix.Getsockname(int(fd)); named == nil {
-				address = int(of.(*unix.SockaddrNetlink).Pid)
+		err = of.Control(func(fd uintptr) {
+			var at unix.Sockaddr
+			if at, named = unix.Getsockname(int(fd)); named == nil {
+				c.address = int(at.(*unix.SockaddrNetlink).Pid)
 			}
 		})
-		if deadline, ok := ctx.Deadline(); ok {
-			err = errors.Join(err, c.SetDeadline(deadline))
-		}
-		return errors.Join(err, named, c.SetReadBuffer(receiveBuffer), c.SetWriteBuffer(sendBuffer))
+		return errors.Join(err, named, c.within(ctx), raw.SetReadBuffer(receiveBuffer), raw.SetWriteBuffer(sendBuffer))
 	}))
 	if err != nil {
-		return nil, nil, fmt.Errorf("open a socket of nf_tables: %w", err)
+		return nil, fmt.Errorf("open a socket of nf_tables: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,13 +94,71 @@ func (s *sockets) open(ctx context.Context) (conn *nftables.Conn, end func(), er
 	if s.ended == nil {
 		s.ended = map[int]time.Time{}
 	}
-	s.ended[address] = time.Time{}
-	return conn, func() {
-		_ = conn.CloseLasting() // nothing is lost: all answers have been read
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.ended[address] = time.Now()
-	}, nil
+	s.ended[c.address] = time.Time{}
+	return c, nil
+}
+
+// within has what is asked end with the context, if that has an end.
+func (c *socket) within(ctx context.Context) error {
+	end, _ := ctx.Deadline() // zero: there is none
+	return c.raw.SetDeadline(end)
+}
+
+func (s *sockets) close(c *socket) {
+	_ = c.CloseLasting() // nothing is lost: all answers have been read, or nobody wants them
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended[c.address] = time.Now()
+}
+
+// change calls fn with a socket that stays open for the next change, in the network namespace
+// of the thread that made the first one. The kernel does not let a socket of netfilter's be
+// closed before what was deleted before is destroyed (nft_rcv_nl_event of
+// net/netfilter/nf_tables_api.c), for which it waits for a grace period of RCU, some 10 ms.
+// After an error the socket is closed: answers may be left in it, and messages unsent.
+func (s *sockets) change(ctx context.Context, fn func(conn *nftables.Conn) error) error {
+	s.mu.Lock()
+	c := s.kept
+	s.kept = nil
+	s.mu.Unlock()
+	err := error(nil)
+	if c == nil {
+		c, err = s.dial(ctx)
+	} else {
+		err = c.within(ctx)
+	}
+	if c == nil {
+		return err
+	}
+	done := false
+	defer func() {
+		if !done { // fn may have panicked, too
+			s.close(c)
+		}
+	}()
+	if err == nil {
+		err = fn(c.Conn)
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if done = s.kept == nil; done {
+		s.kept = c
+	}
+	return nil
+}
+
+// forget closes the socket that is kept, if there is one.
+func (s *sockets) forget() {
+	s.mu.Lock()
+	c := s.kept
+	s.kept = nil
+	s.mu.Unlock()
+	if c != nil {
+		s.close(c)
+	}
 }
 
 // commit has the kernel carry out all that was put into conn, or nothing of it.

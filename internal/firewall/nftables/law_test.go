@@ -52,6 +52,7 @@ func TestDeltaEqualsFull(t *testing.T) {
 		end := func(steps ...firewall.Policy) (out [2]string) {
 			h.Fresh(func(h *nettest.Host) {
 				be := newBackend(t)
+				defer be.Close() // there are many
 				var have *firewall.Policy
 				for i := range steps {
 					if err := be.Apply(context.Background(), have, steps[i]); err != nil {

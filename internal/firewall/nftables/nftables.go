@@ -134,6 +134,9 @@ func (b *Backend) Variant() string {
 // changes of nf_tables in a network namespace.
 func (b *Backend) SlowHint() string { return "does another program change nf_tables all the time?" }
 
+// Close closes the socket that is kept for changes.
+func (b *Backend) Close() { b.sockets.forget() }
+
 // IPv6 says why the host's IPv6 can't be filtered; nil: it can.
 func (b *Backend) IPv6() error { return b.noIPv6 }
 

@@ -134,18 +134,15 @@ func (s *side) enter(c change, next state) {
 
 // write has one change made.
 func (s *side) write(ctx context.Context, c change) error {
-	conn, end, err := s.b.sockets.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer end()
-	if err := c.put(conn); err != nil {
-		return err
-	}
-	if err := commit(conn); err != nil {
-		return errors.Join(context.Cause(ctx), err)
-	}
-	return nil
+	return s.b.sockets.change(ctx, func(conn *nftables.Conn) error {
+		if err := c.put(conn); err != nil {
+			return err
+		}
+		if err := commit(conn); err != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+		return nil
+	})
 }
 
 // hasFilter reports whether iptables has a table that forwarded packets pass, in its

@@ -83,6 +83,7 @@ func open(t *testing.T, dir string) *Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(b.Close)
 	return b
 }
 
