@@ -62,12 +62,13 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	lost := func(err error) {
 		h.reconciler.Invalidate(fmt.Sprintf("mybr, which could not hold a port for one family alone (%v)", err), reconcile.PortAspect)
 	}
+	flows := &conntrack.Applier{Info: c.Log.Infof}
 	h = &host{
 		filter:    filter,
-		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Root: c.SysctlRoot}),
+		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Early: flows.Looking, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
-		flows:     &conntrack.Applier{Info: c.Log.Infof},
+		flows:     flows,
 		noIPv6:    noIPv6,
 		warn:      c.Log.Warnf,
 	}
@@ -96,8 +97,9 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 			logged = err.Error()
 			h.warn("tracked flows of what was removed are looked for again: %v", err)
 		}
-		time.AfterFunc(flowsAgain, func() { h.flows.Again(context.Background()) })
+		time.AfterFunc(flowsAgain, func() { h.flows.Again() })
 	}
+	h.flows.Looked = h.ports.Looked
 	h.flows.Forgot = func(changes []string) { h.reconciler.Made(reconcile.FlowAspect, changes) }
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: records.Snapshot,

@@ -24,6 +24,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/plan"
 )
@@ -79,6 +81,9 @@ type Applier struct {
 	Info func(format string, args ...any) // told, once each, why the kernel can't do that; nil: nobody is
 	// Forgot is told, in words, which flows were deleted behind a plan; nil: nobody is.
 	Forgot func(changes []string)
+	// Looked is told of each round of looking behind plans that has ended (Looking), in whichever
+	// way. It must not wait. It may be nil.
+	Looked func(round uint64)
 	// Failed is told why flows could not be deleted behind a plan; Wait tries it again. It must
 	// not wait. It may be nil.
 	Failed func(err error)
@@ -109,16 +114,17 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 //     did (see Subnet).
 //
 // Only bindings with two addresses of one family count, since no others are translated.
-// Flows through the host to the same port of another host stay. What only went is looked for
-// behind the plan (Wait), unless that is in the way of what comes. To be called when the
-// rules lead to the ports that came, and before their sockets answer. Each error is a
-// *plan.Error of everybody's, for one family.
+// Flows through the host to the same port of another host stay. What went, and what began before
+// a port came, is looked for behind the plan (Wait), unless rules may have been missing, there is
+// a limit, or that is in the way of what comes. To be called when the rules lead to the ports that
+// came, and before their sockets answer; until Looked, these must not answer to who came before
+// (Looking). Each error is a *plan.Error of everybody's, for one family.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	c := difference(have, want)
 	steps := a.planKeeper(len(want.Subnets) > 0, have != nil && have.Unsure)
 	var errs []error
-	if err := a.later.await(ctx, a, func(went change) bool { return c.inTheWay(went, have, want) }); err != nil {
-		errs = append(errs, &plan.Error{Err: fmt.Errorf("flows of what went before: %w", err)})
+	if err := a.later.await(ctx, a, func(before change) bool { return c.inTheWay(before, have, want) }); err != nil {
+		errs = append(errs, &plan.Error{Err: fmt.Errorf("flows of what went or came before: %w", err)})
 	}
 	if c.canWait(have, want) {
 		return append(steps, a.planLater(c)), errors.Join(errs...)
@@ -233,7 +239,7 @@ func staleFlows(ctx context.Context, f model.Family, c change) ([]flow, error) {
 		return nil, nil
 	}
 	var err error
-	if match.local, err = localAddresses(ctx, f); err != nil {
+	if match.local, err = localAddresses(ctx, &netlink.Handle{}, f); err != nil {
 		return nil, fmt.Errorf("addresses of the host: %w", err)
 	}
 	number, err := tracked(nil)
@@ -252,7 +258,7 @@ func staleFlows(ctx context.Context, f model.Family, c change) ([]flow, error) {
 func (c change) filter(f model.Family) filter {
 	match := filter{
 		gone: relevant(f, c.gone, model.UDP),
-		came: relevant(f, c.came, model.TCP, model.UDP, model.SCTP),
+		came: relevant(f, c.came, protos...),
 		left: map[netip.Addr]bool{}, relayed: c.relayed, subnets: subnetsOf(f, c.subnets), limits: limitsOf(f, c.limits),
 	}
 	for _, a := range c.left {
@@ -267,6 +273,9 @@ func (c change) filter(f model.Family) filter {
 func (f *filter) empty() bool {
 	return len(f.gone)+len(f.came)+len(f.left)+len(f.subnets)+len(f.limits) == 0
 }
+
+// protos are those of published ports.
+var protos = []model.Proto{model.TCP, model.UDP, model.SCTP}
 
 // relevant returns the bindings of some protocols that can have translated flows of the
 // family.

@@ -73,13 +73,26 @@ func (a *Applier) planKeeper(wanted, again bool) plan.Plan {
 			}}}
 	case !wanted && a.keeper != nil:
 		return plan.Plan{{Changes: []string{"conntrack: remove table inet " + keepTable + " of nf_tables"},
-			Do: func(context.Context) error { return a.Close() }}}
+			Do: func(context.Context) error { return a.letGo() }}}
 	}
 	return nil
 }
 
-// Close ends what keeps flows going. The Applier can be used on.
+// Close ends what keeps flows going, and gives the sockets back by which flows are looked for
+// behind plans, unless that is under way. The Applier can be used on.
 func (a *Applier) Close() error {
+	l := &a.later
+	l.mu.Lock()
+	if l.done == nil && l.on != nil {
+		l.on.close()
+		l.on = nil
+	}
+	l.mu.Unlock()
+	return a.letGo()
+}
+
+// letGo ends what keeps flows going.
+func (a *Applier) letGo() error {
 	k := a.keeper
 	if a.keeper = nil; k == nil {
 		return nil

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -24,110 +24,122 @@ const laterWithin = 20 * time.Second
 // namespace of the calling thread.
 type sockets map[int]*nl.SocketHandle
 
-// later is what went, whose flows are looked for behind answers: to go through its table of
-// flows takes the kernel 10 ms if that is empty (nf_conntrack_buckets, 262144 of them on
-// hosts with more than 4 GiB), and more with many flows. Rules let none of them begin any
-// more. One goroutine looks at a time, for all that has come together.
+// gather is how long the goroutine waits for more to be looked for, unless somebody waits for
+// what there is. The kernel lets nothing else run on a processor while it goes through the
+// table (ctnetlink_dump_table of net/netfilter/nf_conntrack_netlink.c keeps softirqs out), so
+// that who asks for the next thing, as Docker does at once for each of a container's ends and
+// networks, would be held up by it.
+const gather = 20 * time.Millisecond
+
+// later is what went and what came, whose flows are looked for behind answers: to go through
+// its table of flows takes the kernel 5 to 10 ms if that is empty (nf_conntrack_buckets,
+// 262144 of them on hosts with more than 4 GiB), and more with many flows. Rules let none of
+// them begin any more. One goroutine looks at a time, for all that has come together.
 type later struct {
 	mu        sync.Mutex
 	next, now change
-	local     map[model.Family]map[netip.Addr]bool // the addresses of the host when next came
-	done      chan struct{}                        // closed when the goroutine ends; nil: there is none
-	err       error                                // what it has ended with; the change is in next again then
+	round     uint64        // how often it was begun to look; now is looked for in this one
+	done      chan struct{} // closed when the goroutine ends; nil: there is none
+	hurry     chan struct{} // filled by who waits for it
+	err       error         // what it has ended with; the change is in next again then
+	on        *kernel       // nil: not open; closed after errors
 }
 
-// and returns what went in either change.
+// and returns what is looked for behind answers of either change.
 func (c change) and(o change) change {
-	return change{gone: slices.Concat(c.gone, o.gone), left: slices.Concat(c.left, o.left)}
+	both := change{gone: slices.Concat(c.gone, o.gone), came: slices.Concat(c.came, o.came), left: slices.Concat(c.left, o.left), relayed: o.relayed}
+	if o.none() {
+		both.relayed = c.relayed
+	}
+	return both
 }
 
-// canWait reports whether all that a difference is about went, and is in nobody's way.
+// none reports whether nothing is looked for.
+func (c change) none() bool { return len(c.gone)+len(c.came)+len(c.left) == 0 }
+
+// canWait reports whether all that a difference is about may be looked for behind the answer.
 func (c change) canWait(have *Set, want Set) bool {
-	if have == nil || have.Unsure || len(c.limits) > 0 || c.inTheWay(c, have, want) {
+	if have == nil || have.Unsure || len(c.limits) > 0 || c.inTheWay(change{gone: c.gone, left: c.left}, have, want) {
 		return false
 	}
-	went := change{gone: c.gone, left: c.left}
 	for _, f := range model.Families() {
-		if match := went.filter(f); !match.empty() {
+		if match := c.filter(f); !match.empty() {
 			return true
 		}
 	}
 	return false
 }
 
-// inTheWay reports whether flows of what went before must be gone first: where rules may have
-// been missing, where a port comes, whose socket would answer those that began before, and
-// where an address is another endpoint's.
-func (c change) inTheWay(went change, have *Set, want Set) bool {
-	if len(went.gone)+len(went.left) == 0 {
+// inTheWay reports whether flows of what went or came before must be gone first: where rules
+// may have been missing, where a port comes of which they are, so that the port's own would be
+// taken for them, and where an address is another endpoint's.
+func (c change) inTheWay(before change, have *Set, want Set) bool {
+	if before.none() {
 		return false
 	}
 	if have == nil || have.Unsure {
 		return true
 	}
 	for _, f := range model.Families() {
-		if len(relevant(f, c.came, model.TCP, model.UDP, model.SCTP)) > 0 {
-			return true
+		for _, b := range relevant(f, c.came, protos...) {
+			shares := func(o model.PortBinding) bool {
+				return o.Proto == b.Proto && o.Host.Port() <= b.Last() && b.Host.Port() <= o.Last()
+			}
+			if slices.ContainsFunc(before.gone, shares) || slices.ContainsFunc(before.came, shares) {
+				return true
+			}
 		}
 	}
 	return slices.ContainsFunc(want.Endpoints, func(e Endpoint) bool {
-		return slices.Contains(went.left, e.V4) || slices.Contains(went.left, e.V6)
+		return slices.Contains(before.left, e.V4) || slices.Contains(before.left, e.V6)
 	})
 }
 
 // planLater plans to look for flows behind the answer.
 func (a *Applier) planLater(c change) plan.Step {
-	return plan.Step{Kind: "flows", Do: func(ctx context.Context) error {
+	return plan.Step{Kind: "flows", Do: func(context.Context) error {
 		l := &a.later
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.next = l.next.and(c)
-		return l.start(ctx, a)
+		return l.start(a)
 	}}
 }
 
 // start begins the goroutine, if there is none and something to be looked for. The caller
 // holds l.mu.
-func (l *later) start(ctx context.Context, a *Applier) error {
-	if len(l.next.gone)+len(l.next.left) == 0 {
+func (l *later) start(a *Applier) error {
+	if l.next.none() || l.done != nil {
 		return nil
 	}
-	l.local = map[model.Family]map[netip.Addr]bool{}
-	for _, f := range model.Families() {
-		if match := l.next.filter(f); match.empty() {
-			continue
-		}
+	if l.on == nil {
 		var err error
-		if l.local[f], err = localAddresses(ctx, f); err != nil {
-			return fmt.Errorf("conntrack: %s: addresses of the host: %w", f, err)
+		if l.on, err = openKernel(); err != nil {
+			return fmt.Errorf("conntrack: %w", err)
 		}
 	}
-	if l.done != nil {
-		return nil
-	}
-	// Opened here, for a socket belongs to the namespace of the thread that opens it.
-	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return fmt.Errorf("conntrack: open a socket: %w", err)
-	}
-	l.done, l.err = make(chan struct{}), nil
+	l.done, l.hurry, l.err = make(chan struct{}), make(chan struct{}, 1), nil
 	fault.Passed("conntrack: something is looked for later")
-	go l.run(a, socket)
+	go l.run(a, l.on, l.hurry)
 	return nil
 }
 
 // run looks for flows until nothing is left to be looked for, or that fails.
-func (l *later) run(a *Applier, socket *nl.NetlinkSocket) {
+func (l *later) run(a *Applier, on *kernel, hurry <-chan struct{}) {
 	defer fault.Passed("conntrack: what was looked for later is gone")
-	defer socket.Close()
-	on := sockets{unix.NETLINK_NETFILTER: {Socket: socket}}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.err == nil && len(l.next.gone)+len(l.next.left) > 0 {
-		local := l.local
-		l.now, l.next = l.next, change{}
+	for l.err == nil && !l.next.none() {
 		l.mu.Unlock()
-		told, err := l.now.forget(on, local)
+		select {
+		case <-hurry:
+		case <-time.After(gather):
+		}
+		l.mu.Lock()
+		l.now, l.next = l.next, change{}
+		l.round++
+		l.mu.Unlock()
+		told, err := l.now.forget(on)
 		if len(told) > 0 && a.Forgot != nil {
 			a.Forgot(told)
 		}
@@ -136,19 +148,29 @@ func (l *later) run(a *Applier, socket *nl.NetlinkSocket) {
 			l.next, l.err = l.now.and(l.next), err
 		}
 		l.now = change{}
+		if round := l.round; a.Looked != nil {
+			l.mu.Unlock()
+			a.Looked(round)
+			l.mu.Lock()
+		}
 	}
 	close(l.done)
 	l.done = nil
-	if l.err != nil && a.Failed != nil {
-		a.Failed(l.err)
+	if l.err != nil {
+		l.on.close() // answers may be left in it
+		l.on = nil
+		if a.Failed != nil {
+			a.Failed(l.err)
+		}
 	}
 }
 
-// forget deletes the flows of what went, and says which these were.
-func (c change) forget(on sockets, local map[model.Family]map[netip.Addr]bool) (told []string, err error) {
+// forget deletes the flows of what went and of what began before what came, and says which
+// these were.
+func (c change) forget(on *kernel) (told []string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), laterWithin)
 	defer cancel()
-	number, err := tracked(on)
+	number, err := tracked(on.netfilter)
 	if err != nil {
 		return nil, fmt.Errorf("conntrack: count flows: %w", err)
 	}
@@ -158,10 +180,14 @@ func (c change) forget(on sockets, local map[model.Family]map[netip.Addr]bool) (
 		if match.empty() {
 			continue
 		}
-		match.local = local[f]
-		stale, err := listAll(ctx, on, f, match.queries(number), match.stale)
+		var stale []flow
+		if match.local, err = localAddresses(ctx, on.route, f); err != nil {
+			err = fmt.Errorf("addresses of the host: %w", err)
+		} else {
+			stale, err = listAll(ctx, on.netfilter, f, match.queries(number), match.stale)
+		}
 		if err == nil && len(stale) > 0 {
-			err = forget(ctx, on, f, stale)
+			err = forget(ctx, on.netfilter, f, stale)
 			told = append(told, words(stale)...)
 		}
 		if err != nil {
@@ -172,11 +198,11 @@ func (c change) forget(on sockets, local map[model.Family]map[netip.Addr]bool) (
 }
 
 // await waits until nothing of what is looked for later is needed any more.
-func (l *later) await(ctx context.Context, a *Applier, needed func(went change) bool) error {
+func (l *later) await(ctx context.Context, a *Applier, needed func(before change) bool) error {
 	for waited := false; ; waited = true {
 		l.mu.Lock()
 		done, err := l.done, l.err
-		if went := l.now.and(l.next); len(went.gone)+len(went.left) == 0 || !needed(went) {
+		if before := l.now.and(l.next); before.none() || !needed(before) {
 			l.mu.Unlock()
 			return nil
 		}
@@ -185,8 +211,14 @@ func (l *later) await(ctx context.Context, a *Applier, needed func(went change) 
 			return err
 		}
 		if done == nil {
-			err = l.start(ctx, a)
+			err = l.start(a)
 			done = l.done
+		}
+		if done != nil {
+			select {
+			case l.hurry <- struct{}{}:
+			default: // somebody waits already
+			}
 		}
 		l.mu.Unlock()
 		if done == nil {
@@ -200,19 +232,67 @@ func (l *later) await(ctx context.Context, a *Applier, needed func(went change) 
 	}
 }
 
-// Wait returns when the flows are deleted of all that went; an error says why not. What has
-// failed before is tried again.
+// Wait returns when all flows are deleted that are looked for behind answers; an error says why
+// not. What has failed before is tried again.
 func (a *Applier) Wait(ctx context.Context) error {
 	return a.later.await(ctx, a, func(change) bool { return true })
 }
 
 // Again begins to look once more for what has failed, and returns. What fails, also to begin,
 // is told to Failed.
-func (a *Applier) Again(ctx context.Context) {
+func (a *Applier) Again() {
 	l := &a.later
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.start(ctx, a); err != nil && a.Failed != nil {
+	if err := l.start(a); err != nil && a.Failed != nil {
 		a.Failed(err)
+	}
+}
+
+// Looking returns the number of the round by whose end (Looked) all flows have been looked for
+// that began before one of the ports that came; 0: for none is looked, or that has failed.
+func (a *Applier) Looking() uint64 {
+	l := &a.later
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.done == nil || l.err != nil:
+		return 0
+	case len(l.next.came) > 0:
+		return l.round + 1
+	case len(l.now.came) > 0:
+		return l.round
+	}
+	return 0
+}
+
+// kernel is asked by sockets that stay open. The kernel lets no socket of netfilter's be closed
+// before what was deleted of nf_tables is destroyed, and nobody change rules meanwhile
+// (nft_rcv_nl_event of net/netfilter/nf_tables_api.c).
+type kernel struct {
+	netfilter sockets
+	route     *netlink.Handle
+}
+
+// openKernel opens them in the namespace of the calling thread.
+func openKernel() (*kernel, error) {
+	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("open a socket: %w", err)
+	}
+	k := &kernel{netfilter: sockets{unix.NETLINK_NETFILTER: {Socket: socket}}}
+	if k.route, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		k.close()
+		return nil, fmt.Errorf("open a socket: %w", err)
+	}
+	return k, nil
+}
+
+func (k *kernel) close() {
+	for _, s := range k.netfilter {
+		s.Socket.Close()
+	}
+	if k.route != nil {
+		k.route.Close()
 	}
 }

@@ -24,6 +24,8 @@ func TestCanWait(t *testing.T) {
 	web := dns
 	web.Proto = model.TCP
 	relayed := udp("[::]:53 172.18.0.2:53", 1)
+	other := udp("0.0.0.0:50 172.18.0.3:53", 9)
+	limit := Limit{Addr: a, PortSpan: model.PortSpan{Proto: model.UDP, First: 53, Count: 1}}
 	for name, c := range map[string]struct {
 		have, want Set
 		later      bool
@@ -33,9 +35,13 @@ func TestCanWait(t *testing.T) {
 		"a UDP port":                        {have: Set{Bindings: ports(dns)}, later: true},
 		"a TCP port":                        {have: Set{Bindings: ports(web)}},
 		"an address that is another's now":  {have: Set{Endpoints: []Endpoint{one}}, want: Set{Endpoints: []Endpoint{{ID: "3", V4: a}}}},
-		"a container, and a port comes":     {have: Set{Endpoints: []Endpoint{two}}, want: Set{Bindings: ports(web)}},
-		"a container, and a relayed comes":  {have: Set{Endpoints: []Endpoint{two}}, want: Set{Bindings: ports(relayed)}, later: true},
-		"where rules may have been missing": {have: Set{Endpoints: []Endpoint{one}, Unsure: true}},
+		"a container, and a port comes":     {have: Set{Endpoints: []Endpoint{two}}, want: Set{Bindings: ports(web)}, later: true},
+		"a port comes":                      {want: Set{Bindings: ports(dns)}, later: true},
+		"a port comes for a few clients":    {want: Set{Bindings: ports(dns), Limits: []Limit{limit}}},
+		"a port is another container's now": {have: Set{Bindings: ports(dns)}, want: Set{Bindings: ports(other)}},
+		"a port comes where rules may have been missing": {have: Set{Unsure: true}, want: Set{Bindings: ports(dns)}},
+		"a container, and a relayed comes":               {have: Set{Endpoints: []Endpoint{two}}, want: Set{Bindings: ports(relayed)}, later: true},
+		"where rules may have been missing":              {have: Set{Endpoints: []Endpoint{one}, Unsure: true}},
 	} {
 		if got := difference(&c.have, c.want).canWait(&c.have, c.want); got != c.later {
 			t.Errorf("%s: later: %t", name, got)
@@ -107,6 +113,98 @@ func TestLater(t *testing.T) {
 	}
 }
 
+// A port that comes does not wait for flows that began before it; who asks is told by which round
+// they are gone. Who comes to have the same port waits for that.
+func TestLooking(t *testing.T) {
+	h := nettest.New(t)
+	h.Run("sh", "-c", "ip addr add 192.0.2.1/32 dev lo; iptables -A INPUT -m conntrack --ctstate NEW")
+	testFamily := testFamily{Family: model.IPv4}
+	send := func(port string) {
+		t.Helper()
+		nettest.Eventually(t, 5*time.Second, func() error {
+			c, err := h.Dial("udp4", "192.0.2.1:"+port, time.Second)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write([]byte("early"))
+			if all := testFamily.tracked(t); err == nil && len(all) == 0 {
+				err = errors.New("no flow is tracked")
+			}
+			return err
+		})
+	}
+	send("53")
+	reached, hold := make(chan struct{}, 10), make(chan struct{})
+	var refuse atomic.Bool
+	t.Cleanup(fault.Set(func(point string) error {
+		if point != "conntrack: before forgetting a flow" {
+			return nil
+		}
+		reached <- struct{}{}
+		<-hold
+		if refuse.Load() {
+			return unix.ENOBUFS
+		}
+		return nil
+	}))
+	looked := make(chan uint64, 10)
+	a := &Applier{unkept: errors.ErrUnsupported, Looked: func(round uint64) { looked <- round }}
+	t.Cleanup(func() { a.Close() })
+	do := func(have, want []model.PortBinding) {
+		t.Helper()
+		p, err := a.Plan(t.Context(), &Set{Bindings: have}, Set{Bindings: want})
+		if err := errors.Join(err, p.Do(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if round := a.Looking(); round != 0 {
+		t.Errorf("before anything comes: round %d", round)
+	}
+	one, two := udp("0.0.0.0:53 172.18.0.2:53", 1), udp("0.0.0.0:54 172.18.0.2:54", 1)
+	do(nil, ports(one))
+	if round := a.Looking(); round != 1 {
+		t.Errorf("behind the first: round %d", round)
+	}
+	<-reached
+	if round := a.Looking(); round != 1 {
+		t.Errorf("while it is looked for: round %d", round)
+	}
+	do(ports(one), ports(one, two))
+	if round := a.Looking(); round != 2 {
+		t.Errorf("behind the second: round %d", round)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := a.Plan(short, &Set{}, Set{Bindings: ports(udp("192.0.2.1:53 172.18.0.3:53", 1))})
+	if _, rest := plan.Blame(err); !errors.Is(rest, context.DeadlineExceeded) {
+		t.Errorf("who is to have the port: %v", err)
+	}
+	close(hold)
+	for want := range uint64(2) {
+		if got := <-looked; got != want+1 {
+			t.Errorf("round %d has ended, want %d", got, want+1)
+		}
+	}
+	if err := a.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if round, all := a.Looking(), testFamily.tracked(t); round != 0 || len(all) > 0 {
+		t.Errorf("in the end: round %d, %v", round, all)
+	}
+
+	// A round that fails has ended, too: ports must not wait for ever.
+	send("55")
+	refuse.Store(true)
+	do(nil, ports(udp("0.0.0.0:55 172.18.0.2:55", 1)))
+	if got := <-looked; got != 3 {
+		t.Errorf("round %d has ended", got)
+	}
+	if round := a.Looking(); round != 0 {
+		t.Errorf("after it has failed: round %d", round)
+	}
+}
+
 // What could not even be begun again is told, too, so that it is tried once more.
 func TestAgainTellsWhatFails(t *testing.T) {
 	nettest.New(t)
@@ -122,14 +220,14 @@ func TestAgainTellsWhatFails(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
 		t.Fatal(err)
 	}
-	a.Again(context.Background())
+	a.Again()
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
 	if len(told) != 1 || !errors.Is(told[0], unix.EMFILE) {
 		t.Errorf("told of %v", told)
 	}
-	a.Again(context.Background())
+	a.Again()
 	if err := a.Wait(t.Context()); err != nil || len(told) != 1 {
 		t.Errorf("with descriptors: %v, told of %v", err, told)
 	}

@@ -126,10 +126,10 @@ func retry(ctx context.Context, fn func() error) (err error) {
 }
 
 // localAddresses returns the family's addresses of all links.
-func localAddresses(ctx context.Context, f model.Family) (map[netip.Addr]bool, error) {
+func localAddresses(ctx context.Context, on *netlink.Handle, f model.Family) (map[netip.Addr]bool, error) {
 	local := map[netip.Addr]bool{}
 	err := retry(ctx, func() error {
-		addrs, err := netlink.AddrList(nil, int(number(f)))
+		addrs, err := on.AddrList(nil, int(number(f)))
 		for _, a := range addrs {
 			ip, _ := netip.AddrFromSlice(a.IP)
 			local[ip.Unmap()] = true

@@ -28,7 +28,9 @@ func expand(b model.PortBinding) iter.Seq[model.PortBinding] {
 func (b Binding) each() iter.Seq[Binding] {
 	return func(yield func(Binding) bool) {
 		for one := range expand(b.PortBinding) {
-			if !yield(Binding{Owner: b.Owner, Link: b.Link, PortBinding: one, Limit: b.Limit}) {
+			of := b
+			of.PortBinding = one
+			if !yield(of) {
 				return
 			}
 		}

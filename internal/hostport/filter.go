@@ -51,16 +51,21 @@ func byFamily(v4, v6 []unix.SockFilter) []unix.SockFilter {
 	}, v4, v6)
 }
 
-// dropFrom is a program that keeps every packet whole, except those that came by links
-// with some indexes. What comes by a port of a bridge comes by the bridge.
-func dropFrom(links []uint32) []unix.SockFilter {
+// dropFrom is a program that drops what came by links with some indexes, and does with the rest
+// what another one says. What comes by a port of a bridge comes by the bridge.
+func dropFrom(links []uint32, rest ...unix.SockFilter) []unix.SockFilter {
 	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: ancillary + 8}} // SKF_AD_IFINDEX
 	for _, index := range links {
 		program = append(program,
 			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: index, Jf: 1},
 			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0})
 	}
-	return append(program, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 1<<32 - 1})
+	return append(program, rest...)
+}
+
+// acceptAll is the program of one instruction that keeps every packet whole.
+func acceptAll() []unix.SockFilter {
+	return []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 1<<32 - 1}}
 }
 
 // dropAll is the program of one instruction that keeps 0 bytes of every packet.

@@ -6,7 +6,7 @@
 // both are wanted at every address.
 //
 // Be aware: a port that is reserved drops what arrives (a socket filter) until Apply
-// adopts it. Connections that are relayed end with the process; translated ones don't
+// adopts it, and from then on until Looked what flows bring that began before (Config.Early). Connections that are relayed end with the process; translated ones don't
 // pass through here. SCTP is reserved, never relayed, and where the kernel has no SCTP
 // sockets only this package's own table guards its ports.
 // Where one socket has both families and one of them is given up, the port is nobody's for a
@@ -38,6 +38,11 @@ type Config struct {
 	// the one that is still wanted: a plan from nothing finds it missing. It must not wait.
 	// Nil: nobody is told.
 	Lost func(err error)
+	// Early returns the number of the round by whose end (Looked) the kernel tracks no flow any
+	// more that began before a port was translated; 0: it tracks none. Until then a port that is
+	// adopted lets in what NAT leads to no container alone: what else arrives is of such flows. It
+	// must not wait. Nil: it tracks none.
+	Early func() uint64
 	// UDPTimeout is how long a UDP client is remembered after its last datagram in
 	// either direction. 0: 90 s, as docker-proxy has it.
 	UDPTimeout time.Duration
@@ -68,6 +73,7 @@ type Manager struct {
 	halves []*port                // held for both families, and one was given up: see settle
 	owners map[string]*owner      // those that hold something
 	last   map[model.Proto]uint16 // the ephemeral port chosen last
+	early  map[*socket]struct{}   // those that do not let in all
 	closed bool
 }
 
@@ -75,6 +81,9 @@ type Manager struct {
 func New(cfg Config) *Manager {
 	if cfg.Lost == nil {
 		cfg.Lost = func(error) {}
+	}
+	if cfg.Early == nil {
+		cfg.Early = func() uint64 { return 0 }
 	}
 	if cfg.Warn == nil {
 		cfg.Warn = func(string, ...any) {}
@@ -93,7 +102,7 @@ func New(cfg Config) *Manager {
 		cfg: cfg, budget: budget,
 		relay:   relay.New(relay.Config{Budget: budget, DialTimeout: cfg.DialTimeout, UDPTimeout: cfg.UDPTimeout}),
 		holders: holders{look: holderOfAny},
-		held:    map[slot][]*socket{}, owners: map[string]*owner{}, last: map[model.Proto]uint16{},
+		held:    map[slot][]*socket{}, owners: map[string]*owner{}, last: map[model.Proto]uint16{}, early: map[*socket]struct{}{},
 	}
 }
 

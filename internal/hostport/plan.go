@@ -260,6 +260,7 @@ func (d *difference) joint(s *socket, b Binding) *socket {
 		return nil // the step of that link may have to wait
 	}
 	other.take(w)
+	d.m.guard(other, w.Container)
 	other.adopted, other.target, other.limit, other.blocked = true, w.Container, w.Limit, d.blocked
 	return other
 }
@@ -271,7 +272,7 @@ func (s *socket) take(b Binding) {
 			s.unclaimed(r)
 		}
 	}
-	s.link = b.Link
+	s.link, s.near = b.Link, b.Neighbours
 }
 
 // claimedFor reports whether a reservation for a container's port is pending.

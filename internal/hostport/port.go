@@ -101,20 +101,24 @@ func (p *port) filter() error {
 	switch {
 	case !in4 && !in6:
 		return attachFilter(p.fd, dropAll())
-	case !in4 || !in6 || !slices.Equal(v4.blocked, v6.blocked):
-		return attachFilter(p.fd, byFamily(filterOf(in4, v4), filterOf(in6, v6)))
+	case !in4 || !in6 || v4.early+v6.early != 0 || !slices.Equal(v4.blocked, v6.blocked):
+		return attachFilter(p.fd, byFamily(filterOf(in4, v4, byDesign4), filterOf(in6, v6, byDesign6)))
 	case len(v4.blocked) == 0 || p.at.Addr().IsLoopback():
 		return detachFilter(p.fd)
 	}
-	return attachFilter(p.fd, dropFrom(v4.blocked))
+	return attachFilter(p.fd, dropFrom(v4.blocked, acceptAll()...))
 }
 
-// filterOf is the program for one family.
-func filterOf(in bool, s *socket) []unix.SockFilter {
-	if !in {
+// filterOf is the program for one family. relayed is what lets in what is relayed by design
+// alone.
+func filterOf(in bool, s *socket, relayed func(near netip.Prefix) []unix.SockFilter) []unix.SockFilter {
+	switch {
+	case !in:
 		return dropAll()
+	case s.early != 0:
+		return dropFrom(s.blocked, relayed(s.near)...)
 	}
-	return dropFrom(s.blocked)
+	return dropFrom(s.blocked, acceptAll()...)
 }
 
 // close ends what is relayed and frees the port before it returns.

@@ -2,6 +2,7 @@ package hostport
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -23,6 +24,9 @@ type Binding struct {
 	Link  string // the host's end of the endpoint's veth pair, which an error is about; it need not exist
 	model.PortBinding
 	Limit Limit // who is served; the zero value: everybody
+	// Neighbours is the subnet whose containers reach the port through the process, even at
+	// addresses of the host; the zero value: none.
+	Neighbours netip.Prefix
 }
 
 // Subjects returns what is wanted for each link, to be compared by reflect.DeepEqual. "" is

@@ -1,6 +1,7 @@
 package hostport
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -26,6 +27,8 @@ type socket struct {
 	blocked []uint32       // links whose packets are dropped; while adopted
 	target  netip.AddrPort // where what arrives is relayed to; while adopted
 	limit   Limit          // for whom; while adopted
+	early   uint64         // the round (Config.Early) until whose end only what is relayed by design is let in; 0: all is
+	near    netip.Prefix   // Binding.Neighbours of what has adopted it last
 }
 
 // relays reports whether what arrives is relayed.
@@ -70,6 +73,7 @@ func (m *Manager) adopt(s *socket, target netip.AddrPort, limit Limit, blocked [
 		}
 	} else {
 		s.limit = limit
+		m.guard(s, target)
 		if err := s.relayTo(target); err != nil || !s.relays() {
 			return err
 		}
@@ -80,6 +84,41 @@ func (m *Manager) adopt(s *socket, target netip.AddrPort, limit Limit, blocked [
 		s.suspend()
 	}
 	return err
+}
+
+// guard has the socket let in only what is relayed by design while flows may be tracked that
+// began before: NAT never sees those, and what is relayed of them keeps them going.
+func (m *Manager) guard(s *socket, target netip.AddrPort) {
+	s.early = 0
+	if s.host.Addr().Is4() == target.Addr().Is4() && s.port != nil { // what leads to the other family is not translated
+		s.early = m.cfg.Early()
+	}
+	delete(m.early, s)
+	if s.early != 0 {
+		m.early[s] = struct{}{}
+	}
+}
+
+// Looked has the ports let in all whose early flows have been looked for in a round
+// (Config.Early), or one before it.
+func (m *Manager) Looked(round uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for s := range m.early {
+		if s.early > round {
+			continue
+		}
+		s.early = 0
+		delete(m.early, s)
+		if !s.relays() {
+			continue
+		}
+		if err := s.port.filter(); err != nil { // a few instructions can't be refused
+			s.suspend()
+			m.touch(s.owner)
+			m.cfg.Lost(fmt.Errorf("%s %s: %w", s.proto, s.host, err))
+		}
+	}
 }
 
 // relayTo begins to relay what will be accepted; for SCTP, nothing.

@@ -114,6 +114,7 @@ func (m *Manager) remember(k key, name string, p *port) *socket {
 // the other family by the same socket, when that is dropped too, or m.settle returns. The
 // caller holds m.mu.
 func (m *Manager) drop(s *socket) {
+	delete(m.early, s)
 	m.release(s)
 	for _, r := range s.pending { // its claims have nothing to give back any more
 		delete(r.claimed, s)

@@ -56,8 +56,12 @@ func limits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]
 
 // relayed is a binding as the process holds it: one for each run of ports with the same clients.
 func relayed(n model.Network, e model.Endpoint, b model.PortBinding, admitted map[model.ContainerPort]model.Clients) (all []hostport.Binding) {
+	near := netip.Prefix{}
+	if !n.ICC {
+		near = n.Subnet(model.FamilyOf(b.Container.Addr())).Prefix
+	}
 	if admitted == nil {
-		return []hostport.Binding{{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b}}
+		return []hostport.Binding{{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b, Neighbours: near}}
 	}
 	for i := range b.Count {
 		at := netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
@@ -69,7 +73,7 @@ func relayed(n model.Network, e model.Endpoint, b model.PortBinding, admitted ma
 			all[last].Count++
 			continue
 		}
-		one := hostport.Binding{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b, Limit: limit}
+		one := hostport.Binding{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b, Limit: limit, Neighbours: near}
 		one.Host, one.Container, one.Count = netip.AddrPortFrom(b.Host.Addr(), b.Host.Port()+i), at, 1
 		all = append(all, one)
 	}

@@ -97,5 +97,6 @@ func compareHeld(a, b *hostport.Binding) int {
 		return c
 	}
 	return cmp.Or(a.PortBinding.Compare(b.PortBinding), cmp.Compare(a.Link, b.Link), cmp.Compare(a.Limit.Clients, b.Limit.Clients),
-		cmp.Compare(a.Limit.Bridge, b.Limit.Bridge), comparePrefixes(a.Limit.V4, b.Limit.V4), comparePrefixes(a.Limit.V6, b.Limit.V6))
+		cmp.Compare(a.Limit.Bridge, b.Limit.Bridge), comparePrefixes(a.Limit.V4, b.Limit.V4), comparePrefixes(a.Limit.V6, b.Limit.V6),
+		comparePrefixes(a.Neighbours, b.Neighbours))
 }

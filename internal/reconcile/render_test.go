@@ -109,7 +109,10 @@ func TestRenderVariants(t *testing.T) {
 			func(h Host) bool { return h.Links.Bridges[0].DisableIPv6 == "" }},
 		{"without icc neighbours are relayed",
 			func(n *model.Network) { n.ICC = false },
-			func(h Host) bool { return len(h.Flows.Relayed) == 1 && h.Flows.Relayed[0].String() == "172.18.0.0/16" }},
+			func(h Host) bool {
+				return len(h.Flows.Relayed) == 1 && h.Flows.Relayed[0].String() == "172.18.0.0/16" &&
+					h.Ports.Bindings[0].Neighbours == h.Flows.Relayed[0]
+			}},
 		{"without icc the ports are isolated and nothing turns back by NAT",
 			func(n *model.Network) { n.ICC = false },
 			func(h Host) bool {
