@@ -104,6 +104,29 @@ func BenchmarkNetwork(b *testing.B) {
 	report(b, all)
 }
 
+// BenchmarkPublish is mybr's own time for a port that is published and removed again, beside
+// tracked flows that are none of mybr's.
+func BenchmarkPublish(b *testing.B) {
+	for _, flows := range []int{100, 200_000} {
+		b.Run(fmt.Sprintf("flows=%d", flows), func(b *testing.B) {
+			w := newWorld(b)
+			ids := w.fill(1, 10)
+			w.start()
+			w.track(flows)
+			a := w.attach(ids[0], w.address(), 0, func(string, time.Duration) {})
+			all := map[string][]time.Duration{}
+			note := func(call string, d time.Duration) { all[call] = append(all[call], d) }
+			publish := a.body()
+			publish["Options"] = portmap(9999)
+			for b.Loop() {
+				w.call("NetworkDriver.ProgramExternalConnectivity", publish, note)
+				w.call("NetworkDriver.RevokeExternalConnectivity", a.body(), note)
+			}
+			report(b, all)
+		})
+	}
+}
+
 // BenchmarkTogether is mybr's own time for 50 containers that go at once.
 func BenchmarkTogether(b *testing.B) {
 	const count = 50

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/integration/ask"
 	"github.com/mybr/mybr/internal/fault"
@@ -57,7 +60,7 @@ func newWorld(tb testing.TB) *world {
 			w.stop()
 		}
 		// Rules stay in the namespace that all tests share.
-		w.host.Run("sh", "-c", "for c in iptables ip6tables; do for t in filter nat; do $c -t $t -F; $c -t $t -X; done; done; conntrack -F 2>/dev/null; true")
+		w.host.Run("sh", "-c", "for c in iptables ip6tables; do for t in filter nat; do $c -t $t -F; $c -t $t -X; done; done; for f in ip ip6; do nft delete table $f mybr 2>/dev/null; done; conntrack -F 2>/dev/null; true")
 	})
 	return w
 }
@@ -78,7 +81,7 @@ func (w *world) start() (listens, matches time.Duration) {
 	begun := time.Now()
 	go func() {
 		done <- plugin.Run(ctx, plugin.Config{
-			Version: "attach", Name: "mybr", Firewall: "iptables", SysctlRoot: "/proc/sys", Log: log,
+			Version: "attach", Name: "mybr", Firewall: firewallBackend(), SysctlRoot: "/proc/sys", Log: log,
 			PluginDir: filepath.Join(w.dir, "plugins"), StateDir: filepath.Join(w.dir, "state"), RunDir: filepath.Join(w.dir, "run"),
 			ResyncInterval: time.Hour,
 		})
@@ -103,6 +106,9 @@ func (w *world) start() (listens, matches time.Duration) {
 	}
 	return 0, 0
 }
+
+// firewallBackend is the one that MYBR_TEST_FIREWALL names; without it iptables.
+func firewallBackend() string { return cmp.Or(os.Getenv("MYBR_TEST_FIREWALL"), "iptables") }
 
 // await tells when a point is passed next.
 func (w *world) await(point string) <-chan time.Time {
@@ -208,6 +214,23 @@ func (w *world) endpoint(n model.Network, i, j int) model.Endpoint {
 
 // address is the next one of the first network, as Docker's IPAM gives them out in turn.
 func (w *world) address() string { return fmt.Sprintf("10.0.200.%d/16", 1+w.nth%250) }
+
+// track has the kernel track UDP flows between addresses of documentation (RFC 5737), for longer
+// than a benchmark takes.
+func (w *world) track(count int) {
+	w.tb.Helper()
+	to := net.IPv4(203, 0, 113, 1)
+	for n := range count {
+		from, port := net.IPv4(198, 51, 100, byte(n>>16)), uint16(n)
+		if err := netlink.ConntrackCreate(netlink.ConntrackTable, unix.AF_INET, &netlink.ConntrackFlow{
+			FamilyType: unix.AF_INET, TimeOut: 7200,
+			Forward: netlink.IPTuple{SrcIP: from, DstIP: to, SrcPort: port, DstPort: 53, Protocol: unix.IPPROTO_UDP},
+			Reverse: netlink.IPTuple{SrcIP: to, DstIP: from, SrcPort: 53, DstPort: port, Protocol: unix.IPPROTO_UDP},
+		}); err != nil {
+			w.tb.Fatal(err)
+		}
+	}
+}
 
 // attachment is a container's.
 type attachment struct{ network, id string }
