@@ -121,9 +121,12 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 // (Looking). Each error is a *plan.Error of everybody's, for one family.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	c := difference(have, want)
+	a.later.drop(c.ended)
 	steps := a.planKeeper(len(want.Subnets) > 0, have != nil && have.Unsure)
 	var errs []error
-	if err := a.later.await(ctx, a, func(before change) bool { return c.inTheWay(before, have, want) }); err != nil {
+	if err := a.later.await(ctx, a, func(now, next change) bool {
+		return c.inTheWay(now.and(next), have, want) || c.sharesPort(now)
+	}); err != nil {
 		errs = append(errs, &plan.Error{Err: fmt.Errorf("flows of what went or came before: %w", err)})
 	}
 	if c.canWait(have, want) {
@@ -148,7 +151,8 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 
 // change is what has happened to published ports and to containers' addresses.
 type change struct {
-	gone, came []model.PortBinding
+	gone, came []model.PortBinding // of those that went, UDP's
+	ended      []model.PortBinding // all that went
 	left       []netip.Addr
 	relayed    []netip.Prefix
 	subnets    []Subnet // whose flows may have begun past the rules
@@ -170,6 +174,7 @@ func difference(have *Set, want Set) (c change) {
 		}
 	}
 	gone, came := plan.Differing(have.Bindings, want.Bindings, compareBindings)
+	c.ended = gone
 	if c.came = came; have.Unsure {
 		c.came, c.subnets = want.Bindings, want.Subnets
 	}

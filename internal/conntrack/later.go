@@ -71,15 +71,19 @@ func (c change) canWait(have *Set, want Set) bool {
 }
 
 // inTheWay reports whether flows of what went or came before must be gone first: where rules
-// may have been missing, where a port comes of which they are, so that the port's own would be
-// taken for them, and where an address is another endpoint's.
+// may have been missing, and where an address is another endpoint's.
 func (c change) inTheWay(before change, have *Set, want Set) bool {
 	if before.none() {
 		return false
 	}
-	if have == nil || have.Unsure {
-		return true
-	}
+	return have == nil || have.Unsure || slices.ContainsFunc(want.Endpoints, func(e Endpoint) bool {
+		return slices.Contains(before.left, e.V4) || slices.Contains(before.left, e.V6)
+	})
+}
+
+// sharesPort reports whether a port comes that others have had for which it is looked: its own
+// flows would be taken for theirs.
+func (c change) sharesPort(before change) bool {
 	for _, f := range model.Families() {
 		for _, b := range relevant(f, c.came, protos...) {
 			shares := func(o model.PortBinding) bool {
@@ -90,9 +94,21 @@ func (c change) inTheWay(before change, have *Set, want Set) bool {
 			}
 		}
 	}
-	return slices.ContainsFunc(want.Endpoints, func(e Endpoint) bool {
-		return slices.Contains(before.left, e.V4) || slices.Contains(before.left, e.V6)
-	})
+	return false
+}
+
+// drop has nothing looked for that began before bindings which have ended since.
+func (l *later) drop(ended []model.PortBinding) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(ended) == 0 || len(l.next.came) == 0 {
+		return
+	}
+	gone := make(map[model.PortBinding]bool, len(ended))
+	for _, b := range ended {
+		gone[b] = true
+	}
+	l.next.came = slices.DeleteFunc(slices.Clone(l.next.came), func(b model.PortBinding) bool { return gone[b] })
 }
 
 // planLater plans to look for flows behind the answer.
@@ -156,6 +172,12 @@ func (l *later) run(a *Applier, on *kernel, hurry <-chan struct{}) {
 	}
 	close(l.done)
 	l.done = nil
+	if l.round++; a.Looked != nil { // of what was to be in one more round, nothing is left
+		round := l.round
+		l.mu.Unlock()
+		a.Looked(round)
+		l.mu.Lock()
+	}
 	if l.err != nil {
 		l.on.close() // answers may be left in it
 		l.on = nil
@@ -198,11 +220,11 @@ func (c change) forget(on *kernel) (told []string, err error) {
 }
 
 // await waits until nothing of what is looked for later is needed any more.
-func (l *later) await(ctx context.Context, a *Applier, needed func(before change) bool) error {
+func (l *later) await(ctx context.Context, a *Applier, needed func(now, next change) bool) error {
 	for waited := false; ; waited = true {
 		l.mu.Lock()
 		done, err := l.done, l.err
-		if before := l.now.and(l.next); before.none() || !needed(before) {
+		if l.now.none() && l.next.none() || !needed(l.now, l.next) {
 			l.mu.Unlock()
 			return nil
 		}
@@ -235,7 +257,7 @@ func (l *later) await(ctx context.Context, a *Applier, needed func(before change
 // Wait returns when all flows are deleted that are looked for behind answers; an error says why
 // not. What has failed before is tried again.
 func (a *Applier) Wait(ctx context.Context) error {
-	return a.later.await(ctx, a, func(change) bool { return true })
+	return a.later.await(ctx, a, func(_, _ change) bool { return true })
 }
 
 // Again begins to look once more for what has failed, and returns. What fails, also to begin,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestCanWait(t *testing.T) {
 		"a container, and a port comes":     {have: Set{Endpoints: []Endpoint{two}}, want: Set{Bindings: ports(web)}, later: true},
 		"a port comes":                      {want: Set{Bindings: ports(dns)}, later: true},
 		"a port comes for a few clients":    {want: Set{Bindings: ports(dns), Limits: []Limit{limit}}},
-		"a port is another container's now": {have: Set{Bindings: ports(dns)}, want: Set{Bindings: ports(other)}},
+		"a port is another container's now": {have: Set{Bindings: ports(dns)}, want: Set{Bindings: ports(other)}, later: true},
 		"a port comes where rules may have been missing": {have: Set{Unsure: true}, want: Set{Bindings: ports(dns)}},
 		"a container, and a relayed comes":               {have: Set{Endpoints: []Endpoint{two}}, want: Set{Bindings: ports(relayed)}, later: true},
 		"where rules may have been missing":              {have: Set{Endpoints: []Endpoint{one}, Unsure: true}},
@@ -181,7 +182,7 @@ func TestLooking(t *testing.T) {
 		t.Errorf("who is to have the port: %v", err)
 	}
 	close(hold)
-	for want := range uint64(2) {
+	for want := range uint64(3) { // and one more: nothing is left
 		if got := <-looked; got != want+1 {
 			t.Errorf("round %d has ended, want %d", got, want+1)
 		}
@@ -197,11 +198,51 @@ func TestLooking(t *testing.T) {
 	send("55")
 	refuse.Store(true)
 	do(nil, ports(udp("0.0.0.0:55 172.18.0.2:55", 1)))
-	if got := <-looked; got != 3 {
-		t.Errorf("round %d has ended", got)
+	for want := range uint64(2) {
+		if got := <-looked; got != want+4 {
+			t.Errorf("round %d has ended, want %d", got, want+4)
+		}
 	}
 	if round := a.Looking(); round != 0 {
 		t.Errorf("after it has failed: round %d", round)
+	}
+}
+
+// What is not published any more when the look begins is not looked for, and whoever waits for
+// that round is told.
+func TestLookingForWhatHasEnded(t *testing.T) {
+	nettest.New(t)
+	looked := make(chan uint64, 10)
+	a := &Applier{unkept: errors.ErrUnsupported, Looked: func(round uint64) { looked <- round }}
+	t.Cleanup(func() { a.Close() })
+	do := func(have, want []model.PortBinding) {
+		t.Helper()
+		p, err := a.Plan(t.Context(), &Set{Bindings: have}, Set{Bindings: want})
+		if err := errors.Join(err, p.Do(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, again := udp("0.0.0.0:53 172.18.0.2:53", 1), udp("0.0.0.0:53 172.18.0.3:53", 1)
+	one.Proto, again.Proto = model.TCP, model.TCP
+	do(nil, ports(one))
+	round := a.Looking()
+	do(ports(one), nil)
+	do(nil, ports(again)) // waits for nobody
+	a.later.mu.Lock()
+	if came := slices.Concat(a.later.now.came, a.later.next.came); slices.Contains(came, one) {
+		t.Errorf("looked for: %v", came)
+	}
+	a.later.mu.Unlock()
+	do(ports(again), nil)
+	for got := uint64(0); got < round; {
+		select {
+		case got = <-looked:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("round %d does not end", round)
+		}
+	}
+	if err := a.Wait(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
