@@ -104,7 +104,22 @@ func attackEarly(t *testing.T, w *world.World) {
 		}
 		return o
 	}
-	calls := []func(){func() { w.Serve("web", []string{"--net", "n0", "-p", "8088:80"}, "tcp:80") }}
+	calls := []func(){
+		func() {
+			w.Serve("web", []string{"--net", "n0", "-p", "8088:80", "-p", "8088:80/udp"}, "tcp:80", "udp:80")
+		},
+		// UDP's flow has no end while the client keeps sending, before the port is there and behind that.
+		func() {
+			get := func() world.Outcome {
+				return w.LAN.Get("udp", world.HostAddr+":8088", "--source-port=6100", "--timeout=50ms")
+			}
+			o := get()
+			for end := time.Now().Add(15 * time.Second); time.Now().Before(end) && o.Code != report.Answered; {
+				o = get()
+			}
+			seenAs(t, "from the LAN by UDP", o, world.LANAddr)
+		},
+	}
 	for port := 6000; port < 6003; port++ {
 		calls = append(calls,
 			func() { unanswered(t, "out of an internal network", ask(spy, "172.20.0.1", port, "2500ms")) }, // with one more SYN
