@@ -27,6 +27,9 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	if len(limits) > 0 {
 		mac += "l"
 	}
+	if e.EgressInForce() != "" {
+		mac += "x" // no hexadecimal digit
+	}
 	a.add("m", mac)
 	for _, f := range Families() {
 		if p := *e.Address(f); p.IsValid() {
@@ -35,10 +38,11 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	}
 	if !n.Owned { // else the bridge says it
 		a.add("n", e.NetworkID)
-		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0})+"-")
+		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0, 'e': n.EgressInForce() != ""})+"-")
 		a.add("fwd", familyKeys(forwarding))
 	}
 	a.add("from", limitsText(limits))
+	a.add("out", e.EgressInForce())
 	for _, f := range Families() {
 		var open []string
 		for _, s := range map[Family][]PortSpan{IPv4: e.OpenV4, IPv6: e.OpenV6}[f] {
@@ -115,7 +119,11 @@ func ParseEndpointAlias(alias string) (e Endpoint, complete, ok bool) {
 		return e, false, false
 	}
 	e = Endpoint{ID: id, NetworkID: facts["n"]}
-	mac, limited := strings.CutSuffix(facts["m"], "l")
+	mac, listed := strings.CutSuffix(facts["m"], "x")
+	if listed {
+		e.Egress = cmp.Or(facts["out"], FromNobody) // what had no room allows nothing
+	}
+	mac, limited := strings.CutSuffix(mac, "l")
 	if limited {
 		e.From = parseLimitsText(facts["from"])
 	}
@@ -162,6 +170,9 @@ func ParseForeignNetwork(alias string) (n Network, ok bool) {
 	n.V4.Masquerade, n.V6.Masquerade = has("m"), has("w")
 	if has("l") {
 		n.From = parseLimitsText("") // the bridge is not mybr's, so that its alias says nothing of them
+	}
+	if has("e") {
+		n.Egress = FromNobody // for the same reason
 	}
 	return n, true
 }

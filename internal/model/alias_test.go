@@ -29,6 +29,7 @@ func TestNetworkAliasIsReadBack(t *testing.T) {
 		if flag("limits") {
 			n.From = []model.Limit{{From: []string{"10.0.0.0/8", "@office"}}, {Port: 53, Proto: model.UDP}, {Port: 8080, From: []string{"0.0.0.0/0", "::/0"}}}
 		}
+		n.Egress = rapid.SampledFrom([]string{"", "none", "10.0.0.0/8:443/tcp,@apis"}).Draw(t, "egress")
 		if flag("routes") {
 			n.Routes = []model.Route{{Destination: netip.MustParsePrefix("10.9.0.0/16"), NextHop: netip.MustParseAddr("10.0.0.9")}, {Destination: netip.MustParsePrefix("10.8.0.0/16")}}
 		}
@@ -51,6 +52,9 @@ func TestNetworkAliasIsReadBack(t *testing.T) {
 		}
 		if closed := []model.Limit{{}}; !reflect.DeepEqual(have.From, n.From) && !reflect.DeepEqual(have.From, closed) {
 			t.Fatalf("%q: limits are %v, were %v", alias, have.From, n.From)
+		}
+		if have.Egress != n.Egress && (have.Egress != "none" || n.Egress == "") {
+			t.Fatalf("%q: egress list is %q, was %q", alias, have.Egress, n.Egress)
 		}
 		if have.Internal != n.Internal || have.ICC != n.ICC || have.V4.Prefix != n.V4.Prefix || have.V6 != n.V6 && complete {
 			t.Fatalf("%q: the most important facts are %+v", alias, have)
@@ -96,6 +100,8 @@ func TestEndpointAliasIsReadBack(t *testing.T) {
 		"relayed":         {model.Endpoint{MAC: mac, V4: v4, Ports: []model.PortBinding{binding("0.0.0.0", 80, v4.Addr(), 8080, 3), binding("::", 80, v4.Addr(), 8080, 3)}}, model.Network{Owned: true}, true},
 		"other addresses": {model.Endpoint{MAC: mac, V4: v4, V6: v6, Ports: []model.PortBinding{binding("127.0.0.1", 80, v4.Addr(), 8080, 1), binding("192.0.2.1", 81, v6.Addr(), 1, 65535)}}, model.Network{Owned: true}, false},
 		"limited":         {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, From: []model.Limit{{}, {Port: 53, Proto: model.UDP, From: []string{"fd00::/8"}}}}, model.Network{Owned: true}, true},
+		"listed":          {model.Endpoint{MAC: mac, V4: v4, Egress: "[fd00::/8]:443,host:53"}, model.Network{Owned: true}, true},
+		"listed, limited": {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Egress: "none", From: []model.Limit{{}}}, model.Network{Owned: true}, true},
 		"open":            {model.Endpoint{MAC: mac, V4: v4, V6: v6, OpenV4: []model.PortSpan{{Proto: model.UDP, First: 53, Count: 1}}, OpenV6: []model.PortSpan{{Proto: model.SCTP, First: 53, Count: 2}}}, model.Network{Owned: true}, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -31,13 +31,14 @@ import (
 // The leases of a pool are in the order of their addresses, because bbolt orders
 // keys as bytes.
 //
-// A file is of schemaLimits once it has had a list, or a record with limits: an older mybr
-// would not read them, and open the ports that they close. Until then it is of schemaFirst,
-// and an older mybr can go on with it.
+// A file is of schemaLimits once it has had a list, or a record with limits, and of schemaEgress
+// once it has had an egress list: an older mybr would not read them, and open what they close.
+// Until then it is of schemaFirst, and an older mybr can go on with it.
 const (
-	schema       = schemaLimits
+	schema       = schemaEgress
 	schemaFirst  = 1
 	schemaLimits = 2
+	schemaEgress = 3
 )
 
 // keyText is a key or bucket name. bbolt takes bytes, which can't be constants.
