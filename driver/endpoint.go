@@ -124,7 +124,7 @@ func putEndpoint(tx Tx, want *model.Endpoint) error {
 	have, err := tx.Endpoint(want.ID)
 	if err == nil {
 		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.V6 != want.V6 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC ||
-			!reflect.DeepEqual(have.From, want.From) {
+			!reflect.DeepEqual(have.From, want.From) || have.Egress != want.Egress {
 			return model.Exists("there is an endpoint of this ID with other settings")
 		}
 		*want = have
@@ -133,6 +133,9 @@ func putEndpoint(tx Tx, want *model.Endpoint) error {
 		return err
 	}
 	if err := checkLists(tx, want.From); err != nil {
+		return err
+	}
+	if err := checkEgressLists(tx, want.Egress); err != nil {
 		return err
 	}
 	for _, o := range tx.Endpoints() {

@@ -43,7 +43,7 @@ func (c change) and(o change) change {
 
 // canWait reports whether all that a difference is about went, and is in nobody's way.
 func (c change) canWait(have *Set, want Set) bool {
-	if have == nil || have.Unsure || len(c.limits) > 0 || c.inTheWay(c, have, want) {
+	if have == nil || have.Unsure || len(c.limits)+len(c.egress) > 0 || c.inTheWay(c, have, want) {
 		return false
 	}
 	went := change{gone: c.gone, left: c.left}
