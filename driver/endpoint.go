@@ -132,7 +132,7 @@ func putEndpoint(tx Tx, want *model.Endpoint) error {
 	have, err := tx.Endpoint(want.ID)
 	if err == nil {
 		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.V6 != want.V6 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC ||
-			!reflect.DeepEqual(have.From, want.From) || have.Spoof != want.Spoof {
+			!reflect.DeepEqual(have.From, want.From) || have.Egress != want.Egress || have.Spoof != want.Spoof {
 			return model.Exists("there is an endpoint of this ID with other settings")
 		}
 		*want = have
@@ -141,6 +141,9 @@ func putEndpoint(tx Tx, want *model.Endpoint) error {
 		return err
 	}
 	if err := checkLists(tx, want.From); err != nil {
+		return err
+	}
+	if err := checkEgressLists(tx, want.Egress); err != nil {
 		return err
 	}
 	for _, o := range tx.Endpoints() {

@@ -61,7 +61,7 @@ func (bridgePort) returned(e model.Endpoint, links hostLinks) bool {
 }
 
 func (bridgePort) parse(n model.Network, r *network.CreateEndpointRequest) (e model.Endpoint, err error) {
-	limits, err := parseEndpointOptions(r.Options)
+	limits, egress, err := parseEndpointOptions(r.Options)
 	if err == nil {
 		err = checkLimits(n, limits)
 	}
@@ -76,7 +76,7 @@ func (bridgePort) parse(n model.Network, r *network.CreateEndpointRequest) (e mo
 	if i == nil {
 		i = &network.EndpointInterface{}
 	}
-	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits, Spoof: more}
+	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits, Egress: egress, Spoof: more}
 	for _, f := range model.Families() {
 		if *e.Address(f), err = parseAddress(f, n, sent(f, i)); err != nil {
 			return e, err

@@ -3,7 +3,6 @@ package driver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -103,169 +102,36 @@ func checkLists(tx Tx, limits []model.Limit) error {
 		if name := lists.Missing(l); name != "" {
 			return model.NotFound("option %s: there is no list %s: make it with mybr list set %s PREFIX…", limitKey(l), name, name)
 		}
+		for _, word := range l.From {
+			name, named := strings.CutPrefix(word, model.ListPrefix)
+			if list := lists[name]; named && len(list.Egress) > 0 {
+				return model.Invalid("option %s: list %s has %s, which is no address or prefix that clients could have: name a list of these alone", limitKey(l), list.Name, list.Egress[0])
+			}
+		}
 	}
 	return nil
-}
-
-// change is a setting that is changed while a network is there.
-type change struct {
-	model.Limit
-	back bool // what was given at the creation counts again
-}
-
-// parseChanges reads settings; an empty value means the one that was given at the creation.
-// others says that there are settings of another kind, too.
-func parseChanges(settings map[string]string, others bool) (all []change, err error) {
-	if len(settings) == 0 && !others {
-		return nil, model.Invalid("no setting is named: want %s=CLIENTS, %s.PORT=CLIENTS or %s=%s", optFrom, optFrom, optSpoof, model.SpoofRefuse)
-	}
-	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		c := change{back: settings[key] == ""}
-		switch {
-		case !isLimit(key):
-			return nil, model.Invalid("option %s can't be changed while the network is there: %s, %s.PORT and %s can", quoted(key), optFrom, optFrom, optSpoof)
-		case c.back:
-			c.Limit, err = parseLimitKey(key)
-		default:
-			c.Limit, err = parseLimit(key, settings[key])
-		}
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(all, func(o change) bool { return o.Same(c.Limit) }) {
-			return nil, model.Invalid("option %s: there is another one for the same port", key)
-		}
-		all = append(all, c)
-	}
-	return all, nil
-}
-
-// limitsOf are those of changes that limit something.
-func limitsOf(changes []change) (all []model.Limit) {
-	for _, c := range changes {
-		if !c.back {
-			all = append(all, c.Limit)
-		}
-	}
-	return all
-}
-
-// changed is the limits that were set, after changes.
-func changed(set []model.Limit, changes []change) []model.Limit {
-	set = slices.Clone(set)
-	for _, c := range changes {
-		set = slices.DeleteFunc(set, c.Same)
-		if !c.back {
-			set = append(set, c.Limit)
-		}
-	}
-	if len(set) == 0 {
-		return nil
-	}
-	slices.SortFunc(set, model.CompareLimits)
-	return set
-}
-
-// record records who reaches published ports, and makes the host match. What was recorded
-// stays, whatever the host says: nobody who is to be kept out gets in again because a port of
-// somebody else's can't be served, and passes go on trying.
-func (d *Driver) record(ctx context.Context, subjects []string, change func(Tx) error) error {
-	if err := hungUp(ctx); err != nil {
-		return err // while the call waited for its turn
-	}
-	if _, err := d.store.Update(change); err != nil {
-		return err
-	}
-	if err := d.sync.Sync(context.WithoutCancel(ctx), subjects...); err != nil {
-		return fmt.Errorf("it is recorded, but not all of the host follows yet: %w", err)
-	}
-	return nil
-}
-
-// SetNetwork changes settings of a network that is there, and has the host follow. An empty value
-// takes back what was set since its creation.
-func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]string) (err error) {
-	defer wrap(&err, "set options of network", id)
-	about, settings := splitSpoof(settings)
-	changes, err := parseChanges(settings, len(about) > 0)
-	if err != nil {
-		return err
-	}
-	defer d.beginNetwork(id)()
-	n, err := d.network(id)
-	if err != nil {
-		return err
-	}
-	if err := checkLimits(n, limitsOf(changes)); err != nil {
-		return err
-	}
-	if _, err := d.changeSpoof(n.SpoofSet, about, false); err != nil {
-		return err
-	}
-	subjects, err := d.subjectsOf(func(o model.Network, _ model.Endpoint) bool { return o.ID == id })
-	if err != nil {
-		return err
-	}
-	return d.record(ctx, append(subjects, n.Bridge), func(tx Tx) error {
-		if err := checkLists(tx, limitsOf(changes)); err != nil {
-			return err
-		}
-		n, err := tx.Network(id)
-		if err != nil {
-			return err
-		}
-		n.FromSet = changed(n.FromSet, changes)
-		if n.SpoofSet, err = d.changeSpoof(n.SpoofSet, about, false); err != nil {
-			return err
-		}
-		return tx.PutNetwork(n)
-	})
-}
-
-// SetEndpoint is SetNetwork for an endpoint.
-func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings map[string]string) (err error) {
-	defer wrap(&err, "set options of endpoint", id)
-	about, settings := splitSpoof(settings)
-	changes, err := parseChanges(settings, len(about) > 0)
-	if err != nil {
-		return err
-	}
-	defer d.beginEndpoint(networkID, id)()
-	n, e, err := d.endpoint(networkID, id)
-	if err != nil {
-		return err
-	}
-	if err := checkLimits(n, limitsOf(changes)); err != nil {
-		return err
-	}
-	if _, err := d.changeSpoof(e.SpoofSet, about, true); err != nil {
-		return err
-	}
-	return d.record(ctx, []string{n.Bridge, d.kindOf(n.ID).subject(e)}, func(tx Tx) error {
-		if err := checkLists(tx, limitsOf(changes)); err != nil {
-			return err
-		}
-		var invalid error
-		err := changeEndpoint(tx, id, func(e *model.Endpoint) {
-			e.FromSet = changed(e.FromSet, changes)
-			e.SpoofSet, invalid = d.changeSpoof(e.SpoofSet, about, true)
-		})
-		return errors.Join(err, invalid)
-	})
 }
 
 // SetList records a list, and has the host follow for all whose limits name it.
 func (d *Driver) SetList(ctx context.Context, l model.List) error {
+	if err := checkKept(l); err != nil {
+		return err
+	}
 	subjects, err := d.subjectsOf(func(n model.Network, e model.Endpoint) bool {
-		return model.Uses(n.Limits(), l.Name) || model.Uses(e.Limits(), l.Name)
+		return model.Uses(n.Limits(), l.Name) || model.Uses(e.Limits(), l.Name) || n.EgressUses(l.Name) || e.EgressUses(l.Name)
 	})
 	if err != nil {
 		return err
 	}
-	return d.record(ctx, subjects, func(tx Tx) error { return tx.PutList(l) })
+	return d.record(ctx, subjects, func(tx Tx) error {
+		if err := checkClients(tx, l); err != nil {
+			return err
+		}
+		return tx.PutList(l)
+	})
 }
 
-// RemoveList removes a list that no limit names, given at the creation or set since.
+// RemoveList removes a list that no option names, given at the creation or set since.
 func (d *Driver) RemoveList(_ context.Context, name string) error {
 	_, err := d.store.Update(func(tx Tx) error {
 		if _, err := tx.List(name); errors.Is(err, model.ErrNotFound) {
@@ -274,12 +140,12 @@ func (d *Driver) RemoveList(_ context.Context, name string) error {
 			return err
 		}
 		for _, n := range tx.Networks() {
-			if model.Uses(n.From, name) || model.Uses(n.FromSet, name) {
+			if model.Uses(n.From, name) || model.Uses(n.FromSet, name) || n.EgressUses(name) {
 				return model.Conflict("list %s is in use by network %s", name, short(n.ID))
 			}
 		}
 		for _, e := range tx.Endpoints() {
-			if model.Uses(e.From, name) || model.Uses(e.FromSet, name) {
+			if model.Uses(e.From, name) || model.Uses(e.FromSet, name) || e.EgressUses(name) {
 				return model.Conflict("list %s is in use by endpoint %s", name, short(e.ID))
 			}
 		}

@@ -11,7 +11,7 @@ import (
 
 // endpointOptionsError is what is said of an endpoint's options.
 func endpointOptionsError(opts map[string]any) error {
-	_, err := parseEndpointOptions(opts)
+	_, _, err := parseEndpointOptions(opts)
 	return err
 }
 

@@ -101,7 +101,7 @@ func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 		if err := checkNetworks(want, tx.Networks()); err != nil {
 			return err
 		}
-		if err := checkLists(tx, want.From); err != nil {
+		if err := errors.Join(checkLists(tx, want.From), checkEgressLists(tx, want.Egress)); err != nil {
 			return err
 		}
 		if warnings, err = checkLinks(&want, tx.Networks(), links); err != nil {
@@ -199,7 +199,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 		Internal: o.Internal, ICC: o.ICC,
 		IfacePrefix: o.IfacePrefix, HostBinding: o.HostBinding,
 		NoAnnounce: o.NoAnnounce, Routes: o.Routes, Trusted: o.Trusted,
-		From: o.From, Spoof: o.Spoof,
+		From: o.From, Egress: o.Egress, Spoof: o.Spoof,
 	}
 	if n.Bridge == "" {
 		n.Bridge = "br-" + n.ID[:min(12, len(n.ID))]
@@ -219,7 +219,8 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 func sameNetwork(have, want model.Network) bool {
 	want.Owned, want.BridgeMAC = have.Owned, have.BridgeMAC
 	want.V4.AddressKept, want.V6.AddressKept = have.V4.AddressKept, have.V6.AddressKept
-	want.Engine, want.FromSet, want.SpoofSet = have.Engine, have.FromSet, have.SpoofSet
+	want.Engine, want.FromSet = have.Engine, have.FromSet
+	want.EgressSet, want.SpoofSet = have.EgressSet, have.SpoofSet
 	return reflect.DeepEqual(have, want)
 }
 

@@ -70,6 +70,7 @@ type netOptions struct {
 	Trusted     []string // sorted
 	Routes      []model.Route
 	From        []model.Limit
+	Egress      string // as it is recorded
 	Spoof       model.Spoof
 	Families    [2]familyOptions // by family
 
@@ -115,7 +116,7 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 		return o, err
 	}
 	for _, key := range slices.Sorted(maps.Keys(user)) {
-		if isLimit(key) || isSpoof(key) {
+		if isLimit(key) || key == optEgress || isSpoof(key) {
 			continue
 		}
 		if err := o.set(key, user); err != nil {
@@ -124,6 +125,9 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 	}
 	var err error
 	if o.From, err = parseLimits(user); err != nil {
+		return o, err
+	}
+	if o.Egress, err = egressOption(user); err != nil {
 		return o, err
 	}
 	if o.Spoof, err = parseSpoof(user, false); err != nil {
@@ -232,23 +236,28 @@ func (o *netOptions) advertiseInterval(s string) error {
 }
 
 // parseEndpointOptions reads what the user asked of an endpoint (driver-opts), and refuses what
-// can't be done. Docker mixes its own keys with the user's.
-func parseEndpointOptions(opts map[string]any) ([]model.Limit, error) {
+// can't be done: who reaches its ports, and what it may begin connections to. Docker mixes its own
+// keys with the user's.
+func parseEndpointOptions(opts map[string]any) (limits []model.Limit, egress string, err error) {
 	for _, key := range slices.Sorted(maps.Keys(opts)) {
 		if key == optIfname && (opts[key] == nil || opts[key] == "") {
 			continue
 		} else if key == optIfname {
-			return nil, model.Invalid("option %s: Docker does not let a plugin name the interface; "+
+			return nil, "", model.Invalid("option %s: Docker does not let a plugin name the interface; "+
 				"set the beginning of its name for the network, with -o %s", key, optIfacePrefix)
 		}
-		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) && !isSpoof(key) {
-			return nil, model.Invalid("option %s is not known", quoted(key))
+		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) && key != optEgress && !isSpoof(key) {
+			return nil, "", model.Invalid("option %s is not known", quoted(key))
 		}
 	}
 	if _, err := parsePortMap(opts); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return parseLimits(opts)
+	if limits, err = parseLimits(opts); err != nil {
+		return nil, "", err
+	}
+	egress, err = egressOption(opts)
+	return limits, egress, err
 }
 
 // get reads the value of key, which must be of the JSON type of into; absent and null

@@ -80,19 +80,6 @@ func (d *Driver) checkSpoof(s model.Spoof) error {
 	return nil
 }
 
-// splitSpoof takes these options from settings that are to be changed.
-func splitSpoof(settings map[string]string) (ours, rest map[string]string) {
-	ours, rest = map[string]string{}, map[string]string{}
-	for key, value := range settings {
-		if isSpoof(key) {
-			ours[key] = value
-		} else {
-			rest[key] = value
-		}
-	}
-	return ours, rest
-}
-
 // changeSpoof is what was set, after changes, of which an empty value takes back what was set.
 func (d *Driver) changeSpoof(set model.Spoof, changes map[string]string, endpoint bool) (model.Spoof, error) {
 	for _, key := range slices.Sorted(maps.Keys(changes)) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/internal/egress"
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -20,11 +21,11 @@ type Settings struct {
 	Options  map[string]string `json:"options"`
 }
 
-// List is what POST /v1/lists asks for: a list of clients, or that there is none of that name any
-// more.
+// List is what POST /v1/lists asks for: a list of clients, or of what containers may begin
+// connections to, or that there is none of that name any more.
 type List struct {
 	Name     string   `json:"name"`
-	Prefixes []string `json:"prefixes,omitempty"`
+	Prefixes []string `json:"prefixes,omitempty"` // entries of package egress; of clients, prefixes alone
 	Remove   bool     `json:"remove,omitempty"`
 }
 
@@ -62,7 +63,7 @@ func (s *setter) lists(w http.ResponseWriter, r *http.Request) {
 			log.Info("an operator removes a list")
 			return s.removeList(ctx, what.Name)
 		}
-		l, err := model.ParseList(what.Name, what.Prefixes...)
+		l, err := egress.ParseKept(what.Name, what.Prefixes...)
 		if err != nil {
 			return model.Invalid("%w", err)
 		}

@@ -24,9 +24,13 @@ and of containers:
     mybr.spoof.macs=MACS             with which MACs
     mybr.spoof.trusted=dhcp,ra       which services it may be for others
 
+    mybr.egress=LIST                 what containers may begin connections to
+
 CLIENTS is addresses and prefixes with commas between, @NAME of a list (mybr list), all
-or none. An empty value takes back what was set, so that the one given at the creation
-counts again. Connections that are no longer allowed end.`
+or none. LIST is the same, where addresses and prefixes can have :PORT or :FIRST-LAST and
+/tcp, /udp, /sctp or /icmp behind them, and host:PORT is a port of the host. An empty
+value takes back what was set, so that the one given at the creation counts again.
+Connections that are no longer allowed end.`
 
 func newNetworkSet() *cobra.Command {
 	var s seer
@@ -152,7 +156,7 @@ func settingText(s view.Setting) string {
 func newList() *cobra.Command {
 	return group(cobra.Command{
 		Use:   "list",
-		Short: "Lists of clients, which limits of published ports name",
+		Short: "Lists of addresses, which options of networks name",
 	}, newListList(), newListSet(), newListRemove())
 }
 
@@ -161,8 +165,8 @@ func newListList() *cobra.Command {
 	c := command(cobra.Command{
 		Use:   "ls [flags]",
 		Short: "Show the lists",
-		Long: `ls shows the lists of clients, and how many networks and endpoints name each in their
-options, as @NAME.`,
+		Long: `ls shows the lists, and how many networks and endpoints name each in their options, as
+@NAME.`,
 	}, func(cmd *cobra.Command) error {
 		v, err := s.view(cmd)
 		if err != nil {
@@ -180,9 +184,9 @@ options, as @NAME.`,
 			for _, p := range l.Prefixes {
 				prefixes = append(prefixes, p.String())
 			}
-			rows = append(rows, []any{l.Name, l.UsedBy, strings.Join(prefixes, ",")})
+			rows = append(rows, []any{l.Name, l.UsedBy, strings.Join(append(prefixes, l.Egress...), ",")})
 		}
-		return printTable(cmd.OutOrStdout(), "LIST\tUSED BY\tPREFIXES", rows)
+		return printTable(cmd.OutOrStdout(), "LIST\tUSED BY\tENTRIES", rows)
 	})
 	outputFlag(c, &s.output)
 	runDirFlag(c.Flags(), &s.client.RunDir)
@@ -192,11 +196,13 @@ options, as @NAME.`,
 func newListSet() *cobra.Command {
 	var client plugin.Client
 	c := commandWith(cobra.Command{
-		Use:   "set [flags] NAME PREFIX...",
-		Short: "Make a list, or give it other prefixes",
-		Long: `set makes a list of clients, or gives the one of that name other prefixes. All networks
-and endpoints that name it follow at once, and connections of clients that it has no more
-end. Prefixes, and addresses, can have commas between them, too.`,
+		Use:   "set [flags] NAME ENTRY...",
+		Short: "Make a list, or give it other entries",
+		Long: `set makes a list of addresses and prefixes, or gives the one of that name others. All
+networks and endpoints that name it follow at once, and connections that it no longer
+allows end. A list that mybr.egress names can have entries with ports and protocols, and
+host:PORT; one that mybr.publish.from names can't. Entries can have commas between them,
+too.`,
 		Args: cobra.MinimumNArgs(2),
 	}, func(cmd *cobra.Command, args []string) error {
 		return client.SetList(cmd.Context(), plugin.List{Name: args[0], Prefixes: args[1:]})

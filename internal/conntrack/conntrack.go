@@ -40,6 +40,7 @@ type Set struct {
 	// Subnets are those that rules guard.
 	Subnets []Subnet
 	Limits  []Limit
+	Egress  []Egress // sorted by ID and address, as Endpoints are by ID
 	// Unsure says of a set that the host was known to match that the packet filter may have
 	// been without rules for a time, so that flows may have begun past them.
 	Unsure bool
@@ -55,7 +56,7 @@ type Endpoint struct {
 func (s Set) Same(o Set) bool {
 	return s.Unsure == o.Unsure && plan.SameList(s.Bindings, o.Bindings) && plan.SameList(s.Endpoints, o.Endpoints) &&
 		plan.SameList(s.Relayed, o.Relayed) && plan.SameList(s.Subnets, o.Subnets) &&
-		plan.SameList(s.Limits, o.Limits)
+		plan.SameList(s.Limits, o.Limits) && plan.SameList(s.Egress, o.Egress)
 }
 
 // Has reports that nothing is about a link.
@@ -72,7 +73,7 @@ func (s Set) With(o Set) Set {
 	_, bindings := plan.Differing(s.Bindings, o.Bindings, compareBindings)
 	_, endpoints := plan.Differing(s.Endpoints, o.Endpoints, compareEndpoints)
 	return Set{Bindings: slices.Concat(s.Bindings, bindings), Endpoints: slices.Concat(s.Endpoints, endpoints), Relayed: o.Relayed,
-		Subnets: o.Subnets, Limits: o.Limits, Unsure: s.Unsure || o.Unsure}
+		Subnets: o.Subnets, Limits: o.Limits, Egress: o.Egress, Unsure: s.Unsure || o.Unsure}
 }
 
 // Applier deletes stale flows. While there are subnets it also keeps flows going when others
@@ -110,6 +111,9 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 //     and has no longer, whichever endpoint has it now;
 //   - those with a port that has a limit which came, and somebody who is none of its clients. With
 //     have nil or unsure, every limit counts as one that came;
+//   - those that a container has begun through the host and may not begin by an egress list that
+//     came, of an endpoint that was there. With have nil or unsure, every list counts as one that
+//     came;
 //   - with have unsure, those that the rules of a subnet would not have let begin as they
 //     did (see Subnet).
 //
@@ -157,12 +161,13 @@ type change struct {
 	relayed    []netip.Prefix
 	subnets    []Subnet // whose flows may have begun past the rules
 	limits     []Limit  // that flows may have begun before
+	egress     []Egress // likewise
 }
 
 // difference says what must be looked for.
 func difference(have *Set, want Set) (c change) {
 	if have == nil {
-		return change{came: want.Bindings, relayed: want.Relayed, limits: want.Limits}
+		return change{came: want.Bindings, relayed: want.Relayed, limits: want.Limits, egress: begun(nil, want)}
 	}
 	before := make(map[Limit]bool, len(have.Limits))
 	for _, l := range have.Limits {
@@ -183,7 +188,7 @@ func difference(have *Set, want Set) (c change) {
 			c.gone = append(c.gone, b)
 		}
 	}
-	c.relayed = want.Relayed
+	c.relayed, c.egress = want.Relayed, begun(have, want)
 	c.left = left(have.Endpoints, want.Endpoints)
 	return c
 }
@@ -264,7 +269,7 @@ func (c change) filter(f model.Family) filter {
 	match := filter{
 		gone: relevant(f, c.gone, model.UDP),
 		came: relevant(f, c.came, protos...),
-		left: map[netip.Addr]bool{}, relayed: c.relayed, subnets: subnetsOf(f, c.subnets), limits: limitsOf(f, c.limits),
+		left: map[netip.Addr]bool{}, relayed: c.relayed, subnets: subnetsOf(f, c.subnets), limits: limitsOf(f, c.limits), leaving: leavingOf(f, c.egress),
 	}
 	for _, a := range c.left {
 		if f.Has(a) {
@@ -276,7 +281,7 @@ func (c change) filter(f model.Family) filter {
 
 // empty reports whether there is nothing to look for.
 func (f *filter) empty() bool {
-	return len(f.gone)+len(f.came)+len(f.left)+len(f.subnets)+len(f.limits) == 0
+	return len(f.gone)+len(f.came)+len(f.left)+len(f.subnets)+len(f.limits)+len(f.leaving) == 0
 }
 
 // protos are those of published ports.

@@ -12,15 +12,16 @@ type filter struct {
 	relayed    []netip.Prefix // subnets whose own packets to published ports are relayed
 	left       map[netip.Addr]bool
 	limits     []limit
-	subnets    []Subnet            // their flows are looked at that the rules can't have let begin
-	local      map[netip.Addr]bool // the addresses of the host
+	leaving    map[netip.Addr]leaving // by the address of a container that may not begin everything
+	subnets    []Subnet               // their flows are looked at that the rules can't have let begin
+	local      map[netip.Addr]bool    // the addresses of the host
 }
 
 // stale reports whether a flow is to be forgotten.
 func (f *filter) stale(l flow) bool {
 	// A container is at the end that asks, whatever its address is made into, or at the
 	// one that answers.
-	if f.left[l.from.Addr()] || f.left[l.answers.Addr()] || f.pastRules(l) || f.pastLimit(l) {
+	if f.left[l.from.Addr()] || f.left[l.answers.Addr()] || f.pastRules(l) || f.pastLimit(l) || f.pastList(l) {
 		return true
 	}
 	if l.asked == l.answers && f.isRelayed(l) {

@@ -24,7 +24,8 @@ type Policy struct {
 	Networks []Network
 	Ports    []Port
 	Openings []Opening
-	Limits   []Limit // sorted by bridge, address, protocol and port; no two are of one port
+	Limits   []Limit  // sorted by bridge, address, protocol and port; no two are of one port
+	Egress   []Egress // sorted by bridge and address; no two are of one address of a bridge
 	// DefaultDrop are the families in which mybr turned forwarding on: a packet that no
 	// rule in the host accepts is not forwarded there, with or without networks.
 	DefaultDrop Families
@@ -59,6 +60,7 @@ type Network struct {
 	Internal bool // nothing passes between this bridge and another interface, in either direction
 	ICC      bool // what passes from the bridge back into it is accepted; otherwise dropped
 	Limited  bool // there are Limits of it
+	Listed   bool // there are Egresses of it, of which one is without an address
 	V4, V6   Family
 }
 

@@ -10,7 +10,7 @@ import (
 func (p Policy) Same(o Policy) bool {
 	return p.DefaultDrop == o.DefaultDrop && p.DropInDoubt == o.DropInDoubt && p.Accept == o.Accept &&
 		plan.SameList(p.Networks, o.Networks) && plan.SameList(p.Ports, o.Ports) && plan.SameList(p.Openings, o.Openings) &&
-		plan.SameList(p.Limits, o.Limits)
+		plan.SameList(p.Limits, o.Limits) && plan.SameList(p.Egress, o.Egress)
 }
 
 // Has reports whether a part of the policy is about a subject, as Subjects has it.
@@ -19,11 +19,12 @@ func (p Policy) Has(subject string) bool {
 		slices.ContainsFunc(p.Networks, func(n Network) bool { return n.Bridge == subject }) ||
 		slices.ContainsFunc(p.Openings, func(o Opening) bool { return o.Link == subject }) ||
 		slices.ContainsFunc(p.Limits, func(l Limit) bool { return l.Link == subject }) ||
+		slices.ContainsFunc(p.Egress, func(e Egress) bool { return e.Link == subject }) ||
 		subject == "" && !p.common().Equal(Policy{})
 }
 
 // Subjects returns the parts of the policy by the link that each is about: a network is
-// about its bridge, a port, an opening or a limit about its Link. What concerns all
+// about its bridge, a port, an opening, a limit or an egress list about its Link. What concerns all
 // of them is below "", if there is anything. Parts of two policies that are deeply equal need the
 // same rules.
 func (p Policy) Subjects() map[string]any {
@@ -48,6 +49,9 @@ func (p Policy) Subjects() map[string]any {
 	for _, l := range p.Limits {
 		part(l.Link, func(of *Policy) { of.Limits = append(of.Limits, l) })
 	}
+	for _, e := range p.Egress {
+		part(e.Link, func(of *Policy) { of.Egress = append(of.Egress, e) })
+	}
 	all := make(map[string]any, len(parts))
 	for subject, of := range parts {
 		all[subject] = of
@@ -55,8 +59,8 @@ func (p Policy) Subjects() map[string]any {
 	return all
 }
 
-// Only returns the policy with the subjects that keep reports true for. Ports, openings and
-// limits go with their network, without which they have no meaning; what concerns all
+// Only returns the policy with the subjects that keep reports true for. Ports, openings, limits
+// and egress lists go with their network, without which they have no meaning; what concerns all
 // subjects stays.
 func (p Policy) Only(keep func(subject string) bool) Policy {
 	kept := map[string]bool{}
@@ -81,16 +85,22 @@ func (p Policy) Only(keep func(subject string) bool) Policy {
 			out.Limits = append(out.Limits, l)
 		}
 	}
+	for _, e := range p.Egress {
+		if kept[e.Bridge] && keep(e.Link) {
+			out.Egress = append(out.Egress, e)
+		}
+	}
 	return out
 }
 
-// With returns the policy with the networks, ports, openings and limits of another one that has no
-// subject in common with it, behind its own.
+// With returns the policy with the networks, ports, openings, limits and egress lists of another
+// one that has no subject in common with it, behind its own.
 func (p Policy) With(o Policy) Policy {
 	p.Networks = slices.Concat(p.Networks, o.Networks)
 	p.Ports = slices.Concat(p.Ports, o.Ports)
 	p.Openings = slices.Concat(p.Openings, o.Openings)
 	p.Limits = slices.Concat(p.Limits, o.Limits)
+	p.Egress = slices.Concat(p.Egress, o.Egress)
 	return p
 }
 
@@ -100,13 +110,14 @@ func (p Policy) common() Policy {
 }
 
 // Equal reports whether two policies need the same rules: they differ in the Links of
-// ports, openings and limits, and the IDs of networks, at most.
+// ports, openings, limits and egress lists, and the IDs of networks, at most.
 func (p Policy) Equal(q Policy) bool {
 	return p.DefaultDrop == q.DefaultDrop && p.DropInDoubt == q.DropInDoubt && p.Accept == q.Accept &&
 		equal(p.Networks, q.Networks, func(a, b Network) bool { a.ID = b.ID; return a == b }) &&
 		equal(p.Ports, q.Ports, func(a, b Port) bool { a.Link = b.Link; return a == b }) &&
 		equal(p.Openings, q.Openings, func(a, b Opening) bool { a.Link = b.Link; return a == b }) &&
-		equal(p.Limits, q.Limits, func(a, b Limit) bool { a.Link = b.Link; return a == b })
+		equal(p.Limits, q.Limits, func(a, b Limit) bool { a.Link = b.Link; return a == b }) &&
+		equal(p.Egress, q.Egress, func(a, b Egress) bool { a.Link = b.Link; return a == b })
 }
 
 // equal is slices.EqualFunc, which knows at once that the same memory is equal.

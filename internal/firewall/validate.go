@@ -12,7 +12,7 @@ import (
 )
 
 // Validate refuses what can't be rendered, or would mean something else to a backend. The
-// error joins an *plan.Error of its subject for each network, port, opening and limit; they are
+// error joins an *plan.Error of its subject for each network, port, opening, limit and egress list; they are
 // of model.ErrInvalid, or model.ErrConflict.
 func (p Policy) Validate() error {
 	var errs []error
@@ -58,6 +58,22 @@ func (p Policy) Validate() error {
 			continue
 		} else if err := validLimit(n, l); err != nil {
 			blame(l.Link, "limit %s: %w", l.Addr, err)
+		}
+	}
+	closed := map[string]bool{}
+	for _, e := range p.Egress {
+		if n, ok := networks[e.Bridge]; !ok {
+			blame(e.Link, "egress list of %s: %w: no network has the bridge %q", e.what(), model.ErrInvalid, e.Bridge)
+		} else if invalid[e.Bridge] {
+			continue
+		} else if err := validEgress(n, e); err != nil {
+			blame(e.Link, "egress list of %s: %w", e.what(), err)
+		}
+		closed[e.Bridge] = closed[e.Bridge] || !e.Addr.IsValid()
+	}
+	for _, n := range p.Networks {
+		if n.Listed && !closed[n.Bridge] && !invalid[n.Bridge] {
+			blame(n.Bridge, "network %s: %w: there is no egress list for whatever address a container gives itself", n.ID, model.ErrInvalid)
 		}
 	}
 	return errors.Join(errs...)

@@ -59,15 +59,16 @@ const leaf = "a leaf"
 // layers says which packages each package may import.
 var layers = map[string][]string{
 	"cmd/mybr":    {"plugin", "internal/view", "internal/event", "internal/docker", "internal/topology", "internal/topology/here", "internal/doctor", "internal/explain", "internal/explain/host", "internal/compose", "internal/fold"},
-	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/plan", "internal/view", leaf, "internal/doctor", "internal/jsonwalk"},
+	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/egress", "internal/plan", "internal/view", leaf, "internal/doctor", "internal/jsonwalk"},
 	"plugin/pack": nil,
 
-	"driver": {"internal/model", "internal/arbitrate", "internal/jsonwalk"},
+	"driver": {"internal/model", "internal/egress", "internal/arbitrate", "internal/jsonwalk"},
 	"ipam":   {"internal/model"},
 
-	"internal/reconcile": {"internal/model", "internal/plan", leaf},
+	"internal/reconcile": {"internal/model", "internal/egress", "internal/plan", leaf},
 	"internal/store":     {"internal/model"},
 	"internal/arbitrate": {"internal/model"},
+	"internal/egress":    {"internal/model"},
 	"internal/view":      {"internal/model"},
 	"internal/docker":    nil, // the commands alone: the process never speaks to Docker
 	"internal/doctor":    {"internal/model", "internal/view", "internal/dump", "internal/explain", "internal/shell"},
@@ -90,9 +91,11 @@ var siblings = map[string][]string{
 	"internal/explain":               {"internal/fold", "internal/shell", "internal/view"},
 	"internal/explain/host":          {"internal/dump", "internal/explain", "internal/view"},
 	"internal/firewall/backend":      {"internal/firewall", "internal/firewall/iptables", "internal/firewall/nftables"},
-	"internal/firewall/firewalltest": {"internal/firewall", "internal/nettest"},
-	"internal/firewall/iptables":     {"internal/firewall"},
-	"internal/firewall/nftables":     {"internal/firewall", "internal/firewall/iptables", "internal/spoof"},
+	"internal/conntrack":             {"internal/egress"},
+	"internal/firewall":              {"internal/egress"},
+	"internal/firewall/firewalltest": {"internal/egress", "internal/firewall", "internal/nettest"},
+	"internal/firewall/iptables":     {"internal/egress", "internal/firewall"},
+	"internal/firewall/nftables":     {"internal/egress", "internal/firewall", "internal/firewall/iptables", "internal/spoof"},
 	"internal/hostport":              {"internal/relay"},
 	"internal/metrics":               {"internal/view"},
 	"internal/page":                  {"internal/view"},

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -89,12 +90,14 @@ func (n Network) Alias(forwarding ...Family) string {
 	var a aliasText
 	a.WriteString(AliasNetwork + n.ID)
 	limits, mode := n.Limits(), n.SpoofSet.Over(n.Spoof).Mode
-	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'q': n.NoAnnounce, 'l': len(limits) > 0, 's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-") // never empty
+	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'q': n.NoAnnounce, 'l': len(limits) > 0, 'e': n.EgressInForce() != "",
+		's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-") // never empty
 	for _, f := range Families() {
 		a.add(familyKey(f), n.Subnet(f).aliasText())
 	}
 	a.add("fwd", familyKeys(forwarding))
 	a.add("from", limitsText(limits))
+	a.add("out", n.EgressInForce())
 	if n.MTU != 0 {
 		a.add("mtu", strconv.Itoa(n.MTU))
 	}
@@ -145,6 +148,9 @@ func ParseNetworkAlias(alias string) (n Network, complete, ok bool) {
 		n.From = parseLimitsText(facts["from"])
 	}
 	n.Spoof.Mode = parseSpoofLetters(facts["o"])
+	if strings.Contains(facts["o"], "e") {
+		n.Egress = cmp.Or(facts["out"], FromNobody) // what had no room allows nothing
+	}
 	for _, f := range Families() {
 		key, s := familyKey(f), n.Subnet(f)
 		errs = append(errs, s.parseAlias(facts[key]), parseAddr(facts["snat"+key], &s.SNAT), unescape(facts["space"+key], &s.Space))

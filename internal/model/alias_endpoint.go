@@ -34,6 +34,9 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	case SpoofAllow:
 		mac += "t"
 	}
+	if e.EgressInForce() != "" {
+		mac += "x" // none of these is a hexadecimal digit
+	}
 	a.add("m", mac)
 	for _, f := range Families() {
 		if p := *e.Address(f); p.IsValid() {
@@ -43,10 +46,12 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	if !n.Owned { // else the bridge says it
 		mode := n.SpoofSet.Over(n.Spoof).Mode
 		a.add("n", e.NetworkID)
-		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0, 's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-")
+		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0,
+			'e': n.EgressInForce() != "", 's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-")
 		a.add("fwd", familyKeys(forwarding))
 	}
 	a.add("from", limitsText(limits))
+	a.add("out", e.EgressInForce())
 	for _, fact := range more.facts() {
 		a.add(fact.key, *fact.value)
 	}
@@ -126,7 +131,10 @@ func ParseEndpointAlias(alias string) (e Endpoint, complete, ok bool) {
 		return e, false, false
 	}
 	e = Endpoint{ID: id, NetworkID: facts["n"]}
-	mac := facts["m"]
+	mac, listed := strings.CutSuffix(facts["m"], "x")
+	if listed {
+		e.Egress = cmp.Or(facts["out"], FromNobody) // what had no room allows nothing
+	}
 	for letter, mode := range spoofLetters {
 		if rest, said := strings.CutSuffix(mac, letter); said {
 			mac, e.Spoof.Mode = rest, mode
@@ -183,6 +191,9 @@ func ParseForeignNetwork(alias string) (n Network, ok bool) {
 	n.Spoof.Mode = parseSpoofLetters(facts["o"])
 	if has("l") {
 		n.From = parseLimitsText("") // the bridge is not mybr's, so that its alias says nothing of them
+	}
+	if has("e") {
+		n.Egress = FromNobody // for the same reason
 	}
 	return n, true
 }

@@ -35,15 +35,16 @@ var everywhere = [...]string{"0.0.0.0/0", "::/0"}
 // connection is compared with all of those that begin alike.
 const maxClients = 1000
 
-// List is prefixes under a name, for limits of any network.
+// List is prefixes under a name, for limits and egress lists of any network.
 type List struct {
 	Name     string
 	Prefixes []netip.Prefix // sorted
+	Egress   []string       `json:",omitempty"` // entries of package egress that are more than prefixes, for egress lists alone; sorted
 }
 
 // Clone returns a copy that shares no memory with the record.
 func (l List) Clone() List {
-	l.Prefixes = slices.Clone(l.Prefixes)
+	l.Prefixes, l.Egress = slices.Clone(l.Prefixes), slices.Clone(l.Egress)
 	return l
 }
 
@@ -145,28 +146,6 @@ func ParseClients(word string) (netip.Prefix, error) {
 		return p, fmt.Errorf("%s has bits behind its prefix: want %s, or %s", word, p.Masked(), p.Addr())
 	}
 	return p, nil
-}
-
-// ParseList reads the prefixes of a list, which are given as several words, each of which can be
-// several with commas between.
-func ParseList(name string, words ...string) (List, error) {
-	l := List{Name: name}
-	if err := CheckListName(name); err != nil {
-		return l, err
-	}
-	for _, word := range strings.Split(strings.Join(words, ","), ",") {
-		p, err := ParseClients(strings.TrimSpace(word))
-		if err != nil {
-			return l, fmt.Errorf("list %s: %w", name, err)
-		}
-		l.Prefixes = append(l.Prefixes, p)
-	}
-	slices.SortFunc(l.Prefixes, comparePrefixes)
-	l.Prefixes = slices.Compact(l.Prefixes)
-	if len(l.Prefixes) > maxClients {
-		return l, fmt.Errorf("list %s: there are more than %d prefixes", name, maxClients)
-	}
-	return l, nil
 }
 
 // CheckListName refuses what can't be the name of a list.

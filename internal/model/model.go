@@ -80,8 +80,10 @@ type Network struct {
 	From    []Limit `json:",omitempty"` // who reaches published ports, as given when the network was created; sorted
 	FromSet []Limit `json:",omitempty"` // as set since
 
-	Spoof    Spoof `json:",omitzero"` // whether its ports send from their own addresses alone, as given when it was created
-	SpoofSet Spoof `json:",omitzero"` // as set since
+	Spoof     Spoof  `json:",omitzero"`  // whether its ports send from their own addresses alone, as given when it was created
+	SpoofSet  Spoof  `json:",omitzero"`  // as set since
+	Egress    string `json:",omitempty"` // what containers may begin connections to, as given at the creation and as package egress writes it; "": everything
+	EgressSet string `json:",omitempty"` // as set since
 
 	V4, V6 Subnet
 }
@@ -152,8 +154,10 @@ type Endpoint struct {
 	From    []Limit `json:",omitempty"` // who reaches its published ports, as given when it was created; sorted
 	FromSet []Limit `json:",omitempty"` // as set since
 
-	Spoof    Spoof `json:",omitzero"` // what else its port may send, as given when it was created
-	SpoofSet Spoof `json:",omitzero"` // as set since
+	Spoof     Spoof  `json:",omitzero"`  // what else its port may send, as given when it was created
+	SpoofSet  Spoof  `json:",omitzero"`  // as set since
+	Egress    string `json:",omitempty"` // what its container may begin connections to, as given when it was created; "": what the network says
+	EgressSet string `json:",omitempty"` // as set since
 }
 
 // PortOwner is who holds the endpoint's host ports: its sandbox, whose endpoints Docker

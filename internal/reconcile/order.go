@@ -36,6 +36,8 @@ func (h *Host) sortEndpoints() {
 	sortBy(h.Firewall.Openings, compareOpenings)
 	sortBy(h.Firewall.Limits, compareLimits)
 	sortBy(h.Flows.Limits, compareFlowLimits)
+	sortBy(h.Firewall.Egress, compareEgress)
+	sortBy(h.Flows.Egress, compareFlowEgress)
 	sortBy(h.Flows.Bindings, compareBindings)
 	sortBy(h.Flows.Endpoints, compareFlowEndpoints)
 	sortBy(h.Ports.Bindings, compareHeld)

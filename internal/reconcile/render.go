@@ -57,12 +57,12 @@ func Render(s model.Snapshot, o Options) Host {
 	var h Host
 	networks := o.networks(s)
 	var needed needs
-	lists, limited := model.ListsOf(s), limitedNetworks(s)
+	policies, limited := policiesOf(s), limitedNetworks(s)
 	for _, n := range s.Networks {
-		h.addNetwork(n, limited[n.ID], o)
+		h.addNetwork(n, limited[n.ID], policies.listings[n.ID], o)
 	}
 	for i := range s.Endpoints {
-		h.addEndpoint(&s.Endpoints[i], networks, lists, o)
+		h.addEndpoint(&s.Endpoints[i], networks, policies, o)
 		needed.count(&s.Endpoints[i], networks, o, 1)
 	}
 	h.addShares(s, networks, o)
@@ -72,11 +72,25 @@ func Render(s model.Snapshot, o Options) Host {
 	return h
 }
 
-// addNetwork adds what a network wants, of which some ports are limited or none.
-func (h *Host) addNetwork(recorded model.Network, limited bool, o Options) {
+// policies is what endpoints' policies depend on beside their own records.
+type policies struct {
+	lists    model.Lists
+	listings map[string]listing
+}
+
+func policiesOf(s model.Snapshot) policies {
+	lists := model.ListsOf(s)
+	return policies{lists, listings(s, lists)}
+}
+
+// addNetwork adds what a network wants, of which some ports are limited or none, and some egress
+// or none.
+func (h *Host) addNetwork(recorded model.Network, limited bool, listed listing, o Options) {
 	n := o.network(recorded)
 	b, policy := renderBridge(n), renderPolicy(n, o)
-	policy.Limited = limited
+	if policy.Limited, policy.Listed = limited, listed.any(); policy.Listed {
+		h.renderEgress(n, listed)
+	}
 	if n.Owned {
 		b.Alias = recorded.Alias(o.turnedOn()...)
 	}
@@ -97,7 +111,7 @@ func (h *Host) addNetwork(recorded model.Network, limited bool, o Options) {
 }
 
 // addEndpoint adds what an endpoint wants, given the networks of Options.networks.
-func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.Network, lists model.Lists, o Options) {
+func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.Network, p policies, o Options) {
 	e := o.endpoint(*recorded)
 	h.Flows.Endpoints = append(h.Flows.Endpoints, flowEndpoint(e))
 	n, ok := networks[e.NetworkID]
@@ -111,7 +125,8 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 		h.Spoof.Ports = append(h.Spoof.Ports, spoofPort(*n, e))
 	}
 	h.Firewall.Openings = append(h.Firewall.Openings, openings(*n, e, o)...)
-	admitted := lists.Admitted(*n, e)
+	h.renderEndpointEgress(*n, e, p.listings[n.ID], p.lists)
+	admitted := p.lists.Admitted(*n, e)
 	h.renderLimits(*n, e, admitted)
 	for _, b := range e.Ports {
 		h.Ports.Bindings = append(h.Ports.Bindings, relayed(*n, e, b, admitted)...)

@@ -18,7 +18,7 @@ type renderer struct {
 	snapshot model.Snapshot
 	options  Options
 	networks map[string]*model.Network // Options.networks of the snapshot
-	lists    model.Lists
+	policies policies
 	needed   needs
 	host     Host
 	rendered bool // there is a last
@@ -31,16 +31,19 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 	next.snapshot = s
 	same := r.rendered && base.NoIPv6 == r.options.NoIPv6 && sameNetworks(r.snapshot.Networks, s.Networks) && sameLists(r.snapshot.Lists, s.Lists)
 	var gone, came []*model.Endpoint
-	whole := false // an endpoint with limits says something of its network, one with others in its sandbox of those, too
+	// An endpoint with limits, or an egress list, says something of its network, too; one with
+	// others in its sandbox of those.
+	whole := false
 	if same {
 		gone, came = changed(r.snapshot.Endpoints, s.Endpoints)
-		whole = slices.ContainsFunc(slices.Concat(gone, came), func(e *model.Endpoint) bool { return len(e.From)+len(e.FromSet) > 0 }) ||
-			shareChanges(r.snapshot.Endpoints, s.Endpoints, slices.Concat(gone, came)) && r.checks(came)
+		whole = slices.ContainsFunc(slices.Concat(gone, came), func(e *model.Endpoint) bool {
+			return len(e.From)+len(e.FromSet) > 0 || e.EgressInForce() != ""
+		}) || shareChanges(r.snapshot.Endpoints, s.Endpoints, slices.Concat(gone, came)) && r.checks(came)
 		for _, e := range gone {
 			next.needed.count(e, next.networks, base, -1)
 		}
 	} else {
-		next.networks, next.lists, next.needed = base.networks(s), model.ListsOf(s), needs{}
+		next.networks, next.needed = base.networks(s), needs{}
 		for i := range s.Endpoints {
 			came = append(came, &s.Endpoints[i])
 		}
@@ -54,7 +57,7 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 		next.host, done = next.difference(gone, came)
 	}
 	if !done {
-		next.host = Render(s, next.options)
+		next.host, next.policies = Render(s, next.options), policiesOf(s)
 	}
 	next.rendered = true
 	*r = next
@@ -66,10 +69,10 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 	var without, with Host
 	for _, e := range gone {
-		without.addEndpoint(e, r.networks, r.lists, r.options)
+		without.addEndpoint(e, r.networks, r.policies, r.options)
 	}
 	for _, e := range came {
-		with.addEndpoint(e, r.networks, r.lists, r.options)
+		with.addEndpoint(e, r.networks, r.policies, r.options)
 	}
 	without.sortEndpoints()
 	with.sortEndpoints()
@@ -80,6 +83,8 @@ func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 	replace(&h.Firewall.Openings, without.Firewall.Openings, with.Firewall.Openings, compareOpenings, &ok)
 	replace(&h.Firewall.Limits, without.Firewall.Limits, with.Firewall.Limits, compareLimits, &ok)
 	replace(&h.Flows.Limits, without.Flows.Limits, with.Flows.Limits, compareFlowLimits, &ok)
+	replace(&h.Firewall.Egress, without.Firewall.Egress, with.Firewall.Egress, compareEgress, &ok)
+	replace(&h.Flows.Egress, without.Flows.Egress, with.Flows.Egress, compareFlowEgress, &ok)
 	replace(&h.Flows.Bindings, without.Flows.Bindings, with.Flows.Bindings, compareBindings, &ok)
 	replace(&h.Flows.Endpoints, without.Flows.Endpoints, with.Flows.Endpoints, compareFlowEndpoints, &ok)
 	replace(&h.Ports.Bindings, without.Ports.Bindings, with.Ports.Bindings, compareHeld, &ok)
@@ -158,5 +163,7 @@ func sameNetworks(a, b []model.Network) bool {
 }
 
 func sameLists(a, b []model.List) bool {
-	return slices.EqualFunc(a, b, func(a, b model.List) bool { return a.Name == b.Name && slices.Equal(a.Prefixes, b.Prefixes) })
+	return slices.EqualFunc(a, b, func(a, b model.List) bool {
+		return a.Name == b.Name && slices.Equal(a.Prefixes, b.Prefixes) && slices.Equal(a.Egress, b.Egress)
+	})
 }

@@ -31,13 +31,15 @@ import (
 // The leases of a pool are in the order of their addresses, because bbolt orders
 // keys as bytes.
 //
-// A file is of schemaLimits once it has had a list, or a record with limits or with options about
-// who may send what: an older mybr would not read them, and open what they close. Until then it is of schemaFirst,
-// and an older mybr can go on with it.
+// A file is of schemaLimits once it has had a list, or a record with limits, and of schemaPolicies
+// once it has had an egress list, or options about who may send what: an older mybr would not
+// read them, and open what they close. Until then it is of schemaFirst, and an older mybr can go
+// on with it.
 const (
-	schema       = schemaLimits
+	schema       = schemaPolicies
 	schemaFirst  = 1
 	schemaLimits = 2
+	schemaPolicies = 3
 )
 
 // keyText is a key or bucket name. bbolt takes bytes, which can't be constants.

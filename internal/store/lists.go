@@ -37,7 +37,11 @@ func (tx *Tx) PutList(l model.List) error {
 	if putErr != nil || !changed {
 		return putErr
 	}
-	if err := tx.raiseSchema(); err != nil {
+	want := schemaLimits
+	if len(l.Egress) > 0 {
+		want = schemaPolicies
+	}
+	if err := tx.raiseSchema(want); err != nil {
 		return err
 	}
 	remember(&tx.undo.lists, l.Name, before, err, &stored)
@@ -63,13 +67,30 @@ func listKey(name string) []byte { return append(keyList.bytes(), name...) }
 
 func compareList(l model.List, name string) int { return cmp.Compare(l.Name, name) }
 
-// raiseSchema has a mybr that knows no limits refuse the file.
-func (tx *Tx) raiseSchema() error {
-	version, want := tx.b.Bucket(bucketMeta.bytes()).Get(keySchema.bytes()), []byte(strconv.Itoa(schemaLimits))
-	if bytes.Equal(version, want) {
+// schemaOf is the least schema of a record with these limits and egress lists, and that about
+// who sends what.
+func schemaOf(from, fromSet []model.Limit, egress string, spoof model.Spoof) int {
+	switch {
+	case egress != "" || spoof != (model.Spoof{}):
+		return schemaPolicies
+	case len(from)+len(fromSet) > 0:
+		return schemaLimits
+	}
+	return schemaFirst
+}
+
+// raiseSchema has a mybr that does not know what a schema is for refuse the file.
+func (tx *Tx) raiseSchema(want int) error {
+	if want == schemaFirst {
 		return nil
 	}
-	return tx.put(place{bucketMeta}, keySchema.bytes(), want)
+	text := string(tx.b.Bucket(bucketMeta.bytes()).Get(keySchema.bytes()))
+	if version, err := strconv.Atoi(text); err != nil {
+		return fmt.Errorf("schema %q: %w", text, err)
+	} else if version >= want {
+		return nil
+	}
+	return tx.put(place{bucketMeta}, keySchema.bytes(), []byte(strconv.Itoa(want)))
 }
 
 // readLists reads all lists, sorted by name.

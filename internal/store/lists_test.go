@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -72,17 +73,30 @@ func TestLists(t *testing.T) {
 // it would open what they close. What is read of a damaged one keeps that.
 func TestSchemaOfLimits(t *testing.T) {
 	limited := model.Network{ID: "n", From: []model.Limit{{From: []string{"192.0.2.0/24"}}}}
-	for name, change := range map[string]func(tx *Tx) error{
-		"list":          func(tx *Tx) error { return tx.PutList(office("192.0.2.0/24")) },
-		"network":       func(tx *Tx) error { return tx.PutNetwork(limited) },
-		"network, live": func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", FromSet: limited.From}) },
-		"senders": func(tx *Tx) error {
+	ports := office("192.0.2.0/24")
+	ports.Egress = []string{"192.0.2.1:443"}
+	for name, c := range map[string]struct {
+		schema string
+		change func(tx *Tx) error
+	}{
+		"list":                  {"2", func(tx *Tx) error { return tx.PutList(office("192.0.2.0/24")) }},
+		"list of ports":         {"3", func(tx *Tx) error { return tx.PutList(ports) }},
+		"network":               {"2", func(tx *Tx) error { return tx.PutNetwork(limited) }},
+		"network, live":         {"2", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", FromSet: limited.From}) }},
+		"endpoint":              {"2", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", From: limited.From}) }},
+		"network egress":        {"3", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", Egress: "none"}) }},
+		"network egress, live":  {"3", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", EgressSet: "none"}) }},
+		"endpoint egress":       {"3", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", Egress: "none"}) }},
+		"endpoint egress, live": {"3", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", EgressSet: "none"}) }},
+		"senders": {"3", func(tx *Tx) error {
 			return tx.PutNetwork(model.Network{ID: "n", Spoof: model.Spoof{Mode: model.SpoofRefuse}})
-		},
-		"senders, live": func(tx *Tx) error {
+		}},
+		"senders, live": {"3", func(tx *Tx) error {
 			return tx.PutEndpoint(model.Endpoint{ID: "e", SpoofSet: model.Spoof{Addresses: "10.0.0.0/8"}})
-		},
-		"endpoint": func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", From: limited.From}) },
+		}},
+		"both": {"3", func(tx *Tx) error {
+			return errors.Join(tx.PutNetwork(model.Network{ID: "n", Egress: "none"}), tx.PutList(office("192.0.2.0/24")))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, filepath.Join(t.TempDir(), "mybr.db"))
@@ -99,8 +113,8 @@ func TestSchemaOfLimits(t *testing.T) {
 			if got := version(); got != "1" {
 				t.Errorf("without limits it is of schema %s", got)
 			}
-			update(t, s, change)
-			if got := version(); got != "2" {
+			update(t, s, c.change)
+			if got := version(); got != c.schema {
 				t.Errorf("with limits it is of schema %s", got)
 			}
 			var read records
@@ -124,7 +138,7 @@ func TestSchemaOfLimits(t *testing.T) {
 				t.Errorf("have %+v, want %+v", again.now.snap, s.Snapshot())
 			}
 			s.file.db, f.db = f.db, s.file.db
-			if got := version(); got != "2" {
+			if got := version(); got != c.schema {
 				t.Errorf("of what was read it is of schema %s", got)
 			}
 			s.file.db, f.db = f.db, s.file.db

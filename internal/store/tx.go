@@ -55,10 +55,8 @@ func (tx *Tx) PutNetwork(n model.Network) error {
 	if putErr != nil || !changed {
 		return putErr
 	}
-	if len(n.From)+len(n.FromSet) > 0 || n.Spoof.Over(n.SpoofSet) != (model.Spoof{}) {
-		if err := tx.raiseSchema(); err != nil {
-			return err
-		}
+	if err := tx.raiseSchema(schemaOf(n.From, n.FromSet, n.Egress+n.EgressSet, n.Spoof.Over(n.SpoofSet))); err != nil {
+		return err
 	}
 	remember(&tx.undo.networks, n.ID, before, err, &stored)
 	tx.copyNetworks()
@@ -103,10 +101,8 @@ func (tx *Tx) PutEndpoint(e model.Endpoint) error {
 	if putErr != nil || !changed {
 		return putErr
 	}
-	if len(e.From)+len(e.FromSet) > 0 || e.Spoof.Over(e.SpoofSet) != (model.Spoof{}) {
-		if err := tx.raiseSchema(); err != nil {
-			return err
-		}
+	if err := tx.raiseSchema(schemaOf(e.From, e.FromSet, e.Egress+e.EgressSet, e.Spoof.Over(e.SpoofSet))); err != nil {
+		return err
 	}
 	remember(&tx.undo.endpoints, e.ID, before, err, &stored)
 	if err := tx.noteEnded(before, &stored); err != nil {

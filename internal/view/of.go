@@ -59,7 +59,7 @@ func network(n model.Network, endpoints int) Network {
 	v := Network{
 		ID: n.ID, Bridge: n.Bridge, Owned: n.Owned, MTU: n.MTU, Internal: n.Internal, ICC: n.ICC,
 		HostBinding: n.HostBinding, Trusted: slices.Clone(n.Trusted), Subnets: []Subnet{}, Endpoints: endpoints,
-		Settings: append(settings(n.From, n.FromSet), spoofSettings(n.Spoof, n.SpoofSet)...),
+		Settings: slices.Concat(settings(n.From, n.FromSet), egressSetting(n.Egress, n.EgressSet), spoofSettings(n.Spoof, n.SpoofSet)),
 	}
 	for _, r := range n.Routes {
 		text := r.Destination.String()
@@ -90,7 +90,8 @@ func mode(m model.Mode) string {
 func endpoint(n model.Network, e model.Endpoint) Endpoint {
 	return Endpoint{
 		ID: e.ID, Network: n.ID, Bridge: n.Bridge, Veth: e.HostIface(), MAC: e.MAC.String(),
-		IPv4: e.V4, IPv6: e.V6, Sandbox: e.Sandbox, Settings: append(settings(e.From, e.FromSet), spoofSettings(e.Spoof, e.SpoofSet)...),
+		IPv4: e.V4, IPv6: e.V6, Sandbox: e.Sandbox,
+		Settings: slices.Concat(settings(e.From, e.FromSet), egressSetting(e.Egress, e.EgressSet), spoofSettings(e.Spoof, e.SpoofSet)),
 	}
 }
 
@@ -168,6 +169,9 @@ func (v *View) Escape(fn func(string) string) {
 	}
 	for i := range v.Lists {
 		all(&v.Lists[i].Name)
+		for j := range v.Lists[i].Egress {
+			all(&v.Lists[i].Egress[j])
+		}
 	}
 	for i := range v.Pools {
 		all(&v.Pools[i].ID, &v.Pools[i].Space)

@@ -8,8 +8,24 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// fromName is the option of who reaches published ports; a port can follow.
-const fromName = "mybr.publish.from"
+// fromName is the option of who reaches published ports; a port can follow. egressName is that of
+// what containers may begin connections to.
+const (
+	fromName   = "mybr.publish.from"
+	egressName = "mybr.egress"
+)
+
+// egressSetting is the list that was given, and the one that was set since.
+func egressSetting(given, set string) []Setting {
+	if given == "" && set == "" {
+		return nil
+	}
+	s := Setting{Name: egressName, Value: cmp.Or(set, given), Set: set != ""}
+	if given != "" {
+		s.Given = &given
+	}
+	return []Setting{s}
+}
 
 // settings are the limits that were given, and those that were set since.
 func settings(given, set []model.Limit) (all []Setting) {
@@ -50,14 +66,14 @@ func spoofSettings(given, set model.Spoof) (all []Setting) {
 func lists(s model.Snapshot) []List {
 	all := []List{} // never null in JSON
 	for _, l := range s.Lists {
-		v := List{Name: l.Name, Prefixes: append([]netip.Prefix{}, l.Prefixes...)}
+		v := List{Name: l.Name, Prefixes: append([]netip.Prefix{}, l.Prefixes...), Egress: slices.Clone(l.Egress)}
 		for _, n := range s.Networks {
-			if model.Uses(n.From, l.Name) || model.Uses(n.FromSet, l.Name) {
+			if model.Uses(n.From, l.Name) || model.Uses(n.FromSet, l.Name) || n.EgressUses(l.Name) {
 				v.UsedBy++
 			}
 		}
 		for _, e := range s.Endpoints {
-			if model.Uses(e.From, l.Name) || model.Uses(e.FromSet, l.Name) {
+			if model.Uses(e.From, l.Name) || model.Uses(e.FromSet, l.Name) || e.EgressUses(l.Name) {
 				v.UsedBy++
 			}
 		}

@@ -54,11 +54,12 @@ type Setting struct {
 	Set   bool    `json:"set"`             // since the creation
 }
 
-// List is prefixes of clients under a name.
+// List is prefixes of clients, or entries of egress lists, under a name.
 type List struct {
 	Name     string         `json:"name"`
 	Prefixes []netip.Prefix `json:"prefixes"`
-	UsedBy   int            `json:"usedBy"` // how many networks and endpoints name it
+	Egress   []string       `json:"egress,omitempty"` // entries that are more than prefixes
+	UsedBy   int            `json:"usedBy"`           // how many networks and endpoints name it
 }
 
 // Subnet is what a network has of one family.

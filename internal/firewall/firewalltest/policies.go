@@ -91,6 +91,7 @@ func Policies(sizes Sizes, was firewall.Policy) *rapid.Generator[firewall.Policy
 		slices.SortFunc(p.Openings, func(a, b firewall.Opening) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		p.Openings = slices.Compact(p.Openings)
 		DrawLimits(t, &p, 3, was.Networks)
+		DrawEgress(t, &p, 2, was.Networks)
 		return p
 	})
 }

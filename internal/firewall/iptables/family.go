@@ -16,6 +16,9 @@ type family struct {
 	loopback  netip.Prefix // of the host, relayed by the process and never translated
 	linkLocal netip.Prefix // clients whose packets are not translated, since the process serves them; zero: none
 	icmp      string       // the protocol's name
+	// neighbours are the types of ICMPv6 by which neighbours are found, and found to be there:
+	// solicitation and advertisement (RFC 4861). IPv4 has ARP for that, which is not filtered.
+	neighbours []string
 }
 
 func ipv4() family {
@@ -36,12 +39,14 @@ func ipv6() family {
 		loopback:  netip.PrefixFrom(netip.IPv6Loopback(), 128),
 		linkLocal: netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfe, 0x80}), 10),
 		icmp:      "ipv6-icmp",
+
+		neighbours: []string{"135", "136"},
 	}
 }
 
 // only is a network without what doesn't matter to the family's rules.
 func (fam family) only(n firewall.Network) firewall.Network {
-	return firewall.Network{Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, Limited: n.Limited, V4: n.Family(fam.Family)}
+	return firewall.Network{Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, Limited: n.Limited, Listed: n.Listed, V4: n.Family(fam.Family)}
 }
 
 // layout is which chains and jumps there are in a family, and what stands in them before
@@ -52,6 +57,7 @@ type layout struct {
 	closed      bool // nothing may, of some network
 	guarded     bool // some network keeps the bridges of others out
 	limited     bool // some network has ports that only some clients reach
+	listed      bool // some network's containers may not begin everything
 	input       bool // the host doesn't take everything from some bridge
 	defaultDrop bool
 	dropInDoubt bool
@@ -60,12 +66,15 @@ type layout struct {
 
 func (fam family) layout(p firewall.Policy) layout {
 	return layout{
-		networks:    len(p.Networks) > 0,
-		open:        slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) }),
-		closed:      slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return !n.Forwards(fam.Family) }),
-		guarded:     slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.KeepsBridgesOut(fam.Family) }),
-		limited:     slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
-		input:       slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Family(fam.Family).Input != firewall.InputAll }),
+		networks: len(p.Networks) > 0,
+		open:     slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) }),
+		closed:   slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return !n.Forwards(fam.Family) }),
+		guarded:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.KeepsBridgesOut(fam.Family) }),
+		limited:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
+		listed:   slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Listed }),
+		input: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool {
+			return n.Listed || n.Family(fam.Family).Input != firewall.InputAll
+		}),
 		defaultDrop: p.DefaultDrop.Has(fam.Family),
 		dropInDoubt: p.DropInDoubt.Has(fam.Family),
 		accept:      p.Accept,

@@ -31,6 +31,10 @@ func (fam family) isolate(p firewall.Policy, f facts, need layout) []chain {
 		c.add("", "", rule{"-j " + chainLimitIn, "What comes to a port that only some clients reach is checked there, led by a published port or not."})
 		chains = append(chains, fam.limits(p)...)
 	}
+	if need.open && need.listed {
+		c.add("", "", rule{"-j " + chainListed, "What begins in a network whose containers may not begin everything is checked there, led by a published port or not."})
+		chains = append(chains, fam.listed(p)...)
+	}
 	if need.open {
 		c.add("", "", rule{"-m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j RETURN",
 			"Replies, and what a published port leads to a container, may pass. The rest is new, or of no known connection."})

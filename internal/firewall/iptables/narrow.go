@@ -10,14 +10,14 @@ import (
 
 // differing is of the rules of two policies, of which the second commutes with the first, what
 // it takes to see the difference. What a port costs that comes or goes does not depend on the
-// rules of other ports, nor, as long as no network or limit comes or goes, on those of networks.
+// rules of other ports, nor, as long as no network, limit or egress list comes or goes, on those of networks.
 func (fam family) differing(have, want firewall.Policy, f facts) (h, w ruleset) {
 	x, hadPorts, ports := fam.narrowed(have.Ports, want.Ports)
 	rules := func(p firewall.Policy, ports []firewall.Port) ruleset {
 		p.Ports = nil
 		all := ruleset{{name: "filter"}, {name: "nat"}}
 		switch {
-		case !plan.SameList(have.Networks, want.Networks) || !plan.SameList(have.Limits, want.Limits):
+		case !plan.SameList(have.Networks, want.Networks) || !plan.SameList(have.Limits, want.Limits) || !plan.SameList(have.Egress, want.Egress):
 			all = fam.render(p, f)
 			all[1].chains = all[1].chains[1:] // MYBR-PORTS, without ports
 		case !plan.SameList(have.Openings, want.Openings):

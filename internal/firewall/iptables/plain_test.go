@@ -5,7 +5,9 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/mybr/mybr/internal/egress"
 	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
 )
 
 // This file has the rules of a policy as a person would write them: one list for all
@@ -46,6 +48,34 @@ func (fam family) plain(p firewall.Policy, f facts) ruleset {
 			rule{fmt.Sprintf("-s %s -i %s ! -o %[2]s -p %[3]s -m %[3]s --sport %[4]s%[5]s -j %[6]s", netip.PrefixFrom(l.Addr, l.Addr.BitLen()), l.Bridge, l.Proto,
 				span(l.First, l.Count, ":"), unsolicited, out.name), ""})
 	}
+	for i, e := range p.Egress {
+		c, n := chain{name: fmt.Sprintf("MYBR-TO-%d", i)}, p.Networks[slices.IndexFunc(p.Networks, func(n firewall.Network) bool { return n.Bridge == e.Bridge })]
+		for _, o := range p.Egress {
+			if !e.Addr.IsValid() && o.Bridge == e.Bridge && fam.Has(o.Addr) {
+				c.add("", "", rule{"-s " + netip.PrefixFrom(o.Addr, o.Addr.BitLen()).String() + " -j RETURN", ""}) // it has its own
+			}
+		}
+		source := ""
+		switch {
+		case e.Addr.IsValid() && !fam.Has(e.Addr):
+			continue
+		case e.Addr.IsValid():
+			source = "-s " + netip.PrefixFrom(e.Addr, e.Addr.BitLen()).String() + " "
+		}
+		fam.plainAllowed(&c, e.To)
+		lists = append(lists, c)
+		if n.Forwards(fam.Family) {
+			isolate.add("", "", rule{source + "-i " + e.Bridge + " ! -o " + e.Bridge + " -m conntrack ! --ctstate RELATED,ESTABLISHED -j " + c.name, ""})
+		}
+		input.add(e.Bridge, "", rule{source + "-i " + e.Bridge + " -j " + chainInput + "-" + c.name, ""})
+		host := chain{name: chainInput + "-" + c.name}
+		host.add("", "", rule{"-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j RETURN", ""})
+		if fam.icmp == "ipv6-icmp" {
+			host.add("", "", rule{"-p ipv6-icmp -m icmp6 --icmpv6-type 135 -j RETURN", ""}, rule{"-p ipv6-icmp -m icmp6 --icmpv6-type 136 -j RETURN", ""})
+		}
+		host.add("", "", rule{"-j " + c.name, ""})
+		lists = append(lists, host)
+	}
 	for _, n := range p.Networks {
 		isolate.add(n.Bridge, "", fam.plainIsolation(n, f, len(egress.rules) > 0)...)
 		forward.add(n.Bridge, "", fam.plainForwarding(n, p.Accept)...)
@@ -74,6 +104,37 @@ func (fam family) plain(p firewall.Policy, f facts) ruleset {
 		filter = append(filter, last)
 	}
 	return ruleset{{"filter", filter}, {"nat", nat}}
+}
+
+// plainAllowed returns from what a list allows, and drops the rest.
+func (fam family) plainAllowed(c *chain, to egress.Allowed) {
+	if to.All() {
+		return
+	}
+	for _, s := range to.Services(fam.Family) {
+		for _, proto := range append(s.Protos(), map[bool][]model.Proto{true: {0}}[len(s.Protos()) == 0]...) {
+			match, port := "", ""
+			if proto == egress.ICMP {
+				match = "-p " + fam.icmp + " "
+			} else if proto != 0 {
+				match = "-p " + proto.String() + " "
+			}
+			if s.First != 0 {
+				port = fmt.Sprintf("-m conntrack --ctorigdstport %d:%d ", s.First, s.Last)
+			}
+			if s.Host {
+				c.add("", "", rule{match + port + "-m addrtype --dst-type LOCAL -j RETURN", ""}, rule{match + port + "-m conntrack --ctstate DNAT -j RETURN", ""})
+			}
+			for _, p := range s.To {
+				if p.Bits() == 0 {
+					c.add("", "", rule{match + port + "-j RETURN", ""})
+				} else {
+					c.add("", "", rule{match + port + "-m conntrack --ctorigdst " + p.String() + " -j RETURN", ""})
+				}
+			}
+		}
+	}
+	c.add("", "", rule{"-j DROP", ""})
 }
 
 // plainIsolation is a network's part of MYBR-ISOLATE. That chain only drops, and so do those

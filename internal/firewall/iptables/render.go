@@ -29,6 +29,9 @@ const (
 	chainLimitOut    = ownPrefix + "LIMIT-OUT"
 	chainAdmit       = ownPrefix + "CLI-" // what names the clients follows
 	chainServe       = ownPrefix + "SRV-"
+	chainListed      = ownPrefix + "LISTED"
+	chainListOf      = ownPrefix + "OF-"  // what names the bridge follows
+	chainAllowed     = ownPrefix + "DST-" // what names the list follows
 	chainEgressNAT   = ownPrefix + "EGRESS-NAT"
 	chainEgress      = ownPrefix + "EGRESS"
 	chainForwardDrop = ownPrefix + "FORWARD-DROP"
@@ -64,9 +67,13 @@ func (fam family) render(p firewall.Policy, f facts) ruleset {
 		nat = slices.Concat(fam.ports(p), fam.postrouting(p))
 	}
 	if need.input {
+		lists := listsOf(p)
 		filter = append(filter, fam.byBridge(chainInput, "-i", p, func(n firewall.Network) []rule {
-			return hostInput(n.Bridge, n.Family(fam.Family).Input)
+			return append(hostInput(n.Bridge, n.Family(fam.Family).Input), fam.listedInput(n, lists[n.Bridge])...)
 		})...)
+	}
+	if need.listed {
+		filter = append(filter, fam.lists(p)...)
 	}
 	if need.defaultDrop {
 		filter = append(filter, forwardDrop())

@@ -23,6 +23,10 @@ type probe struct {
 	src, dst netip.Addr
 	state    string // conntrack's
 	dnat     bool   // its connection has been led elsewhere by a published port
+	chosen   netip.Addr
+	chosenTo uint64 // the port
+	local    bool   // dst is an address of the host
+	reply    bool   // it goes against the direction in which its connection has begun
 	mark     uint64
 	proto    string
 	port     uint64
@@ -179,6 +183,23 @@ func (w *walk) is(option, arg string) bool {
 			mask = "0xffffffff"
 		}
 		return w.mark&number(mask, 0) == number(value, 0)
+	case "--ctorigdst":
+		if prefix, err := netip.ParsePrefix(arg); err == nil {
+			return w.state != "INVALID" && prefix.Contains(w.chosen)
+		}
+		return w.state != "INVALID" && netip.MustParseAddr(arg) == w.chosen
+	case "--ctorigdstport":
+		first, last, ok := strings.Cut(arg, ":")
+		if !ok {
+			last = first
+		}
+		return w.state != "INVALID" && number(first, 10) <= w.chosenTo && w.chosenTo <= number(last, 10)
+	case "--dst-type":
+		return w.local == (arg == "LOCAL")
+	case "--ctdir":
+		return w.state != "INVALID" && w.reply == (arg == "REPLY")
+	case "--icmpv6-type":
+		return arg == fmt.Sprint(w.port)
 	case "--ctstate":
 		states := strings.Split(arg, ",")
 		return slices.Contains(states, w.state) || w.dnat && slices.Contains(states, "DNAT")
@@ -247,6 +268,7 @@ func many() *rapid.Generator[firewall.Policy] {
 		slices.SortFunc(p.Openings, func(a, b firewall.Opening) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		p.Openings = slices.Compact(p.Openings)
 		firewalltest.DrawLimits(t, &p, 12, nil)
+		firewalltest.DrawEgress(t, &p, 9, nil)
 		return p
 	})
 }
@@ -273,6 +295,17 @@ func packets(fam family, p firewall.Policy) *rapid.Generator[probe] {
 			addrs = append(addrs, prefix.Addr())
 		}
 	}
+	ports = append(ports, 79, 81, 443, 135, 136, 134)
+	for _, e := range p.Egress {
+		for _, s := range e.To.Services(fam.Family) {
+			for _, prefix := range s.To {
+				addrs = append(addrs, prefix.Addr())
+			}
+		}
+		if fam.Has(e.Addr) {
+			addrs = append(addrs, e.Addr)
+		}
+	}
 	return rapid.Custom(func(t *rapid.T) probe {
 		k := probe{
 			in: rapid.SampledFrom(links).Draw(t, "in"), out: rapid.SampledFrom(links).Draw(t, "out"),
@@ -283,6 +316,11 @@ func packets(fam family, p firewall.Policy) *rapid.Generator[probe] {
 			from: rapid.SampledFrom(ports).Draw(t, "from"),
 		}
 		k.dnat = k.state != "INVALID" && rapid.Bool().Draw(t, "dnat")
+		k.chosen, k.chosenTo = k.dst, k.port
+		if k.dnat {
+			k.chosen, k.chosenTo = rapid.SampledFrom(addrs).Draw(t, "chosen"), rapid.SampledFrom(ports).Draw(t, "chosen port")
+		}
+		k.local, k.reply = rapid.Bool().Draw(t, "local"), rapid.Bool().Draw(t, "reply")
 		for _, n := range p.Networks { // most packets have the addresses of their networks
 			if prefix := n.Family(fam.Family).Prefix; prefix.IsValid() && rapid.IntRange(0, 3).Draw(t, "honest") > 0 {
 				if k.in == n.Bridge {
@@ -331,6 +369,14 @@ func TestSameAsPlain(t *testing.T) {
 							a, b := walk{chains: have, probe: k}, walk{chains: want, probe: k}
 							if got, want := a.through(chain), b.through(chain); got != want {
 								r.Fatalf("%s: %+v: %q, plainly %q", chain, k, got, want)
+							}
+						}
+						if i == 0 && fam.layout(p).input {
+							k := k
+							k.out = ""
+							a, b := walk{chains: have, probe: k}, walk{chains: want, probe: k}
+							if got, want := a.through(chainInput), b.through(chainInput); got != want {
+								r.Fatalf("%s: %+v: %q, plainly %q", chainInput, k, got, want)
 							}
 						}
 						if i == 0 {
@@ -476,7 +522,11 @@ func TestDepth(t *testing.T) {
 	for _, fam := range []family{ipv4(), ipv6()} {
 		rapid.Check(t, func(r *rapid.T) {
 			p := many().Draw(r, "policy")
-			for i, root := range []string{"FORWARD", chainPorts} {
+			for i, root := range []string{"FORWARD", chainPorts, chainInput} {
+				if i == 2 && !fam.layout(p).input {
+					continue
+				}
+				i %= 2
 				chains := ruleTable(fam.render(p, facts{user: true, stages: true})[i], besides(fam.layout(p)), nil)
 				if table := fam.render(p, facts{user: true, stages: true})[i]; len(ruleTable(table, nil, nil)) < len(table.chains) {
 					r.Errorf("two of %d chains have one name", len(table.chains))

@@ -21,6 +21,10 @@ func (fam family) sets(p firewall.Policy, others []string) []set {
 		{name: setOpenFrom, key: append([]kind{nameKind(), nameKind()}, at...)},
 		{name: setLimited, key: append(names[:1:1], at...), verdicts: true},
 		{name: setLimitedFrom, key: append(names[:1:1], at...), verdicts: true},
+		{name: setListed, key: names, verdicts: true},
+		{name: setListedFrom, key: []kind{nameKind(), fam.address}, verdicts: true},
+		{name: setListedInput, key: names},
+		{name: setBehind, key: names, verdicts: true},
 		{name: setPublished, key: at[1:], data: []kind{fam.address, portKind()}, counter: true},
 		{name: setPublishedAt, key: at, data: []kind{fam.address, portKind()}, counter: true},
 		{name: setApart, key: append(names[:1:1], at[1:]...)},
@@ -55,6 +59,9 @@ func (fam family) sets(p firewall.Policy, others []string) []set {
 		if fam.Has(l.Addr) {
 			fam.limit(all, l)
 		}
+	}
+	for _, e := range p.Egress {
+		fam.egress(all, e)
 	}
 	for i := range out {
 		out[i].sorted()
@@ -108,6 +115,13 @@ func (fam family) network(all map[string]*set, n firewall.Network) {
 		if !n.Unprotected(fam.Family) {
 			to, into = limitedTo(to), into+" Some ports have clients of their own."
 		}
+	}
+	if n.Listed && n.Forwards(fam.Family) {
+		all[setBehind].add(of(out), element{key: name, data: from})
+		from, out = "goto "+chainChecked, "What containers begin is checked first."
+	}
+	if n.Listed {
+		all[setListedInput].add(of("What containers send to the host is checked."), element{key: name})
 	}
 	all[setFrom].add(of(out), element{key: name, data: from})
 	all[setTo].add(of(into), element{key: name, data: to})

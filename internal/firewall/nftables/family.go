@@ -67,6 +67,7 @@ type layout struct {
 	last     bool          // what nobody has accepted is dropped here, for iptables has no table where it could be
 	beside   bool          // iptables has a table that must be told what may pass
 	limited  bool          // some network has ports that only some clients reach
+	listed   bool          // some network's containers may not begin everything
 	accept   firewall.Mark // the administrator's
 }
 
@@ -74,11 +75,14 @@ type layout struct {
 func (fam family) layout(p firewall.Policy, beside bool) layout {
 	return layout{
 		networks: len(p.Networks) > 0,
-		input:    slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Family(fam.Family).Input != firewall.InputAll }),
-		last:     p.DefaultDrop.Has(fam.Family) && !beside,
-		beside:   beside && len(p.Networks) > 0,
-		limited:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
-		accept:   p.Accept,
+		input: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool {
+			return n.Listed || n.Family(fam.Family).Input != firewall.InputAll
+		}),
+		listed:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Listed }),
+		last:    p.DefaultDrop.Has(fam.Family) && !beside,
+		beside:  beside && len(p.Networks) > 0,
+		limited: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
+		accept:  p.Accept,
 	}
 }
 

@@ -41,19 +41,8 @@ func (fam family) limiting() (chains []chain) {
 	return chains
 }
 
-// clientSets are the sets of addresses that limits name, and clientChains the chains that look
-// them up. Their names hang on the family's clients: other clients are others.
-func (fam family) clientSets(p firewall.Policy) (sets []set) {
-	for _, c := range fam.clientsOf(p) {
-		s := set{name: clientsName(admitted, fam, c), key: []kind{fam.address}, interval: true}
-		for _, prefix := range c.Of(fam.Family) {
-			s.add(served{why: "These clients may."}, element{key: addrBytes(prefix.Addr()), end: addrBytes(lastOf(prefix))})
-		}
-		sets = append(sets, s)
-	}
-	return sets
-}
-
+// clientChains are the chains that look clients up in sets of addresses. Their names hang on the
+// family's clients: other clients are others.
 func (fam family) clientChains(p firewall.Policy) (chains []chain) {
 	for _, c := range fam.clientsOf(p) {
 		set := clientsName(admitted, fam, c)

@@ -8,6 +8,7 @@
 //	output       the same for what the host sends to itself
 //	postrouting  by the subnet that a packet comes from
 //	limited-…    ports that only some clients reach: a set of addresses for each set of clients
+//	listed       what containers may begin: a chain for each list, which looks into sets of addresses
 //	input        bridges that the host doesn't take everything from, if there are any
 //
 // A transaction is made by netlink alone: no command is run, and nothing is read on the way

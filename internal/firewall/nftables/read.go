@@ -51,6 +51,13 @@ func (fam family) read(conn *nftables.Conn, want []set) (found, error) {
 				of.hook.name = "drops" // which none of mybr's does
 			}
 		}
+		if strings.HasPrefix(c.Name, chainTranslated) {
+			if of.rules, err = fam.rulesOf(c.Name); err != nil {
+				return f, fmt.Errorf("list rules of chain %s of table %s: %w", c.Name, fam.name(), err)
+			}
+			f.chains = append(f.chains, of)
+			continue
+		}
 		rules, err := conn.GetRules(t, c)
 		if err != nil {
 			return f, fmt.Errorf("list rules of chain %s of table %s: %w", c.Name, fam.name(), err)
@@ -177,6 +184,8 @@ func readData(s set, k nftables.SetElement) string {
 		return "drop"
 	case expr.VerdictAccept:
 		return "accept"
+	case expr.VerdictReturn:
+		return "return"
 	case expr.VerdictGoto:
 		return "goto " + chain
 	case expr.VerdictJump:

@@ -1,6 +1,8 @@
 package nftables
 
 import (
+	"slices"
+
 	"github.com/google/nftables"
 
 	"github.com/mybr/mybr/internal/firewall"
@@ -28,6 +30,13 @@ const (
 	admitted = "clients-" // what names the clients follows
 	answered = "served-"
 
+	chainChecked = "checked"
+	chainToHost  = "to-host"
+	chainListed  = "listed"
+	chainAllowed = "allowed-" // what names the list follows
+
+	chainTranslated = "translated-" // likewise
+
 	chainPorts     = "published-ports"
 	hairpin        = "hairpin"
 	hairpinFixed   = "hairpin-fixed"
@@ -53,6 +62,10 @@ const (
 	setFixedAddress = "fixed-address"
 	setLimited      = "limited"
 	setLimitedFrom  = "limited-from"
+	setListed       = "listed"
+	setListedFrom   = "listed-from"
+	setListedInput  = "listed-input"
+	setBehind       = "behind-list"
 	setNoInput      = "no-input"
 	setNoAdverts    = "no-advertisements"
 )
@@ -88,11 +101,11 @@ func (fam family) render(p firewall.Policy, beside bool, others []string) rulese
 	if l.none() {
 		return ruleset{}
 	}
-	return ruleset{append(fam.chains(l), fam.clientChains(p)...), append(fam.sets(p, others), fam.clientSets(p)...)}
+	return ruleset{slices.Concat(fam.chains(l), fam.clientChains(p), fam.allowed(p)), append(fam.sets(p, others), fam.addressSets(p)...)}
 }
 
 // chains is the rules: they are the same whatever networks and ports there are, save that some
-// are for limits alone, if there are any.
+// are for limits or egress lists alone, if there are any.
 func (fam family) chains(l layout) []chain {
 	all := []chain{}
 	if l.networks {
@@ -101,6 +114,9 @@ func (fam family) chains(l layout) []chain {
 		all = append(all, fam.entering()...)
 		if l.limited {
 			all = append(all, fam.limiting()...)
+		}
+		if l.listed {
+			all = append(all, fam.checking()...)
 		}
 		all = append(all, fam.publishing()...)
 		all = append(all, fam.translating()...)
@@ -115,6 +131,9 @@ func (fam family) chains(l layout) []chain {
 		c.add("The host takes nothing of this family from these networks.", in(setNoInput, iif()), verdict("drop"))
 		if fam.icmpProto == ipv6().icmpProto {
 			c.add("The host takes no router advertisements from containers.", advertisement(), in(setNoAdverts, iif()), verdict("drop"))
+		}
+		if l.listed {
+			c.add("What comes from a network whose containers may not begin everything is checked.", in(setListedInput, iif()), verdict("jump "+chainToHost))
 		}
 		all = append(all, c)
 	}

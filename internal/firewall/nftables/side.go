@@ -37,6 +37,9 @@ func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Po
 		if was := s.fam.layout(*have, now.beside); was == l && !l.none() && slices.Equal(have.Limits, want.Limits) && passingOf(s.fam, *have) == passingOf(s.fam, want) {
 			gone, came := differing(*have, want)
 			c := s.fam.difference(s.fam.sets(gone, nil), s.fam.sets(came, nil))
+			if len(gone.Egress)+len(came.Egress) > 0 {
+				c.turnLists(s.fam, *have, want)
+			}
 			return s.step(c, now), nil, now, nil
 		}
 	}
@@ -167,6 +170,7 @@ func hasFilter(conn *nftables.Conn, f nftables.TableFamily) (there, drops bool, 
 func differing(have, want firewall.Policy) (gone, came firewall.Policy) {
 	gone.Networks, came.Networks = without(have.Networks, want.Networks, func(n firewall.Network) firewall.Network { n.ID = ""; return n })
 	gone.Ports, came.Ports = without(have.Ports, want.Ports, func(p firewall.Port) firewall.Port { p.Link = ""; return p })
+	gone.Egress, came.Egress = without(have.Egress, want.Egress, func(e firewall.Egress) firewall.Egress { e.Link = ""; return e })
 	if !slices.Equal(have.Openings, want.Openings) {
 		gone.Openings, came.Openings = have.Openings, want.Openings // several may need the same element
 	}

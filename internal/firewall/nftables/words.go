@@ -173,14 +173,7 @@ func protocol(name string, number byte) clause {
 }
 
 // advertisement matches router advertisements (RFC 4861, 4.2).
-func advertisement() clause {
-	return clause{"icmpv6 type nd-router-advert", []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register(0)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{unix.IPPROTO_ICMPV6}},
-		&expr.Payload{DestRegister: register(0), Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{134}},
-	}}
-}
+func advertisement() clause { return icmpv6("nd-router-advert", 134) }
 
 // within matches addresses of a prefix, and outside all others.
 func within(f field, p netip.Prefix) clause { return f.prefix("", expr.CmpOpEq, p) }

@@ -1,0 +1,81 @@
+package driver
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// What can't be taken is refused by its name, with what can.
+func TestEgressOption(t *testing.T) {
+	for value, want := range map[string]string{
+		"":                           "",
+		"all":                        "",
+		"none":                       "",
+		"10.0.0.0/8:443, host:53":    "",
+		"10.0.0.1/8":                 "option mybr.egress: 10.0.0.1/8: it has bits behind its prefix: want 10.0.0.0/8, or 10.0.0.1",
+		"192.0.2.1,example.com:443":  "option mybr.egress: example.com:443: names are not supported yet: want the addresses that are meant",
+		"*.example.com":              "option mybr.egress: *.example.com: names are not supported yet: want the addresses that are meant",
+		"192.0.2.1/gre":              "option mybr.egress: 192.0.2.1/gre: gre is no protocol: want tcp, udp, sctp or icmp",
+		"none,192.0.2.1":             "option mybr.egress: none: it stands alone, and not among others",
+		"192.0.2.1:443,192.0.2.1:0,": "option mybr.egress: 192.0.2.1:0: 0 is no port: want a number from 1 to 65535, or two with - between",
+	} {
+		opts := map[string]any{optEgress: value}
+		_, _, err := parseEndpointOptions(opts)
+		_, netErr := parseNetOptions(map[string]any{optGeneric: opts})
+		for what, err := range map[string]error{"endpoint": err, "network": netErr} {
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if got != want {
+				t.Errorf("%s of an %s: %q, want %q", value, what, got, want)
+			}
+		}
+	}
+	if _, err := parseNetOptions(map[string]any{optGeneric: map[string]any{"mybr.egres": "none"}}); err == nil || !strings.Contains(err.Error(), "is mybr.egress meant?") {
+		t.Errorf("mistyped: %v", err)
+	}
+}
+
+// Lists are there before who names them, stay as long as somebody does, and have only what all who
+// name them can take. What is refused changes nothing.
+func TestEgressLists(t *testing.T) {
+	w := newWorld(t)
+	w.running()
+	id := w.store.Snapshot().Networks[0].ID
+	set := func(value string) error {
+		return w.SetNetwork(t.Context(), id, map[string]string{optEgress: value})
+	}
+	refused := func(err error, kind error, want string) {
+		t.Helper()
+		if !errors.Is(err, kind) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	refused(set("@apis"), model.ErrNotFound, "option mybr.egress: there is no list apis: make it with mybr list set apis ENTRY…")
+	apis := model.List{Name: "apis", Egress: []string{"192.0.2.1:443"}}
+	refused(w.SetList(t.Context(), model.List{Name: "apis", Egress: []string{"example.com:443"}}), model.ErrInvalid, "list apis: example.com:443: names are not supported yet")
+	if err := errors.Join(w.SetList(t.Context(), apis), set("@apis,10.0.0.0/8")); err != nil {
+		t.Fatal(err)
+	}
+	refused(w.RemoveList(t.Context(), "apis"), model.ErrConflict, "list apis is in use by network")
+	refused(w.SetNetwork(t.Context(), id, map[string]string{optFrom: "@apis"}), model.ErrInvalid,
+		"option mybr.publish.from: list apis has 192.0.2.1:443, which is no address or prefix that clients could have")
+	office := model.List{Name: "office", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	if err := errors.Join(w.SetList(t.Context(), office), w.SetNetwork(t.Context(), id, map[string]string{optFrom: "@office"})); err != nil {
+		t.Fatal(err)
+	}
+	office.Egress = apis.Egress
+	refused(w.SetList(t.Context(), office), model.ErrInvalid, "list office: 192.0.2.1:443: option mybr.publish.from of network")
+	s := w.store.Snapshot()
+	if n := s.Networks[0]; n.EgressSet != "10.0.0.0/8,@apis" || len(n.FromSet) != 1 || len(s.Lists) != 2 || len(s.Lists[1].Egress) != 0 {
+		t.Errorf("recorded: %+v, lists %+v", n, s.Lists)
+	}
+	if err := errors.Join(set(""), w.RemoveList(t.Context(), "apis")); err != nil || w.store.Snapshot().Networks[0].EgressSet != "" {
+		t.Errorf("taken back: %v", err)
+	}
+}

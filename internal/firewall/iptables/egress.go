@@ -1,0 +1,202 @@
+package iptables
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/mybr/mybr/internal/egress"
+	"github.com/mybr/mybr/internal/firewall"
+)
+
+// This file is about what containers may begin connections to.
+
+// listed is MYBR-LISTED, which finds a network's list for what it forwards, by the network's
+// bridge.
+func (fam family) listed(p firewall.Policy) []chain {
+	lists := listsOf(p)
+	return fam.byBridge(chainListed, "-i", p, func(n firewall.Network) []rule {
+		if !n.Listed || !n.Forwards(fam.Family) {
+			return nil
+		}
+		return []rule{{"-i " + n.Bridge + " ! -o " + n.Bridge + " -g " + fam.listChain(n, lists[n.Bridge]),
+			"What containers of the network begin, through a published port or not, is compared with what they may."}}
+	})
+}
+
+// listedInput is a network's part of MYBR-INPUT.
+func (fam family) listedInput(n firewall.Network, of []firewall.Egress) (rules []rule) {
+	if !n.Listed {
+		return nil
+	}
+	in := "-i " + n.Bridge + " "
+	rules = append(rules, rule{in + "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j RETURN",
+		"The host is answered. What containers of the network have begun is checked as long as it goes on."})
+	for _, kind := range fam.neighbours {
+		rules = append(rules, rule{in + "-p ipv6-icmp -m icmp6 --icmpv6-type " + kind + " -j RETURN", "Neighbours find each other."})
+	}
+	return append(rules, rule{in + "-j " + fam.listChain(n, of), "What containers of the network send to the host is compared with what they may."})
+}
+
+// listsOf are the egress lists of each bridge, of which those without an address come first.
+func listsOf(p firewall.Policy) map[string][]firewall.Egress {
+	all := map[string][]firewall.Egress{}
+	for _, e := range p.Egress {
+		all[e.Bridge] = append(all[e.Bridge], e)
+	}
+	return all
+}
+
+// listChain is where a network's packets are compared: directly with its list, or with that of the
+// container that has their address. The name of that chain hangs on the network's list, too, which
+// its last rule leads to: a difference puts new rules in front.
+func (fam family) listChain(n firewall.Network, of []firewall.Egress) string {
+	others := fam.allowedChain(egress.Nothing)
+	for _, e := range of {
+		if !e.Addr.IsValid() {
+			others = fam.allowedChain(e.To)
+		}
+	}
+	if !slices.ContainsFunc(of, func(e firewall.Egress) bool { return fam.Has(e.Addr) }) {
+		return others
+	}
+	sum := sha256.Sum256([]byte(n.Bridge + " " + others))
+	return chainListOf + hex.EncodeToString(sum[:])[:8]
+}
+
+// allowedChain names the chain of a list, which is left to go on to what it allows. The name hangs
+// on what it allows of the family: another list is another chain.
+func (fam family) allowedChain(a egress.Allowed) string {
+	sum := sha256.Sum256([]byte(fmt.Sprint(a.Services(fam.Family))))
+	return chainAllowed + hex.EncodeToString(sum[:])[:10]
+}
+
+// lists is the chains that MYBR-LISTED and MYBR-INPUT lead to: they only drop. A list has a chain,
+// however many networks and containers have it.
+func (fam family) lists(p firewall.Policy) (chains []chain) {
+	lists, seen := listsOf(p), map[string]bool{}
+	add := func(a egress.Allowed) {
+		if name := fam.allowedChain(a); !seen[name] {
+			seen[name] = true
+			chains = append(chains, fam.allowed(name, a)...)
+		}
+	}
+	for _, n := range p.Networks {
+		if !n.Listed {
+			continue
+		}
+		of := lists[n.Bridge]
+		root := chain{name: fam.listChain(n, of), last: true}
+		var entries []entry
+		var others egress.Allowed = egress.Nothing
+		for _, e := range of {
+			target := "-g " + fam.allowedChain(e.To)
+			switch {
+			case !e.Addr.IsValid():
+				others = e.To
+				continue
+			case !fam.Has(e.Addr):
+				continue
+			case e.To.All():
+				target = "-j RETURN"
+			default:
+				add(e.To)
+			}
+			addr := netip.PrefixFrom(e.Addr, e.Addr.BitLen())
+			entries = append(entries, entry{bitsOf(addr), serving(e.Bridge, e.Link, rule{"-s " + addr.String() + " " + target, "What the container with this address may begin."})})
+		}
+		add(others)
+		if len(entries) == 0 {
+			continue
+		}
+		end := rule{"-g " + fam.allowedChain(others), "What no container of the network has for an address."}
+		x := fam.byAddress(root.name, "-s")
+		x.end, x.depth = &end, 3
+		x.why = "Containers whose addresses begin so are there, so that others don't meet them."
+		below := x.fill(&root, entries)
+		root.add("", "", end)
+		chains = append(append(chains, root), below...)
+	}
+	return chains
+}
+
+// allowed is the chain of a list, and those below it: they return from what is allowed, and drop
+// all else. Addresses and ports are those that the container has chosen (iptables-extensions(8),
+// conntrack); what is of no flow has none, and is dropped.
+func (fam family) allowed(name string, a egress.Allowed) []chain {
+	root := chain{name: name, last: true}
+	end := rule{"-j DROP", "Nothing else may be begun."}
+	var entries []entry
+	for _, s := range a.Services(fam.Family) {
+		for _, match := range fam.matches(s) {
+			if s.Host {
+				why := "This may be sent to the host."
+				root.add("", "", rule{match.protocol + "-m addrtype --dst-type LOCAL -m conntrack" + match.port + " -j RETURN", why},
+					rule{match.protocol + "-m conntrack --ctstate DNAT" + match.port + " -j RETURN", why + " A published port leads it on."})
+			}
+			for _, p := range s.To {
+				const why = "This may be begun."
+				if p.Bits() == 0 {
+					known := ""
+					if match.port != "" {
+						known = "-m conntrack" + match.port + " "
+					}
+					root.add("", "", rule{match.protocol + known + "-j RETURN", why})
+					continue
+				}
+				entries = append(entries, entry{bitsOf(p), serving("", "", rule{match.protocol + "-m conntrack --ctorigdst " + bare(p) + match.port + " -j RETURN", why})})
+			}
+		}
+	}
+	x := fam.byAddress(name, "")
+	x.match = func(path string) string { return "-m conntrack --ctorigdst " + bare(fam.beginning(path)) }
+	x.end, x.depth = &end, 3
+	x.why = "Destinations whose addresses begin so are there, so that others don't meet them."
+	if len(root.rules) == 0 || len(entries) == 0 {
+		below := x.fill(&root, entries)
+		root.add("", "", end)
+		return append([]chain{root}, below...)
+	}
+	// What is allowed at whatever address must be asked before the index, which does not come back.
+	addressed := chain{name: name + "/A", last: true}
+	x.depth--
+	below := x.fill(&addressed, entries)
+	addressed.add("", "", end)
+	root.add("", "", rule{"-g " + addressed.name, "The rest is allowed or not by its address."})
+	return append([]chain{root, addressed}, below...)
+}
+
+// serviceMatch is the parts of a rule that say what a service is of.
+type serviceMatch struct{ protocol, port string }
+
+// matches are those of a service, one for each protocol.
+func (fam family) matches(s egress.Service) (all []serviceMatch) {
+	port := ""
+	if s.First != 0 {
+		port = fmt.Sprintf(" --ctorigdstport %d", s.First)
+		if s.Last != s.First {
+			port += fmt.Sprintf(":%d", s.Last)
+		}
+	}
+	for _, proto := range s.Protos() {
+		word := proto.String()
+		if proto == egress.ICMP {
+			word = fam.icmp
+		}
+		all = append(all, serviceMatch{"-p " + word + " ", port})
+	}
+	if len(all) == 0 {
+		all = []serviceMatch{{}}
+	}
+	return all
+}
+
+// bare is a prefix as conntrack's matches are printed, which a single address has none of.
+func bare(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}

@@ -1,0 +1,256 @@
+package nftables
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/egress"
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
+)
+
+// This file is about what containers may begin connections to. Packets of networks that may begin
+// everything meet none of it.
+
+// checking is what packets from a network meet that has egress lists, before they are judged as
+// all others, or reach the host.
+func (fam family) checking() []chain {
+	c := chain{name: chainChecked}
+	c.add("Only what begins is checked.", known(), by(setBehind, iif()))
+	c.add("What turns back into its own network is not checked.", by(setInside, iif(), oif()))
+	c.add("What containers begin, through a published port or not, is compared with what they may.", verdict("jump "+chainListed))
+	c.add("The rest is judged as in every network.", by(setBehind, iif()))
+
+	host := chain{name: chainToHost}
+	host.add("The host is answered. What containers have begun is checked as long as it goes on.", known(), replying(), verdict("return"))
+	if fam.icmpProto == ipv6().icmpProto {
+		host.add("Neighbours find each other.", icmpv6("nd-neighbor-solicit", 135), verdict("return"))
+		host.add("Neighbours find each other.", icmpv6("nd-neighbor-advert", 136), verdict("return"))
+	}
+	host.add("What containers send to the host is compared with what they may.", verdict("goto "+chainListed))
+
+	list := chain{name: chainListed}
+	list.add("The container with this address has a list of its own.", by(setListedFrom, iif(), fam.from()))
+	list.add("All others have the network's.", by(setListed, iif()))
+	return []chain{c, host, list}
+}
+
+// allowedName names the chain of a list. The name hangs on what it allows of the family: another
+// list is another chain.
+func (fam family) allowedName(a egress.Allowed) string {
+	sum := sha256.Sum256([]byte(fmt.Sprint(a.Services(fam.Family))))
+	return chainAllowed + hex.EncodeToString(sum[:])[:12]
+}
+
+// lists are the egress lists of a policy of which the family has a chain, each once.
+func (fam family) lists(p firewall.Policy) (all []egress.Allowed) {
+	names := map[string]bool{}
+	for _, e := range p.Egress {
+		if name := fam.allowedName(e.To); (!e.Addr.IsValid() || fam.Has(e.Addr)) && !e.To.All() && !names[name] {
+			names[name] = true
+			all = append(all, e.To)
+		}
+	}
+	slices.SortFunc(all, func(a, b egress.Allowed) int { return cmp.Compare(fam.allowedName(a), fam.allowedName(b)) })
+	return all
+}
+
+// destinations are the addresses of a service, as the sets of clients have them; none where all
+// are meant.
+func (fam family) destinations(s egress.Service) (c model.Clients, named bool) {
+	if s.Host || slices.ContainsFunc(s.To, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
+		return c, false
+	}
+	return model.NewClients(s.To), true
+}
+
+// allowed are the chains of lists: they return from what is allowed, and drop all else. What a
+// published port has led elsewhere has a chain of its own, where addresses and ports are those of
+// the flow; nft(8) can't list sets that these are looked up in (it aborts, as of version 1.0.6).
+func (fam family) allowed(p firewall.Policy) (chains []chain) {
+	for _, a := range fam.lists(p) {
+		name := fam.allowedName(a)
+		led := chain{name: chainTranslated + strings.TrimPrefix(name, chainAllowed)}
+		c := chain{name: name}
+		c.add("What is of no flow may not be begun.", ct("ct state invalid,untracked", expr.CtKeySTATE, expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED), verdict("drop"))
+		c.add("What a published port leads elsewhere is compared by where it was sent.", translated(), verdict("goto "+led.name))
+		for _, s := range a.Services(fam.Family) {
+			to, named := fam.destinations(s)
+			for _, match := range fam.matches(s, sentPort) {
+				switch why := "This may be begun."; {
+				case s.Host:
+					c.add("This may be sent to the host.", append(match, local(), verdict("return"))...)
+				case named:
+					c.add(why, append(match, in(clientsName(admitted, fam, to), fam.to()), verdict("return"))...)
+				default:
+					c.add(why, append(match, verdict("return"))...)
+				}
+			}
+			for _, match := range fam.matches(s, chosenPort) {
+				if !named {
+					led.add("This may be sent to published ports.", append(match, verdict("return"))...)
+					continue
+				}
+				for _, prefix := range to.Of(fam.Family) {
+					led.add("This may be sent to published ports.", append(match, within(fam.chosen(), prefix), verdict("return"))...)
+				}
+			}
+		}
+		c.add("Nothing else may be begun.", verdict("drop"))
+		led.add("Nothing else may be begun.", verdict("drop"))
+		chains = append(chains, c, led)
+	}
+	return chains
+}
+
+// matches are what a service is of, one for each protocol; port matches its ports. None of them has
+// room for more clauses.
+func (fam family) matches(s egress.Service, port func(proto string, first, last uint16) clause) (all [][]clause) {
+	for _, proto := range s.Protos() {
+		word, number := proto.String(), byte(proto)
+		if proto == egress.ICMP {
+			word, number = fam.icmp, fam.icmpProto
+		}
+		match := protocol(word, number)
+		if s.First != 0 {
+			of := port(match.text, s.First, s.Last)
+			match = clause{of.text, append(match.exprs, of.exprs...)}
+		}
+		all = append(all, slices.Clip([]clause{match}))
+	}
+	if len(all) == 0 {
+		all = [][]clause{nil}
+	}
+	return all
+}
+
+// egress has what an egress list is for in the maps that lead to it.
+func (fam family) egress(all map[string]*set, e firewall.Egress) {
+	of := served{why: "What containers of the network may begin.", bridge: e.Bridge}
+	to := "goto " + fam.allowedName(e.To)
+	if e.To.All() {
+		to = "return"
+	}
+	switch {
+	case !e.Addr.IsValid():
+		all[setListed].add(of, element{key: nameBytes(e.Bridge), data: to})
+	case fam.Has(e.Addr):
+		of.why, of.link = "What the container with this address may begin.", e.Link
+		all[setListedFrom].add(of, element{key: key(nameBytes(e.Bridge), addrBytes(e.Addr)), data: to})
+	}
+}
+
+// addressSets are the sets of addresses that limits and egress lists name, each once.
+func (fam family) addressSets(p firewall.Policy) (sets []set) {
+	names := map[string]bool{}
+	add := func(c model.Clients, why string) {
+		s := set{name: clientsName(admitted, fam, c), key: []kind{fam.address}, interval: true}
+		if names[s.name] {
+			return
+		}
+		names[s.name] = true
+		for _, prefix := range c.Of(fam.Family) {
+			s.add(served{why: why}, element{key: addrBytes(prefix.Addr()), end: addrBytes(lastOf(prefix))})
+		}
+		sets = append(sets, s)
+	}
+	for _, c := range fam.clientsOf(p) {
+		add(c, "These clients may.")
+	}
+	for _, a := range fam.lists(p) {
+		for _, s := range a.Services(fam.Family) {
+			if to, named := fam.destinations(s); named {
+				add(to, "These are allowed.")
+			}
+		}
+	}
+	slices.SortFunc(sets, func(a, b set) int { return strings.Compare(a.name, b.name) })
+	return sets
+}
+
+// turnLists has the chains and sets of egress lists come and go in a difference between policies
+// of which nothing else needs other rules.
+func (c *change) turnLists(fam family, have, want firewall.Policy) {
+	hadChains, hadSets := fam.allowed(have), fam.addressSets(have)
+	chains, sets := fam.allowed(want), fam.addressSets(want)
+	for _, s := range sets {
+		if !slices.ContainsFunc(hadSets, func(h set) bool { return h.name == s.name }) {
+			c.made.sets = append(c.made.sets, s)
+			c.tellSet(s)
+		}
+	}
+	for _, w := range chains {
+		if !slices.ContainsFunc(hadChains, func(h chain) bool { return h.name == w.name }) {
+			c.made.chains, c.chains = append(c.made.chains, w), append(c.chains, w)
+			c.tellChain(w)
+		}
+	}
+	for _, h := range hadChains {
+		if !slices.ContainsFunc(chains, func(w chain) bool { return h.name == w.name }) {
+			c.gone.chains = append(c.gone.chains, h)
+			c.tell(wordDelete, "chain", h.name, "")
+		}
+	}
+	for _, h := range hadSets {
+		if !slices.ContainsFunc(sets, func(w set) bool { return h.name == w.name }) {
+			c.gone.sets = append(c.gone.sets, set{name: h.name})
+			c.tell(wordDelete, "set", h.name, "")
+		}
+	}
+}
+
+// chosen is the address that the first packet of a flow was sent to, whatever it is translated to;
+// there is none without a flow.
+func (fam family) chosen() field {
+	return field{"ct original " + fam.word + " daddr", fam.address, func(r uint32) expr.Any {
+		return &expr.Ct{Key: expr.CtKeyDST, Direction: ipCtDirOriginal, Register: r}
+	}}
+}
+
+// chosenPort matches a protocol with the ports that the first packet of a flow was sent to.
+func chosenPort(protocol string, first, last uint16) clause {
+	return portsOf(protocol+" ct original proto-dst ", first, last, &expr.Ct{Key: expr.CtKeyPROTODST, Direction: ipCtDirOriginal, Register: register(0)})
+}
+
+// sentPort matches a protocol with the ports that a packet is sent to, as nft(8) prints it.
+func sentPort(protocol string, first, last uint16) clause {
+	return portsOf(strings.TrimPrefix(protocol, "meta l4proto ")+" dport ", first, last, port().load(register(0)))
+}
+
+func portsOf(text string, first, last uint16, load expr.Any) clause {
+	from, to := []byte(portBytes(first))[:2], []byte(portBytes(last))[:2]
+	if first == last {
+		return clause{text + fmt.Sprint(first), []expr.Any{load, &expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: from}}}
+	}
+	return clause{text + fmt.Sprintf("%d-%d", first, last), []expr.Any{load,
+		&expr.Range{Op: expr.CmpOpEq, Register: register(0), FromData: from, ToData: to}}}
+}
+
+// The directions of a flow (enum ip_conntrack_dir of linux/netfilter/nf_conntrack_tuple_common.h).
+const ipCtDirOriginal, ipCtDirReply = 0, 1
+
+// replying matches what goes against the direction in which its flow has begun.
+func replying() clause {
+	return clause{"ct direction reply", []expr.Any{
+		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: register(0)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{ipCtDirReply}},
+	}}
+}
+
+// icmpv6 matches a type of ICMPv6.
+func icmpv6(name string, number byte) clause {
+	return clause{"icmpv6 type " + name, []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register(0)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{unix.IPPROTO_ICMPV6}},
+		&expr.Payload{DestRegister: register(0), Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{number}},
+	}}
+}

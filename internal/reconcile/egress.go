@@ -1,0 +1,83 @@
+package reconcile
+
+import (
+	"cmp"
+
+	"github.com/mybr/mybr/internal/conntrack"
+	"github.com/mybr/mybr/internal/egress"
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
+)
+
+// listing is what there is of egress lists on a network.
+type listing struct {
+	own     bool           // some endpoint has a list of its own
+	network egress.Allowed // what the network allows
+}
+
+// any reports whether something is not allowed.
+func (l listing) any() bool { return l.own || !l.network.All() }
+
+// listings are those of the networks on which not everything is allowed.
+func listings(s model.Snapshot, lists model.Lists) map[string]listing {
+	all := map[string]listing{}
+	for _, n := range s.Networks {
+		if l := (listing{network: egress.Recorded(n.EgressInForce(), lists)}); l.any() {
+			all[n.ID] = l
+		}
+	}
+	for _, e := range s.Endpoints {
+		text := e.EgressInForce()
+		if text == "" {
+			continue
+		}
+		l := all[e.NetworkID]
+		if l.own = l.own || egress.Recorded(text, lists) != l.network; l.own {
+			all[e.NetworkID] = l
+		}
+	}
+	return all
+}
+
+// renderEgress has the packet filter know what whoever is on a network may begin that has no list
+// of its own. Where some endpoint has one, that is nothing: a container that takes an address of
+// its own choice does not get another list by that.
+func (h *Host) renderEgress(n model.Network, of listing) {
+	to := of.network
+	if of.own {
+		to = egress.Nothing
+	}
+	h.Firewall.Egress = append(h.Firewall.Egress, firewall.Egress{Bridge: n.Bridge, Link: n.Bridge, To: to})
+}
+
+// renderEndpointEgress has the packet filter, and who looks for flows, know what an endpoint's
+// container may begin.
+func (h *Host) renderEndpointEgress(n model.Network, e model.Endpoint, of listing, lists model.Lists) {
+	if !of.any() {
+		return
+	}
+	to := of.network
+	if text := e.EgressInForce(); text != "" {
+		to = egress.Recorded(text, lists)
+	}
+	for _, f := range model.Families() {
+		a, own := e.Address(f).Addr(), n.Subnet(f).Prefix
+		if !a.IsValid() || !own.IsValid() || !own.Contains(a) {
+			continue
+		}
+		if of.own {
+			h.Firewall.Egress = append(h.Firewall.Egress, firewall.Egress{Bridge: n.Bridge, Link: e.HostIface(), Addr: a, To: to})
+		}
+		if !to.All() {
+			h.Flows.Egress = append(h.Flows.Egress, conntrack.Egress{ID: e.ID, Addr: a, Own: own, To: to})
+		}
+	}
+}
+
+func compareEgress(a, b *firewall.Egress) int {
+	return cmp.Or(cmp.Compare(a.Bridge, b.Bridge), a.Addr.Compare(b.Addr), cmp.Compare(a.Link, b.Link), cmp.Compare(a.To, b.To))
+}
+
+func compareFlowEgress(a, b *conntrack.Egress) int {
+	return cmp.Or(cmp.Compare(a.ID, b.ID), a.Addr.Compare(b.Addr), comparePrefixes(a.Own, b.Own), cmp.Compare(a.To, b.To))
+}

@@ -1,0 +1,62 @@
+package reconcile_test
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+
+	"github.com/mybr/mybr/internal/egress"
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/reconcile"
+)
+
+func TestEgress(t *testing.T) {
+	pre, none := netip.MustParsePrefix, egress.Nothing
+	of := func(addr string, id string, to egress.Allowed) firewall.Egress {
+		e := firewall.Egress{Bridge: "br0", Link: "br0", To: to}
+		if addr != "" {
+			e.Addr, e.Link = netip.MustParseAddr(addr), model.Endpoint{ID: id}.HostIface()
+		}
+		return e
+	}
+	for name, c := range map[string]struct {
+		change func(n *model.Network, a, b *model.Endpoint)
+		want   []firewall.Egress
+		flows  int
+	}{
+		"none at all":          {func(*model.Network, *model.Endpoint, *model.Endpoint) {}, nil, 0},
+		"everything":           {func(n *model.Network, a, _ *model.Endpoint) { n.Egress, a.Egress = "all", "all" }, nil, 0},
+		"of the network":       {func(n *model.Network, _, _ *model.Endpoint) { n.Egress = "192.0.2.1:443" }, []firewall.Egress{of("", "", "192.0.2.1:443")}, 3},
+		"set since":            {func(n *model.Network, _, _ *model.Endpoint) { n.Egress, n.EgressSet = "192.0.2.1:443", "none" }, []firewall.Egress{of("", "", none)}, 3},
+		"taken off":            {func(n *model.Network, _, _ *model.Endpoint) { n.Egress, n.EgressSet = "192.0.2.1:443", "all" }, nil, 0},
+		"of a list":            {func(n *model.Network, _, _ *model.Endpoint) { n.Egress = "@apis,192.0.2.9" }, []firewall.Egress{of("", "", "10.1.0.0/16,192.0.2.9,host:53/udp")}, 3},
+		"of none that is here": {func(n *model.Network, _, _ *model.Endpoint) { n.Egress = "@gone" }, []firewall.Egress{of("", "", none)}, 3},
+		"of one endpoint": {func(_ *model.Network, a, _ *model.Endpoint) { a.Egress = "none" },
+			[]firewall.Egress{of("", "", none), of("172.18.0.2", "a", none), of("172.18.0.3", "b", ""), of("fd00:18::2", "a", none)}, 2},
+		"of one, set since": {func(n *model.Network, a, _ *model.Endpoint) {
+			n.Egress, a.Egress, a.EgressSet = "192.0.2.1", "none", "all"
+		}, []firewall.Egress{of("", "", none), of("172.18.0.2", "a", ""), of("172.18.0.3", "b", "192.0.2.1"), of("fd00:18::2", "a", "")}, 1},
+		"internal": {func(n *model.Network, _, _ *model.Endpoint) { n.Internal, n.Egress = true, "host:53" }, []firewall.Egress{of("", "", "host:53")}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := model.Network{ID: "n", Bridge: "br0", Owned: true, ICC: true,
+				V4: model.Subnet{Prefix: pre("172.18.0.0/16"), Masquerade: true}, V6: model.Subnet{Prefix: pre("fd00:18::/64"), Masquerade: true}}
+			a := model.Endpoint{ID: "a", NetworkID: "n", V4: pre("172.18.0.2/16"), V6: pre("fd00:18::2/64")}
+			b := model.Endpoint{ID: "b", NetworkID: "n", V4: pre("172.18.0.3/16")}
+			c.change(&n, &a, &b)
+			s := model.Snapshot{Networks: []model.Network{n}, Endpoints: []model.Endpoint{a, b},
+				Lists: []model.List{{Name: "apis", Prefixes: []netip.Prefix{pre("10.1.0.0/16")}, Egress: []string{"host:53/udp"}}}}
+			h := reconcile.Render(s, reconcile.Options{})
+			if !reflect.DeepEqual(h.Firewall.Egress, c.want) || h.Firewall.Networks[0].Listed != (len(c.want) > 0) {
+				t.Errorf("have %v\nwant %v", h.Firewall.Egress, c.want)
+			}
+			if len(h.Flows.Egress) != c.flows {
+				t.Errorf("%d flows' lists: %v", len(h.Flows.Egress), h.Flows.Egress)
+			}
+			if err := h.Firewall.Validate(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
