@@ -36,9 +36,9 @@ import (
 // read them, and open what they close. Until then it is of schemaFirst, and an older mybr can go
 // on with it.
 const (
-	schema       = schemaPolicies
-	schemaFirst  = 1
-	schemaLimits = 2
+	schema         = schemaPolicies
+	schemaFirst    = 1
+	schemaLimits   = 2
 	schemaPolicies = 3
 )
 
