@@ -172,18 +172,18 @@ func (l *later) run(a *Applier, on *kernel, hurry <-chan struct{}) {
 	}
 	close(l.done)
 	l.done = nil
-	if l.round++; a.Looked != nil { // of what was to be in one more round, nothing is left
-		round := l.round
-		l.mu.Unlock()
-		a.Looked(round)
-		l.mu.Lock()
-	}
 	if l.err != nil {
 		l.on.close() // answers may be left in it
 		l.on = nil
 		if a.Failed != nil {
 			a.Failed(l.err)
 		}
+	}
+	if l.round++; a.Looked != nil { // of what was to be in one more round, nothing is left
+		round := l.round
+		l.mu.Unlock() // and it may be looked again, or closed
+		a.Looked(round)
+		l.mu.Lock()
 	}
 }
 

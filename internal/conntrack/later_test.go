@@ -114,6 +114,40 @@ func TestLater(t *testing.T) {
 	}
 }
 
+// Who is told that looking has failed can end the Applier, or have it look again, at once.
+func TestClosedWhenLookingFails(t *testing.T) {
+	h := nettest.New(t)
+	h.Run("sh", "-c", "ip addr add 172.18.0.2/32 dev lo; iptables -A INPUT -m conntrack --ctstate NEW")
+	h.Echo("udp4", "172.18.0.2:53")
+	nettest.Eventually(t, 5*time.Second, func() error { _, err := h.Ask("udp4", "172.18.0.2:53", time.Second); return err })
+	t.Cleanup(fault.Set(func(point string) error {
+		if point == "conntrack: before forgetting a flow" {
+			return unix.ENOBUFS
+		}
+		return nil
+	}))
+	looked := make(chan struct{}, 10)
+	a := &Applier{unkept: errors.ErrUnsupported}
+	a.Looked = func(uint64) {
+		a.Close()
+		looked <- struct{}{}
+	}
+	p, err := a.Plan(t.Context(), &Set{Endpoints: []Endpoint{{ID: "1", V4: netip.MustParseAddr("172.18.0.2")}}}, Set{})
+	if err := errors.Join(err, p.Do(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the round, and the end
+		select {
+		case <-looked:
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody is told")
+		}
+	}
+	if err := a.Wait(t.Context()); !errors.Is(err, unix.ENOBUFS) {
+		t.Errorf("waiting ends with %v", err)
+	}
+}
+
 // A port that comes does not wait for flows that began before it; who asks is told by which round
 // they are gone. Who comes to have the same port waits for that.
 func TestLooking(t *testing.T) {
