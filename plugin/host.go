@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -174,9 +175,7 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 		check(ctx)
 		fault.Passed("plugin: after the first check")
 		close(begun)
-		if err := shrink(); err != nil {
-			h.warn("mybr keeps memory that only its start has needed: %v", err)
-		}
+		debug.FreeOSMemory() // what the start has read is garbage now
 		checks := time.NewTicker(driver.CheckInterval)
 		defer checks.Stop()
 		for {
