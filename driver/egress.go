@@ -1,6 +1,8 @@
 package driver
 
 import (
+	"fmt"
+
 	"github.com/mybr/mybr/internal/egress"
 	"github.com/mybr/mybr/internal/model"
 )
@@ -30,6 +32,39 @@ func egressOption(opts map[string]any) (string, error) {
 		return "", err
 	}
 	return parseEgress(value)
+}
+
+// checkEgress refuses a list that could not be held against a container of the network: it counts
+// only for who sends from its own address (model.SpoofRefused), and where mybr knows all ports of
+// the bridge.
+func (d *Driver) checkEgress(n model.Network, e model.Endpoint) error {
+	switch {
+	case !model.EgressListed(n, e):
+		return nil
+	case !n.Owned:
+		return model.Invalid("option %s: the bridge %s was there before mybr used it: what else is plugged in there would be a way past the list", optEgress, n.Bridge)
+	case d.noSpoof != nil:
+		return model.Invalid("option %s: containers could get past the list with addresses of others, which can't be kept from them on this host: %w", optEgress, d.noSpoof)
+	case e.SpoofSet.Over(e.Spoof).Mode == model.SpoofAllow, n.SpoofSet.Over(n.Spoof).Mode == model.SpoofAllow:
+		return model.Invalid("option %s: %s can't be had together with %s: containers could get past the list with addresses of others", optSpoof, model.SpoofAllow, optEgress)
+	}
+	return nil
+}
+
+// checkEgressOf is checkEgress for a network and all its endpoints.
+func (d *Driver) checkEgressOf(tx Tx, n model.Network) error {
+	if err := d.checkEgress(n, model.Endpoint{}); err != nil {
+		return err
+	}
+	for _, e := range tx.Endpoints() {
+		if e.NetworkID != n.ID {
+			continue
+		}
+		if err := d.checkEgress(n, e); err != nil {
+			return fmt.Errorf("endpoint %s: %w", short(e.ID), err)
+		}
+	}
+	return nil
 }
 
 // checkEgressLists refuses a list that names others which are not there.

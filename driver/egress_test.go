@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/docker/go-plugins-helpers/network"
+
 	"github.com/mybr/mybr/internal/model"
 )
 
@@ -78,4 +80,54 @@ func TestEgressLists(t *testing.T) {
 	if err := errors.Join(set(""), w.RemoveList(t.Context(), "apis")); err != nil || w.store.Snapshot().Networks[0].EgressSet != "" {
 		t.Errorf("taken back: %v", err)
 	}
+}
+
+// A list counts for who can't send from the addresses of others: it is refused where that can't
+// be kept from a container, and where something else may be plugged in.
+func TestEgressNeedsSenders(t *testing.T) {
+	says := func(err error, want string) {
+		t.Helper()
+		if !errors.Is(err, model.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	endpoint := func(w *world, opts map[string]any) error {
+		_, err := w.CreateEndpoint(ctx, &network.CreateEndpointRequest{NetworkID: netA, EndpointID: ep1,
+			Interface: &network.EndpointInterface{Address: "10.1.0.2/24"}, Options: opts})
+		return err
+	}
+	allow := map[string]string{optSpoof: "allow"}
+	const both = "option mybr.spoof: allow can't be had together with mybr.egress"
+
+	w := newWorld(t)
+	w.noSpoof = errors.New("the kernel can't")
+	must(t, w.createNetwork(netA, "10.1.0.0/24", user(optEgress, "all")))
+	const host = "option mybr.egress: containers could get past the list with addresses of others, which can't be kept from them on this host: the kernel can't"
+	says(w.createNetwork(netB, "10.2.0.0/24", user(optEgress, "none")), host)
+	says(w.SetNetwork(ctx, netA, map[string]string{optEgress: "none"}), host)
+	says(endpoint(w, map[string]any{optEgress: "none"}), host)
+	must(t, endpoint(w, map[string]any{optEgress: "all"}))
+	says(w.SetEndpoint(ctx, netA, ep1, map[string]string{optEgress: "none"}), host)
+	if n := w.networkRecord(netA); n.EgressSet != "" {
+		t.Errorf("what was refused has changed it: %+v", n)
+	}
+
+	w = newWorld(t)
+	must(t, w.createNetwork(netA, "10.1.0.0/24", user(optSpoof, "allow")))
+	says(w.SetNetwork(ctx, netA, map[string]string{optEgress: "none"}), both)
+	says(endpoint(w, map[string]any{optEgress: "none"}), both)
+	must(t, w.SetNetwork(ctx, netA, map[string]string{optEgress: "none", optSpoof: "refuse"}))
+	says(w.SetNetwork(ctx, netA, allow), both)
+	says(endpoint(w, map[string]any{optSpoof: "allow"}), both)
+	must(t, endpoint(w, map[string]any{optEgress: "all", optSpoof: "allow"}))
+	says(w.SetEndpoint(ctx, netA, ep1, map[string]string{optEgress: "192.0.2.1"}), both)
+	must(t, w.SetEndpoint(ctx, netA, ep1, map[string]string{optEgress: "192.0.2.1", optSpoof: "refuse"}))
+
+	w = newWorld(t)
+	w.host.foreign = append(w.host.foreign, model.Link{Name: "lan0", Kind: "bridge", Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/24")}})
+	there := "option mybr.egress: the bridge lan0 was there before mybr used it"
+	says(w.createNetwork(netA, "10.1.0.0/24", user(optBridge, "lan0", optEgress, "none")), there)
+	must(t, w.createNetwork(netA, "10.1.0.0/24", user(optBridge, "lan0")))
+	says(w.SetNetwork(ctx, netA, map[string]string{optEgress: "none"}), there)
+	says(endpoint(w, map[string]any{optEgress: "none"}), there)
 }

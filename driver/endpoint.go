@@ -27,7 +27,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r *network.CreateEndpointRe
 	if err != nil {
 		return nil, err
 	}
-	if err := d.checkSpoof(want.Spoof); err != nil {
+	if err := errors.Join(d.checkSpoof(want.Spoof), d.checkEgress(n, want)); err != nil {
 		return nil, err
 	}
 	if err := hungUp(ctx); err != nil {

@@ -107,6 +107,9 @@ func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 		if warnings, err = checkLinks(&want, tx.Networks(), links); err != nil {
 			return err
 		}
+		if err := d.checkEgress(want, model.Endpoint{}); err != nil {
+			return err
+		}
 		return errors.Join(tx.PutNetwork(want), tx.SetUnanswered(want.ID, true))
 	})
 	if err != nil {

@@ -153,6 +153,9 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 		if n.SpoofSet, err = d.changeSpoof(n.SpoofSet, changes.spoof, false); err != nil {
 			return err
 		}
+		if err := d.checkEgressOf(tx, n); err != nil {
+			return err
+		}
 		return tx.PutNetwork(n)
 	})
 }
@@ -183,6 +186,7 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 		err := changeEndpoint(tx, id, func(e *model.Endpoint) {
 			changes.make(&e.FromSet, &e.EgressSet)
 			e.SpoofSet, invalid = d.changeSpoof(e.SpoofSet, changes.spoof, true)
+			invalid = errors.Join(invalid, d.checkEgress(n, *e))
 		})
 		return errors.Join(err, invalid)
 	})

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -125,4 +126,86 @@ func egress(t *testing.T, w *world.World) {
 	set("network", "set", "n0", option+"=all")
 	open("all", all)
 	matches(t, w)
+}
+
+// TestEgressForgedBeginning: a packet from the address of somebody outside, which a container
+// sends itself, looks to the host like the beginning of a connection from there; what the
+// container sends then would be answers. Where there is a list no such packet gets into the
+// bridge.
+func TestEgressForgedBeginning(t *testing.T) {
+	if world.Driver() != "mybr" {
+		t.Skip("is about the mybr driver")
+	}
+	t.Parallel()
+	for _, backend := range []string{"iptables", "nftables"} {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			forgedBeginning(t, world.New(t, world.Config{Engine: "28.5", Firewall: backend}))
+		})
+	}
+}
+
+func forgedBeginning(t *testing.T, w *world.World) {
+	const last = 9998 // the port of what may be sent
+	w.Docker("network", "create", "-d", "mybr", "-o", bridgeName+"mybr0", "--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd00:18::/64",
+		"-o", fmt.Sprintf("mybr.egress=%s:%d/udp,[%s]:%d/udp", world.LANAddr, last, world.LANAddr6, last), "n0")
+	eve := w.Idle("eve", "--net", "n0", "--ip", "172.18.0.2", "--ip6", "fd00:18::2", "-p", "53:9053/udp")
+	var round uint
+	// out reports in which families eve's datagrams reach a port of the LAN that is not listed.
+	out := func() (families string) {
+		t.Helper()
+		round++
+		wire := w.LAN.Sniff("eth0")
+		defer wire.Stop()
+		port := 10000 + round // another connection each time
+		send := func(src, dst string, sport, dport uint) {
+			eve.Run("guest", "send", "-src", src, "-proto", "udp", "-sport", fmt.Sprint(sport), "-dport", fmt.Sprint(dport), dst)
+		}
+		for _, a := range [][3]string{{"172.18.0.2", world.HostAddr, world.LANAddr}, {"fd00:18::2", world.HostAddr6, world.LANAddr6}} {
+			send(a[2], a[1], port, 53)
+			send(a[0], a[2], 9053, port)
+		}
+		send("172.18.0.2", world.LANAddr, 9053, last)
+		send("fd00:18::2", world.LANAddr6, 9053, last)
+		w.Eventually(healWithin, func() error {
+			families = ""
+			arrived := 0
+			for _, p := range wire.Packets() {
+				switch {
+				case p.Proto == "udp" && p.DstPort == last:
+					arrived++
+				case p.Proto == "udp" && p.DstPort == uint16(port) && p.Dst.Is4():
+					families += "4"
+				case p.Proto == "udp" && p.DstPort == uint16(port):
+					families += "6"
+				}
+			}
+			if arrived < 2 {
+				return fmt.Errorf("of what may be sent %d arrive, want one of each family", arrived)
+			}
+			return nil
+		})
+		return families
+	}
+	if got := out(); got != "" {
+		t.Errorf("datagrams of family %s get past the list", got)
+	}
+	w.KillMybr()
+	w.Host.Run("nft", "delete", "table", "bridge", "mybr-spoof")
+	if got := out(); !strings.Contains(got, "6") { // of IPv4, rp_filter may keep them back
+		t.Errorf("without the check of senders the test says nothing: %q get past the list", got)
+	}
+	w.StartMybr()
+	w.Eventually(healWithin, func() error { return mismatch(t, w) })
+	if got := out(); got != "" {
+		t.Errorf("healed: datagrams of family %s get past the list", got)
+	}
+	for command, says := range map[string]string{
+		"network set n0 mybr.spoof=allow":                "option mybr.spoof: allow can't be had together with mybr.egress",
+		"endpoint set --network n0 eve mybr.spoof=allow": "option mybr.spoof: allow can't be had together with mybr.egress",
+	} {
+		if r := w.Host.Try(append([]string{"mybr"}, strings.Fields(command)...)...); r.Code != 1 || !strings.Contains(r.Err, says) {
+			t.Errorf("mybr %s: %+v, want %q", command, r, says)
+		}
+	}
 }

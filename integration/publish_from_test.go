@@ -100,7 +100,7 @@ func publishFrom(t *testing.T, w *world.World) {
 		{"network set n9 mybr.publish.from=all", `network "n9" is unknown`},
 		{"endpoint set nobody mybr.publish.from=all", `endpoint "nobody" is unknown`},
 		{"list rm office", "list office is in use by network "},
-		{"list set office 10.0.0.0/8,x", "list office: x is no address"},
+		{"list set office 10.0.0.0/8,x", "list office: x: it is no address"},
 	} {
 		if r := w.Host.Try(append([]string{"mybr"}, strings.Fields(wrong.args)...)...); r.Code != 1 || !strings.Contains(r.Err, wrong.says) {
 			t.Errorf("mybr %s: %+v, want %q", wrong.args, r, wrong.says)

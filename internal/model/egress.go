@@ -14,6 +14,12 @@ func (n Network) EgressInForce() string { return cmp.Or(n.EgressSet, n.Egress) }
 // says.
 func (e Endpoint) EgressInForce() string { return cmp.Or(e.EgressSet, e.Egress) }
 
+// EgressListed reports whether the endpoint's container may begin some connections only.
+func EgressListed(n Network, e Endpoint) bool {
+	list := cmp.Or(e.EgressInForce(), n.EgressInForce())
+	return list != "" && list != FromAll
+}
+
 // EgressUses reports whether an egress list names another list.
 func EgressUses(egress, list string) bool {
 	return slices.Contains(strings.Split(egress, ","), ListPrefix+list)

@@ -72,8 +72,13 @@ func (s Spoof) Trusts(service string) bool { return slices.Contains(spoofWords(s
 
 // SpoofRefused reports whether what an endpoint sends is checked, on a host where networks that
 // don't say so are checked or not. A bridge that was there before is checked only if somebody
-// says so: what else is on it is not known.
+// says so: what else is on it is not known. Where a container may begin some connections only it
+// is always checked: from the address of somebody outside it could send a packet that looks like
+// the beginning of a connection from there, and then everything as answers to that.
 func SpoofRefused(n Network, e Endpoint, byDefault bool) bool {
+	if EgressListed(n, e) {
+		return true
+	}
 	switch cmp.Or(e.SpoofSet.Mode, e.Spoof.Mode, n.SpoofSet.Mode, n.Spoof.Mode) {
 	case SpoofRefuse:
 		return true
