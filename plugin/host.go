@@ -199,6 +199,7 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 			h.warn("flows of what went are looked for by the next start: %v", err)
 		}
 		h.filter.Close()
+		h.spoof.Close()
 		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
 	}, begun
 }

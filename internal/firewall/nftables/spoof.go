@@ -67,6 +67,9 @@ func (s *Spoof) probe() error {
 	return nil
 }
 
+// Close closes the socket that is kept for changes; the next change opens another one.
+func (s *Spoof) Close() { s.sockets.forget() }
+
 // Plan makes one step, of all that has to change. Where the kernel lacks it, each link of want
 // has an error of its own.
 func (s *Spoof) Plan(ctx context.Context, have *spoof.Set, want spoof.Set) (plan.Plan, error) {
@@ -136,16 +139,8 @@ func (s *Spoof) step(c change) plan.Plan {
 	return plan.Plan{{Kind: "spoof rules", Changes: c.text, Do: func(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		conn, end, err := s.sockets.open(ctx)
-		if err != nil {
+		if err := s.sockets.write(ctx, c); err != nil {
 			return wrapSpoof(err)
-		}
-		defer end()
-		if err := c.put(conn); err != nil {
-			return wrapSpoof(err)
-		}
-		if err := commit(conn); err != nil {
-			return wrapSpoof(errors.Join(context.Cause(ctx), err))
 		}
 		return nil
 	}}}

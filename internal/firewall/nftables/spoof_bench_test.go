@@ -57,6 +57,7 @@ func BenchmarkSpoofPath(b *testing.B) {
 		set  spoof.Set
 	}{{"none", spoof.Set{}}, {"checked", spoof.Set{Ports: []spoof.Port{mine}}}, {"beside", spoof.Set{Ports: []spoof.Port{other}}}, {"of-1000", many}}
 	s := NewSpoof()
+	defer s.Close()
 	took := map[string][]float64{}
 	const packets = 10000
 	for b.Loop() {
@@ -127,6 +128,7 @@ func BenchmarkSpoofChange(b *testing.B) {
 	}
 	more := spoof.Set{Ports: append(slices.Clone(few.Ports), spoof.Port{Link: "vethnew", Bridge: "br9", MAC: macEve, V4: netip.MustParseAddr("10.10.0.1"), V6: netip.MustParseAddr("fd00::1")})}
 	s := NewSpoof()
+	defer s.Close()
 	apply := func(have *spoof.Set, want spoof.Set) time.Duration {
 		begun := time.Now()
 		if err := s.Apply(context.Background(), have, want); err != nil {

@@ -62,6 +62,7 @@ func TestSpoofDeltaEqualsFull(t *testing.T) {
 			h.Fresh(func(h *nettest.Host) {
 				h.Feed("table bridge other { chain c { type filter hook prerouting priority 0; ether saddr 02:00:00:00:00:01 drop; }; }", "nft", "-f", "-")
 				s := NewSpoof()
+				defer s.Close()
 				var have *spoof.Set
 				for i := range steps {
 					if err := s.Apply(context.Background(), have, steps[i]); err != nil {

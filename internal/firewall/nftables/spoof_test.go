@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -54,6 +55,7 @@ func newSegment(t *testing.T) *segment {
 	t.Helper()
 	h := nettest.New(t)
 	s := &segment{T: t, host: h, eve: h.Peer("eve"), ben: h.Peer("ben"), spoof: NewSpoof()}
+	t.Cleanup(s.spoof.Close)
 	if err := s.spoof.Lacks(); err != nil {
 		t.Fatal(err)
 	}
@@ -364,4 +366,40 @@ func TestSpoofMore(t *testing.T) {
 	s.apply(have, want)
 	s.arrives("another network's", foreign)
 	s.stopped("yet another's", foreign6)
+}
+
+// One socket is for all changes, as the kernel would have whoever closes one wait until what was
+// deleted is destroyed; it is known as mybr's own, and closed in the end.
+func TestSpoofSocket(t *testing.T) {
+	nettest.New(t)
+	s := NewSpoof()
+	ctx := context.Background()
+	one := spoof.Set{Ports: []spoof.Port{evesPort(model.Spoof{})}}
+	ben := spoof.Port{Link: "vethben", Bridge: "br9", MAC: macBen, V4: netip.MustParseAddr(bensAddr)}
+	two := spoof.Set{Ports: []spoof.Port{ben, one.Ports[0]}}
+	if err := s.Apply(ctx, nil, one); err != nil {
+		t.Fatal(err)
+	}
+	known, kept := len(s.sockets.ended), s.sockets.kept
+	if kept == nil {
+		t.Fatal("no socket is kept for the next change")
+	}
+	for range 3 {
+		if err := errors.Join(s.Apply(ctx, &one, two), s.Apply(ctx, &two, one)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.sockets.ended) != known || s.sockets.kept != kept || !s.sockets.ended[kept.address].IsZero() {
+		t.Errorf("changes of a port have opened other sockets: %v", s.sockets.ended)
+	}
+	if !s.Own(kept.address) {
+		t.Error("the socket is taken for somebody else's")
+	}
+	if s.Close(); s.sockets.ended[kept.address].IsZero() || !s.Own(kept.address) {
+		t.Errorf("closed: socket %d, ended %s", kept.address, s.sockets.ended[kept.address])
+	}
+	if err := s.Apply(ctx, &one, spoof.Set{}); err != nil {
+		t.Errorf("after it was closed: %v", err)
+	}
+	s.Close()
 }
