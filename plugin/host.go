@@ -71,7 +71,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	flows := &conntrack.Applier{Info: c.Log.Infof}
 	h = &host{
 		filter:    filter,
-		spoof:     nftables.NewSpoof(),
+		spoof:     nftables.NewSpoof(c.Log.Warnf),
 		refused:   refusals{},
 		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Early: flows.Looking, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},

@@ -54,7 +54,7 @@ func evesPort(more model.Spoof) spoof.Port {
 func newSegment(t *testing.T) *segment {
 	t.Helper()
 	h := nettest.New(t)
-	s := &segment{T: t, host: h, eve: h.Peer("eve"), ben: h.Peer("ben"), spoof: NewSpoof()}
+	s := &segment{T: t, host: h, eve: h.Peer("eve"), ben: h.Peer("ben"), spoof: NewSpoof(t.Errorf)}
 	t.Cleanup(s.spoof.Close)
 	if err := s.spoof.Lacks(); err != nil {
 		t.Fatal(err)
@@ -378,7 +378,7 @@ func TestSpoofMore(t *testing.T) {
 // deleted is destroyed; it is known as mybr's own, and closed in the end.
 func TestSpoofSocket(t *testing.T) {
 	nettest.New(t)
-	s := NewSpoof()
+	s := NewSpoof(t.Errorf)
 	ctx := context.Background()
 	one := spoof.Set{Ports: []spoof.Port{evesPort(model.Spoof{})}}
 	ben := spoof.Port{Link: "vethben", Bridge: "br9", MAC: macBen, V4: netip.MustParseAddr(bensAddr)}
