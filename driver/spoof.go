@@ -93,10 +93,16 @@ func (d *Driver) changeSpoof(set model.Spoof, changes map[string]string, endpoin
 // shares reports whether an endpoint that joins a sandbox makes a difference to who may send
 // what: the ports of one container may send from the addresses of all of them.
 func (d *Driver) shares(tx Tx, joins model.Endpoint, sandbox string) bool {
-	checked := func(e model.Endpoint) bool {
+	checked := func(e *model.Endpoint) bool {
 		n, err := tx.Network(e.NetworkID)
-		return err == nil && model.SpoofRefused(n, e, d.spoofRefused)
+		return err == nil && model.SpoofRefused(n, *e, d.spoofRefused)
 	}
-	others := slices.DeleteFunc(slices.Clone(tx.Endpoints()), func(e model.Endpoint) bool { return e.Sandbox != sandbox || e.ID == joins.ID })
-	return len(others) > 0 && slices.ContainsFunc(append(others, joins), checked)
+	others, isChecked := false, false
+	endpoints := tx.Endpoints()
+	for i := range endpoints {
+		if e := &endpoints[i]; e.Sandbox == sandbox && e.ID != joins.ID {
+			others, isChecked = true, isChecked || checked(e)
+		}
+	}
+	return isChecked || others && checked(&joins)
 }

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -123,5 +124,39 @@ func TestSpoofIsSharedAtJoin(t *testing.T) {
 		if w.sync.n-before != passes {
 			t.Errorf("%s: the second one to join has %d passes made, want %d", mode, w.sync.n-before, passes)
 		}
+	}
+}
+
+// countedTx counts what is asked of networks.
+type countedTx struct {
+	Tx
+	endpoints []model.Endpoint
+	networks  int
+}
+
+func (tx *countedTx) Endpoints() []model.Endpoint { return tx.endpoints }
+
+func (tx *countedTx) Network(id string) (model.Network, error) {
+	tx.networks++
+	return model.Network{ID: id, SpoofSet: model.Spoof{Mode: model.SpoofRefuse}}, nil
+}
+
+// What a join looks at of the endpoints of other sandboxes costs neither memory nor a look at
+// their networks.
+func TestSpoofSharesCost(t *testing.T) {
+	tx := &countedTx{}
+	for i := range 1000 {
+		tx.endpoints = append(tx.endpoints, model.Endpoint{ID: fmt.Sprint(i), NetworkID: netB, Sandbox: fmt.Sprint("/run/netns/", i)})
+	}
+	d, joins := &Driver{}, model.Endpoint{ID: "joins", NetworkID: netA}
+	if n := testing.AllocsPerRun(10, func() {
+		if d.shares(tx, joins, sandbox) {
+			t.Error("it shares an empty sandbox")
+		}
+	}); n > 0 || tx.networks > 0 {
+		t.Errorf("%v allocations, %d looks at networks", n, tx.networks)
+	}
+	if !d.shares(tx, joins, "/run/netns/7") || tx.networks != 1 {
+		t.Errorf("%d looks at networks, or it shares nothing", tx.networks)
 	}
 }

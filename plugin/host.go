@@ -71,7 +71,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	flows := &conntrack.Applier{Info: c.Log.Infof}
 	h = &host{
 		filter:    filter,
-		spoof:     nftables.NewSpoof(),
+		spoof:     nftables.NewSpoof(c.Log.Warnf),
 		refused:   refusals{},
 		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Early: flows.Looking, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
@@ -199,6 +199,7 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 			h.warn("flows of what went are looked for by the next start: %v", err)
 		}
 		h.filter.Close()
+		h.spoof.Close()
 		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
 	}, begun
 }

@@ -63,7 +63,7 @@ func watched(t *testing.T, ns *nettest.Host, s model.Snapshot, log *logrus.Logge
 		t.Fatal(err)
 	}
 	settings := &sysctl.Applier{}
-	h := &host{filter: filter, spoof: nftables.NewSpoof(), links: &link.Applier{Settings: settings, Warn: log.Warnf}, warn: log.Warnf}
+	h := &host{filter: filter, spoof: nftables.NewSpoof(log.Warnf), links: &link.Applier{Settings: settings, Warn: log.Warnf}, warn: log.Warnf}
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: func() model.Snapshot { return s },
 		Aspects: reconcile.Appliers{

@@ -14,9 +14,12 @@ const (
 	sendersFamily = "bridge"
 )
 
-// The ports that servers of DHCP and DHCPv6 answer from, which the table looks at, too.
+// The ports that servers of DHCP and DHCPv6 answer from, and those of their clients, which the
+// table looks at, too.
 const (
 	dhcpServer  = 67
+	dhcpClient  = 68
+	dhcp6Client = 546
 	dhcp6Server = 547
 )
 
@@ -27,8 +30,8 @@ func (k *walker) sends(s *Space, port *Link, p *Packet) *outcome {
 		return nil
 	}
 	table := fmt.Sprintf("the nf_tables table %s %s of %s", sendersFamily, SendersTable, s.Name)
-	if p.Proto == UDP && (p.Sport == dhcpServer || p.Sport == dhcp6Server) {
-		return &outcome{verdict: Unknown, reason: fmt.Sprintf("%s may drop it: it has the port of a DHCP server", table)}
+	if p.Proto == UDP && (p.Sport == dhcpServer || p.Sport == dhcp6Server || p.Dport == dhcpClient || p.Dport == dhcp6Client) {
+		return &outcome{verdict: Unknown, reason: fmt.Sprintf("%s may drop it: it has the ports of a DHCP server's answer", table)}
 	}
 	src := p.Src.WithZone("")
 	if slices.ContainsFunc(may, func(of netip.Prefix) bool { return of.Contains(src) }) {

@@ -28,3 +28,22 @@ func TestSenders(t *testing.T) {
 		}
 	}
 }
+
+// What may be the answer of a DHCP server's can't be told: who is trusted with it is not read.
+func TestSendersOfDHCP(t *testing.T) {
+	s, port := &Space{Name: "host", Senders: map[string][]netip.Prefix{"veth3": prefixes("0.0.0.0/0")}}, &Link{Name: "veth3"}
+	for _, c := range []struct {
+		proto        string
+		sport, dport uint16
+		unknown      bool
+	}{
+		{UDP, 67, 9999, true}, {UDP, 6767, 68, true}, {UDP, 547, 9999, true}, {UDP, 7777, 546, true},
+		{UDP, 68, 67, false}, {UDP, 546, 547, false}, {TCP, 67, 68, false},
+	} {
+		p := Packet{Proto: c.proto, Src: netip.MustParseAddr("192.0.2.1"), Sport: c.sport, Dport: c.dport}
+		o := (&walker{}).sends(s, port, &p)
+		if unknown := o != nil && o.verdict == Unknown; unknown != c.unknown || !unknown && o != nil {
+			t.Errorf("%+v: %+v", c, o)
+		}
+	}
+}

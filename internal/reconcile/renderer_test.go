@@ -86,6 +86,10 @@ func drawNext(t *rapid.T, before model.Snapshot) model.Snapshot {
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "changes") {
 		e := drawEndpoint(t, rapid.IntRange(0, 9).Draw(t, "id"))
+		if i := slices.IndexFunc(s.Endpoints, func(o model.Endpoint) bool { return o.ID == e.ID }); i >= 0 && rapid.Bool().Draw(t, "publishes") {
+			e = s.Endpoints[i] // as before but for this
+			e.Ports, e.OpenV4 = nil, []model.PortSpan{{Proto: model.UDP, First: 53, Count: 1}}
+		}
 		s.Endpoints = slices.DeleteFunc(s.Endpoints, func(o model.Endpoint) bool { return o.ID == e.ID })
 		if rapid.IntRange(0, 2).Draw(t, "comes") > 0 {
 			s.Endpoints = append(s.Endpoints, e)
@@ -194,5 +198,52 @@ func TestRendererSharesWhatStays(t *testing.T) {
 	}
 	if before.Links.Same(after.Links) || before.Ports.Same(after.Ports) {
 		t.Error("the pair and the owner of the ports are as before")
+	}
+}
+
+// A container with two endpoints whose senders are checked publishes a port: nothing that it
+// shares has changed, and the host is not rendered as a whole.
+func TestRendererSharesWhatPublishingLeaves(t *testing.T) {
+	s := crowd(20)
+	s.Endpoints[8].Sandbox = s.Endpoints[7].Sandbox
+	var r renderer
+	options := func(firewall.Families) Options { return Options{SpoofRefused: true} }
+	base := Options{SpoofRefused: true}
+	before := r.render(s, base, options)
+	if len(before.Spoof.Shares) != 2 {
+		t.Fatalf("%d shares", len(before.Spoof.Shares))
+	}
+	change := func(fn func(e *model.Endpoint)) Host {
+		next := model.Snapshot{Networks: s.Networks, Endpoints: slices.Clone(s.Endpoints)}
+		fn(&next.Endpoints[7])
+		s = next
+		have := r.render(s, base, options)
+		if want := Render(s, base); !reflect.DeepEqual(have, want) {
+			t.Fatalf("have\n%+v\nwant\n%+v", have, want)
+		}
+		return have
+	}
+	ports := s.Endpoints[7].Ports
+	for _, of := range [][]model.PortBinding{nil, ports} {
+		after := change(func(e *model.Endpoint) { e.Ports = of })
+		if before.Ports.Same(after.Ports) {
+			t.Error("the ports are as before")
+		}
+		if &before.Flows.Endpoints[0] != &after.Flows.Endpoints[0] || &before.Spoof.Shares[0] != &after.Spoof.Shares[0] || &before.Spoof.Ports[0] != &after.Spoof.Ports[0] {
+			t.Errorf("with %d ports lists in which nothing changed are made anew", len(of))
+		}
+		before = after
+	}
+	for name, fn := range map[string]func(e *model.Endpoint){
+		"address": func(e *model.Endpoint) { e.V4 = netip.MustParsePrefix("10.0.9.9/16") },
+		"MAC":     func(e *model.Endpoint) { e.MAC = model.MAC{2, 9} },
+		"option":  func(e *model.Endpoint) { e.SpoofSet.Mode = model.SpoofAllow },
+		"sandbox": func(e *model.Endpoint) { e.Sandbox = "" },
+	} {
+		was := s.Endpoints[7]
+		if before.Spoof.Same(change(fn).Spoof) {
+			t.Errorf("another %s changes nothing", name)
+		}
+		change(func(e *model.Endpoint) { *e = was })
 	}
 }

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/mybr/mybr/internal/model"
@@ -48,14 +49,20 @@ func (h *Host) addShares(s model.Snapshot, networks map[string]*model.Network, o
 	}
 }
 
-// shareChanges reports whether one of some endpoints has others in its sandbox, before or after.
-func shareChanges(before, after []model.Endpoint, changed []*model.Endpoint) bool {
+// shareChanges reports whether an endpoint that has gone or come, or has changed in what counts
+// here, has others in its sandbox, before or after. gone and came are sorted by ID.
+func shareChanges(before, after []model.Endpoint, gone, came []*model.Endpoint) bool {
 	sandboxes := map[string]bool{}
-	for _, e := range changed {
-		if e.Sandbox != "" {
-			sandboxes[e.Sandbox] = true
+	merge(gone, came, func(a, b **model.Endpoint) int { return cmp.Compare((*a).ID, (*b).ID) }, func(had, has **model.Endpoint) {
+		if had != nil && has != nil && sharesSame(*had, *has) {
+			return
 		}
-	}
+		for _, e := range []**model.Endpoint{had, has} {
+			if e != nil && (*e).Sandbox != "" {
+				sandboxes[(*e).Sandbox] = true
+			}
+		}
+	})
 	if len(sandboxes) == 0 {
 		return false
 	}
@@ -70,6 +77,13 @@ func shareChanges(before, after []model.Endpoint, changed []*model.Endpoint) boo
 		}
 	}
 	return false
+}
+
+// sharesSame reports whether all of two records of an endpoint is the same that addShares looks
+// at, and that decides whether its sender is checked: publishing a port changes nothing of it.
+func sharesSame(a, b *model.Endpoint) bool {
+	return a.ID == b.ID && a.NetworkID == b.NetworkID && a.Sandbox == b.Sandbox && a.MAC == b.MAC && a.V4 == b.V4 && a.V6 == b.V6 &&
+		a.Spoof == b.Spoof && a.SpoofSet == b.SpoofSet && a.Egress == b.Egress && a.EgressSet == b.EgressSet
 }
 
 // checks reports whether any sender is checked, with endpoints that have come.

@@ -150,6 +150,19 @@ func (s *sockets) change(ctx context.Context, fn func(conn *nftables.Conn) error
 	return nil
 }
 
+// write has one change made, in one transaction, by the socket that stays open.
+func (s *sockets) write(ctx context.Context, c change) error {
+	return s.change(ctx, func(conn *nftables.Conn) error {
+		if err := c.put(conn); err != nil {
+			return err
+		}
+		if err := commit(conn); err != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+		return nil
+	})
+}
+
 // forget closes the socket that is kept, if there is one.
 func (s *sockets) forget() {
 	s.mu.Lock()

@@ -109,10 +109,10 @@ func (s *side) step(c change, next state) plan.Plan {
 			return nil
 		}
 		s.state = state{others: next.others}
-		err := s.write(ctx, c)
+		err := s.b.sockets.write(ctx, c)
 		if full := len(c.want.chains) > 0; err != nil && full && !c.replace && ctx.Err() == nil {
 			// What is there may be of types that were not told.
-			if again := s.write(ctx, c.anew()); again != nil {
+			if again := s.b.sockets.write(ctx, c.anew()); again != nil {
 				err = errors.Join(err, again)
 			} else {
 				err = nil
@@ -133,19 +133,6 @@ func (s *side) enter(c change, next state) {
 	if s == s.b.v4 && (c.replace || len(c.want.chains) > 0) {
 		s.b.inUse.Store(len(c.want.chains) > 0)
 	}
-}
-
-// write has one change made.
-func (s *side) write(ctx context.Context, c change) error {
-	return s.b.sockets.change(ctx, func(conn *nftables.Conn) error {
-		if err := c.put(conn); err != nil {
-			return err
-		}
-		if err := commit(conn); err != nil {
-			return errors.Join(context.Cause(ctx), err)
-		}
-		return nil
-	})
 }
 
 // hasFilter reports whether iptables has a table that forwarded packets pass, in its

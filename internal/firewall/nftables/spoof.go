@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -35,37 +37,70 @@ type Spoof struct {
 	lacks   error // why nothing can be checked; nil: it can
 }
 
-// NewSpoof finds out whether the kernel can do it (Lacks).
-func NewSpoof() *Spoof {
+// probeWithin bounds NewSpoof. The kernel has one lock for all changes of nf_tables, which others
+// hold for seconds at worst.
+const probeWithin = 10 * time.Second
+
+// NewSpoof finds out whether the kernel can do it (Lacks). If that can't be found out now, it
+// warns, and takes it that it can: what is to be checked is closed then until it is. warn is as
+// log.Printf.
+func NewSpoof(warn func(format string, args ...any)) *Spoof {
 	s := &Spoof{}
-	s.lacks = s.probe()
+	if err := s.probe(); lacking(err) {
+		s.lacks = fmt.Errorf("the kernel can't filter by nf_tables on bridges (CONFIG_NF_TABLES_BRIDGE, with sets that have counters: Linux 5.7): %w", err)
+	} else if err != nil {
+		warn("whether it can be checked who sends is not known, so ports that are to be checked wait until it works: %v", err)
+	}
 	return s
+}
+
+// lacking reports whether errors, all of them, say that the kernel hasn't got what it was asked
+// for: nfnetlink itself (socket(2)), nf_tables or its family (nfnetlink_rcv_batch and
+// nf_tables_newtable of the kernel), an expression or a module of one, or an attribute that it
+// does not know. That it has no memory, no descriptors or no permission for mybr says nothing of
+// the kind; and what fails because something else has failed before says ENOENT, too.
+func lacking(err error) bool {
+	switch err := err.(type) {
+	case unix.Errno:
+		return slices.Contains([]unix.Errno{unix.EOPNOTSUPP, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.ENOENT, unix.EINVAL}, err)
+	case interface{ Unwrap() error }:
+		return lacking(err.Unwrap())
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(err.Unwrap(), func(err error) bool { return !lacking(err) })
+	}
+	return false
 }
 
 // Lacks says why the kernel can't check who sends; nil: it can.
 func (s *Spoof) Lacks() error { return s.lacks }
 
 // probe has the kernel take a table as it is used here, and give it up again, in one transaction:
-// nobody sees anything of it but its events.
+// nobody sees anything of it but its events. A kernel without nf_tables answers a transaction
+// once, and not each of its parts (nfnetlink_rcv_batch), so it is asked for something else first.
 func (s *Spoof) probe() error {
-	conn, end, err := s.sockets.open(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), probeWithin)
+	defer cancel()
+	conn, end, err := s.sockets.open(ctx)
 	if err != nil {
-		return fmt.Errorf("the kernel has no nf_tables, or mybr may not use it: %w", err)
+		return err
 	}
 	defer end()
 	fam := bridge()
 	fam.own += "-probe"
+	if _, err := hasTable(conn, fam.table, fam.own); err != nil {
+		return err
+	}
 	t := &nftables.Table{Name: fam.own, Family: fam.table}
 	c := change{fam: fam, want: ruleset{chains: spoofChains(), sets: spoofSets(spoof.Set{})}}
 	if err := c.putAll(conn, t); err != nil {
 		return err
 	}
 	conn.DelTable(t)
-	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("the kernel can't filter by nf_tables on bridges (CONFIG_NF_TABLES_BRIDGE, with sets that have counters: Linux 5.7): %w", err)
-	}
-	return nil
+	return conn.Flush()
 }
+
+// Close closes the socket that is kept for changes; the next change opens another one.
+func (s *Spoof) Close() { s.sockets.forget() }
 
 // Plan makes one step, of all that has to change. Where the kernel lacks it, each link of want
 // has an error of its own.
@@ -136,16 +171,8 @@ func (s *Spoof) step(c change) plan.Plan {
 	return plan.Plan{{Kind: "spoof rules", Changes: c.text, Do: func(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		conn, end, err := s.sockets.open(ctx)
-		if err != nil {
+		if err := s.sockets.write(ctx, c); err != nil {
 			return wrapSpoof(err)
-		}
-		defer end()
-		if err := c.put(conn); err != nil {
-			return wrapSpoof(err)
-		}
-		if err := commit(conn); err != nil {
-			return wrapSpoof(errors.Join(context.Cause(ctx), err))
 		}
 		return nil
 	}}}

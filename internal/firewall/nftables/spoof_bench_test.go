@@ -56,7 +56,8 @@ func BenchmarkSpoofPath(b *testing.B) {
 		name string
 		set  spoof.Set
 	}{{"none", spoof.Set{}}, {"checked", spoof.Set{Ports: []spoof.Port{mine}}}, {"beside", spoof.Set{Ports: []spoof.Port{other}}}, {"of-1000", many}}
-	s := NewSpoof()
+	s := NewSpoof(b.Errorf)
+	defer s.Close()
 	took := map[string][]float64{}
 	const packets = 10000
 	for b.Loop() {
@@ -126,7 +127,8 @@ func BenchmarkSpoofChange(b *testing.B) {
 		few.Ports = append(few.Ports, spoof.Port{Link: fmt.Sprintf("veth%04d", i), Bridge: "br9", MAC: model.MAC{2, 9, 0, 0, byte(i >> 8), byte(i)}, V4: netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)})})
 	}
 	more := spoof.Set{Ports: append(slices.Clone(few.Ports), spoof.Port{Link: "vethnew", Bridge: "br9", MAC: macEve, V4: netip.MustParseAddr("10.10.0.1"), V6: netip.MustParseAddr("fd00::1")})}
-	s := NewSpoof()
+	s := NewSpoof(b.Errorf)
+	defer s.Close()
 	apply := func(have *spoof.Set, want spoof.Set) time.Duration {
 		begun := time.Now()
 		if err := s.Apply(context.Background(), have, want); err != nil {

@@ -2,12 +2,17 @@ package nftables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/mybr/mybr/internal/model"
@@ -61,7 +66,8 @@ func TestSpoofDeltaEqualsFull(t *testing.T) {
 		end := func(unknown bool, steps ...spoof.Set) (out string) {
 			h.Fresh(func(h *nettest.Host) {
 				h.Feed("table bridge other { chain c { type filter hook prerouting priority 0; ether saddr 02:00:00:00:00:01 drop; }; }", "nft", "-f", "-")
-				s := NewSpoof()
+				s := NewSpoof(r.Errorf)
+				defer s.Close()
 				var have *spoof.Set
 				for i := range steps {
 					if err := s.Apply(context.Background(), have, steps[i]); err != nil {
@@ -136,4 +142,76 @@ func TestSpoofLacks(t *testing.T) {
 	if rest != nil || len(subjects) != 1 || subjects[0].Subject != "vetheve" {
 		t.Errorf("%v: %v, %v", err, subjects, rest)
 	}
+}
+
+// Only what tells that the kernel hasn't got it is taken for that.
+func TestSpoofLacking(t *testing.T) {
+	of := func(errs ...error) error { return fmt.Errorf("probe: %w", errors.Join(errs...)) }
+	answer := func(e unix.Errno) error { return &netlink.OpError{Op: "receive", Err: e} }
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{of(answer(unix.EOPNOTSUPP)), true},
+		{of(answer(unix.EOPNOTSUPP), answer(unix.ENOENT), answer(unix.ENOENT)), true},
+		{of(answer(unix.EINVAL)), true},
+		{of(&netlink.OpError{Op: "dial", Err: os.NewSyscallError("socket", unix.EPROTONOSUPPORT)}), true},
+		{os.NewSyscallError("socket", unix.EAFNOSUPPORT), true},
+		{os.NewSyscallError("socket", unix.EMFILE), false},
+		{of(answer(unix.EPERM)), false},
+		{of(answer(unix.ENOBUFS)), false},
+		{of(answer(unix.ENOMEM), answer(unix.ENOENT)), false},
+		{of(answer(unix.ENOENT), answer(unix.ENOMEM)), false},
+		{of(errors.New("ENOENT")), false},
+	} {
+		if got := lacking(c.err); got != c.want {
+			t.Errorf("%v: %t", c.err, got)
+		}
+	}
+}
+
+// Who may not ask the kernel does not know what it lacks: nothing is let through for that, and
+// what is to be checked is, once it can be.
+func TestSpoofNotKnown(t *testing.T) {
+	nettest.New(t)
+	var warned []string
+	var s *Spoof
+	want := spoof.Set{Ports: []spoof.Port{evesPort(model.Spoof{})}}
+	incapable(t, unix.CAP_NET_ADMIN, func() {
+		s = NewSpoof(func(format string, args ...any) { warned = append(warned, fmt.Sprintf(format, args...)) })
+		if err := s.Apply(context.Background(), nil, want); !errors.Is(err, unix.EPERM) {
+			t.Errorf("%v, want EPERM", err)
+		}
+	})
+	defer s.Close()
+	if s.Lacks() != nil || len(warned) != 1 || !strings.Contains(warned[0], "operation not permitted") {
+		t.Errorf("lacks %v, warned %q", s.Lacks(), warned)
+	}
+	if err := s.Apply(context.Background(), nil, want); err != nil {
+		t.Errorf("tried again: %v", err)
+	}
+}
+
+// incapable calls fn on this thread without a capability (capabilities(7)).
+func incapable(t *testing.T, capability int, fn func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var has [2]unix.CapUserData
+	if err := unix.Capget(&header, &has[0]); err != nil {
+		t.Fatal(err)
+	}
+	less := has
+	less[capability/32].Effective &^= 1 << (capability % 32)
+	if err := unix.Capset(&header, &less[0]); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Capset(&header, &has[0]); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	fn()
 }

@@ -93,6 +93,7 @@ func spoofChainIP() chain {
 	from := ipv4().from()
 	c := chain{name: spoofIP}
 	c.add("Answers of a DHCP server come from trusted endpoints alone.", udpPort("sport", 67), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
+	c.add("Whatever port they come from: clients listen at this one, and send to it nothing themselves (RFC 2131).", udpPort("dport", 68), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
 	c.add("The endpoint's own MAC and address.", in(setSources4, iif(), etherSource(), from), verdict("accept"))
 	c.add(strangeMAC())
 	c.add("The endpoint may send from these addresses, too.", in(setPrefixes4, from, iif()), verdict("accept"))
@@ -121,6 +122,7 @@ func spoofChains6() []chain {
 	six := chain{name: spoofIP6}
 	six.add("ICMPv6, behind whatever extension headers.", protocol("ipv6-icmp", unix.IPPROTO_ICMPV6), verdict("goto "+spoofICMP6))
 	six.add("Answers of a DHCPv6 server come from trusted endpoints alone.", udpPort("sport", 547), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
+	six.add("Whatever port they come from: clients listen at this one, and send to it nothing themselves (RFC 8415, 7.2).", udpPort("dport", 546), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
 	six.add("The endpoint's own MAC and address.", otherProtocol("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setSources6, iif(), etherSource(), from), verdict("accept"))
 	six.add(strangeMAC())
 	six.add("The endpoint may send from these addresses, too.", otherProtocol("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setPrefixes6, from, iif()), verdict("accept"))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -53,7 +54,8 @@ func evesPort(more model.Spoof) spoof.Port {
 func newSegment(t *testing.T) *segment {
 	t.Helper()
 	h := nettest.New(t)
-	s := &segment{T: t, host: h, eve: h.Peer("eve"), ben: h.Peer("ben"), spoof: NewSpoof()}
+	s := &segment{T: t, host: h, eve: h.Peer("eve"), ben: h.Peer("ben"), spoof: NewSpoof(t.Errorf)}
+	t.Cleanup(s.spoof.Close)
 	if err := s.spoof.Lacks(); err != nil {
 		t.Fatal(err)
 	}
@@ -218,6 +220,8 @@ func forged() []frame {
 		{"ARP with a tag about the gateway", ether(macBen, macEve, 0x806, arpFrame(2, macEve, gateway, macBen, bensAddr), 0)},
 		{"DHCP of a server", ether(macAll, macEve, 0x800, ip4(evesAddr, "255.255.255.255", 17, 0, udp(67, 68, nil)))},
 		{"the first fragment of a DHCP server's", ether(macAll, macEve, 0x800, ip4(evesAddr, "255.255.255.255", 17, 0x2000, udp(67, 68, nil)))},
+		{"DHCP to a client from another port", ether(macAll, macEve, 0x800, ip4(evesAddr, "255.255.255.255", 17, 0, udp(6767, 68, nil)))},
+		{"the same with a tag", ether(macAll, macEve, 0x800, ip4(evesAddr, "255.255.255.255", 17, 0, udp(6767, 68, nil)), 0)},
 		{"IPv6 from a neighbour", ether(macBen, macEve, 0x86dd, ip6("fd00:9::4", bensAddr6, 17, udp(7, 7, nil)))},
 		{"IPv6 from the gateway's link-local address", ether(macBen, macEve, 0x86dd, ip6(gatewaysLocal, "ff02::1", 17, udp(7, 7, nil)))},
 		{"IPv6 from nobody", ether(macBen, macEve, 0x86dd, ip6("::", bensAddr6, 17, udp(7, 7, nil)))},
@@ -237,6 +241,8 @@ func forged() []frame {
 		{"the same with a tag", ether(macAll6, macEve, 0x86dd, ip6(evesLocal, "ff02::1", 58, advert(evesLocal)), 0)},
 		{"a router's redirect", ether(macBen, macEve, 0x86dd, ip6(evesLocal, bensAddr6, 58, nd(evesLocal, bensAddr6, 137, evesLocal, 2, macEve)))},
 		{"DHCPv6 of a server", ether(macBen, macEve, 0x86dd, ip6(evesLocal, bensAddr6, 17, udp(547, 546, nil)))},
+		{"DHCPv6 to a client from another port", ether(macBen, macEve, 0x86dd, ip6(evesLocal, bensAddr6, 17, udp(7777, 546, nil)))},
+		{"the same behind an extension header", ether(macBen, macEve, 0x86dd, ip6(evesLocal, bensAddr6, 60, extension(17, udp(7777, 546, nil))))},
 	}
 }
 
@@ -328,11 +334,13 @@ func TestSpoofMore(t *testing.T) {
 	nested := ether(macBen, macVRRP, 0x800, ip4(evesAddr, bensAddr, 17, 0, udp(7, 7, nil)))
 	offer := ether(macAll, macEve, 0x800, ip4(evesAddr, "255.255.255.255", 17, 0, udp(67, 68, nil)))
 	offer6 := ether(macBen, macEve, 0x86dd, ip6(evesLocal, bensAddr6, 17, udp(547, 546, nil)))
+	other4 := ether(macAll, macEve, 0x800, ip4(evesAddr, "255.255.255.255", 17, 0, udp(6767, 68, nil)))
+	other6 := ether(macBen, macEve, 0x86dd, ip6(evesLocal, bensAddr6, 17, udp(7777, 546, nil)))
 	advert := ether(macAll6, macEve, 0x86dd, ip6(evesLocal, "ff02::1", 58, nd(evesLocal, "ff02::1", 134, "", 1, macEve)))
 	others := ether(macBen, macEve, 0x800, ip4(gateway, bensAddr, 17, 0, udp(7, 7, nil)))
 	pretender := ether(macAll6, macEve, 0x86dd, ip6(gatewaysLocal, "ff02::1", 58, nd(gatewaysLocal, "ff02::1", 134, "", 1, macEve)))
 	all := map[string][]byte{"foreign": foreign, "foreign6": foreign6, "virtual": virtual, "announced": announced, "announced6": announced6, "probe": probe,
-		"search6": search6, "nested": nested, "offer": offer, "offer6": offer6, "advert": advert, "others": others, "pretender": pretender}
+		"search6": search6, "nested": nested, "offer": offer, "offer6": offer6, "other4": other4, "other6": other6, "advert": advert, "others": others, "pretender": pretender}
 	var have *spoof.Set
 	for _, c := range []struct {
 		more model.Spoof
@@ -342,8 +350,8 @@ func TestSpoofMore(t *testing.T) {
 		{model.Spoof{Addresses: "10.9.0.100/32,10.244.0.0/16,fd00:9::100/128,fd00:244::/48"}, "foreign foreign6 announced announced6 probe search6"},
 		{model.Spoof{Addresses: "10.9.0.100/32", MACs: macVRRP.String()}, "virtual announced probe nested"},
 		{model.Spoof{MACs: macVRRP.String()}, "nested"},
-		{model.Spoof{Trusted: model.TrustDHCP}, "offer offer6"},
-		{model.Spoof{Trusted: "dhcp,ra"}, "offer offer6 advert"},
+		{model.Spoof{Trusted: model.TrustDHCP}, "offer offer6 other4 other6"},
+		{model.Spoof{Trusted: "dhcp,ra"}, "offer offer6 other4 other6 advert"},
 		{model.Spoof{Addresses: "0.0.0.0/0"}, "foreign announced probe others"},
 		{model.Spoof{Addresses: "none", MACs: "none", Trusted: "none"}, ""},
 	} {
@@ -364,4 +372,40 @@ func TestSpoofMore(t *testing.T) {
 	s.apply(have, want)
 	s.arrives("another network's", foreign)
 	s.stopped("yet another's", foreign6)
+}
+
+// One socket is for all changes, as the kernel would have whoever closes one wait until what was
+// deleted is destroyed; it is known as mybr's own, and closed in the end.
+func TestSpoofSocket(t *testing.T) {
+	nettest.New(t)
+	s := NewSpoof(t.Errorf)
+	ctx := context.Background()
+	one := spoof.Set{Ports: []spoof.Port{evesPort(model.Spoof{})}}
+	ben := spoof.Port{Link: "vethben", Bridge: "br9", MAC: macBen, V4: netip.MustParseAddr(bensAddr)}
+	two := spoof.Set{Ports: []spoof.Port{ben, one.Ports[0]}}
+	if err := s.Apply(ctx, nil, one); err != nil {
+		t.Fatal(err)
+	}
+	known, kept := len(s.sockets.ended), s.sockets.kept
+	if kept == nil {
+		t.Fatal("no socket is kept for the next change")
+	}
+	for range 3 {
+		if err := errors.Join(s.Apply(ctx, &one, two), s.Apply(ctx, &two, one)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.sockets.ended) != known || s.sockets.kept != kept || !s.sockets.ended[kept.address].IsZero() {
+		t.Errorf("changes of a port have opened other sockets: %v", s.sockets.ended)
+	}
+	if !s.Own(kept.address) {
+		t.Error("the socket is taken for somebody else's")
+	}
+	if s.Close(); s.sockets.ended[kept.address].IsZero() || !s.Own(kept.address) {
+		t.Errorf("closed: socket %d, ended %s", kept.address, s.sockets.ended[kept.address])
+	}
+	if err := s.Apply(ctx, &one, spoof.Set{}); err != nil {
+		t.Errorf("after it was closed: %v", err)
+	}
+	s.Close()
 }
