@@ -36,21 +36,24 @@ type List struct {
 const maxEntries = 1000
 
 // Parse reads a list. An error says what of it can't be taken, and nothing of where it stands.
-func Parse(text string) (l List, err error) {
+func Parse(text string) (List, error) { return parse(text, maxEntries) }
+
+// parse reads a list of so many entries at most.
+func parse(text string, most int) (l List, err error) {
 	switch strings.TrimSpace(text) {
 	case wordAll:
 		return List{All: true}, nil
 	case wordNone:
 		return l, nil
 	}
-	if l.Entries, err = parseEntries(text); err != nil {
+	if l.Entries, err = parseEntries(text, most); err != nil {
 		return List{}, err
 	}
 	return l, nil
 }
 
-// parseEntries reads entries with commas between.
-func parseEntries(text string) (all []Entry, err error) {
+// parseEntries reads so many entries at most, with commas between.
+func parseEntries(text string, most int) (all []Entry, err error) {
 	for word := range strings.SplitSeq(text, ",") {
 		e, err := ParseEntry(strings.TrimSpace(word))
 		if err != nil {
@@ -59,8 +62,8 @@ func parseEntries(text string) (all []Entry, err error) {
 		all = append(all, e)
 	}
 	slices.SortFunc(all, compareEntries)
-	if all = slices.Compact(all); len(all) > maxEntries {
-		return nil, fmt.Errorf("there are more than %d entries", maxEntries)
+	if all = slices.Compact(all); len(all) > most {
+		return nil, fmt.Errorf("there are more than %d entries", most)
 	}
 	return all, nil
 }
@@ -131,7 +134,7 @@ func ParseKept(name string, words ...string) (model.List, error) {
 	if err := model.CheckListName(name); err != nil {
 		return kept, err
 	}
-	all, err := parseEntries(strings.Join(words, ","))
+	all, err := parseEntries(strings.Join(words, ","), maxEntries)
 	if err != nil {
 		return kept, fmt.Errorf("list %s: %w", name, err)
 	}
