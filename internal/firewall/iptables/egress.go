@@ -132,6 +132,9 @@ func (fam family) lists(p firewall.Policy, lists listings) (chains []chain) {
 	return chains
 }
 
+// ofFlow is the match of what is of some flow, where no other match of conntrack's asks for one.
+const ofFlow = "-m conntrack ! --ctstate INVALID,UNTRACKED "
+
 // allowed is the chain of a list, and those below it: they return from what is allowed, and drop
 // all else. Addresses and ports are those that the container has chosen (iptables-extensions(8),
 // conntrack); what is of no flow has none, and is dropped.
@@ -149,7 +152,7 @@ func (fam family) allowed(name string, a egress.Allowed) []chain {
 			for _, p := range s.To {
 				const why = "This may be begun."
 				if p.Bits() == 0 {
-					known := ""
+					known := ofFlow
 					if match.port != "" {
 						known = "-m conntrack" + match.port + " "
 					}
