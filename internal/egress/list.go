@@ -31,8 +31,11 @@ type List struct {
 	Entries []Entry // sorted, each once; none and not All: nothing is allowed
 }
 
-// maxEntries is how many entries an option or a list has at most: the first packet of a
-// connection is compared with those of its network, in the worst case with one after the other.
+// maxEntries is how many entries an option or a list has at most. What is forwarded is compared
+// when it begins, and what is sent to the host packet by packet. Addresses with the same protocol
+// and ports are looked up together; different protocols and ports are compared one after the
+// other, so in the worst case a packet to the host meets a rule for each entry, and more for those
+// that name ports and no protocol.
 const maxEntries = 1000
 
 // Parse reads a list. An error says what of it can't be taken, and nothing of where it stands.
