@@ -2,6 +2,7 @@ package egress
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -51,9 +52,10 @@ func Recorded(text string, lists model.Lists) Allowed {
 // All reports whether everything is allowed.
 func (a Allowed) All() bool { return a == "" || a == wordAll }
 
-// entries are what is allowed, unless it is everything.
+// entries are what is allowed, unless it is everything. There may be more of them than in an
+// option: those of several lists.
 func (a Allowed) entries() []Entry {
-	l, err := Parse(string(a))
+	l, err := parse(string(a), math.MaxInt)
 	if err != nil {
 		return nil // it allows nothing
 	}

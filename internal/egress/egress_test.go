@@ -129,6 +129,27 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// Lists that are named together may have more entries than each of them may.
+func TestSumOfLists(t *testing.T) {
+	lists := model.Lists{}
+	for i, name := range []string{"a", "b"} {
+		kept := model.List{Name: name}
+		for j := range 600 {
+			kept.Prefixes = append(kept.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), byte(j >> 8), byte(j)}), 32))
+		}
+		lists[name] = kept
+	}
+	sum := egress.Recorded("@a,@b", lists)
+	if s := sum.Services(model.IPv4); len(s) != 1 || len(s[0].To) != 1200 {
+		t.Errorf("two lists of 600 addresses are %d services", len(s))
+	}
+	for _, to := range []string{"10.0.0.0:80", "10.1.2.87:80"} {
+		if !sum.Has(egress.Packet{Proto: model.TCP, To: netip.MustParseAddrPort(to)}) {
+			t.Errorf("%s is listed, and not allowed", to)
+		}
+	}
+}
+
 func TestHas(t *testing.T) {
 	for _, c := range []struct {
 		allowed egress.Allowed

@@ -31,26 +31,32 @@ type List struct {
 	Entries []Entry // sorted, each once; none and not All: nothing is allowed
 }
 
-// maxEntries is how many entries an option or a list has at most: the first packet of a
-// connection is compared with those of its network, in the worst case with one after the other.
+// maxEntries is how many entries an option or a list has at most. What is forwarded is compared
+// when it begins, and what is sent to the host packet by packet. Addresses with the same protocol
+// and ports are looked up together; different protocols and ports are compared one after the
+// other, so in the worst case a packet to the host meets a rule for each entry, and more for those
+// that name ports and no protocol.
 const maxEntries = 1000
 
 // Parse reads a list. An error says what of it can't be taken, and nothing of where it stands.
-func Parse(text string) (l List, err error) {
+func Parse(text string) (List, error) { return parse(text, maxEntries) }
+
+// parse reads a list of so many entries at most.
+func parse(text string, most int) (l List, err error) {
 	switch strings.TrimSpace(text) {
 	case wordAll:
 		return List{All: true}, nil
 	case wordNone:
 		return l, nil
 	}
-	if l.Entries, err = parseEntries(text); err != nil {
+	if l.Entries, err = parseEntries(text, most); err != nil {
 		return List{}, err
 	}
 	return l, nil
 }
 
-// parseEntries reads entries with commas between.
-func parseEntries(text string) (all []Entry, err error) {
+// parseEntries reads so many entries at most, with commas between.
+func parseEntries(text string, most int) (all []Entry, err error) {
 	for word := range strings.SplitSeq(text, ",") {
 		e, err := ParseEntry(strings.TrimSpace(word))
 		if err != nil {
@@ -59,8 +65,8 @@ func parseEntries(text string) (all []Entry, err error) {
 		all = append(all, e)
 	}
 	slices.SortFunc(all, compareEntries)
-	if all = slices.Compact(all); len(all) > maxEntries {
-		return nil, fmt.Errorf("there are more than %d entries", maxEntries)
+	if all = slices.Compact(all); len(all) > most {
+		return nil, fmt.Errorf("there are more than %d entries", most)
 	}
 	return all, nil
 }
@@ -131,7 +137,7 @@ func ParseKept(name string, words ...string) (model.List, error) {
 	if err := model.CheckListName(name); err != nil {
 		return kept, err
 	}
-	all, err := parseEntries(strings.Join(words, ","))
+	all, err := parseEntries(strings.Join(words, ","), maxEntries)
 	if err != nil {
 		return kept, fmt.Errorf("list %s: %w", name, err)
 	}

@@ -18,11 +18,26 @@ type listing struct {
 // any reports whether something is not allowed.
 func (l listing) any() bool { return l.own || !l.network.All() }
 
-// listings are those of the networks on which not everything is allowed.
-func listings(s model.Snapshot, lists model.Lists) map[string]listing {
-	all := map[string]listing{}
+// recorded is what options allow that are recorded somewhere, by their texts: lists are long, and
+// many containers have the same.
+type recorded map[string]egress.Allowed
+
+// read is what an option allows, which is read if it was not yet.
+func (r recorded) read(text string, lists model.Lists) egress.Allowed {
+	to, known := r[text]
+	if !known {
+		to = egress.Recorded(text, lists)
+		r[text] = to
+	}
+	return to
+}
+
+// listings are those of the networks on which not everything is allowed, and what all options
+// allow.
+func listings(s model.Snapshot, lists model.Lists) (map[string]listing, recorded) {
+	all, read := map[string]listing{}, recorded{}
 	for _, n := range s.Networks {
-		if l := (listing{network: egress.Recorded(n.EgressInForce(), lists)}); l.any() {
+		if l := (listing{network: read.read(n.EgressInForce(), lists)}); l.any() {
 			all[n.ID] = l
 		}
 	}
@@ -31,12 +46,12 @@ func listings(s model.Snapshot, lists model.Lists) map[string]listing {
 		if text == "" {
 			continue
 		}
-		l := all[e.NetworkID]
-		if l.own = l.own || egress.Recorded(text, lists) != l.network; l.own {
+		l, to := all[e.NetworkID], read.read(text, lists)
+		if l.own = l.own || to != l.network; l.own {
 			all[e.NetworkID] = l
 		}
 	}
-	return all
+	return all, read
 }
 
 // renderEgress has the packet filter know what whoever is on a network may begin that has no list
@@ -52,13 +67,17 @@ func (h *Host) renderEgress(n model.Network, of listing) {
 
 // renderEndpointEgress has the packet filter, and who looks for flows, know what an endpoint's
 // container may begin.
-func (h *Host) renderEndpointEgress(n model.Network, e model.Endpoint, of listing, lists model.Lists) {
+func (h *Host) renderEndpointEgress(n model.Network, e model.Endpoint, p policies) {
+	of := p.listings[n.ID]
 	if !of.any() {
 		return
 	}
 	to := of.network
 	if text := e.EgressInForce(); text != "" {
-		to = egress.Recorded(text, lists)
+		var known bool
+		if to, known = p.allowed[text]; !known { // it has come since
+			to = egress.Recorded(text, p.lists)
+		}
 	}
 	for _, f := range model.Families() {
 		a, own := e.Address(f).Addr(), n.Subnet(f).Prefix

@@ -1,6 +1,7 @@
 package reconcile_test
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -58,5 +59,31 @@ func TestEgress(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A list is read once for all containers that name it.
+func TestSharedListsAreReadOnce(t *testing.T) {
+	cost := func(containers, entries int) float64 {
+		list := model.List{Name: "apis"}
+		for i := range entries {
+			list.Prefixes = append(list.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 32))
+		}
+		s := model.Snapshot{Lists: []model.List{list}, Networks: []model.Network{{ID: "n", Bridge: "br0", Owned: true, ICC: true,
+			V4: model.Subnet{Prefix: netip.MustParsePrefix("172.18.0.0/16"), Masquerade: true}}}}
+		for i := range containers {
+			s.Endpoints = append(s.Endpoints, model.Endpoint{ID: fmt.Sprint(i), NetworkID: "n", Egress: "@apis",
+				V4: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 18, 1, byte(i)}), 16)})
+		}
+		s.Endpoints[0].Egress = "none"
+		return testing.AllocsPerRun(1, func() {
+			if h := reconcile.Render(s, reconcile.Options{}); len(h.Firewall.Egress) != containers+1 {
+				t.Fatal(h.Firewall.Egress)
+			}
+		})
+	}
+	long, short := cost(200, 1000)-cost(100, 1000), cost(200, 2)-cost(100, 2)
+	if long > 2*short {
+		t.Errorf("100 containers more cost %.0f allocations with a list of 1000 entries, and %.0f with one of 2", long, short)
 	}
 }

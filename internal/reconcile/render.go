@@ -76,11 +76,13 @@ func Render(s model.Snapshot, o Options) Host {
 type policies struct {
 	lists    model.Lists
 	listings map[string]listing
+	allowed  recorded // is only looked at: renderers share it
 }
 
 func policiesOf(s model.Snapshot) policies {
 	lists := model.ListsOf(s)
-	return policies{lists, listings(s, lists)}
+	all, allowed := listings(s, lists)
+	return policies{lists, all, allowed}
 }
 
 // addNetwork adds what a network wants, of which some ports are limited or none, and some egress
@@ -125,7 +127,7 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 		h.Spoof.Ports = append(h.Spoof.Ports, spoofPort(*n, e))
 	}
 	h.Firewall.Openings = append(h.Firewall.Openings, openings(*n, e, o)...)
-	h.renderEndpointEgress(*n, e, p.listings[n.ID], p.lists)
+	h.renderEndpointEgress(*n, e, p)
 	admitted := p.lists.Admitted(*n, e)
 	h.renderLimits(*n, e, admitted)
 	for _, b := range e.Ports {

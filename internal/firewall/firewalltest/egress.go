@@ -108,8 +108,8 @@ func drawAllowed(t *rapid.T) egress.Allowed {
 		i, port := rapid.IntRange(0, 3).Draw(t, "to"), rapid.SampledFrom([]string{"1", "80", "79-81", "443"}).Draw(t, "to port")
 		word := rapid.SampledFrom([]string{
 			"192.0.2." + fmt.Sprint(i), fmt.Sprintf("192.0.2.%d:%s", i, port), fmt.Sprintf("172.%d.0.2:%s/tcp", 16+i, port), "192.0.2.0/24:" + port + "/udp",
-			"172.16.0.0/12/icmp", "host:" + port, "host:" + port + "/sctp", "0.0.0.0/0:" + port, "192.0.2.7/sctp",
-			fmt.Sprintf("2001:db8::%d", i), "[2001:db8::/64]:" + port, "fd00::/16/icmp", fmt.Sprintf("[fd00:%d::2]:%s/tcp", 16+i, port),
+			"172.16.0.0/12/icmp", "host:" + port, "host:" + port + "/sctp", "0.0.0.0/0:" + port, "0.0.0.0/0/tcp", "192.0.2.7/sctp",
+			"::/0/tcp", fmt.Sprintf("2001:db8::%d", i), "[2001:db8::/64]:" + port, "fd00::/16/icmp", fmt.Sprintf("[fd00:%d::2]:%s/tcp", 16+i, port),
 		}).Draw(t, "entry")
 		words = append(words, word)
 	}
@@ -418,5 +418,30 @@ func egressOutOfOrder(w *World) {
 	}
 	if fromPort() {
 		w.T.Error("a server's port sends what nobody has asked for")
+	}
+	// What is of no flow may not be sent where everything may be begun.
+	for _, list := range []string{"0.0.0.0/0", "0.0.0.0/0/tcp"} {
+		w.Apply(withEgress(plain, Egress("br0", "", list)))
+		for _, flags := range []byte{synAck, reset} {
+			w.Host.Run("conntrack", "-F")
+			if got := w.segment("a", "lan", flags, 300*time.Millisecond); got != "" {
+				w.T.Errorf("%s: a segment with flags %#x arrives from %q", list, flags, got)
+			}
+		}
+		if got := w.segment("a", "lan", syn, 5*time.Second); got != own {
+			w.T.Errorf("%s: a segment that begins a flow arrives from %q", list, got)
+		}
+		w.Hosts["a"].Run("ip", "neigh", "flush", "dev", "eth0")
+		w.Host.Run("ip", "neigh", "flush", "dev", "br0")
+		w.Expect("a tcp lan:80 -> lan\n a tcp b:80 -> b")
+	}
+	w.Apply(withEgress(plain, Egress("br0", "", "0.0.0.0/0")))
+	w.Host.Run("conntrack", "-F")
+	if !fromPort() {
+		w.T.Error("what is listed may not be begun")
+	}
+	w.Host.Feed("table inet test { chain untracked { type filter hook prerouting priority raw; udp dport 97 notrack; }; }", "nft", "-f", "-")
+	if fromPort() {
+		w.T.Error("what is not tracked arrives")
 	}
 }

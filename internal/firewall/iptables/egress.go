@@ -13,21 +13,65 @@ import (
 
 // This file is about what containers may begin connections to.
 
+// listings are the egress lists of a policy, by bridge, of which those without an address come
+// first. Each list is read for its chain's name once, however many containers have it.
+type listings struct {
+	fam   family
+	of    map[string][]firewall.Egress
+	names map[egress.Allowed]string
+}
+
+func (fam family) listings(p firewall.Policy) listings {
+	l := listings{fam, map[string][]firewall.Egress{}, map[egress.Allowed]string{}}
+	for _, e := range p.Egress {
+		l.of[e.Bridge] = append(l.of[e.Bridge], e)
+	}
+	return l
+}
+
+// allowed names the chain of a list, which is left to go on to what it allows. The name hangs on
+// what it allows of the family: another list is another chain.
+func (l listings) allowed(a egress.Allowed) string {
+	name, known := l.names[a]
+	if !known {
+		sum := sha256.Sum256([]byte(fmt.Sprint(a.Services(l.fam.Family))))
+		name = chainAllowed + hex.EncodeToString(sum[:])[:10]
+		l.names[a] = name
+	}
+	return name
+}
+
+// chain is where a network's packets are compared: directly with its list, or with that of the
+// container that has their address. The name of that chain hangs on the network's list, too, which
+// its last rule leads to: a difference puts new rules in front.
+func (l listings) chain(n firewall.Network) string {
+	others := l.allowed(egress.Nothing)
+	for _, e := range l.of[n.Bridge] {
+		if !e.Addr.IsValid() {
+			others = l.allowed(e.To)
+		}
+	}
+	if !slices.ContainsFunc(l.of[n.Bridge], func(e firewall.Egress) bool { return l.fam.Has(e.Addr) }) {
+		return others
+	}
+	sum := sha256.Sum256([]byte(n.Bridge + " " + others))
+	return chainListOf + hex.EncodeToString(sum[:])[:8]
+}
+
 // listed is MYBR-LISTED, which finds a network's list for what it forwards, by the network's
 // bridge.
-func (fam family) listed(p firewall.Policy) []chain {
-	lists := listsOf(p)
+func (fam family) listed(p firewall.Policy, lists listings) []chain {
 	return fam.byBridge(chainListed, "-i", p, func(n firewall.Network) []rule {
 		if !n.Listed || !n.Forwards(fam.Family) {
 			return nil
 		}
-		return []rule{{"-i " + n.Bridge + " ! -o " + n.Bridge + " -g " + fam.listChain(n, lists[n.Bridge]),
+		return []rule{{"-i " + n.Bridge + " ! -o " + n.Bridge + " -g " + lists.chain(n),
 			"What containers of the network begin, through a published port or not, is compared with what they may."}}
 	})
 }
 
 // listedInput is a network's part of MYBR-INPUT.
-func (fam family) listedInput(n firewall.Network, of []firewall.Egress) (rules []rule) {
+func (fam family) listedInput(n firewall.Network, lists listings) (rules []rule) {
 	if !n.Listed {
 		return nil
 	}
@@ -37,48 +81,15 @@ func (fam family) listedInput(n firewall.Network, of []firewall.Egress) (rules [
 	for _, kind := range fam.neighbours {
 		rules = append(rules, rule{in + "-p ipv6-icmp -m icmp6 --icmpv6-type " + kind + " -j RETURN", "Neighbours find each other."})
 	}
-	return append(rules, rule{in + "-j " + fam.listChain(n, of), "What containers of the network send to the host is compared with what they may."})
-}
-
-// listsOf are the egress lists of each bridge, of which those without an address come first.
-func listsOf(p firewall.Policy) map[string][]firewall.Egress {
-	all := map[string][]firewall.Egress{}
-	for _, e := range p.Egress {
-		all[e.Bridge] = append(all[e.Bridge], e)
-	}
-	return all
-}
-
-// listChain is where a network's packets are compared: directly with its list, or with that of the
-// container that has their address. The name of that chain hangs on the network's list, too, which
-// its last rule leads to: a difference puts new rules in front.
-func (fam family) listChain(n firewall.Network, of []firewall.Egress) string {
-	others := fam.allowedChain(egress.Nothing)
-	for _, e := range of {
-		if !e.Addr.IsValid() {
-			others = fam.allowedChain(e.To)
-		}
-	}
-	if !slices.ContainsFunc(of, func(e firewall.Egress) bool { return fam.Has(e.Addr) }) {
-		return others
-	}
-	sum := sha256.Sum256([]byte(n.Bridge + " " + others))
-	return chainListOf + hex.EncodeToString(sum[:])[:8]
-}
-
-// allowedChain names the chain of a list, which is left to go on to what it allows. The name hangs
-// on what it allows of the family: another list is another chain.
-func (fam family) allowedChain(a egress.Allowed) string {
-	sum := sha256.Sum256([]byte(fmt.Sprint(a.Services(fam.Family))))
-	return chainAllowed + hex.EncodeToString(sum[:])[:10]
+	return append(rules, rule{in + "-j " + lists.chain(n), "What containers of the network send to the host is compared with what they may."})
 }
 
 // lists is the chains that MYBR-LISTED and MYBR-INPUT lead to: they only drop. A list has a chain,
 // however many networks and containers have it.
-func (fam family) lists(p firewall.Policy) (chains []chain) {
-	lists, seen := listsOf(p), map[string]bool{}
+func (fam family) lists(p firewall.Policy, lists listings) (chains []chain) {
+	seen := map[string]bool{}
 	add := func(a egress.Allowed) {
-		if name := fam.allowedChain(a); !seen[name] {
+		if name := lists.allowed(a); !seen[name] {
 			seen[name] = true
 			chains = append(chains, fam.allowed(name, a)...)
 		}
@@ -87,21 +98,20 @@ func (fam family) lists(p firewall.Policy) (chains []chain) {
 		if !n.Listed {
 			continue
 		}
-		of := lists[n.Bridge]
-		root := chain{name: fam.listChain(n, of), last: true}
+		root := chain{name: lists.chain(n), last: true}
 		var entries []entry
 		var others egress.Allowed = egress.Nothing
-		for _, e := range of {
-			target := "-g " + fam.allowedChain(e.To)
+		for _, e := range lists.of[n.Bridge] {
 			switch {
 			case !e.Addr.IsValid():
 				others = e.To
 				continue
 			case !fam.Has(e.Addr):
 				continue
-			case e.To.All():
-				target = "-j RETURN"
-			default:
+			}
+			target := "-j RETURN"
+			if !e.To.All() {
+				target = "-g " + lists.allowed(e.To)
 				add(e.To)
 			}
 			addr := netip.PrefixFrom(e.Addr, e.Addr.BitLen())
@@ -111,7 +121,7 @@ func (fam family) lists(p firewall.Policy) (chains []chain) {
 		if len(entries) == 0 {
 			continue
 		}
-		end := rule{"-g " + fam.allowedChain(others), "What no container of the network has for an address."}
+		end := rule{"-g " + lists.allowed(others), "What no container of the network has for an address."}
 		x := fam.byAddress(root.name, "-s")
 		x.end, x.depth = &end, 3
 		x.why = "Containers whose addresses begin so are there, so that others don't meet them."
@@ -121,6 +131,9 @@ func (fam family) lists(p firewall.Policy) (chains []chain) {
 	}
 	return chains
 }
+
+// ofFlow is the match of what is of some flow, where no other match of conntrack's asks for one.
+const ofFlow = "-m conntrack ! --ctstate INVALID,UNTRACKED "
 
 // allowed is the chain of a list, and those below it: they return from what is allowed, and drop
 // all else. Addresses and ports are those that the container has chosen (iptables-extensions(8),
@@ -139,7 +152,7 @@ func (fam family) allowed(name string, a egress.Allowed) []chain {
 			for _, p := range s.To {
 				const why = "This may be begun."
 				if p.Bits() == 0 {
-					known := ""
+					known := ofFlow
 					if match.port != "" {
 						known = "-m conntrack" + match.port + " "
 					}

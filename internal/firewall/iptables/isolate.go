@@ -11,7 +11,7 @@ import (
 // This file is about what must not pass, in the order in which packets meet it.
 
 // isolate is MYBR-ISOLATE and the chains that it leads to but for those of replies.
-func (fam family) isolate(p firewall.Policy, f facts, need layout) []chain {
+func (fam family) isolate(p firewall.Policy, f facts, need layout, lists listings) []chain {
 	egress, egressNAT := fam.egress(f, need)
 	c := chain{name: chainIsolate, strict: true}
 	if mark := marked(p.Accept); mark != "" {
@@ -33,7 +33,7 @@ func (fam family) isolate(p firewall.Policy, f facts, need layout) []chain {
 	}
 	if need.open && need.listed {
 		c.add("", "", rule{"-j " + chainListed, "What begins in a network whose containers may not begin everything is checked there, led by a published port or not."})
-		chains = append(chains, fam.listed(p)...)
+		chains = append(chains, fam.listed(p, lists)...)
 	}
 	if need.open {
 		c.add("", "", rule{"-m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j RETURN",

@@ -127,7 +127,7 @@ func (fam family) plainAllowed(c *chain, to egress.Allowed) {
 			}
 			for _, p := range s.To {
 				if p.Bits() == 0 {
-					c.add("", "", rule{match + port + "-j RETURN", ""})
+					c.add("", "", rule{match + port + "-m conntrack ! --ctstate INVALID -j RETURN", ""})
 				} else {
 					c.add("", "", rule{match + port + "-m conntrack --ctorigdst " + p.String() + " -j RETURN", ""})
 				}

@@ -60,20 +60,19 @@ type facts struct {
 
 // render is the content of mybr's chains in one family.
 func (fam family) render(p firewall.Policy, f facts) ruleset {
-	need := fam.layout(p)
+	need, lists := fam.layout(p), fam.listings(p)
 	var filter, nat []chain
 	if need.networks {
-		filter = slices.Concat(fam.forward(p), fam.isolate(p, f, need), fam.replies(p, need))
+		filter = slices.Concat(fam.forward(p), fam.isolate(p, f, need, lists), fam.replies(p, need))
 		nat = slices.Concat(fam.ports(p), fam.postrouting(p))
 	}
 	if need.input {
-		lists := listsOf(p)
 		filter = append(filter, fam.byBridge(chainInput, "-i", p, func(n firewall.Network) []rule {
-			return append(hostInput(n.Bridge, n.Family(fam.Family).Input), fam.listedInput(n, lists[n.Bridge])...)
+			return append(hostInput(n.Bridge, n.Family(fam.Family).Input), fam.listedInput(n, lists)...)
 		})...)
 	}
 	if need.listed {
-		filter = append(filter, fam.lists(p)...)
+		filter = append(filter, fam.lists(p, lists)...)
 	}
 	if need.defaultDrop {
 		filter = append(filter, forwardDrop())

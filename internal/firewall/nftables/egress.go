@@ -43,24 +43,50 @@ func (fam family) checking() []chain {
 	return []chain{c, host, list}
 }
 
-// allowedName names the chain of a list. The name hangs on what it allows of the family: another
-// list is another chain.
-func (fam family) allowedName(a egress.Allowed) string {
-	sum := sha256.Sum256([]byte(fmt.Sprint(a.Services(fam.Family))))
-	return chainAllowed + hex.EncodeToString(sum[:])[:12]
+// allowance is what a family has of an egress list.
+type allowance struct {
+	name     string // of its chain: it hangs on what is allowed of the family, so that another list is another chain
+	services []egress.Service
+}
+
+// allowanceOf reads a list, which costs by its length: who has many asks once for each.
+func (fam family) allowanceOf(a egress.Allowed) allowance {
+	services := a.Services(fam.Family)
+	sum := sha256.Sum256([]byte(fmt.Sprint(services)))
+	return allowance{chainAllowed + hex.EncodeToString(sum[:])[:12], services}
+}
+
+// allowances are lists that were read, for who meets the same ones again and again.
+type allowances map[egress.Allowed]allowance
+
+func (all allowances) of(fam family, a egress.Allowed) allowance {
+	l, known := all[a]
+	if !known {
+		l = fam.allowanceOf(a)
+		all[a] = l
+	}
+	return l
+}
+
+// named are the lists that the family needs chains for, however many containers have them.
+func (fam family) named(all []firewall.Egress) map[egress.Allowed]bool {
+	names := map[egress.Allowed]bool{}
+	var last egress.Allowed // that of neighbours is the same memory as a rule, which is told faster than its hash
+	for _, e := range all {
+		if e.To != last && !e.To.All() && (!e.Addr.IsValid() || fam.Has(e.Addr)) {
+			last, names[e.To] = e.To, true
+		}
+	}
+	return names
 }
 
 // lists are the egress lists of a policy of which the family has a chain, each once.
-func (fam family) lists(p firewall.Policy) (all []egress.Allowed) {
-	names := map[string]bool{}
-	for _, e := range p.Egress {
-		if name := fam.allowedName(e.To); (!e.Addr.IsValid() || fam.Has(e.Addr)) && !e.To.All() && !names[name] {
-			names[name] = true
-			all = append(all, e.To)
-		}
+func (fam family) lists(p firewall.Policy) (all []allowance) {
+	for a := range fam.named(p.Egress) {
+		all = append(all, fam.allowanceOf(a))
 	}
-	slices.SortFunc(all, func(a, b egress.Allowed) int { return cmp.Compare(fam.allowedName(a), fam.allowedName(b)) })
-	return all
+	slices.SortFunc(all, func(a, b allowance) int { return cmp.Compare(a.name, b.name) })
+	return slices.CompactFunc(all, func(a, b allowance) bool { return a.name == b.name })
 }
 
 // destinations are the addresses of a service, as the sets of clients have them; none where all
@@ -75,14 +101,13 @@ func (fam family) destinations(s egress.Service) (c model.Clients, named bool) {
 // allowed are the chains of lists: they return from what is allowed, and drop all else. What a
 // published port has led elsewhere has a chain of its own, where addresses and ports are those of
 // the flow; nft(8) can't list sets that these are looked up in (it aborts, as of version 1.0.6).
-func (fam family) allowed(p firewall.Policy) (chains []chain) {
-	for _, a := range fam.lists(p) {
-		name := fam.allowedName(a)
-		led := chain{name: chainTranslated + strings.TrimPrefix(name, chainAllowed)}
-		c := chain{name: name}
+func (fam family) allowed(lists []allowance) (chains []chain) {
+	for _, a := range lists {
+		led := chain{name: chainTranslated + strings.TrimPrefix(a.name, chainAllowed)}
+		c := chain{name: a.name}
 		c.add("What is of no flow may not be begun.", ct("ct state invalid,untracked", expr.CtKeySTATE, expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED), verdict("drop"))
 		c.add("What a published port leads elsewhere is compared by where it was sent.", translated(), verdict("goto "+led.name))
-		for _, s := range a.Services(fam.Family) {
+		for _, s := range a.services {
 			to, named := fam.destinations(s)
 			for _, match := range fam.matches(s, sentPort) {
 				switch why := "This may be begun."; {
@@ -133,23 +158,26 @@ func (fam family) matches(s egress.Service, port func(proto string, first, last 
 }
 
 // egress has what an egress list is for in the maps that lead to it.
-func (fam family) egress(all map[string]*set, e firewall.Egress) {
+func (fam family) egress(all map[string]*set, e firewall.Egress, read allowances) {
+	if e.Addr.IsValid() && !fam.Has(e.Addr) {
+		return
+	}
 	of := served{why: "What containers of the network may begin.", bridge: e.Bridge}
-	to := "goto " + fam.allowedName(e.To)
-	if e.To.All() {
-		to = "return"
+	to := "return"
+	if !e.To.All() {
+		to = "goto " + read.of(fam, e.To).name
 	}
 	switch {
 	case !e.Addr.IsValid():
 		all[setListed].add(of, element{key: nameBytes(e.Bridge), data: to})
-	case fam.Has(e.Addr):
+	default:
 		of.why, of.link = "What the container with this address may begin.", e.Link
 		all[setListedFrom].add(of, element{key: key(nameBytes(e.Bridge), addrBytes(e.Addr)), data: to})
 	}
 }
 
 // addressSets are the sets of addresses that limits and egress lists name, each once.
-func (fam family) addressSets(p firewall.Policy) (sets []set) {
+func (fam family) addressSets(p firewall.Policy, lists []allowance) (sets []set) {
 	names := map[string]bool{}
 	add := func(c model.Clients, why string) {
 		s := set{name: clientsName(admitted, fam, c), key: []kind{fam.address}, interval: true}
@@ -165,8 +193,8 @@ func (fam family) addressSets(p firewall.Policy) (sets []set) {
 	for _, c := range fam.clientsOf(p) {
 		add(c, "These clients may.")
 	}
-	for _, a := range fam.lists(p) {
-		for _, s := range a.Services(fam.Family) {
+	for _, a := range lists {
+		for _, s := range a.services {
 			if to, named := fam.destinations(s); named {
 				add(to, "These are allowed.")
 			}
@@ -177,10 +205,22 @@ func (fam family) addressSets(p firewall.Policy) (sets []set) {
 }
 
 // turnLists has the chains and sets of egress lists come and go in a difference between policies
-// of which nothing else needs other rules.
-func (c *change) turnLists(fam family, have, want firewall.Policy) {
-	hadChains, hadSets := fam.allowed(have), fam.addressSets(have)
-	chains, sets := fam.allowed(want), fam.addressSets(want)
+// of which nothing else needs other rules. gone and came are what differs: mostly a container
+// more or less that has a list which others have, too, and no list has to be read for that.
+func (c *change) turnLists(fam family, have, want, gone, came firewall.Policy) {
+	had, wanted := fam.named(have.Egress), fam.named(want.Egress)
+	same := true
+	for _, all := range [][]firewall.Egress{gone.Egress, came.Egress} {
+		for a := range fam.named(all) {
+			same = same && had[a] == wanted[a]
+		}
+	}
+	if same {
+		return
+	}
+	hadLists, lists := fam.lists(have), fam.lists(want)
+	hadChains, hadSets := fam.allowed(hadLists), fam.addressSets(have, hadLists)
+	chains, sets := fam.allowed(lists), fam.addressSets(want, lists)
 	for _, s := range sets {
 		if !slices.ContainsFunc(hadSets, func(h set) bool { return h.name == s.name }) {
 			c.made.sets = append(c.made.sets, s)

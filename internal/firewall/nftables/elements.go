@@ -60,8 +60,9 @@ func (fam family) sets(p firewall.Policy, others []string) []set {
 			fam.limit(all, l)
 		}
 	}
+	read := allowances{}
 	for _, e := range p.Egress {
-		fam.egress(all, e)
+		fam.egress(all, e, read)
 	}
 	for i := range out {
 		out[i].sorted()

@@ -101,7 +101,8 @@ func (fam family) render(p firewall.Policy, beside bool, others []string) rulese
 	if l.none() {
 		return ruleset{}
 	}
-	return ruleset{slices.Concat(fam.chains(l), fam.clientChains(p), fam.allowed(p)), append(fam.sets(p, others), fam.addressSets(p)...)}
+	lists := fam.lists(p)
+	return ruleset{slices.Concat(fam.chains(l), fam.clientChains(p), fam.allowed(lists)), append(fam.sets(p, others), fam.addressSets(p, lists)...)}
 }
 
 // chains is the rules: they are the same whatever networks and ports there are, save that some

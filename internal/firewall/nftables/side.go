@@ -38,7 +38,7 @@ func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Po
 			gone, came := differing(*have, want)
 			c := s.fam.difference(s.fam.sets(gone, nil), s.fam.sets(came, nil))
 			if len(gone.Egress)+len(came.Egress) > 0 {
-				c.turnLists(s.fam, *have, want)
+				c.turnLists(s.fam, *have, want, gone, came)
 			}
 			return s.step(c, now), nil, now, nil
 		}
