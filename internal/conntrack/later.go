@@ -168,7 +168,7 @@ func (l *later) start(a *Applier) error {
 	}
 	if l.on == nil {
 		var err error
-		if l.on, err = openKernel(); err != nil {
+		if l.on, err = openKernel(laterWithin); err != nil {
 			return fmt.Errorf("conntrack: %w", err)
 		}
 	}
@@ -334,16 +334,26 @@ type kernel struct {
 	route     *netlink.Handle
 }
 
-// openKernel opens them in the namespace of the calling thread.
-func openKernel() (*kernel, error) {
+// openKernel opens them in the namespace of the calling thread. What gets no answer within a time
+// ends with EAGAIN: a request does not end with its context.
+func openKernel(within time.Duration) (*kernel, error) {
 	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("open a socket: %w", err)
 	}
 	k := &kernel{netfilter: sockets{unix.NETLINK_NETFILTER: {Socket: socket}}}
+	timeout := unix.NsecToTimeval(within.Nanoseconds())
+	if err := errors.Join(socket.SetSendTimeout(&timeout), socket.SetReceiveTimeout(&timeout)); err != nil {
+		k.close()
+		return nil, fmt.Errorf("limit how long a socket waits: %w", err)
+	}
 	if k.route, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		k.close()
 		return nil, fmt.Errorf("open a socket: %w", err)
+	}
+	if err := k.route.SetSocketTimeout(within); err != nil {
+		k.close()
+		return nil, fmt.Errorf("limit how long a socket waits: %w", err)
 	}
 	return k, nil
 }

@@ -423,3 +423,26 @@ func TestSharesPort(t *testing.T) {
 		t.Errorf("20,000 and as many ports take %s", took)
 	}
 }
+
+// No look waits for ever for an answer of the kernel.
+func TestSocketsOfTheKernelWaitOnlySoLong(t *testing.T) {
+	nettest.New(t)
+	k, err := openKernel(50 * time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := k.netfilter[unix.NETLINK_NETFILTER].Socket.Receive() // nothing was asked
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, unix.EAGAIN) {
+			t.Errorf("ends with %v", err)
+		}
+		k.close()
+	case <-time.After(10 * time.Second):
+		t.Error("waits for an answer that does not come")
+	}
+}
