@@ -24,7 +24,7 @@ type Status struct {
 	Version    string    `json:"version"` // of the process
 	PID        int       `json:"pid"`
 	Since      time.Time `json:"since"` // when it began to serve
-	Ready      bool      `json:"ready"` // the first pass has ended
+	Ready      bool      `json:"ready"` // the first pass and the first check behind it have ended
 	Networks   int       `json:"networks"`
 	Endpoints  int       `json:"endpoints"`
 	Firewall   string    `json:"firewall,omitempty"` // "nftables", or the variant of iptables in use; "": none yet
@@ -75,6 +75,7 @@ type admin struct {
 	firewall  func() string
 	since     time.Time
 	ready     <-chan struct{}
+	compares  <-chan struct{} // closed when the first pass has ended, before ready
 	snapshot  func() model.Snapshot
 	lastError func() error
 	failed    func() time.Time
@@ -189,9 +190,14 @@ func differencesOf(diff []reconcile.Difference) []Difference {
 	return list
 }
 
-func (a *admin) isReady() bool {
+func (a *admin) isReady() bool { return ended(a.ready) }
+
+// canCompare reports whether the host may be compared with the records: the first pass has ended.
+func (a *admin) canCompare() bool { return ended(a.compares) }
+
+func ended(what <-chan struct{}) bool {
 	select {
-	case <-a.ready:
+	case <-what:
 		return true
 	default:
 		return false
@@ -225,7 +231,7 @@ func (a *admin) status(ctx context.Context) Status {
 	if err := a.late(); err != nil {
 		s.NoticedLate = err.Error()
 	}
-	if !s.Ready {
+	if !a.canCompare() {
 		// To compare the host takes as long as a look at all of it, and the start would wait for
 		// that: whoever waits for mybr asks again and again.
 		s.Unknown = notReady

@@ -160,7 +160,7 @@ func testAdmin(ports int) *admin {
 	s := model.Snapshot{Networks: []model.Network{{ID: "n", Bridge: "br0"}}, Endpoints: []model.Endpoint{e}}
 	right := func(context.Context) ([]reconcile.Difference, error) { return nil, nil }
 	return &admin{
-		version: "1", firewall: func() string { return "iptables" }, ready: closed(), snapshot: func() model.Snapshot { return s },
+		version: "1", firewall: func() string { return "iptables" }, ready: closed(), compares: closed(), snapshot: func() model.Snapshot { return s },
 		lastError: func() error { return nil }, diff: right, diffNow: right,
 		healings:  func() map[string]reconcile.Healing { return nil },
 		late:      func() error { return nil },

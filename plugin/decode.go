@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/mybr/mybr/internal/jsonwalk"
 	"github.com/mybr/mybr/internal/model"
@@ -48,6 +49,9 @@ func decodeWith(body []byte, into any, largeOption int) error {
 			return err
 		}
 		options := *optionsOf(into)
+		if options == nil { // none of them was taken
+			return nil
+		}
 		for key, value := range large {
 			options[key] = value
 		}
@@ -83,7 +87,7 @@ func withoutLarge(body []byte, largeOption int) (text []byte, large map[string]j
 	copied := 0
 	for key := w.Next(); key != nil && key[0] != '}'; key = w.Next() {
 		value := w.Next()
-		if name, _ := jsonwalk.Text(key); value[0] != '{' || fieldName(name) != "options" {
+		if name, _ := jsonwalk.Text(key); value[0] != '{' || !strings.EqualFold(string(name), "options") {
 			w.Rest(value)
 			continue
 		}
@@ -99,8 +103,21 @@ func withoutLarge(body []byte, largeOption int) (text []byte, large map[string]j
 	return append(text, body[copied:]...), large
 }
 
-// fieldName is the name of a field in small letters, as encoding/json compares them: ſ is s, too.
-func fieldName(name []byte) string { return strings.ToLower(strings.ToUpper(string(name))) }
+// fieldName is the same for all names that encoding/json takes for one field, which are those that
+// strings.EqualFold does (ſ is s, too, and ı is not i): of each letter the least that is the same,
+// and of ASCII the small one.
+func fieldName(name []byte) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		if 'A' <= least && least <= 'Z' {
+			least += 'a' - 'A'
+		}
+		return least
+	}, string(name))
+}
 
 // mapFields are the fields of requests that are maps, in small letters.
 var mapFields = []string{"options", "auxaddresses", "discoverydata"}

@@ -17,7 +17,7 @@ import (
 func FuzzDecode(f *testing.F) {
 	for _, body := range []string{
 		`{"Options":{"com.docker.network.portmap":[{"Port":1},{"Port":2}],"a":[],"b":{"c":[1]},"d":[[null]]},"EndpointID":"e"}`,
-		`{"options":{"a":[1,2]},"NetworkID":"n"}`, `{"Optionſ":{"a":[1,2]}}`, `{"Options":{"\u0061":[1,2],"b":1}}`, `{"Options":{"a":[1,2],"a":null}}`,
+		`{"options":{"a":[1,2]},"NetworkID":"n"}`, `{"Optionſ":{"a":[1,2]}}`, `{"Optıons":{"a":[1,2]}}`, `{"Optıons":{"a":1},"Options":{"a":[1,2]}}`, `{"X":{"ı":1,"i":2,"İ":3}}`, `{"Options":{"\u0061":[1,2],"b":1}}`, `{"Options":{"a":[1,2],"a":null}}`,
 		`{"Options":{"a":[1,2]},"Options":{"b":[1,2]}}`, `{"Options":null}`, `{"Options":[1,2]}`, `{"Options":{"a":[1e999]}}`, `{"Options":{"a":[1,2]},"EndpointID":7}`,
 		`{"X":{"Options":{"a":[1,2],"a":1}}}`, `{"X":[{"a":1,"A":2}]}`, `{"Options":{"X":[{"a":1,"A":2,"a":3}]}}`, `{"Options":{"a":[1,2}`,
 		`{"Options":{"k":[` + numberedKeys(20) + `]}}`, `{"Options":` + numberedKeys(40) + `}`, `{"Options":{"a":["` + "\xff" + `","\ud800"]}}`,
@@ -56,6 +56,20 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// Options are those that encoding/json takes for them: with a dotless i they are an unknown field.
+func TestDecodeFoldsNamesAsJSON(t *testing.T) {
+	array := "[" + strings.Repeat("1,", largeOption) + "1]"
+	for name, want := range map[string]bool{"Options": true, "OPTIONS": true, "Optionſ": true, "Optıons": false, "OptİOns": false} {
+		var r network.JoinRequest
+		if err := decode([]byte(`{"`+name+`":{"a":`+array+`},"EndpointID":"e"}`), &r); err != nil || r.EndpointID != "e" {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+		if raw, left := r.Options["a"].(json.RawMessage); left != want || left && string(raw) != array {
+			t.Errorf("%s: have option %.20s, left %t", name, raw, left)
+		}
+	}
+}
+
 // numberedKeys is an object with more keys than are looked at one by one, the last one twice.
 func numberedKeys(n int) string {
 	var b strings.Builder
@@ -82,8 +96,12 @@ func keysByDecoder(text []byte) error {
 				if key, ok := token.(string); ok && !o.value {
 					name := key
 					if o.fields {
-						name = strings.ToLower(strings.ToUpper(key))
-						o.isMap = slices.Contains(mapFields, name)
+						for k := range o.keys {
+							if strings.EqualFold(k, key) {
+								name = k
+							}
+						}
+						o.isMap = slices.ContainsFunc(mapFields, func(f string) bool { return strings.EqualFold(f, key) })
 					}
 					if o.keys[name] {
 						return fmt.Errorf("the request has the key %q twice in one object", shorten(key))

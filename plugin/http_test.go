@@ -55,7 +55,7 @@ func TestCheckHTTP(t *testing.T) {
 // quiet is the operator's side of a mybr that has nothing to tell.
 func quiet(ready <-chan struct{}) *admin {
 	return &admin{
-		ready: ready, firewall: func() string { return "" }, lastError: func() error { return nil }, late: func() error { return nil },
+		ready: ready, compares: ready, firewall: func() string { return "" }, lastError: func() error { return nil }, late: func() error { return nil },
 		healings: func() map[string]reconcile.Healing { return nil },
 		diffNow:  func(context.Context) ([]reconcile.Difference, error) { return nil, nil },
 		view:     func(context.Context) (view.View, error) { return view.View{}, nil },

@@ -78,7 +78,7 @@ func Run(ctx context.Context, c Config) error {
 	addresses := ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine})
 	table := routes(networks, addresses, host.reconciler.DockerStarted)
 	answers := &admin{
-		backup:  records.Backup,
+		backup: records.Backup, compares: host.reconciler.Ready(),
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
 		healings: host.reconciler.Healings, late: host.late, failed: host.reconciler.FailedSince,

@@ -153,6 +153,13 @@ func (a *admin) health(ctx context.Context, c *comparison) page.Health {
 			h.Healed = append(h.Healed, page.Healed{Aspect: aspect, Times: of.Found, Last: of.Last})
 		}
 	}
+	if err := a.late(); err != nil {
+		h.Late = printableLines(err.Error())
+	}
+	if !a.canCompare() {
+		h.Unknown = notReady
+		return h
+	}
 	diff, err := c.get(ctx, a.diffNow)
 	for _, d := range diff {
 		one := page.Difference{Aspect: d.Aspect}
@@ -166,9 +173,6 @@ func (a *admin) health(ctx context.Context, c *comparison) page.Health {
 	}
 	if err != nil {
 		h.Unknown = printableLines(err.Error())
-	}
-	if err := a.late(); err != nil {
-		h.Late = printableLines(err.Error())
 	}
 	return h
 }

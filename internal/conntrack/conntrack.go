@@ -128,12 +128,14 @@ func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, err
 	a.later.drop(c.ended)
 	steps := a.planKeeper(len(want.Subnets) > 0, have != nil && have.Unsure)
 	var errs []error
+	later := c.canWait(have, want)
 	if err := a.later.await(ctx, a, func(now, next change) bool {
-		return c.inTheWay(now.and(next), have, want) || c.sharesPort(now)
+		// What is looked for later, too, is looked for together with what is next.
+		return c.inTheWay(now.and(next), have, want) || c.sharesPort(now) || !later && c.sharesPort(next)
 	}); err != nil {
 		errs = append(errs, &plan.Error{Err: fmt.Errorf("flows of what went or came before: %w", err)})
 	}
-	if c.canWait(have, want) {
+	if later {
 		return append(steps, a.planLater(c)), errors.Join(errs...)
 	}
 	for _, f := range model.Families() {

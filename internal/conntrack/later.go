@@ -1,16 +1,13 @@
 package conntrack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/model"
@@ -19,10 +16,6 @@ import (
 
 // laterWithin is how long one look for flows that went may take.
 const laterWithin = 20 * time.Second
-
-// sockets are those that requests to the kernel use; nil: each one of its own, in the
-// namespace of the calling thread.
-type sockets map[int]*nl.SocketHandle
 
 // gather is how long the goroutine waits for more to be looked for, unless somebody waits for
 // what there is. The kernel lets nothing else run on a processor while it goes through the
@@ -82,16 +75,45 @@ func (c change) inTheWay(before change, have *Set, want Set) bool {
 }
 
 // sharesPort reports whether a port comes that others have had for which it is looked: its own
-// flows would be taken for theirs.
+// flows would be taken for theirs. Who asks holds a lock: what that costs must not grow with the
+// product of both.
 func (c change) sharesPort(before change) bool {
+	if len(c.came) == 0 || len(before.gone)+len(before.came) == 0 {
+		return false
+	}
+	type span struct {
+		proto       model.Proto
+		first, last uint16
+		before      bool
+	}
+	var all []span
+	add := func(before bool, some ...model.PortBinding) {
+		for _, b := range some {
+			if b.Count > 0 {
+				all = append(all, span{b.Proto, b.Host.Port(), b.Last(), before})
+			}
+		}
+	}
 	for _, f := range model.Families() {
-		for _, b := range relevant(f, c.came, protos...) {
-			shares := func(o model.PortBinding) bool {
-				return o.Proto == b.Proto && o.Host.Port() <= b.Last() && b.Host.Port() <= o.Last()
-			}
-			if slices.ContainsFunc(before.gone, shares) || slices.ContainsFunc(before.came, shares) {
-				return true
-			}
+		add(false, relevant(f, c.came, protos...)...)
+	}
+	add(true, before.gone...)
+	add(true, before.came...)
+	slices.SortFunc(all, func(a, b span) int {
+		return cmp.Or(cmp.Compare(a.proto, b.proto), cmp.Compare(a.first, b.first))
+	})
+	var furthest [2]*span // of either side, of those that begin no later
+	for i := range all {
+		s := &all[i]
+		own, other := &furthest[0], furthest[1]
+		if s.before {
+			own, other = &furthest[1], furthest[0]
+		}
+		if other != nil && other.proto == s.proto && other.last >= s.first {
+			return true
+		}
+		if *own == nil || (*own).proto != s.proto || (*own).last < s.last {
+			*own = s
 		}
 	}
 	return false
@@ -113,12 +135,20 @@ func (l *later) drop(ended []model.PortBinding) {
 
 // planLater plans to look for flows behind the answer.
 func (a *Applier) planLater(c change) plan.Step {
-	return plan.Step{Kind: "flows", Do: func(context.Context) error {
-		l := &a.later
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.next = l.next.and(c)
-		return l.start(a)
+	return plan.Step{Kind: "flows", Do: func(ctx context.Context) error {
+		for l := &a.later; ; {
+			l.mu.Lock()
+			if !c.sharesPort(l.now) { // it may have been begun to look for it since the plan
+				l.next = l.next.and(c)
+				err := l.start(a)
+				l.mu.Unlock()
+				return err
+			}
+			l.mu.Unlock()
+			if err := l.await(ctx, a, func(now, _ change) bool { return c.sharesPort(now) }); err != nil {
+				return fmt.Errorf("conntrack: flows of what went or came before: %w", err)
+			}
+		}
 	}}
 }
 
@@ -130,7 +160,7 @@ func (l *later) start(a *Applier) error {
 	}
 	if l.on == nil {
 		var err error
-		if l.on, err = openKernel(); err != nil {
+		if l.on, err = openKernel(laterWithin); err != nil {
 			return fmt.Errorf("conntrack: %w", err)
 		}
 	}
@@ -286,35 +316,4 @@ func (a *Applier) Looking() uint64 {
 		return l.round
 	}
 	return 0
-}
-
-// kernel is asked by sockets that stay open. The kernel lets no socket of netfilter's be closed
-// before what was deleted of nf_tables is destroyed, and nobody change rules meanwhile
-// (nft_rcv_nl_event of net/netfilter/nf_tables_api.c).
-type kernel struct {
-	netfilter sockets
-	route     *netlink.Handle
-}
-
-// openKernel opens them in the namespace of the calling thread.
-func openKernel() (*kernel, error) {
-	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return nil, fmt.Errorf("open a socket: %w", err)
-	}
-	k := &kernel{netfilter: sockets{unix.NETLINK_NETFILTER: {Socket: socket}}}
-	if k.route, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
-		k.close()
-		return nil, fmt.Errorf("open a socket: %w", err)
-	}
-	return k, nil
-}
-
-func (k *kernel) close() {
-	for _, s := range k.netfilter {
-		s.Socket.Close()
-	}
-	if k.route != nil {
-		k.route.Close()
-	}
 }

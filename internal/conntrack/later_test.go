@@ -307,3 +307,142 @@ func TestAgainTellsWhatFails(t *testing.T) {
 		t.Errorf("with descriptors: %v, told of %v", err, told)
 	}
 }
+
+// Who comes to have a port with limits, so that it is looked at once what has begun before, waits
+// until it is looked for flows of who had the port: its own would be taken for these.
+func TestPortWithLimitsWaitsForWhatIsNext(t *testing.T) {
+	h := nettest.New(t)
+	h.Run("sh", "-c", "ip addr add 192.0.2.1/32 dev lo; iptables -A INPUT -m conntrack --ctstate NEW")
+	testFamily := testFamily{Family: model.IPv4}
+	nettest.Eventually(t, 5*time.Second, func() error {
+		c, err := h.Dial("udp4", "192.0.2.1:55", time.Second)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write([]byte("early"))
+		if err == nil && len(testFamily.tracked(t)) == 0 {
+			err = errors.New("no flow is tracked")
+		}
+		return err
+	})
+	reached, hold := make(chan struct{}, 10), make(chan struct{})
+	t.Cleanup(fault.Set(func(point string) error {
+		if point == "conntrack: before forgetting a flow" {
+			reached <- struct{}{}
+			<-hold
+		}
+		return nil
+	}))
+	a := &Applier{unkept: errors.ErrUnsupported}
+	t.Cleanup(func() { a.Close() })
+	do := func(have, want []model.PortBinding) {
+		t.Helper()
+		p, err := a.Plan(t.Context(), &Set{Bindings: have}, Set{Bindings: want})
+		if err := errors.Join(err, p.Do(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busy, went, comes := udp("0.0.0.0:55 172.18.0.5:55", 1), udp("0.0.0.0:53 172.18.0.2:53", 1), udp("0.0.0.0:53 172.18.0.3:53", 1)
+	waits := func(what string, want Set, wait bool) {
+		t.Helper()
+		short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		_, err := a.Plan(short, &Set{}, want)
+		if _, rest := plan.Blame(err); errors.Is(rest, context.DeadlineExceeded) != wait {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	limited := func(b model.PortBinding) Set {
+		return Set{Bindings: ports(b), Limits: []Limit{{Addr: b.Container.Addr(), PortSpan: model.PortSpan{Proto: model.UDP, First: 53, Count: 1}}}}
+	}
+	// Begun to be planned before what it shares a port with is looked for.
+	late, err := a.Plan(t.Context(), &Set{}, Set{Bindings: ports(udp("0.0.0.0:55 172.18.0.6:55", 1))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(nil, ports(busy))
+	<-reached
+	do(ports(went), nil)
+	waits("a port that is next", limited(comes), true)
+	waits("a port that is next, without limits", Set{Bindings: ports(comes)}, false)
+	waits("another port", limited(udp("0.0.0.0:54 172.18.0.3:53", 1)), false)
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := late.Do(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a port that it is looked for meanwhile: %v", err)
+	}
+	close(hold)
+	if _, err := a.Plan(t.Context(), &Set{}, limited(comes)); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(late.Do(t.Context()), a.Wait(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+// Ports are shared where they overlap, of one protocol, and only if they can be translated; with
+// many ports that is told as fast.
+func TestSharesPort(t *testing.T) {
+	tcp := udp("0.0.0.0:53 172.18.0.2:53", 1)
+	tcp.Proto = model.TCP
+	for name, c := range map[string]struct {
+		came, gone model.PortBinding
+		shares     bool
+	}{
+		"the same":           {udp("0.0.0.0:53 172.18.0.3:53", 1), udp("0.0.0.0:53 172.18.0.2:53", 1), true},
+		"another protocol":   {udp("0.0.0.0:53 172.18.0.3:53", 1), tcp, false},
+		"before a range":     {udp("0.0.0.0:49 172.18.0.3:53", 1), udp("0.0.0.0:50 172.18.0.2:50", 9), false},
+		"a range's first":    {udp("0.0.0.0:50 172.18.0.3:53", 1), udp("0.0.0.0:50 172.18.0.2:50", 9), true},
+		"a range's last":     {udp("0.0.0.0:58 172.18.0.3:53", 1), udp("0.0.0.0:50 172.18.0.2:50", 9), true},
+		"behind a range":     {udp("0.0.0.0:59 172.18.0.3:53", 1), udp("0.0.0.0:50 172.18.0.2:50", 9), false},
+		"a range around one": {udp("0.0.0.0:50 172.18.0.3:53", 9), udp("0.0.0.0:53 172.18.0.2:50", 1), true},
+		"a relayed one":      {udp("[::]:53 172.18.0.3:53", 1), udp("0.0.0.0:53 172.18.0.2:53", 1), false},
+	} {
+		before := change{gone: ports(c.gone, udp("0.0.0.0:1 172.18.0.2:1", 1), udp("0.0.0.0:900 172.18.0.2:1", 1))}
+		for range 2 {
+			if got := (change{came: ports(udp("0.0.0.0:800 172.18.0.3:1", 1), c.came, udp("0.0.0.0:2 172.18.0.3:1", 1))}).sharesPort(before); got != c.shares {
+				t.Errorf("%s: %t", name, got)
+			}
+			before = change{came: before.gone}
+		}
+	}
+	var even, odd change
+	for port := range 20000 {
+		b := udp("0.0.0.0:1 172.18.0.2:1", 1)
+		b.Host = netip.AddrPortFrom(b.Host.Addr(), uint16(2*port+2))
+		even.gone = append(even.gone, b)
+		b.Host = netip.AddrPortFrom(b.Host.Addr(), uint16(2*port+1))
+		odd.came = append(odd.came, b)
+	}
+	begun := time.Now()
+	if odd.sharesPort(even) {
+		t.Error("ports that are not shared")
+	}
+	if took := time.Since(begun); took > time.Second { // 20 ms; each with each, 400 million times, takes several
+		t.Errorf("20,000 and as many ports take %s", took)
+	}
+}
+
+// No look waits for ever for an answer of the kernel.
+func TestSocketsOfTheKernelWaitOnlySoLong(t *testing.T) {
+	nettest.New(t)
+	k, err := openKernel(50 * time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := k.netfilter[unix.NETLINK_NETFILTER].Socket.Receive() // nothing was asked
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, unix.EAGAIN) {
+			t.Errorf("ends with %v", err)
+		}
+		k.close()
+	case <-time.After(10 * time.Second):
+		t.Error("waits for an answer that does not come")
+	}
+}

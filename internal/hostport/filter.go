@@ -53,12 +53,22 @@ func byFamily(v4, v6 []unix.SockFilter) []unix.SockFilter {
 
 // dropFrom is a program that drops what came by links with some indexes, and does with the rest
 // what another one says. What comes by a port of a bridge comes by the bridge.
+//
+// A link costs one instruction, of the kernel's own as well (8 bytes), which it charges to the
+// socket up to net.core.optmem_max (sk_filter_charge of net/core/filter.c): 20480 bytes before
+// Linux 6.8. Two programs are charged while one takes the place of another.
 func dropFrom(links []uint32, rest ...unix.SockFilter) []unix.SockFilter {
 	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: ancillary + 8}} // SKF_AD_IFINDEX
-	for _, index := range links {
-		program = append(program,
-			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: index, Jf: 1},
-			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0})
+	for some := range slices.Chunk(links, 1<<8) {                                                   // so far a jump leads
+		last := len(some) - 1
+		for i, index := range some {
+			one := unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: index, Jt: uint8(last - i)}
+			if i == last {
+				one.Jf = 1
+			}
+			program = append(program, one)
+		}
+		program = append(program, dropAll()...)
 	}
 	return append(program, rest...)
 }

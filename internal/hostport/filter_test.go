@@ -142,7 +142,7 @@ func TestBlockingManyLinks(t *testing.T) {
 		t.Error(answer, err)
 	}
 	s := sockets(m)[0]
-	if err := m.adopt(s, s.target, Limit{}, make([]uint32, 3000)); err == nil {
+	if err := m.adopt(s, s.target, Limit{}, make([]uint32, 5000)); err == nil {
 		t.Error("no error")
 	}
 	if s.adopted || s.relays() || options(t, s)["filter"] != 1 {

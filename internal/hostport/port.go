@@ -98,27 +98,37 @@ func (p *port) filter() error {
 		v4, v6 = one, one
 	}
 	in4, in6 := v4 != nil && v4.adopted, v6 != nil && v6.adopted
+	var one *socket // whose blocked links are the other family's, too
 	switch {
 	case !in4 && !in6:
 		return attachFilter(p.fd, dropAll())
-	case !in4 || !in6 || v4.early+v6.early != 0 || !slices.Equal(v4.blocked, v6.blocked):
-		return attachFilter(p.fd, byFamily(filterOf(in4, v4, byDesign4), filterOf(in6, v6, byDesign6)))
-	case len(v4.blocked) == 0 || p.at.Addr().IsLoopback():
+	case !in4:
+		one = v6
+	case !in6 || slices.Equal(v4.blocked, v6.blocked):
+		one = v4
+	default:
+		return attachFilter(p.fd, byFamily(
+			dropFrom(v4.blocked, restOf(in4, v4, byDesign4)...), dropFrom(v6.blocked, restOf(in6, v6, byDesign6)...)))
+	}
+	rest := acceptAll()
+	if !in4 || !in6 || v4.early != 0 || v6.early != 0 {
+		rest = byFamily(restOf(in4, v4, byDesign4), restOf(in6, v6, byDesign6))
+	} else if len(one.blocked) == 0 || p.at.Addr().IsLoopback() {
 		return detachFilter(p.fd)
 	}
-	return attachFilter(p.fd, dropFrom(v4.blocked, acceptAll()...))
+	return attachFilter(p.fd, dropFrom(one.blocked, rest...))
 }
 
-// filterOf is the program for one family. relayed is what lets in what is relayed by design
-// alone.
-func filterOf(in bool, s *socket, relayed func(near netip.Prefix) []unix.SockFilter) []unix.SockFilter {
+// restOf is the program for what came to one family by links that are not blocked. relayed is
+// what lets in what is relayed by design alone.
+func restOf(in bool, s *socket, relayed func(near netip.Prefix) []unix.SockFilter) []unix.SockFilter {
 	switch {
 	case !in:
 		return dropAll()
 	case s.early != 0:
-		return dropFrom(s.blocked, relayed(s.near)...)
+		return relayed(s.near)
 	}
-	return dropFrom(s.blocked, acceptAll()...)
+	return acceptAll()
 }
 
 // close ends what is relayed and frees the port before it returns.

@@ -104,16 +104,23 @@ func (m *Manager) guard(s *socket, target netip.AddrPort) {
 func (m *Manager) Looked(round uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	open := map[*port][]*socket{}
 	for s := range m.early {
 		if s.early > round {
 			continue
 		}
 		s.early = 0
 		delete(m.early, s)
-		if !s.relays() {
+		if s.relays() {
+			open[s.port] = append(open[s.port], s)
+		}
+	}
+	for p, opened := range open { // once for both families
+		err := p.filter()
+		if err == nil {
 			continue
 		}
-		if err := s.port.filter(); err != nil { // a few instructions can't be refused
+		for _, s := range opened { // the filter that there is lets in too little
 			s.suspend()
 			m.touch(s.owner)
 			m.cfg.Lost(fmt.Errorf("%s %s: %w", s.proto, s.host, err))
@@ -147,8 +154,9 @@ func (s *socket) suspend() {
 	relayed := s.relays()
 	s.adopted = false
 	if relayed {
-		// The filter can't be refused (it is a few instructions); if it were, what arrives
-		// would wait in the queue instead of being dropped.
+		// A filter can be refused where many links are blocked (dropFrom), but that of a port
+		// which drops all is one instruction. What arrives would wait in the queue instead of
+		// being dropped.
 		_ = s.port.filter()
 		_ = s.port.serve() // what ends can't fail
 	}
