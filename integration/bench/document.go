@@ -1,6 +1,7 @@
 package bench
 
 import (
+	_ "embed"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,8 +45,15 @@ func Document(records []Record) string {
 			section(&b, row, r, NewSet(records...))
 		}
 	}
+	b.WriteString("\n" + profiles)
 	return b.String()
 }
+
+// profiles says what the slowest paths' time was and is. What is in it was measured by hand, with
+// the commands that it has.
+//
+//go:embed profiles.md
+var profiles string
 
 // tally is how many bounds are met.
 func tally(all []Verdict, failures []Failure) string {
