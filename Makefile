@@ -127,8 +127,8 @@ demo: need-engine build ## Show it at work: an isolated engine, two containers, 
 # What go test -short leaves out says so: world.Full. CONTRIBUTING.md says what that is.
 test: SHORT = -short
 test: WITHIN = 30m
-test: FUZZTIME = 10s
-test: test-unit test-integration fuzz lint ## Run unit tests, integration tests with one row of each kind, each fuzz target for 10 seconds, and lint (installs what is missing; FIREWALL=nftables: with that backend alone)
+test: FUZZTIME = 5s
+test: test-unit test-integration fuzz lint ## Run unit tests, integration tests with one row of each kind, each fuzz target for 5 seconds, and lint (installs what is missing; FIREWALL=nftables: with that backend alone)
 
 test-full: need-vm test-unit test-integration test-other fuzz lint ## Run everything, on the engines 20.10, 26.1 and 28.5, with both backends of the firewall, and in a virtual machine: before a release, and in hours
 
