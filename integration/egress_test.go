@@ -13,16 +13,7 @@ import (
 // TestEgress is about what containers may begin connections to, with packets of those who try
 // otherwise. Each path is shown to be open without a list.
 func TestEgress(t *testing.T) {
-	if world.Driver() != "mybr" {
-		t.Skip("is about the mybr driver")
-	}
-	t.Parallel()
-	for _, backend := range []string{"iptables", "nftables"} {
-		t.Run(backend, func(t *testing.T) {
-			t.Parallel()
-			egress(t, world.New(t, world.Config{Engine: "28.5", Firewall: backend, LANs: []string{secondLAN}}))
-		})
-	}
+	withEachBackend(t, []string{secondLAN}, egress)
 }
 
 func egress(t *testing.T, w *world.World) {
@@ -133,16 +124,7 @@ func egress(t *testing.T, w *world.World) {
 // container sends then would be answers. Where there is a list no such packet gets into the
 // bridge.
 func TestEgressForgedBeginning(t *testing.T) {
-	if world.Driver() != "mybr" {
-		t.Skip("is about the mybr driver")
-	}
-	t.Parallel()
-	for _, backend := range []string{"iptables", "nftables"} {
-		t.Run(backend, func(t *testing.T) {
-			t.Parallel()
-			forgedBeginning(t, world.New(t, world.Config{Engine: "28.5", Firewall: backend}))
-		})
-	}
+	withEachBackend(t, nil, forgedBeginning)
 }
 
 func forgedBeginning(t *testing.T, w *world.World) {

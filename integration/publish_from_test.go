@@ -12,16 +12,7 @@ import (
 
 // TestPublishFrom is about who reaches published ports, told by their own addresses.
 func TestPublishFrom(t *testing.T) {
-	if world.Driver() != "mybr" {
-		t.Skip("is about the mybr driver")
-	}
-	t.Parallel()
-	for _, backend := range []string{"iptables", "nftables"} {
-		t.Run(backend, func(t *testing.T) {
-			t.Parallel()
-			publishFrom(t, world.New(t, world.Config{Engine: "28.5", Firewall: backend, LANs: []string{secondLAN}}))
-		})
-	}
+	withEachBackend(t, []string{secondLAN}, publishFrom)
 }
 
 // The second host of the LAN.

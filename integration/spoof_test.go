@@ -10,16 +10,7 @@ import (
 
 // TestSpoof is about containers that send as somebody else.
 func TestSpoof(t *testing.T) {
-	if world.Driver() != "mybr" {
-		t.Skip("is about the mybr driver")
-	}
-	t.Parallel()
-	for _, backend := range []string{"iptables", "nftables"} {
-		t.Run(backend, func(t *testing.T) {
-			t.Parallel()
-			spoofing(t, world.New(t, world.Config{Engine: "28.5", Firewall: backend}))
-		})
-	}
+	withEachBackend(t, nil, spoofing)
 }
 
 func spoofing(t *testing.T, w *world.World) {
