@@ -184,9 +184,12 @@ func (g *Gate) rules(f facts, want Passing) (chains []chain, jumps []jump) {
 	return chains, jumps
 }
 
-// isolate is MYBR-ISOLATE as a Gate has it: it only drops, so its order doesn't matter.
+// isolate is MYBR-ISOLATE as a Gate has it. What begins is only dropped here; what has begun passes
+// none of Docker's rules, as none of its own connections passes mybr's.
 func (g *Gate) isolate(f facts) chain {
-	c := chain{name: chainIsolate}
+	c := chain{name: chainIsolate, first: true}
+	c.add("", "", rule{g.mark + "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+		"What mybr's own table has let pass, and has begun, needs none of Docker's rules."})
 	unknown := g.mark + unsolicited[1:]
 	for _, bridge := range f.unisolated {
 		c.add("", "", rule{"-o " + bridge + " " + unknown + " -j DROP", "Docker has lost this bridge of its own from its list."})

@@ -124,7 +124,7 @@ func (fam family) chains(l layout) []chain {
 	}
 	if l.beside {
 		c := chain{name: "passed", hook: filterHook("forward", nftables.ChainHookForward, behindFilter)}
-		c.add("Behind the rule of iptables the bit has no meaning any more.", marked(passBit, passBit), unmark(passBit))
+		c.add("Behind the rule of iptables the bit has no meaning any more.", unmark(passBit))
 		all = append(all, c)
 	}
 	if l.input {
@@ -182,8 +182,11 @@ func (fam family) leaving() []chain {
 	closed.add("Nothing leaves: the network is internal, or has no subnet of this family.", verdict("drop"))
 
 	open, masquerading := chain{name: fromOpen}, chain{name: fromMasquerade}
-	inside(&open)
-	inside(&masquerading)
+	for _, c := range []*chain{&open, &masquerading} {
+		// Nearly all packets are of these, and each lookup of a name costs more than this.
+		c.add("What has begun goes on.", known(), verdict("goto "+chainPass))
+		inside(c)
+	}
 	masquerading.add("Packets of no connection that conntrack knows are not translated, so they would leave the network with the container's own address.", invalid(), verdict("drop"))
 	for _, c := range []*chain{&open, &masquerading} {
 		c.add("What goes to another network is judged by what that is.", by(setTo, oif()))
