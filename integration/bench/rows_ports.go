@@ -60,6 +60,10 @@ func portRows() []Row {
 					c.extra("removal", remove, RangeTCP, 1000, 40, 0),
 					c.extra("start", start, ScatteredIn, 1000, 90, 0),
 					c.extra("removal", remove, ScatteredIn, 1000, 60, 0),
+					c.beyondDocker("start", start, RangeTCP, 1000, 60),
+					c.beyondDocker("removal", remove, RangeTCP, 1000, 40),
+					c.beyondDocker("start", start, ScatteredIn, 1000, 90),
+					c.beyondDocker("removal", remove, ScatteredIn, 1000, 60),
 				}
 			},
 		},
