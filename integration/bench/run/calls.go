@@ -89,8 +89,9 @@ func containers(s *session) {
 // many measures containers that are started and removed at once.
 func many(s *session) {
 	const count = 50
-	subjects := s.onBase(newestEngine, s.drivers(bench.BridgeNoProxy)...)
+	subjects := s.onBase(newestEngine, s.drivers(bench.BridgeNoProxy, bench.Floor)...)
 	s.rounds(7, 3, subjects, func(sub *subject) {
+		s.ready(sub, count)
 		name := func(i int) string { return fmt.Sprint("web", i) }
 		for i := range count {
 			published := ports{}.add("tcp", 8000+10*i, 80).add("tcp", 8001+10*i, 443)
@@ -102,6 +103,7 @@ func many(s *session) {
 		s.took(sub.key("ManyRemove"), func() error {
 			return together(count, func(i int) error { return sub.docker.remove(name(i)) })
 		})
+		s.done(sub)
 	})
 	s.offBase(subjects)
 }

@@ -47,7 +47,7 @@ func hundred(s *session) {
 // half a minute: it has a few rounds of its own, without docker-proxy.
 func thousand(s *session) {
 	const count = 1000
-	subjects := s.onBase(newestEngine, s.mybrs()...)
+	subjects := s.onBase(newestEngine, append(s.mybrs(), bench.Floor)...)
 	s.rounds(15, 3, subjects, func(sub *subject) {
 		s.cycle(sub, base, bench.RangeTCP, nil)
 		s.cycle(sub, base, bench.RangeTCP, published(bench.RangeTCP, count))
