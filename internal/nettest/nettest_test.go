@@ -2,6 +2,7 @@ package nettest
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -157,6 +158,33 @@ func TestDialStays(t *testing.T) {
 	go func(c net.Conn) { _, err := AskOn(c, 5*time.Second); answers <- err }(c)
 	if err := <-answers; err != nil {
 		t.Error(err)
+	}
+}
+
+// With a test its echo servers' connections end, and the goroutines that serve them, also
+// where the client is still there.
+func TestEchoEndsWithItsTest(t *testing.T) {
+	var c net.Conn
+	t.Run("served", func(t *testing.T) {
+		h := New(t)
+		at := h.Echo("tcp", "127.0.0.1:0")
+		var err error
+		if c, err = h.Dial("tcp", at.String(), 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := AskOn(c, 5*time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+	if c == nil {
+		t.SkipNow() // as the subtest was
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection is there still: %v", err)
 	}
 }
 
