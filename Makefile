@@ -18,9 +18,15 @@ COUNT ?= 1
 ROUNDS ?= 1
 # Given to every `go test`: GOTESTFLAGS='-v -run TestSeed'.
 GOTESTFLAGS ?=
-# How long the integration tests of a package may take. Those of make test end with all
-# goroutines' stacks while .ci/run still waits.
+# How long the integration tests of a package may take; LATER is for those that make test has
+# begin behind others. They end with all goroutines' stacks while .ci/run still waits.
 WITHIN = 90m
+LATER =
+# How many parts of make test run at a time. Each leaves processors idle, since most of its
+# tests wait: for containers, for namespaces to go, for answers that must not come.
+SIDE_BY_SIDE ?= 2
+# The parts, the longest first.
+PARTS = part-integration part-unit part-parity part-others part-fuzz part-lint
 # What mybr filters packets with in the integration tests: iptables or nftables. Empty: some
 # tests of make test have the one, some the other; others have what mybr chooses by itself.
 FIREWALL := $(MYBR_TEST_FIREWALL)
@@ -51,14 +57,22 @@ SOURCES = go.mod go.sum $(shell find cmd driver internal ipam plugin -type f ! -
 # bbolt takes what is on a page for what it is said to be, and that of a damaged file may be
 # something else: mybr bears the fault (internal/store), which checkptr would make fatal.
 RACE = -race -gcflags=go.etcd.io/bbolt=-d=checkptr=0
+# A program with the race detector else waits for a second when it ends.
+RACE_ENV = CGO_ENABLED=1 GORACE=atexit_sleep_ms=0
 UNIT_PACKAGES = $$(go list ./... | grep -v '/integration')
 # The packages whose golden files `go test -update` writes.
 GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
+# make test has its parts made with BESIDE=yes. What tests make themselves is none of theirs.
+ifeq ($(BESIDE),yes)
+unexport MAKEFLAGS MFLAGS BESIDE
+else
 .NOTPARALLEL:
+endif
 .PHONY: help build install uninstall plugin plugin-install plugin-uninstall plugin-docker \
-	demo man test test-full test-unit test-integration fuzz bench bench-quick reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside need-deb need-vm install-files deb release
+	demo man test test-full test-unit test-integration fuzz bench bench-quick reliability soak lint generate clean need-root need-test need-engine need-engines need-compose need-beside need-deb need-vm install-files deb release \
+	$(PARTS) part-facts
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -125,10 +139,14 @@ demo: need-engine build ## Show it at work: an isolated engine, two containers, 
 	build/demo -mybr bin/mybr
 
 # What go test -short leaves out says so: world.Full. CONTRIBUTING.md says what that is.
-test: SHORT = -short
-test: WITHIN = 30m
-test: FUZZTIME = 5s
-test: test-unit test-integration fuzz lint ## Run unit tests, integration tests with one row of each kind, each fuzz target for 5 seconds, and lint (installs what is missing; FIREWALL=nftables: with that backend alone)
+#
+# The parts have namespaces of their own; what they share are Go's cache and build/engines, which
+# have locks, and bin/mybr, which the first part writes at its beginning and part-others when it
+# is there already. What a part prints comes in one piece when it ends, and one that fails does
+# not keep the others from ending. What is measured comes last, when nothing else runs.
+test: need-engines need-test need-compose need-beside ## Run unit tests, integration tests with one row of each kind, each fuzz target for 5 seconds, lint, and bench-quick (installs what is missing; FIREWALL=nftables: with that backend alone)
+	$(MAKE) --keep-going --jobs=$(SIDE_BY_SIDE) --output-sync=target BESIDE=yes SHORT=-short WITHIN=16m LATER=10m FUZZTIME=5s FIREWALL='$(FIREWALL)' $(PARTS)
+	$(MAKE) bench-quick
 
 test-full: need-vm test-unit test-integration test-other fuzz lint ## Run everything, on the engines 20.10, 26.1 and 28.5, with both backends of the firewall, and in a virtual machine: before a release, and in hours
 
@@ -136,16 +154,29 @@ test-full: need-vm test-unit test-integration test-other fuzz lint ## Run everyt
 test-other:
 	$(MAKE) test-integration FIREWALL=$(if $(filter nftables,$(FIREWALL)),iptables,nftables) INTEGRATION='$(FILTERING)'
 
-test-unit: need-test ## Run the tests that need no Docker, with the race detector
-	CGO_ENABLED=1 go test $(RACE) -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
+test-unit: need-test part-unit part-facts ## Run the tests that need no Docker, with the race detector
+
+part-unit:
+	$(RACE_ENV) go test $(RACE) -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
+
+# Those of the comparison's tests that need no Docker: part-parity has them, too.
+part-facts:
 	go test $(SHORT) -timeout 10m -skip 'TestParity|TestMutations$$' $(GOTESTFLAGS) ./integration/parity
 
-test-integration: need-engines need-test need-compose need-beside ## Run the tests with real Docker Engines and real packets, in namespaces of their own: mybr with the race detector, then mybr beside Docker's own driver (FIREWALL=nftables: with that backend)
-	$(WITH) go test $(SHORT) -count=1 -timeout $(WITHIN) $(GOTESTFLAGS) ./integration
-	$(WITH) go test $(SHORT) -count=1 -p 2 -timeout $(WITHIN) $(GOTESTFLAGS) $(INTEGRATION)
-	$(BACKEND) go test $(SHORT) -count=1 -timeout 60m $(GOTESTFLAGS) ./integration/parity
+test-integration: need-engines need-test need-compose need-beside part-integration part-others part-parity ## Run the tests with real Docker Engines and real packets, in namespaces of their own: mybr with the race detector, then mybr beside Docker's own driver (FIREWALL=nftables: with that backend)
 
-fuzz: ## Run each fuzz target for FUZZTIME (60s)
+part-integration:
+	$(WITH) go test $(SHORT) -count=1 -timeout $(WITHIN) $(GOTESTFLAGS) ./integration
+
+part-others:
+	$(WITH) go test $(SHORT) -count=1 -p 2 -timeout $(or $(LATER),$(WITHIN)) $(GOTESTFLAGS) $(INTEGRATION)
+
+part-parity:
+	$(BACKEND) go test $(SHORT) -count=1 -timeout $(or $(LATER),60m) $(GOTESTFLAGS) ./integration/parity
+
+fuzz: part-fuzz ## Run each fuzz target for FUZZTIME (60s)
+
+part-fuzz:
 	scripts/fuzz '$(FUZZTIME)'
 
 bench: need-engines need-test build ## Measure mybr beside Docker's own driver, on a machine that does nothing else, and write docs/performance.md (RUN=REGEXP: these rows; ROUNDS=0.5: half as often)
@@ -160,7 +191,9 @@ reliability: need-engines need-test need-beside ## Have the host's faults happen
 soak: need-engines need-test ## Let users and faults at mybr for hours (DURATION=4h), and write what happened to build/churn-*.json
 	MYBR_TEST_RACE=1 MYBR_CHURN_DURATION='$(DURATION)' go test -count=1 -timeout 0 -v $(GOTESTFLAGS) ./integration/churn -run 'TestChurn$$'
 
-lint: ## gofmt, go vet, staticcheck, go.mod, known vulnerabilities (VULNDB)
+lint: part-lint ## gofmt, go vet, staticcheck, go.mod, known vulnerabilities (VULNDB)
+
+part-lint:
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...

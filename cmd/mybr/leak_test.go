@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,12 +48,25 @@ func (d *idler) call(status int, path, format string, args ...any) string {
 	return string(answer)
 }
 
-// addresses takes addresses of a pool and gives them back. Every tenth time calls fail.
-func (d *idler) addresses(n int) {
-	d.t.Helper()
-	const pool = `"PoolID":"mybr-local/10.197.0.0/24"`
+// callers take addresses at a time: their calls share commits, so that a test of many calls
+// takes less.
+const callers = 4
+
+// addresses takes n addresses of a pool, by all callers, and gives them back.
+func addresses(all []*idler, n int) {
+	var ended sync.WaitGroup
+	for i, d := range all {
+		ended.Go(func() { d.addresses(i, n/len(all)) })
+	}
+	ended.Wait()
+}
+
+// addresses takes addresses of the caller's own part of a pool and gives them back. Every
+// tenth time calls fail.
+func (d *idler) addresses(caller, n int) {
+	const pool, own = `"PoolID":"mybr-local/10.197.0.0/24"`, 250 / callers
 	for k := range n {
-		a := fmt.Sprintf("10.197.0.%d", 2+k%250)
+		a := fmt.Sprintf("10.197.0.%d", 2+caller*own+k%own)
 		d.call(200, "IpamDriver.RequestAddress", `{%s,"Address":%q,"Options":{"com.docker.network.endpoint.macaddress":"02:42:00:00:00:01"}}`, pool, a)
 		if k%10 == 0 {
 			d.call(500, "IpamDriver.RequestAddress", `{%s,"Address":%q}`, pool, a) // in use
@@ -120,17 +134,22 @@ func TestNothingGrows(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	d := newIdler(t, up(t, dir, []string{"MYBR_ADDRESS_QUARANTINE=1s"},
-		func(cmd *exec.Cmd) { cmd.Args = append(cmd.Args, "--log-level", "panic") })) // ten thousand lines help nobody
+	i := up(t, dir, []string{"MYBR_ADDRESS_QUARANTINE=1s"},
+		func(cmd *exec.Cmd) { cmd.Args = append(cmd.Args, "--log-level", "panic") }) // ten thousand lines help nobody
+	var all []*idler
+	for range callers {
+		all = append(all, newIdler(t, i))
+	}
+	d := all[0]
 	d.call(200, "NetworkDriver.CreateNetwork", "%s", createBody)
 	d.call(200, "IpamDriver.RequestPool", `{"AddressSpace":"mybr-local","Pool":"10.197.0.0/24"}`)
-	round := func(addresses, endpoints, networks int) {
+	round := func(leases, endpoints, networks int) {
 		t.Helper()
 		begun := time.Now()
-		d.addresses(addresses)
+		addresses(all, leases)
 		d.endpoints(endpoints)
 		d.networks(networks)
-		t.Logf("%d addresses, %d endpoints, %d networks in %v: %+v", addresses, endpoints, networks, time.Since(begun), d.resources())
+		t.Logf("%d addresses, %d endpoints, %d networks in %v: %+v", leases, endpoints, networks, time.Since(begun), d.resources())
 	}
 	round(1000, 20, 5)
 	before := d.resources()

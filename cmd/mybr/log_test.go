@@ -73,7 +73,7 @@ func logged(t *testing.T, format string, parse func(*testing.T, string) entry) (
 	d.call(404, "NetworkDriver.Nothing", `{}`)
 	d.endpoints(1)
 	d.call(200, "IpamDriver.RequestPool", `{"AddressSpace":"mybr-local","Pool":"10.197.0.0/24"}`)
-	d.addresses(1)
+	d.addresses(0, 1)
 	d.call(200, "NetworkDriver.DeleteNetwork", `{"NetworkID":%q}`, networkID)
 	i.signal(t, unix.SIGTERM)
 	if code := i.ended(t); code != 0 {

@@ -25,7 +25,9 @@ func (c Case) lessThan(what, name string, limit, guard float64) Bound {
 	return Bound{What: what + ": of Docker's own driver", Num: num, Den: den, Limit: limit, Guard: guard}
 }
 
-// overFloor is a bound of a call: what it takes beyond a driver that does nothing.
+// overFloor is a bound of a call: what it takes beyond a driver that does nothing. On 28.5
+// that driver takes 24 to 30 ms of the call, more than twice what Docker's own takes for a
+// connect, so what is guarded is what mybr adds.
 func (c Case) overFloor(what, name string, limit, guard float64) Bound {
 	return Bound{What: what + ": beyond the floor", Num: Beyond(c.key(name), c.of(Floor, name)), Limit: limit, Guard: guard}
 }
@@ -47,9 +49,13 @@ func callRows() []Row {
 		{
 			ID: "network", What: "network create / remove", Want: "≤ 0.3 / ≤ 0.3 of Docker's own driver", Quick: true,
 			Bounds: func(c Case) []Bound {
+				create := 0.8
+				if c.Mybr == MybrPrefix+"nftables" {
+					create = 1.1
+				}
 				return []Bound{
-					c.lessThan("create", "NetworkCreate", 0.3, 0.8),
-					c.lessThan("remove", "NetworkRemove", 0.3, 1),
+					c.lessThan("create", "NetworkCreate", 0.3, create),
+					c.lessThan("remove", "NetworkRemove", 0.3, 0.75),
 				}
 			},
 		},
@@ -58,10 +64,10 @@ func callRows() []Row {
 			Want: "≤ floor + 4 ms / ≤ floor + 4 ms and ≤ 0.8 / ≤ 0.6 of Docker's own driver, on both engines",
 			Bounds: func(c Case) []Bound {
 				return []Bound{
-					c.overFloor("connect", "Connect", 4*millisecond, 0),
-					c.overFloor("disconnect", "Disconnect", 4*millisecond, 0),
-					c.lessThan("connect", "Connect", 0.8, 2.4),
-					c.lessThan("disconnect", "Disconnect", 0.6, 2.2),
+					c.overFloor("connect", "Connect", 4*millisecond, 25*millisecond),
+					c.overFloor("disconnect", "Disconnect", 4*millisecond, 20*millisecond),
+					c.lessThan("connect", "Connect", 0.8, 0),
+					c.lessThan("disconnect", "Disconnect", 0.6, 0.9),
 				}
 			},
 		},

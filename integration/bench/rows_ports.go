@@ -47,8 +47,8 @@ func portRows() []Row {
 				return []Bound{
 					c.extra("start", start, RangeTCP, 100, 15, 0),
 					c.extra("removal", remove, RangeTCP, 100, 15, 0),
-					ratio("start", start, 0.5),
-					ratio("removal", remove, 0.5),
+					ratio("start", start, 0.05),
+					ratio("removal", remove, 0.05),
 				}
 			},
 		},

@@ -118,6 +118,21 @@ func TestNative(t *testing.T) {
 	}
 }
 
+// A rejection with a reset is for TCP alone: nft(8) has the rule ask for that, and does not
+// print it.
+func TestNativeReset(t *testing.T) {
+	for proto, want := range map[string]fate{TCP: rejected, UDP: passes, ICMP: passes} {
+		w, _ := hostWithTwo()
+		s := w.Spaces[0]
+		s.Natives = natives(t, "accept", `{"counter": null}`, `{"reject": {"type": "tcp reset"}}`)
+		p := Packet{Proto: proto, Src: netip.MustParseAddr("172.18.0.2"), Dst: netip.MustParseAddr("192.0.2.9"), in: "br-a", out: "eth0"}
+		(&walker{w: w}).track(s, &p)
+		if v := w.native(s, s.Natives[0], s.Natives[0].Chains[0], p); v.fate != want {
+			t.Errorf("%s: fate %d, want %d", proto, v.fate, want)
+		}
+	}
+}
+
 // What leads to a verdict, and why, is told: elements of maps have reasons of their own.
 func TestNativeReasons(t *testing.T) {
 	w, _ := hostWithTwo()

@@ -94,7 +94,9 @@ func rejectedFamilies(code string) map[handle]string {
 }
 
 // rejectable is the condition that a rejection has by itself: of its kind, or what nft(8)
-// doesn't print of its family ("": it isn't known).
+// doesn't print of its family ("": it isn't known). A reset is for TCP: nft(8) has each rule
+// with one ask for that first (REJECT STATEMENT), and doesn't print it either. So an ICMP
+// error in place of a reply is not kept by such a rule.
 func (t *Native) rejectable(raw json.RawMessage, family string) statement {
 	var how struct{ Type string }
 	_ = json.Unmarshal(raw, &how) // without anything it is for both
@@ -107,7 +109,10 @@ func (t *Native) rejectable(raw json.RawMessage, family string) statement {
 		family = bothFamilies
 	}
 	return func(_ *Space, p *Packet) []effect {
-		if family == "" {
+		switch {
+		case how.Type == "tcp reset" && p.Proto != TCP:
+			return no.effects()
+		case family == "":
 			return unsure.effects()
 		}
 		return is(family == bothFamilies || (family == onlyIPv6) == p.six()).effects()

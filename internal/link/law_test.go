@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", "20"); err != nil {
 		panic(err)
 	}
+	nettest.Parallel(6)
 	os.Exit(m.Run())
 }
 
@@ -102,6 +103,7 @@ func step(have *Set, want Set) func() error {
 
 // Which way a host came to match makes no difference.
 func TestLawDifference(t *testing.T) {
+	t.Parallel()
 	h := nettest.New(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		a, b := sets(false).Draw(rt, "a"), sets(false).Draw(rt, "b")
@@ -121,6 +123,7 @@ func TestLawDifference(t *testing.T) {
 
 // A difference does what a look at everything does, pairs that Docker has included.
 func TestLawFull(t *testing.T) {
+	t.Parallel()
 	h := nettest.New(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		a, b := sets(true).Draw(rt, "a"), sets(true).Draw(rt, "b")
@@ -147,6 +150,7 @@ func TestLawFull(t *testing.T) {
 // What is known of a link, or is not because it has failed before, makes no difference for
 // what it is made to be.
 func TestLawFailedSubjects(t *testing.T) {
+	t.Parallel()
 	h := nettest.New(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		a, b := sets(true).Draw(rt, "a"), sets(true).Draw(rt, "b")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -71,20 +72,37 @@ func (h *Host) Echo(network, address string) netip.AddrPort {
 	return netip.MustParseAddrPort(l.Addr().String())
 }
 
+// echoTCP serves until the listener is closed, and then ends the connections that are open:
+// of a client whose last packets were dropped, the server doesn't hear that it has gone.
 func (h *Host) echoTCP(l net.Listener) {
+	var mu sync.Mutex
+	open := map[net.Conn]bool{}
+	var served sync.WaitGroup
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			return
+			break
 		}
-		go func() {
-			defer c.Close()
+		mu.Lock()
+		open[c] = true
+		mu.Unlock()
+		served.Go(func() {
 			// Not for ever: a client that stays away must not hold the goroutine.
 			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 			fmt.Fprintf(c, "%s %s\n", h.Name, c.RemoteAddr())
 			_, _ = io.Copy(c, c)
-		}()
+			c.Close()
+			mu.Lock()
+			defer mu.Unlock()
+			delete(open, c)
+		})
 	}
+	mu.Lock()
+	for c := range open {
+		c.Close()
+	}
+	mu.Unlock()
+	served.Wait()
 }
 
 func (h *Host) echoUDP(c net.PacketConn) {

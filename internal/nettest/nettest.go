@@ -18,9 +18,11 @@ package nettest
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -145,6 +147,22 @@ func (h *Host) Go(fn func()) {
 		}
 		fn()
 	}()
+}
+
+// Parallel sets how many tests of a package run at a time, unless go test was told so
+// (-parallel), which else has as many as there are processors. Call it from TestMain. Tests
+// with namespaces mostly wait: for the kernel to destroy links, for answers that must not come.
+func Parallel(tests int) {
+	flag.Parse()
+	const name = "test.parallel"
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if given {
+		return
+	}
+	if err := flag.Set(name, strconv.Itoa(tests)); err != nil {
+		panic(err)
+	}
 }
 
 // Eventually calls fn every few milliseconds until it returns nil, and fails the

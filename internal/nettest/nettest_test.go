@@ -2,6 +2,7 @@ package nettest
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -103,6 +104,34 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// A bridge that gets its carrier late, since its port listens for other bridges first (IEEE
+// 802.1D, 4.4), can send as well when a pair is ready: nothing has to be asked twice.
+func TestBridgeIsReady(t *testing.T) {
+	const least = "200" // of forward_delay, in 10 ms: twice that passes
+	for name, join := range map[string]func(h, box *Host, there End){
+		"Adopt": func(h, box *Host, there End) {
+			h.Run("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v0c")
+			h.Run("ip", "link", "set", "v0", "master", "br0", "up")
+			box.Adopt(h, "v0c", there)
+		},
+		"Connect": func(h, box *Host, there End) { h.Connect(End{Name: "v0", Master: "br0"}, box, there) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := New(t)
+			h.Run("ip", "link", "add", "br0", "type", "bridge", "stp_state", "1", "forward_delay", least)
+			h.Address("br0", "172.18.0.1/16")
+			h.Run("ip", "link", "set", "br0", "up")
+			box := h.Peer("box")
+			box.Echo("tcp", "0.0.0.0:80")
+			join(h, box, End{Name: "eth0", Addresses: []string{"172.18.0.2/16"}})
+			if _, err := h.Ask("tcp", "172.18.0.2:80", 500*time.Millisecond); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestEventually(t *testing.T) {
 	n := 0
 	Eventually(t, time.Minute, func() error {
@@ -129,6 +158,33 @@ func TestDialStays(t *testing.T) {
 	go func(c net.Conn) { _, err := AskOn(c, 5*time.Second); answers <- err }(c)
 	if err := <-answers; err != nil {
 		t.Error(err)
+	}
+}
+
+// With a test its echo servers' connections end, and the goroutines that serve them, also
+// where the client is still there.
+func TestEchoEndsWithItsTest(t *testing.T) {
+	var c net.Conn
+	t.Run("served", func(t *testing.T) {
+		h := New(t)
+		at := h.Echo("tcp", "127.0.0.1:0")
+		var err error
+		if c, err = h.Dial("tcp", at.String(), 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := AskOn(c, 5*time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+	if c == nil {
+		t.SkipNow() // as the subtest was
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection is there still: %v", err)
 	}
 }
 

@@ -21,7 +21,8 @@ type End struct {
 	MTU       int // 0: the kernel's default
 }
 
-// Connect joins two hosts by a veth pair, both ends up and ready to send.
+// Connect joins two hosts by a veth pair, both ends up and ready to send. So is a bridge
+// that an end becomes a port of, if that is up.
 func (h *Host) Connect(here End, peer *Host, there End) {
 	h.t.Helper()
 	h.In(func() {
@@ -42,7 +43,7 @@ func (h *Host) Connect(here End, peer *Host, there End) {
 
 // Adopt moves a link of another host into this one, as Docker does with a
 // container's end of a veth pair: renamed to end.Name, addressed, up. If the other end
-// of the pair is up, both are ready to send.
+// of the pair is up, both are ready to send, and so are the bridges that they are ports of.
 func (h *Host) Adopt(from *Host, link string, end End) {
 	h.t.Helper()
 	other := ""
@@ -101,25 +102,49 @@ func (h *Host) Address(link, address string) {
 	})
 }
 
-// ready waits until a link that is up can send, and answers for its addresses. The kernel
-// notices later, by itself, that a link has got a carrier, and drops what is sent before
-// (operstates.rst). And it lets a link listen for neighbours that ask for a new IPv6
-// address (at its solicited-node multicast address; RFC 4291, section 2.7.1) from a work
-// queue, which takes its time on a busy host; an unheard question is repeated after 1 s.
+// ready waits until a link that is up can send, and answers for its addresses; and then
+// until the bridge that it is a port of can, if that is up. The kernel notices later, by
+// itself, that a link has got a carrier, and drops what is sent before (operstates.rst): a
+// bridge gets its carrier from its first port that forwards, so its turn comes behind that
+// port's. And it lets a link listen for neighbours that ask for a new IPv6 address (at its
+// solicited-node multicast address; RFC 4291, section 2.7.1) from a work queue, which takes
+// its time on a busy host; an unheard question is repeated after 1 s.
 func (h *Host) ready(link string) {
 	h.t.Helper()
+	master := ""
 	Eventually(h.t, 10*time.Second, func() (err error) {
-		h.In(func() {
-			var l netlink.Link
-			if l, err = netlink.LinkByName(link); err == nil && l.Attrs().OperState != netlink.OperUp {
-				err = fmt.Errorf("%s: link %s is %s", h.Name, link, l.Attrs().OperState)
-			}
-			if err == nil {
-				err = listens(l)
-			}
-		})
+		h.In(func() { master, err = sends(link) })
+		if err != nil {
+			err = fmt.Errorf("%s: %w", h.Name, err)
+		}
 		return err
 	})
+	if master != "" {
+		h.ready(master)
+	}
+}
+
+// sends returns an error unless a link can send and answers for its addresses; otherwise the
+// name of the bridge that it is a port of, if that is up and the port forwards.
+func sends(link string) (master string, err error) {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return "", err
+	}
+	if l.Attrs().OperState != netlink.OperUp {
+		return "", fmt.Errorf("link %s is %s", link, l.Attrs().OperState)
+	}
+	if err := listens(l); err != nil || l.Attrs().MasterIndex == 0 {
+		return "", err
+	}
+	bridge, err := netlink.LinkByIndex(l.Attrs().MasterIndex)
+	if err != nil {
+		return "", fmt.Errorf("master of link %s: %w", link, err)
+	}
+	if bridge.Type() != "bridge" || bridge.Attrs().Flags&net.FlagUp == 0 {
+		return "", nil
+	}
+	return bridge.Attrs().Name, nil
 }
 
 // listens returns an error unless a link listens at the solicited-node multicast address

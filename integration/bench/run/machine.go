@@ -17,8 +17,9 @@ import (
 	"github.com/mybr/mybr/integration/bench"
 )
 
-// newRecord begins a record with what is known of the machine.
-func newRecord(row, mybr string) (*bench.Record, error) {
+// newRecord begins a record with what is known of the machine. It waits so many seconds at
+// most until the machine rests.
+func newRecord(row, mybr string, wait int) (*bench.Record, error) {
 	r := &bench.Record{Row: row, When: time.Now().UTC().Format(time.DateOnly)}
 	var err error
 	if r.Machine, err = machine(); err != nil {
@@ -30,7 +31,7 @@ func newRecord(row, mybr string) (*bench.Record, error) {
 	}
 	first, _, _ := strings.Cut(string(out), "\n")
 	r.Version = strings.TrimSpace(strings.TrimPrefix(first, "version:"))
-	r.Busy, err = othersBusy(10, time.Second)
+	r.Busy, err = othersBusy(wait, time.Second)
 	return r, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,6 +25,39 @@ func TestPlayers(t *testing.T) {
 	}
 	for id := range all {
 		t.Errorf("there is no row %s", id)
+	}
+}
+
+// A driver of which nothing was judged by a guard is not let by.
+func TestUnguarded(t *testing.T) {
+	verdict := func(driver string, guard float64, rounds int) bench.Verdict {
+		key := bench.CallKey("Connect", "28.5", driver)
+		r := bench.Record{}
+		for range rounds {
+			r.Add(key, bench.Nanoseconds, 1e6)
+		}
+		v, ok := bench.Bound{Num: bench.Of(key), Limit: guard, Guard: guard}.Judge(bench.NewSet(r))
+		if !ok {
+			t.Fatalf("%s has no verdict", key)
+		}
+		v.Case = bench.Case{Engine: "28.5", Mybr: driver}
+		return v
+	}
+	drivers := []string{"mybr-a", "mybr-b"}
+	for _, c := range []struct {
+		what     string
+		verdicts []bench.Verdict
+		want     []string
+	}{
+		{"nothing", nil, drivers},
+		{"one alone", []bench.Verdict{verdict("mybr-a", 1e6, 5)}, drivers[1:]},
+		{"one without a guard", []bench.Verdict{verdict("mybr-a", 0, 5), verdict("mybr-b", 1e6, 5)}, drivers[:1]},
+		{"one with too few rounds", []bench.Verdict{verdict("mybr-a", 1e6, 5), verdict("mybr-b", 1e6, 2)}, drivers[1:]},
+		{"both", []bench.Verdict{verdict("mybr-b", 1e6, 5), verdict("mybr-a", 1e6, 5)}, nil},
+	} {
+		if have := unguarded(c.verdicts, drivers); !slices.Equal(have, c.want) {
+			t.Errorf("%s: %v, want %v", c.what, have, c.want)
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ func hundred(s *session) {
 		drivers, counts = s.drivers(), []int{0, 100}
 	}
 	subjects := s.onBase(newestEngine, drivers...)
-	s.rounds(15, 5, subjects, func(sub *subject) {
+	s.rounds(15, 3, subjects, func(sub *subject) {
 		for _, count := range counts {
 			s.cycle(sub, base, bench.RangeTCP, published(bench.RangeTCP, count))
 		}

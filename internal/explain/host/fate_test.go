@@ -247,6 +247,7 @@ func (f *field) place(name string) Place {
 
 // What is predicted is what happens, whatever the rules.
 func TestFate(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("MYBR_TEST_SEED"); text != "" {

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("ready")
 		select {}
 	}
+	nettest.Parallel(6)
 	os.Exit(m.Run())
 }
 
@@ -46,6 +47,7 @@ func TestSend(t *testing.T) {
 	for _, of := range []struct{ v6, native bool }{{}, {v6: true}, {native: true}, {true, true}} {
 		v6 := of.v6
 		t.Run(map[bool]string{false: "IPv4", true: "IPv6"}[v6]+map[bool]string{true: ", nftables"}[of.native], func(t *testing.T) {
+			t.Parallel()
 			host := nettest.New(t)
 			peer := host.Peer("peer")
 			in := func(a string) string {

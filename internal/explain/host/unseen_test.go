@@ -89,6 +89,7 @@ func troubles() []trouble {
 // What stops packets and is no rule of iptables is predicted, or said to be unknown. The command
 // that is printed mends it.
 func TestTroubles(t *testing.T) {
+	t.Parallel()
 	host := nettest.New(t)
 	hosts := map[string]*nettest.Host{"host": host}
 	host.Run("ip", "link", "add", "br0", "type", "bridge")

@@ -23,10 +23,9 @@ import (
 
 // Main runs the tests of a backend, and then looks for goroutines that they have left.
 func Main(m *testing.M) {
-	flag.Parse()
-	// Each example makes a namespace and runs dozens of commands; most tests wait for
-	// packets that must not come.
-	for name, value := range map[string]string{"rapid.checks": "20", "rapid.nofailfile": "true", "test.parallel": "6"} {
+	nettest.Parallel(12)
+	// Each example makes a namespace and runs dozens of commands.
+	for name, value := range map[string]string{"rapid.checks": "20", "rapid.nofailfile": "true"} {
 		if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, name) }) {
 			if err := flag.Set(name, value); err != nil {
 				panic(err)

@@ -170,6 +170,7 @@ func differences(have, want string) string {
 
 // What the kernel is told is what the text of each rule and element says: nft(8) lists it so.
 func TestKernelHasTheText(t *testing.T) {
+	t.Parallel()
 	h := nettest.New(t)
 	for _, s := range scenes() {
 		h.Fresh(func(h *nettest.Host) {

@@ -41,6 +41,7 @@ func blocks(text string) string {
 // From any policy to any other: a difference and the whole end alike, doing it again does
 // nothing, and the kernel has what was rendered.
 func TestDeltaEqualsFull(t *testing.T) {
+	t.Parallel()
 	h := nettest.New(t)
 	small := 0
 	rapid.Check(t, func(r *rapid.T) {
@@ -79,6 +80,7 @@ func TestDeltaEqualsFull(t *testing.T) {
 // From any policy to any other with nothing known: only what differs is written, and then it
 // is as if it had been written from the beginning.
 func TestFullMendsAnything(t *testing.T) {
+	t.Parallel()
 	h := nettest.New(t)
 	rapid.Check(t, func(r *rapid.T) {
 		a, b := policies().Draw(r, "a"), policies().Draw(r, "b")
@@ -107,6 +109,7 @@ func TestFullMendsAnything(t *testing.T) {
 // What others have made stays as it was, and when the last network is gone nothing of
 // mybr's is left.
 func TestForeignUntouched(t *testing.T) {
+	t.Parallel()
 	h := nettest.New(t)
 	foreign := func(h *nettest.Host) string {
 		text := h.Run("nft", "--stateless", "list", "ruleset")

@@ -60,6 +60,7 @@ func spoofList(h *nettest.Host) string {
 // From any set to any other: a difference and the whole end alike, doing it again does nothing,
 // and what others have is left alone.
 func TestSpoofDeltaEqualsFull(t *testing.T) {
+	t.Parallel()
 	h := nettest.New(t)
 	rapid.Check(t, func(r *rapid.T) {
 		a, b := spoofSet().Draw(r, "a"), spoofSet().Draw(r, "b")
