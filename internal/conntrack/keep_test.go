@@ -94,6 +94,9 @@ func TestApplierKeeps(t *testing.T) {
 		if err == nil {
 			err = p.Do(t.Context())
 		}
+		if !step.there { // it leaves behind the plan
+			err = errors.Join(err, a.released.wait(t.Context()))
+		}
 		if err != nil || there() != step.there || len(p.Changes()) != step.changes {
 			t.Errorf("from %v to %v: changes %q, there %v, error %v", step.have, step.want, p.Changes(), there(), err)
 		}
