@@ -101,6 +101,12 @@ func TestApplierKeeps(t *testing.T) {
 			t.Errorf("from %v to %v: changes %q, there %v, error %v", step.have, step.want, p.Changes(), there(), err)
 		}
 	}
+	// A network that comes while the table of the last one is being removed has one.
+	for range 5 {
+		if err := errors.Join(a.Apply(t.Context(), &want, Set{}), a.Apply(t.Context(), &Set{}, want)); err != nil || !there() || len(told) > 0 {
+			t.Errorf("made again: %v, there %v, told %q", err, there(), told)
+		}
+	}
 	other := &Applier{Info: a.Info} // a process beside it
 	for range 2 {
 		if err := other.Apply(t.Context(), nil, want); err != nil {
