@@ -44,7 +44,7 @@ func (d *Driver) takeAddresses(want model.Endpoint) (t *takeover, err error) {
 		return t, err
 	}
 	for _, owner := range t.owners() {
-		s, err := d.reshareAll(owner, func(e model.Endpoint) bool { return len(sharedAddresses(e, want)) > 0 }, t.takeFrom)
+		s, err := d.reshareAll(owner, func(e *model.Endpoint) bool { return shareAddress(e, &want) }, t.takeFrom)
 		if err != nil {
 			return t, err
 		}
@@ -80,9 +80,9 @@ func (t *takeover) owners() (owners []string) {
 // losers are the endpoints that have addresses of a new one; none if that is recorded.
 func (d *Driver) losers(want model.Endpoint) ([]model.Endpoint, error) {
 	known := false
-	losers, err := d.endpointsThat(func(o model.Endpoint) bool {
+	losers, err := d.endpointsThat(func(o *model.Endpoint) bool {
 		known = known || o.ID == want.ID
-		return len(sharedAddresses(o, want)) > 0
+		return shareAddress(o, &want)
 	})
 	if known {
 		return nil, err
@@ -100,7 +100,7 @@ func (d *Driver) checkLosers(t *takeover) error {
 		left := o.Clone()
 		t.takeFrom(&left)
 		if !hasAddress(left) && o.Sandbox != "" && d.kindOf(o.NetworkID).place(o, links.names) == placeSandbox {
-			return addressConflict(sharedAddresses(o, t.want)[0], o)
+			return addressConflict(sharedAddresses(&o, &t.want)[0], o)
 		}
 	}
 	return nil
@@ -131,7 +131,7 @@ func (t *takeover) put(tx Tx) error {
 // warn tells what the losers have lost.
 func (t *takeover) warn(warn func(format string, args ...any)) {
 	for _, o := range t.losers {
-		lost := sharedAddresses(o, t.want)
+		lost := sharedAddresses(&o, &t.want)
 		t.takeFrom(&o)
 		if hasAddress(o) {
 			warn("Docker gives %v, an address of endpoint %s, to endpoint %s: endpoint %s goes on without it", lost, short(o.ID), short(t.want.ID), short(o.ID))
@@ -151,7 +151,7 @@ func (t *takeover) release() {
 
 // takeFrom takes the addresses of the new endpoint from another one.
 func (t *takeover) takeFrom(e *model.Endpoint) {
-	for _, a := range sharedAddresses(*e, t.want) {
+	for _, a := range sharedAddresses(e, &t.want) {
 		loseAddress(e, a)
 	}
 }
@@ -163,7 +163,7 @@ func addressConflict(a netip.Addr, holder model.Endpoint) error {
 }
 
 // sharedAddresses are those that two endpoints of one network both have.
-func sharedAddresses(a, b model.Endpoint) (shared []netip.Addr) {
+func sharedAddresses(a, b *model.Endpoint) (shared []netip.Addr) {
 	if a.ID == b.ID || a.NetworkID != b.NetworkID {
 		return nil
 	}
@@ -173,6 +173,12 @@ func sharedAddresses(a, b model.Endpoint) (shared []netip.Addr) {
 		}
 	}
 	return shared
+}
+
+// shareAddress reports whether there is any; for those who ask it of all endpoints.
+func shareAddress(a, b *model.Endpoint) bool {
+	same := func(a, b netip.Prefix) bool { return a.Addr() == b.Addr() && a.IsValid() }
+	return (same(a.V4, b.V4) || same(a.V6, b.V6)) && a.ID != b.ID && a.NetworkID == b.NetworkID
 }
 
 // loseAddress takes an address from an endpoint, with the ports that lead there.

@@ -146,11 +146,13 @@ func putEndpoint(tx Tx, want *model.Endpoint) error {
 	if err := checkEgressLists(tx, want.Egress); err != nil {
 		return err
 	}
-	for _, o := range tx.Endpoints() {
-		if shared := sharedAddresses(o, *want); len(shared) > 0 {
-			return addressConflict(shared[0], o)
+	endpoints := tx.Endpoints()
+	for i := range endpoints {
+		o := &endpoints[i]
+		if shareAddress(o, want) {
+			return addressConflict(sharedAddresses(o, want)[0], *o)
 		}
-		if o.HostIface() == want.HostIface() {
+		if o.SameIface(want) {
 			return model.Conflict("interface %s is that of endpoint %s, whose ID begins alike", o.HostIface(), short(o.ID))
 		}
 	}

@@ -154,7 +154,7 @@ func (d *Driver) DeleteNetwork(ctx context.Context, r *network.DeleteNetworkRequ
 // removeNetwork removes a network's record and those of its endpoints, whose ports go to
 // the other endpoints of their sandboxes. The caller holds the network's lock.
 func (d *Driver) removeNetwork(ctx context.Context, n model.Network) error {
-	within := func(e model.Endpoint) bool { return e.NetworkID == n.ID }
+	within := func(e *model.Endpoint) bool { return e.NetworkID == n.ID }
 	endpoints, err := d.endpointsThat(within)
 	if err != nil {
 		return err
@@ -180,7 +180,7 @@ func (d *Driver) removeNetwork(ctx context.Context, n model.Network) error {
 			errs = append(errs, s.put(tx))
 		}
 		for _, e := range tx.Endpoints() {
-			if within(e) {
+			if within(&e) {
 				errs = append(errs, tx.DeleteEndpoint(e.ID))
 			}
 		}

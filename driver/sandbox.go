@@ -20,7 +20,7 @@ type shares struct {
 // sandbox reads what the endpoints of a sandbox publish; owner is as in
 // model.Endpoint.PortOwner.
 func (d *Driver) sandbox(owner string) (*shares, error) {
-	all, err := d.endpointsThat(func(e model.Endpoint) bool { return e.PortOwner() == owner })
+	all, err := d.endpointsThat(func(e *model.Endpoint) bool { return e.PortOwner() == owner })
 	return &shares{before: all, after: all}, err
 }
 
@@ -84,17 +84,17 @@ func (d *Driver) reassign(owner string, s *shares, except string) {
 // reshare changes what an endpoint of a sandbox has, and gives what it has no more to
 // others that want it. change may change its addresses too, which put does not record.
 func (d *Driver) reshare(owner, id string, change func(*model.Endpoint)) (*shares, error) {
-	return d.reshareAll(owner, func(e model.Endpoint) bool { return e.ID == id }, change)
+	return d.reshareAll(owner, func(e *model.Endpoint) bool { return e.ID == id }, change)
 }
 
-func (d *Driver) reshareAll(owner string, which func(model.Endpoint) bool, change func(*model.Endpoint)) (*shares, error) {
+func (d *Driver) reshareAll(owner string, which func(*model.Endpoint) bool, change func(*model.Endpoint)) (*shares, error) {
 	s, err := d.sandbox(owner)
 	if err != nil {
 		return nil, err
 	}
 	s.after = slices.Clone(s.before)
 	for i := range s.after {
-		if which(s.after[i]) {
+		if which(&s.after[i]) {
 			change(&s.after[i])
 		}
 	}
@@ -124,7 +124,7 @@ func (d *Driver) reassignSandbox(ctx context.Context, owner string) error {
 // removeStaleHolders removes the stale endpoints of other sandboxes that have published a
 // port that reqs may need, and reports whether there were any.
 func (d *Driver) removeStaleHolders(ctx context.Context, owner string, reqs []model.PortRequest) (removed bool) {
-	holders, err := d.endpointsThat(func(e model.Endpoint) bool {
+	holders, err := d.endpointsThat(func(e *model.Endpoint) bool {
 		return e.PortOwner() != owner && slices.ContainsFunc(e.Ports, func(b model.PortBinding) bool { return needed(b, reqs) })
 	})
 	if err != nil {
@@ -147,7 +147,7 @@ func needed(b model.PortBinding, reqs []model.PortRequest) bool {
 // that an endpoint is in.
 func (d *Driver) removeStaleSiblings(ctx context.Context, id string) {
 	owner := ""
-	holders, err := d.endpointsThat(func(o model.Endpoint) bool {
+	holders, err := d.endpointsThat(func(o *model.Endpoint) bool {
 		if o.ID == id {
 			owner = o.PortOwner()
 		}

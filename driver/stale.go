@@ -68,7 +68,7 @@ func (d *Driver) RemoveEnded() error {
 // is about is left alone.
 func (d *Driver) RemoveStale(ctx context.Context) error {
 	behind := d.later.catchUp(ctx)
-	endpoints, err := d.endpointsThat(func(model.Endpoint) bool { return true })
+	endpoints, err := d.endpointsThat(func(*model.Endpoint) bool { return true })
 	if err != nil {
 		return errors.Join(behind, err)
 	}
@@ -256,7 +256,7 @@ func (d *Driver) removeNetworkIfUnused(ctx context.Context, id string, keeps fun
 	if err != nil {
 		return err
 	}
-	used, err := d.endpointsThat(func(e model.Endpoint) bool { return e.NetworkID == id && keeps(e, links) })
+	used, err := d.endpointsThat(func(e *model.Endpoint) bool { return e.NetworkID == id && keeps(*e, links) })
 	if err != nil || len(used) > 0 {
 		return err
 	}

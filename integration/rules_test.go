@@ -235,15 +235,7 @@ func snapshot(t *testing.T, w *world.World) model.Snapshot {
 
 func records(t *testing.T, w *world.World) *store.Store {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(w.StateDir(), "mybr.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "copy.db")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := store.Open(path)
+	s, err := store.Open(w.StateCopy(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,9 @@ func withEnded(records *store.Store) (known model.Snapshot, err error) {
 }
 
 func endedIn(records *store.Store) (ended []model.Endpoint, err error) {
+	if err := records.Flush(); err != nil { // the last notes may be in the journal alone
+		return nil, err
+	}
 	err = records.View(func(tx *store.Tx) (err error) {
 		ended, err = tx.Ended()
 		return err

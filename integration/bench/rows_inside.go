@@ -23,6 +23,9 @@ func insideRows() []Row {
 	return []Row{
 		{
 			ID: "memory", What: "memory: idle / 10,000 published ports", Want: "≤ 20 MiB / ≤ 60 MiB RSS in all, one process",
+			Short: "of 22 MiB of a process without any network (/proc/PID/smaps), 17.3 are pages of the program's file, 8.8 code and 8.3 read-only data, 1.3 the C library's, and 0.3 the program's variables. " +
+				"They are in memory once, however many processes run the program, and the kernel takes them back when it needs room. The heap and the stacks are 3.3 MiB. " +
+				"The kernel maps 16 pages of a file for each that is touched, so that most of the program comes with its start; only a smaller program would have fewer.",
 			Bounds: func(c Case) []Bound {
 				return []Bound{
 					atMost("idle", SizeKey("Memory", c.Engine, c.Mybr, "published", 0), 20*mebibyte),
@@ -32,7 +35,12 @@ func insideRows() []Row {
 		},
 		{
 			ID: "attach", What: "mybr's own time for one attach (all calls summed) at 10 / 500 / 1,000 endpoints on one bridge",
-			Want:   "p50 ≤ 4 ms, p99 ≤ 15 ms; at 1,000 no more than 1.3 times that at 10; one fsync for each call at most",
+			Want: "p50 ≤ 4 ms, p99 ≤ 15 ms; at 1,000 no more than 1.3 times that at 10; one fsync for each call at most",
+			Short: "of 3.3 ms of an attach among 10 endpoints (integration/attach, nftables), HTTP and JSON of its five calls take 1.5, the kernel 1.0, of which it takes 0.8 to make the pair, and the rest is records, differences and what goroutines wait for each other. " +
+				"Among 1,000 the kernel takes 0.1 ms longer to make a pair and 0.6 longer to take one out of its bridge, for it goes through the bridge's ports. " +
+				"mybr takes 0.3 ms longer for a CreateEndpoint and 1.1 for a DeleteEndpoint: a change copies the list of endpoints, 440 bytes each, a pass the list of pairs and that of addresses, and the garbage collector goes through all of them. " +
+				"In the processor's time there is a look for the flows of each endpoint that went, too: some 4 ms in a table of 262,144 places that is nearly empty. " +
+				"No call waits for the disk any more but those that change more than endpoints, which sync twice, as bbolt does.",
 			Bounds: attachBounds,
 		},
 		{

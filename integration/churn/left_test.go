@@ -3,8 +3,6 @@ package churn
 import (
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -190,15 +188,7 @@ func (c *churn) records() {
 // view reads a copy of the records.
 func (c *churn) view(read func(*store.Tx)) {
 	c.t.Helper()
-	data, err := os.ReadFile(filepath.Join(c.w.StateDir(), "mybr.db"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	path := filepath.Join(c.t.TempDir(), "mybr.db")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		c.t.Fatal(err)
-	}
-	s, err := store.Open(path)
+	s, err := store.Open(c.w.StateCopy(c.t.TempDir()))
 	if err != nil {
 		c.t.Fatal(err)
 	}

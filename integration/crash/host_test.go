@@ -2,7 +2,9 @@ package crash
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -206,13 +208,18 @@ func sockets(t testing.TB) (lines []string) {
 // records lists what a copy of the state file holds, save what only tells the order of
 // requests.
 func (w *world) records(t testing.TB) (lines []string) {
-	text, err := os.ReadFile(w.stateFile())
-	if err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(w.dir, "copy.db")
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
+	for _, of := range []string{".journal", ""} { // in this order: what leaves the first is in the second
+		text, err := os.ReadFile(w.stateFile() + of)
+		if of != "" && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(file+of, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	s, err := store.Open(file)
 	if err != nil {

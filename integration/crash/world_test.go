@@ -199,9 +199,9 @@ func (w *world) note(r report) {
 		switch point {
 		case "plugin: after the answer":
 			w.open--
-		case "link: something leaves", "conntrack: something is looked for later":
+		case "link: something leaves", "conntrack: something is looked for later", "conntrack: the table leaves", "store: the journal is written back later":
 			w.leaving++
-		case "link: all has left", "conntrack: what was looked for later is gone":
+		case "link: all has left", "conntrack: what was looked for later is gone", "conntrack: the table has left", "store: after writing the journal back":
 			w.leaving--
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -204,6 +205,26 @@ func (w *World) Log() string {
 
 // StateDir is where mybr keeps its records.
 func (w *World) StateDir() string { return filepath.Join(w.dir, "mybr") }
+
+// StateCopy copies the records to a directory while mybr runs, and returns the state file there.
+// The journal comes first: what leaves it meanwhile is in the state file.
+func (w *World) StateCopy(dir string) (path string) {
+	w.t.Helper()
+	path = filepath.Join(dir, "mybr.db")
+	for _, suffix := range []string{".journal", ""} {
+		text, err := os.ReadFile(filepath.Join(w.StateDir(), "mybr.db"+suffix))
+		if suffix != "" && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(path+suffix, text, 0o600)
+		}
+		if err != nil {
+			w.t.Fatalf("copy the records: %v", err)
+		}
+	}
+	return path
+}
 
 func (d *daemon) alive() error {
 	select {

@@ -89,9 +89,10 @@ type Applier struct {
 	// not wait. It may be nil.
 	Failed func(err error)
 
-	later  later
-	keeper *keeper // nil: there is none
-	unkept error   // why there can't be one
+	later    later
+	keeper   *keeper  // nil: there is none
+	unkept   error    // why there can't be one
+	released *release // the last one that was; nil: none was
 }
 
 // Apply is Plan, then Do, and then Wait.

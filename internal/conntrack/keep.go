@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/plan"
 )
 
@@ -63,7 +64,10 @@ func (a *Applier) planKeeper(wanted, again bool) plan.Plan {
 	switch {
 	case wanted && a.keeper == nil && (a.unkept == nil || again && !errors.Is(a.unkept, errors.ErrUnsupported)):
 		return plan.Plan{{Changes: []string{"conntrack: make table inet " + keepTable + " of nf_tables, which keeps flows going when rules are flushed"},
-			Do: func(context.Context) error {
+			Do: func(ctx context.Context) error {
+				if err := a.released.wait(ctx); err != nil {
+					return err
+				}
 				told := a.unkept
 				a.keeper, a.unkept = keep()
 				if a.unkept != nil && a.Info != nil && (told == nil || told.Error() != a.unkept.Error()) {
@@ -73,9 +77,26 @@ func (a *Applier) planKeeper(wanted, again bool) plan.Plan {
 			}}}
 	case !wanted && a.keeper != nil:
 		return plan.Plan{{Changes: []string{"conntrack: remove table inet " + keepTable + " of nf_tables"},
-			Do: func(context.Context) error { return a.letGo() }}}
+			Do: func(context.Context) error { a.letGo(); return nil }}}
 	}
 	return nil
+}
+
+// release is a table that is being removed: the kernel waits for grace periods (RCU) meanwhile,
+// 10 to 40 ms, and no packet cares for the table any more.
+type release struct{ done chan struct{} } // closed when it is
+
+// wait returns when it is removed.
+func (r *release) wait(ctx context.Context) error {
+	if r == nil {
+		return nil
+	}
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("conntrack: table %s of nf_tables is being removed: %w", keepTable, context.Cause(ctx))
+	}
 }
 
 // Close ends what keeps flows going, and gives the sockets back by which flows are looked for
@@ -88,16 +109,26 @@ func (a *Applier) Close() error {
 		l.on = nil
 	}
 	l.mu.Unlock()
-	return a.letGo()
+	a.letGo()
+	return a.released.wait(context.Background())
 }
 
-// letGo ends what keeps flows going.
-func (a *Applier) letGo() error {
+// letGo begins to end what keeps flows going.
+func (a *Applier) letGo() {
 	k := a.keeper
 	if a.keeper = nil; k == nil {
-		return nil
+		return
 	}
-	return k.Close()
+	r := &release{done: make(chan struct{})}
+	a.released = r
+	fault.Passed("conntrack: the table leaves")
+	go func() {
+		if err := k.Close(); err != nil && a.Info != nil {
+			a.Info("remove table %s of nf_tables: %v", keepTable, err)
+		}
+		close(r.done)
+		fault.Passed("conntrack: the table has left")
+	}()
 }
 
 // keepMessages makes the table, a chain in it whose hook has flows of both families

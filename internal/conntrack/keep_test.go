@@ -94,8 +94,17 @@ func TestApplierKeeps(t *testing.T) {
 		if err == nil {
 			err = p.Do(t.Context())
 		}
+		if !step.there { // it leaves behind the plan
+			err = errors.Join(err, a.released.wait(t.Context()))
+		}
 		if err != nil || there() != step.there || len(p.Changes()) != step.changes {
 			t.Errorf("from %v to %v: changes %q, there %v, error %v", step.have, step.want, p.Changes(), there(), err)
+		}
+	}
+	// A network that comes while the table of the last one is being removed has one.
+	for range 5 {
+		if err := errors.Join(a.Apply(t.Context(), &want, Set{}), a.Apply(t.Context(), &Set{}, want)); err != nil || !there() || len(told) > 0 {
+			t.Errorf("made again: %v, there %v, told %q", err, there(), told)
 		}
 	}
 	other := &Applier{Info: a.Info} // a process beside it

@@ -162,7 +162,7 @@ type Endpoint struct {
 
 // PortOwner is who holds the endpoint's host ports: its sandbox, whose endpoints Docker
 // may ask to publish the same.
-func (e Endpoint) PortOwner() string {
+func (e *Endpoint) PortOwner() string {
 	if e.Sandbox != "" {
 		return e.Sandbox
 	}
@@ -179,6 +179,9 @@ type PortSpan struct {
 // HostIface is the name of the host's end of the endpoint's veth pair: a function
 // of the endpoint's ID, so that nothing has to be remembered to find it.
 func (e Endpoint) HostIface() string { return "veth" + short(e.ID) }
+
+// SameIface reports whether two endpoints' HostIface are the same, without writing them out.
+func (e *Endpoint) SameIface(o *Endpoint) bool { return short(e.ID) == short(o.ID) }
 
 // PeerIface is the name that the container's end has until Docker moves it into
 // the sandbox, and again after Docker has moved it back.

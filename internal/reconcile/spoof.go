@@ -69,11 +69,12 @@ func shareChanges(before, after []model.Endpoint, gone, came []*model.Endpoint) 
 	for _, list := range [][]model.Endpoint{before, after} {
 		seen := map[string]bool{}
 		for i := range list {
-			sandbox := list[i].Sandbox
-			if sandboxes[sandbox] && seen[sandbox] {
-				return true
+			if sandbox := list[i].Sandbox; sandbox != "" && sandboxes[sandbox] {
+				if seen[sandbox] {
+					return true
+				}
+				seen[sandbox] = true
 			}
-			seen[sandbox] = sandboxes[sandbox]
 		}
 	}
 	return false

@@ -32,7 +32,8 @@ func (tx *Tx) noteEnded(before model.Endpoint, after *model.Endpoint) error {
 }
 
 // Ended returns the addresses that endpoints had and that ForgetEnded has not been told of:
-// endpoints with an ID and one address each, sorted by ID.
+// endpoints with an ID and one address each, sorted by ID. Outside of an update those of the last
+// moment may be missing, which are in the journal alone (writeBack).
 func (tx *Tx) Ended() (all []model.Endpoint, err error) {
 	c := tx.b.Bucket(bucketMeta.bytes()).Cursor()
 	for k, _ := c.Seek(keyEnded.bytes()); bytes.HasPrefix(k, keyEnded.bytes()); k, _ = c.Next() {

@@ -57,14 +57,14 @@ func (s *Store) run(all []*request) error {
 	if err := s.putBack(); err != nil {
 		return err
 	}
-	b, err := s.file.db.Begin(true)
-	if err != nil && s.reopenLocked(err) {
-		b, err = s.file.db.Begin(true)
-	}
+	b, err := s.beginWrite()
 	if err != nil {
-		return s.unwritten(err)
+		return err
 	}
 	defer b.Rollback() // after a commit it does nothing
+	if err := s.journal.redo(b); err != nil {
+		return s.unwritten(err)
+	}
 	snap := s.Snapshot()
 	var changes []change
 	for _, u := range all {
@@ -77,10 +77,10 @@ func (s *Store) run(all []*request) error {
 			return s.unwritten(err)
 		}
 	}
-	if len(changes) == 0 {
+	if len(changes) == 0 || s.inJournal(b, changes, snap) {
 		return nil
 	}
-	if err := s.commit(b, changes, snap); err != nil {
+	if err := s.commit(b, changes, snap, func() error { return commit(b) }); err != nil {
 		return s.unwritten(err)
 	}
 	return nil

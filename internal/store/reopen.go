@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 )
 
@@ -36,6 +35,10 @@ func (s *Store) reopenLocked(err error) bool {
 	f, err := openWhole(s.path, synced, checkAll)
 	if err == nil {
 		s.file = f
+		err = f.db.Update(s.journal.redo)
+	}
+	if err == nil {
+		s.journal.written()
 		err = s.load()
 	}
 	if err != nil {
@@ -84,10 +87,11 @@ func (s *Store) rewriteDeleted() error {
 
 // rewrite writes the state file anew, in the place of the one that is open.
 func (s *Store) rewrite(what string) error {
-	f, err := newFile(s.path, s.file, func(*bolt.Tx) error { return nil })
+	f, err := newFile(s.path, s.file, s.journal.redo)
 	if err != nil {
 		return err
 	}
+	s.journal.written()
 	s.pair.Lock()
 	gone := s.file
 	s.file, s.doubted = f, false

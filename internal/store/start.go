@@ -31,20 +31,25 @@ func Start(c Config) (*Store, error) {
 	if err := makeDir(c.Path); err != nil {
 		return nil, err
 	}
-	s := &Store{path: c.Path, warn: c.Warn}
+	s := &Store{path: c.Path, journal: journal{path: journalPath(c.Path)}, warn: c.Warn}
 	f, err := openWhole(c.Path, synced, checkAll)
 	var bad *Damage
 	switch {
 	case err == nil:
 		s.file = f
+		err = s.replay()
 	case errors.As(err, &bad), errors.Is(err, fs.ErrNotExist):
 		if s.file, err = c.goOn(bad); err != nil {
 			return nil, err
 		}
+		err = s.journal.remove() // the copy has what it has
 	default:
 		return nil, err
 	}
-	if err := s.load(); err != nil {
+	if err == nil {
+		err = s.load()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open state file %s: %w", c.Path, err), s.file.db.Close())
 	}
 	if c.Copy != "" {

@@ -11,6 +11,9 @@
 // costs no memory, whatever its size; of one that is, the addresses are kept as bits, so that
 // a free one is found at once.
 //
+// What is about endpoints alone is in a journal beside the file until the next commit
+// (journal.go).
+//
 // The file is looked through when it is opened. Start goes on where it is lost or damaged:
 // from a copy on another file system, which each commit is repeated in, or from what is left.
 //
@@ -42,6 +45,7 @@ type Store struct {
 	waiting queue      // updates that have not begun
 	write   sync.Mutex // one transaction of updates at a time, from its begin until now is replaced
 	free    free       // guarded by write
+	journal journal    // guarded by write
 	doubted bool       // guarded by write: what was written may not be on the disk
 
 	pair   sync.RWMutex // the fields below, and a reader's transaction and snapshot are taken together
@@ -66,7 +70,7 @@ func Open(path string) (*Store, error) {
 	if err := makeDir(path); err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, warn: func(string, ...any) {}}
+	s := &Store{path: path, journal: journal{path: journalPath(path)}, warn: func(string, ...any) {}}
 	var err error
 	s.file, err = openWhole(path, synced, func(b *bolt.Tx) error { return errors.Join(checkSchema(b), checkPages(b)) })
 	if errors.Is(err, fs.ErrNotExist) {
@@ -75,7 +79,10 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.load(); err != nil {
+	if err = s.replay(); err == nil {
+		err = s.load()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open state file %s: %w", path, err), s.file.db.Close())
 	}
 	return s, nil
@@ -85,10 +92,16 @@ func Open(path string) (*Store, error) {
 func (s *Store) Close() error {
 	s.write.Lock()
 	defer s.write.Unlock()
+	err := s.flush()
+	if err == nil {
+		err = s.journal.remove()
+	} else {
+		err = errors.Join(err, s.journal.close()) // the next process reads it
+	}
 	s.pair.Lock()
 	defer s.pair.Unlock()
 	s.closed = true
-	err := s.file.db.Close()
+	err = errors.Join(err, s.file.db.Close())
 	if s.copy != nil {
 		err = errors.Join(err, s.copy.close())
 	}
@@ -97,6 +110,9 @@ func (s *Store) Close() error {
 
 // Backup writes all records as they are now, as a state file that mybr can start with.
 func (s *Store) Backup(w io.Writer) error {
+	if err := s.Flush(); err != nil {
+		return err
+	}
 	return s.View(func(tx *Tx) error {
 		_, err := tx.b.WriteTo(w)
 		return err

@@ -140,7 +140,10 @@ func (tx *Tx) copyNetworks() {
 
 func (tx *Tx) copyEndpoints() {
 	if !tx.ownEndpoints {
-		tx.snap.Endpoints, tx.ownEndpoints = slices.Clone(tx.snap.Endpoints), true
+		const more = 8 // what is put needs no second copy then
+		all := make([]model.Endpoint, len(tx.snap.Endpoints), len(tx.snap.Endpoints)+more)
+		copy(all, tx.snap.Endpoints)
+		tx.snap.Endpoints, tx.ownEndpoints = all, true
 	}
 }
 

@@ -31,6 +31,9 @@ type fataler interface {
 
 func dump(t fataler, s *Store) everything {
 	t.Helper()
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	all := everything{Leases: map[string][]model.Lease{}, MACs: map[string][]string{}}
 	err := s.View(func(tx *Tx) error {
 		var err error

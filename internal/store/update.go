@@ -13,7 +13,7 @@ import (
 )
 
 // Update calls fn with a transaction, and commits to disk what it did if it
-// returns nil. If fn returns an error, that error is returned; then, and if fn
+// returns nil; what is about endpoints alone, to where it outlasts the process (see journal.go). If fn returns an error, that error is returned; then, and if fn
 // panics, nothing has changed. The transaction must not be used after fn has
 // returned.
 //
@@ -39,14 +39,14 @@ func (s *Store) Update(fn func(*Tx) error) (Undo, error) {
 	return u.undo, u.err
 }
 
-// commit has the changes that a transaction of the file has made on disk, repeats them in
-// the copy, and shows what they have left.
-func (s *Store) commit(b *bolt.Tx, changes []change, snap model.Snapshot) error {
+// commit has all that a transaction of the file has made on disk, by do, repeats changes in the
+// copy, which has what was in the journal, and shows what they have left.
+func (s *Store) commit(b *bolt.Tx, changes []change, snap model.Snapshot, do func() error) error {
 	next := &state{transaction: b.ID(), snap: snap}
 	s.pair.Lock()
 	s.next = next
 	s.pair.Unlock()
-	err := commit(b)
+	err := do()
 	if err == nil {
 		err = fault.Point("store: at the end of the commit")
 	}
@@ -54,6 +54,7 @@ func (s *Store) commit(b *bolt.Tx, changes []change, snap model.Snapshot) error 
 		s.doubted = s.doubted || errors.Is(err, syscall.EIO)
 		return errors.Join(err, s.settle())
 	}
+	s.journal.written()
 	if s.copy != nil {
 		s.copy.repeat(s.file, next.transaction, changes, time.Now())
 	}
@@ -79,6 +80,7 @@ func (s *Store) settle() error {
 		return nil
 	}
 	s.now, s.next = *s.next, nil
+	s.journal.written()
 	if s.copy != nil {
 		s.copy.renew(s.file, time.Now())
 	}
