@@ -188,7 +188,9 @@ func loseAddress(e *model.Endpoint, a netip.Addr) {
 		return
 	}
 	*e.Address(f), *e.Open(f) = netip.Prefix{}, nil
-	e.Ports = slices.DeleteFunc(slices.Clone(e.Ports), func(b model.PortBinding) bool { return b.Container.Addr() == a })
+	for _, list := range []*[]model.PortBinding{&e.Ports, &e.Added, &e.Removed} {
+		*list = slices.DeleteFunc(slices.Clone(*list), func(b model.PortBinding) bool { return b.Container.Addr() == a })
+	}
 	var wanted []model.PortRequest
 	for _, r := range e.Wanted {
 		for _, f := range model.Families() {

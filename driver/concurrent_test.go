@@ -166,6 +166,10 @@ func TestStorm(t *testing.T) {
 		known(w.dualEndpoint(netID, epID, fmt.Sprintf("10.%d.0.%d/24", n, 2+e/2), fmt.Sprintf("fd00:%d::%d/64", n, 2+e/2)), model.ErrConflict)
 		known(w.join(netID, epID))
 		known(w.pec(netID, epID, `[{"Proto":6,"Port":80}]`))
+		_, err := w.AddPorts(ctx, netID, epID, []string{"90", "91"})
+		known(err, model.ErrConflict)
+		_, err = w.RemovePorts(ctx, netID, epID, []string{fmt.Sprint(80 + 10*rnd.IntN(2))})
+		known(err)
 		switch rnd.IntN(3) {
 		case 0:
 			must(t, w.Leave(ctx, &network.LeaveRequest{NetworkID: netID, EndpointID: epID}))
@@ -204,6 +208,16 @@ func checkRecords(t *testing.T, w *world) {
 	for _, e := range s.Endpoints {
 		if !networks[e.NetworkID] {
 			t.Errorf("endpoint %s has no network", short(e.ID))
+		}
+		if e.Sandbox == "" && len(e.Added)+len(e.Removed) > 0 {
+			t.Errorf("endpoint %s has left with %v and %v", short(e.ID), e.Added, e.Removed)
+		}
+		if ports := model.Ports(e.Ports...); e.Sandbox != "" {
+			for one := range model.Ports(e.Added...) {
+				if !ports[one] {
+					t.Errorf("endpoint %s does not publish %v, which was added", short(e.ID), one)
+				}
+			}
 		}
 		for _, f := range model.Families() {
 			a := e.Address(f).Addr()

@@ -14,7 +14,7 @@ const publishing = "publish ports of endpoint"
 
 // ProgramExternalConnectivity publishes an endpoint's ports, which are its only ones then.
 // Asked again, an endpoint keeps the host ports that were chosen for it. An internal network
-// publishes nothing.
+// publishes nothing. What an operator has changed since the container began stays changed.
 //
 // An error of the reservation is returned as it is: its text is the one that users know
 // from Docker, which puts the endpoint's name before it.
@@ -34,7 +34,7 @@ func (d *Driver) ProgramExternalConnectivity(ctx context.Context, r *network.Pro
 		wrap(&err, publishing, r.EndpointID)
 		return err
 	}
-	if n.Internal || len(request.Ports) == 0 && len(e.Ports) == 0 && len(e.Wanted) == 0 {
+	if n.Internal {
 		return nil
 	}
 	s, err := d.sandbox(e.PortOwner())
@@ -42,7 +42,10 @@ func (d *Driver) ProgramExternalConnectivity(ctx context.Context, r *network.Pro
 		return err
 	}
 	defer s.release()
-	if err := d.publish(ctx, e.PortOwner(), s, request); err != nil {
+	if len(request.Ports) == 0 && len(e.Ports) == 0 && len(e.Wanted) == 0 && !s.changed() {
+		return nil
+	}
+	if err := d.publishChanged(ctx, n, e, s, request); err != nil {
 		return err
 	}
 	d.reassign(e.PortOwner(), s, e.ID)
@@ -104,9 +107,14 @@ func (d *Driver) portRequest(r *network.ProgramExternalConnectivityRequest, n mo
 				short(e.ID), host, entry.Port, model.Proto(entry.Proto), model.FamilyOf(host))
 		}
 	}
+	req.Ports, err = parsePorts(entries, d.bound(n), e, !req.V4Only)
+	return req, err
+}
+
+// bound is a network that says where it publishes ports that name no address, if anybody has.
+func (d *Driver) bound(n model.Network) model.Network {
 	if !n.HostBinding.IsValid() {
 		n.HostBinding = d.atHost
 	}
-	req.Ports, err = parsePorts(entries, n, e, !req.V4Only)
-	return req, err
+	return n
 }

@@ -52,9 +52,14 @@ func (d *Driver) Join(ctx context.Context, r *network.JoinRequest) (res *network
 	if err != nil {
 		return nil, err
 	}
+	if !moves {
+		for f := range open {
+			open[f] = changedOpen(open[f], f, e)
+		}
+	}
 	s := &shares{}
 	if moves {
-		if s, err = d.reshare(e.PortOwner(), e.ID, withoutPorts); err != nil {
+		if s, err = d.reshare(e.PortOwner(), e.ID, left); err != nil {
 			return nil, err
 		}
 		defer s.release()
@@ -88,6 +93,11 @@ func openAtJoin(n model.Network, e model.Endpoint, opts map[string]any) (map[mod
 	if err != nil || n.Internal {
 		return nil, err
 	}
+	return openedBy(entries, n, e)
+}
+
+// openedBy lists the ports that entries open in each routed family of an endpoint.
+func openedBy(entries []portEntry, n model.Network, e model.Endpoint) (map[model.Family][]model.PortSpan, error) {
 	open := map[model.Family][]model.PortSpan{}
 	for _, f := range model.Families() {
 		if !e.Address(f).IsValid() || n.Subnet(f).Mode != model.ModeRouted {
@@ -147,6 +157,7 @@ func (d *Driver) Leave(ctx context.Context, r *network.LeaveRequest) (err error)
 		d.ages.note(e.ID)
 	}
 	return d.withdraw(ctx, n, e, func(e *model.Endpoint) {
-		e.Sandbox, e.Ports, e.Wanted, e.OpenV4, e.OpenV6 = "", nil, nil, nil, nil
+		e.Sandbox = ""
+		left(e)
 	})
 }

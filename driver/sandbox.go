@@ -28,12 +28,38 @@ func (d *Driver) sandbox(owner string) (*shares, error) {
 func (s *shares) put(tx Tx) error {
 	var errs []error
 	for i, e := range s.after {
-		if was := s.before[i]; reflect.DeepEqual(was.Ports, e.Ports) && reflect.DeepEqual(was.Wanted, e.Wanted) {
+		e.Ports = apart(e)
+		if was := s.before[i]; reflect.DeepEqual(portsOf(was), portsOf(e)) {
 			continue
 		}
-		errs = append(errs, changeEndpoint(tx, e.ID, func(have *model.Endpoint) { have.Ports, have.Wanted = e.Ports, e.Wanted }))
+		errs = append(errs, changeEndpoint(tx, e.ID, func(have *model.Endpoint) {
+			have.Ports, have.Wanted, have.OpenV4, have.OpenV6, have.Added, have.Removed = e.Ports, e.Wanted, e.OpenV4, e.OpenV6, e.Added, e.Removed
+		}))
 	}
 	return errors.Join(errs...)
+}
+
+// apart are an endpoint's ports, with no binding of those that were added and others: what is changed
+// of the ones leaves the rules of the others as they are, and what these have counted.
+func apart(e model.Endpoint) []model.PortBinding {
+	if len(e.Added) == 0 {
+		return e.Ports
+	}
+	others, added := model.Ports(e.Ports...), model.PortSet{}
+	for one := range model.Ports(e.Added...) {
+		if others[one] {
+			delete(others, one)
+			added[one] = true
+		}
+	}
+	all := append(others.Bindings(), added.Bindings()...)
+	slices.SortFunc(all, model.PortBinding.Compare)
+	return all
+}
+
+// portsOf is an endpoint's record without all that is not about ports.
+func portsOf(e model.Endpoint) model.Endpoint {
+	return model.Endpoint{Ports: e.Ports, Wanted: e.Wanted, OpenV4: e.OpenV4, OpenV6: e.OpenV6, Added: e.Added, Removed: e.Removed}
 }
 
 // published reports whether the ports of an endpoint have changed.
@@ -102,8 +128,15 @@ func (d *Driver) reshareAll(owner string, which func(*model.Endpoint) bool, chan
 	return s, nil
 }
 
-// withoutPorts is a change for reshare.
+// withoutPorts is a change for reshare: what an operator has changed of the ports stays on record
+// for when Docker has some endpoint of the sandbox publish them again.
 func withoutPorts(e *model.Endpoint) { e.Ports, e.Wanted = nil, nil }
+
+// left is withoutPorts for an endpoint that leaves its sandbox.
+func left(e *model.Endpoint) {
+	withoutPorts(e)
+	e.OpenV4, e.OpenV6, e.Added, e.Removed = nil, nil, nil, nil
+}
 
 // reassignSandbox gives the endpoints of a sandbox what they want and nobody has.
 func (d *Driver) reassignSandbox(ctx context.Context, owner string) error {

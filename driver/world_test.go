@@ -201,6 +201,9 @@ func (p *fakePorts) Reserve(owner string, reqs []model.PortRequest) ([]model.Por
 			}
 		}
 		if h := p.owner[port]; h != "" && h != owner || used(got, r, port) {
+			for _, m := range mine {
+				delete(p.owner, m)
+			}
 			return nil, nil, model.Conflict("Bind for 0.0.0.0:%d failed: port is already allocated", port)
 		}
 		if p.owner[port] == "" {

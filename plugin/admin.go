@@ -69,7 +69,7 @@ func adminPath(runDir string) string { return filepath.Join(runDir, "mybr.sock")
 //
 // Be aware: it tells, and little can be asked for through it: a sync makes the host match the
 // records, as a restart does, what Docker has forgotten without a word can be forgotten here, and
-// settings of networks can be changed that Docker asks for only once.
+// settings of networks and published ports can be changed that Docker asks for only once.
 type admin struct {
 	version   string
 	firewall  func() string
@@ -106,6 +106,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/sync", a.mend)
 	mux.HandleFunc("/v1/forget", func(w http.ResponseWriter, r *http.Request) { a.forgetter.serve(w, r) })
 	mux.HandleFunc("/v1/settings", func(w http.ResponseWriter, r *http.Request) { a.setter.settings(w, r) })
+	mux.HandleFunc("/v1/ports", func(w http.ResponseWriter, r *http.Request) { a.setter.ports(w, r) })
 	mux.HandleFunc("/v1/lists", func(w http.ResponseWriter, r *http.Request) { a.setter.lists(w, r) })
 	mux.HandleFunc("/v1/rules", func(w http.ResponseWriter, r *http.Request) {
 		tell(func(ctx context.Context) (any, error) { return a.ruler.rules(ctx, r.URL.Query().Get("compare") == "1") })(w, r)

@@ -101,15 +101,30 @@ func (c Client) Set(ctx context.Context, what Settings) error {
 // SetList changes or removes a list of clients.
 func (c Client) SetList(ctx context.Context, what List) error { return c.post(ctx, "/v1/lists", what) }
 
-// post sends what is to be done. What mybr refuses is the error, and nothing beside it.
+// ChangePorts publishes ports of an endpoint or takes some away, and returns which.
+func (c Client) ChangePorts(ctx context.Context, what Ports) (changed []Binding, err error) {
+	err = c.ask(ctx, "/v1/ports", what, func(body io.Reader) error { return json.NewDecoder(body).Decode(&changed) })
+	for i := range changed {
+		changed[i].Proto = Printable(changed[i].Proto)
+	}
+	return changed, err
+}
+
+// post sends what is to be done.
 func (c Client) post(ctx context.Context, path string, what any) error {
+	return c.ask(ctx, path, what, func(io.Reader) error { return nil })
+}
+
+// ask sends what is to be done and has fn read the answer. What mybr refuses is the error, and
+// nothing beside it.
+func (c Client) ask(ctx context.Context, path string, what any, fn func(io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	body, err := json.Marshal(what)
 	if err != nil {
 		return err
 	}
-	err = c.send(ctx, http.MethodPost, path, bytes.NewReader(body), func(io.Reader) error { return nil })
+	err = c.send(ctx, http.MethodPost, path, bytes.NewReader(body), fn)
 	var refused *refusal
 	if errors.As(err, &refused) {
 		return errors.New(refused.text)

@@ -99,6 +99,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	answers.setter = &setter{
 		setNetwork: networks.SetNetwork, setEndpoint: networks.SetEndpoint,
+		addPorts: networks.AddPorts, removePorts: networks.RemovePorts,
 		setList: networks.SetList, removeList: networks.RemoveList, log: c.Log,
 	}
 	told.metrics = metrics.New(measured(c, answers, host), methods(table))

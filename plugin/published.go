@@ -35,13 +35,19 @@ func published(s model.Snapshot) []Published {
 		if internal[e.NetworkID] {
 			continue
 		}
-		p := Published{Endpoint: e.ID, Ports: []Binding{}}
-		for _, b := range e.Ports {
-			p.Ports = append(p.Ports, Binding{Proto: b.Proto.String(), Host: b.Host, Container: b.Container, Count: b.Count})
-		}
+		p := Published{Endpoint: e.ID, Ports: bindings(e.Ports)}
 		p.Ports = append(p.Ports, opened(e.OpenV4, e.V4.Addr())...)
 		p.Ports = append(p.Ports, opened(e.OpenV6, e.V6.Addr())...)
 		list = append(list, p)
+	}
+	return list
+}
+
+// bindings are those of records, never null in JSON.
+func bindings(of []model.PortBinding) []Binding {
+	list := []Binding{}
+	for _, b := range of {
+		list = append(list, Binding{Proto: b.Proto.String(), Host: b.Host, Container: b.Container, Count: b.Count})
 	}
 	return list
 }

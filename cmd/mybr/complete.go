@@ -19,6 +19,11 @@ const completeWithin = 2 * time.Second
 // complete has the shell offer the names of what a view has, save those that are there. What
 // can't be had is not offered, without a word.
 func (s *seer) complete(names func(view.View) []cobra.Completion) cobra.CompletionFunc {
+	return s.completeBy(func(v view.View, _ []string) []cobra.Completion { return names(v) })
+}
+
+// completeBy is complete where what is offered hangs on the words that are there.
+func (s *seer) completeBy(names func(v view.View, args []string) []cobra.Completion) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begin string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(context.Background(), completeWithin)
 		defer cancel()
@@ -32,7 +37,7 @@ func (s *seer) complete(names func(view.View) []cobra.Completion) cobra.Completi
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		offered := slices.DeleteFunc(names(v), func(c cobra.Completion) bool {
+		offered := slices.DeleteFunc(names(v, args), func(c cobra.Completion) bool {
 			name, _, _ := strings.Cut(c, "\t")
 			return !strings.HasPrefix(name, begin) || slices.Contains(args, name)
 		})

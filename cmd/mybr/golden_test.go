@@ -88,6 +88,7 @@ type fake struct {
 	view   view.View
 	events []event.Event
 	web    string // a container's name
+	ports  func(plugin.Ports) (changed []plugin.Binding, refused string)
 }
 
 // newFake serves them until the test ends.
@@ -123,10 +124,21 @@ func newFake(t *testing.T) *fake {
 			_ = json.NewEncoder(w).Encode(e)
 		}
 	})
+	mybr.HandleFunc("POST /v1/ports", func(w http.ResponseWriter, r *http.Request) {
+		var what plugin.Ports
+		_ = json.NewDecoder(r.Body).Decode(&what) // what is missing is seen in what it asks for
+		changed, refused := f.ports(what)
+		if refused != "" {
+			w.WriteHeader(http.StatusConflict)
+			_ = json.NewEncoder(w).Encode(map[string]string{"error": refused})
+			return
+		}
+		_ = json.NewEncoder(w).Encode(changed)
+	})
 	docker := http.NewServeMux()
 	docker.HandleFunc("GET /_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Api-Version", "1.41") })
 	docker.HandleFunc("GET /v1.41/containers/json", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte(`[{"Names":[` + string(must(json.Marshal("/"+f.web))) + `],"NetworkSettings":{"Networks":{"front":{"EndpointID":"` + web + `"},"back":{"EndpointID":"` + webBack + `"}}}}]`))
+		_, _ = w.Write([]byte(`[{"Names":[` + string(must(json.Marshal("/"+f.web))) + `],"NetworkSettings":{"Networks":{"front":{"EndpointID":"` + web + `","Gateway":"172.18.0.1"},"back":{"EndpointID":"` + webBack + `"}}}}]`))
 	})
 	docker.HandleFunc("GET /v1.41/networks", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte(`[{"Id":"` + front + `","Name":"front"},{"Id":"` + back + `","Name":"back"}]`))
@@ -315,6 +327,11 @@ func TestCompletion(t *testing.T) {
 		"network inspect front ": {"91aa000091aa\tlan0", "back\tbr-91c0de0091c0"},
 		"network inspect f":      {"front\tbr-4f2a91c04f2a"},
 		"endpoint ls b":          {"back\tbr-91c0de0091c0"},
+		"port add ":              {"d0000003d000\ton 91aa000091aa", "web\ton back", "web\ton front"},
+		"port add web ":          nil,
+		"port rm web ":           {"127.0.0.1:5300-5309:53-62/udp", "8080:80/tcp"},
+		"port rm web 8":          {"8080:80/tcp"},
+		"port rm d0000003 ":      {"5432/tcp"},
 		"ports ":                 {"d0000003d000\ton 91aa000091aa", "web\ton back", "web\ton front"},
 		"ports --output ":        {"text", "json"},
 		"network ": {"forget\tHave mybr forget networks that Docker has no more", "inspect\tShow networks with all that is on them", "ls\tList the networks",

@@ -104,7 +104,7 @@ func TestMisuse(t *testing.T) {
 		want string
 	}{
 		{"", "sevre", `unknown command "sevre" for "mybr": is serve meant?`},
-		{"", "port", `unknown command "port" for "mybr": is ports meant?`},
+		{"", "statuss", `unknown command "statuss" for "mybr": is status meant?`},
 		{"", "zzzzzz", `unknown command "zzzzzz" for "mybr"`},
 		{"", "explain web", `want two arguments, and there is one: mybr explain [flags] SRC DST[:PORT][/PROTO]`},
 		{"", "explain a b c", `want two arguments, and there are 3: mybr explain [flags] SRC DST[:PORT][/PROTO]`},

@@ -30,7 +30,9 @@ CONNECTIONS is what the kernel's rule has counted since it was made: a rule of N
 the first packet of each connection and no other, so packets and bytes are not known,
 and what the process carries is not counted.
 
-FROM, where some port has it, is who reaches the port from outside (mybr.publish.from).`,
+FROM, where some port has it, is who reaches the port from outside (mybr.publish.from).
+ADDED, where some port has it, says what mybr port add has published; what mybr port rm
+has taken away until the container is started again is told below the table.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: s.complete(containersOf),
 	}, func(cmd *cobra.Command, args []string) error {
@@ -38,11 +40,12 @@ FROM, where some port has it, is who reaches the port from outside (mybr.publish
 		if err != nil {
 			return err
 		}
-		list := v.Ports
+		list, wanted := v.Ports, map[string]bool(nil)
 		if len(args) > 0 {
-			if list, err = portsOf(v, args); err != nil {
+			if wanted, err = endpointsOf(v, args); err != nil {
 				return err
 			}
+			list = slices.DeleteFunc(slices.Clone(list), func(p view.Port) bool { return !wanted[p.Endpoint] })
 		}
 		if s.output == outputJSON {
 			return printJSON(cmd.OutOrStdout(), struct {
@@ -50,41 +53,58 @@ FROM, where some port has it, is who reaches the port from outside (mybr.publish
 				Ports   []view.Port `json:"ports"`
 			}{formVersion, list})
 		}
-		return printPorts(cmd.OutOrStdout(), list, networkNames(v))
+		if err := printPorts(cmd.OutOrStdout(), list, networkNames(v)); err != nil {
+			return err
+		}
+		return printRemoved(cmd.OutOrStdout(), v, wanted)
 	})
 	s.flags(c)
 	return c
 }
 
-// portsOf are those of the containers that a person means by name or endpoint ID.
-func portsOf(v view.View, words []string) ([]view.Port, error) {
+// endpointsOf are those of the containers that a person means by name or endpoint ID, by ID.
+func endpointsOf(v view.View, words []string) (map[string]bool, error) {
 	wanted := map[string]bool{}
 	for _, word := range words {
-		found := false
-		for _, e := range v.Endpoints { // a container has one on each of its networks
-			if word != "" && e.Container == word {
-				wanted[e.ID], found = true, true
-			}
-		}
-		if found {
-			continue
-		}
-		e, err := find(v.Endpoints, "endpoint", word, func(view.Endpoint) []string { return nil }, func(e view.Endpoint) string { return e.ID })
-		if errors.As(err, new(unknownWord)) {
-			return nil, fmt.Errorf("container %q is unknown, or on no network of mybr's: mybr endpoint ls lists what there is", word)
-		}
+		named, err := endpointsCalled(v, word)
 		if err != nil {
 			return nil, err
 		}
-		wanted[e.ID] = true
-	}
-	list := []view.Port{} // never null in JSON
-	for _, p := range v.Ports {
-		if wanted[p.Endpoint] {
-			list = append(list, p)
+		for _, e := range named { // a container has one on each of its networks
+			wanted[e.ID] = true
 		}
 	}
-	return list, nil
+	return wanted, nil
+}
+
+// endpointsCalled are those of the container that a person means by name, or the one that is meant
+// by ID.
+func endpointsCalled(v view.View, word string) (named []view.Endpoint, err error) {
+	for _, e := range v.Endpoints {
+		if word != "" && e.Container == word {
+			named = append(named, e)
+		}
+	}
+	if len(named) > 0 {
+		return named, nil
+	}
+	e, err := find(v.Endpoints, "endpoint", word, func(view.Endpoint) []string { return nil }, func(e view.Endpoint) string { return e.ID })
+	if errors.As(err, new(unknownWord)) {
+		return nil, fmt.Errorf("container %q is unknown, or on no network of mybr's: mybr endpoint ls lists what there is", word)
+	}
+	return []view.Endpoint{e}, err
+}
+
+// printRemoved tells what was taken away of some endpoints' ports, of all if wanted is nil.
+func printRemoved(w io.Writer, v view.View, wanted map[string]bool) (err error) {
+	for _, e := range v.Endpoints {
+		for _, port := range e.Removed {
+			if err == nil && (wanted == nil || wanted[e.ID]) {
+				_, err = fmt.Fprintf(w, "%s: %s was taken away until the container is started again\n", called(e.Container, e.ID), port)
+			}
+		}
+	}
+	return err
 }
 
 // byContainer has what a container publishes together, by its ports.
@@ -100,6 +120,7 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 		headings += "NETWORK\t"
 	}
 	limited := slices.ContainsFunc(list, func(p view.Port) bool { return p.From != "" })
+	changed := slices.ContainsFunc(list, func(p view.Port) bool { return p.Added > 0 })
 	var rows [][]any
 	for _, p := range slices.SortedStableFunc(slices.Values(list), byContainer) {
 		host := "-"
@@ -118,11 +139,28 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 		if limited {
 			row = append(row, cmp.Or(p.From, "all"))
 		}
+		if changed {
+			row = append(row, addedText(p))
+		}
 		rows = append(rows, row)
 	}
 	headings += "CARRIED\tCONNECTIONS"
 	if limited {
 		headings += "\tFROM"
 	}
+	if changed {
+		headings += "\tADDED"
+	}
 	return printTable(w, headings, rows, "CONTAINER", "NETWORK")
+}
+
+// addedText says how much of a range of ports was added.
+func addedText(p view.Port) string {
+	switch p.Added {
+	case 0:
+		return "-"
+	case int(p.Count):
+		return "yes"
+	}
+	return fmt.Sprintf("%d of %d", p.Added, p.Count)
 }

@@ -184,7 +184,7 @@ func (d *decision) all() []model.PortRequest {
 		}
 		for s := range slotsOf(e) {
 			if !d.lost[s] {
-				all = append(all, s.request())
+				all = append(all, s.Request())
 			}
 		}
 	}
@@ -209,7 +209,7 @@ func (d *decision) assign(bindings []model.PortBinding) []model.Endpoint {
 		case losers[e.ID]:
 			if e.Wanted == nil {
 				for s := range slotsOf(*e) {
-					e.Wanted = append(e.Wanted, s.request())
+					e.Wanted = append(e.Wanted, s.Request())
 				}
 			}
 		default:

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"iter"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/mybr/mybr/internal/model"
@@ -20,25 +19,13 @@ type slot struct {
 func slotsOf(e model.Endpoint) iter.Seq[slot] {
 	return func(yield func(slot) bool) {
 		for _, b := range e.Ports {
-			for i := range b.Count {
-				one := model.PortBinding{
-					Proto: b.Proto, Count: 1,
-					Host:      netip.AddrPortFrom(b.Host.Addr(), b.Host.Port()+i),
-					Container: netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i),
-				}
+			for one := range b.Ones() {
 				if !yield(slot{one, e.ID}) {
 					return
 				}
 			}
 		}
 	}
-}
-
-// request asks for the slot as it is.
-func (s slot) request() model.PortRequest {
-	r := model.PortRequest{Proto: s.Proto, First: s.Host.Port(), Last: s.Host.Port()}
-	*r.Target(model.FamilyOf(s.Host.Addr())) = s.target()
-	return r
 }
 
 func (s slot) target() model.Target {

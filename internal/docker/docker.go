@@ -10,16 +10,19 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -42,8 +45,15 @@ func ParseHost(host string) (socket string, err error) {
 
 // Names are the Engine's names for what mybr knows by ID.
 type Names struct {
-	Containers map[string]string // by endpoint ID
-	Networks   map[string]string // by network ID
+	Containers map[string]string  // by endpoint ID
+	Networks   map[string]string  // by network ID
+	Gateways   map[string]Gateway // by the ID of each of the container's endpoints; a container without one has none
+}
+
+// Gateway is where Docker publishes a container's ports: its default route.
+type Gateway struct {
+	Endpoint string // ID
+	Network  string // name, of whatever driver
 }
 
 // maxAnswer bounds an answer: a thousand containers are listed in some 2 MB.
@@ -56,9 +66,7 @@ type Client struct{ Socket string }
 func (c Client) Names(ctx context.Context) (Names, error) {
 	var containers []struct {
 		Names           []string
-		NetworkSettings struct {
-			Networks map[string]struct{ EndpointID string }
-		}
+		NetworkSettings struct{ Networks map[string]attachment }
 	}
 	var networks []struct{ ID, Name string }
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer within %s", within))
@@ -72,11 +80,15 @@ func (c Client) Names(ctx context.Context) (Names, error) {
 	if err != nil {
 		return Names{}, err
 	}
-	n := Names{Containers: map[string]string{}, Networks: map[string]string{}}
+	n := Names{Containers: map[string]string{}, Networks: map[string]string{}, Gateways: map[string]Gateway{}}
 	for _, c := range containers {
+		gateway := gatewayOf(c.NetworkSettings.Networks)
 		for _, e := range c.NetworkSettings.Networks {
 			if e.EndpointID != "" {
 				n.Containers[e.EndpointID] = own(c.Names)
+				if gateway.Endpoint != "" {
+					n.Gateways[e.EndpointID] = gateway
+				}
 			}
 		}
 	}
@@ -84,6 +96,38 @@ func (c Client) Names(ctx context.Context) (Names, error) {
 		n.Networks[v.ID] = v.Name
 	}
 	return n, nil
+}
+
+// attachment is a container's place on a network.
+type attachment struct {
+	EndpointID           string
+	Gateway, IPv6Gateway string // "": none
+	GwPriority           int    // from Engine 28 on
+}
+
+// families is how many families the attachment has a default route of.
+func (a attachment) families() (n int) {
+	for _, gateway := range []string{a.Gateway, a.IPv6Gateway} {
+		if gateway != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// gatewayOf is the one among a container's attachments, by network names, that the Engine takes for
+// the default route (libnetwork, Endpoint.Less): of the highest priority, then of the most
+// families, then the first by name; that of IPv4 where the families have two.
+func gatewayOf(all map[string]attachment) (g Gateway) {
+	names := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		return cmp.Or(-cmp.Compare(all[a].GwPriority, all[b].GwPriority), -cmp.Compare(all[a].families(), all[b].families()), cmp.Compare(a, b))
+	})
+	for _, of := range []func(attachment) string{func(a attachment) string { return a.Gateway }, func(a attachment) string { return a.IPv6Gateway }} {
+		if i := slices.IndexFunc(names, func(name string) bool { return of(all[name]) != "" }); i >= 0 {
+			return Gateway{Endpoint: all[names[i]].EndpointID, Network: names[i]}
+		}
+	}
+	return g
 }
 
 // Network is one of the Engine's, of whatever driver.

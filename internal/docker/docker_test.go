@@ -46,6 +46,40 @@ const (
 	networks = `[{"Id":"n1","Name":"front","Driver":"mybr"},{"Id":"n2","Name":"back"}]`
 )
 
+// The gateway is the one that the Engine would have publish a container's ports.
+func TestGateway(t *testing.T) {
+	four, six := attachment{EndpointID: "4", Gateway: "10.0.0.1"}, attachment{EndpointID: "6", IPv6Gateway: "fd00::1"}
+	both, internal := attachment{EndpointID: "46", Gateway: "10.1.0.1", IPv6Gateway: "fd01::1"}, attachment{EndpointID: "0"}
+	first := four
+	first.EndpointID, first.GwPriority = "p", 1
+	last := both
+	last.EndpointID, last.GwPriority = "l", -1
+	for _, c := range []struct {
+		all  map[string]attachment
+		want Gateway
+	}{
+		{map[string]attachment{}, Gateway{}},
+		{map[string]attachment{"a": internal}, Gateway{}},
+		{map[string]attachment{"a": internal, "b": four}, Gateway{"4", "b"}},
+		{map[string]attachment{"a": six, "b": four}, Gateway{"4", "b"}},
+		{map[string]attachment{"a": six, "b": internal}, Gateway{"6", "a"}},
+		{map[string]attachment{"a": four, "b": both}, Gateway{"46", "b"}},
+		{map[string]attachment{"a": four, "b": both, "c": first}, Gateway{"p", "c"}},
+		{map[string]attachment{"a": last, "b": four}, Gateway{"4", "b"}},
+		{map[string]attachment{"b": {EndpointID: "x", Gateway: "10.3.0.1"}, "a": four}, Gateway{"4", "a"}},
+	} {
+		if have := gatewayOf(c.all); have != c.want {
+			t.Errorf("%v: have %v, want %v", c.all, have, c.want)
+		}
+	}
+	c := engine(t, "1.41", map[string]string{"GET /v1.41/networks": "[]", "GET /v1.41/containers/json": `[{"Names":["/web"],"NetworkSettings":{"Networks":{
+		"front":{"EndpointID":"e1","Gateway":"","IPv6Gateway":""},"back":{"EndpointID":"e2","Gateway":"10.0.0.1","GwPriority":3}}}}]`})
+	n, err := c.Names(t.Context())
+	if want := (Gateway{"e2", "back"}); err != nil || !maps.Equal(n.Gateways, map[string]Gateway{"e1": want, "e2": want}) {
+		t.Errorf("%+v %v", n, err)
+	}
+}
+
 // The version is the Engine's own: no other is answered.
 func TestNames(t *testing.T) {
 	for _, version := range []string{"1.41", "1.54"} {

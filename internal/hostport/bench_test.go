@@ -22,7 +22,7 @@ func BenchmarkCoalesce(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if got := coalesce(slices.Clone(ones)); len(got) != 2 {
+		if got := model.Coalesce(slices.Clone(ones)); len(got) != 2 {
 			b.Fatal(len(got))
 		}
 	}

@@ -123,7 +123,7 @@ func (d *difference) unwanted(name string, closing *steps) bool {
 		}
 	}
 	for _, link := range slices.Sorted(maps.Keys(links)) {
-		for _, b := range coalesce(links[link]) {
+		for _, b := range model.Coalesce(links[link]) {
 			host, _, _ := strings.Cut(b.String(), " -> ")
 			closing.add(link, fmt.Sprintf("close %s of %s", host, named(name)), func() error { d.m.closePorts(name, b); return nil })
 		}
@@ -137,7 +137,7 @@ func (m *Manager) closePorts(owner string, b model.PortBinding) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.touch(owner)
-	for one := range expand(b) {
+	for one := range b.Ones() {
 		switch s := m.find(keyOf(one)); {
 		case s == nil || s.owner != owner:
 		case len(s.pending) > 0:

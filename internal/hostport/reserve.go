@@ -75,7 +75,7 @@ func (m *Manager) Reserve(owner string, reqs []model.PortRequest) ([]model.PortB
 		}
 	}
 	fault.Passed("hostport: after a reservation")
-	return coalesce(r.chosen), r.release, nil
+	return model.Coalesce(r.chosen), r.release, nil
 }
 
 // newReservation prepares what the requests need. The caller holds m.mu.

@@ -2,6 +2,7 @@ package hostport
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -98,7 +99,7 @@ func portsOf(bindings []Binding) map[key]*Binding {
 		if bindings[i].check() != nil {
 			continue
 		}
-		for one := range expand(bindings[i].PortBinding) {
+		for one := range bindings[i].Ones() {
 			if k := keyOf(one); all[k] == nil {
 				all[k] = &bindings[i]
 			}
@@ -118,6 +119,19 @@ func (b *Binding) names(one Binding) bool {
 	}
 	n := one.Host.Port() - b.Host.Port() // below Count, or it is no port of the binding
 	return n < b.Count && b.at(n) == one
+}
+
+// each is Ones with the owner.
+func (b Binding) each() iter.Seq[Binding] {
+	return func(yield func(Binding) bool) {
+		for one := range b.Ones() {
+			of := b
+			of.PortBinding = one
+			if !yield(of) {
+				return
+			}
+		}
+	}
 }
 
 // at is the binding's port that is n behind its first one.

@@ -16,6 +16,7 @@ func (e Endpoint) Clone() Endpoint {
 	e.OpenV4 = slices.Clone(e.OpenV4)
 	e.OpenV6 = slices.Clone(e.OpenV6)
 	e.Wanted = slices.Clone(e.Wanted)
+	e.Added, e.Removed = slices.Clone(e.Added), slices.Clone(e.Removed)
 	e.From, e.FromSet = cloneLimits(e.From), cloneLimits(e.FromSet)
 	return e
 }

@@ -123,13 +123,18 @@ func ParseLimitPorts(text string) (l Limit, err error) {
 	if !named {
 		return l, nil
 	}
+	l.Proto, err = ParseProto(proto)
+	return l, err
+}
+
+// ParseProto reads the name of a protocol that has ports.
+func ParseProto(name string) (Proto, error) {
 	for _, p := range []Proto{TCP, UDP, SCTP} {
-		if proto == p.String() {
-			l.Proto = p
-			return l, nil
+		if name == p.String() {
+			return p, nil
 		}
 	}
-	return l, fmt.Errorf("%s is no protocol: want tcp, udp or sctp", Quoted(proto, 64))
+	return 0, fmt.Errorf("%s is no protocol: want tcp, udp or sctp", Quoted(name, 64))
 }
 
 // ParseClients reads an address or a prefix.

@@ -151,6 +151,13 @@ type Endpoint struct {
 	// rest, until it goes.
 	Wanted []PortRequest
 
+	// Added is what an operator has published while the container runs, beside what Docker asked
+	// for: of Ports, as long as the endpoint publishes any, and of OpenV4 and OpenV6, as bindings
+	// without a host address. Removed is what an operator has taken away of what Docker asked for.
+	// Docker knows of neither, so what it asks for again is changed accordingly.
+	Added   []PortBinding `json:",omitempty"`
+	Removed []PortBinding `json:",omitempty"`
+
 	From    []Limit `json:",omitempty"` // who reaches its published ports, as given when it was created; sorted
 	FromSet []Limit `json:",omitempty"` // as set since
 
@@ -222,7 +229,7 @@ func (p Proto) String() string {
 // consecutive host ports: host port Host.Port()+i leads to Container.Port()+i.
 type PortBinding struct {
 	Proto     Proto
-	Host      netip.AddrPort // 0.0.0.0 or ::, or one address of the host; the first port
+	Host      netip.AddrPort // 0.0.0.0 or ::, or one address of the host; the first port. Zero, in Added and Removed: none (routed)
 	Container netip.AddrPort // the first port
 	Count     uint16         // at least 1
 }
@@ -230,13 +237,17 @@ type PortBinding struct {
 // Last returns the last host port of the binding.
 func (b PortBinding) Last() uint16 { return b.Host.Port() + b.Count - 1 }
 
-// String returns the binding as `tcp 0.0.0.0:8000-8009 -> 172.18.0.2:80-89`.
+// String returns the binding as `tcp 0.0.0.0:8000-8009 -> 172.18.0.2:80-89`, and what is reached
+// without a port of the host as `tcp 172.18.0.2:80-89`.
 func (b PortBinding) String() string {
 	span := func(ap netip.AddrPort) string {
 		if b.Count <= 1 {
 			return ap.String()
 		}
 		return fmt.Sprintf("%s-%d", ap, int(ap.Port())+int(b.Count)-1)
+	}
+	if !b.Host.IsValid() {
+		return b.Proto.String() + " " + span(b.Container)
 	}
 	return b.Proto.String() + " " + span(b.Host) + " -> " + span(b.Container)
 }

@@ -20,7 +20,7 @@ func (n *Network) Same(o *Network) bool {
 func (e *Endpoint) Same(o *Endpoint) bool {
 	return e.ID == o.ID && e.NetworkID == o.NetworkID && e.MAC == o.MAC && e.MACGiven == o.MACGiven && e.V4 == o.V4 && e.V6 == o.V6 &&
 		e.Sandbox == o.Sandbox && sameList(e.Ports, o.Ports) && sameList(e.OpenV4, o.OpenV4) && sameList(e.OpenV6, o.OpenV6) &&
-		sameList(e.Wanted, o.Wanted) && sameLimits(e.From, o.From) && sameLimits(e.FromSet, o.FromSet) &&
+		sameList(e.Wanted, o.Wanted) && sameList(e.Added, o.Added) && sameList(e.Removed, o.Removed) && sameLimits(e.From, o.From) && sameLimits(e.FromSet, o.FromSet) &&
 		e.Spoof == o.Spoof && e.SpoofSet == o.SpoofSet &&
 		e.Egress == o.Egress && e.EgressSet == o.EgressSet
 }

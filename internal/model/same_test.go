@@ -12,6 +12,7 @@ func TestSame(t *testing.T) {
 	n := Network{ID: "1", Routes: []Route{{Destination: netip.MustParsePrefix("10.0.0.0/8")}}, Trusted: []string{"eth0"},
 		From: []Limit{{Port: 1}}, FromSet: []Limit{{Port: 2}}}
 	e := Endpoint{ID: "1", Ports: []PortBinding{{Proto: TCP}}, OpenV4: []PortSpan{{First: 1}}, OpenV6: []PortSpan{{First: 2}}, Wanted: []PortRequest{{First: 3}},
+		Added: []PortBinding{{Proto: TCP}}, Removed: []PortBinding{{Proto: UDP}},
 		From: []Limit{{Port: 1}}, FromSet: []Limit{{Port: 2}}}
 	networks, endpoints := n.Clone(), e.Clone()
 	if !n.Same(&networks) || !e.Same(&endpoints) {

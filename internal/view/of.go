@@ -88,11 +88,15 @@ func mode(m model.Mode) string {
 }
 
 func endpoint(n model.Network, e model.Endpoint) Endpoint {
-	return Endpoint{
+	v := Endpoint{
 		ID: e.ID, Network: n.ID, Bridge: n.Bridge, Veth: e.HostIface(), MAC: e.MAC.String(),
 		IPv4: e.V4, IPv6: e.V6, Sandbox: e.Sandbox,
 		Settings: slices.Concat(settings(e.From, e.FromSet), egressSetting(e.Egress, e.EgressSet), spoofSettings(e.Spoof, e.SpoofSet)),
 	}
+	for _, b := range e.Removed {
+		v.Removed = append(v.Removed, b.String())
+	}
+	return v
 }
 
 // ports lists what an endpoint has published at the host, and what can be reached at its own
@@ -101,6 +105,7 @@ func ports(n model.Network, e model.Endpoint, traffic map[model.PortBinding]Traf
 	of := func(proto model.Proto, container netip.AddrPort, count uint16) Port {
 		return Port{Proto: proto.String(), Container: container, Count: count, Network: n.ID, Bridge: n.Bridge, Endpoint: e.ID}
 	}
+	added := model.Ports(e.Added...)
 	for _, b := range e.Ports {
 		p := of(b.Proto, b.Container, b.Count)
 		p.Host, p.Carried = b.Host, ByProcess
@@ -108,6 +113,7 @@ func ports(n model.Network, e model.Endpoint, traffic map[model.PortBinding]Traf
 			p.Carried = ByNAT
 		}
 		p.admitted(n, e, b.Proto, b.Host.Port())
+		p.Added = count(b, added)
 		if t, ok := traffic[b]; ok {
 			p.Traffic = &t
 		}
@@ -122,10 +128,24 @@ func ports(n model.Network, e model.Endpoint, traffic map[model.PortBinding]Traf
 			p := of(s.Proto, netip.AddrPortFrom(a, s.First), s.Count)
 			p.Carried = Directly
 			p.admitted(n, e, s.Proto, s.First)
+			p.Added = count(model.PortBinding{Proto: s.Proto, Container: p.Container, Count: s.Count}, added)
 			all = append(all, p)
 		}
 	}
 	return all
+}
+
+// count is how many ports of a binding are among some.
+func count(b model.PortBinding, among model.PortSet) (n int) {
+	if len(among) == 0 {
+		return 0
+	}
+	for one := range b.Ones() {
+		if among[one] {
+			n++
+		}
+	}
+	return n
 }
 
 func comparePorts(a, b Port) int {
@@ -162,6 +182,9 @@ func (v *View) Escape(fn func(string) string) {
 		e := &v.Endpoints[i]
 		all(&e.ID, &e.Container, &e.Network, &e.Bridge, &e.Veth, &e.MAC, &e.Sandbox)
 		escapeSettings(e.Settings, all)
+		for j := range e.Removed {
+			all(&e.Removed[j])
+		}
 	}
 	for i := range v.Ports {
 		p := &v.Ports[i]

@@ -85,6 +85,7 @@ type Endpoint struct {
 	IPv6      netip.Prefix `json:"ipv6,omitzero"`
 	Sandbox   string       `json:"sandbox,omitempty"` // path of the network namespace; "": no container has joined
 	Settings  []Setting    `json:"settings,omitempty"`
+	Removed   []string     `json:"removed,omitempty"` // ports that Docker has published and mybr port rm has taken away, such as "tcp 0.0.0.0:8080 -> 172.18.0.2:80"
 }
 
 // How a port is carried.
@@ -106,6 +107,7 @@ type Port struct {
 	Endpoint  string         `json:"endpoint"`          // ID
 	Name      string         `json:"name,omitempty"`    // of the container
 	From      string         `json:"from,omitempty"`    // which clients reach it from outside, as an option has it, or that this differs by port; "": all
+	Added     int            `json:"added,omitempty"`   // how many of Count mybr port add has published, and Docker does not know of
 	Traffic   *Traffic       `json:"traffic,omitempty"` // there is none where nothing is counted
 }
 

@@ -27,7 +27,9 @@ func TestOf(t *testing.T) {
 		},
 		Endpoints: []model.Endpoint{
 			{ID: "2", NetworkID: "a", MAC: model.MAC{2, 0, 0, 0, 0, 1}, V4: pre("172.18.0.2/16"), V6: pre("fd00::2/64"), Sandbox: "/run/ns/x",
-				Ports: []model.PortBinding{web, local, sixToFour}, OpenV6: []model.PortSpan{{Proto: model.TCP, First: 80, Count: 2}},
+				Added:   []model.PortBinding{{Proto: model.UDP, Host: ap("127.0.0.1:5301"), Container: ap("172.18.0.2:54"), Count: 2}, {Proto: model.TCP, Container: ap("[fd00::2]:81"), Count: 1}},
+				Removed: []model.PortBinding{{Proto: model.TCP, Host: ap("0.0.0.0:9000"), Container: ap("172.18.0.2:90"), Count: 3}, {Proto: model.TCP, Container: ap("[fd00::2]:90"), Count: 1}},
+				Ports:   []model.PortBinding{web, local, sixToFour}, OpenV6: []model.PortSpan{{Proto: model.TCP, First: 80, Count: 2}},
 				OpenV4: []model.PortSpan{{Proto: model.TCP, First: 99, Count: 1}}}, // of a family that is not routed
 			{ID: "1", NetworkID: "b", V4: pre("10.9.0.2/24")},
 			{ID: "0", NetworkID: "gone", Ports: []model.PortBinding{web}},
@@ -52,13 +54,14 @@ func TestOf(t *testing.T) {
 		},
 		Endpoints: []Endpoint{
 			{ID: "2", Network: "a", Bridge: "br-a", Veth: s.Endpoints[0].HostIface(), MAC: "02:00:00:00:00:01",
-				IPv4: pre("172.18.0.2/16"), IPv6: pre("fd00::2/64"), Sandbox: "/run/ns/x"},
+				IPv4: pre("172.18.0.2/16"), IPv6: pre("fd00::2/64"), Sandbox: "/run/ns/x",
+				Removed: []string{"tcp 0.0.0.0:9000-9002 -> 172.18.0.2:90-92", "tcp [fd00::2]:90"}},
 			{ID: "1", Network: "b", Bridge: "br-b", Veth: s.Endpoints[1].HostIface(), IPv4: pre("10.9.0.2/24")},
 		},
 		Ports: []Port{
-			port(Port{Proto: "tcp", Container: ap("[fd00::2]:80"), Count: 2, Carried: Directly}),
+			port(Port{Proto: "tcp", Container: ap("[fd00::2]:80"), Count: 2, Carried: Directly, Added: 1}),
 			port(Port{Proto: "tcp", Host: web.Host, Container: web.Container, Count: 1, Carried: ByNAT, Traffic: &Traffic{Connections: 7}}),
-			port(Port{Proto: "udp", Host: local.Host, Container: local.Container, Count: 10, Carried: ByProcess}),
+			port(Port{Proto: "udp", Host: local.Host, Container: local.Container, Count: 10, Carried: ByProcess, Added: 2}),
 			port(Port{Proto: "tcp", Host: sixToFour.Host, Container: sixToFour.Container, Count: 1, Carried: ByProcess}),
 		},
 		Lists: []List{},

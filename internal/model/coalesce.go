@@ -1,22 +1,23 @@
-package hostport
+package model
 
 import (
 	"cmp"
 	"iter"
+	"net/netip"
 	"slices"
-
-	"github.com/mybr/mybr/internal/model"
 )
 
-// expand yields the binding's ports one by one, each as a binding with Count 1.
-// The binding must be valid: no port number runs past 65535.
-func expand(b model.PortBinding) iter.Seq[model.PortBinding] {
-	return func(yield func(model.PortBinding) bool) {
+// Ones yields the binding's ports one by one, each as a binding with Count 1. The binding must
+// be valid: no port number runs past 65535.
+func (b PortBinding) Ones() iter.Seq[PortBinding] {
+	return func(yield func(PortBinding) bool) {
 		for i := range b.Count {
 			one := b
 			one.Count = 1
-			one.Host = shift(b.Host, i)
-			one.Container = shift(b.Container, i)
+			if b.Host.IsValid() {
+				one.Host = netip.AddrPortFrom(b.Host.Addr(), b.Host.Port()+i)
+			}
+			one.Container = netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
 			if !yield(one) {
 				return
 			}
@@ -24,26 +25,13 @@ func expand(b model.PortBinding) iter.Seq[model.PortBinding] {
 	}
 }
 
-// each is expand for a binding with its owner.
-func (b Binding) each() iter.Seq[Binding] {
-	return func(yield func(Binding) bool) {
-		for one := range expand(b.PortBinding) {
-			of := b
-			of.PortBinding = one
-			if !yield(of) {
-				return
-			}
-		}
-	}
-}
-
-// coalesce joins single ports into the fewest bindings: runs of host ports that
+// Coalesce joins single ports into the fewest bindings: runs of host ports that
 // lead to as long a run of container ports, equal or shifted, of one protocol,
 // host address and container address. The result is sorted by protocol, host
 // address, host port, container. Equal ports are one. ones is reordered.
-func coalesce(ones []model.PortBinding) []model.PortBinding {
+func Coalesce(ones []PortBinding) []PortBinding {
 	slices.SortFunc(ones, byRun)
-	var out []model.PortBinding
+	var out []PortBinding
 	for _, one := range slices.Compact(ones) {
 		if n := len(out); n > 0 && continues(out[n-1], one) {
 			out[n-1].Count++
@@ -51,7 +39,7 @@ func coalesce(ones []model.PortBinding) []model.PortBinding {
 		}
 		out = append(out, one)
 	}
-	slices.SortFunc(out, func(a, b model.PortBinding) int {
+	slices.SortFunc(out, func(a, b PortBinding) int {
 		return cmp.Or(cmp.Compare(a.Proto, b.Proto), a.Host.Compare(b.Host), a.Container.Compare(b.Container))
 	})
 	return out
@@ -59,7 +47,7 @@ func coalesce(ones []model.PortBinding) []model.PortBinding {
 
 // byRun brings ports together that can be in one run, in the run's order: they
 // have in common the distance from host port to container port.
-func byRun(a, b model.PortBinding) int {
+func byRun(a, b PortBinding) int {
 	return cmp.Or(
 		cmp.Compare(a.Proto, b.Proto),
 		a.Host.Addr().Compare(b.Host.Addr()),
@@ -70,7 +58,7 @@ func byRun(a, b model.PortBinding) int {
 }
 
 // continues reports whether the single port one is the next of the run.
-func continues(run, one model.PortBinding) bool {
+func continues(run, one PortBinding) bool {
 	return run.Proto == one.Proto &&
 		run.Host.Addr() == one.Host.Addr() &&
 		run.Container.Addr() == one.Container.Addr() &&
@@ -79,6 +67,6 @@ func continues(run, one model.PortBinding) bool {
 }
 
 // distance is how far the container's ports are from the host's.
-func distance(b model.PortBinding) int {
+func distance(b PortBinding) int {
 	return int(b.Container.Port()) - int(b.Host.Port())
 }
