@@ -12,8 +12,8 @@ import (
 )
 
 // Validate refuses what can't be rendered, or would mean something else to a backend. The
-// error joins an *plan.Error of its subject for each network, port, opening, limit and egress list; they are
-// of model.ErrInvalid, or model.ErrConflict.
+// error joins an *plan.Error of its subject for each network, port, opening, limit, egress list and grant;
+// they are of model.ErrInvalid, or model.ErrConflict.
 func (p Policy) Validate() error {
 	var errs []error
 	blame := func(subject, format string, args ...any) {
@@ -71,6 +71,15 @@ func (p Policy) Validate() error {
 		}
 		closed[e.Bridge] = closed[e.Bridge] || !e.Addr.IsValid()
 	}
+	for _, g := range p.Grants {
+		if n, ok := networks[g.Bridge]; !ok {
+			blame(g.Link, "grant to %s: %w: no network has the bridge %q", g.Addr, model.ErrInvalid, g.Bridge)
+		} else if invalid[g.Bridge] {
+			continue
+		} else if err := validGrant(n, g); err != nil {
+			blame(g.Link, "grant to %s: %w", g.Addr, err)
+		}
+	}
 	for _, n := range p.Networks {
 		if n.Listed && !closed[n.Bridge] && !invalid[n.Bridge] {
 			blame(n.Bridge, "network %s: %w: there is no egress list for whatever address a container gives itself", n.ID, model.ErrInvalid)
@@ -116,6 +125,9 @@ func (s Family) validate(f model.Family) error {
 	}
 	if a := s.SNAT; a.IsValid() && (!f.Has(a) || a.IsUnspecified()) {
 		return fmt.Errorf("source address %s: %w %s address", a, model.ErrInvalid, f)
+	}
+	if a := s.Gateway; a.IsValid() && (!f.Has(a) || a.IsUnspecified()) {
+		return fmt.Errorf("gateway %s: %w %s address", a, model.ErrInvalid, f)
 	}
 	inputs := []Input{InputAll, InputNone}
 	if f == model.IPv6 {
