@@ -96,6 +96,22 @@ func (p Ports) Ranges() (all []PortRange) {
 	return all
 }
 
+// Without are the ports but one, sorted.
+func (p Ports) Without(port uint16) (all []PortRange) {
+	for _, r := range p.Ranges() {
+		if r.Has(port) && r.First < port {
+			all = append(all, PortRange{r.First, port - 1})
+		}
+		if r.Has(port) && r.Last > port {
+			all = append(all, PortRange{port + 1, r.Last})
+		}
+		if !r.Has(port) {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
 // The ports of HTTPS and HTTP (IANA), at which connections are held by the name that they begin with.
 const portHTTPS, portHTTP = 443, 80
 

@@ -17,8 +17,9 @@ type Process struct {
 	TCP uint16 // connections at the ports that Egress.Carried has
 }
 
-// Grant lets the container with an address begin flows to another one, as if its list had that:
-// DNS has given the address for a host name that is listed.
+// Grant lets the container with an address begin flows through the host to another one, as if its
+// list had that: DNS has given the address for a host name that is listed. It does not count where
+// the container's list has no names, and not for what is sent to the host itself.
 type Grant struct {
 	Bridge string
 	Link   string      // as a Port's
@@ -27,6 +28,11 @@ type Grant struct {
 	Proto  model.Proto // ICMP is that of the family
 	First  uint16      // the ports; 0: all, and what has none
 	Last   uint16
+}
+
+// Leads reports whether something that begins in the network may be led to the process.
+func (n Network) Leads(f model.Family) bool {
+	return n.Names && n.Family(f).Prefix.IsValid() && n.Family(f).Gateway.IsValid()
 }
 
 // validGrant refuses what would not do what it says.
@@ -48,6 +54,13 @@ func validGrant(n Network, g Grant) error {
 		return fmt.Errorf("to %s: %w: ICMP has no ports", g.To, model.ErrInvalid)
 	}
 	return nil
+}
+
+// overlaps reports whether a grant has something of another one, of which it is the last before
+// that in their order.
+func (g Grant) overlaps(next Grant) bool {
+	return g.Bridge == next.Bridge && g.Addr == next.Addr && g.To == next.To && g.Proto == next.Proto &&
+		(g.First == 0 || next.First <= g.Last)
 }
 
 // CompareGrants is the order of a policy's grants.

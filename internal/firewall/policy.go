@@ -26,7 +26,7 @@ type Policy struct {
 	Openings []Opening
 	Limits   []Limit  // sorted by bridge, address, protocol and port; no two are of one port
 	Egress   []Egress // sorted by bridge and address; no two are of one address of a bridge
-	Grants   []Grant  // sorted by bridge, address, destination, protocol and ports; each once
+	Grants   []Grant  // sorted as CompareGrants has it; no two have a port in common
 	Process  Process  // where what the Egresses with Names lead to is listened for
 	// DefaultDrop are the families in which mybr turned forwarding on: a packet that no
 	// rule in the host accepts is not forwarded there, with or without networks.
