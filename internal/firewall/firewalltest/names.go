@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -331,4 +332,38 @@ func egressNamesOfContainers(w *World) {
 		b tcp 198.51.100.9:443 -> host b
 		b udp lan:53 -> host b`)
 	w.Apply(plain) // so that what was held up can end
+}
+
+// Granted is a policy of a network with names and so many containers, each of which has been
+// granted so much, and the same with one grant more, of the last container.
+func Granted(containers, each int) (have, want firewall.Policy) {
+	n := Network("br0", "10.0.0.0/16")
+	n.Listed, n.Names, n.V4.Gateway = true, true, netip.MustParseAddr("10.0.0.1")
+	have = firewall.Policy{Networks: []firewall.Network{n}, Process: process, Egress: []firewall.Egress{Named(Egress("br0", "", "none"), "22,80,443")}}
+	for i := range containers {
+		addr := netip.AddrFrom4([4]byte{10, 0, byte((i + 2) >> 8), byte(i + 2)})
+		for j := range each {
+			have.Grants = append(have.Grants, firewall.Grant{Bridge: "br0", Link: "veth", Addr: addr, To: netip.AddrFrom4([4]byte{192, 0, 2, byte(j)}),
+				Proto: model.TCP, First: 22, Last: 22})
+		}
+	}
+	want = have
+	more := have.Grants[len(have.Grants)-1]
+	more.To = netip.MustParseAddr("198.51.100.1")
+	want.Grants = append(slices.Clip(have.Grants), more)
+	return have, want
+}
+
+// BenchGrant measures what it costs to have the kernel know one grant more, or less.
+func BenchGrant(b *testing.B, backend firewall.Backend, containers, each int) {
+	have, want := Granted(containers, each)
+	if err := backend.Apply(b.Context(), nil, have); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := backend.Apply(b.Context(), &have, want); err != nil {
+			b.Fatal(err)
+		}
+		have, want = want, have
+	}
 }

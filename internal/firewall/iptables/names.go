@@ -182,11 +182,16 @@ func (fam family) comparing(n firewall.Network, lists listings, at stage, only m
 	}
 	x := fam.byAddress(root.name, "-s")
 	x.end, x.depth = &at.others, 3
-	if n.Names {
-		x.depth = 2 // there are chains of grants below it, and the kernel follows so many
-	}
 	x.why = "Containers whose addresses begin so are there, so that others don't meet them."
-	below := x.fill(&root, entries)
+	var below []chain
+	if n.Names && len(entries) > 0 {
+		// There are chains of grants below it, and the kernel follows so many: no level is spent on
+		// what all of them have in common.
+		x.depth, x.stride = 2, 4
+		below = x.level(&root, common(entries), entries, 0)
+	} else {
+		below = x.fill(&root, entries)
+	}
 	root.add("", "", at.others)
 	return append(append([]chain{root}, below...), chains...)
 }
