@@ -38,12 +38,17 @@ func way(entry, to string) Way {
 	return Way{e, netip.MustParseAddr(to)}
 }
 
-// granted is what the packet filter was told last, in words.
-func (h *harness) granted() string {
+// policy is what the packet filter was told last.
+func (h *harness) policy() firewall.Policy {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.firewall.last
+}
+
+// granted is what of that are grants, in words.
+func (h *harness) granted() string {
 	var all []string
-	for _, g := range h.firewall.last.Grants {
+	for _, g := range h.policy().Grants {
 		all = append(all, fmt.Sprintf("%s>%s/%s:%d-%d", g.Addr, g.To, g.Proto, g.First, g.Last))
 	}
 	return strings.Join(all, " ")
@@ -68,7 +73,7 @@ func TestOpen(t *testing.T) {
 			if got := h.granted(); got != want {
 				t.Errorf("granted: %s\nwant     %s", got, want)
 			}
-			if err := h.firewall.last.Validate(); err != nil {
+			if err := h.policy().Validate(); err != nil {
 				t.Error(err)
 			}
 		}
@@ -119,6 +124,8 @@ func TestOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		check("")
+		h.r.opened.mu.Lock()
+		defer h.r.opened.mu.Unlock()
 		if of := h.r.opened.of; of["a"] != nil || of["gone"] != nil {
 			t.Errorf("ways of endpoints that are gone are remembered: %v", of)
 		}
@@ -167,11 +174,14 @@ func TestOpenIsBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		grants := h.firewall.last.Grants
+		grants := h.policy().Grants
 		if len(grants) != mostGrants || grants[0].To != to(0).To || grants[1].To != to(200-mostGrants+1).To {
 			t.Errorf("%d grants: %v", len(grants), grants)
 		}
-		if n := len(h.r.opened.of["a"]); n > mostGrants+mostClosed {
+		h.r.opened.mu.Lock()
+		n := len(h.r.opened.of["a"])
+		h.r.opened.mu.Unlock()
+		if n > mostGrants+mostClosed {
 			t.Errorf("%d ways are remembered", n)
 		}
 		var many []Way
@@ -181,7 +191,7 @@ func TestOpenIsBounded(t *testing.T) {
 		if err := h.r.Open(t.Context(), "a", many, time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		if grants := h.firewall.last.Grants; len(grants) != mostGrants || grants[0].To != to(0).To || grants[mostGrants-1].To != to(mostGrants-1).To {
+		if grants := h.policy().Grants; len(grants) != mostGrants || grants[0].To != to(0).To || grants[mostGrants-1].To != to(mostGrants-1).To {
 			t.Errorf("of many the first count: %v", grants)
 		}
 	})
