@@ -93,6 +93,8 @@ type Config struct {
 	// that it is on networks that don't say it themselves.
 	Spoof        error
 	SpoofRefused bool
+	// Names says why lists with host names can't be had; nil: they can.
+	Names error
 	// PublishAddress is where ports are published that name no address, on networks that name
 	// none either; zero: everywhere, both families.
 	PublishAddress netip.Addr
@@ -115,6 +117,7 @@ type Driver struct {
 	noIPv6       error      // Config.IPv6
 	atHost       netip.Addr // Config.PublishAddress
 	noSpoof      error      // Config.Spoof
+	noNames      error      // Config.Names
 	spoofRefused bool       // Config.SpoofRefused
 
 	lives func(engine string) bool
@@ -128,7 +131,7 @@ type Driver struct {
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, noSpoof: c.Spoof, spoofRefused: c.SpoofRefused, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
+	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, noSpoof: c.Spoof, noNames: c.Names, spoofRefused: c.SpoofRefused, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
 	if d.lives == nil {
 		d.lives = func(string) bool { return false }
 	}

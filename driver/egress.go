@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/mybr/mybr/internal/egress"
@@ -18,9 +19,6 @@ func parseEgress(value string) (string, error) {
 	l, err := egress.Parse(value)
 	if err != nil {
 		return "", model.Invalid("option %s: %w", optEgress, err)
-	}
-	if names := l.Names(); len(names) > 0 {
-		return "", model.Invalid("option %s: %s: names are not supported yet: want the addresses that are meant", optEgress, names[0])
 	}
 	return l.String(), nil
 }
@@ -53,14 +51,15 @@ func (d *Driver) checkEgress(n model.Network, e model.Endpoint) error {
 
 // checkEgressOf is checkEgress for a network and all its endpoints.
 func (d *Driver) checkEgressOf(tx Tx, n model.Network) error {
-	if err := d.checkEgress(n, model.Endpoint{}); err != nil {
+	lists := listsOf(tx)
+	if err := errors.Join(d.checkEgress(n, model.Endpoint{}), d.checkNames(lists, n, model.Endpoint{})); err != nil {
 		return err
 	}
 	for _, e := range tx.Endpoints() {
 		if e.NetworkID != n.ID {
 			continue
 		}
-		if err := d.checkEgress(n, e); err != nil {
+		if err := errors.Join(d.checkEgress(n, e), d.checkNames(lists, n, e)); err != nil {
 			return fmt.Errorf("endpoint %s: %w", short(e.ID), err)
 		}
 	}
@@ -80,16 +79,6 @@ func checkEgressLists(tx Tx, recorded string) error {
 	for _, name := range l.Lists() {
 		if _, there := lists[name]; !there {
 			return model.NotFound("option %s: there is no list %s: make it with mybr list set %s ENTRY…", optEgress, name, name)
-		}
-	}
-	return nil
-}
-
-// checkKept refuses a list with entries that nobody enforces.
-func checkKept(l model.List) error {
-	for _, e := range egress.Kept(l) {
-		if e.Name != "" {
-			return model.Invalid("list %s: %s: names are not supported yet: want the addresses that are meant", l.Name, e)
 		}
 	}
 	return nil

@@ -19,8 +19,8 @@ func TestEgressOption(t *testing.T) {
 		"none":                       "",
 		"10.0.0.0/8:443, host:53":    "",
 		"10.0.0.1/8":                 "option mybr.egress: 10.0.0.1/8: it has bits behind its prefix: want 10.0.0.0/8, or 10.0.0.1",
-		"192.0.2.1,example.com:443":  "option mybr.egress: example.com:443: names are not supported yet: want the addresses that are meant",
-		"*.example.com":              "option mybr.egress: *.example.com: names are not supported yet: want the addresses that are meant",
+		"192.0.2.1,*.example.com":    "",
+		"example":                    "option mybr.egress: example: it is no address, and no name with a domain: want an address such as 192.0.2.7, a prefix such as 10.0.0.0/8, either with :PORT behind it ([fd00::7]:PORT), host:PORT, a name such as example.com or *.example.com, or @NAME of a list",
 		"192.0.2.1/gre":              "option mybr.egress: 192.0.2.1/gre: gre is no protocol: want tcp, udp, sctp or icmp",
 		"none,192.0.2.1":             "option mybr.egress: none: it stands alone, and not among others",
 		"192.0.2.1:443,192.0.2.1:0,": "option mybr.egress: 192.0.2.1:0: 0 is no port: want a number from 1 to 65535, or two with - between",
@@ -60,7 +60,6 @@ func TestEgressLists(t *testing.T) {
 	}
 	refused(set("@apis"), model.ErrNotFound, "option mybr.egress: there is no list apis: make it with mybr list set apis ENTRY…")
 	apis := model.List{Name: "apis", Egress: []string{"192.0.2.1:443"}}
-	refused(w.SetList(t.Context(), model.List{Name: "apis", Egress: []string{"example.com:443"}}), model.ErrInvalid, "list apis: example.com:443: names are not supported yet")
 	if err := errors.Join(w.SetList(t.Context(), apis), set("@apis,10.0.0.0/8")); err != nil {
 		t.Fatal(err)
 	}
@@ -130,4 +129,60 @@ func TestEgressNeedsSenders(t *testing.T) {
 	must(t, w.createNetwork(netA, "10.1.0.0/24", user(optBridge, "lan0")))
 	says(w.SetNetwork(ctx, netA, map[string]string{optEgress: "none"}), there)
 	says(endpoint(w, map[string]any{optEgress: "none"}), there)
+}
+
+// Names are refused where they can't be enforced: on this host, and on a network on whose bridge
+// the host has no address; in the option itself and in lists that it names. What is refused
+// changes nothing.
+func TestEgressNames(t *testing.T) {
+	says := func(err error, want string) {
+		t.Helper()
+		if !errors.Is(err, model.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	endpoint := func(w *world, list string) error {
+		_, err := w.CreateEndpoint(ctx, &network.CreateEndpointRequest{NetworkID: netA, EndpointID: ep1,
+			Interface: &network.EndpointInterface{Address: "10.1.0.2/24"}, Options: map[string]any{optEgress: list}})
+		return err
+	}
+	names := model.List{Name: "apis", Egress: []string{"api.example.com", "192.0.2.1:443"}}
+
+	w := newWorld(t)
+	w.noNames = errors.New("nobody serves them")
+	must(t, w.SetList(ctx, model.List{Name: "apis", Egress: []string{"192.0.2.1:443"}}))
+	const nobody = "option mybr.egress: example.com:443: nobody serves them"
+	says(w.createNetwork(netA, "10.1.0.0/24", user(optEgress, "192.0.2.1,example.com:443")), nobody)
+	must(t, w.createNetwork(netA, "10.1.0.0/24", user(optEgress, "@apis")))
+	says(w.SetNetwork(ctx, netA, map[string]string{optEgress: "example.com:443"}), nobody)
+	says(endpoint(w, "example.com:443"), nobody)
+	must(t, endpoint(w, "192.0.2.1"))
+	says(w.SetEndpoint(ctx, netA, ep1, map[string]string{optEgress: "example.com:443"}), nobody)
+	says(w.SetList(ctx, names), "list apis: api.example.com: nobody serves them")
+	if n, e, l := w.networkRecord(netA), w.store.Snapshot().Endpoints[0], w.store.Snapshot().Lists; n.EgressSet != "" || e.EgressSet != "" || len(l[0].Egress) != 1 {
+		t.Errorf("what was refused has changed something: %+v, %+v, %+v", n, e, l)
+	}
+
+	w = newWorld(t)
+	must(t, w.SetList(ctx, model.List{Name: "apis", Egress: []string{"192.0.2.1:443"}}))
+	const without = "the host has no address on the network's bridge in IPv4"
+	inhibit := func(list string) string {
+		return user("com.docker.network.bridge.inhibit_ipv4", "true", optEgress, list)
+	}
+	says(w.createNetwork(netA, "10.1.0.0/24", inhibit("example.com")), without)
+	must(t, w.createNetwork(netA, "10.1.0.0/24", inhibit("@apis")))
+	says(w.SetNetwork(ctx, netA, map[string]string{optEgress: "example.com"}), without)
+	says(endpoint(w, "example.com"), without)
+	says(w.SetList(ctx, names), "list apis: network "+short(netA)+": option mybr.egress: api.example.com: "+without)
+	must(t, w.SetNetwork(ctx, netA, map[string]string{optEgress: "none"}))
+	must(t, endpoint(w, "none"))
+	must(t, w.SetList(ctx, names))
+	says(w.SetEndpoint(ctx, netA, ep1, map[string]string{optEgress: "@apis"}), "option mybr.egress: api.example.com: "+without)
+
+	w = newWorld(t)
+	must(t, w.createNetwork(netA, "10.1.0.0/24", user(optEgress, "example.com,10.0.0.0/8")))
+	must(t, endpoint(w, "git.example.com:22"))
+	if n, e := w.networkRecord(netA), w.store.Snapshot().Endpoints[0]; n.Egress != "10.0.0.0/8,example.com" || e.Egress != "git.example.com:22" {
+		t.Errorf("recorded: %q, %q", n.Egress, e.Egress)
+	}
 }

@@ -40,7 +40,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r *network.CreateEndpointRe
 	defer taken.release()
 	d.ages.note(want.ID)
 	err = d.commit(ctx, d.kindOf(n.ID).subject(want), func(tx Tx) error {
-		return errors.Join(taken.put(tx), putEndpoint(tx, &want), d.useNetwork(ctx, tx, n.ID))
+		return errors.Join(taken.put(tx), putEndpoint(tx, &want), d.checkNames(listsOf(tx), n, want), d.useNetwork(ctx, tx, n.ID))
 	})
 	if err != nil {
 		return nil, err

@@ -114,9 +114,6 @@ func checkLists(tx Tx, limits []model.Limit) error {
 
 // SetList records a list, and has the host follow for all whose limits name it.
 func (d *Driver) SetList(ctx context.Context, l model.List) error {
-	if err := checkKept(l); err != nil {
-		return err
-	}
 	subjects, err := d.subjectsOf(func(n model.Network, e model.Endpoint) bool {
 		return model.Uses(n.Limits(), l.Name) || model.Uses(e.Limits(), l.Name) || n.EgressUses(l.Name) || e.EgressUses(l.Name)
 	})
@@ -124,7 +121,7 @@ func (d *Driver) SetList(ctx context.Context, l model.List) error {
 		return err
 	}
 	return d.record(ctx, subjects, func(tx Tx) error {
-		if err := checkClients(tx, l); err != nil {
+		if err := errors.Join(checkClients(tx, l), d.checkKept(tx, l)); err != nil {
 			return err
 		}
 		return tx.PutList(l)

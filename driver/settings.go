@@ -186,7 +186,7 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 		err := changeEndpoint(tx, id, func(e *model.Endpoint) {
 			changes.make(&e.FromSet, &e.EgressSet)
 			e.SpoofSet, invalid = d.changeSpoof(e.SpoofSet, changes.spoof, true)
-			invalid = errors.Join(invalid, d.checkEgress(n, *e))
+			invalid = errors.Join(invalid, d.checkEgress(n, *e), d.checkNames(listsOf(tx), n, *e))
 		})
 		return errors.Join(err, invalid)
 	})

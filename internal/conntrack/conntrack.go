@@ -41,6 +41,10 @@ type Set struct {
 	Subnets []Subnet
 	Limits  []Limit
 	Egress  []Egress // sorted by ID and address, as Endpoints are by ID
+	// Granted and Process are what is looked at when an egress list changes; nothing is looked for
+	// because they change.
+	Granted []Granted
+	Process Process
 	// Unsure says of a set that the host was known to match that the packet filter may have
 	// been without rules for a time, so that flows may have begun past them.
 	Unsure bool
@@ -52,7 +56,8 @@ type Endpoint struct {
 	V4, V6 netip.Addr
 }
 
-// Same reports whether two sets are deeply equal.
+// Same reports whether nothing has to be looked for between two sets: they are deeply equal, but
+// for Granted and Process.
 func (s Set) Same(o Set) bool {
 	return s.Unsure == o.Unsure && plan.SameList(s.Bindings, o.Bindings) && plan.SameList(s.Endpoints, o.Endpoints) &&
 		plan.SameList(s.Relayed, o.Relayed) && plan.SameList(s.Subnets, o.Subnets) &&
@@ -73,7 +78,7 @@ func (s Set) With(o Set) Set {
 	_, bindings := plan.Differing(s.Bindings, o.Bindings, compareBindings)
 	_, endpoints := plan.Differing(s.Endpoints, o.Endpoints, compareEndpoints)
 	return Set{Bindings: slices.Concat(s.Bindings, bindings), Endpoints: slices.Concat(s.Endpoints, endpoints), Relayed: o.Relayed,
-		Subnets: o.Subnets, Limits: o.Limits, Egress: o.Egress, Unsure: s.Unsure || o.Unsure}
+		Subnets: o.Subnets, Limits: o.Limits, Egress: o.Egress, Granted: o.Granted, Process: o.Process, Unsure: s.Unsure || o.Unsure}
 }
 
 // Applier deletes stale flows. While there are subnets it also keeps flows going when others
@@ -165,13 +170,16 @@ type change struct {
 	subnets    []Subnet // whose flows may have begun past the rules
 	limits     []Limit  // that flows may have begun before
 	egress     []Egress // likewise
+	granted    []Granted
+	process    Process
 }
 
 // difference says what must be looked for.
 func difference(have *Set, want Set) (c change) {
 	if have == nil {
-		return change{came: want.Bindings, relayed: want.Relayed, limits: want.Limits, egress: begun(nil, want)}
+		return change{came: want.Bindings, relayed: want.Relayed, limits: want.Limits, egress: begun(nil, want), granted: want.Granted, process: want.Process}
 	}
+	c.granted, c.process = want.Granted, want.Process
 	before := make(map[Limit]bool, len(have.Limits))
 	for _, l := range have.Limits {
 		before[l] = true
@@ -273,6 +281,12 @@ func (c change) filter(f model.Family) filter {
 		gone: relevant(f, c.gone, model.UDP),
 		came: relevant(f, c.came, protos...),
 		left: map[netip.Addr]bool{}, relayed: c.relayed, subnets: subnetsOf(f, c.subnets), limits: limitsOf(f, c.limits), leaving: leavingOf(f, c.egress),
+		granted: map[netip.Addr][]Granted{}, process: c.process,
+	}
+	if len(match.leaving) > 0 {
+		for _, g := range c.granted {
+			match.granted[g.Addr] = append(match.granted[g.Addr], g)
+		}
 	}
 	for _, a := range c.left {
 		if f.Has(a) {

@@ -18,7 +18,34 @@ type Egress struct {
 	Addr netip.Addr
 	Own  netip.Prefix // of the container's network, within which nothing is checked
 	To   egress.Allowed
+	// Names are the host names of the list: what is led to the process for them, and what was
+	// granted, is allowed, too.
+	Names egress.Named
 }
+
+// Granted is a way that DNS has opened for a container whose list has names, or had opened: what
+// has begun by it goes on as long as the list has the name.
+type Granted struct {
+	Addr, To    netip.Addr // the container, and whom it reaches
+	Proto       model.Proto
+	First, Last uint16 // the ports; 0: all, and what has none
+}
+
+// has reports whether a flow may have begun by it.
+func (g Granted) has(l flow) bool {
+	proto := l.proto
+	if proto == icmpv6 && g.To.Is6() {
+		proto = egress.ICMP
+	}
+	return g.To == l.asked.Addr() && g.Proto == proto && (g.First == 0 || g.First <= l.asked.Port() && l.asked.Port() <= g.Last)
+}
+
+// icmpv6 is ICMPv6's protocol number (IANA).
+const icmpv6 model.Proto = 58
+
+// Process is the ports at which mybr's process takes what is led there: DNS, and connections. Zero:
+// nothing is.
+type Process struct{ DNS, TCP uint16 }
 
 func compareEgress(a, b *Egress) int {
 	return cmp.Or(cmp.Compare(a.ID, b.ID), a.Addr.Compare(b.Addr))
@@ -41,8 +68,10 @@ func begun(have *Set, want Set) (all []Egress) {
 
 // leaving is an Egress as flows are compared with it.
 type leaving struct {
-	own netip.Prefix
-	to  egress.Matcher
+	own     netip.Prefix
+	to      egress.Matcher
+	named   bool
+	carried []egress.PortRange
 }
 
 // leavingOf returns those of a family, by the container's address.
@@ -57,16 +86,44 @@ func leavingOf(f model.Family, all []Egress) map[netip.Addr]leaving {
 			m = e.To.Matcher(f)
 			matchers[e.To] = m
 		}
-		of[e.Addr] = leaving{e.Own, m}
+		of[e.Addr] = leaving{e.Own, m, e.Names != "", e.Names.Carried().Ranges()}
 	}
 	return of
+}
+
+// led reports whether a flow leads to the process because of host names. Its address is one of the
+// container's own network.
+func (f *filter) led(l flow, of leaving) bool {
+	if l.asked == l.answers || !of.own.Contains(l.answers.Addr()) || !f.local[l.answers.Addr()] {
+		return false
+	}
+	switch port := l.answers.Port(); {
+	case port == 0:
+		return false
+	case l.proto == model.UDP:
+		return port == f.process.DNS
+	case l.proto == model.TCP:
+		return port == f.process.DNS || port == f.process.TCP
+	}
+	return false
+}
+
+// leads reports whether the list leads what begins so to the process.
+func (of leaving) leads(l flow) bool {
+	const dns = 53
+	port := l.asked.Port()
+	return of.named && (port == dns || l.proto == model.TCP && slices.ContainsFunc(of.carried, func(r egress.PortRange) bool { return r.Has(port) }))
 }
 
 // pastList reports whether a container has begun a flow that it may not begin.
 func (f *filter) pastList(l flow) bool {
 	of, listed := f.leaving[l.from.Addr()]
+	if listed && f.led(l, of) {
+		return !of.leads(l)
+	}
 	if !listed || of.own.Contains(l.answers.Addr()) || f.local[l.answers.Addr()] {
 		return false
 	}
-	return !of.to.Has(egress.Packet{Proto: l.proto, To: l.asked, Host: l.asked != l.answers})
+	return !of.to.Has(egress.Packet{Proto: l.proto, To: l.asked, Host: l.asked != l.answers}) &&
+		!slices.ContainsFunc(f.granted[l.from.Addr()], func(g Granted) bool { return g.has(l) })
 }

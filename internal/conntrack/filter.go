@@ -12,9 +12,11 @@ type filter struct {
 	relayed    []netip.Prefix // subnets whose own packets to published ports are relayed
 	left       map[netip.Addr]bool
 	limits     []limit
-	leaving    map[netip.Addr]leaving // by the address of a container that may not begin everything
-	subnets    []Subnet               // their flows are looked at that the rules can't have let begin
-	local      map[netip.Addr]bool    // the addresses of the host
+	leaving    map[netip.Addr]leaving   // by the address of a container that may not begin everything
+	granted    map[netip.Addr][]Granted // likewise, of those in leaving
+	process    Process
+	subnets    []Subnet            // their flows are looked at that the rules can't have let begin
+	local      map[netip.Addr]bool // the addresses of the host
 }
 
 // stale reports whether a flow is to be forgotten.

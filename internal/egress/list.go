@@ -12,8 +12,7 @@
 // ports alone, TCP, UDP and SCTP. An address is the one that the container has chosen: that of a
 // published port is the host's, whatever container answers.
 //
-// Be aware: names are read, and nothing enforces them here. Who takes a List says whether it can
-// (List.Names); Allowed leaves them out, so that it allows less.
+// Be aware: Allowed is what is allowed by address, and leaves host names out; Named has those.
 package egress
 
 import (

@@ -21,6 +21,11 @@ type Egress struct {
 	Link   string         // as a Port's; of one without an Addr the Bridge
 	Addr   netip.Addr     // the container's; zero: whatever has an address for which there is none
 	To     egress.Allowed // all, and it has an Addr: the container is not limited
+	// Names says that the list has host names, too: DNS that To does not allow, to whatever
+	// address, is led to Process.DNS, and TCP connections at the Carried ports to Process.TCP, each
+	// at the bridge's own address. What stays in the bridge's own network is not led.
+	Names   bool
+	Carried egress.Ports // empty without Names
 }
 
 // validEgress refuses what would not do what it says.
@@ -28,6 +33,14 @@ func validEgress(n Network, e Egress) error {
 	switch f := model.FamilyOf(e.Addr); {
 	case !n.Listed:
 		return fmt.Errorf("%w: the network %s has none", model.ErrInvalid, n.ID)
+	case e.Names && !n.Names:
+		return fmt.Errorf("%w: the network %s has none with names", model.ErrInvalid, n.ID)
+	case e.Names && e.To.All():
+		return fmt.Errorf("%w: everything is allowed, and there are names", model.ErrInvalid)
+	case !e.Names && e.Carried != "":
+		return fmt.Errorf("ports %s: %w: there are no names", e.Carried, model.ErrInvalid)
+	case e.Carried != egress.NewPorts(e.Carried.Ranges()):
+		return fmt.Errorf("ports %q: %w", string(e.Carried), model.ErrInvalid)
 	case !e.Addr.IsValid() && e.To.All():
 		return fmt.Errorf("%w: everything is allowed", model.ErrInvalid)
 	case !e.Addr.IsValid():

@@ -26,6 +26,8 @@ type Policy struct {
 	Openings []Opening
 	Limits   []Limit  // sorted by bridge, address, protocol and port; no two are of one port
 	Egress   []Egress // sorted by bridge and address; no two are of one address of a bridge
+	Grants   []Grant  // sorted as CompareGrants has it; no two have a port in common
+	Process  Process  // where what the Egresses with Names lead to is listened for
 	// DefaultDrop are the families in which mybr turned forwarding on: a packet that no
 	// rule in the host accepts is not forwarded there, with or without networks.
 	DefaultDrop Families
@@ -61,6 +63,7 @@ type Network struct {
 	ICC      bool // what passes from the bridge back into it is accepted; otherwise dropped
 	Limited  bool // there are Limits of it
 	Listed   bool // there are Egresses of it, of which one is without an address
+	Names    bool // some of them has Names
 	V4, V6   Family
 }
 
@@ -70,6 +73,7 @@ type Family struct {
 	Masquerade bool       // what leaves by another interface takes the host's address
 	SNAT       netip.Addr // that address, where it is fixed
 	Hairpin    bool       // the bridge has an address, so what is sent back to the bridge it came from can be masqueraded with it
+	Gateway    netip.Addr // the bridge's own address, where Names lead to; zero without Names, or where it has none
 	Direct     Direct
 	Input      Input
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // Validate refuses what can't be rendered, or would mean something else to a backend. The
-// error joins an *plan.Error of its subject for each network, port, opening, limit and egress list; they are
-// of model.ErrInvalid, or model.ErrConflict.
+// error joins an *plan.Error of its subject for each network, port, opening, limit, egress list and grant;
+// they are of model.ErrInvalid, or model.ErrConflict.
 func (p Policy) Validate() error {
 	var errs []error
 	blame := func(subject, format string, args ...any) {
@@ -60,7 +60,10 @@ func (p Policy) Validate() error {
 			blame(l.Link, "limit %s: %w", l.Addr, err)
 		}
 	}
-	closed := map[string]bool{}
+	closed, own := map[string]bool{}, map[string]bool{}
+	for _, e := range p.Egress {
+		own[e.Bridge] = own[e.Bridge] || e.Addr.IsValid()
+	}
 	for _, e := range p.Egress {
 		if n, ok := networks[e.Bridge]; !ok {
 			blame(e.Link, "egress list of %s: %w: no network has the bridge %q", e.what(), model.ErrInvalid, e.Bridge)
@@ -68,8 +71,21 @@ func (p Policy) Validate() error {
 			continue
 		} else if err := validEgress(n, e); err != nil {
 			blame(e.Link, "egress list of %s: %w", e.what(), err)
+		} else if e.Names && !e.Addr.IsValid() && own[e.Bridge] {
+			blame(e.Link, "egress list of %s: %w: it has names, and containers have lists of their own", e.what(), model.ErrInvalid)
 		}
 		closed[e.Bridge] = closed[e.Bridge] || !e.Addr.IsValid()
+	}
+	for i, g := range p.Grants {
+		if n, ok := networks[g.Bridge]; !ok {
+			blame(g.Link, "grant to %s: %w: no network has the bridge %q", g.Addr, model.ErrInvalid, g.Bridge)
+		} else if invalid[g.Bridge] {
+			continue
+		} else if err := validGrant(n, g); err != nil {
+			blame(g.Link, "grant to %s: %w", g.Addr, err)
+		} else if i > 0 && p.Grants[i-1].overlaps(g) {
+			blame(g.Link, "grant to %s: to %s: %w: another one has some of it", g.Addr, g.To, model.ErrConflict)
+		}
 	}
 	for _, n := range p.Networks {
 		if n.Listed && !closed[n.Bridge] && !invalid[n.Bridge] {
@@ -116,6 +132,9 @@ func (s Family) validate(f model.Family) error {
 	}
 	if a := s.SNAT; a.IsValid() && (!f.Has(a) || a.IsUnspecified()) {
 		return fmt.Errorf("source address %s: %w %s address", a, model.ErrInvalid, f)
+	}
+	if a := s.Gateway; a.IsValid() && (!f.Has(a) || a.IsUnspecified()) {
+		return fmt.Errorf("gateway %s: %w %s address", a, model.ErrInvalid, f)
 	}
 	inputs := []Input{InputAll, InputNone}
 	if f == model.IPv6 {

@@ -82,7 +82,10 @@ func (a Appliers) Aspects(known model.Snapshot) []Aspect {
 		}.New(),
 		Spec[conntrack.Set]{
 			Name: FlowAspect, Applier: a.Flows,
-			Take:       func(h Host) conntrack.Set { return h.Flows },
+			Take: func(h Host) conntrack.Set {
+				h.Flows.Process = conntrack.Process(h.Firewall.Process)
+				return h.Flows
+			},
 			Background: func(error) bool { return true }, // flows end by themselves
 			Invalidated: func(have conntrack.Set) conntrack.Set {
 				have.Unsure = true

@@ -9,27 +9,41 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
+// permitted is what an option allows: addresses, and host names.
+type permitted struct {
+	to      egress.Allowed
+	names   egress.Named
+	carried egress.Ports // of the names
+}
+
+// permittedBy reads an option.
+func permittedBy(text string, lists model.Lists) permitted {
+	names := egress.RecordedNames(text, lists)
+	return permitted{egress.Recorded(text, lists), names, names.Carried()}
+}
+
 // listing is what there is of egress lists on a network.
 type listing struct {
-	own     bool           // some endpoint has a list of its own
-	network egress.Allowed // what the network allows
+	own     bool      // some endpoint has a list of its own
+	named   bool      // some list has host names
+	network permitted // what the network allows
 }
 
 // any reports whether something is not allowed.
-func (l listing) any() bool { return l.own || !l.network.All() }
+func (l listing) any() bool { return l.own || !l.network.to.All() }
 
 // recorded is what options allow that are recorded somewhere, by their texts: lists are long, and
 // many containers have the same.
-type recorded map[string]egress.Allowed
+type recorded map[string]permitted
 
 // read is what an option allows, which is read if it was not yet.
-func (r recorded) read(text string, lists model.Lists) egress.Allowed {
-	to, known := r[text]
+func (r recorded) read(text string, lists model.Lists) permitted {
+	a, known := r[text]
 	if !known {
-		to = egress.Recorded(text, lists)
-		r[text] = to
+		a = permittedBy(text, lists)
+		r[text] = a
 	}
-	return to
+	return a
 }
 
 // listings are those of the networks on which not everything is allowed, and what all options
@@ -37,7 +51,8 @@ func (r recorded) read(text string, lists model.Lists) egress.Allowed {
 func listings(s model.Snapshot, lists model.Lists) (map[string]listing, recorded) {
 	all, read := map[string]listing{}, recorded{}
 	for _, n := range s.Networks {
-		if l := (listing{network: read.read(n.EgressInForce(), lists)}); l.any() {
+		of := read.read(n.EgressInForce(), lists)
+		if l := (listing{named: of.names != "", network: of}); l.any() {
 			all[n.ID] = l
 		}
 	}
@@ -46,8 +61,9 @@ func listings(s model.Snapshot, lists model.Lists) (map[string]listing, recorded
 		if text == "" {
 			continue
 		}
-		l, to := all[e.NetworkID], read.read(text, lists)
-		if l.own = l.own || to != l.network; l.own {
+		l, of := all[e.NetworkID], read.read(text, lists)
+		l.named = l.named || of.names != ""
+		if l.own = l.own || of != l.network; l.own {
 			all[e.NetworkID] = l
 		}
 	}
@@ -58,11 +74,37 @@ func listings(s model.Snapshot, lists model.Lists) (map[string]listing, recorded
 // of its own. Where some endpoint has one, that is nothing: a container that takes an address of
 // its own choice does not get another list by that.
 func (h *Host) renderEgress(n model.Network, of listing) {
-	to := of.network
+	list := of.network
 	if of.own {
-		to = egress.Nothing
+		list = permitted{to: egress.Nothing}
 	}
-	h.Firewall.Egress = append(h.Firewall.Egress, firewall.Egress{Bridge: n.Bridge, Link: n.Bridge, To: to})
+	h.Firewall.Egress = append(h.Firewall.Egress, list.egress(n.Bridge, n.Bridge))
+}
+
+// egress is what is permitted as the packet filter has it.
+func (a permitted) egress(bridge, link string) firewall.Egress {
+	return firewall.Egress{Bridge: bridge, Link: link, To: a.to, Names: a.names != "", Carried: a.carried}
+}
+
+// lead has the packet filter know where it leads what is asked of host names: to the bridge's own
+// addresses.
+func (l listing) lead(policy *firewall.Network, n model.Network) {
+	if policy.Names = l.named; l.named {
+		policy.V4.Gateway, policy.V6.Gateway = n.V4.Address.Addr(), n.V6.Address.Addr()
+	}
+}
+
+// of is what an endpoint's container may begin.
+func (p policies) of(n model.Network, e model.Endpoint) permitted {
+	text := e.EgressInForce()
+	if text == "" {
+		return p.listings[n.ID].network
+	}
+	a, known := p.allowed[text]
+	if !known { // it has come since
+		a = permittedBy(text, p.lists)
+	}
+	return a
 }
 
 // renderEndpointEgress has the packet filter, and who looks for flows, know what an endpoint's
@@ -72,31 +114,27 @@ func (h *Host) renderEndpointEgress(n model.Network, e model.Endpoint, p policie
 	if !of.any() {
 		return
 	}
-	to := of.network
-	if text := e.EgressInForce(); text != "" {
-		var known bool
-		if to, known = p.allowed[text]; !known { // it has come since
-			to = egress.Recorded(text, p.lists)
-		}
-	}
+	list := p.of(n, e)
 	for _, f := range model.Families() {
 		a, own := e.Address(f).Addr(), n.Subnet(f).Prefix
 		if !a.IsValid() || !own.IsValid() || !own.Contains(a) {
 			continue
 		}
 		if of.own {
-			h.Firewall.Egress = append(h.Firewall.Egress, firewall.Egress{Bridge: n.Bridge, Link: e.HostIface(), Addr: a, To: to})
+			rule := list.egress(n.Bridge, e.HostIface())
+			rule.Addr = a
+			h.Firewall.Egress = append(h.Firewall.Egress, rule)
 		}
-		if !to.All() {
-			h.Flows.Egress = append(h.Flows.Egress, conntrack.Egress{ID: e.ID, Addr: a, Own: own, To: to})
+		if !list.to.All() {
+			h.Flows.Egress = append(h.Flows.Egress, conntrack.Egress{ID: e.ID, Addr: a, Own: own, To: list.to, Names: list.names})
 		}
 	}
 }
 
 func compareEgress(a, b *firewall.Egress) int {
-	return cmp.Or(cmp.Compare(a.Bridge, b.Bridge), a.Addr.Compare(b.Addr), cmp.Compare(a.Link, b.Link), cmp.Compare(a.To, b.To))
+	return cmp.Or(cmp.Compare(a.Bridge, b.Bridge), a.Addr.Compare(b.Addr), cmp.Compare(a.Link, b.Link), cmp.Compare(a.To, b.To), cmp.Compare(a.Carried, b.Carried))
 }
 
 func compareFlowEgress(a, b *conntrack.Egress) int {
-	return cmp.Or(cmp.Compare(a.ID, b.ID), a.Addr.Compare(b.Addr), comparePrefixes(a.Own, b.Own), cmp.Compare(a.To, b.To))
+	return cmp.Or(cmp.Compare(a.ID, b.ID), a.Addr.Compare(b.Addr), comparePrefixes(a.Own, b.Own), cmp.Compare(a.To, b.To), cmp.Compare(a.Names, b.Names))
 }

@@ -114,7 +114,8 @@ func (h Host) forwarded(path string) (links []string) {
 // that of Forwarding.DefaultDrop.
 func (r *Reconciler) render(decide bool) (Host, []failure) {
 	var err error
-	h := r.renderer.render(r.Snapshot(), r.Options, func(needed firewall.Families) Options {
+	s := r.Snapshot()
+	h := r.renderer.render(s, r.Options, func(needed firewall.Families) Options {
 		o := r.Options
 		if r.Config.Forwarding != nil {
 			o.DefaultDrop, err = r.Config.Forwarding(needed, decide)
@@ -124,6 +125,7 @@ func (r *Reconciler) render(decide bool) (Host, []failure) {
 		}
 		return o
 	})
+	r.opened.render(&h, s, &r.renderer, decide, func() { r.request() })
 	if err == nil {
 		return h, nil
 	}

@@ -78,6 +78,7 @@ type Reconciler struct {
 	ready  chan struct{} // closed when the first pass has ended
 
 	renderer renderer
+	opened   opened // ways to named hosts
 
 	mu        sync.Mutex
 	next      *pass                            // the pass that has not begun; nil: nobody waits
@@ -179,6 +180,7 @@ func (r *Reconciler) stop() {
 	for _, t := range r.later {
 		t.Stop()
 	}
+	r.opened.end()
 	if r.next != nil {
 		r.next.failures = []failure{{err: errStopped}}
 		close(r.next.done)

@@ -92,6 +92,7 @@ func (h *Host) addNetwork(recorded model.Network, limited bool, listed listing, 
 	b, policy := renderBridge(n), renderPolicy(n, o)
 	if policy.Limited, policy.Listed = limited, listed.any(); policy.Listed {
 		h.renderEgress(n, listed)
+		listed.lead(&policy, n)
 	}
 	if n.Owned {
 		b.Alias = recorded.Alias(o.turnedOn()...)

@@ -76,7 +76,13 @@ func DrawEgress(t *rapid.T, p *firewall.Policy, most int, was []firewall.Network
 		if !n.Listed {
 			continue
 		}
-		p.Egress = append(p.Egress, firewall.Egress{Bridge: n.Bridge, Link: n.Bridge, To: drawAllowed(t)})
+		network := firewall.Egress{Bridge: n.Bridge, Link: n.Bridge, To: drawAllowed(t)}
+		drawNamed(t, n, was)
+		own := rapid.Bool().Draw(t, "lists of containers")
+		if !own {
+			drawNames(t, *n, &network)
+		}
+		p.Egress = append(p.Egress, network)
 		for _, f := range model.Families() {
 			prefix := n.Family(f).Prefix
 			if !prefix.IsValid() {
@@ -87,15 +93,67 @@ func DrawEgress(t *rapid.T, p *firewall.Policy, most int, was []firewall.Network
 				if addr = addr.Next(); !prefix.Contains(addr) {
 					break
 				}
+				if rapid.Bool().Draw(t, "granted") && n.Names {
+					p.Grants = append(p.Grants, drawGrants(t, n.Bridge, addr)...)
+				}
+				if !own {
+					continue
+				}
 				e := firewall.Egress{Bridge: n.Bridge, Link: drawLink(t), Addr: addr, To: drawAllowed(t)}
 				if rapid.IntRange(0, 3).Draw(t, "all") == 0 {
 					e.To = ""
+				} else {
+					drawNames(t, *n, &e)
 				}
 				p.Egress = append(p.Egress, e)
 			}
 		}
 	}
 	sortEgress(p.Egress)
+	slices.SortFunc(p.Grants, func(a, b firewall.Grant) int { return firewall.CompareGrants(&a, &b) })
+	if slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Names }) {
+		p.Process = rapid.SampledFrom([]firewall.Process{{DNS: 5301, TCP: 5302}, {DNS: 5301, TCP: 5302}, {DNS: 5301, TCP: 5302}, {}, {TCP: 5303}}).Draw(t, "process")
+	}
+}
+
+// drawNamed draws whether a network's lists may have names, and whether it has addresses where they
+// lead to.
+func drawNamed(t *rapid.T, n *firewall.Network, was []firewall.Network) {
+	if slices.ContainsFunc(was, func(w firewall.Network) bool { return w == *n }) {
+		return
+	}
+	if n.Names = rapid.Bool().Draw(t, "named"); !n.Names {
+		return
+	}
+	for _, f := range []*firewall.Family{&n.V4, &n.V6} {
+		if f.Prefix.IsValid() && rapid.IntRange(0, 4).Draw(t, "gateway") > 0 {
+			f.Gateway = f.Prefix.Addr().Next()
+		}
+	}
+}
+
+// drawNames gives a list host names, if those of its network may have some.
+func drawNames(t *rapid.T, n firewall.Network, e *firewall.Egress) {
+	if e.Names = n.Names && rapid.Bool().Draw(t, "names"); e.Names {
+		e.Carried = egress.Ports(rapid.SampledFrom([]string{"", "80,443", "443", "22,443", "50-60,80,443", "1-65535"}).Draw(t, "carried"))
+	}
+}
+
+// drawGrants draws what DNS has opened for a container.
+func drawGrants(t *rapid.T, bridge string, addr netip.Addr) (all []firewall.Grant) {
+	for i := range rapid.IntRange(1, 3).Draw(t, "grants") {
+		to := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		if addr.Is6() {
+			to = sixth(to)
+		}
+		g := firewall.Grant{Bridge: bridge, Link: drawLink(t), Addr: addr, To: to,
+			Proto: rapid.SampledFrom([]model.Proto{model.TCP, model.TCP, model.UDP, model.SCTP, egress.ICMP}).Draw(t, "granted protocol")}
+		if r := rapid.SampledFrom([][2]uint16{{}, {22, 22}, {1, 80}}).Draw(t, "granted ports"); g.Proto != egress.ICMP {
+			g.First, g.Last = r[0], r[1]
+		}
+		all = append(all, g)
+	}
+	return all
 }
 
 // drawAllowed draws what is allowed, but not everything.

@@ -75,6 +75,10 @@ func Scenes(r Ranges) []Scene {
 		{"egress", withEgress(publish(n()), Egress("br0", "", "192.0.2.7,192.0.2.8:443,192.0.2.9:8000-8009/tcp,192.0.2.2/icmp,host:53,0.0.0.0/0:123/udp")), true},
 		{"egress-of-containers", withEgress(one(n()), Egress("br0", "", "none"), Egress("br0", "172.18.0.2", "192.0.2.7:443/tcp"), Egress("br0", "172.18.0.3", "all")), true},
 		{"egress-internal", withEgress(one(n(internal)), Egress("br0", "", "host:53/udp")), true},
+		{"egress-by-name", withGrants(withNames(publish(n()), Named(Egress("br0", "", "192.0.2.7:443,host:53"), "80,443,5000-5009")),
+			"172.18.0.2 192.0.2.9 tcp 22 22", "172.18.0.2 192.0.2.9 tcp 8000 8009", "172.18.0.2 192.0.2.9 udp 0 0", "172.18.0.2 192.0.2.9 icmp 0 0"), true},
+		{"egress-by-name-of-containers", withGrants(withNames(one(n()), Egress("br0", "", "none"), Named(Egress("br0", "172.18.0.2", "none"), "443"), Egress("br0", "172.18.0.3", "192.0.2.7")),
+			"172.18.0.2 192.0.2.9 tcp 22 22"), true},
 		{"nothing,any-docker", firewall.Policy{}, true},
 		{"nothing,any-docker", firewall.Policy{}, false},
 	}...)

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/mybr/mybr/internal/egress"
 	"github.com/mybr/mybr/internal/firewall"
@@ -16,15 +15,26 @@ import (
 // listings are the egress lists of a policy, by bridge, of which those without an address come
 // first. Each list is read for its chain's name once, however many containers have it.
 type listings struct {
-	fam   family
-	of    map[string][]firewall.Egress
-	names map[egress.Allowed]string
+	fam     family
+	of      map[string][]firewall.Egress
+	grants  map[string]map[netip.Addr][]firewall.Grant // by bridge, and the container's address
+	process firewall.Process
+	names   map[egress.Allowed]string
 }
 
 func (fam family) listings(p firewall.Policy) listings {
-	l := listings{fam, map[string][]firewall.Egress{}, map[egress.Allowed]string{}}
+	l := listings{fam, map[string][]firewall.Egress{}, map[string]map[netip.Addr][]firewall.Grant{}, p.Process, map[egress.Allowed]string{}}
 	for _, e := range p.Egress {
 		l.of[e.Bridge] = append(l.of[e.Bridge], e)
+	}
+	for _, g := range p.Grants {
+		if !fam.Has(g.Addr) {
+			continue
+		}
+		if l.grants[g.Bridge] == nil {
+			l.grants[g.Bridge] = map[netip.Addr][]firewall.Grant{}
+		}
+		l.grants[g.Bridge][g.Addr] = append(l.grants[g.Bridge][g.Addr], g)
 	}
 	return l
 }
@@ -43,15 +53,11 @@ func (l listings) allowed(a egress.Allowed) string {
 
 // chain is where a network's packets are compared: directly with its list, or with that of the
 // container that has their address. The name of that chain hangs on the network's list, too, which
-// its last rule leads to: a difference puts new rules in front.
+// its last rule leads to: a difference puts new rules in front. Where there are names it is always
+// there, since grants come and go.
 func (l listings) chain(n firewall.Network) string {
-	others := l.allowed(egress.Nothing)
-	for _, e := range l.of[n.Bridge] {
-		if !e.Addr.IsValid() {
-			others = l.allowed(e.To)
-		}
-	}
-	if !slices.ContainsFunc(l.of[n.Bridge], func(e firewall.Egress) bool { return l.fam.Has(e.Addr) }) {
+	others := l.allowed(l.network(n).To)
+	if !n.Names && !l.own(n) {
 		return others
 	}
 	sum := sha256.Sum256([]byte(n.Bridge + " " + others))
@@ -81,6 +87,7 @@ func (fam family) listedInput(n firewall.Network, lists listings) (rules []rule)
 	for _, kind := range fam.neighbours {
 		rules = append(rules, rule{in + "-p ipv6-icmp -m icmp6 --icmpv6-type " + kind + " -j RETURN", "Neighbours find each other."})
 	}
+	rules = append(rules, fam.ledInput(n, lists.process)...)
 	return append(rules, rule{in + "-j " + lists.chain(n), "What containers of the network send to the host is compared with what they may."})
 }
 
@@ -91,43 +98,22 @@ func (fam family) lists(p firewall.Policy, lists listings) (chains []chain) {
 	add := func(a egress.Allowed) {
 		if name := lists.allowed(a); !seen[name] {
 			seen[name] = true
-			chains = append(chains, fam.allowed(name, a)...)
+			chains = append(chains, fam.allowed(name, a, rule{"-j DROP", "Nothing else may be begun."})...)
 		}
 	}
 	for _, n := range p.Networks {
 		if !n.Listed {
 			continue
 		}
-		root := chain{name: lists.chain(n), last: true}
-		var entries []entry
-		var others egress.Allowed = egress.Nothing
 		for _, e := range lists.of[n.Bridge] {
-			switch {
-			case !e.Addr.IsValid():
-				others = e.To
-				continue
-			case !fam.Has(e.Addr):
-				continue
-			}
-			target := "-j RETURN"
-			if !e.To.All() {
-				target = "-g " + lists.allowed(e.To)
+			if fam.Has(e.Addr) && !e.To.All() {
 				add(e.To)
 			}
-			addr := netip.PrefixFrom(e.Addr, e.Addr.BitLen())
-			entries = append(entries, entry{bitsOf(addr), serving(e.Bridge, e.Link, rule{"-s " + addr.String() + " " + target, "What the container with this address may begin."})})
 		}
-		add(others)
-		if len(entries) == 0 {
-			continue
+		add(lists.network(n).To)
+		if n.Names || lists.own(n) {
+			chains = append(chains, fam.comparing(n, lists, lists.dropping(n), nil)...)
 		}
-		end := rule{"-g " + lists.allowed(others), "What no container of the network has for an address."}
-		x := fam.byAddress(root.name, "-s")
-		x.end, x.depth = &end, 3
-		x.why = "Containers whose addresses begin so are there, so that others don't meet them."
-		below := x.fill(&root, entries)
-		root.add("", "", end)
-		chains = append(append(chains, root), below...)
 	}
 	return chains
 }
@@ -135,12 +121,11 @@ func (fam family) lists(p firewall.Policy, lists listings) (chains []chain) {
 // ofFlow is the match of what is of some flow, where no other match of conntrack's asks for one.
 const ofFlow = "-m conntrack ! --ctstate INVALID,UNTRACKED "
 
-// allowed is the chain of a list, and those below it: they return from what is allowed, and drop
-// all else. Addresses and ports are those that the container has chosen (iptables-extensions(8),
-// conntrack); what is of no flow has none, and is dropped.
-func (fam family) allowed(name string, a egress.Allowed) []chain {
+// allowed is the chain of a list, and those below it: they return from what is allowed, and end
+// with a rule for all else. Addresses and ports are those that the container has chosen
+// (iptables-extensions(8), conntrack); what is of no flow has none, and comes to the end.
+func (fam family) allowed(name string, a egress.Allowed, end rule) []chain {
 	root := chain{name: name, last: true}
-	end := rule{"-j DROP", "Nothing else may be begun."}
 	var entries []entry
 	for _, s := range a.Services(fam.Family) {
 		for _, match := range fam.matches(s) {

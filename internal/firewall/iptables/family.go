@@ -46,7 +46,7 @@ func ipv6() family {
 
 // only is a network without what doesn't matter to the family's rules.
 func (fam family) only(n firewall.Network) firewall.Network {
-	return firewall.Network{Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, Limited: n.Limited, Listed: n.Listed, V4: n.Family(fam.Family)}
+	return firewall.Network{Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, Limited: n.Limited, Listed: n.Listed, Names: n.Names, V4: n.Family(fam.Family)}
 }
 
 // layout is which chains and jumps there are in a family, and what stands in them before
@@ -58,6 +58,8 @@ type layout struct {
 	guarded     bool // some network keeps the bridges of others out
 	limited     bool // some network has ports that only some clients reach
 	listed      bool // some network's containers may not begin everything
+	names       bool // some may begin what is led to the process
+	process     firewall.Process
 	input       bool // the host doesn't take everything from some bridge
 	defaultDrop bool
 	dropInDoubt bool
@@ -65,7 +67,7 @@ type layout struct {
 }
 
 func (fam family) layout(p firewall.Policy) layout {
-	return layout{
+	l := layout{
 		networks: len(p.Networks) > 0,
 		open:     slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) }),
 		closed:   slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return !n.Forwards(fam.Family) }),
@@ -75,10 +77,15 @@ func (fam family) layout(p firewall.Policy) layout {
 		input: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool {
 			return n.Listed || n.Family(fam.Family).Input != firewall.InputAll
 		}),
+		names:       slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Leads(fam.Family) }),
 		defaultDrop: p.DefaultDrop.Has(fam.Family),
 		dropInDoubt: p.DropInDoubt.Has(fam.Family),
 		accept:      p.Accept,
 	}
+	if l.names {
+		l.process = p.Process
+	}
+	return l
 }
 
 // dropped reports whether what no rule has accepted is dropped in some variant.

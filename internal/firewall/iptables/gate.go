@@ -26,6 +26,7 @@ type Gate struct {
 // Passing is what must be accepted in one family.
 type Passing struct {
 	Networks    bool // there are networks: what bears the mark passes
+	Led         bool // and there is what is led to mybr's process: of that, what bears the mark reaches the host
 	DefaultDrop bool // what no rule accepts is not forwarded; only where there is a table for it
 }
 
@@ -122,6 +123,9 @@ func (v *View) Plan(want Passing) (steps plan.Plan) {
 	b := v.g.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if want.Led {
+		b.input.Store(true)
+	}
 	last := choose(v.all, v.s.variants[0].legacy).variant // a drop is final, so it must be where Docker accepts
 	was := v.s.state
 	next := state{docker: describeDocker(v.all)}
@@ -176,6 +180,12 @@ func (g *Gate) rules(f facts, want Passing) (chains []chain, jumps []jump) {
 				"Behind the administrator's rules and before everything of Docker's: Docker itself would accept what is sent to published ports of its containers.", behindAdministrator, false},
 			jump{"filter", "FORWARD", "-j " + chainForward,
 				"Behind Docker's jumps to DOCKER-USER and to its isolation, and before any later DROP.", behindDocker, false})
+	}
+	if want.Led {
+		input := chain{name: chainInput}
+		input.add("", "", rule{g.mark + "-j ACCEPT", "What mybr's own table has led to mybr's process reaches it, whatever the policy of INPUT."})
+		chains = append(chains, input)
+		jumps = append(jumps, jump{"filter", "INPUT", "-j " + chainInput, "Before every rule that could drop it.", inFront, false})
 	}
 	if want.DefaultDrop {
 		chains = append(chains, forwardDrop())

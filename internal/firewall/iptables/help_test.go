@@ -60,7 +60,7 @@ func normal(save string) string {
 				slices.Sort(c.rules[:max(0, len(c.rules)-1)])
 			case slices.Contains([]string{chainIsolate, chainReplyIn, chainReplyOut, chainEgressNAT}, name):
 			case strings.HasPrefix(name, chainPass), strings.HasPrefix(name, chainReplies),
-				slices.Contains([]string{chainNoExit, chainNoEntry, chainFrom, chainTo, chainInput}, name):
+				slices.Contains([]string{chainNoExit, chainNoEntry, chainFrom, chainTo, chainInput, chainLed}, name):
 				sortOrdered(c.rules)
 			case strings.HasPrefix(name, ownPrefix):
 				slices.Sort(c.rules)

@@ -37,9 +37,17 @@ func (fam family) jumps(p firewall.Policy) []jump {
 			jump{"nat", "POSTROUTING", "-j " + chainPostrouting,
 				"What leaves a network, or comes back to it through a published port, may need an address of the host.", first, false})
 	}
+	if need.names {
+		all = append(all, jump{"nat", "PREROUTING", "-j " + chainLed,
+			"Before published ports: what containers begin whose list has host names may have to be led to mybr's process.", first, false})
+	}
 	if need.input {
 		all = append(all, jump{"filter", "INPUT", "-j " + chainInput,
 			"Before every rule that could accept it: the host doesn't take everything from some bridges.", inFront, false})
+	}
+	if need.names { // in front of the other jump, whichever came first
+		all = append(all, jump{"filter", "INPUT", "-j " + chainProcess,
+			"Before every rule that could accept it: only what was led there reaches the ports of mybr's process.", inFront, false})
 	}
 	if need.guarded {
 		all = append(all, jump{"filter", dockerStage2, unsolicited[1:] + " -j " + chainUnprotected,

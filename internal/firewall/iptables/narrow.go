@@ -20,8 +20,14 @@ func (fam family) differing(have, want firewall.Policy, f facts) (h, w ruleset) 
 		case !plan.SameList(have.Networks, want.Networks) || !plan.SameList(have.Limits, want.Limits) || !plan.SameList(have.Egress, want.Egress):
 			all = fam.render(p, f)
 			all[1].chains = all[1].chains[1:] // MYBR-PORTS, without ports
-		case !plan.SameList(have.Openings, want.Openings):
-			all[0].chains = fam.direct(p)
+		default:
+			if !plan.SameList(have.Openings, want.Openings) {
+				all[0].chains = fam.direct(p)
+			}
+			if !plan.SameList(have.Grants, want.Grants) {
+				filter, nat := fam.grantedDiffering(have, want, p)
+				all[0].chains, all[1].chains = append(all[0].chains, filter...), nat
+			}
 		}
 		all[1].chains = append(fam.portsIn(x, ports), all[1].chains...)
 		return all

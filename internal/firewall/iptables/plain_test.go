@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/mybr/mybr/internal/egress"
 	"github.com/mybr/mybr/internal/firewall"
@@ -62,16 +63,29 @@ func (fam family) plain(p firewall.Policy, f facts) ruleset {
 		case e.Addr.IsValid():
 			source = "-s " + netip.PrefixFrom(e.Addr, e.Addr.BitLen()).String() + " "
 		}
+		through := chain{name: c.name, rules: slices.Clone(c.rules)}
+		through.name += "-F"
+		for _, g := range p.Grants {
+			if g.Bridge == e.Bridge && fam.Has(g.Addr) && fam.plainNames(p, g) {
+				through.add("", "", fam.plainGrant(g))
+			}
+		}
+		fam.plainAllowed(&through, e.To)
 		fam.plainAllowed(&c, e.To)
-		lists = append(lists, c)
+		lists = append(lists, c, through)
 		if n.Forwards(fam.Family) {
-			isolate.add("", "", rule{source + "-i " + e.Bridge + " ! -o " + e.Bridge + " -m conntrack ! --ctstate RELATED,ESTABLISHED -j " + c.name, ""})
+			isolate.add("", "", rule{source + "-i " + e.Bridge + " ! -o " + e.Bridge + " -m conntrack ! --ctstate RELATED,ESTABLISHED -j " + through.name, ""})
 		}
 		input.add(e.Bridge, "", rule{source + "-i " + e.Bridge + " -j " + chainInput + "-" + c.name, ""})
 		host := chain{name: chainInput + "-" + c.name}
 		host.add("", "", rule{"-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j RETURN", ""})
 		if fam.icmp == "ipv6-icmp" {
 			host.add("", "", rule{"-p ipv6-icmp -m icmp6 --icmpv6-type 135 -j RETURN", ""}, rule{"-p ipv6-icmp -m icmp6 --icmpv6-type 136 -j RETURN", ""})
+		}
+		for _, match := range processMatches(p.Process) {
+			if n.Leads(fam.Family) {
+				host.add("", "", rule{"-d " + n.Family(fam.Family).Gateway.String() + "/" + fmt.Sprint(n.Family(fam.Family).Gateway.BitLen()) + " " + match + " -m conntrack --ctstate DNAT -j ACCEPT", ""})
+			}
 		}
 		host.add("", "", rule{"-j " + c.name, ""})
 		lists = append(lists, host)
@@ -83,7 +97,7 @@ func (fam family) plain(p firewall.Policy, f facts) ruleset {
 		if n.KeepsBridgesOut(fam.Family) {
 			unprotected.add(n.Bridge, "", rule{"-o " + n.Bridge + " -j DROP", ""})
 		}
-		input.add(n.Bridge, "", hostInput(n.Bridge, n.Family(fam.Family).Input)...)
+		input.rules = append(serving(n.Bridge, "", hostInput(n.Bridge, n.Family(fam.Family).Input)...), input.rules...)
 	}
 	for _, port := range p.Ports {
 		if fam.Has(port.Container.Addr()) {
@@ -91,6 +105,9 @@ func (fam family) plain(p firewall.Policy, f facts) ruleset {
 		}
 	}
 	filter, nat := append([]chain{forward, isolate, egress, fam.plainDirect(p), unprotected}, lists...), []chain{ports, post}
+	if need.names {
+		nat = append(nat, fam.plainLed(p)...)
+	}
 	if !need.networks {
 		filter, nat = nil, nil
 	}
@@ -258,4 +275,74 @@ func (fam family) plainForwarding(n firewall.Network, accept firewall.Mark) []ru
 			"Containers of the network reach each other: " + how})
 	}
 	return append(rules, rule{"-i " + n.Bridge + " -o " + n.Bridge + " -j DROP", ""})
+}
+
+// plainNames reports whether a grant counts: the container's list has names.
+func (fam family) plainNames(p firewall.Policy, g firewall.Grant) bool {
+	own, names := false, false
+	for _, e := range p.Egress {
+		if e.Bridge == g.Bridge && fam.Has(e.Addr) {
+			own = true
+			names = names || e.Addr == g.Addr && e.Names
+		}
+	}
+	return names || !own && slices.ContainsFunc(p.Egress, func(e firewall.Egress) bool { return e.Bridge == g.Bridge && !e.Addr.IsValid() && e.Names })
+}
+
+// plainGrant returns from what a grant opens, but not from what is sent to the host.
+func (fam family) plainGrant(g firewall.Grant) rule {
+	text := fmt.Sprintf("-s %s -m addrtype ! --dst-type LOCAL -m conntrack --ctorigdst %s ", netip.PrefixFrom(g.Addr, g.Addr.BitLen()), g.To)
+	if g.Proto == egress.ICMP {
+		text += "-p " + fam.icmp + " "
+	} else {
+		text += "-p " + g.Proto.String() + " "
+	}
+	if g.First != 0 {
+		text += fmt.Sprintf("-m conntrack --ctorigdstport %d:%d ", g.First, g.Last)
+	}
+	return rule{text + "-j RETURN", ""}
+}
+
+// plainLed leads what lists with names don't have, each list by itself.
+func (fam family) plainLed(p firewall.Policy) []chain {
+	led := chain{name: chainLed}
+	chains := []chain{{}}
+	for i, e := range p.Egress {
+		n := p.Networks[slices.IndexFunc(p.Networks, func(n firewall.Network) bool { return n.Bridge == e.Bridge })]
+		if !e.Names || !n.Leads(fam.Family) || e.Addr.IsValid() && !fam.Has(e.Addr) {
+			continue
+		}
+		c := chain{name: fmt.Sprintf("MYBR-LED-%d", i)}
+		c.add("", "", rule{"-d " + n.Family(fam.Family).Prefix.String() + " -m addrtype ! --dst-type LOCAL -j RETURN", ""})
+		for _, p := range fam.reserved() {
+			c.add("", "", rule{"-d " + p.String() + " -j RETURN", ""})
+		}
+		for _, g := range p.Grants {
+			if g.Bridge == e.Bridge && fam.Has(g.Addr) && (g.Proto == model.TCP || g.Proto == model.UDP) && (!e.Addr.IsValid() || e.Addr == g.Addr) {
+				c.add("", "", rule{strings.Replace(fam.plainGrant(g).text, "-m addrtype ! --dst-type LOCAL ", "", 1), ""})
+			}
+		}
+		allowed := chain{}
+		fam.plainAllowed(&allowed, e.To)
+		c.rules = append(c.rules, allowed.rules[:len(allowed.rules)-1]...) // but for the drop
+		to := func(port uint16) string { return netip.AddrPortFrom(n.Family(fam.Family).Gateway, port).String() }
+		if p.Process.DNS != 0 {
+			c.add("", "", rule{"-p udp -m udp --dport 53 -j DNAT --to-destination " + to(p.Process.DNS), ""}, rule{"-p tcp -m tcp --dport 53 -j DNAT --to-destination " + to(p.Process.DNS), ""})
+		} else {
+			c.add("", "", rule{"-p tcp -m tcp --dport 53 -j RETURN", ""})
+		}
+		for _, r := range e.Carried.Ranges() {
+			if p.Process.TCP != 0 {
+				c.add("", "", rule{fmt.Sprintf("-p tcp -m tcp --dport %d:%d -j DNAT --to-destination %s", r.First, r.Last, to(p.Process.TCP)), ""})
+			}
+		}
+		source := ""
+		if e.Addr.IsValid() {
+			source = "-s " + netip.PrefixFrom(e.Addr, e.Addr.BitLen()).String() + " "
+		}
+		led.add(e.Bridge, "", rule{source + "-i " + e.Bridge + " -j " + c.name, ""})
+		chains = append(chains, c)
+	}
+	chains[0] = led
+	return chains
 }

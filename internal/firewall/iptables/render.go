@@ -32,6 +32,13 @@ const (
 	chainListed      = ownPrefix + "LISTED"
 	chainListOf      = ownPrefix + "OF-"  // what names the bridge follows
 	chainAllowed     = ownPrefix + "DST-" // what names the list follows
+	chainGranted     = ownPrefix + "DNS-" // what names the container follows
+	chainLed         = ownPrefix + "LED"
+	chainProcess     = ownPrefix + "PROCESS"
+	chainVia         = ownPrefix + "VIA-"     // what names the bridge follows
+	chainGrantedVia  = ownPrefix + "DNS-VIA-" // what names the container follows
+	chainWay         = ownPrefix + "WAY-"     // what names the list follows
+	chainLead        = ownPrefix + "LEAD-"    // what names where it leads follows
 	chainEgressNAT   = ownPrefix + "EGRESS-NAT"
 	chainEgress      = ownPrefix + "EGRESS"
 	chainForwardDrop = ownPrefix + "FORWARD-DROP"
@@ -70,6 +77,10 @@ func (fam family) render(p firewall.Policy, f facts) ruleset {
 		filter = append(filter, fam.byBridge(chainInput, "-i", p, func(n firewall.Network) []rule {
 			return append(hostInput(n.Bridge, n.Family(fam.Family).Input), fam.listedInput(n, lists)...)
 		})...)
+	}
+	if need.names {
+		filter = append(filter, notLed(p.Process))
+		nat = append(nat, fam.led(p, lists)...)
 	}
 	if need.listed {
 		filter = append(filter, fam.lists(p, lists)...)

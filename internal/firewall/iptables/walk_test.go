@@ -295,7 +295,20 @@ func packets(fam family, p firewall.Policy) *rapid.Generator[probe] {
 			addrs = append(addrs, prefix.Addr())
 		}
 	}
-	ports = append(ports, 79, 81, 443, 135, 136, 134)
+	ports = append(ports, 79, 81, 443, 135, 136, 134, 53, 22)
+	if p.Process != (firewall.Process{}) {
+		ports = append(ports, uint64(p.Process.DNS), uint64(p.Process.TCP), uint64(p.Process.TCP))
+	}
+	for _, g := range p.Grants {
+		if fam.Has(g.To) {
+			addrs = append(addrs, g.To, g.Addr)
+		}
+	}
+	for _, n := range p.Networks {
+		if n.Leads(fam.Family) {
+			addrs = append(addrs, n.Family(fam.Family).Gateway)
+		}
+	}
 	for _, e := range p.Egress {
 		for _, s := range e.To.Services(fam.Family) {
 			for _, prefix := range s.To {
@@ -369,6 +382,12 @@ func TestSameAsPlain(t *testing.T) {
 							a, b := walk{chains: have, probe: k}, walk{chains: want, probe: k}
 							if got, want := a.through(chain), b.through(chain); got != want {
 								r.Fatalf("%s: %+v: %q, plainly %q", chain, k, got, want)
+							}
+						}
+						if i == 1 && fam.layout(p).names {
+							a, b := walk{chains: have, probe: k}, walk{chains: want, probe: k}
+							if got, want := a.through(chainLed), b.through(chainLed); got != want {
+								r.Fatalf("%s: %+v: %q, plainly %q", chainLed, k, got, want)
 							}
 						}
 						if i == 0 && fam.layout(p).input {
@@ -522,8 +541,8 @@ func TestDepth(t *testing.T) {
 	for _, fam := range []family{ipv4(), ipv6()} {
 		rapid.Check(t, func(r *rapid.T) {
 			p := many().Draw(r, "policy")
-			for i, root := range []string{"FORWARD", chainPorts, chainInput} {
-				if i == 2 && !fam.layout(p).input {
+			for i, root := range []string{"FORWARD", chainPorts, chainInput, chainLed} {
+				if i == 2 && !fam.layout(p).input || i == 3 && !fam.layout(p).names {
 					continue
 				}
 				i %= 2

@@ -22,10 +22,13 @@ import (
 
 // checking is what packets from a network meet that has egress lists, before they are judged as
 // all others, or reach the host.
-func (fam family) checking() []chain {
+func (fam family) checking(l layout) []chain {
 	c := chain{name: chainChecked}
 	c.add("Only what begins is checked.", known(), by(setBehind, iif()))
 	c.add("What turns back into its own network is not checked.", by(setInside, iif(), oif()))
+	if l.names {
+		fam.passGranted(&c)
+	}
 	c.add("What containers begin, through a published port or not, is compared with what they may.", verdict("jump "+chainListed))
 	c.add("The rest is judged as in every network.", by(setBehind, iif()))
 
@@ -209,18 +212,22 @@ func (fam family) addressSets(p firewall.Policy, lists []allowance) (sets []set)
 // more or less that has a list which others have, too, and no list has to be read for that.
 func (c *change) turnLists(fam family, have, want, gone, came firewall.Policy) {
 	had, wanted := fam.named(have.Egress), fam.named(want.Egress)
+	hadLeads, wantedLeads := fam.leadsOf(have.Egress), fam.leadsOf(want.Egress)
 	same := true
 	for _, all := range [][]firewall.Egress{gone.Egress, came.Egress} {
 		for a := range fam.named(all) {
 			same = same && had[a] == wanted[a]
+		}
+		for l := range fam.leadsOf(all) {
+			same = same && hadLeads[l] == wantedLeads[l]
 		}
 	}
 	if same {
 		return
 	}
 	hadLists, lists := fam.lists(have), fam.lists(want)
-	hadChains, hadSets := fam.allowed(hadLists), fam.addressSets(have, hadLists)
-	chains, sets := fam.allowed(lists), fam.addressSets(want, lists)
+	hadChains, hadSets := append(fam.allowed(hadLists), fam.leading(have)...), fam.addressSets(have, hadLists)
+	chains, sets := append(fam.allowed(lists), fam.leading(want)...), fam.addressSets(want, lists)
 	for _, s := range sets {
 		if !slices.ContainsFunc(hadSets, func(h set) bool { return h.name == s.name }) {
 			c.made.sets = append(c.made.sets, s)

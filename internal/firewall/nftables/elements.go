@@ -25,6 +25,17 @@ func (fam family) sets(p firewall.Policy, others []string) []set {
 		{name: setListedFrom, key: []kind{nameKind(), fam.address}, verdicts: true},
 		{name: setListedInput, key: names},
 		{name: setBehind, key: names, verdicts: true},
+		{name: setLed, key: names, verdicts: true},
+		{name: setOwn, key: []kind{fam.address, nameKind()}, interval: true},
+		{name: setLead, key: names, verdicts: true},
+		{name: setLeadFrom, key: []kind{nameKind(), fam.address}, verdicts: true},
+		{name: setLeadDNS, key: names, data: []kind{fam.address, portKind()}},
+		{name: setLeadTCP, key: names, data: []kind{fam.address, portKind()}},
+		{name: setGateways, key: []kind{nameKind(), fam.address}},
+		{name: setProcess, key: at[1:], verdicts: true},
+		{name: setGranted, key: []kind{nameKind(), fam.address, fam.address, protoKind()}},
+		{name: setGrantedPort, key: []kind{nameKind(), fam.address, fam.address, protoKind(), portKind()}},
+		{name: setGrantedPorts, key: []kind{portKind(), protoKind(), nameKind(), fam.address, fam.address}, interval: true},
 		{name: setPublished, key: at[1:], data: []kind{fam.address, portKind()}, counter: true},
 		{name: setPublishedAt, key: at, data: []kind{fam.address, portKind()}, counter: true},
 		{name: setApart, key: append(names[:1:1], at[1:]...)},
@@ -41,7 +52,9 @@ func (fam family) sets(p firewall.Policy, others []string) []set {
 	for _, n := range p.Networks {
 		fam.network(all, n)
 		fam.addresses(all, n)
+		fam.names(all, n, p.Process)
 	}
+	fam.process(all, p)
 	for _, bridge := range others {
 		all[setOthers].add(served{why: "This bridge is Docker's."}, element{key: nameBytes(bridge)})
 	}
@@ -63,6 +76,12 @@ func (fam family) sets(p firewall.Policy, others []string) []set {
 	read := allowances{}
 	for _, e := range p.Egress {
 		fam.egress(all, e, read)
+		fam.leads(all, e)
+	}
+	for _, g := range p.Grants {
+		if fam.Has(g.Addr) {
+			fam.grant(all, g)
+		}
 	}
 	for i := range out {
 		out[i].sorted()

@@ -9,6 +9,9 @@
 //	postrouting  by the subnet that a packet comes from
 //	limited-…    ports that only some clients reach: a set of addresses for each set of clients
 //	listed       what containers may begin: a chain for each list, which looks into sets of addresses
+//	leadable     what containers begin whose list has host names: led to mybr's process by DNAT, unless
+//	             the list has the address, or DNS has given it (granted…)
+//	process      the ports of mybr's process, for what was led there alone
 //	input        bridges that the host doesn't take everything from, if there are any
 //
 // A transaction is made by netlink alone: no command is run, and nothing is read on the way

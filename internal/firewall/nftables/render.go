@@ -37,6 +37,11 @@ const (
 
 	chainTranslated = "translated-" // likewise
 
+	chainLeadable = "leadable"
+	chainLead     = "lead-" // what names the list follows
+	chainProcess  = "process"
+	chainLetIn    = "let-in"
+
 	chainPorts     = "published-ports"
 	hairpin        = "hairpin"
 	hairpinFixed   = "hairpin-fixed"
@@ -66,6 +71,17 @@ const (
 	setListedFrom   = "listed-from"
 	setListedInput  = "listed-input"
 	setBehind       = "behind-list"
+	setLed          = "led"
+	setOwn          = "own-subnet"
+	setLead         = "lead"
+	setLeadFrom     = "lead-from"
+	setLeadDNS      = "lead-dns"
+	setLeadTCP      = "lead-tcp"
+	setGateways     = "gateways"
+	setProcess      = "process-ports"
+	setGranted      = "granted"
+	setGrantedPort  = "granted-port"
+	setGrantedPorts = "granted-ports"
 	setNoInput      = "no-input"
 	setNoAdverts    = "no-advertisements"
 )
@@ -102,7 +118,7 @@ func (fam family) render(p firewall.Policy, beside bool, others []string) rulese
 		return ruleset{}
 	}
 	lists := fam.lists(p)
-	return ruleset{slices.Concat(fam.chains(l), fam.clientChains(p), fam.allowed(lists)), append(fam.sets(p, others), fam.addressSets(p, lists)...)}
+	return ruleset{slices.Concat(fam.chains(l), fam.clientChains(p), fam.allowed(lists), fam.leading(p)), append(fam.sets(p, others), fam.addressSets(p, lists)...)}
 }
 
 // chains is the rules: they are the same whatever networks and ports there are, save that some
@@ -117,15 +133,23 @@ func (fam family) chains(l layout) []chain {
 			all = append(all, fam.limiting()...)
 		}
 		if l.listed {
-			all = append(all, fam.checking()...)
+			all = append(all, fam.checking(l)...)
 		}
-		all = append(all, fam.publishing()...)
+		if l.names {
+			all = append(all, fam.leadable())
+		}
+		all = append(all, fam.publishing(l)...)
 		all = append(all, fam.translating()...)
 	}
 	if l.beside {
 		c := chain{name: "passed", hook: filterHook("forward", nftables.ChainHookForward, behindFilter)}
 		c.add("Behind the rule of iptables the bit has no meaning any more.", unmark(passBit))
 		all = append(all, c)
+		if l.names {
+			c := chain{name: "passed-in", hook: filterHook("input", nftables.ChainHookInput, behindFilter)}
+			c.add("Behind the rule of iptables the bit has no meaning any more.", marked(passBit, passBit), unmark(passBit))
+			all = append(all, c)
+		}
 	}
 	if l.input {
 		c := chain{name: "input", hook: filterHook("input", nftables.ChainHookInput, beforeFilter)}
@@ -133,10 +157,16 @@ func (fam family) chains(l layout) []chain {
 		if fam.icmpProto == ipv6().icmpProto {
 			c.add("The host takes no router advertisements from containers.", advertisement(), in(setNoAdverts, iif()), verdict("drop"))
 		}
+		if l.names {
+			c.add("Only what was led there reaches the ports of mybr's process.", by(setProcess, proto(), port()))
+		}
 		if l.listed {
 			c.add("What comes from a network whose containers may not begin everything is checked.", in(setListedInput, iif()), verdict("jump "+chainToHost))
 		}
 		all = append(all, c)
+		if l.names {
+			all = append(all, processInput(fam, l.beside)...)
+		}
 	}
 	if l.last {
 		c := chain{name: chainLast, hook: filterHook("forward", nftables.ChainHookForward, behindAll)}
@@ -231,8 +261,11 @@ func (fam family) entering() []chain {
 }
 
 // publishing leads what is sent to published ports to the containers.
-func (fam family) publishing() []chain {
+func (fam family) publishing(l layout) []chain {
 	pre := chain{name: "prerouting", hook: natHook("prerouting", nftables.ChainHookPrerouting, behindDNAT)}
+	if l.names {
+		pre.add("What containers begin whose list has host names may have to be led to mybr's process.", by(setLed, iif()))
+	}
 	pre.add("What is sent to an address of the host may be meant for a published port.", local(), verdict("goto "+chainPorts))
 	out := chain{name: "output", hook: natHook("output", nftables.ChainHookOutput, behindDNAT)}
 	out.add("So may what the host sends to itself, but for its loopback addresses, where the process listens.",

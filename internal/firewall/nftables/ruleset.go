@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"github.com/mybr/mybr/internal/model"
 )
@@ -119,7 +120,15 @@ func nameKind() kind {
 }
 
 func protoKind() kind {
-	return kind{nftables.TypeInetProto, 4, func(b []byte) string { return model.Proto(b[0]).String() }}
+	return kind{nftables.TypeInetProto, 4, func(b []byte) string {
+		switch b[0] {
+		case unix.IPPROTO_ICMP:
+			return "icmp"
+		case unix.IPPROTO_ICMPV6:
+			return "ipv6-icmp"
+		}
+		return model.Proto(b[0]).String()
+	}}
 }
 
 func portKind() kind {
@@ -154,7 +163,7 @@ func fields(kinds []kind, value string) string {
 func (s set) text(e element) string {
 	out := fields(s.key, e.key)
 	if first := s.key[0]; e.end != "" && len(e.key) >= first.size && len(e.end) >= first.size {
-		out = span(e.key[:first.bytes()], e.end[:first.bytes()])
+		out = first.span(e.key[:first.bytes()], e.end[:first.bytes()])
 		if rest := s.key[1:]; len(rest) > 0 {
 			out += " . " + fields(rest, e.key[first.size:])
 		}
@@ -168,8 +177,11 @@ func (s set) text(e element) string {
 	return out
 }
 
-// span is a range of addresses, as a prefix if it is one.
-func span(first, last string) string {
+// span is a range, of addresses as a prefix if it is one.
+func (k kind) span(first, last string) string {
+	if k.Name == nftables.TypeInetService.Name {
+		return k.format([]byte(first)) + "-" + k.format([]byte(last))
+	}
 	from, _ := netip.AddrFromSlice([]byte(first))
 	to, _ := netip.AddrFromSlice([]byte(last))
 	for bits := range from.BitLen() + 1 {

@@ -34,9 +34,9 @@ type state struct {
 func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Policy, others []string) (steps, passing plan.Plan, next state, err error) {
 	if now := s.state; have != nil && now.known {
 		l := s.fam.layout(want, now.beside)
-		if was := s.fam.layout(*have, now.beside); was == l && !l.none() && slices.Equal(have.Limits, want.Limits) && passingOf(s.fam, *have) == passingOf(s.fam, want) {
+		if was := s.fam.layout(*have, now.beside); was == l && !l.none() && slices.Equal(have.Limits, want.Limits) && (have.Process == want.Process || !l.names) && passingOf(s.fam, *have) == passingOf(s.fam, want) {
 			gone, came := differing(*have, want)
-			c := s.fam.difference(s.fam.sets(gone, nil), s.fam.sets(came, nil))
+			c := s.fam.difference(s.fam.differingSets(gone), s.fam.differingSets(came))
 			if len(gone.Egress)+len(came.Egress) > 0 {
 				c.turnLists(s.fam, *have, want, gone, came)
 			}
@@ -92,7 +92,7 @@ func (s *side) full(ctx context.Context, want firewall.Policy, others []string) 
 
 // passingOf is what iptables has to let pass, and what it has to drop.
 func passingOf(fam family, p firewall.Policy) iptables.Passing {
-	return iptables.Passing{Networks: len(p.Networks) > 0, DefaultDrop: p.DefaultDrop.Has(fam.Family)}
+	return iptables.Passing{Networks: len(p.Networks) > 0, Led: fam.layout(p, false).names, DefaultDrop: p.DefaultDrop.Has(fam.Family)}
 }
 
 // step carries one change out. next is the state from then on.
@@ -158,6 +158,8 @@ func differing(have, want firewall.Policy) (gone, came firewall.Policy) {
 	gone.Networks, came.Networks = without(have.Networks, want.Networks, func(n firewall.Network) firewall.Network { n.ID = ""; return n })
 	gone.Ports, came.Ports = without(have.Ports, want.Ports, func(p firewall.Port) firewall.Port { p.Link = ""; return p })
 	gone.Egress, came.Egress = without(have.Egress, want.Egress, func(e firewall.Egress) firewall.Egress { e.Link = ""; return e })
+	gone.Grants, came.Grants = without(have.Grants, want.Grants, func(g firewall.Grant) firewall.Grant { g.Link = ""; return g })
+	gone.Process, came.Process = have.Process, want.Process
 	if !slices.Equal(have.Openings, want.Openings) {
 		gone.Openings, came.Openings = have.Openings, want.Openings // several may need the same element
 	}

@@ -1,0 +1,57 @@
+package conntrack
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// When a list with names changes, what was led to the process because of names and is not any more
+// ends, and so does what DNS had opened for a name that is gone.
+func TestPastNames(t *testing.T) {
+	ap, addr := netip.MustParseAddrPort, netip.MustParseAddr
+	e := Egress{ID: "e", Addr: addr("172.18.0.2"), Own: netip.MustParsePrefix("172.18.0.0/16"), To: "10.0.0.0/8", Names: "example.com:443,git.example.com:22"}
+	there, was := []Endpoint{{ID: "e", V4: e.Addr}}, e
+	was.Names += ",other.example.com"
+	granted := []Granted{{Addr: e.Addr, To: addr("192.0.2.7"), Proto: model.TCP, First: 22, Last: 22}}
+	want := Set{Endpoints: there, Egress: []Egress{e}, Granted: granted, Process: Process{DNS: 5301, TCP: 5302}}
+	if again := difference(&Set{Endpoints: there, Egress: []Egress{e}}, want); len(again.egress) > 0 || !want.Same(Set{Endpoints: there, Egress: []Egress{e}}) {
+		t.Errorf("because of a grant alone, %v is looked for", again.egress)
+	}
+	c := difference(&Set{Endpoints: there, Egress: []Egress{was}}, want)
+	if len(c.egress) != 1 {
+		t.Fatal("a name that went is not looked for")
+	}
+	f := c.filter(model.IPv4)
+	f.local = map[netip.Addr]bool{addr("172.18.0.1"): true}
+	for _, flow := range []struct {
+		what                 string
+		proto                model.Proto
+		from, asked, answers string
+		stale                bool
+	}{
+		{"a carried port", model.TCP, "172.18.0.2:4000", "203.0.113.9:443", "172.18.0.1:5302", false},
+		{"one that is no more", model.TCP, "172.18.0.2:4000", "203.0.113.9:80", "172.18.0.1:5302", true},
+		{"DNS", model.UDP, "172.18.0.2:4000", "203.0.113.9:53", "172.18.0.1:5301", false},
+		{"DNS by TCP", model.TCP, "172.18.0.2:4000", "203.0.113.9:53", "172.18.0.1:5301", false},
+		{"another port of the host's", model.TCP, "172.18.0.2:4000", "203.0.113.9:80", "172.18.0.1:8080", false},
+		{"a neighbour's port", model.TCP, "172.18.0.2:4000", "198.51.100.1:80", "172.18.0.3:5302", false},
+		{"an address", model.TCP, "172.18.0.2:4000", "10.1.2.3:80", "10.1.2.3:80", false},
+		{"what was granted", model.TCP, "172.18.0.2:4000", "192.0.2.7:22", "192.0.2.7:22", false},
+		{"another port there", model.TCP, "172.18.0.2:4000", "192.0.2.7:23", "192.0.2.7:23", true},
+		{"another protocol there", model.UDP, "172.18.0.2:4000", "192.0.2.7:22", "192.0.2.7:22", true},
+		{"another address", model.TCP, "172.18.0.2:4000", "192.0.2.8:22", "192.0.2.8:22", true},
+	} {
+		if got := f.stale(flowOf(flow.proto, ap(flow.from), ap(flow.asked), ap(flow.answers))); got != flow.stale {
+			t.Errorf("%s: stale %t", flow.what, got)
+		}
+	}
+	none := e
+	none.Names = ""
+	f = difference(&Set{Endpoints: there, Egress: []Egress{e}}, Set{Endpoints: there, Egress: []Egress{none}, Process: want.Process}).filter(model.IPv4)
+	f.local = map[netip.Addr]bool{addr("172.18.0.1"): true}
+	if !f.stale(flowOf(model.UDP, ap("172.18.0.2:4000"), ap("203.0.113.9:53"), ap("172.18.0.1:5301"))) {
+		t.Error("without names DNS goes on being led")
+	}
+}

@@ -1,0 +1,369 @@
+package firewalltest
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/egress"
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/model"
+)
+
+// named is scenarios of lists with host names.
+func named() []scenario {
+	return []scenario{
+		{"egress by name", egressByName},
+		{"egress by name: neighbours and the host's other rules", egressByNameBeside},
+		{"egress by name: grants", egressGrants},
+		{"egress by name: lists of containers", egressNamesOfContainers},
+	}
+}
+
+// process is where the host stands in for mybr's process.
+var process = firewall.Process{DNS: 5301, TCP: 5302}
+
+// Named is a list that has host names, too, with the ports that are carried for them.
+func Named(e firewall.Egress, carried egress.Ports) firewall.Egress {
+	e.Names, e.Carried = true, carried
+	return e
+}
+
+// withNames is a policy with these lists, of which some have names, for both families.
+func withNames(p firewall.Policy, lists ...firewall.Egress) firewall.Policy {
+	p = withEgress(p, lists...)
+	for i := range p.Networks {
+		n := &p.Networks[i]
+		if n.Names = slices.ContainsFunc(lists, func(e firewall.Egress) bool { return e.Bridge == n.Bridge && e.Names }); n.Names {
+			n.V4.Gateway, n.V6.Gateway = n.V4.Prefix.Addr().Next(), n.V6.Prefix.Addr().Next()
+		}
+	}
+	p.Process = process
+	return p
+}
+
+// withGrants is a policy with these, as "172.18.0.2 192.0.2.2 tcp 80 81", for both families.
+func withGrants(p firewall.Policy, grants ...string) firewall.Policy {
+	p.Grants = nil
+	for _, spec := range grants {
+		var addr, to, proto string
+		g := firewall.Grant{Bridge: "br0", Link: "veth"}
+		if _, err := fmt.Sscan(spec, &addr, &to, &proto, &g.First, &g.Last); err != nil {
+			panic(err)
+		}
+		g.Proto = map[string]model.Proto{"tcp": model.TCP, "udp": model.UDP, "icmp": egress.ICMP}[proto]
+		g.Addr, g.To = netip.MustParseAddr(addr), netip.MustParseAddr(to)
+		p.Grants = append(p.Grants, g)
+		g.Addr, g.To = sixth(g.Addr), sixth(g.To)
+		p.Grants = append(p.Grants, g)
+	}
+	slices.SortFunc(p.Grants, func(a, b firewall.Grant) int { return firewall.CompareGrants(&a, &b) })
+	return p
+}
+
+// listens has the host answer at the ports of the process, and others where DNS and carried ports
+// may be asked for.
+func (w *World) listens() {
+	for _, port := range []int{5301, 5302, 90} {
+		w.Host.Echo(w.Net("tcp"), w.Stand.In(fmt.Sprintf("0.0.0.0:%d", port)))
+	}
+	w.Host.Echo(w.Net("udp"), w.Stand.In("0.0.0.0:5301"))
+	for _, name := range []string{"lan", "b"} {
+		w.Hosts[name].Echo(w.Net("tcp"), w.Stand.In("0.0.0.0:53"))
+		w.Hosts[name].Echo(w.Net("udp"), w.Stand.In("0.0.0.0:53"))
+	}
+}
+
+// steady looks that nothing is left to be done for a policy.
+func (w *World) steady(p firewall.Policy) {
+	w.T.Helper()
+	if rest, err := w.Backend.Plan(w.T.Context(), nil, p); err != nil || len(rest) > 0 {
+		w.T.Fatalf("then there is %q to do: %v", rest.Changes(), err)
+	}
+}
+
+// DNS, and connections at carried ports, are led to the process, whatever the address, if the list
+// does not have it. Nobody else reaches the process's ports.
+func egressByName(w *World) {
+	w.listens()
+	plain := w.Policy(nil)
+	w.Apply(plain)
+	const open = `
+		a tcp lan:80 -> lan
+		a tcp lan:81 -> lan
+		a tcp lan:82 -> lan
+		a udp lan:53 -> lan
+		a tcp lan:53 -> lan
+		a tcp 192.0.2.1:8180 -> c
+		lan tcp 192.0.2.1:5302 -> host
+		lan udp 192.0.2.1:5301 -> host
+		c tcp 172.19.0.1:5302 -> host
+		a tcp 172.18.0.1:5302 -> host
+		host tcp 192.0.2.1:5302 -> host`
+	w.Expect(open)
+	want := withNames(plain, Named(Egress("br0", "", "192.0.2.2:81,host:90"), "80,443"))
+	Apply(w.T, w.Backend, &plain, want)
+	w.steady(want)
+	const addressed = `
+		a tcp lan:81 -> lan 192.0.2.1
+		a tcp lan:82 -> nothing
+		a tcp 192.0.2.1:90 -> host a
+		a tcp b:80 -> b a
+		a udp b:53 -> b a
+		a tcp 192.0.2.1:8180 -> nothing
+		c tcp lan:80 -> lan 192.0.2.1
+		c udp lan:53 -> lan
+		lan tcp 192.0.2.1:8080 -> a lan
+		host tcp a:80 -> a`
+	w.Expect(addressed + `
+		a tcp lan:80 -> host a
+		a tcp lan:53 -> host a
+		a udp lan:53 -> host a
+		a tcp 198.51.100.9:443 -> host a
+		a udp 198.51.100.9:53 -> host a
+		a udp 172.18.0.1:53 -> host a
+		a tcp c:80 -> host a
+		a udp lan:80 -> nothing
+		a tcp 172.18.0.1:5302 -> nothing
+		a tcp 172.18.0.1:5301 -> nothing
+		a udp 172.18.0.1:5301 -> nothing
+		a tcp 192.0.2.1:5302 -> nothing
+		c tcp 172.19.0.1:5302 -> nothing
+		c tcp 172.18.0.1:5302 -> nothing
+		lan tcp 192.0.2.1:5302 -> nothing
+		lan tcp 172.18.0.1:5302 -> nothing
+		lan udp 192.0.2.1:5301 -> nothing
+		host tcp 192.0.2.1:5302 -> nothing`)
+	if got, to := w.original("a", "198.51.100.9:443"), w.Stand.In("198.51.100.9:443"); got != to {
+		w.T.Errorf("the process is told that a connection was made to %s, and it was to %s", got, to)
+	}
+	// While the process listens nowhere, and while it is not there, what is led to it fails.
+	nowhere := want
+	nowhere.Process = firewall.Process{}
+	Apply(w.T, w.Backend, &want, nowhere)
+	w.steady(nowhere)
+	w.Expect(addressed + "\n a tcp lan:80 -> nothing\n a udp lan:53 -> nothing")
+	gone := want
+	gone.Process = firewall.Process{DNS: 5401, TCP: 5402}
+	Apply(w.T, w.Backend, &nowhere, gone)
+	w.Expect(addressed + "\n a tcp lan:80 -> nothing\n a udp lan:53 -> nothing")
+	// Everything that is carried, and everything at an address.
+	all := withNames(plain, Named(Egress("br0", "", "192.0.2.2/32"), "1-65535"))
+	Apply(w.T, w.Backend, &gone, all)
+	w.steady(all)
+	w.Expect(`
+		a tcp lan:80 -> lan
+		a tcp lan:53 -> lan
+		a udp lan:53 -> lan
+		a tcp 198.51.100.9:9999 -> host a
+		a tcp 198.51.100.9:53 -> host a
+		a tcp 172.18.0.1:5302 -> nothing
+		a tcp 192.0.2.1:8180 -> host a
+		a tcp b:81 -> b`)
+	Apply(w.T, w.Backend, &all, plain)
+	w.Expect(open)
+}
+
+// original has a host connect somewhere and returns what the process is told that it was.
+func (w *World) original(from, to string) string {
+	w.T.Helper()
+	l := w.Host.Listen(w.Net("tcp"), w.Stand.In("0.0.0.0:5303"))
+	defer l.Close()
+	p := withNames(w.Policy(nil), Named(Egress("br0", "", "none"), "443"))
+	p.Process.TCP = 5303
+	w.Apply(p)
+	defer w.Apply(withNames(w.Policy(nil), Named(Egress("br0", "", "192.0.2.2:81,host:90"), "80,443")))
+	c, err := w.Hosts[from].Dial(w.Net("tcp"), w.Stand.In(to), 5*time.Second)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	defer c.Close()
+	at, err := l.Accept()
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	defer at.Close()
+	raw, err := at.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	const soOriginalDst = 80 // linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h
+	var got netip.AddrPort
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		if w.Stand.IP == model.IPv6 {
+			info, err := unix.GetsockoptIPv6MTUInfo(int(fd), unix.IPPROTO_IPV6, soOriginalDst) // begins with a struct sockaddr_in6
+			if failed = err; err == nil {
+				got = netip.AddrPortFrom(netip.AddrFrom16(info.Addr.Addr), info.Addr.Port>>8|info.Addr.Port<<8)
+			}
+			return
+		}
+		in, err := unix.GetsockoptIPv6Mreq(int(fd), unix.IPPROTO_IP, soOriginalDst) // as long as a struct sockaddr_in
+		if failed = err; err == nil {
+			b := in.Multiaddr
+			got = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), uint16(b[2])<<8|uint16(b[3]))
+		}
+	})
+	if err != nil || failed != nil {
+		w.T.Fatal(err, failed)
+	}
+	return got.String()
+}
+
+// What passes between neighbours is not led where bridged frames pass the rules, and what is led
+// reaches the process whatever else the host's rules drop.
+func egressByNameBeside(w *World) {
+	w.listens()
+	want := withNames(w.Policy(nil), Named(Egress("br0", "", "none"), "80,443"))
+	w.Apply(want)
+	for _, call := range []string{"0", "1"} {
+		w.Host.Sysctl("net/bridge/bridge-nf-call-"+w.Stand.command(), call)
+		w.Expect(`
+			a tcp b:80 -> b a
+			a udp b:53 -> b a
+			a tcp b:53 -> b a
+			a tcp lan:80 -> host a
+			a udp lan:53 -> host a`)
+	}
+	if w.Stand.Name == Alone {
+		return
+	}
+	w.Stand.Do(w.Host, "-P INPUT DROP")
+	if w.Stand.IP == model.IPv6 {
+		w.Stand.Do(w.Host, "-A INPUT -p ipv6-icmp -j ACCEPT")
+	}
+	w.Expect(`
+		a tcp lan:80 -> host a
+		a udp lan:53 -> host a
+		a tcp 172.18.0.1:5302 -> nothing
+		lan tcp 192.0.2.1:90 -> nothing`)
+	w.Apply(want)
+	w.steady(want)
+	w.Expect("a tcp lan:80 -> host a\n a udp lan:53 -> host a")
+	w.Stand.Do(w.Host, "-P INPUT ACCEPT")
+	w.Apply(w.Policy(nil)) // so that what was held up can end
+}
+
+// What DNS has opened for a container passes as if its list had it, for that container alone.
+func egressGrants(w *World) {
+	w.listens()
+	have := withNames(w.Policy(nil), Named(Egress("br0", "", "192.0.2.2:89"), "80-84,443"))
+	w.Apply(have)
+	w.Expect("a tcp lan:89 -> lan\n a tcp lan:82 -> host\n a tcp lan:85 -> nothing\n a udp lan:80 -> nothing")
+	w.Pings(false, "a lan")
+	next := func(lines string, grants ...string) {
+		w.T.Helper()
+		want := withGrants(have, grants...)
+		if err := want.Validate(); err != nil {
+			w.T.Fatal(err)
+		}
+		Apply(w.T, w.Backend, &have, want)
+		w.steady(want)
+		w.Expect(lines)
+		have = want
+	}
+	next(`
+		a tcp lan:82 -> lan 192.0.2.1
+		a tcp lan:81 -> host a
+		a tcp lan:85 -> nothing
+		b tcp lan:82 -> host b
+		a tcp lan:89 -> lan`, "172.18.0.2 192.0.2.2 tcp 82 82")
+	next(`
+		a tcp lan:82 -> lan
+		a tcp lan:81 -> host a
+		a tcp lan:85 -> lan
+		a tcp lan:87 -> nothing
+		a udp lan:80 -> lan
+		a udp lan:81 -> lan
+		a udp 198.51.100.9:53 -> host
+		b udp lan:80 -> nothing
+		b tcp lan:85 -> nothing`, "172.18.0.2 192.0.2.2 tcp 82 82", "172.18.0.2 192.0.2.2 tcp 85 86", "172.18.0.2 192.0.2.2 udp 0 0", "172.18.0.2 192.0.2.2 icmp 0 0")
+	w.Pings(true, "a lan")
+	next("a tcp lan:82 -> lan\n a tcp lan:85 -> lan\n a tcp lan:86 -> lan\n b tcp lan:81 -> lan", "172.18.0.2 192.0.2.2 tcp 82 86", "172.18.0.3 192.0.2.2 tcp 81 81")
+	icmp := []string{"-D", "-p", "icmp"} // what has begun goes on
+	if w.Stand.IP == model.IPv6 {
+		icmp = []string{"-D", "-f", "ipv6", "-p", "icmpv6"}
+	}
+	w.Host.Run("conntrack", icmp...)
+	w.Pings(false, "a lan")
+	// A published port that leads to an address which was granted is not granted by that.
+	c := "172.18.0.2 172.19.0.2 tcp 80 80"
+	next("a tcp 192.0.2.1:8180 -> nothing\n a tcp lan:82 -> host\n a tcp lan:85 -> nothing\n b tcp lan:81 -> host", c)
+	next("a tcp lan:82 -> host\n a tcp lan:85 -> nothing\n a tcp lan:89 -> lan")
+	w.Apply(w.Policy(nil)) // so that what was held up can end
+}
+
+// Of containers with lists of their own, only what those begin is led that have names.
+func egressNamesOfContainers(w *World) {
+	w.listens()
+	plain := w.Policy(nil)
+	have := withNames(plain, Egress("br0", "", "none"), Named(Egress("br0", "172.18.0.2", "192.0.2.2:81"), "80,443"), Egress("br0", "172.18.0.3", "192.0.2.2:82"))
+	w.Apply(have)
+	w.steady(have)
+	const paths = `
+		a tcp lan:80 -> host a
+		a udp lan:53 -> host a
+		a tcp lan:81 -> lan
+		a tcp lan:82 -> nothing
+		b tcp lan:80 -> nothing
+		b udp lan:53 -> nothing
+		b tcp lan:82 -> lan
+		b tcp 172.18.0.1:5302 -> nothing`
+	w.Expect(paths)
+	granted := withGrants(have, "172.18.0.2 192.0.2.2 tcp 85 85")
+	Apply(w.T, w.Backend, &have, granted)
+	w.steady(granted)
+	w.Expect(paths + "\n a tcp lan:85 -> lan\n b tcp lan:85 -> nothing")
+	// The containers change their lists.
+	next := withNames(plain, Egress("br0", "", "none"), Egress("br0", "172.18.0.2", "192.0.2.2:82"), Named(Egress("br0", "172.18.0.3", "none"), "443"))
+	Apply(w.T, w.Backend, &granted, next)
+	w.steady(next)
+	w.Expect(`
+		a tcp lan:80 -> nothing
+		a udp lan:53 -> nothing
+		a tcp lan:85 -> nothing
+		a tcp lan:82 -> lan
+		b tcp lan:80 -> nothing
+		b tcp 198.51.100.9:443 -> host b
+		b udp lan:53 -> host b`)
+	w.Apply(plain) // so that what was held up can end
+}
+
+// Granted is a policy of a network with names and so many containers, each of which has been
+// granted so much, and the same with one grant more, of the last container.
+func Granted(containers, each int) (have, want firewall.Policy) {
+	n := Network("br0", "10.0.0.0/16")
+	n.Listed, n.Names, n.V4.Gateway = true, true, netip.MustParseAddr("10.0.0.1")
+	have = firewall.Policy{Networks: []firewall.Network{n}, Process: process, Egress: []firewall.Egress{Named(Egress("br0", "", "none"), "22,80,443")}}
+	for i := range containers {
+		addr := netip.AddrFrom4([4]byte{10, 0, byte((i + 2) >> 8), byte(i + 2)})
+		for j := range each {
+			have.Grants = append(have.Grants, firewall.Grant{Bridge: "br0", Link: "veth", Addr: addr, To: netip.AddrFrom4([4]byte{192, 0, 2, byte(j)}),
+				Proto: model.TCP, First: 22, Last: 22})
+		}
+	}
+	want = have
+	more := have.Grants[len(have.Grants)-1]
+	more.To = netip.MustParseAddr("198.51.100.1")
+	want.Grants = append(slices.Clip(have.Grants), more)
+	return have, want
+}
+
+// BenchGrant measures what it costs to have the kernel know one grant more, or less.
+func BenchGrant(b *testing.B, backend firewall.Backend, containers, each int) {
+	have, want := Granted(containers, each)
+	if err := backend.Apply(b.Context(), nil, have); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := backend.Apply(b.Context(), &have, want); err != nil {
+			b.Fatal(err)
+		}
+		have, want = want, have
+	}
+}
