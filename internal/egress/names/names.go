@@ -17,8 +17,6 @@
 // Be aware: a listed name can carry data out to who serves it, in the labels below a listed
 // suffix, and back in the answers. What an answer has of an alias (CNAME) is the question's
 // name's: the list need not have the names that it goes through.
-// A socket should be bound to one address: answers of one that is bound to all go out with
-// the address that the kernel chooses.
 package names
 
 import (
@@ -83,6 +81,7 @@ type Server struct {
 	queries hosts.Gate
 	given   given
 	conns   hosts.Gate
+	counts  counts
 }
 
 // New returns a Server that listens nowhere yet.
