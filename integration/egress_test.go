@@ -103,7 +103,7 @@ func egress(t *testing.T, w *world.World) {
 		t.Errorf("mybr rules does not tell the reason:\n%s", rules)
 	}
 	for _, wrong := range []struct{ args, says string }{
-		{"network set n0 mybr.egress=example.com", "option mybr.egress: example.com: names are not supported yet"},
+		{"network set n0 mybr.egress=a.*.example.com", "option mybr.egress: a.*.example.com: * stands at the beginning of a name alone"},
 		{"network set n0 mybr.egress=@nobody", "option mybr.egress: there is no list nobody"},
 		{"list rm apis", "list apis is in use by network "},
 		{"network set n1 mybr.publish.from=@apis", "option mybr.publish.from: list apis has "},

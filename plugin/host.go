@@ -9,6 +9,7 @@ import (
 
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/conntrack"
+	"github.com/mybr/mybr/internal/egress/byname"
 	"github.com/mybr/mybr/internal/fault"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
@@ -35,6 +36,7 @@ type host struct {
 	noIPv6       error // why the host has none for networks; nil: it has
 	firewalld    *firewalld.Applier
 	flows        *conntrack.Applier
+	names        *byname.Server
 	warn         func(format string, args ...any)
 	watching     bool           // what others change is looked for
 	unwatched    error          // why the kernel does not tell of it
@@ -113,6 +115,9 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 		}
 		time.AfterFunc(flowsAgain, func() { h.flows.Again() })
 	}
+	if h.names, err = newNames(c.Log, records, h); err != nil {
+		return nil, err
+	}
 	h.flows.Looked = h.ports.Looked
 	h.flows.Forgot = func(changes []string) { h.reconciler.Made(reconcile.FlowAspect, changes) }
 	h.reconciler = reconcile.New(reconcile.Config{
@@ -122,6 +127,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 			NoIPv6:       noIPv6 != nil, FixedSettings: fixed != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark,
 		},
 		Forwarding: forwarding.DefaultDrop,
+		Process:    h.process,
 		Aspects: reconcile.Appliers{
 			Firewalld: h.firewalld,
 			Firewall:  filter,
@@ -135,9 +141,14 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 			FirewallHint: filter.SlowHint(),
 		}.Aspects(known),
 		ResyncInterval: c.ResyncInterval,
-		Observe:        told.passed,
-		Log:            c.Log,
-		Tell:           told.events.Add,
+		Observe: func(p reconcile.Passed) {
+			if p.Err == nil {
+				h.names.Settled()
+			}
+			told.passed(p)
+		},
+		Log:  c.Log,
+		Tell: told.events.Add,
 	})
 	if c.ResyncInterval > 0 {
 		h.watching = true
@@ -201,6 +212,7 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 		h.filter.Close()
 		h.spoof.Close()
 		_ = h.flows.Close() // of a socket; what it holds ends with the process anyway
+		h.names.Close()
 	}, begun
 }
 

@@ -73,6 +73,10 @@ func TestSite(t *testing.T) {
 	a := quiet(ready)
 	h := &host{links: &link.Applier{}, ports: hostport.New(hostport.Config{})}
 	defer h.ports.Close()
+	var err error
+	if h.names, err = newNames(log, nil, h); err != nil { // nothing has names, so nothing is read
+		t.Fatal(err)
+	}
 	told := &watchers{metrics: metrics.New(measured(c, a, h), []string{"NetworkDriver.Join"})}
 	stop, err := serveSite(t.Context(), c, a, told)
 	if err != nil {

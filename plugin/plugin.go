@@ -35,10 +35,6 @@ import (
 // bootID is another for each boot of the kernel (random(4)).
 const bootID = "/proc/sys/kernel/random/boot_id"
 
-// noNames refuses lists with host names, as long as this process does not serve what the rules
-// would lead to it.
-var noNames = errors.New("names are not supported yet: want the addresses that are meant")
-
 // Run is the plugin from its start until ctx ends and the calls that are under way
 // have been answered.
 func Run(ctx context.Context, c Config) error {
@@ -74,7 +70,7 @@ func Run(ctx context.Context, c Config) error {
 
 	networks := driver.New(driver.Config{
 		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes,
-		IPv6: host.noIPv6, Spoof: host.spoof.Lacks(), Names: noNames, SpoofRefused: host.spoofRefused, PublishAddress: c.PublishAddress, Lives: lives, Warn: c.Log.Warnf,
+		IPv6: host.noIPv6, Spoof: host.spoof.Lacks(), SpoofRefused: host.spoofRefused, PublishAddress: c.PublishAddress, Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")

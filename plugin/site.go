@@ -14,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/internal/egress/byname"
 	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/metrics"
 	"github.com/mybr/mybr/internal/page"
@@ -62,6 +63,7 @@ func measured(c Config, a *admin, h *host) metrics.Sources {
 			r := h.ports.Relayed()
 			return relayed(r.TCP), relayed(r.UDP)
 		},
+		Named: func() metrics.Named { return servedByName(h.names.Counts()) },
 		Drift: func() map[string]metrics.Drift {
 			drift := map[string]metrics.Drift{}
 			for _, aspect := range reconcile.AspectNames() {
@@ -107,6 +109,15 @@ func lacks(log logrus.FieldLogger) func(source string, err error) {
 
 func relayed(t relay.Traffic) metrics.Relayed {
 	return metrics.Relayed{Begun: t.Begun, Ended: t.Ended, Refused: t.Refused, Unreachable: t.Unreachable, To: t.In, From: t.Out}
+}
+
+func servedByName(c byname.Counts) metrics.Named {
+	n := metrics.Named{
+		Refused: c.Refused, Unreachable: c.Unreachable, To: c.Out, From: c.In,
+		Answered: c.DNS.Answered, Refusals: c.DNS.Refused, Failed: c.DNS.Failed, Malformed: c.DNS.Malformed, Dropped: c.DNS.Dropped,
+	}
+	n.TLS, n.HTTP = c.TLS, c.HTTP
+	return n
 }
 
 // newSite makes all that is served by HTTP.

@@ -45,7 +45,8 @@ func there(t *testing.T, name string) bool {
 	}
 	var files []string
 	for _, dir := range []string{"..", "../../plugin", "../../driver", "../../cmd/mybr", "../../internal/firewall/iptables",
-		"../../internal/web", "../../internal/page", "../../internal/metrics"} {
+		"../../internal/web", "../../internal/page", "../../internal/metrics", "../../internal/link",
+		"../../internal/egress/byname", "../../internal/egress/carry", "../../internal/egress/hello", "../../internal/egress/names"} {
 		found, err := filepath.Glob(dir + "/*_test.go")
 		if err != nil {
 			t.Fatal(err)

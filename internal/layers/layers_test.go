@@ -83,10 +83,12 @@ var layers = map[string][]string{
 
 // siblings says which leaf may import which other one.
 var siblings = map[string][]string{
-	"internal/egress/carry":          {"internal/egress/hello", "internal/egress/hosts"},
-	"internal/egress/denied":         {"internal/egress/hosts"},
-	"internal/egress/hello":          {"internal/egress/hosts"},
-	"internal/egress/names":          {"internal/egress/hosts"},
+	"internal/egress/carry":  {"internal/egress/hello", "internal/egress/hosts"},
+	"internal/egress/denied": {"internal/egress/hosts"},
+	"internal/egress/hello":  {"internal/egress/hosts"},
+	"internal/egress/names":  {"internal/egress/hosts"},
+	"internal/egress/byname": {"internal/egress", "internal/egress/carry", "internal/egress/denied", "internal/egress/hosts",
+		"internal/egress/names", "internal/egress/web"},
 	"internal/egress/web":            {"internal/egress/hosts"},
 	"internal/explain":               {"internal/fold", "internal/shell", "internal/view"},
 	"internal/explain/host":          {"internal/dump", "internal/explain", "internal/view"},

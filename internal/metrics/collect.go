@@ -19,6 +19,7 @@ type Sources struct {
 	View    func(ctx context.Context) (view.View, error)
 	Bridges func() (map[string]Bridge, error) // by name
 	Relayed func() (tcp, udp Relayed)
+	Named   func() Named
 	Drift   func() map[string]Drift // by aspect: each there is, and what was found of it
 	Health  func() Health
 	Store   func() (bytes int64, err error)
@@ -38,6 +39,15 @@ type Count struct{ Packets, Bytes, Drops uint64 }
 type Relayed struct {
 	Begun, Ended, Refused, Unreachable uint64
 	To, From                           uint64 // bytes to containers, and from them
+}
+
+// Named is what the process has served containers whose egress lists have host names.
+type Named struct {
+	TLS, HTTP            struct{ Begun, Ended uint64 }
+	Refused, Unreachable uint64
+	To, From             uint64 // bytes to hosts, and from them
+
+	Answered, Refusals, Failed, Malformed, Dropped uint64 // questions of DNS
 }
 
 // Drift is what others had changed.
@@ -108,6 +118,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		s.gauge(storeBytes, float64(size))
 	}
 	s.relayed()
+	s.named()
 
 	v, errView := c.View(ctx)
 	if err = errView; err == nil && v.Unknown != "" {
@@ -162,6 +173,23 @@ func (s *scrape) relayed() {
 		s.counter(relayBytes, r.From, protocol, "from_containers")
 	}
 	s.counter(relayUnreachable, tcp.Unreachable)
+}
+
+func (s *scrape) named() {
+	n := s.Named()
+	s.counter(namesBegun, n.TLS.Begun, "tls")
+	s.counter(namesBegun, n.HTTP.Begun, "http")
+	s.gauge(namesOpen, float64(n.TLS.Begun)-float64(n.TLS.Ended), "tls")
+	s.gauge(namesOpen, float64(n.HTTP.Begun)-float64(n.HTTP.Ended), "http")
+	s.counter(namesRefused, n.Refused)
+	s.counter(namesUnreachable, n.Unreachable)
+	s.counter(namesBytes, n.To, "to_hosts")
+	s.counter(namesBytes, n.From, "from_hosts")
+	s.counter(namesQueries, n.Answered, "answered")
+	s.counter(namesQueries, n.Refusals, "refused")
+	s.counter(namesQueries, n.Failed, "failed")
+	s.counter(namesQueries, n.Malformed, "malformed")
+	s.counter(namesQueries, n.Dropped, "dropped")
 }
 
 // view tells of endpoints, ports and pools.

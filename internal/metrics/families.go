@@ -35,6 +35,13 @@ const (
 	relayUnreachable = "mybr_relay_unreachable_total"
 	relayBytes       = "mybr_relay_bytes_total"
 
+	namesBegun       = "mybr_names_connections_total"
+	namesOpen        = "mybr_names_connections_open"
+	namesRefused     = "mybr_names_refused_total"
+	namesUnreachable = "mybr_names_unreachable_total"
+	namesBytes       = "mybr_names_bytes_total"
+	namesQueries     = "mybr_names_queries_total"
+
 	networkPackets  = "mybr_network_packets_total"
 	networkBytes    = "mybr_network_bytes_total"
 	networkDrops    = "mybr_network_drops_total"
@@ -97,6 +104,16 @@ func Families() []Family {
 		{relayUnreachable, counter, "TCP connections that were reset because the container did not take them.", nil, ""},
 		{relayBytes, counter, "Bytes that the process has carried.", []string{"protocol", "direction"},
 			"`direction`: `to_containers` or `from_containers`. Of a TCP connection that goes on, the last MiB in each direction may not be counted yet."},
+
+		{namesBegun, counter, "Connections that the process has begun to carry to hosts that egress lists have by name.", []string{"protocol"},
+			"`protocol`: `tls`, or `http`, of which one connection can have many requests."},
+		{namesOpen, gauge, "Connections that the process carries to such hosts now.", []string{"protocol"}, ""},
+		{namesRefused, counter, "Connections and requests of HTTP that no list allowed, or that named no host.", nil, ""},
+		{namesUnreachable, counter, "Connections and requests to listed hosts that could not be reached.", nil, ""},
+		{namesBytes, counter, "Bytes between containers and hosts that lists have by name.", []string{"direction"},
+			"`direction`: `to_hosts` or `from_hosts`, between the process and the container. Of a TLS connection that goes on, the last MiB in each direction may not be counted yet."},
+		{namesQueries, counter, "Questions of DNS from containers whose lists have host names.", []string{"outcome"},
+			"`outcome`: `answered`, as that a name does not exist; `refused`; `failed`, because no resolver of the host answered or the way to the host could not be opened; `malformed`; `dropped`, because there were too many at a time."},
 
 		{networkPackets, counter, "Packets between a network and the host, or what is behind it.", []string{"network", "bridge", "direction"},
 			"The bridge's own counters: what containers of one network send each other is not in them. They begin anew with the bridge."},

@@ -52,10 +52,15 @@ func sources() Sources {
 			}, nil
 		},
 		Relayed: func() (tcp, udp Relayed) { return Relayed{25, 20, 3, 2, 1000, 2000}, Relayed{9, 8, 0, 0, 70, 80} },
-		Drift:   func() map[string]Drift { return map[string]Drift{"links": {5, 4, 9}, "firewall": {}} },
-		Health:  func() Health { return Health{Ready: true} },
-		Store:   func() (int64, error) { return 65536, nil },
-		Read:    func(string, error) {},
+		Named: func() Named {
+			n := Named{Refused: 54, Unreachable: 55, To: 56, From: 57, Answered: 61, Refusals: 62, Failed: 63, Malformed: 64, Dropped: 65}
+			n.TLS.Begun, n.TLS.Ended, n.HTTP.Begun, n.HTTP.Ended = 51, 41, 52, 50
+			return n
+		},
+		Drift:  func() map[string]Drift { return map[string]Drift{"links": {5, 4, 9}, "firewall": {}} },
+		Health: func() Health { return Health{Ready: true} },
+		Store:  func() (int64, error) { return 65536, nil },
+		Read:   func(string, error) {},
 	}
 }
 

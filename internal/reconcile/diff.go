@@ -44,7 +44,7 @@ func (r *Reconciler) compare(ctx context.Context) (all []Difference, err error) 
 	err = r.guarded("compare the host with the records", func() error {
 		h, failures := r.render(false)
 		for _, f := range failures {
-			all = append(all, Difference{Aspect: SysctlAspect, Err: f.err})
+			all = append(all, Difference{Aspect: f.aspect, Err: f.err})
 		}
 		for _, a := range r.Aspects {
 			ctx, cancel := context.WithTimeout(ctx, slowAfter)

@@ -126,10 +126,14 @@ func (r *Reconciler) render(decide bool) (Host, []failure) {
 		return o
 	})
 	r.opened.render(&h, s, &r.renderer, decide, func() { r.request() })
-	if err == nil {
-		return h, nil
+	var failures []failure
+	if err != nil {
+		links := slices.Concat(h.forwarded(forwarding4), h.forwarded(forwarding6))
+		slices.Sort(links)
+		failures = append(failures, failure{links: links, aspect: SysctlAspect, err: err})
 	}
-	links := slices.Concat(h.forwarded(forwarding4), h.forwarded(forwarding6))
-	slices.Sort(links)
-	return h, []failure{{links: links, err: err}}
+	if err := r.process(&h, decide); err != nil {
+		failures = append(failures, failure{links: h.named(), aspect: FirewallAspect, err: err})
+	}
+	return h, failures
 }

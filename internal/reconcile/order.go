@@ -7,6 +7,7 @@ import (
 	"sort"
 
 	"github.com/mybr/mybr/internal/conntrack"
+	"github.com/mybr/mybr/internal/egress/byname"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
@@ -21,6 +22,7 @@ func (h *Host) sort() {
 	slices.Sort(h.Firewalld.Interfaces)
 	slices.Sort(h.Ports.Blocked)
 	slices.SortFunc(h.Flows.Relayed, comparePrefixes)
+	slices.SortFunc(h.Names.Own, comparePrefixes)
 	slices.SortFunc(h.Flows.Subnets, func(a, b conntrack.Subnet) int { return comparePrefixes(a.Prefix, b.Prefix) })
 	slices.SortFunc(h.Links.Bridges, func(a, b link.Bridge) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(h.Firewall.Networks, func(a, b firewall.Network) int { return cmp.Compare(a.Bridge, b.Bridge) })
@@ -41,6 +43,7 @@ func (h *Host) sortEndpoints() {
 	sortBy(h.Flows.Bindings, compareBindings)
 	sortBy(h.Flows.Endpoints, compareFlowEndpoints)
 	sortBy(h.Ports.Bindings, compareHeld)
+	sortBy(h.Names.Clients, byname.CompareClients)
 }
 
 // sortBy sorts a list by what compares places in it.

@@ -54,6 +54,7 @@ func (out outcome) mended() []string {
 type failure struct {
 	links      []string // sorted; nil: every link
 	background bool     // no request's failure
+	aspect     string   // of one of the rendering: what it is about
 	err        error
 }
 

@@ -53,7 +53,7 @@ func (r *Reconciler) pass(ctx context.Context, retry bool) (failed bool) {
 		h, failures := r.render(true)
 		p.failures = failures
 		for _, f := range failures {
-			p.made = append(p.made, Difference{Aspect: SysctlAspect, Err: f.err}) // as compare has it
+			p.made = append(p.made, Difference{Aspect: f.aspect, Err: f.err}) // as compare has it
 		}
 		r.walk(ctx, p, h, invalid, causes, retry)
 		return nil

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/mybr/mybr/internal/egress/byname"
 	"github.com/mybr/mybr/internal/event"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
@@ -37,7 +38,7 @@ const (
 var errStopped = errors.New("mybr is stopping")
 
 // Config is what a Reconciler works with. Every field is needed, save Options,
-// Forwarding, Tell and Observe.
+// Forwarding, Process, Tell and Observe.
 type Config struct {
 	// Snapshot returns the records. Nobody changes what a snapshot holds: records that two have
 	// alike are known by sharing memory.
@@ -47,6 +48,10 @@ type Config struct {
 	// given those that must be forwarded; nil: in none. decide says that the host is about to
 	// be made so.
 	Forwarding func(needed firewall.Families, decide bool) (firewall.Families, error)
+	// Process has the process serve whom the records let reach hosts by their names, and returns
+	// the ports to which the rules may lead that; nil: nobody is served. It comes before the rules.
+	// With decide false it changes nothing.
+	Process func(want byname.Set, decide bool) (byname.Ports, error)
 	// Aspects are walked in this order.
 	Aspects []Aspect
 	// ResyncInterval is how often the whole host is looked at, whatever has been told of it;

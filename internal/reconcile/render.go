@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/mybr/mybr/internal/conntrack"
+	"github.com/mybr/mybr/internal/egress/byname"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/hostport"
@@ -23,6 +24,7 @@ type Host struct {
 	Sysctls   sysctl.Set
 	Flows     conntrack.Set
 	Ports     hostport.Set
+	Names     byname.Set // whom the process serves; no aspect of the host, see Config.Process
 }
 
 // Options is what Render goes by besides the records: how the process was started, and
@@ -60,6 +62,7 @@ func Render(s model.Snapshot, o Options) Host {
 	policies, limited := policiesOf(s), limitedNetworks(s)
 	for _, n := range s.Networks {
 		h.addNetwork(n, limited[n.ID], policies.listings[n.ID], o)
+		h.renderNetworkNames(o.network(n), policies.listings[n.ID])
 	}
 	for i := range s.Endpoints {
 		h.addEndpoint(&s.Endpoints[i], networks, policies, o)
@@ -69,6 +72,9 @@ func Render(s model.Snapshot, o Options) Host {
 	h.Firewall.Accept, h.Firewall.DefaultDrop, h.Firewall.DropInDoubt = o.Accept, o.DefaultDrop, o.DropInDoubt
 	h.Sysctls = forwardingSettings(needed.families(), o)
 	h.sort()
+	if !h.Names.Listen {
+		h.Names.Own = nil // nobody needs to know
+	}
 	return h
 }
 
@@ -129,6 +135,7 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 	}
 	h.Firewall.Openings = append(h.Firewall.Openings, openings(*n, e, o)...)
 	h.renderEndpointEgress(*n, e, p)
+	h.renderNames(*n, e, p)
 	admitted := p.lists.Admitted(*n, e)
 	h.renderLimits(*n, e, admitted)
 	for _, b := range e.Ports {

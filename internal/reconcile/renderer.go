@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/mybr/mybr/internal/egress/byname"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/plan"
@@ -87,6 +88,7 @@ func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 	replace(&h.Flows.Egress, without.Flows.Egress, with.Flows.Egress, compareFlowEgress, &ok)
 	replace(&h.Flows.Bindings, without.Flows.Bindings, with.Flows.Bindings, compareBindings, &ok)
 	replace(&h.Flows.Endpoints, without.Flows.Endpoints, with.Flows.Endpoints, compareFlowEndpoints, &ok)
+	replace(&h.Names.Clients, without.Names.Clients, with.Names.Clients, byname.CompareClients, &ok)
 	replace(&h.Ports.Bindings, without.Ports.Bindings, with.Ports.Bindings, compareHeld, &ok)
 	if set := forwardingSettings(r.needed.families(), r.options); !set.Same(h.Sysctls) {
 		h.Sysctls = set

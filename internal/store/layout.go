@@ -16,7 +16,8 @@ import (
 //
 //	meta       schema → decimal version, boot → boot id, pending/ID → nothing,
 //	           global-id → 5 bytes, turned-on/PATH → nothing, lost → nothing,
-//	           ended/ENDPOINT-ID/ADDRESS → nothing, list/NAME → JSON of model.List
+//	           ended/ENDPOINT-ID/ADDRESS → nothing, list/NAME → JSON of model.List,
+//	           listening/WHAT → decimal port
 //	networks   ID → JSON of model.Network
 //	endpoints  ID → JSON of model.Endpoint
 //	pools      ID → JSON of model.Pool

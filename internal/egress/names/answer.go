@@ -17,6 +17,7 @@ import (
 func (s *Server) answer(ctx context.Context, client netip.Addr, message []byte, stream bool) []byte {
 	q, code, ok := read(message)
 	if !ok {
+		s.counts.malformed.Add(1)
 		return nil
 	}
 	r := reply{code: code}
@@ -27,8 +28,10 @@ func (s *Server) answer(ctx context.Context, client netip.Addr, message []byte, 
 	}
 	m, err := q.pack(r, stream)
 	if err == nil {
+		s.counts.note(r.code)
 		return m
 	}
+	s.counts.note(dnsmessage.RCodeServerFailure)
 	// An answer that can't be written is one that could not be had.
 	s.failed(q.question.Name.String(), fmt.Errorf("write an answer: %w", err))
 	if m, err = q.pack(reply{code: dnsmessage.RCodeServerFailure}, stream); err != nil {

@@ -89,12 +89,13 @@ func (c *resolvConf) option(o string) {
 	}
 }
 
-// read is what the file says now. One that is not there says nothing.
+// read is what the file says now. One that is not there says nothing (resolv.conf(5)); a link that
+// leads to none is an error, for it says that there is one which this process can't see.
 func (h *Host) read() (resolvConf, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now, err := os.Stat(h.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, there := os.Lstat(h.path); errors.Is(err, fs.ErrNotExist) && errors.Is(there, fs.ErrNotExist) {
 		h.seen = nil
 		return parseResolvConf(nil), nil
 	}

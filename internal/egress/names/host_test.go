@@ -186,6 +186,15 @@ func TestFileIsReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("[127.0.0.1]")
+	if err := os.Symlink("gone.conf", h.path); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := h.read(); err == nil {
+		t.Errorf("a link that leads to no file names %v", c.servers)
+	}
+	if err := os.Remove(h.path); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Mkdir(h.path, 0o755); err != nil {
 		t.Fatal(err)
 	}

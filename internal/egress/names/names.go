@@ -4,10 +4,10 @@
 // lets packets through to the address is in place when the client sends the first one.
 //
 // A client is known by the address that its query comes from. Docker's embedded DNS server
-// (127.0.0.11) forwards from the container's network namespace: those queries can be
-// redirected here, and come from the container. To a loopback address that it has from the
-// host's resolv.conf (127.0.0.53 of systemd-resolved) it forwards from the host's namespace:
-// those never come here, unless the container is given another resolver (docker run --dns).
+// (127.0.0.11) forwards to resolvers that the container was given (docker run --dns) from the
+// container's network namespace: those queries can be redirected here, and come from the container.
+// To those of the host's resolv.conf newer engines (28.5) forward from the host's namespace, and
+// 20.10 if they are loopback addresses: those queries never come here.
 //
 // Messages are read and written by golang.org/x/net/dns/dnsmessage, which the net package
 // uses, too: it is small and rejects what could be read in two ways. Answers are made anew
@@ -17,8 +17,6 @@
 // Be aware: a listed name can carry data out to who serves it, in the labels below a listed
 // suffix, and back in the answers. What an answer has of an alias (CNAME) is the question's
 // name's: the list need not have the names that it goes through.
-// A socket should be bound to one address: answers of one that is bound to all go out with
-// the address that the kernel chooses.
 package names
 
 import (
@@ -83,6 +81,7 @@ type Server struct {
 	queries hosts.Gate
 	given   given
 	conns   hosts.Gate
+	counts  counts
 }
 
 // New returns a Server that listens nowhere yet.

@@ -15,18 +15,24 @@ import (
 )
 
 // ServePacket answers what comes to a UDP socket until the context ends, and closes it then.
-// It returns when the last query that it has begun is done.
+// Each answer leaves from the address that its question came to. It returns when the last query
+// that it has begun is done.
 //
-// Errors: what reading from the socket says; nil if the context has ended.
+// Errors: that the socket can't say where datagrams came to, or was closed by another; nil if the
+// context has ended.
 func (s *Server) ServePacket(ctx context.Context, c *net.UDPConn) error {
 	var busy sync.WaitGroup
 	defer busy.Wait()
 	defer c.Close()
+	p, err := newPackets(c)
+	if err != nil {
+		return fmt.Errorf("serve DNS at %s: %w", c.LocalAddr(), err)
+	}
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	buf := make([]byte, maxTCP)
 	again := hosts.Backoff{}
 	for {
-		n, from, err := c.ReadFromUDPAddrPort(buf)
+		n, from, reply, err := p.read(buf)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -40,13 +46,14 @@ func (s *Server) ServePacket(ctx context.Context, c *net.UDPConn) error {
 		again = hosts.Backoff{}
 		client := from.Addr().Unmap().WithZone("")
 		if !s.queries.Enter(client) {
+			s.counts.dropped.Add(1)
 			continue // lost, as it may be on the way: clients ask again
 		}
 		query := append([]byte(nil), buf[:n]...)
 		busy.Go(func() {
 			defer s.queries.Leave(client)
 			if answer := s.answer(ctx, client, query, false); answer != nil {
-				_, _ = c.WriteToUDPAddrPort(answer, from) // who doesn't get it asks again
+				_ = p.answer(answer, from, reply) // who doesn't get it asks again
 			}
 		})
 	}
@@ -79,6 +86,7 @@ func (s *Server) stream(ctx context.Context, client netip.Addr, c net.Conn) {
 			return
 		}
 		if !s.queries.Enter(client) {
+			s.counts.dropped.Add(1)
 			return
 		}
 		answer := s.answer(ctx, client, query, true)
