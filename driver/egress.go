@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/mybr/mybr/internal/egress"
@@ -51,16 +52,17 @@ func (d *Driver) checkEgress(n model.Network, e model.Endpoint) error {
 	return nil
 }
 
-// checkEgressOf is checkEgress for a network and all its endpoints.
-func (d *Driver) checkEgressOf(tx Tx, n model.Network) error {
-	if err := d.checkEgress(n, model.Endpoint{}); err != nil {
+// checkEndpoints is checkEgress and checkICC for a network and all its endpoints.
+func (d *Driver) checkEndpoints(tx Tx, n model.Network) error {
+	check := func(e model.Endpoint) error { return errors.Join(d.checkEgress(n, e), d.checkICC(n, e)) }
+	if err := check(model.Endpoint{}); err != nil {
 		return err
 	}
 	for _, e := range tx.Endpoints() {
 		if e.NetworkID != n.ID {
 			continue
 		}
-		if err := d.checkEgress(n, e); err != nil {
+		if err := check(e); err != nil {
 			return fmt.Errorf("endpoint %s: %w", short(e.ID), err)
 		}
 	}
