@@ -39,6 +39,11 @@ const (
 	iccMay   = "may-"  // a chain: what goes from one class to another
 	iccHost  = "host-" // a chain: what comes from a network to the host
 	setICCTo = "to-"   // a map: the ports that what comes from a class can go to
+
+	// Sets of who has asked whom by UDP. One of its own keeps a container that asks too many from
+	// having those of other networks forgotten.
+	setICCAsked4 = "asked4-"
+	setICCAsked6 = "asked6-"
 )
 
 // The sets.
@@ -46,14 +51,13 @@ const (
 	setICCMembers = "members"    // a map: what comes from a port leads to the chain of its class
 	setICCInside  = "inside"     // ports of networks with a list
 	setICCRouted  = "routed"     // a map: what the host takes from a port
-	setICCAsked4  = "asked4"     // who has asked whom by UDP
-	setICCAsked6  = "asked6"     // by IPv6
 	setICCLink    = "icmp6-link" // types of ICMPv6 without which there is no IPv6 on a link
 )
 
 // Answers by UDP are let through for as long after the last packet as the kernel tracks a flow
-// that has gone both ways (nf_conntrack_udp_timeout_stream in nf_conntrack-sysctl.rst, 120 s), and
-// for as many flows as fit into 7 MiB of the kernel's memory at most.
+// that has gone both ways (nf_conntrack_udp_timeout_stream in nf_conntrack-sysctl.rst, 120 s), for
+// so many flows of a network and family at most. The kernel has memory for those alone that there
+// are.
 const (
 	askedFor  = 120 * time.Second
 	askedMost = 65536
@@ -97,7 +101,7 @@ func iccNetwork(n spoof.Network) (all []chain) {
 		all = append(all, c)
 		for _, to := range classes {
 			if begin, answer := l.Begins(from, to), l.Begins(to, from); len(begin)+len(answer) > 0 {
-				all = append(all, iccPair(iccName(iccMay, n.Bridge, from, to), from, to, begin, answer))
+				all = append(all, iccPair(n.Bridge, from, to, begin, answer))
 			}
 		}
 	}
@@ -129,13 +133,13 @@ func groupsText(class string) string {
 
 // iccPair is what goes from containers of one class to those of another: what they may begin, and
 // their answers to what the others may.
-func iccPair(name, from, to string, begin, answer []icc.Span) chain {
-	c := chain{name: name}
+func iccPair(bridge, from, to string, begin, answer []icc.Span) chain {
+	c := chain{name: iccName(iccMay, bridge, from, to)}
 	for _, s := range begin {
 		why := fmt.Sprintf("The list lets containers of %s begin %s to those of %s.", groupsText(from), s, groupsText(to))
 		if s.Proto == 0 || s.Proto == model.UDP {
 			for _, fam := range []family{ipv4(), ipv6()} {
-				c.add(why+" It is noted, so that answers pass.", append(spanned(model.UDP, s, "dport"), fam.etherType(), noted(fam.asked(), fam.flow()...))...)
+				c.add(why+" It is noted, so that answers pass.", append(spanned(model.UDP, s, "dport"), fam.etherType(), noted(fam.asked(bridge), fam.flow()...))...)
 			}
 		}
 		switch s.Proto {
@@ -149,7 +153,7 @@ func iccPair(name, from, to string, begin, answer []icc.Span) chain {
 		}
 	}
 	for _, s := range answer {
-		iccAnswers(&c, s, fmt.Sprintf("An answer to what containers of %s may begin, %s.", groupsText(to), s))
+		iccAnswers(&c, bridge, s, fmt.Sprintf("An answer to what containers of %s may begin, %s.", groupsText(to), s))
 	}
 	for _, e := range []struct {
 		why    string
@@ -171,14 +175,14 @@ func iccPair(name, from, to string, begin, answer []icc.Span) chain {
 
 // iccAnswers has answers to what may be begun pass. Of a protocol without such a distinction there
 // are none: each direction has to be listed.
-func iccAnswers(c *chain, s icc.Span, why string) {
+func iccAnswers(c *chain, bridge string, s icc.Span, why string) {
 	is := func(p model.Proto) bool { return s.Proto == 0 || s.Proto == p }
 	if is(model.TCP) {
 		c.add(why+" No segment with ACK or RST begins a connection (RFC 9293, 3.10.7).", append(spanned(model.TCP, s, "sport"), tcpAnswers(), verdict("accept"))...)
 	}
 	if is(model.UDP) {
 		for _, fam := range []family{ipv4(), ipv6()} {
-			c.add(why, append(spanned(model.UDP, s, "sport"), fam.etherType(), in(fam.asked(), fam.back()...), noted(fam.asked(), fam.back()...), verdict("accept"))...)
+			c.add(why, append(spanned(model.UDP, s, "sport"), fam.etherType(), in(fam.asked(bridge), fam.back()...), noted(fam.asked(bridge), fam.back()...), verdict("accept"))...)
 		}
 	}
 	if is(model.SCTP) {
@@ -197,20 +201,22 @@ func iccSets(s spoof.Set) []set {
 		{name: setICCMembers, key: []kind{name}, verdicts: true},
 		{name: setICCInside, key: []kind{name}},
 		{name: setICCRouted, key: []kind{name}, verdicts: true},
-		{name: setICCAsked4, key: []kind{ipv4().address, ipv4().address, portKind(), portKind()}, dynamic: true},
-		{name: setICCAsked6, key: []kind{ipv6().address, ipv6().address, portKind(), portKind()}, dynamic: true},
 		{name: setICCLink, key: []kind{icmp6Kind()}, elements: iccLinkTypes()},
 	}
 	type place struct {
 		l       icc.List
 		classes []string
-		first   int // of the maps of the classes, in out
+		first   int                // of the maps of the classes, in out
+		talk    map[[2]string]bool // whether something may be begun between two classes, in either direction
 	}
 	places := map[string]place{}
 	for _, n := range s.Networks {
-		at := place{n.Rules(), n.Classes(), len(out)}
+		at := place{n.Rules(), n.Classes(), len(out), map[[2]string]bool{}}
 		for _, class := range at.classes {
 			out = append(out, iccTo(iccName(setICCTo, n.Bridge, class)))
+		}
+		for _, fam := range []family{ipv4(), ipv6()} {
+			out = append(out, set{name: fam.asked(n.Bridge), key: []kind{fam.address, fam.address, portKind(), portKind()}, dynamic: true})
 		}
 		places[n.Bridge] = at
 	}
@@ -226,7 +232,12 @@ func iccSets(s spoof.Set) []set {
 		inside.add(of("The port is one of a network with a list."), element{key: port})
 		routed.add(of("What the host takes from the port is not for neighbours."), element{key: port, data: "goto " + iccName(iccHost, p.Bridge)})
 		for i, from := range at.classes {
-			if len(at.l.Begins(from, p.Class))+len(at.l.Begins(p.Class, from)) > 0 {
+			talk, known := at.talk[[2]string{from, p.Class}]
+			if !known {
+				talk = len(at.l.Begins(from, p.Class))+len(at.l.Begins(p.Class, from)) > 0
+				at.talk[[2]string{from, p.Class}] = talk
+			}
+			if talk {
 				out[at.first+i].add(of(fmt.Sprintf("What goes from containers of %s to this one of %s.", groupsText(from), groupsText(p.Class))),
 					element{key: port, data: "goto " + iccName(iccMay, p.Bridge, from, p.Class)})
 			}

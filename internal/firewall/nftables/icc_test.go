@@ -175,6 +175,8 @@ func TestICCFrames(t *testing.T) {
 		}
 	})
 	s.passes("UDP that ben has asked for", answer)
+	s.apply(nil, iccSet(t, "client>server:5432,client>server/icmp,server>client:9000-9010/udp", "server", "client"))
+	s.passes("the same after a look at everything", answer)
 	s.drops("the same to another port", ether(macBen, macEve, 0x800, ip4(evesAddr, bensAddr, 17, 0, udp(5432, 40002, nil))))
 	have := iccSet(t, "client>server:5432,client>server/icmp,server>client:9000-9010/udp", "server", "client")
 	s.apply(&have, iccSet(t, "client>server:5433,client>server/icmp,server>client:9000-9010/udp", "server", "client"))

@@ -22,12 +22,12 @@ func (fam family) etherType() clause {
 	return etherType("ip6", unix.ETH_P_IPV6)
 }
 
-// asked is the set of who has asked whom by UDP.
-func (fam family) asked() string {
+// asked is a network's set of who has asked whom by UDP.
+func (fam family) asked(bridge string) string {
 	if fam.Family == model.IPv4 {
-		return setICCAsked4
+		return iccName(setICCAsked4, bridge)
 	}
-	return setICCAsked6
+	return iccName(setICCAsked6, bridge)
 }
 
 // flow is what names a flow by a packet of who has begun it, and back by one of the other side.

@@ -180,8 +180,13 @@ func differingPorts(have, want spoof.Set) (gone, came spoof.Set) {
 	}
 	for _, s := range []spoof.Set{have, want} {
 		for _, p := range s.Ports {
-			changed[p.Link] = changed[p.Link] || p.Listed && relisted[p.Bridge]
-			touched[p.Bridge] = touched[p.Bridge] || p.Listed && changed[p.Link]
+			switch {
+			case !p.Listed:
+			case relisted[p.Bridge]:
+				changed[p.Link] = true
+			case changed[p.Link]:
+				touched[p.Bridge] = true
+			}
 		}
 	}
 	part := func(s spoof.Set) spoof.Set {
