@@ -66,6 +66,10 @@ func betweenContainers(t *testing.T, w *world.World) {
 		t.Errorf("mybr network inspect does not say it:\n%s", shown)
 	}
 
+	if shown := w.Host.Run("mybr", "endpoint", "ls", "n0"); !strings.Contains(shown, "GROUPS") || !strings.Contains(shown, "yes     dns\n") {
+		t.Errorf("mybr endpoint ls does not show groups:\n%s", shown)
+	}
+
 	// What others undo is put right, and an end of mybr opens nothing.
 	w.Host.Run("nft", "flush", "chain", "bridge", "mybr-spoof", "forward")
 	w.Eventually(healWithin, func() error { return mismatch(t, w) })

@@ -30,6 +30,16 @@ func textSetting(name, given, set string) []Setting {
 	return []Setting{s}
 }
 
+// Groups are those that the network's mybr.icc names an endpoint by, with commas between; "": none.
+func (e Endpoint) Groups() string {
+	for _, s := range e.Settings {
+		if s.Name == groupName && s.Value != model.GroupNone {
+			return s.Value
+		}
+	}
+	return ""
+}
+
 // settings are the limits that were given, and those that were set since.
 func settings(given, set []model.Limit) (all []Setting) {
 	for _, l := range model.MergeLimits(given, set) {
