@@ -49,17 +49,20 @@ func (d *Driver) checkEgress(n model.Network, e model.Endpoint) error {
 	return nil
 }
 
-// checkEgressOf is checkEgress for a network and all its endpoints.
-func (d *Driver) checkEgressOf(tx Tx, n model.Network) error {
+// checkEndpoints is checkEgress, checkNames and checkICC for a network and all its endpoints.
+func (d *Driver) checkEndpoints(tx Tx, n model.Network) error {
 	lists := listsOf(tx)
-	if err := errors.Join(d.checkEgress(n, model.Endpoint{}), d.checkNames(lists, n, model.Endpoint{})); err != nil {
+	check := func(e model.Endpoint) error {
+		return errors.Join(d.checkEgress(n, e), d.checkNames(lists, n, e), d.checkICC(n, e))
+	}
+	if err := check(model.Endpoint{}); err != nil {
 		return err
 	}
 	for _, e := range tx.Endpoints() {
 		if e.NetworkID != n.ID {
 			continue
 		}
-		if err := errors.Join(d.checkEgress(n, e), d.checkNames(lists, n, e)); err != nil {
+		if err := check(e); err != nil {
 			return fmt.Errorf("endpoint %s: %w", short(e.ID), err)
 		}
 	}

@@ -72,11 +72,15 @@ func (bridgePort) parse(n model.Network, r *network.CreateEndpointRequest) (e mo
 	if err != nil {
 		return e, err
 	}
+	group, err := groupOption(r.Options)
+	if err != nil {
+		return e, err
+	}
 	i := r.Interface
 	if i == nil {
 		i = &network.EndpointInterface{}
 	}
-	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits, Egress: egress, Spoof: more}
+	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits, Egress: egress, Spoof: more, Group: group}
 	for _, f := range model.Families() {
 		if *e.Address(f), err = parseAddress(f, n, sent(f, i)); err != nil {
 			return e, err

@@ -107,7 +107,7 @@ func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 		if warnings, err = checkLinks(&want, tx.Networks(), links); err != nil {
 			return err
 		}
-		if err := errors.Join(d.checkEgress(want, model.Endpoint{}), d.checkNames(listsOf(tx), want, model.Endpoint{})); err != nil {
+		if err := errors.Join(d.checkEgress(want, model.Endpoint{}), d.checkNames(listsOf(tx), want, model.Endpoint{}), d.checkICC(want, model.Endpoint{})); err != nil {
 			return err
 		}
 		return errors.Join(tx.PutNetwork(want), tx.SetUnanswered(want.ID, true))
@@ -202,7 +202,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 		Internal: o.Internal, ICC: o.ICC,
 		IfacePrefix: o.IfacePrefix, HostBinding: o.HostBinding,
 		NoAnnounce: o.NoAnnounce, Routes: o.Routes, Trusted: o.Trusted,
-		From: o.From, Egress: o.Egress, Spoof: o.Spoof,
+		From: o.From, Egress: o.Egress, Spoof: o.Spoof, ICCList: o.ICCList,
 	}
 	if n.Bridge == "" {
 		n.Bridge = "br-" + n.ID[:min(12, len(n.ID))]
@@ -223,7 +223,7 @@ func sameNetwork(have, want model.Network) bool {
 	want.Owned, want.BridgeMAC = have.Owned, have.BridgeMAC
 	want.V4.AddressKept, want.V6.AddressKept = have.V4.AddressKept, have.V6.AddressKept
 	want.Engine, want.FromSet = have.Engine, have.FromSet
-	want.EgressSet, want.SpoofSet = have.EgressSet, have.SpoofSet
+	want.EgressSet, want.SpoofSet, want.ICCSet = have.EgressSet, have.SpoofSet, have.ICCSet
 	return reflect.DeepEqual(have, want)
 }
 

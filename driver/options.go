@@ -72,6 +72,7 @@ type netOptions struct {
 	From        []model.Limit
 	Egress      string // as it is recorded
 	Spoof       model.Spoof
+	ICCList     string           // as it is recorded
 	Families    [2]familyOptions // by family
 
 	since28 bool // the engine is of version 28 or newer
@@ -116,7 +117,7 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 		return o, err
 	}
 	for _, key := range slices.Sorted(maps.Keys(user)) {
-		if isLimit(key) || key == optEgress || isSpoof(key) {
+		if isLimit(key) || key == optEgress || key == optICCList || isSpoof(key) {
 			continue
 		}
 		if err := o.set(key, user); err != nil {
@@ -131,6 +132,9 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 		return o, err
 	}
 	if o.Spoof, err = parseSpoof(user, false); err != nil {
+		return o, err
+	}
+	if err := o.setICC(user); err != nil {
 		return o, err
 	}
 	for _, f := range model.Families() {
@@ -246,7 +250,7 @@ func parseEndpointOptions(opts map[string]any) (limits []model.Limit, egress str
 			return nil, "", model.Invalid("option %s: Docker does not let a plugin name the interface; "+
 				"set the beginning of its name for the network, with -o %s", key, optIfacePrefix)
 		}
-		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) && key != optEgress && !isSpoof(key) {
+		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) && key != optEgress && key != optGroup && !isSpoof(key) {
 			return nil, "", model.Invalid("option %s is not known", quoted(key))
 		}
 	}

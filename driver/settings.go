@@ -21,12 +21,14 @@ type changes struct {
 	limits []change
 	egress *string           // as parseEgress returns it; "": what was given at the creation counts again; nil: it stays
 	spoof  map[string]string // options of spoof.go, as they are given
+	icc    *string           // of a network, as parseICC returns it; "" and nil as of egress
+	group  *string           // of an endpoint, as parseGroup returns it; likewise
 }
 
 // parseChanges reads settings; an empty value means the one that was given at the creation.
 func parseChanges(settings map[string]string) (all changes, err error) {
 	if len(settings) == 0 {
-		return all, model.Invalid("no setting is named: want %s=CLIENTS, %s.PORT=CLIENTS, %s=LIST or %s=%s", optFrom, optFrom, optEgress, optSpoof, model.SpoofRefuse)
+		return all, model.Invalid("no setting is named: want %s=CLIENTS, %s.PORT=CLIENTS, %s=LIST, %s=LIST, %s=GROUPS or %s=%s", optFrom, optFrom, optEgress, optICCList, optGroup, optSpoof, model.SpoofRefuse)
 	}
 	all.spoof = map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
@@ -39,11 +41,25 @@ func parseChanges(settings map[string]string) (all changes, err error) {
 			}
 			all.egress = &value
 			continue
+		case key == optICCList:
+			value, err := parseICC(settings[key])
+			if err != nil {
+				return all, err
+			}
+			all.icc = &value
+			continue
+		case key == optGroup:
+			value, err := parseGroup(settings[key])
+			if err != nil {
+				return all, err
+			}
+			all.group = &value
+			continue
 		case isSpoof(key):
 			all.spoof[key] = settings[key]
 			continue
 		case !isLimit(key):
-			return all, model.Invalid("option %s can't be changed while the network is there: %s, %s.PORT, %s and %s can", quoted(key), optFrom, optFrom, optEgress, optSpoof)
+			return all, model.Invalid("option %s can't be changed while the network is there: %s, %s.PORT, %s, %s, %s and %s can", quoted(key), optFrom, optFrom, optEgress, optICCList, optGroup, optSpoof)
 		case c.back:
 			c.Limit, err = parseLimitKey(key)
 		default:
@@ -126,6 +142,9 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 	if err != nil {
 		return err
 	}
+	if changes.group != nil {
+		return model.Invalid("option %s is one of containers: give it with docker run --network name=NETWORK,driver-opt=%s=…, or mybr endpoint set", optGroup, optGroup)
+	}
 	defer d.beginNetwork(id)()
 	n, err := d.network(id)
 	if err != nil {
@@ -153,7 +172,10 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 		if n.SpoofSet, err = d.changeSpoof(n.SpoofSet, changes.spoof, false); err != nil {
 			return err
 		}
-		if err := d.checkEgressOf(tx, n); err != nil {
+		if changes.icc != nil {
+			n.ICCSet = *changes.icc
+		}
+		if err := d.checkEndpoints(tx, n); err != nil {
 			return err
 		}
 		return tx.PutNetwork(n)
@@ -166,6 +188,9 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 	changes, err := parseChanges(settings)
 	if err != nil {
 		return err
+	}
+	if changes.icc != nil {
+		return model.Invalid("option %s is one of networks: give it with docker network create -o %s=…, or mybr network set", optICCList, optICCList)
 	}
 	defer d.beginEndpoint(networkID, id)()
 	n, e, err := d.endpoint(networkID, id)
@@ -185,8 +210,11 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 		var invalid error
 		err := changeEndpoint(tx, id, func(e *model.Endpoint) {
 			changes.make(&e.FromSet, &e.EgressSet)
+			if changes.group != nil {
+				e.GroupSet = *changes.group
+			}
 			e.SpoofSet, invalid = d.changeSpoof(e.SpoofSet, changes.spoof, true)
-			invalid = errors.Join(invalid, d.checkEgress(n, *e), d.checkNames(listsOf(tx), n, *e))
+			invalid = errors.Join(invalid, d.checkEgress(n, *e), d.checkNames(listsOf(tx), n, *e), d.checkICC(n, *e))
 		})
 		return errors.Join(err, invalid)
 	})

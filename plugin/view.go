@@ -8,6 +8,7 @@ import (
 
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
+	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/view"
 	"github.com/mybr/mybr/ipam"
 )
@@ -95,7 +96,7 @@ func translatedPorts(s model.Snapshot) (all []firewall.Port) {
 		n, ok := networks[e.NetworkID]
 		for _, b := range e.Ports {
 			if ok && n.Translates(b) {
-				all = append(all, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, Link: e.HostIface(), PortBinding: b})
+				all = append(all, firewall.Port{Bridge: n.Bridge, ICC: reconcile.TurnsBack(n), Link: e.HostIface(), PortBinding: b})
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net/netip"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -22,8 +23,9 @@ func newEndpointList() *cobra.Command {
 		Use:   "ls [flags] [NETWORK...]",
 		Short: "List the endpoints, of all networks or of some",
 		Long: `ls lists the endpoints: a container has one on each network that it is on. VETH is the
-host's end of its pair of links. JOINED says whether a container has it now. With -o json
-there is more, such as the MAC address.`,
+host's end of its pair of links. JOINED says whether a container has it now. GROUPS, where
+some endpoint has one, are those that the network's mybr.icc is about. With -o json there is
+more, such as the MAC address.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: s.complete(networksOf),
 	}, func(cmd *cobra.Command, args []string) error {
@@ -60,6 +62,7 @@ func printEndpoints(w io.Writer, list []view.Endpoint, networks map[string]strin
 	if networks != nil {
 		headings += "NETWORK\t"
 	}
+	grouped := slices.ContainsFunc(list, func(e view.Endpoint) bool { return e.Groups() != "" })
 	var rows [][]any
 	for _, e := range list {
 		row := []any{short(e.ID), dash(e.Container)}
@@ -74,16 +77,28 @@ func printEndpoints(w io.Writer, list []view.Endpoint, networks map[string]strin
 		if !first.IsValid() {
 			first, second = second, first
 		}
-		rows = append(rows, append(row, addressText(first), e.Veth, joined))
+		row = append(row, addressText(first), e.Veth, joined)
+		if grouped {
+			row = append(row, dash(e.Groups()))
+		}
+		rows = append(rows, row)
 		if second.IsValid() { // a line of its own: both are wider than a page
 			more := []any{"", ""}
 			if networks != nil {
 				more = append(more, "")
 			}
-			rows = append(rows, append(more, addressText(second), "", ""))
+			more = append(more, addressText(second), "", "")
+			if grouped {
+				more = append(more, "")
+			}
+			rows = append(rows, more)
 		}
 	}
-	return printTable(w, headings+"ADDRESS\tVETH\tJOINED", rows, "CONTAINER", "NETWORK")
+	headings += "ADDRESS\tVETH\tJOINED"
+	if grouped {
+		headings += "\tGROUPS"
+	}
+	return printTable(w, headings, rows, "CONTAINER", "NETWORK", "GROUPS")
 }
 
 func addressText(p netip.Prefix) string {

@@ -24,7 +24,8 @@ func newNetworkList() *cobra.Command {
 		Short: "List the networks",
 		Long: `ls lists mybr's networks: name, bridge, subnets with their gateway modes, and how many
 endpoints each has. OPTIONS has what is not as usual: internal, and no-icc where
-containers are kept apart. (An internal network has no mode unless it is isolated.)`,
+containers are kept apart, icc-list where a list says what they may begin to each other.
+(An internal network has no mode unless it is isolated.)`,
 	}, func(cmd *cobra.Command) error {
 		v, err := s.see(cmd)
 		if err != nil {
@@ -44,6 +45,9 @@ containers are kept apart. (An internal network has no mode unless it is isolate
 			}
 			if !n.ICC {
 				options = append(options, "no-icc")
+			}
+			if n.ICCList != "" {
+				options = append(options, "icc-list")
 			}
 			first := []any{short(n.ID), dash(n.Name), n.Bridge, "-", "-", n.Endpoints, dash(strings.Join(options, ","))}
 			rows = append(rows, first)
@@ -148,7 +152,11 @@ func (i inspected) print(w io.Writer) error {
 	for _, s := range i.Subnets {
 		line(s.Family, subnetText(i.Network, s))
 	}
-	line("icc", map[bool]string{true: "containers reach each other", false: "containers are kept apart"}[i.ICC])
+	icc := map[bool]string{true: "containers reach each other", false: "containers are kept apart"}[i.ICC]
+	if i.ICCList != "" {
+		icc = "containers may begin " + i.ICCList
+	}
+	line("icc", icc)
 	if i.Internal {
 		line("internal", "nothing passes to or from other interfaces")
 	}

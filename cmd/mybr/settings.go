@@ -17,18 +17,22 @@ const settableOptions = `The options are those of docker network create -o:
     mybr.publish.from=CLIENTS        who reaches published ports from outside
     mybr.publish.from.PORT=CLIENTS   who reaches this one; 53/udp is one, too
     mybr.spoof=refuse|allow          whether containers send from their own addresses alone
+    mybr.egress=LIST                 what containers may begin connections to
+    mybr.icc=RULES                   what they may begin to each other
 
-and of containers:
+and of containers, which take the ones above but mybr.icc, too:
 
     mybr.spoof.addresses=PREFIXES    from which addresses one may send, too
     mybr.spoof.macs=MACS             with which MACs
     mybr.spoof.trusted=dhcp,ra       which services it may be for others
 
-    mybr.egress=LIST                 what containers may begin connections to
+    mybr.group=GROUPS                the groups that mybr.icc names it by
 
 CLIENTS is addresses and prefixes with commas between, @NAME of a list (mybr list), all
 or none. LIST is the same, where addresses and prefixes can have :PORT or :FIRST-LAST and
-/tcp, /udp, /sctp or /icmp behind them, and host:PORT is a port of the host. An empty
+/tcp, /udp, /sctp or /icmp behind them, and host:PORT is a port of the host. RULES is all,
+none, or GROUP>GROUP with :PORT and a protocol behind it likewise, such as
+"web>db:5432,*>dns:53/udp", with * for every container; quote it for the shell. An empty
 value takes back what was set, so that the one given at the creation counts again.
 Connections that are no longer allowed end.`
 

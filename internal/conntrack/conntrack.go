@@ -35,7 +35,7 @@ type Set struct {
 	Bindings  []model.PortBinding
 	Endpoints []Endpoint
 	// Relayed are subnets whose containers reach each other's published ports through the
-	// process, at the host's addresses: such flows are not translated.
+	// process, at the host's addresses, or not at all: such flows are not translated.
 	Relayed []netip.Prefix
 	// Subnets are those that rules guard.
 	Subnets []Subnet
@@ -120,6 +120,8 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 //   - those that a container has begun through the host and may not begin by an egress list that
 //     came, of an endpoint that was there. With have nil or unsure, every list counts as one that
 //     came;
+//   - those that were translated between two containers of a subnet of Relayed that came. With have
+//     nil or unsure, every one counts as one that came;
 //   - with have unsure, those that the rules of a subnet would not have let begin as they
 //     did (see Subnet).
 //
@@ -167,9 +169,10 @@ type change struct {
 	ended      []model.PortBinding // all that went
 	left       []netip.Addr
 	relayed    []netip.Prefix
-	subnets    []Subnet // whose flows may have begun past the rules
-	limits     []Limit  // that flows may have begun before
-	egress     []Egress // likewise
+	apart      []netip.Prefix // subnets whose containers had flows with each other that were translated
+	subnets    []Subnet       // whose flows may have begun past the rules
+	limits     []Limit        // that flows may have begun before
+	egress     []Egress       // likewise
 	granted    []Granted
 	process    Process
 }
@@ -177,7 +180,7 @@ type change struct {
 // difference says what must be looked for.
 func difference(have *Set, want Set) (c change) {
 	if have == nil {
-		return change{came: want.Bindings, relayed: want.Relayed, limits: want.Limits, egress: begun(nil, want), granted: want.Granted, process: want.Process}
+		return change{came: want.Bindings, relayed: want.Relayed, apart: want.Relayed, limits: want.Limits, egress: begun(nil, want), granted: want.Granted, process: want.Process}
 	}
 	c.granted, c.process = want.Granted, want.Process
 	before := make(map[Limit]bool, len(have.Limits))
@@ -200,6 +203,12 @@ func difference(have *Set, want Set) (c change) {
 		}
 	}
 	c.relayed, c.egress = want.Relayed, begun(have, want)
+	for _, p := range want.Relayed {
+		was := slices.ContainsFunc(have.Subnets, func(s Subnet) bool { return s.Prefix == p }) // else it had no flows
+		if have.Unsure || was && !slices.Contains(have.Relayed, p) {
+			c.apart = append(c.apart, p)
+		}
+	}
 	c.left = left(have.Endpoints, want.Endpoints)
 	return c
 }
@@ -280,7 +289,7 @@ func (c change) filter(f model.Family) filter {
 	match := filter{
 		gone: relevant(f, c.gone, model.UDP),
 		came: relevant(f, c.came, protos...),
-		left: map[netip.Addr]bool{}, relayed: c.relayed, subnets: subnetsOf(f, c.subnets), limits: limitsOf(f, c.limits), leaving: leavingOf(f, c.egress),
+		left: map[netip.Addr]bool{}, relayed: c.relayed, apart: c.apart, subnets: subnetsOf(f, c.subnets), limits: limitsOf(f, c.limits), leaving: leavingOf(f, c.egress),
 		granted: map[netip.Addr][]Granted{}, process: c.process,
 	}
 	if len(match.leaving) > 0 {
@@ -298,7 +307,7 @@ func (c change) filter(f model.Family) filter {
 
 // empty reports whether there is nothing to look for.
 func (f *filter) empty() bool {
-	return len(f.gone)+len(f.came)+len(f.left)+len(f.subnets)+len(f.limits)+len(f.leaving) == 0
+	return len(f.gone)+len(f.came)+len(f.left)+len(f.subnets)+len(f.limits)+len(f.leaving)+len(f.apart) == 0
 }
 
 // protos are those of published ports.

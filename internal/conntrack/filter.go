@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/mybr/mybr/internal/model"
 )
@@ -10,6 +11,7 @@ import (
 type filter struct {
 	gone, came []model.PortBinding
 	relayed    []netip.Prefix // subnets whose own packets to published ports are relayed
+	apart      []netip.Prefix // subnets within which nothing is translated any more
 	left       map[netip.Addr]bool
 	limits     []limit
 	leaving    map[netip.Addr]leaving   // by the address of a container that may not begin everything
@@ -23,7 +25,7 @@ type filter struct {
 func (f *filter) stale(l flow) bool {
 	// A container is at the end that asks, whatever its address is made into, or at the
 	// one that answers.
-	if f.left[l.from.Addr()] || f.left[l.answers.Addr()] || f.pastRules(l) || f.pastLimit(l) || f.pastList(l) {
+	if f.left[l.from.Addr()] || f.left[l.answers.Addr()] || f.pastRules(l) || f.pastLimit(l) || f.pastList(l) || f.isApart(l) {
 		return true
 	}
 	if l.asked == l.answers && f.isRelayed(l) {
@@ -38,6 +40,14 @@ func (f *filter) stale(l flow) bool {
 		return l.asked == l.answers && f.early(model.SCTP, l.asked)
 	}
 	return false
+}
+
+// isApart reports whether a flow between containers of a network was translated, where that is no
+// way between them any more.
+func (f *filter) isApart(l flow) bool {
+	return l.asked != l.answers && slices.ContainsFunc(f.apart, func(p netip.Prefix) bool {
+		return p.Contains(l.from.Addr()) && p.Contains(l.answers.Addr())
+	})
 }
 
 // isRelayed reports whether a flow that is not translated leads to the process by design: a

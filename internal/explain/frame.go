@@ -18,10 +18,13 @@ func (k *walker) enters(s *Space, bridge, port *Link, p *Packet) *outcome {
 }
 
 // leaves has a frame pass what a bridge has for those that leave by a port.
-func (k *walker) leaves(s *Space, port, to *Link) *outcome {
+func (k *walker) leaves(s *Space, port, to *Link, p *Packet) *outcome {
 	in := ""
 	if port != nil {
 		in = port.Name
+		if end := k.neighbours(s, port, to, p); end != nil {
+			return end
+		}
 		if end := k.framed(s, "forward", in, to.Name); end != nil {
 			return end
 		}
@@ -32,6 +35,9 @@ func (k *walker) leaves(s *Space, port, to *Link) *outcome {
 // taken has a frame pass what a bridge has for those that it takes itself.
 func (k *walker) taken(s *Space, bridge, port *Link, p *Packet, next netip.Addr) *outcome {
 	if port != nil {
+		if end := k.routedBack(s, port, p); end != nil {
+			return end
+		}
 		if end := k.framed(s, "input", port.Name, bridge.Name); end != nil {
 			return end
 		}

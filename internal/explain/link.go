@@ -146,7 +146,7 @@ func (k *walker) bridged(s *Space, bridge, port *Link, p Packet, next netip.Addr
 		return k.input(s, bridge, p)
 	}
 	k.step(s, AtBridge, fmt.Sprintf("bridge %s passes it on to port %s", bridge.Name, to.Name))
-	if end := k.leaves(s, port, to); end != nil {
+	if end := k.leaves(s, port, to, &p); end != nil {
 		return *end
 	}
 	if filtered {

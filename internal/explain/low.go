@@ -170,7 +170,7 @@ func (k *walker) low(s *Space, which func(*LowChain) bool, in, out string) *outc
 	for i := range s.Low {
 		c := &s.Low[i]
 		if !which(c) || c.Family == sendersFamily && c.Table == SendersTable && s.Senders != nil {
-			continue // the last one is sends'
+			continue // the last one is that of sends and neighbours
 		}
 		switch fate, rule := c.fate(0, in, out); {
 		case fate == dropped && rule == nil:

@@ -56,6 +56,7 @@ type Space struct {
 
 	Neighbours     []Neighbour
 	Low            []LowChain
+	Lists          *Lists                    // what containers may begin to each other, as mybr's table has it; nil: everything
 	Senders        map[string][]netip.Prefix // by port of a bridge: from where it may send, as mybr's table has it; what is not in it may send all
 	Obstacles      []Obstacle
 	Secured        []Selector

@@ -116,7 +116,8 @@ const (
 // with link-local addresses (fe80::/10) too, which can't be masqueraded with another.
 //
 // With ICC false a port is not translated for what comes from Bridge itself: the
-// bridge ports are isolated from each other, and the process relays that traffic.
+// bridge ports are isolated from each other, and the process relays that traffic; or a list says
+// what containers may begin to each other (mybr.icc), and the process serves nobody there.
 type Port struct {
 	Bridge string
 	ICC    bool

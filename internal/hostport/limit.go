@@ -12,11 +12,13 @@ import (
 )
 
 // Limit says whom a port is served for. Clients at addresses of the host are the host, and what
-// comes from the network itself is a neighbour: both are served always.
+// comes from the network itself is a neighbour: both are served always, neighbours unless they are
+// kept apart.
 type Limit struct {
 	Clients model.Clients
 	Bridge  string // of the network, by which neighbours have link-local addresses
 	V4, V6  netip.Prefix
+	Apart   bool // neighbours are not served
 }
 
 // admit is what a session goes by; nil: everybody is served.
@@ -28,8 +30,13 @@ func (m *Manager) admit(l Limit) relay.Admit {
 	return func(a netip.Addr) bool {
 		plain := a.WithZone("")
 		contains := func(p netip.Prefix) bool { return p.Contains(plain) }
-		return slices.ContainsFunc(clients, contains) || plain.IsLoopback() ||
-			contains(l.V4) || contains(l.V6) || a.Zone() != "" && a.Zone() == l.Bridge || m.local.has(plain)
+		if plain.IsLoopback() {
+			return true
+		}
+		if contains(l.V4) || contains(l.V6) || a.Zone() != "" && a.Zone() == l.Bridge {
+			return !l.Apart || m.local.has(plain)
+		}
+		return slices.ContainsFunc(clients, contains) || m.local.has(plain)
 	}
 }
 

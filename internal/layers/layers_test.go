@@ -62,13 +62,14 @@ var layers = map[string][]string{
 	"plugin":      {"driver", "ipam", "internal/store", "internal/reconcile", "internal/model", "internal/egress", "internal/plan", "internal/view", leaf, "internal/doctor", "internal/jsonwalk"},
 	"plugin/pack": nil,
 
-	"driver": {"internal/model", "internal/egress", "internal/arbitrate", "internal/jsonwalk"},
+	"driver": {"internal/model", "internal/egress", "internal/icc", "internal/arbitrate", "internal/jsonwalk"},
 	"ipam":   {"internal/model"},
 
-	"internal/reconcile": {"internal/model", "internal/egress", "internal/plan", leaf},
+	"internal/reconcile": {"internal/model", "internal/egress", "internal/icc", "internal/plan", leaf},
 	"internal/store":     {"internal/model"},
 	"internal/arbitrate": {"internal/model"},
 	"internal/egress":    {"internal/model"},
+	"internal/icc":       {"internal/model"},
 	"internal/view":      {"internal/model"},
 	"internal/docker":    nil, // the commands alone: the process never speaks to Docker
 	"internal/doctor":    {"internal/model", "internal/view", "internal/dump", "internal/explain", "internal/shell"},
@@ -97,8 +98,9 @@ var siblings = map[string][]string{
 	"internal/firewall":              {"internal/egress"},
 	"internal/firewall/firewalltest": {"internal/egress", "internal/firewall", "internal/nettest"},
 	"internal/firewall/iptables":     {"internal/egress", "internal/firewall"},
-	"internal/firewall/nftables":     {"internal/egress", "internal/firewall", "internal/firewall/iptables", "internal/spoof"},
+	"internal/firewall/nftables":     {"internal/egress", "internal/firewall", "internal/firewall/iptables", "internal/icc", "internal/spoof"},
 	"internal/hostport":              {"internal/relay"},
+	"internal/spoof":                 {"internal/icc"},
 	"internal/metrics":               {"internal/view"},
 	"internal/page":                  {"internal/view"},
 	"internal/topology":              {"internal/view"},

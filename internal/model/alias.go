@@ -90,7 +90,7 @@ func (n Network) Alias(forwarding ...Family) string {
 	var a aliasText
 	a.WriteString(AliasNetwork + n.ID)
 	limits, mode := n.Limits(), n.SpoofSet.Over(n.Spoof).Mode
-	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'q': n.NoAnnounce, 'l': len(limits) > 0, 'e': n.EgressInForce() != "",
+	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'g': n.ICCListed(), 'q': n.NoAnnounce, 'l': len(limits) > 0, 'e': n.EgressInForce() != "",
 		's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-") // never empty
 	for _, f := range Families() {
 		a.add(familyKey(f), n.Subnet(f).aliasText())
@@ -98,6 +98,9 @@ func (n Network) Alias(forwarding ...Family) string {
 	a.add("fwd", familyKeys(forwarding))
 	a.add("from", limitsText(limits))
 	a.add("out", n.EgressInForce())
+	if n.ICCListed() {
+		a.add("icc", n.ICCInForce())
+	}
 	if n.MTU != 0 {
 		a.add("mtu", strconv.Itoa(n.MTU))
 	}
@@ -150,6 +153,9 @@ func ParseNetworkAlias(alias string) (n Network, complete, ok bool) {
 	n.Spoof.Mode = parseSpoofLetters(facts["o"])
 	if strings.Contains(facts["o"], "e") {
 		n.Egress = cmp.Or(facts["out"], FromNobody) // what had no room allows nothing
+	}
+	if strings.Contains(facts["o"], "g") {
+		n.ICCList = cmp.Or(facts["icc"], ICCNone) // likewise
 	}
 	for _, f := range Families() {
 		key, s := familyKey(f), n.Subnet(f)

@@ -46,12 +46,13 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	if !n.Owned { // else the bridge says it
 		mode := n.SpoofSet.Over(n.Spoof).Mode
 		a.add("n", e.NetworkID)
-		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICC, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0,
+		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0,
 			'e': n.EgressInForce() != "", 's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-")
 		a.add("fwd", familyKeys(forwarding))
 	}
 	a.add("from", limitsText(limits))
 	a.add("out", e.EgressInForce())
+	a.add("grp", e.Groups())
 	for _, fact := range more.facts() {
 		a.add(fact.key, *fact.value)
 	}
@@ -130,7 +131,7 @@ func ParseEndpointAlias(alias string) (e Endpoint, complete, ok bool) {
 	if !ok {
 		return e, false, false
 	}
-	e = Endpoint{ID: id, NetworkID: facts["n"]}
+	e = Endpoint{ID: id, NetworkID: facts["n"], Group: facts["grp"]} // without room for its groups it is in none
 	mac, listed := strings.CutSuffix(facts["m"], "x")
 	if listed {
 		e.Egress = cmp.Or(facts["out"], FromNobody) // what had no room allows nothing

@@ -31,6 +31,9 @@ func TestNetworkAliasIsReadBack(t *testing.T) {
 		}
 		n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAllow}).Draw(t, "spoof")
 		n.Egress = rapid.SampledFrom([]string{"", "none", "10.0.0.0/8:443/tcp,@apis"}).Draw(t, "egress")
+		if n.ICC {
+			n.ICCList = rapid.SampledFrom([]string{"", "*>dns:53/udp,web>db:5432"}).Draw(t, "iccList")
+		}
 		if flag("routes") {
 			n.Routes = []model.Route{{Destination: netip.MustParsePrefix("10.9.0.0/16"), NextHop: netip.MustParseAddr("10.0.0.9")}, {Destination: netip.MustParsePrefix("10.8.0.0/16")}}
 		}
@@ -59,6 +62,9 @@ func TestNetworkAliasIsReadBack(t *testing.T) {
 		}
 		if have.Egress != n.Egress && (have.Egress != "none" || n.Egress == "") {
 			t.Fatalf("%q: egress list is %q, was %q", alias, have.Egress, n.Egress)
+		}
+		if have.ICCInForce() != n.ICCInForce() && (have.ICCInForce() != model.ICCNone || !n.ICCListed()) {
+			t.Fatalf("%q: containers may begin %q, was %q", alias, have.ICCInForce(), n.ICCInForce())
 		}
 		if have.Internal != n.Internal || have.ICC != n.ICC || have.V4.Prefix != n.V4.Prefix || have.V6 != n.V6 && complete {
 			t.Fatalf("%q: the most important facts are %+v", alias, have)
@@ -108,6 +114,7 @@ func TestEndpointAliasIsReadBack(t *testing.T) {
 		"not checked":     {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Spoof: model.Spoof{Mode: model.SpoofAllow}}, model.Network{Owned: true}, true},
 		"listed":          {model.Endpoint{MAC: mac, V4: v4, Egress: "[fd00::/8]:443,host:53"}, model.Network{Owned: true}, true},
 		"listed, limited": {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Egress: "none", From: []model.Limit{{}}}, model.Network{Owned: true}, true},
+		"grouped":         {model.Endpoint{MAC: mac, V4: v4, Group: "db,web"}, model.Network{Owned: true}, true},
 		"open":            {model.Endpoint{MAC: mac, V4: v4, V6: v6, OpenV4: []model.PortSpan{{Proto: model.UDP, First: 53, Count: 1}}, OpenV6: []model.PortSpan{{Proto: model.SCTP, First: 53, Count: 2}}}, model.Network{Owned: true}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,6 +144,27 @@ func TestAliasOfManyPorts(t *testing.T) {
 	have, complete, ok := model.ParseEndpointAlias(e.Alias(model.Network{Owned: true}))
 	if n := len(have.Ports); !ok || complete || n < 10 || !reflect.DeepEqual(have.Ports, e.Ports[:n]) {
 		t.Errorf("ok %t, complete %t, %v", ok, complete, have.Ports)
+	}
+}
+
+// What is set of a network is what its alias says: without a list containers reach each other or not.
+func TestAliasOfWhatIsSet(t *testing.T) {
+	for _, c := range []struct {
+		icc        bool
+		given, set string
+		want       string
+	}{
+		{true, "", "none", "none"}, {false, "none", "all", "all"}, {false, "", "", "none"}, {true, "a>b", "", "a>b"}, {true, "a>b", "all", "all"}, {false, "none", "a>b", "a>b"},
+		{true, strings.Repeat("a", 60) + ">" + strings.Repeat("b", 60) + "," + strings.Repeat("c", 60) + ">" + strings.Repeat("d", 60), "", "none"},
+	} {
+		n := model.Network{ID: longID, ICC: c.icc, ICCList: c.given, ICCSet: c.set}
+		if have, _, ok := model.ParseNetworkAlias(n.Alias()); !ok || have.ICCInForce() != c.want {
+			t.Errorf("%+v: %q", c, have.ICCInForce())
+		}
+	}
+	e := model.Endpoint{ID: longID, Group: "a", GroupSet: "none"}
+	if have, _, ok := model.ParseEndpointAlias(e.Alias(model.Network{Owned: true})); !ok || have.Groups() != "" {
+		t.Errorf("groups %q", have.Groups())
 	}
 }
 

@@ -69,7 +69,7 @@ type Network struct {
 	BridgeMAC   MAC        // the bridge's own address, kept over reboots; zero when not Owned
 	MTU         int        // of the bridge and both veth ends, in bytes; 0: the kernel's default
 	Internal    bool       // no way out, no way in but from the host
-	ICC         bool       // containers of the network may talk to each other
+	ICC         bool       // containers of the network may talk to each other, unless ICCList or ICCSet says otherwise
 	IfacePrefix string     // the container's interface is this and a number; Docker's default is "eth"
 	HostBinding netip.Addr // where ports are published that name no address; zero: everywhere, both families
 	Routes      []Route    // static routes given to each container
@@ -84,6 +84,8 @@ type Network struct {
 	SpoofSet  Spoof  `json:",omitzero"`  // as set since
 	Egress    string `json:",omitempty"` // what containers may begin connections to, as given at the creation and as package egress writes it; "": everything
 	EgressSet string `json:",omitempty"` // as set since
+	ICCList   string `json:",omitempty"` // what containers may begin connections to each other, as given at the creation: ICCAll, ICCNone, or as package icc writes it; "": as ICC says
+	ICCSet    string `json:",omitempty"` // as set since
 
 	V4, V6 Subnet
 }
@@ -165,6 +167,8 @@ type Endpoint struct {
 	SpoofSet  Spoof  `json:",omitzero"`  // as set since
 	Egress    string `json:",omitempty"` // what its container may begin connections to, as given when it was created; "": what the network says
 	EgressSet string `json:",omitempty"` // as set since
+	Group     string `json:",omitempty"` // the groups that a network's list is about, as given when it was created and as package icc writes them; "": none
+	GroupSet  string `json:",omitempty"` // as set since
 }
 
 // PortOwner is who holds the endpoint's host ports: its sandbox, whose endpoints Docker

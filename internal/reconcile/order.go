@@ -34,6 +34,7 @@ func (h *Host) sortEndpoints() {
 	sortBy(h.Links.Veths, compareVeths)
 	sortBy(h.Spoof.Ports, spoof.Compare)
 	sortBy(h.Spoof.Shares, spoof.CompareShares)
+	sortBy(h.Spoof.Networks, spoof.CompareNetworks)
 	sortBy(h.Firewall.Ports, comparePorts)
 	sortBy(h.Firewall.Openings, compareOpenings)
 	sortBy(h.Firewall.Limits, compareLimits)

@@ -36,7 +36,7 @@ func renderFamily(n model.Network, s model.Subnet, o Options) firewall.Family {
 		}
 	}
 	f.Masquerade, f.SNAT = s.Masquerade, s.SNAT
-	f.Hairpin = s.Address.IsValid() && n.ICC
+	f.Hairpin = s.Address.IsValid() && TurnsBack(n)
 	return f
 }
 

@@ -69,6 +69,7 @@ func Render(s model.Snapshot, o Options) Host {
 		needed.count(&s.Endpoints[i], networks, o, 1)
 	}
 	h.addShares(s, networks, o)
+	h.addLists(s, networks, o)
 	h.Firewall.Accept, h.Firewall.DefaultDrop, h.Firewall.DropInDoubt = o.Accept, o.DefaultDrop, o.DropInDoubt
 	h.Sysctls = forwardingSettings(needed.families(), o)
 	h.sort()
@@ -111,7 +112,7 @@ func (h *Host) addNetwork(recorded model.Network, limited bool, listed listing, 
 	h.Firewalld.Interfaces = append(h.Firewalld.Interfaces, n.Bridge)
 	h.Firewalld.Forward = h.Firewalld.Forward || entered(n, o)
 	h.Flows.Subnets = append(h.Flows.Subnets, flowSubnets(policy, o)...)
-	if !n.ICC {
+	if !TurnsBack(n) {
 		h.Flows.Relayed = append(h.Flows.Relayed, prefixes(n)...)
 	}
 	if n.Internal {
@@ -142,7 +143,7 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 		h.Ports.Bindings = append(h.Ports.Bindings, relayed(*n, e, b, admitted)...)
 		h.Flows.Bindings = append(h.Flows.Bindings, b)
 		if n.Translates(b) {
-			h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: n.ICC, Link: v.Host, PortBinding: b})
+			h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: TurnsBack(*n), Link: v.Host, PortBinding: b})
 		}
 	}
 }
@@ -182,6 +183,7 @@ func (o Options) network(n model.Network) model.Network {
 	if o.NoIPv6 && n.V6.Prefix.IsValid() {
 		n.V6 = model.Subnet{Mode: model.ModeIsolated} // nothing could filter what containers still send
 	}
+	n.ICC = n.ICCInForce() != model.ICCNone
 	return n
 }
 

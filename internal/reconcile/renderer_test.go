@@ -27,6 +27,7 @@ func drawNetwork(t *rapid.T, id int) model.Network {
 	}
 	n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAllow}).Draw(t, "spoof")
 	n.Egress = rapid.SampledFrom([]string{"", "", "none", "192.0.2.1:443", "192.0.2.1,*.example.com"}).Draw(t, "egress")
+	n.ICCSet = rapid.SampledFrom([]string{"", "", "all", "none", "*>dns:53/udp,web>db:5432"}).Draw(t, "iccList")
 	if rapid.IntRange(0, 3).Draw(t, "trusts") == 0 {
 		n.Trusted = []string{"eth0", "eth1"}
 	}
@@ -47,6 +48,7 @@ func drawEndpoint(t *rapid.T, id int) model.Endpoint {
 		e.V6 = netip.MustParsePrefix(fmt.Sprintf("fd00:%d::%d/64", network, 2+id))
 	}
 	e.Egress = rapid.SampledFrom([]string{"", "", "", "all", "host:53", "example.com:22"}).Draw(t, "egress")
+	e.Group = rapid.SampledFrom([]string{"", "", "none", "web", "other", "db,web"}).Draw(t, "group")
 	hosts := rapid.SampledFrom([]string{"0.0.0.0", "::", "127.0.0.1", "192.0.2.1"})
 	for range rapid.IntRange(0, 3).Draw(t, "ports") {
 		to := e.V4.Addr()
@@ -150,6 +152,7 @@ func copyOf(h Host) Host {
 	h.Flows.Bindings, h.Flows.Endpoints = slices.Clone(h.Flows.Bindings), slices.Clone(h.Flows.Endpoints)
 	h.Ports.Bindings = slices.Clone(h.Ports.Bindings)
 	h.Spoof.Ports, h.Spoof.Shares = slices.Clone(h.Spoof.Ports), slices.Clone(h.Spoof.Shares)
+	h.Spoof.Networks = slices.Clone(h.Spoof.Networks)
 	return h
 }
 

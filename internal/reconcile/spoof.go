@@ -12,7 +12,11 @@ import (
 func spoofPort(n model.Network, e model.Endpoint) spoof.Port {
 	more := e.SpoofSet.Over(e.Spoof)
 	more.Mode = ""
-	return spoof.Port{Link: e.HostIface(), Bridge: n.Bridge, MAC: e.MAC, V4: e.V4.Addr(), V6: e.V6.Addr(), More: more}
+	listed, class := n.ICCListed(), ""
+	if listed {
+		class = iccList(n).Class(e.Groups())
+	}
+	return spoof.Port{Listed: listed, Class: class, Link: e.HostIface(), Bridge: n.Bridge, MAC: e.MAC, V4: e.V4.Addr(), V6: e.V6.Addr(), More: more}
 }
 
 // addShares lets each port of a container send from the addresses that the container has on its
@@ -84,7 +88,7 @@ func shareChanges(before, after []model.Endpoint, gone, came []*model.Endpoint) 
 // at, and that decides whether its sender is checked: publishing a port changes nothing of it.
 func sharesSame(a, b *model.Endpoint) bool {
 	return a.ID == b.ID && a.NetworkID == b.NetworkID && a.Sandbox == b.Sandbox && a.MAC == b.MAC && a.V4 == b.V4 && a.V6 == b.V6 &&
-		a.Spoof == b.Spoof && a.SpoofSet == b.SpoofSet && a.Egress == b.Egress && a.EgressSet == b.EgressSet
+		a.Spoof == b.Spoof && a.SpoofSet == b.SpoofSet && a.Egress == b.Egress && a.EgressSet == b.EgressSet && a.Group == b.Group && a.GroupSet == b.GroupSet
 }
 
 // checks reports whether any sender is checked, with endpoints that have come.

@@ -1,5 +1,5 @@
 // Package spoof says, as values, with which MACs and from which addresses each port of a
-// bridge may send. A backend brings it about (nftables.Spoof).
+// bridge may send, and what it may begin to its neighbours. A backend brings it about (nftables.Spoof).
 //
 // Be aware: a port is known by the name of the host's end of its veth pair. What is not in a
 // Set may send everything: ports that others have plugged into the bridge, and all of bridges
@@ -23,6 +23,9 @@ type Port struct {
 	MAC    model.MAC   // the endpoint's
 	V4, V6 netip.Addr  // its addresses; zero: none of that family
 	More   model.Spoof // what else may be sent; its Mode does not count
+
+	Listed bool   // its network is one of Networks
+	Class  string // there, as Network.Classes has it
 }
 
 // Share is an address that a port may send from because another endpoint of the same container
@@ -38,13 +41,15 @@ type Share struct {
 type Set struct {
 	Ports  []Port  // sorted by Compare
 	Shares []Share // sorted by CompareShares; of links that Ports has
+
+	Networks []Network // those with a list of what containers may begin to each other; sorted by CompareNetworks
 }
 
 // Compare orders ports by their links.
 func Compare(a, b *Port) int {
 	return cmp.Or(cmp.Compare(a.Link, b.Link), cmp.Compare(a.Bridge, b.Bridge), slices.Compare(a.MAC[:], b.MAC[:]),
 		a.V4.Compare(b.V4), a.V6.Compare(b.V6), cmp.Compare(a.More.Addresses, b.More.Addresses),
-		cmp.Compare(a.More.MACs, b.More.MACs), cmp.Compare(a.More.Trusted, b.More.Trusted))
+		cmp.Compare(a.More.MACs, b.More.MACs), cmp.Compare(a.More.Trusted, b.More.Trusted), compareBools(a.Listed, b.Listed), cmp.Compare(a.Class, b.Class))
 }
 
 // CompareShares orders them by their links.
@@ -54,12 +59,12 @@ func CompareShares(a, b *Share) int {
 
 // Same reports whether two sets are deeply equal.
 func (s Set) Same(o Set) bool {
-	return plan.SameList(s.Ports, o.Ports) && plan.SameList(s.Shares, o.Shares)
+	return plan.SameList(s.Ports, o.Ports) && plan.SameList(s.Shares, o.Shares) && plan.SameList(s.Networks, o.Networks)
 }
 
-// Has reports whether a link's sender is checked.
+// Has reports whether a link's sender is checked, or a bridge's network has a list.
 func (s Set) Has(subject string) bool {
-	return slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Link == subject })
+	return slices.ContainsFunc(s.Networks, func(n Network) bool { return n.Bridge == subject }) || slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Link == subject })
 }
 
 // subject is all that is wanted of a link.
@@ -68,7 +73,7 @@ type subject struct {
 	Shares []Share
 }
 
-// Subjects returns what is wanted of each link.
+// Subjects returns what is wanted of each link, and of the bridge of each network with a list.
 func (s Set) Subjects() map[string]any {
 	all := make(map[string]subject, len(s.Ports))
 	for _, p := range s.Ports {
@@ -79,7 +84,10 @@ func (s Set) Subjects() map[string]any {
 		of.Shares = append(of.Shares, sh)
 		all[sh.Link] = of
 	}
-	out := make(map[string]any, len(all))
+	out := make(map[string]any, len(all)+len(s.Networks))
+	for _, n := range s.Networks {
+		out[n.Bridge] = n
+	}
 	for link, of := range all {
 		out[link] = of
 	}
@@ -91,14 +99,17 @@ func (s Set) Only(keep func(subject string) bool) Set {
 	return Set{
 		Ports:  slices.DeleteFunc(slices.Clone(s.Ports), func(p Port) bool { return !keep(p.Link) }),
 		Shares: slices.DeleteFunc(slices.Clone(s.Shares), func(sh Share) bool { return !keep(sh.Link) }),
+
+		Networks: slices.DeleteFunc(slices.Clone(s.Networks), func(n Network) bool { return !keep(n.Bridge) }),
 	}
 }
 
 // With returns the union of two sets that have no link in common.
 func (s Set) With(o Set) Set {
-	all := Set{Ports: slices.Concat(s.Ports, o.Ports), Shares: slices.Concat(s.Shares, o.Shares)}
+	all := Set{Ports: slices.Concat(s.Ports, o.Ports), Shares: slices.Concat(s.Shares, o.Shares), Networks: slices.Concat(s.Networks, o.Networks)}
 	slices.SortFunc(all.Ports, func(a, b Port) int { return Compare(&a, &b) })
 	slices.SortFunc(all.Shares, func(a, b Share) int { return CompareShares(&a, &b) })
+	slices.SortFunc(all.Networks, func(a, b Network) int { return CompareNetworks(&a, &b) })
 	return all
 }
 

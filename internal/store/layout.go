@@ -33,14 +33,16 @@ import (
 // keys as bytes.
 //
 // A file is of schemaLimits once it has had a list, or a record with limits, and of schemaPolicies
-// once it has had an egress list, or options about who may send what: an older mybr would not
+// once it has had an egress list, or options about who may send what, and of schemaICC once a
+// network has had mybr.icc: an older mybr would not
 // read them, and open what they close. Until then it is of schemaFirst, and an older mybr can go
 // on with it.
 const (
-	schema         = schemaPolicies
+	schema         = schemaICC
 	schemaFirst    = 1
 	schemaLimits   = 2
 	schemaPolicies = 3
+	schemaICC      = 4
 )
 
 // keyText is a key or bucket name. bbolt takes bytes, which can't be constants.

@@ -67,10 +67,12 @@ func listKey(name string) []byte { return append(keyList.bytes(), name...) }
 
 func compareList(l model.List, name string) int { return cmp.Compare(l.Name, name) }
 
-// schemaOf is the least schema of a record with these limits and egress lists, and that about
-// who sends what.
-func schemaOf(from, fromSet []model.Limit, egress string, spoof model.Spoof) int {
+// schemaOf is the least schema of a record with these limits and egress lists, that about who sends
+// what, and about what containers may begin to each other.
+func schemaOf(from, fromSet []model.Limit, egress string, spoof model.Spoof, icc string) int {
 	switch {
+	case icc != "":
+		return schemaICC
 	case egress != "" || spoof != (model.Spoof{}):
 		return schemaPolicies
 	case len(from)+len(fromSet) > 0:

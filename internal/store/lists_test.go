@@ -88,6 +88,9 @@ func TestSchemaOfLimits(t *testing.T) {
 		"network egress, live":  {"3", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", EgressSet: "none"}) }},
 		"endpoint egress":       {"3", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", Egress: "none"}) }},
 		"endpoint egress, live": {"3", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", EgressSet: "none"}) }},
+		"icc":                   {"4", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", ICCList: "web>db", Egress: "none"}) }},
+		"icc, live":             {"4", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", ICCSet: "none"}) }},
+		"group":                 {"1", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", Group: "web"}) }},
 		"senders": {"3", func(tx *Tx) error {
 			return tx.PutNetwork(model.Network{ID: "n", Spoof: model.Spoof{Mode: model.SpoofRefuse}})
 		}},

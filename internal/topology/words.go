@@ -23,6 +23,9 @@ func describe(n gatheredNetwork) network {
 	if !n.ICC {
 		d.notes = append(d.notes, "no icc: containers don't reach each other")
 	}
+	if n.ICCList != "" {
+		d.notes = append(d.notes, "icc by a list")
+	}
 	if !n.Owned {
 		d.notes = append(d.notes, "bridge not made by mybr")
 	}

@@ -57,9 +57,12 @@ func Of(s model.Snapshot, f Facts) View {
 
 func network(n model.Network, endpoints int) Network {
 	v := Network{
-		ID: n.ID, Bridge: n.Bridge, Owned: n.Owned, MTU: n.MTU, Internal: n.Internal, ICC: n.ICC,
+		ID: n.ID, Bridge: n.Bridge, Owned: n.Owned, MTU: n.MTU, Internal: n.Internal, ICC: n.ICCInForce() != model.ICCNone,
 		HostBinding: n.HostBinding, Trusted: slices.Clone(n.Trusted), Subnets: []Subnet{}, Endpoints: endpoints,
-		Settings: slices.Concat(settings(n.From, n.FromSet), egressSetting(n.Egress, n.EgressSet), spoofSettings(n.Spoof, n.SpoofSet)),
+		Settings: slices.Concat(settings(n.From, n.FromSet), textSetting(egressName, n.Egress, n.EgressSet), textSetting(iccName, n.ICCList, n.ICCSet), spoofSettings(n.Spoof, n.SpoofSet)),
+	}
+	if n.ICCListed() {
+		v.ICCList = n.ICCInForce()
 	}
 	for _, r := range n.Routes {
 		text := r.Destination.String()
@@ -91,7 +94,7 @@ func endpoint(n model.Network, e model.Endpoint) Endpoint {
 	v := Endpoint{
 		ID: e.ID, Network: n.ID, Bridge: n.Bridge, Veth: e.HostIface(), MAC: e.MAC.String(),
 		IPv4: e.V4, IPv6: e.V6, Sandbox: e.Sandbox,
-		Settings: slices.Concat(settings(e.From, e.FromSet), egressSetting(e.Egress, e.EgressSet), spoofSettings(e.Spoof, e.SpoofSet)),
+		Settings: slices.Concat(settings(e.From, e.FromSet), textSetting(egressName, e.Egress, e.EgressSet), textSetting(groupName, e.Group, e.GroupSet), spoofSettings(e.Spoof, e.SpoofSet)),
 	}
 	for _, b := range e.Removed {
 		v.Removed = append(v.Removed, b.String())
@@ -167,7 +170,7 @@ func (v *View) Escape(fn func(string) string) {
 	v.Unknown = strings.Join(lines, "\n")
 	for i := range v.Networks {
 		n := &v.Networks[i]
-		all(&n.ID, &n.Name, &n.Bridge)
+		all(&n.ID, &n.Name, &n.Bridge, &n.ICCList)
 		escapeSettings(n.Settings, all)
 		for _, list := range [][]string{n.Routes, n.Trusted} {
 			for j := range list {

@@ -9,22 +9,35 @@ import (
 )
 
 // fromName is the option of who reaches published ports; a port can follow. egressName is that of
-// what containers may begin connections to.
+// what containers may begin connections to, iccName that of what they may begin to each other, and
+// groupName that of the groups which that is about.
 const (
 	fromName   = "mybr.publish.from"
 	egressName = "mybr.egress"
+	iccName    = "mybr.icc"
+	groupName  = "mybr.group"
 )
 
-// egressSetting is the list that was given, and the one that was set since.
-func egressSetting(given, set string) []Setting {
+// textSetting is an option as it was given, and as it was set since.
+func textSetting(name, given, set string) []Setting {
 	if given == "" && set == "" {
 		return nil
 	}
-	s := Setting{Name: egressName, Value: cmp.Or(set, given), Set: set != ""}
+	s := Setting{Name: name, Value: cmp.Or(set, given), Set: set != ""}
 	if given != "" {
 		s.Given = &given
 	}
 	return []Setting{s}
+}
+
+// Groups are those that the network's mybr.icc names an endpoint by, with commas between; "": none.
+func (e Endpoint) Groups() string {
+	for _, s := range e.Settings {
+		if s.Name == groupName && s.Value != model.GroupNone {
+			return s.Value
+		}
+	}
+	return ""
 }
 
 // settings are the limits that were given, and those that were set since.

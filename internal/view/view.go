@@ -38,6 +38,7 @@ type Network struct {
 	MTU         int        `json:"mtu"`   // in bytes; 0: the kernel's default
 	Internal    bool       `json:"internal"`
 	ICC         bool       `json:"icc"`
+	ICCList     string     `json:"iccList,omitempty"`    // what containers may begin to each other; "": everything, or with ICC false nothing
 	HostBinding netip.Addr `json:"hostBinding,omitzero"` // where ports are published that name no address
 	Routes      []string   `json:"routes,omitempty"`     // given to containers: "10.1.0.0/16 via 172.18.0.9"
 	Trusted     []string   `json:"trusted,omitempty"`    // interfaces from which published ports can be reached directly

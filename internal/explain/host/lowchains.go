@@ -24,7 +24,7 @@ type lowList struct {
 // readLow reads the chains below the network layer of the namespace that the calling thread is
 // in.
 func readLow(ctx context.Context, s *explain.Space) (err error) {
-	s.Low, s.Senders = nil, nil
+	s.Low, s.Senders, s.Lists = nil, nil, nil
 	if s.OldBridgeRules, err = oldBridgeRules(); err != nil {
 		return err
 	}
@@ -45,7 +45,10 @@ func readLow(ctx context.Context, s *explain.Space) (err error) {
 	if err := parseLow(s.Low, out); err != nil {
 		return err
 	}
-	s.Senders, err = parseSenders(out)
+	if s.Senders, err = parseSenders(out); err != nil {
+		return err
+	}
+	s.Lists, err = parseNeighbours(out)
 	return err
 }
 

@@ -165,7 +165,7 @@ func (fam family) publishing(p firewall.Port) rule {
 		why = "Each of the published ports leads to the container's port at the same distance from the first."
 	}
 	if !p.ICC {
-		why += " Not so from its own network, where containers are kept apart: the process relays that."
+		why += " Not so from its own network, where containers are kept apart: the process relays that, unless the network has a list (mybr.icc)."
 	}
 	if fam.linkLocal.IsValid() {
 		why += " Clients with link-local addresses are served by the process."

@@ -46,6 +46,12 @@ func (fam family) compare(have found, want ruleset) change {
 	case !have.there || !have.builtLike(want):
 		return c.anew()
 	}
+	c.alter(have, want)
+	return c
+}
+
+// alter has what the table has, or a part of that, changed into what is wanted of it.
+func (c *change) alter(have found, want ruleset) {
 	for _, w := range want.sets {
 		if i := slices.IndexFunc(have.sets, func(h foundSet) bool { return h.name == w.name }); i >= 0 {
 			c.turn(w, have.sets[i].elements)
@@ -80,7 +86,6 @@ func (fam family) compare(have found, want ruleset) change {
 			c.tell(wordDelete, "set", h.name, "")
 		}
 	}
-	return c
 }
 
 // tellSet and tellChain have lines for what is made.
@@ -182,7 +187,7 @@ func (f found) builtLike(want ruleset) bool {
 			continue
 		}
 		h := f.sets[i]
-		if h.interval != w.interval || h.isMap != w.isMap() || h.concats != w.concats() {
+		if h.interval != w.interval || h.dynamic != w.dynamic || h.isMap != w.isMap() || h.concats != w.concats() {
 			return false
 		}
 		size, data := 0, 0
@@ -219,6 +224,10 @@ func plain(e expr.Any) expr.Any {
 	case *expr.Lookup:
 		same := *e
 		same.SetID = 0 // it is a number within one transaction
+		return &same
+	case *expr.Dynset:
+		same := *e
+		same.SetID = 0 // likewise
 		return &same
 	case *expr.Counter:
 		return &expr.Counter{} // whatever it has counted

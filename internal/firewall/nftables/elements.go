@@ -190,7 +190,7 @@ func (fam family) addresses(all map[string]*set, n firewall.Network) {
 // intervals, take and give up an element in a time that depends on nothing else.
 func (fam family) port(all map[string]*set, p firewall.Port) {
 	of := served{why: "The published port leads to the container.", bridge: p.Bridge, link: p.Link}
-	apart := served{why: "From its own network the port is served by the process: containers are kept apart there.", bridge: p.Bridge, link: p.Link}
+	apart := served{why: "From its own network the port is served by the process, unless the network has a list (mybr.icc): containers are kept apart there.", bridge: p.Bridge, link: p.Link}
 	for i := range p.Count {
 		host := key(protoBytes(p.Proto), portBytes(p.Host.Port()+i))
 		to := key(addrBytes(p.Container.Addr()), portBytes(p.Container.Port()+i))

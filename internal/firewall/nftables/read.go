@@ -25,6 +25,7 @@ type found struct {
 type foundSet struct {
 	name                     string
 	interval, isMap, concats bool
+	dynamic                  bool
 	elements                 []element
 }
 
@@ -72,8 +73,8 @@ func (fam family) read(conn *nftables.Conn, want []set) (found, error) {
 		return f, fmt.Errorf("list sets of table %s: %w", fam.name(), err)
 	}
 	for _, s := range sets {
-		of := foundSet{name: s.Name, interval: s.Interval, isMap: s.IsMap, concats: s.Concatenation}
-		if like, known := fam.like(want, s.Name); known {
+		of := foundSet{name: s.Name, interval: s.Interval, isMap: s.IsMap, concats: s.Concatenation, dynamic: s.Dynamic}
+		if like, known := fam.like(want, s.Name); known && !s.Dynamic {
 			elements, err := conn.GetSetElements(s)
 			if err != nil {
 				return f, fmt.Errorf("list elements of set %s of table %s: %w", s.Name, fam.name(), err)
@@ -89,6 +90,9 @@ func (fam family) read(conn *nftables.Conn, want []set) (found, error) {
 func (fam family) like(want []set, name string) (like set, known bool) {
 	if strings.HasPrefix(name, admitted) {
 		return set{name: name, key: []kind{fam.address}, interval: true}, true
+	}
+	if fam.table == nftables.TableFamilyBridge && strings.HasPrefix(name, setICCTo) {
+		return iccTo(name), true
 	}
 	if i := slices.IndexFunc(want, func(w set) bool { return w.name == name }); i >= 0 {
 		return want[i], true

@@ -274,7 +274,7 @@ func (fam family) publishing(l layout) []chain {
 	if fam.linkLocal.IsValid() {
 		c.add("Clients with link-local addresses are served by the process.", within(fam.from(), fam.linkLocal), verdict("return"))
 	}
-	apart := "Not from its own network, where containers are kept apart: the process relays that."
+	apart := "Not from its own network, where containers are kept apart: the process relays that, unless the network has a list (mybr.icc)."
 	c.add(apart, in(setApartAt, iif(), fam.to(), proto(), port()), verdict("return"))
 	c.add("The port is published at this address.", fam.dnat(setPublishedAt, fam.to(), proto(), port()))
 	c.add(apart, in(setApart, iif(), proto(), port()), verdict("return"))

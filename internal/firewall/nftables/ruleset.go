@@ -68,6 +68,7 @@ type set struct {
 	verdicts bool   // it is a map of verdicts
 	interval bool   // of the first field of its keys
 	counter  bool   // each element counts
+	dynamic  bool   // rules put the elements in, for askedFor: they are none of what is wanted
 	elements []element
 }
 

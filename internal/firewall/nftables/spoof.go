@@ -91,7 +91,7 @@ func (s *Spoof) probe() error {
 		return err
 	}
 	t := &nftables.Table{Name: fam.own, Family: fam.table}
-	c := change{fam: fam, want: ruleset{chains: spoofChains(), sets: spoofSets(spoof.Set{})}}
+	c := change{fam: fam, want: ruleset{chains: spoofChains(true), sets: spoofSets(spoof.Set{}, true)}}
 	if err := c.putAll(conn, t); err != nil {
 		return err
 	}
@@ -117,9 +117,8 @@ func (s *Spoof) Plan(ctx context.Context, have *spoof.Set, want spoof.Set) (plan
 			errs = append(errs, &plan.Error{Subject: link, Err: fmt.Errorf("who sends can't be checked: %w", s.lacks)})
 		}
 		return nil, errors.Join(errs...)
-	case have != nil && len(have.Ports) > 0 && len(want.Ports) > 0:
-		gone, came := differingPorts(*have, want)
-		return s.step(fam.difference(spoofSets(gone), spoofSets(came))), nil
+	case have != nil && len(have.Ports) > 0 && len(want.Ports) > 0 && (len(have.Networks) > 0) == (len(want.Networks) > 0):
+		return s.step(fam.spoofDifference(*have, want)), nil
 	}
 	conn, end, err := s.sockets.open(ctx)
 	if err != nil {
@@ -128,7 +127,7 @@ func (s *Spoof) Plan(ctx context.Context, have *spoof.Set, want spoof.Set) (plan
 	defer end()
 	var found found
 	err = steady(ctx, func() (err error) {
-		found, err = fam.read(conn, spoofSets(spoof.Set{}))
+		found, err = fam.read(conn, spoofSets(spoof.Set{}, true))
 		return err
 	})
 	if err != nil {
@@ -137,8 +136,29 @@ func (s *Spoof) Plan(ctx context.Context, have *spoof.Set, want spoof.Set) (plan
 	return s.step(fam.compare(found, fam.spoofed(want))), nil
 }
 
+// spoofDifference turns the table for some ports into that for others. Either both have networks
+// with lists, or none has.
+func (fam family) spoofDifference(have, want spoof.Set) change {
+	gone, came := differingPorts(have, want)
+	listed := len(want.Networks) > 0
+	is, wanted := found{}, ruleset{sets: spoofSets(came, listed)}
+	for _, s := range spoofSets(gone, listed) {
+		is.sets = append(is.sets, foundSet{name: s.name, elements: s.elements})
+	}
+	for _, n := range gone.Networks {
+		is.chains = append(is.chains, iccNetwork(n)...)
+	}
+	for _, n := range came.Networks {
+		wanted.chains = append(wanted.chains, iccNetwork(n)...)
+	}
+	c := change{fam: fam, there: true}
+	c.alter(is, wanted)
+	return c
+}
+
 // differingPorts is what only one of two sets has of links that differ: all of those, since what
-// is shared on a link hangs on its port.
+// is shared on a link hangs on its port. All ports of a network whose list differs are among them,
+// and the networks that they are of.
 func differingPorts(have, want spoof.Set) (gone, came spoof.Set) {
 	goneShares, cameShares := plan.Differing(have.Shares, want.Shares, spoof.CompareShares)
 	gonePorts, camePorts := plan.Differing(have.Ports, want.Ports, spoof.Compare)
@@ -153,8 +173,26 @@ func differingPorts(have, want spoof.Set) (gone, came spoof.Set) {
 			changed[sh.Link] = true
 		}
 	}
-	keep := func(link string) bool { return changed[link] }
-	return have.Only(keep), want.Only(keep)
+	goneNetworks, cameNetworks := plan.Differing(have.Networks, want.Networks, spoof.CompareNetworks)
+	relisted, touched := map[string]bool{}, map[string]bool{}
+	for _, n := range slices.Concat(goneNetworks, cameNetworks) {
+		relisted[n.Bridge], touched[n.Bridge] = true, true
+	}
+	for _, s := range []spoof.Set{have, want} {
+		for _, p := range s.Ports {
+			switch {
+			case !p.Listed:
+			case relisted[p.Bridge]:
+				changed[p.Link] = true
+			case changed[p.Link]:
+				touched[p.Bridge] = true
+			}
+		}
+	}
+	part := func(s spoof.Set) spoof.Set {
+		return s.Only(func(subject string) bool { return changed[subject] || touched[subject] })
+	}
+	return part(have), part(want)
 }
 
 // Apply is Plan, and what the plan says.

@@ -17,8 +17,9 @@ import (
 
 // What a small UDP packet costs from its sendto(2) to the receiver's socket, all on one processor:
 // between containers, and to a host of the LAN; without the table, as a port that is checked, as
-// one that isn't beside one that is, and as one of a thousand. The four take turns, and the medians
-// of their slices count.
+// one that isn't beside one that is, and as one of a thousand; with a list of what containers may
+// begin to each other, and as one of a thousand on twenty networks with such lists. They take turns,
+// and the medians of their slices count.
 //
 //	go test ./internal/firewall/nftables -run '^$' -bench SpoofPath -benchtime 40x
 func BenchmarkSpoofPath(b *testing.B) {
@@ -55,7 +56,8 @@ func BenchmarkSpoofPath(b *testing.B) {
 	variants := []struct {
 		name string
 		set  spoof.Set
-	}{{"none", spoof.Set{}}, {"checked", spoof.Set{Ports: []spoof.Port{mine}}}, {"beside", spoof.Set{Ports: []spoof.Port{other}}}, {"of-1000", many}}
+	}{{"none", spoof.Set{}}, {"checked", spoof.Set{Ports: []spoof.Port{mine}}}, {"beside", spoof.Set{Ports: []spoof.Port{other}}}, {"of-1000", many},
+		{"listed", iccSet(b, "web>db:1-65535/udp", "web", "db")}, {"listed-of-1000", crowded(b)}}
 	s := NewSpoof(b.Errorf)
 	defer s.Close()
 	took := map[string][]float64{}
@@ -115,6 +117,21 @@ func sink(b *testing.B, from, to *nettest.Host, at netip.Addr) (fd int) {
 		}
 	})
 	return fd
+}
+
+// crowded is eve and ben on a network with a list, beside a thousand others on twenty.
+func crowded(b *testing.B) spoof.Set {
+	s := iccSet(b, "web>db:1-65535/udp,a>b:1,b>c:2,c>d:3,d>e:4", "web", "db")
+	l := s.Networks[0].Rules()
+	for n := range 20 {
+		bridge := fmt.Sprintf("br1%02d", n)
+		s.Networks = append(s.Networks, spoof.NewNetwork(bridge, l, nil, nil, nil))
+		for i := range 50 {
+			s.Ports = append(s.Ports, spoof.Port{Link: fmt.Sprintf("vethy%02d%02d", n, i), Bridge: bridge, MAC: model.MAC{2, 9, 1, 0, byte(n), byte(i)},
+				V4: netip.AddrFrom4([4]byte{10, 10, byte(n), byte(i)}), Listed: true, Class: l.Classes()[i%7]})
+		}
+	}
+	return s.With(spoof.Set{}) // sorted
 }
 
 // What a port costs a request that comes, and one that goes, beside a thousand others.

@@ -15,15 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"github.com/mybr/mybr/internal/icc"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 	"github.com/mybr/mybr/internal/plan"
 	"github.com/mybr/mybr/internal/spoof"
 )
 
-// spoofSet draws up to four ports of a few, with what they may send besides.
+// spoofSet draws up to four ports of a few, with what they may send besides, on two networks with
+// lists of what may be begun there, or none.
 func spoofSet() *rapid.Generator[spoof.Set] {
 	return rapid.Custom(func(t *rapid.T) (s spoof.Set) {
+		lists := drawLists(t)
 		for i := range byte(4) {
 			pick := func(what string, from ...string) string {
 				return rapid.SampledFrom(from).Draw(t, fmt.Sprint(what, i))
@@ -40,13 +43,46 @@ func spoofSet() *rapid.Generator[spoof.Set] {
 				MACs:      pick("macs", "", "none", "00:00:5e:00:01:33", "00:00:5e:00:01:33,02:00:00:00:00:77"),
 				Trusted:   pick("trusted", "", "dhcp", "dhcp,ra", "ra"),
 			}
+			p.Bridge = fmt.Sprint("br", 8+i%2)
+			if l, listed := lists[p.Bridge]; listed {
+				p.Listed, p.Class = true, l.Class(pick("groups", "", "a", "b", "a,b", "c"))
+			}
 			s.Ports = append(s.Ports, p)
 			if pick("shares", "", "", "share") != "" {
-				s.Shares = append(s.Shares, spoof.Share{Link: p.Link, Bridge: "br9", MAC: p.MAC, Addr: netip.MustParseAddr("172.30.0.9")})
+				s.Shares = append(s.Shares, spoof.Share{Link: p.Link, Bridge: p.Bridge, MAC: p.MAC, Addr: netip.MustParseAddr("172.30.0.9")})
 			}
 		}
+		for bridge, l := range lists {
+			var classes []string
+			inside := []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24"), netip.MustParsePrefix("fd00:9::/64")}
+			for _, p := range s.Ports {
+				if p.Bridge == bridge {
+					classes = append(classes, p.Class)
+					inside = append(inside, p.More.Prefixes()...)
+				}
+			}
+			s.Networks = append(s.Networks, spoof.NewNetwork(bridge, l, classes, []netip.Addr{netip.MustParseAddr(gateway), netip.MustParseAddr(gateway6)}, inside))
+		}
+		slices.SortFunc(s.Networks, func(a, b spoof.Network) int { return spoof.CompareNetworks(&a, &b) })
 		return s
 	})
+}
+
+// drawLists draws lists for some of two bridges.
+func drawLists(t *rapid.T) map[string]icc.List {
+	lists := map[string]icc.List{}
+	for _, bridge := range []string{"br8", "br9"} {
+		text := rapid.SampledFrom([]string{"", "", "a>b:80", "a>b:80,*>b:53/udp,b>b/icmp", "a>*,b>c:1-9", "*>*"}).Draw(t, bridge)
+		if text == "" {
+			continue
+		}
+		l, err := icc.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lists[bridge] = l
+	}
+	return lists
 }
 
 // spoofList is nft(8)'s list of the table; "": there is none.

@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -64,25 +65,35 @@ func (fam family) spoofed(s spoof.Set) ruleset {
 	if len(s.Ports) == 0 {
 		return ruleset{}
 	}
-	return ruleset{chains: spoofChains(), sets: spoofSets(s)}
+	all := ruleset{chains: spoofChains(len(s.Networks) > 0), sets: spoofSets(s, len(s.Networks) > 0)}
+	for _, n := range s.Networks {
+		all.chains = append(all.chains, iccNetwork(n)...)
+	}
+	return all
 }
 
-// spoofChains are the same whatever ports there are. What is sent as it mostly is, and may be,
+// spoofChains are the same whatever ports there are, save that some are there only if a network has
+// a list of what containers may begin to each other (mybr.icc). What is sent as it mostly is, and may be,
 // meets two lookups: of the port, and of port, MAC and address together.
-func spoofChains() []chain {
+func spoofChains(listed bool) []chain {
 	pre := chain{name: "prerouting", hook: &hook{nftables.ChainTypeFilter, "prerouting", nftables.ChainHookPrerouting, spoofPriority}}
 	pre.add("What comes from a port whose sender is checked is judged here, before the bridge learns who is where.", by(setPorts, iif()))
 	// br_handle_frame: it learns from these at the hook "input", and they don't pass the other one.
 	in := chain{name: "input", hook: &hook{nftables.ChainTypeFilter, "input", nftables.ChainHookInput, spoofPriority}}
 	in.add("What a bridge forwards to nobody is judged as well: the bridge learns from it, too.", linkOnly(), by(setPorts, iif()))
 
+	var lists []chain
+	if listed {
+		iccInput(&in)
+		lists = iccChains()
+	}
 	port := chain{name: spoofPort}
 	port.add("IPv4, with a tag of 802.1Q or without.", etherType("ip", unix.ETH_P_IP), verdict("goto "+spoofIP))
 	port.add("IPv6.", etherType("ip6", unix.ETH_P_IPV6), verdict("goto "+spoofIP6))
 	port.add("ARP.", etherType("arp", unix.ETH_P_ARP), verdict("goto "+spoofARP))
 	port.add("Nothing else carries addresses that can be checked; a second tag would hide them.", verdict("goto "+refuseFrame))
 
-	return append([]chain{pre, in, port, spoofChainIP(), spoofChainARP()}, append(spoofChains6(), refusals()...)...)
+	return slices.Concat([]chain{pre, in, port, spoofChainIP(), spoofChainARP()}, spoofChains6(), refusals(), lists)
 }
 
 func strangeMAC() (string, clause, clause) {
@@ -197,8 +208,8 @@ func icmp6Types() (all []element) {
 }
 
 // spoofSets is what the rules look up: some elements for each port, and nothing else grows with
-// them.
-func spoofSets(s spoof.Set) []set {
+// them. listed: some network has a list, be it none of s.
+func spoofSets(s spoof.Set, listed bool) []set {
 	name, mac, four, six := nameKind(), macKind(), ipv4().address, ipv6().address
 	out := []set{
 		{name: setPorts, key: []kind{name}, verdicts: true},
@@ -211,6 +222,9 @@ func spoofSets(s spoof.Set) []set {
 		{name: setRouters, key: []kind{name}},
 		{name: setICMP6, key: []kind{icmp6Kind()}, verdicts: true, elements: icmp6Types()},
 		{name: setRefused, key: []kind{name}, counter: true},
+	}
+	if listed {
+		out = append(out, iccSets(s)...)
 	}
 	all := map[string]*set{}
 	for i := range out {

@@ -36,15 +36,15 @@ func (c change) put(conn *nftables.Conn) error {
 			return err
 		}
 	}
-	// All are emptied first: they may refer to each other.
+	// All are emptied first, and sets go before chains: rules refer to sets, and elements to chains.
 	for _, h := range c.gone.chains {
 		conn.FlushChain(&nftables.Chain{Name: h.name, Table: t})
 	}
-	for _, h := range c.gone.chains {
-		conn.DelChain(&nftables.Chain{Name: h.name, Table: t})
-	}
 	for _, h := range c.gone.sets {
 		conn.DelSet(&nftables.Set{Name: h.name, Table: t})
+	}
+	for _, h := range c.gone.chains {
+		conn.DelChain(&nftables.Chain{Name: h.name, Table: t})
 	}
 	return nil
 }
@@ -125,6 +125,9 @@ func (s set) concats() bool { return s.interval && len(s.key) > 1 }
 // declare is the set as the library has it, without elements.
 func (s set) declare(t *nftables.Table) (*nftables.Set, error) {
 	out := &nftables.Set{Table: t, Name: s.name, Interval: s.interval, Concatenation: s.concats(), IsMap: s.isMap(), Counter: s.counter}
+	if s.dynamic {
+		out.Dynamic, out.HasTimeout, out.Timeout, out.Size = true, true, askedFor, askedMost
+	}
 	if len(s.key) == 1 && s.key[0].Name == nftables.TypeIFName.Name {
 		out.KeyByteOrder = binaryutil.NativeEndian // of the text, for nft(8), which would print "" otherwise
 	}

@@ -1,0 +1,36 @@
+package hostport
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// Neighbours are served, whoever the clients are, unless they are kept apart; the host always is.
+func TestAdmit(t *testing.T) {
+	m := &Manager{}
+	m.local.all, m.local.at = map[netip.Addr]bool{netip.MustParseAddr("172.18.0.1"): true, netip.MustParseAddr("198.51.100.1"): true}, time.Now().Add(time.Hour)
+	net4, net6 := netip.MustParsePrefix("172.18.0.0/16"), netip.MustParsePrefix("fd00:18::/64")
+	if m.admit(Limit{}) != nil {
+		t.Error("without a limit somebody is asked about")
+	}
+	for _, c := range []struct {
+		name    string
+		limit   Limit
+		clients map[string]bool
+	}{
+		{"clients", Limit{Clients: "192.0.2.0/24", Bridge: "mybr0", V4: net4, V6: net6},
+			map[string]bool{"192.0.2.9": true, "203.0.113.9": false, "172.18.0.2": true, "fd00:18::2": true, "fe80::2%mybr0": true, "fe80::2%eth0": false, "127.0.0.1": true, "172.18.0.1": true, "198.51.100.1": true}},
+		{"apart", Limit{Bridge: "mybr0", V4: net4, V6: net6, Apart: true},
+			map[string]bool{"192.0.2.9": true, "172.18.0.2": false, "fd00:18::2": false, "fe80::2%mybr0": false, "fe80::2%eth0": true, "127.0.0.1": true, "::1": true, "172.18.0.1": true, "198.51.100.1": true}},
+		{"both", Limit{Clients: "172.18.0.0/24,192.0.2.0/24", Bridge: "mybr0", V4: net4, V6: net6, Apart: true},
+			map[string]bool{"192.0.2.9": true, "172.18.0.2": false, "203.0.113.9": false, "2001:db8::1": false}},
+	} {
+		admit := m.admit(c.limit)
+		for client, want := range c.clients {
+			if got := admit(netip.MustParseAddr(client)); got != want {
+				t.Errorf("%s: %s is served: %t", c.name, client, got)
+			}
+		}
+	}
+}
