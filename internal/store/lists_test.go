@@ -117,6 +117,9 @@ func TestSchemaOfLimits(t *testing.T) {
 				t.Errorf("without limits it is of schema %s", got)
 			}
 			update(t, s, c.change)
+			if err := s.Flush(); err != nil {
+				t.Fatal(err)
+			}
 			if got := version(); got != c.schema {
 				t.Errorf("with limits it is of schema %s", got)
 			}
