@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,14 +38,15 @@ const (
 
 // journal is that file, and what it has in it that the state file has not. Store.write guards it.
 type journal struct {
-	path  string
-	file  *os.File    // nil: it is not open
-	size  int64       // of what counts in the file, in bytes
-	after int         // the transaction of the state file that the changes come behind
-	ahead []change    // those changes, in their order
-	timer *time.Timer // for writing them back; nil: nothing is to be
-	owed  int         // how many times tests have been told that it is written back later, and not yet that it is
-	told  string      // what was warned of last
+	path   string
+	file   *os.File      // nil: it is not open
+	size   int64         // of what counts in the file, in bytes
+	after  int           // the transaction of the state file that the changes come behind
+	ahead  []change      // those changes, in their order
+	timer  *time.Timer   // for writing them back; nil: nothing is to be
+	within time.Duration // 0: writeBack
+	owed   int           // how many times tests have been told that it is written back later, and not yet that it is
+	told   string        // what was warned of last
 }
 
 // entry is a line of the file: an update's changes. A line that is behind another transaction
@@ -177,7 +179,7 @@ func (j *journal) written() {
 func (j *journal) later(do func()) {
 	fault.Passed("store: the journal is written back later")
 	j.owed++
-	j.timer = time.AfterFunc(writeBack, do)
+	j.timer = time.AfterFunc(cmp.Or(j.within, writeBack), do)
 }
 
 // over ends what later began.
