@@ -145,7 +145,7 @@ demo: need-engine build ## Show it at work: an isolated engine, two containers, 
 # is there already. What a part prints comes in one piece when it ends, and one that fails does
 # not keep the others from ending. What is measured comes last, when nothing else runs.
 test: need-engines need-test need-compose need-beside ## Run unit tests, integration tests with one row of each kind, each fuzz target for 5 seconds, lint, and bench-quick (installs what is missing; FIREWALL=nftables: with that backend alone)
-	$(MAKE) --keep-going --jobs=$(SIDE_BY_SIDE) --output-sync=target BESIDE=yes SHORT=-short WITHIN=16m LATER=10m FUZZTIME=5s FIREWALL='$(FIREWALL)' $(PARTS)
+	$(MAKE) --keep-going --jobs=$(SIDE_BY_SIDE) --output-sync=target BESIDE=yes SHORT=-short WITHIN=30m LATER=20m FUZZTIME=5s FIREWALL='$(FIREWALL)' $(PARTS)
 	$(MAKE) bench-quick
 
 test-full: need-vm test-unit test-integration test-other fuzz lint ## Run everything, on the engines 20.10, 26.1 and 28.5, with both backends of the firewall, and in a virtual machine: before a release, and in hours
