@@ -54,6 +54,7 @@ type world struct {
 	zone     map[string][]string // addresses by name
 	local    map[netip.Addr]bool
 	recorded Ports
+	led      Ports // where the rules lead
 	refuse   error // to record
 	closed   error // to open
 	opened   []string
@@ -69,6 +70,9 @@ func start(t *testing.T) *world {
 	w.host.Run("ip", "address", "replace", "2001:db8::1/64", "dev", "lo", "nodad")
 	for _, a := range []netip.Addr{app, other, app6, chosen6, netip.MustParseAddr(site6)} {
 		w.host.Run("ip", "address", "replace", netip.PrefixFrom(a, a.BitLen()).String(), "dev", "lo", "nodad")
+	}
+	for _, iptables := range []string{"iptables", "ip6tables"} { // those of other tests
+		w.host.Run(iptables, "-w", "-t", "nat", "-F", "OUTPUT")
 	}
 	before := goleak.IgnoreCurrent()
 	var err error
@@ -173,6 +177,10 @@ func (w *world) follow(s Set) Ports {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if at == w.led { // without a rule, for a moment, the kernel would not translate what has begun
+		return at
+	}
+	w.led = at
 	for iptables, a := range map[string][2]netip.Addr{"iptables": {chosen, gateway}, "ip6tables": {chosen6, gateway6}} {
 		w.host.Run(iptables, "-w", "-t", "nat", "-F", "OUTPUT")
 		if at != (Ports{}) {
