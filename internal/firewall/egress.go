@@ -20,7 +20,7 @@ type Egress struct {
 	Bridge string
 	Link   string         // as a Port's; of one without an Addr the Bridge
 	Addr   netip.Addr     // the container's; zero: whatever has an address for which there is none
-	To     egress.Allowed // all, and it has an Addr: the container is not limited
+	To     egress.Allowed // all, and it has an Addr: the container is not limited. One that is only watched keeps nothing from anybody
 }
 
 // validEgress refuses what would not do what it says.

@@ -98,8 +98,15 @@ func DrawEgress(t *rapid.T, p *firewall.Policy, most int, was []firewall.Network
 	sortEgress(p.Egress)
 }
 
-// drawAllowed draws what is allowed, but not everything.
+// drawAllowed draws what is allowed, but not everything, enforced or only watched.
 func drawAllowed(t *rapid.T) egress.Allowed {
+	if rapid.IntRange(0, 3).Draw(t, "watched") == 0 {
+		return drawList(t).Audited()
+	}
+	return drawList(t)
+}
+
+func drawList(t *rapid.T) egress.Allowed {
 	words := []string{}
 	for range rapid.SampledFrom([]int{0, 1, 3, 20}).Draw(t, "entries") {
 		i, port := rapid.IntRange(0, 3).Draw(t, "to"), rapid.SampledFrom([]string{"1", "80", "79-81", "443"}).Draw(t, "to port")

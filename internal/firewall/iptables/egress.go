@@ -34,7 +34,11 @@ func (fam family) listings(p firewall.Policy) listings {
 func (l listings) allowed(a egress.Allowed) string {
 	name, known := l.names[a]
 	if !known {
-		sum := sha256.Sum256([]byte(fmt.Sprint(a.Services(l.fam.Family))))
+		text := fmt.Sprint(a.Services(l.fam.Family))
+		if a.Audit() {
+			text += " audit"
+		}
+		sum := sha256.Sum256([]byte(text))
 		name = chainAllowed + hex.EncodeToString(sum[:])[:10]
 		l.names[a] = name
 	}
@@ -84,11 +88,12 @@ func (fam family) listedInput(n firewall.Network, lists listings) (rules []rule)
 	return append(rules, rule{in + "-j " + lists.chain(n), "What containers of the network send to the host is compared with what they may."})
 }
 
-// lists is the chains that MYBR-LISTED and MYBR-INPUT lead to: they only drop. A list has a chain,
+// lists is the chains that MYBR-LISTED and MYBR-INPUT lead to: they only drop, and tell of it. A list has a chain,
 // however many networks and containers have it.
 func (fam family) lists(p firewall.Policy, lists listings) (chains []chain) {
-	seen := map[string]bool{}
+	seen, all := map[string]bool{}, map[egress.Allowed]bool{}
 	add := func(a egress.Allowed) {
+		all[a] = true
 		if name := lists.allowed(a); !seen[name] {
 			seen[name] = true
 			chains = append(chains, fam.allowed(name, a)...)
@@ -129,18 +134,18 @@ func (fam family) lists(p firewall.Policy, lists listings) (chains []chain) {
 		root.add("", "", end)
 		chains = append(append(chains, root), below...)
 	}
-	return chains
+	return append(chains, refused(all, p.Untold)...)
 }
 
 // ofFlow is the match of what is of some flow, where no other match of conntrack's asks for one.
 const ofFlow = "-m conntrack ! --ctstate INVALID,UNTRACKED "
 
-// allowed is the chain of a list, and those below it: they return from what is allowed, and drop
-// all else. Addresses and ports are those that the container has chosen (iptables-extensions(8),
+// allowed is the chain of a list, and those below it: they return from what is allowed, and lead all
+// else to where it is dropped, or told of. Addresses and ports are those that the container has chosen (iptables-extensions(8),
 // conntrack); what is of no flow has none, and is dropped.
 func (fam family) allowed(name string, a egress.Allowed) []chain {
 	root := chain{name: name, last: true}
-	end := rule{"-j DROP", "Nothing else may be begun."}
+	end := unlisted(a)
 	var entries []entry
 	for _, s := range a.Services(fam.Family) {
 		for _, match := range fam.matches(s) {

@@ -58,6 +58,7 @@ type layout struct {
 	guarded     bool // some network keeps the bridges of others out
 	limited     bool // some network has ports that only some clients reach
 	listed      bool // some network's containers may not begin everything
+	untold      bool // and nobody is told of what they begin all the same
 	input       bool // the host doesn't take everything from some bridge
 	defaultDrop bool
 	dropInDoubt bool
@@ -72,6 +73,7 @@ func (fam family) layout(p firewall.Policy) layout {
 		guarded:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.KeepsBridgesOut(fam.Family) }),
 		limited:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
 		listed:   slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Listed }),
+		untold:   p.Untold,
 		input: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool {
 			return n.Listed || n.Family(fam.Family).Input != firewall.InputAll
 		}),

@@ -32,6 +32,8 @@ const (
 	chainListed      = ownPrefix + "LISTED"
 	chainListOf      = ownPrefix + "OF-"  // what names the bridge follows
 	chainAllowed     = ownPrefix + "DST-" // what names the list follows
+	chainRefused     = ownPrefix + "REFUSED"
+	chainAudit       = ownPrefix + "AUDIT"
 	chainEgressNAT   = ownPrefix + "EGRESS-NAT"
 	chainEgress      = ownPrefix + "EGRESS"
 	chainForwardDrop = ownPrefix + "FORWARD-DROP"

@@ -68,6 +68,7 @@ type layout struct {
 	beside   bool          // iptables has a table that must be told what may pass
 	limited  bool          // some network has ports that only some clients reach
 	listed   bool          // some network's containers may not begin everything
+	untold   bool          // and nobody is told of what they begin all the same
 	accept   firewall.Mark // the administrator's
 }
 
@@ -79,6 +80,7 @@ func (fam family) layout(p firewall.Policy, beside bool) layout {
 			return n.Listed || n.Family(fam.Family).Input != firewall.InputAll
 		}),
 		listed:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Listed }),
+		untold:  p.Untold,
 		last:    p.DefaultDrop.Has(fam.Family) && !beside,
 		beside:  beside && len(p.Networks) > 0,
 		limited: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),

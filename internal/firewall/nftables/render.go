@@ -37,6 +37,9 @@ const (
 
 	chainTranslated = "translated-" // likewise
 
+	chainRefused = "refused"
+	chainAudit   = "audit"
+
 	chainPorts     = "published-ports"
 	hairpin        = "hairpin"
 	hairpinFixed   = "hairpin-fixed"
@@ -118,6 +121,7 @@ func (fam family) chains(l layout) []chain {
 		}
 		if l.listed {
 			all = append(all, fam.checking()...)
+			all = append(all, refused(l.untold)...)
 		}
 		all = append(all, fam.publishing()...)
 		all = append(all, fam.translating()...)
