@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,7 @@ type Sources struct {
 	Relayed func() (tcp, udp Relayed)
 	Drift   func() map[string]Drift // by aspect: each there is, and what was found of it
 	Health  func() Health
+	Denied  func() (networks map[string]Denied, lost uint64) // by ID
 	Store   func() (bytes int64, err error)
 
 	Read    func(source string, err error) // is told how each reading of a source went
@@ -39,6 +41,9 @@ type Relayed struct {
 	Begun, Ended, Refused, Unreachable uint64
 	To, From                           uint64 // bytes to containers, and from them
 }
+
+// Denied is what the egress lists of a network have refused, and what they would have (Let).
+type Denied struct{ Refused, Let uint64 }
 
 // Drift is what others had changed.
 type Drift struct{ Found, Healed, Changes uint64 }
@@ -109,6 +114,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	s.relayed()
 
+	refused, lost := c.Denied()
+	s.counter(egressLost, lost)
+
 	v, errView := c.View(ctx)
 	if err = errView; err == nil && v.Unknown != "" {
 		err = errors.New(v.Unknown)
@@ -119,6 +127,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if errView == nil {
 		s.view(v)
 		s.networks(v, bridges)
+		s.refused(v, refused)
 	}
 }
 
@@ -222,6 +231,27 @@ func (s *scrape) networks(v view.View, bridges map[string]Bridge) {
 	}
 	s.gauge(omitted, float64(max(len(v.Networks)-Limit, 0)), "networks")
 }
+
+// refused tells what egress lists have refused, of networks that have some, or had.
+func (s *scrape) refused(v view.View, refused map[string]Denied) {
+	listed := map[string]bool{}
+	for _, n := range v.Networks {
+		listed[n.ID] = slices.ContainsFunc(n.Settings, isEgress)
+	}
+	for _, e := range v.Endpoints {
+		listed[e.Network] = listed[e.Network] || slices.ContainsFunc(e.Settings, isEgress)
+	}
+	for _, n := range v.Networks[:min(len(v.Networks), Limit)] {
+		c, counted := refused[n.ID]
+		if !counted && !listed[n.ID] {
+			continue
+		}
+		s.counter(egressRefused, c.Refused, model.ShortID(n.ID), n.Bridge)
+		s.counter(egressAudited, c.Let, model.ShortID(n.ID), n.Bridge)
+	}
+}
+
+func isEgress(s view.Setting) bool { return s.Name == view.EgressName }
 
 // portsOf is "8080", or "8000-8009" for a range.
 func portsOf(p view.Port) string {
