@@ -25,6 +25,8 @@ and of containers:
     mybr.spoof.trusted=dhcp,ra       which services it may be for others
 
     mybr.egress=LIST                 what containers may begin connections to
+    mybr.egress.mode=enforce|audit   whether that is enforced, or what the list does not
+                                     have passes and is only told of (mybr denied)
 
 CLIENTS is addresses and prefixes with commas between, @NAME of a list (mybr list), all
 or none. LIST is the same, where addresses and prefixes can have :PORT or :FIRST-LAST and

@@ -85,6 +85,9 @@ type Network struct {
 	Egress    string `json:",omitempty"` // what containers may begin connections to, as given at the creation and as package egress writes it; "": everything
 	EgressSet string `json:",omitempty"` // as set since
 
+	EgressMode    string `json:",omitempty"` // whether that is enforced: EgressEnforce or EgressAudit, as given at the creation; "": it is
+	EgressModeSet string `json:",omitempty"` // as set since
+
 	V4, V6 Subnet
 }
 
@@ -165,6 +168,9 @@ type Endpoint struct {
 	SpoofSet  Spoof  `json:",omitzero"`  // as set since
 	Egress    string `json:",omitempty"` // what its container may begin connections to, as given when it was created; "": what the network says
 	EgressSet string `json:",omitempty"` // as set since
+
+	EgressMode    string `json:",omitempty"` // whether that is enforced, as given when it was created; "": what the network says
+	EgressModeSet string `json:",omitempty"` // as set since
 }
 
 // PortOwner is who holds the endpoint's host ports: its sandbox, whose endpoints Docker

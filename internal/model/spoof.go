@@ -74,9 +74,10 @@ func (s Spoof) Trusts(service string) bool { return slices.Contains(spoofWords(s
 // don't say so are checked or not. A bridge that was there before is checked only if somebody
 // says so: what else is on it is not known. Where a container may begin some connections only it
 // is always checked: from the address of somebody outside it could send a packet that looks like
-// the beginning of a connection from there, and then everything as answers to that.
+// the beginning of a connection from there, and then everything as answers to that. A list that is
+// only watched changes nothing for the container, and so has nothing checked.
 func SpoofRefused(n Network, e Endpoint, byDefault bool) bool {
-	if EgressListed(n, e) {
+	if EgressEnforced(n, e) {
 		return true
 	}
 	switch cmp.Or(e.SpoofSet.Mode, e.Spoof.Mode, n.SpoofSet.Mode, n.Spoof.Mode) {

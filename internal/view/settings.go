@@ -8,19 +8,22 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// fromName is the option of who reaches published ports; a port can follow. egressName is that of
-// what containers may begin connections to.
+// fromName is the option of who reaches published ports; a port can follow. modeName is that of
+// whether an egress list is enforced.
 const (
-	fromName   = "mybr.publish.from"
-	egressName = "mybr.egress"
+	fromName = "mybr.publish.from"
+	modeName = "mybr.egress.mode"
 )
 
-// egressSetting is the list that was given, and the one that was set since.
-func egressSetting(given, set string) []Setting {
+// EgressName is the Setting of what containers may begin connections to.
+const EgressName = "mybr.egress"
+
+// textSetting is the value of an option that was given, and the one that was set since.
+func textSetting(name, given, set string) []Setting {
 	if given == "" && set == "" {
 		return nil
 	}
-	s := Setting{Name: egressName, Value: cmp.Or(set, given), Set: set != ""}
+	s := Setting{Name: name, Value: cmp.Or(set, given), Set: set != ""}
 	if given != "" {
 		s.Given = &given
 	}
