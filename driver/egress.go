@@ -34,10 +34,13 @@ func egressOption(opts map[string]any) (string, error) {
 
 // checkEgress refuses a list that could not be held against a container of the network: it counts
 // only for who sends from its own address (model.SpoofRefused), and where mybr knows all ports of
-// the bridge.
+// the bridge. One that is only watched needs neither.
 func (d *Driver) checkEgress(n model.Network, e model.Endpoint) error {
+	if err := checkEgressMode(n, e); err != nil {
+		return err
+	}
 	switch {
-	case !model.EgressListed(n, e):
+	case !model.EgressEnforced(n, e):
 		return nil
 	case !n.Owned:
 		return model.Invalid("option %s: the bridge %s was there before mybr used it: what else is plugged in there would be a way past the list", optEgress, n.Bridge)

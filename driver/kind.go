@@ -80,7 +80,11 @@ func (bridgePort) parse(n model.Network, r *network.CreateEndpointRequest) (e mo
 	if i == nil {
 		i = &network.EndpointInterface{}
 	}
-	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits, Egress: egress, Spoof: more, Group: group}
+	mode, err := egressModeOption(r.Options)
+	if err != nil {
+		return e, err
+	}
+	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits, Egress: egress, EgressMode: mode, Spoof: more, Group: group}
 	for _, f := range model.Families() {
 		if *e.Address(f), err = parseAddress(f, n, sent(f, i)); err != nil {
 			return e, err

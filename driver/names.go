@@ -11,7 +11,11 @@ import (
 
 // checkNames refuses a list with host names, its own or those of the lists that it names, where they
 // can't be enforced: what is asked of names is led to mybr's process at the bridge's own address.
+// One that is only watched leads nothing.
 func (d *Driver) checkNames(lists model.Lists, n model.Network, e model.Endpoint) error {
+	if !model.EgressEnforced(n, e) {
+		return nil
+	}
 	names := egress.RecordedNames(cmp.Or(e.EgressInForce(), n.EgressInForce()), lists).Entries()
 	if len(names) == 0 {
 		return nil

@@ -202,7 +202,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 		Internal: o.Internal, ICC: o.ICC,
 		IfacePrefix: o.IfacePrefix, HostBinding: o.HostBinding,
 		NoAnnounce: o.NoAnnounce, Routes: o.Routes, Trusted: o.Trusted,
-		From: o.From, Egress: o.Egress, Spoof: o.Spoof, ICCList: o.ICCList,
+		From: o.From, Egress: o.Egress, EgressMode: o.EgressMode, Spoof: o.Spoof, ICCList: o.ICCList,
 	}
 	if n.Bridge == "" {
 		n.Bridge = "br-" + n.ID[:min(12, len(n.ID))]
@@ -223,7 +223,7 @@ func sameNetwork(have, want model.Network) bool {
 	want.Owned, want.BridgeMAC = have.Owned, have.BridgeMAC
 	want.V4.AddressKept, want.V6.AddressKept = have.V4.AddressKept, have.V6.AddressKept
 	want.Engine, want.FromSet = have.Engine, have.FromSet
-	want.EgressSet, want.SpoofSet, want.ICCSet = have.EgressSet, have.SpoofSet, have.ICCSet
+	want.EgressSet, want.EgressModeSet, want.SpoofSet, want.ICCSet = have.EgressSet, have.EgressModeSet, have.SpoofSet, have.ICCSet
 	return reflect.DeepEqual(have, want)
 }
 

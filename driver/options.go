@@ -71,6 +71,7 @@ type netOptions struct {
 	Routes      []model.Route
 	From        []model.Limit
 	Egress      string // as it is recorded
+	EgressMode  string // likewise
 	Spoof       model.Spoof
 	ICCList     string           // as it is recorded
 	Families    [2]familyOptions // by family
@@ -117,7 +118,7 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 		return o, err
 	}
 	for _, key := range slices.Sorted(maps.Keys(user)) {
-		if isLimit(key) || key == optEgress || key == optICCList || isSpoof(key) {
+		if isLimit(key) || isEgress(key) || key == optICCList || isSpoof(key) {
 			continue
 		}
 		if err := o.set(key, user); err != nil {
@@ -129,6 +130,12 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 		return o, err
 	}
 	if o.Egress, err = egressOption(user); err != nil {
+		return o, err
+	}
+	if o.EgressMode, err = egressModeOption(user); err != nil {
+		return o, err
+	}
+	if err := checkEgressMode(model.Network{Egress: o.Egress, EgressMode: o.EgressMode}, model.Endpoint{}); err != nil {
 		return o, err
 	}
 	if o.Spoof, err = parseSpoof(user, false); err != nil {
@@ -250,7 +257,7 @@ func parseEndpointOptions(opts map[string]any) (limits []model.Limit, egress str
 			return nil, "", model.Invalid("option %s: Docker does not let a plugin name the interface; "+
 				"set the beginning of its name for the network, with -o %s", key, optIfacePrefix)
 		}
-		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) && key != optEgress && key != optGroup && !isSpoof(key) {
+		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) && !isEgress(key) && key != optGroup && !isSpoof(key) {
 			return nil, "", model.Invalid("option %s is not known", quoted(key))
 		}
 	}

@@ -20,6 +20,7 @@ type change struct {
 type changes struct {
 	limits []change
 	egress *string           // as parseEgress returns it; "": what was given at the creation counts again; nil: it stays
+	mode   *string           // likewise, as parseEgressMode returns it
 	spoof  map[string]string // options of spoof.go, as they are given
 	icc    *string           // of a network, as parseICC returns it; "" and nil as of egress
 	group  *string           // of an endpoint, as parseGroup returns it; likewise
@@ -55,11 +56,18 @@ func parseChanges(settings map[string]string) (all changes, err error) {
 			}
 			all.group = &value
 			continue
+		case key == optEgressMode:
+			mode, err := parseEgressMode(settings[key])
+			if err != nil {
+				return all, err
+			}
+			all.mode = &mode
+			continue
 		case isSpoof(key):
 			all.spoof[key] = settings[key]
 			continue
 		case !isLimit(key):
-			return all, model.Invalid("option %s can't be changed while the network is there: %s, %s.PORT, %s, %s, %s and %s can", quoted(key), optFrom, optFrom, optEgress, optICCList, optGroup, optSpoof)
+			return all, model.Invalid("option %s can't be changed while the network is there: %s, %s.PORT, %s, %s, %s, %s and %s can", quoted(key), optFrom, optFrom, optEgress, optEgressMode, optICCList, optGroup, optSpoof)
 		case c.back:
 			c.Limit, err = parseLimitKey(key)
 		default:
@@ -95,10 +103,13 @@ func (c changes) check(tx Tx) error {
 }
 
 // make makes the changes to what was set of an endpoint, or of a network.
-func (c changes) make(from *[]model.Limit, egress *string) {
+func (c changes) make(from *[]model.Limit, egress, mode *string) {
 	*from = changed(*from, c.limits)
 	if c.egress != nil {
 		*egress = *c.egress
+	}
+	if c.mode != nil {
+		*mode = *c.mode
 	}
 }
 
@@ -168,7 +179,7 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 		if err != nil {
 			return err
 		}
-		changes.make(&n.FromSet, &n.EgressSet)
+		changes.make(&n.FromSet, &n.EgressSet, &n.EgressModeSet)
 		if n.SpoofSet, err = d.changeSpoof(n.SpoofSet, changes.spoof, false); err != nil {
 			return err
 		}
@@ -209,7 +220,7 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 		}
 		var invalid error
 		err := changeEndpoint(tx, id, func(e *model.Endpoint) {
-			changes.make(&e.FromSet, &e.EgressSet)
+			changes.make(&e.FromSet, &e.EgressSet, &e.EgressModeSet)
 			if changes.group != nil {
 				e.GroupSet = *changes.group
 			}

@@ -38,6 +38,8 @@ type Status struct {
 	Unknown     string `json:"unknown,omitempty"`
 	// NoticedLate says why changes by other programs are not noticed at once; "": they are.
 	NoticedLate string `json:"noticedLate,omitempty"`
+	// Unheard says why mybr does not hear of what egress lists refuse; "": it does, or there are none.
+	Unheard string `json:"unheard,omitempty"`
 	// Healed says, by aspect, what others had changed on the host since the process began.
 	Healed map[string]Healed `json:"healed,omitempty"`
 }
@@ -93,6 +95,8 @@ type admin struct {
 	ruler     *ruler
 	forgetter *forgetter
 	setter    *setter
+	denier    *denier
+	unheard   func() error // why what lists refuse is not heard of
 }
 
 // handler returns the table of what can be asked.
@@ -108,6 +112,9 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("/v1/settings", func(w http.ResponseWriter, r *http.Request) { a.setter.settings(w, r) })
 	mux.HandleFunc("/v1/ports", func(w http.ResponseWriter, r *http.Request) { a.setter.ports(w, r) })
 	mux.HandleFunc("/v1/lists", func(w http.ResponseWriter, r *http.Request) { a.setter.lists(w, r) })
+	mux.HandleFunc("/v1/denied", tellOf(func(r *http.Request) (any, error) { return a.denier.denied(r.URL.Query()) }))
+	mux.HandleFunc("/v1/suggest", tellOf(func(r *http.Request) (any, error) { return a.denier.suggest(r.URL.Query()) }))
+	mux.HandleFunc("/v1/denied/follow", a.followDenied)
 	mux.HandleFunc("/v1/rules", func(w http.ResponseWriter, r *http.Request) {
 		tell(func(ctx context.Context) (any, error) { return a.ruler.rules(ctx, r.URL.Query().Get("compare") == "1") })(w, r)
 	})
@@ -138,6 +145,13 @@ func tell(what func(ctx context.Context) (any, error)) http.HandlerFunc {
 			return
 		}
 		respond(w, r, what)
+	}
+}
+
+// tellOf is tell for what is asked for with a query.
+func tellOf(what func(r *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		tell(func(context.Context) (any, error) { return what(r) })(w, r)
 	}
 }
 
@@ -231,6 +245,9 @@ func (a *admin) status(ctx context.Context) Status {
 	}
 	if err := a.late(); err != nil {
 		s.NoticedLate = err.Error()
+	}
+	if err := a.unheard(); err != nil {
+		s.Unheard = err.Error()
 	}
 	if !a.canCompare() {
 		// To compare the host takes as long as a look at all of it, and the start would wait for

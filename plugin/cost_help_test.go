@@ -164,6 +164,7 @@ func testAdmin(ports int) *admin {
 		lastError: func() error { return nil }, diff: right, diffNow: right,
 		healings:  func() map[string]reconcile.Healing { return nil },
 		late:      func() error { return nil },
+		unheard:   func() error { return nil },
 		resources: func() (Runtime, error) { return Runtime{}, nil },
 	}
 }

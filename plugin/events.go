@@ -33,6 +33,16 @@ func (a *admin) follow(w http.ResponseWriter, r *http.Request) {
 		reply(w, r, http.StatusBadRequest, map[string]string{"error": err.Error()})
 		return
 	}
+	events := a.events.Follow(history)
+	a.stream(w, r, func(ctx context.Context) ([]any, error) {
+		e, err := events.Next(ctx)
+		return []any{e}, err
+	})
+}
+
+// stream answers with a line of JSON for each of what next returns, until that is an error, the
+// client has gone, or mybr stops.
+func (a *admin) stream(w http.ResponseWriter, r *http.Request, next func(ctx context.Context) ([]any, error)) {
 	select {
 	case a.followers <- struct{}{}:
 		defer func() { <-a.followers }()
@@ -47,20 +57,21 @@ func (a *admin) follow(w http.ResponseWriter, r *http.Request) {
 		cancel()
 		_ = conn.SetWriteDeadline(time.Now().Add(farewell)) // it may wait for a client that does not read
 	})()
-	events := a.events.Follow(history)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	for conn.Flush() == nil {
-		e, err := events.Next(ctx)
+		all, err := next(ctx)
 		if err != nil {
 			return
 		}
-		line, err := json.Marshal(e)
-		if err != nil {
-			panic(err) // it is of types that always encode
-		}
-		if _, err := w.Write(append(line, '\n')); err != nil {
-			return
+		for _, one := range all {
+			line, err := json.Marshal(one)
+			if err != nil {
+				panic(err) // it is of types that always encode
+			}
+			if _, err := w.Write(append(line, '\n')); err != nil {
+				return
+			}
 		}
 	}
 }

@@ -34,6 +34,7 @@ type host struct {
 	ports        *hostport.Manager
 	links        *link.Applier
 	noIPv6       error // why the host has none for networks; nil: it has
+	denials      *denials
 	firewalld    *firewalld.Applier
 	flows        *conntrack.Applier
 	names        *byname.Server
@@ -57,6 +58,8 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	denials := newDenials(records.Snapshot, c.Log)
+	filter = telling{filter, denials.want}
 	noIPv6 := filter.IPv6()
 	if noIPv6 != nil {
 		c.Log.Warnf("networks get no IPv6 on this host: %v", noIPv6)
@@ -75,6 +78,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 		filter:    filter,
 		spoof:     nftables.NewSpoof(c.Log.Warnf),
 		refused:   refusals{},
+		denials:   denials,
 		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Early: flows.Looking, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},
 		firewalld: &firewalld.Applier{Info: c.Log.Infof},
@@ -201,6 +205,7 @@ func (h *host) start(ctx context.Context, check func(context.Context)) (stop fun
 	return func() {
 		cancel()
 		running.Wait()
+		h.denials.stop()
 		ctx, cancel := context.WithTimeout(context.Background(), lastWait)
 		defer cancel()
 		if err := h.links.Wait(ctx); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/mybr/mybr/internal/hostport"
 	"github.com/mybr/mybr/internal/link"
 	"github.com/mybr/mybr/internal/metrics"
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/internal/view"
@@ -55,7 +56,7 @@ func TestCheckHTTP(t *testing.T) {
 // quiet is the operator's side of a mybr that has nothing to tell.
 func quiet(ready <-chan struct{}) *admin {
 	return &admin{
-		ready: ready, compares: ready, firewall: func() string { return "" }, lastError: func() error { return nil }, late: func() error { return nil },
+		ready: ready, compares: ready, firewall: func() string { return "" }, lastError: func() error { return nil }, late: func() error { return nil }, unheard: func() error { return nil },
 		healings: func() map[string]reconcile.Healing { return nil },
 		diffNow:  func(context.Context) ([]reconcile.Difference, error) { return nil, nil },
 		view:     func(context.Context) (view.View, error) { return view.View{}, nil },
@@ -71,7 +72,7 @@ func TestSite(t *testing.T) {
 	c := Config{StateDir: dir, HTTP: HTTPAddress{Path: filepath.Join(dir, "http.sock")}, HTTPTokenFile: token, Log: log}
 	ready := make(chan struct{})
 	a := quiet(ready)
-	h := &host{links: &link.Applier{}, ports: hostport.New(hostport.Config{})}
+	h := &host{links: &link.Applier{}, ports: hostport.New(hostport.Config{}), denials: newDenials(func() model.Snapshot { return model.Snapshot{} }, log)}
 	defer h.ports.Close()
 	var err error
 	if h.names, err = newNames(log, nil, h); err != nil { // nothing has names, so nothing is read

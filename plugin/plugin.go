@@ -81,7 +81,7 @@ func Run(ctx context.Context, c Config) error {
 		backup: records.Backup, compares: host.reconciler.Ready(),
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
-		healings: host.reconciler.Healings, late: host.late, failed: host.reconciler.FailedSince,
+		healings: host.reconciler.Healings, late: host.late, unheard: host.denials.unheard, failed: host.reconciler.FailedSince,
 		view: newViewer(records.Snapshot, addresses.Usage, host.filter).view,
 		sync: host.reconciler.Mend, events: &told.events, followers: make(chan struct{}, maxFollowers), stopping: ctx,
 	}
@@ -97,6 +97,7 @@ func Run(ctx context.Context, c Config) error {
 		snapshot: records.Snapshot, pools: addresses.Usage, log: c.Log,
 		deleteNetwork: deletes(networks, addresses), releasePool: addresses.ReleasePool,
 	}
+	answers.denier = &denier{denials: host.denials, snapshot: records.Snapshot}
 	answers.setter = &setter{
 		setNetwork: networks.SetNetwork, setEndpoint: networks.SetEndpoint,
 		addPorts: networks.AddPorts, removePorts: networks.RemovePorts,
@@ -113,6 +114,7 @@ func Run(ctx context.Context, c Config) error {
 		if err := host.tellRefused(ctx, records.Snapshot()); err != nil {
 			c.Log.WithError(err).Warn("frames that were refused are not told of")
 		}
+		host.denials.check(records.Snapshot())
 		if err := networks.WarnOverlaps(); err != nil {
 			c.Log.WithError(err).Warn("routes that overlap networks are not told of")
 		}

@@ -74,6 +74,7 @@ func measured(c Config, a *admin, h *host) metrics.Sources {
 			}
 			return drift
 		},
+		Denied: func() (map[string]metrics.Denied, uint64) { return h.denials.measured() },
 		Health: func() metrics.Health { return metrics.Health{Ready: a.isReady(), Failed: a.lastError() != nil} },
 		Store: func() (int64, error) {
 			info, err := os.Stat(stateFile(c))

@@ -38,8 +38,8 @@ unknown  c
          no answer
 note     d
          worth knowing
-ok       running, second-mybr, plugin-socket, version, last-pass, matches, watching, fights,
-         descriptors, ip-forward, ipv6-forward, forward-chain
+ok       running, second-mybr, plugin-socket, version, last-pass, matches, watching, denials,
+         fights, descriptors, ip-forward, ipv6-forward
 `
 	if out.String() != want {
 		t.Errorf("have\n%s\nwant\n%s", out.String(), want)

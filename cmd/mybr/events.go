@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,9 +38,7 @@ Nobody waits for a reader that is too slow: a line says how many events it has m
 		out := cmd.OutOrStdout()
 		err := client.Events(cmd.Context(), before, func(e event.Event) error {
 			if output == outputJSON {
-				line := json.NewEncoder(out)
-				line.SetEscapeHTML(false)
-				return line.Encode(e)
+				return printLine(out, e)
 			}
 			return printEvent(out, e)
 		})

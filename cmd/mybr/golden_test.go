@@ -80,6 +80,17 @@ func happened() []event.Event {
 	}
 }
 
+// denials are of a container that is there, of one that is gone, and of nobody.
+func denials(at time.Time) []plugin.Denial {
+	return []plugin.Denial{
+		{Network: front, Endpoint: web, Address: "192.0.2.7", Port: 22, Protocol: "tcp", Count: 12, First: at, Last: at.Add(time.Hour)},
+		{Network: front, Endpoint: web, Address: "2001:db8:1234:5678:9abc:def0:1234:5678", Port: 123, Protocol: "udp", Count: 1, Let: 1, First: at, Last: at},
+		{Network: front, Endpoint: strings.Repeat("f0000009", 8), Name: "example.com", Port: 443, Protocol: "tcp", Count: 9, Let: 4, First: at, Last: at},
+		{Network: old, Address: "ff02::2", Protocol: "icmp", Count: 3, First: at, Last: at},
+		{Network: old, Endpoint: db, Address: "192.0.2.8", Protocol: "protocol 47", Count: 3, First: at, Last: at},
+	}
+}
+
 // fake is a mybr and a Docker whose answers are the tests'.
 type fake struct {
 	dir    string
@@ -89,6 +100,7 @@ type fake struct {
 	events []event.Event
 	web    string // a container's name
 	ports  func(plugin.Ports) (changed []plugin.Binding, refused string)
+	denied plugin.Denied
 }
 
 // newFake serves them until the test ends.
@@ -104,6 +116,7 @@ func newFake(t *testing.T) *fake {
 			s.Endpoints[0].Ports[0]: {Connections: 1234}, s.Endpoints[0].Ports[1]: {},
 		}}),
 	}
+	f.denied = plugin.Denied{Version: 1, Forgotten: 7, Lost: 2, Denied: denials(taken)}
 	for i := range f.events {
 		f.events[i].Version, f.events[i].Seq, f.events[i].Time = event.Version, uint64(i), taken.Add(time.Duration(i)*time.Second)
 	}
@@ -114,6 +127,16 @@ func newFake(t *testing.T) *fake {
 	mybr.HandleFunc("GET /v1/status", answer(func() any { return f.status }))
 	mybr.HandleFunc("GET /v1/diff", answer(func() any { return f.diff }))
 	mybr.HandleFunc("GET /v1/view", answer(func() any { return f.view }))
+	mybr.HandleFunc("GET /v1/denied", answer(func() any { return f.denied }))
+	mybr.HandleFunc("GET /v1/denied/follow", func(w http.ResponseWriter, _ *http.Request) {
+		for _, d := range f.denied.Denied {
+			d.Version = 1
+			_ = json.NewEncoder(w).Encode(d)
+		}
+	})
+	mybr.HandleFunc("GET /v1/suggest", answer(func() any {
+		return plugin.Suggestion{Version: 1, List: "192.0.2.7:22/tcp,[2001:db8::7]:123/udp", New: []string{"192.0.2.7:22/tcp"}, Left: f.denied.Denied[3:], Own: 1, Unheard: f.denied.Unheard}
+	}))
 	mybr.HandleFunc("POST /v1/sync", answer(func() any { return f.diff }))
 	mybr.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
 		list := f.events[len(f.events)-1:]
@@ -221,6 +244,11 @@ func TestGolden(t *testing.T) {
 		{"pool-ls", "pool ls", nil},
 		{"events", "events --history", nil},
 		{"events-new", "events", nil},
+		{"denied", "denied", nil},
+		{"denied-unnamed", "denied lan0 --docker none", nil},
+		{"denied-follow", "denied --follow", nil},
+		{"egress-suggest", "egress suggest front", nil},
+		{"egress-suggest-one", "egress suggest front --container web", nil},
 		{"sync", "sync", differing},
 		{"sync-nothing", "sync", []plugin.Difference{}},
 		{"ports-unnamed", "ports --docker none", nil},
@@ -244,6 +272,19 @@ func TestGolden(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// That nothing is heard is a failure, behind what there is.
+func TestGoldenOfUnheard(t *testing.T) {
+	f := newFake(t)
+	f.denied.Unheard = "the kernel can't\x1b tell"
+	for name, args := range map[string]string{"denied-unheard.txt": "denied --docker none", "egress-suggest-unheard.txt": "egress suggest lan0 --docker none"} {
+		code, stdout, stderr := f.run(args)
+		golden(t, name, args, code, stdout, stderr)
+		if code != exitFailed {
+			t.Errorf("mybr %s: exit %d", args, code)
+		}
 	}
 }
 

@@ -51,6 +51,13 @@ func printJSON(w io.Writer, document any) error {
 	return out.Encode(document)
 }
 
+// printLine prints one document in a line.
+func printLine(w io.Writer, document any) error {
+	line := json.NewEncoder(w)
+	line.SetEscapeHTML(false)
+	return line.Encode(document)
+}
+
 // leastName is how much of a name is left where a table is too wide.
 const leastName = 12
 

@@ -93,6 +93,7 @@ func reference(t *testing.T) string {
 		"| `mybr network ls` | `networks`: a list of Network |\n" +
 		"| `mybr network inspect` | `networks`: a list of Network, each with `on`, which has `endpoints` and `ports` as below |\n" +
 		"| `mybr endpoint ls` | `endpoints`: a list of Endpoint |\n| `mybr ports` | `ports`: a list of Port |\n| `mybr pool ls` | `pools`: a list of Pool |\n| `mybr list ls` | `lists`: a list of List |\n" +
+		"| `mybr denied` | the fields of Denied; with `--follow` those of a Denial, an object a line |\n| `mybr egress suggest` | the fields of a Suggestion |\n" +
 		"| `mybr rules` | the fields of Rules |\n" +
 		"| `mybr explain` | the fields of a Result and, with `--send`, `sent`: a Sent |\n" +
 		"| `mybr doctor` | `taken` and `results`, as [above](#mybr-doctor) |\n" +
@@ -111,6 +112,7 @@ func reference(t *testing.T) string {
 		{"internal/explain/host/send.go", "Sent"},
 		{"internal/explain/host/trace.go", "Traced"},
 		{"internal/event/event.go", "Event"},
+		{"plugin/denied.go", "Denied Denial Suggestion"},
 	} {
 		for name := range strings.FieldsSeq(s.types) {
 			b.WriteString(form(t, s.file, name))

@@ -18,6 +18,8 @@ const settableOptions = `The options are those of docker network create -o:
     mybr.publish.from.PORT=CLIENTS   who reaches this one; 53/udp is one, too
     mybr.spoof=refuse|allow          whether containers send from their own addresses alone
     mybr.egress=LIST                 what containers may begin connections to
+    mybr.egress.mode=enforce|audit   whether that is enforced, or what the list does not
+                                     have passes and is only told of (mybr denied)
     mybr.icc=RULES                   what they may begin to each other
 
 and of containers, which take the ones above but mybr.icc, too:
@@ -25,7 +27,6 @@ and of containers, which take the ones above but mybr.icc, too:
     mybr.spoof.addresses=PREFIXES    from which addresses one may send, too
     mybr.spoof.macs=MACS             with which MACs
     mybr.spoof.trusted=dhcp,ra       which services it may be for others
-
     mybr.group=GROUPS                the groups that mybr.icc names it by
 
 CLIENTS is addresses and prefixes with commas between, @NAME of a list (mybr list), all

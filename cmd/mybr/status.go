@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -59,6 +60,9 @@ mend it, and exits with 1 if there is any. Nothing is changed.`,
 		fmt.Fprintf(w, "host:\t%s\n", state(s))
 		if s.NoticedLate != "" {
 			fmt.Fprintf(w, "watching:\tno, changes by other programs are noticed late: %s\n", s.NoticedLate)
+		}
+		if s.Unheard != "" {
+			fmt.Fprintf(w, "denied:\tnot heard of: %s\n", strings.ReplaceAll(s.Unheard, "\n", "; "))
 		}
 		for _, aspect := range slices.Sorted(maps.Keys(s.Healed)) {
 			h := s.Healed[aspect]

@@ -44,6 +44,10 @@ func processChecks() []Check {
 			Sees:  "whether mybr notices at once what others change",
 			Means: "What others undo stays undone until the next full check, or until mybr is restarted.",
 			Mends: "restarts mybr without the setting that turns it off"},
+		{Name: "denials", look: lookDenials,
+			Sees:  "whether mybr hears of what egress lists (`mybr.egress`) refuse, where there are some",
+			Means: "Lists are enforced all the same, but `mybr denied`, the log and the metrics don't tell what they refuse, and `mybr egress suggest` knows nothing of it.",
+			Mends: "ends the other program that listens to mybr's group of nfnetlink_log; where the kernel hasn't got that there is no command"},
 		{Name: "fights", look: lookFights,
 			Sees:  "what mybr has put right again and again, and who undid it",
 			Means: "Another program undoes mybr's work for as long as both run; mybr answers at longer and longer intervals.",
@@ -198,6 +202,32 @@ func lookWatching(l *look) {
 		l.found(Warning, l.restartWithout(p, interval, ""), "changes by others are not noticed at once: %s", p.Unwatched)
 	default:
 		l.saw("changes by others are noticed at once")
+	}
+}
+
+// refusedGroup is the group that firewall.RefusedGroup says.
+const refusedGroup = "28002"
+
+func lookDenials(l *look) {
+	p, ok := l.needs()
+	switch {
+	case !ok:
+	case p.Unheard == "":
+		l.saw("mybr hears of what egress lists refuse, or there are none")
+	default:
+		var mend []string
+		text, err := l.read(ofThread + "netfilter/nfnetlink_log")
+		for line := range strings.Lines(text) { // group, port of the socket, and more; the port is its process' PID as a rule (netlink(7))
+			f := strings.Fields(line)
+			if err != nil || len(f) < 2 || f[0] != refusedGroup {
+				continue
+			}
+			if pid, err := strconv.Atoi(f[1]); err == nil && pid > 0 && pid != p.PID && l.command(pid) != nil {
+				mend = command("kill", strconv.Itoa(pid))
+				l.saw("%s listens to group %s of nfnetlink_log", l.named(pid), refusedGroup)
+			}
+		}
+		l.found(Warning, mend, "what egress lists refuse is not heard of: %s", p.Unheard)
 	}
 }
 

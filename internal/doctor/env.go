@@ -25,6 +25,7 @@ type Process struct {
 	Differences []string // what the host has otherwise than is recorded: the changes that would mend it
 	Unknown     string   // why not all could be compared
 	Unwatched   string   // why changes by others are noticed late; "": they are noticed at once
+	Unheard     string   // why what egress lists refuse is not heard of; "": it is, or there are none
 	Healed      []Healing
 }
 

@@ -136,6 +136,14 @@ func processRows() []row {
 				s.busy = s.listen("0.0.0.0:8080")
 				s.start("--resync-interval", "0")
 			}, between: func(s *stage) { s.busy() }},
+		{check: "denials", want: doctor.Warning, seen: `(?s)pid \d+ .* listens to group 28002 of nfnetlink_log.*not heard of: .*another program listens to it`,
+			fault: func(s *stage, env *doctor.Env) {
+				s.busy = s.listen("nflog")
+				s.sh("mybr network set mybr0 mybr.egress=0.0.0.0/0,::/0 --docker none --run-dir " + env.RunDir)
+			}, after: func(s *stage) {
+				s.busy()
+				s.sh("mybr network set mybr0 mybr.egress= --docker none --run-dir " + s.env.RunDir)
+			}},
 		{check: "matches", want: doctor.Warning, seen: `the host differs in 1 place: iptables filter: -A MYBR-FORWARD`,
 			fault: does("iptables -D MYBR-FORWARD -i mybr0 -j ACCEPT")},
 		{check: "watching", want: doctor.Warning, seen: `turned off`, sick: true, after: unwatched,

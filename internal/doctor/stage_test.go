@@ -23,15 +23,25 @@ import (
 	"github.com/mybr/mybr/internal/docker"
 	"github.com/mybr/mybr/internal/doctor"
 	"github.com/mybr/mybr/internal/explain/host"
+	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewalld"
 	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/nflog"
 	"github.com/mybr/mybr/internal/view"
 	"github.com/mybr/mybr/plugin"
 )
 
 // TestMain has the test binary play another program that listens.
 func TestMain(m *testing.M) {
-	if at := os.Getenv("DOCTOR_TEST_LISTEN"); at != "" {
+	if at := os.Getenv("DOCTOR_TEST_LISTEN"); at == "nflog" {
+		if _, err := nflog.Listen(firewall.RefusedGroup, firewall.RefusedBytes); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println("listening")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	} else if at != "" {
 		if _, err := net.Listen("tcp4", at); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -5,12 +5,14 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/mybr/mybr/internal/model"
 )
 
 // Allowed is what may be begun, as a value that can be compared: what the lists that were named
-// had is in it, and names are not. The zero value is everything.
+// had is in it, and names are not, and whether it is only watched (Audit). The zero value is
+// everything.
 type Allowed string
 
 // Nothing is what allows nothing.
@@ -55,7 +57,7 @@ func (a Allowed) All() bool { return a == "" || a == wordAll }
 // entries are what is allowed, unless it is everything. There may be more of them than in an
 // option: those of several lists.
 func (a Allowed) entries() []Entry {
-	l, err := parse(string(a), math.MaxInt)
+	l, err := parse(strings.TrimPrefix(string(a), auditWord), math.MaxInt)
 	if err != nil {
 		return nil // it allows nothing
 	}
@@ -83,7 +85,7 @@ func (s Service) Protos() []model.Proto {
 	return nil
 }
 
-// Services are what is allowed of a family, if it is not everything, in an order that hangs on
+// Services are what a list has of a family, if it is not everything, in an order that hangs on
 // them alone: equal lists have equal ones.
 func (a Allowed) Services(f model.Family) (all []Service) {
 	at := map[Entry]int{}
@@ -133,7 +135,7 @@ type Matcher struct {
 }
 
 // Matcher returns that of a family.
-func (a Allowed) Matcher(f model.Family) Matcher { return Matcher{a.All(), a.Services(f)} }
+func (a Allowed) Matcher(f model.Family) Matcher { return Matcher{!a.Enforced(), a.Services(f)} }
 
 // Has is that of Allowed, for packets of the family.
 func (m Matcher) Has(p Packet) bool {

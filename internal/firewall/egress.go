@@ -20,10 +20,11 @@ type Egress struct {
 	Bridge string
 	Link   string         // as a Port's; of one without an Addr the Bridge
 	Addr   netip.Addr     // the container's; zero: whatever has an address for which there is none
-	To     egress.Allowed // all, and it has an Addr: the container is not limited
+	To     egress.Allowed // all, and it has an Addr: the container is not limited. One that is only watched keeps nothing from anybody
 	// Names says that the list has host names, too: DNS that To does not allow, to whatever
 	// address, is led to Process.DNS, and TCP connections at the Carried ports to Process.TCP, each
-	// at the bridge's own address. What stays in the bridge's own network is not led.
+	// at the bridge's own address. What stays in the bridge's own network is not led. A list that is
+	// only watched has none, as it changes nothing for anybody.
 	Names   bool
 	Carried egress.Ports // empty without Names
 }
@@ -37,6 +38,8 @@ func validEgress(n Network, e Egress) error {
 		return fmt.Errorf("%w: the network %s has none with names", model.ErrInvalid, n.ID)
 	case e.Names && e.To.All():
 		return fmt.Errorf("%w: everything is allowed, and there are names", model.ErrInvalid)
+	case e.Names && e.To.Audit():
+		return fmt.Errorf("%w: it is only watched, and there are names", model.ErrInvalid)
 	case !e.Names && e.Carried != "":
 		return fmt.Errorf("ports %s: %w: there are no names", e.Carried, model.ErrInvalid)
 	case e.Carried != egress.NewPorts(e.Carried.Ranges()):

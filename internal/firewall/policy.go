@@ -34,7 +34,10 @@ type Policy struct {
 	// DropInDoubt are families of which that can't be told: there the rule stays if it is
 	// there, and none is made.
 	DropInDoubt Families
-	Accept      Mark // what bears this mark passes to and from every network, even an internal one; zero mask: nothing does
+	// Untold says that the kernel can't tell of what egress lists refuse: it is dropped, and
+	// what would be refused passes, without a word.
+	Untold bool
+	Accept Mark // what bears this mark passes to and from every network, even an internal one; zero mask: nothing does
 }
 
 // Families is a choice of address families.

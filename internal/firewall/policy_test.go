@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mybr/mybr/internal/egress"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/plan"
@@ -34,6 +35,11 @@ func TestValidate(t *testing.T) {
 		return p
 	}
 	same := func(*firewall.Network) {}
+	names := func(to egress.Allowed) firewall.Policy {
+		p := networks(func(n *firewall.Network) { n.Listed, n.Names = true, true })
+		p.Egress = []firewall.Egress{{Bridge: "br0", Link: "br0", To: to, Names: true}}
+		return p
+	}
 	for _, c := range []struct {
 		says string
 		p    firewall.Policy
@@ -74,6 +80,8 @@ func TestValidate(t *testing.T) {
 		{"ports 0, 1 of them: invalid", openings(opening("br0", "tcp 172.18.0.2", 0, 1, ""), same)},
 		{`from interface "eth+": invalid`, openings(opening("br0", "tcp 172.18.0.2", 80, 1, "eth+"), same)},
 		{"no ports that can be published", openings(opening("br0", "icmp 172.18.0.2", 80, 1, ""), same)},
+		{"egress list of br0: invalid: everything is allowed, and there are names", names("")},
+		{"egress list of br0: invalid: it is only watched, and there are names", names(egress.Nothing.Audited())},
 	} {
 		if err := c.p.Validate(); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("error %v instead of %q", err, c.says)

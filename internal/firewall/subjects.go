@@ -8,7 +8,8 @@ import (
 
 // Same reports whether two policies are deeply equal.
 func (p Policy) Same(o Policy) bool {
-	return p.DefaultDrop == o.DefaultDrop && p.DropInDoubt == o.DropInDoubt && p.Accept == o.Accept && p.Process == o.Process &&
+	return p.DefaultDrop == o.DefaultDrop && p.DropInDoubt == o.DropInDoubt && p.Accept == o.Accept &&
+		p.Process == o.Process && p.Untold == o.Untold &&
 		plan.SameList(p.Networks, o.Networks) && plan.SameList(p.Ports, o.Ports) && plan.SameList(p.Openings, o.Openings) &&
 		plan.SameList(p.Limits, o.Limits) && plan.SameList(p.Egress, o.Egress) && plan.SameList(p.Grants, o.Grants)
 }
@@ -116,13 +117,14 @@ func (p Policy) With(o Policy) Policy {
 
 // common is what concerns all subjects.
 func (p Policy) common() Policy {
-	return Policy{DefaultDrop: p.DefaultDrop, DropInDoubt: p.DropInDoubt, Accept: p.Accept, Process: p.Process}
+	return Policy{DefaultDrop: p.DefaultDrop, DropInDoubt: p.DropInDoubt, Accept: p.Accept, Process: p.Process, Untold: p.Untold}
 }
 
 // Equal reports whether two policies need the same rules: they differ in the Links of
 // ports, openings, limits, egress lists and grants, and the IDs of networks, at most.
 func (p Policy) Equal(q Policy) bool {
-	return p.DefaultDrop == q.DefaultDrop && p.DropInDoubt == q.DropInDoubt && p.Accept == q.Accept && p.Process == q.Process &&
+	return p.DefaultDrop == q.DefaultDrop && p.DropInDoubt == q.DropInDoubt && p.Accept == q.Accept &&
+		p.Process == q.Process && p.Untold == q.Untold &&
 		equal(p.Networks, q.Networks, func(a, b Network) bool { a.ID = b.ID; return a == b }) &&
 		equal(p.Ports, q.Ports, func(a, b Port) bool { a.Link = b.Link; return a == b }) &&
 		equal(p.Openings, q.Openings, func(a, b Opening) bool { a.Link = b.Link; return a == b }) &&

@@ -96,7 +96,7 @@ var siblings = map[string][]string{
 	"internal/firewall/backend":      {"internal/firewall", "internal/firewall/iptables", "internal/firewall/nftables"},
 	"internal/conntrack":             {"internal/egress"},
 	"internal/firewall":              {"internal/egress"},
-	"internal/firewall/firewalltest": {"internal/egress", "internal/firewall", "internal/nettest"},
+	"internal/firewall/firewalltest": {"internal/egress", "internal/firewall", "internal/nettest", "internal/nflog"},
 	"internal/firewall/iptables":     {"internal/egress", "internal/firewall"},
 	"internal/firewall/nftables":     {"internal/egress", "internal/firewall", "internal/firewall/iptables", "internal/icc", "internal/spoof"},
 	"internal/hostport":              {"internal/relay"},

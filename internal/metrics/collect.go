@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,7 @@ type Sources struct {
 	Named   func() Named
 	Drift   func() map[string]Drift // by aspect: each there is, and what was found of it
 	Health  func() Health
+	Denied  func() (networks map[string]Denied, lost uint64) // by ID
 	Store   func() (bytes int64, err error)
 
 	Read    func(source string, err error) // is told how each reading of a source went
@@ -49,6 +51,9 @@ type Named struct {
 
 	Answered, Refusals, Failed, Malformed, Dropped uint64 // questions of DNS
 }
+
+// Denied is what the egress lists of a network have refused, and what they would have (Let).
+type Denied struct{ Refused, Let uint64 }
 
 // Drift is what others had changed.
 type Drift struct{ Found, Healed, Changes uint64 }
@@ -120,6 +125,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s.relayed()
 	s.named()
 
+	refused, lost := c.Denied()
+	s.counter(egressLost, lost)
+
 	v, errView := c.View(ctx)
 	if err = errView; err == nil && v.Unknown != "" {
 		err = errors.New(v.Unknown)
@@ -130,6 +138,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if errView == nil {
 		s.view(v)
 		s.networks(v, bridges)
+		s.refused(v, refused)
 	}
 }
 
@@ -250,6 +259,27 @@ func (s *scrape) networks(v view.View, bridges map[string]Bridge) {
 	}
 	s.gauge(omitted, float64(max(len(v.Networks)-Limit, 0)), "networks")
 }
+
+// refused tells what egress lists have refused, of networks that have some, or had.
+func (s *scrape) refused(v view.View, refused map[string]Denied) {
+	listed := map[string]bool{}
+	for _, n := range v.Networks {
+		listed[n.ID] = slices.ContainsFunc(n.Settings, isEgress)
+	}
+	for _, e := range v.Endpoints {
+		listed[e.Network] = listed[e.Network] || slices.ContainsFunc(e.Settings, isEgress)
+	}
+	for _, n := range v.Networks[:min(len(v.Networks), Limit)] {
+		c, counted := refused[n.ID]
+		if !counted && !listed[n.ID] {
+			continue
+		}
+		s.counter(egressRefused, c.Refused, model.ShortID(n.ID), n.Bridge)
+		s.counter(egressAudited, c.Let, model.ShortID(n.ID), n.Bridge)
+	}
+}
+
+func isEgress(s view.Setting) bool { return s.Name == view.EgressName }
 
 // portsOf is "8080", or "8000-8009" for a range.
 func portsOf(p view.Port) string {

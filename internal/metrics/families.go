@@ -46,6 +46,9 @@ const (
 	networkBytes    = "mybr_network_bytes_total"
 	networkDrops    = "mybr_network_drops_total"
 	portConnections = "mybr_port_connections_total"
+	egressRefused   = "mybr_egress_refused_total"
+	egressAudited   = "mybr_egress_audited_total"
+	egressLost      = "mybr_egress_lost_total"
 )
 
 // The types of metric.
@@ -123,6 +126,10 @@ func Families() []Family {
 		{portConnections, counter, "Connections and UDP clients that the kernel has led from a published port to its container.",
 			[]string{"network", "protocol", "address", "port"},
 			"The counter of the port's NAT rule, which sees the first packet of each connection only; it begins anew with the rule. What the process carries is not in it."},
+		{egressRefused, counter, "What egress lists have refused.", []string{"network", "bridge"},
+			"Of networks with lists. Connections that were begun, each time that they were tried, packets to the host, and what was refused by name. The kernel tells of 100 packets a second at most (`mybr denied`): beyond that it is not counted."},
+		{egressAudited, counter, "What egress lists would have refused, had they not only been watched.", []string{"network", "bridge"}, "Likewise (`mybr.egress.mode=audit`)."},
+		{egressLost, counter, "How often refusals came faster than the process could hear of them.", nil, ""},
 	}
 }
 

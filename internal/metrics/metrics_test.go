@@ -31,7 +31,7 @@ var update = flag.Bool("update", false, "write golden files anew")
 func sources() Sources {
 	v := view.View{
 		Networks: []view.Network{
-			{ID: "4f2a91c0d3e54f2a91c0d3e5", Bridge: "br-4f2a91c0d3e5"}, {ID: "71", Bridge: "lan0"}, {ID: "72", Bridge: "gone"},
+			{ID: "4f2a91c0d3e54f2a91c0d3e5", Bridge: "br-4f2a91c0d3e5", Settings: []view.Setting{{Name: "mybr.egress", Value: "none"}}}, {ID: "71", Bridge: "lan0"}, {ID: "72", Bridge: "gone"},
 		},
 		Endpoints: []view.Endpoint{{ID: "e0", Sandbox: "/run/docker/netns/1"}, {ID: "e1", Sandbox: "/run/docker/netns/2"}, {ID: "e2"}},
 		Ports: []view.Port{
@@ -60,6 +60,7 @@ func sources() Sources {
 		Drift:  func() map[string]Drift { return map[string]Drift{"links": {5, 4, 9}, "firewall": {}} },
 		Health: func() Health { return Health{Ready: true} },
 		Store:  func() (int64, error) { return 65536, nil },
+		Denied: func() (map[string]Denied, uint64) { return map[string]Denied{"71": {71, 72}, "gone": {1, 1}}, 73 },
 		Read:   func(string, error) {},
 	}
 }

@@ -90,7 +90,7 @@ func (n Network) Alias(forwarding ...Family) string {
 	var a aliasText
 	a.WriteString(AliasNetwork + n.ID)
 	limits, mode := n.Limits(), n.SpoofSet.Over(n.Spoof).Mode
-	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'g': n.ICCListed(), 'q': n.NoAnnounce, 'l': len(limits) > 0, 'e': n.EgressInForce() != "",
+	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'g': n.ICCListed(), 'q': n.NoAnnounce, 'l': len(limits) > 0, 'e': n.EgressInForce() != "", 'a': n.EgressModeInForce() == EgressAudit,
 		's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-") // never empty
 	for _, f := range Families() {
 		a.add(familyKey(f), n.Subnet(f).aliasText())
@@ -156,6 +156,9 @@ func ParseNetworkAlias(alias string) (n Network, complete, ok bool) {
 	}
 	if strings.Contains(facts["o"], "g") {
 		n.ICCList = cmp.Or(facts["icc"], ICCNone) // likewise
+	}
+	if strings.Contains(facts["o"], letterAudited) {
+		n.EgressMode = EgressAudit
 	}
 	for _, f := range Families() {
 		key, s := familyKey(f), n.Subnet(f)

@@ -37,6 +37,7 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	if e.EgressInForce() != "" {
 		mac += "x" // none of these is a hexadecimal digit
 	}
+	mac += e.egressLetter()
 	a.add("m", mac)
 	for _, f := range Families() {
 		if p := *e.Address(f); p.IsValid() {
@@ -47,7 +48,7 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 		mode := n.SpoofSet.Over(n.Spoof).Mode
 		a.add("n", e.NetworkID)
 		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0,
-			'e': n.EgressInForce() != "", 's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-")
+			'e': n.EgressInForce() != "", 'a': n.EgressModeInForce() == EgressAudit, 's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-")
 		a.add("fwd", familyKeys(forwarding))
 	}
 	a.add("from", limitsText(limits))
@@ -132,7 +133,15 @@ func ParseEndpointAlias(alias string) (e Endpoint, complete, ok bool) {
 		return e, false, false
 	}
 	e = Endpoint{ID: id, NetworkID: facts["n"], Group: facts["grp"]} // without room for its groups it is in none
-	mac, listed := strings.CutSuffix(facts["m"], "x")
+	mac, audited := strings.CutSuffix(facts["m"], letterAudit)
+	mac, enforced := strings.CutSuffix(mac, letterEnforce)
+	switch {
+	case audited:
+		e.EgressMode = EgressAudit
+	case enforced:
+		e.EgressMode = EgressEnforce
+	}
+	mac, listed := strings.CutSuffix(mac, "x")
 	if listed {
 		e.Egress = cmp.Or(facts["out"], FromNobody) // what had no room allows nothing
 	}
@@ -195,6 +204,9 @@ func ParseForeignNetwork(alias string) (n Network, ok bool) {
 	}
 	if has("e") {
 		n.Egress = FromNobody // for the same reason
+	}
+	if has(letterAudited) {
+		n.EgressMode = EgressAudit
 	}
 	return n, true
 }

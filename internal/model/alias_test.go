@@ -30,6 +30,7 @@ func TestNetworkAliasIsReadBack(t *testing.T) {
 			n.From = []model.Limit{{From: []string{"10.0.0.0/8", "@office"}}, {Port: 53, Proto: model.UDP}, {Port: 8080, From: []string{"0.0.0.0/0", "::/0"}}}
 		}
 		n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAllow}).Draw(t, "spoof")
+		n.EgressMode = rapid.SampledFrom([]string{"", "audit"}).Draw(t, "egress mode")
 		n.Egress = rapid.SampledFrom([]string{"", "none", "10.0.0.0/8:443/tcp,@apis"}).Draw(t, "egress")
 		if n.ICC {
 			n.ICCList = rapid.SampledFrom([]string{"", "*>dns:53/udp,web>db:5432"}).Draw(t, "iccList")
@@ -59,6 +60,9 @@ func TestNetworkAliasIsReadBack(t *testing.T) {
 		}
 		if have.Spoof != n.Spoof {
 			t.Fatalf("%q: %+v", alias, have.Spoof)
+		}
+		if have.EgressMode != n.EgressMode {
+			t.Fatalf("%q: egress mode is %q, was %q", alias, have.EgressMode, n.EgressMode)
 		}
 		if have.Egress != n.Egress && (have.Egress != "none" || n.Egress == "") {
 			t.Fatalf("%q: egress list is %q, was %q", alias, have.Egress, n.Egress)
@@ -113,6 +117,8 @@ func TestEndpointAliasIsReadBack(t *testing.T) {
 		"checked":         {model.Endpoint{MAC: mac, V4: v4, Spoof: model.Spoof{Mode: model.SpoofRefuse, Addresses: "10.1.0.0/16,fd00::/8", MACs: "00:00:5e:00:01:33", Trusted: "dhcp,ra"}}, model.Network{Owned: true}, true},
 		"not checked":     {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Spoof: model.Spoof{Mode: model.SpoofAllow}}, model.Network{Owned: true}, true},
 		"listed":          {model.Endpoint{MAC: mac, V4: v4, Egress: "[fd00::/8]:443,host:53"}, model.Network{Owned: true}, true},
+		"watched":         {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Egress: "none", EgressMode: "audit", Spoof: model.Spoof{Mode: "refuse"}}, model.Network{Owned: true}, true},
+		"enforced":        {model.Endpoint{MAC: mac, V4: v4, EgressMode: "enforce"}, model.Network{Owned: true}, true},
 		"listed, limited": {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Egress: "none", From: []model.Limit{{}}}, model.Network{Owned: true}, true},
 		"grouped":         {model.Endpoint{MAC: mac, V4: v4, Group: "db,web"}, model.Network{Owned: true}, true},
 		"open":            {model.Endpoint{MAC: mac, V4: v4, V6: v6, OpenV4: []model.PortSpan{{Proto: model.UDP, First: 53, Count: 1}}, OpenV6: []model.PortSpan{{Proto: model.SCTP, First: 53, Count: 2}}}, model.Network{Owned: true}, true},

@@ -87,6 +87,9 @@ type Network struct {
 	ICCList   string `json:",omitempty"` // what containers may begin connections to each other, as given at the creation: ICCAll, ICCNone, or as package icc writes it; "": as ICC says
 	ICCSet    string `json:",omitempty"` // as set since
 
+	EgressMode    string `json:",omitempty"` // whether that is enforced: EgressEnforce or EgressAudit, as given at the creation; "": it is
+	EgressModeSet string `json:",omitempty"` // as set since
+
 	V4, V6 Subnet
 }
 
@@ -169,6 +172,9 @@ type Endpoint struct {
 	EgressSet string `json:",omitempty"` // as set since
 	Group     string `json:",omitempty"` // the groups that a network's list is about, as given when it was created and as package icc writes them; "": none
 	GroupSet  string `json:",omitempty"` // as set since
+
+	EgressMode    string `json:",omitempty"` // whether that is enforced, as given when it was created; "": what the network says
+	EgressModeSet string `json:",omitempty"` // as set since
 }
 
 // PortOwner is who holds the endpoint's host ports: its sandbox, whose endpoints Docker

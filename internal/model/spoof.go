@@ -74,11 +74,12 @@ func (s Spoof) Trusts(service string) bool { return slices.Contains(spoofWords(s
 // don't say so are checked or not. A bridge that was there before is checked only if somebody
 // says so: what else is on it is not known. Where a container may begin some connections only it
 // is always checked: from the address of somebody outside it could send a packet that looks like
-// the beginning of a connection from there, and then everything as answers to that. So is it where
-// a list says what containers may begin to each other: from a neighbour's address it could ask
-// what then counts as asked by the neighbour.
+// the beginning of a connection from there, and then everything as answers to that. A list that is
+// only watched changes nothing for the container, and so has nothing checked. Senders are checked,
+// too, where a list says what containers may begin to each other: from a neighbour's address one
+// could ask what then counts as asked by the neighbour.
 func SpoofRefused(n Network, e Endpoint, byDefault bool) bool {
-	if EgressListed(n, e) || n.ICCListed() {
+	if EgressEnforced(n, e) || n.ICCListed() {
 		return true
 	}
 	switch cmp.Or(e.SpoofSet.Mode, e.Spoof.Mode, n.SpoofSet.Mode, n.Spoof.Mode) {

@@ -24,12 +24,13 @@ func permittedBy(text string, lists model.Lists) permitted {
 
 // listing is what there is of egress lists on a network.
 type listing struct {
-	own     bool      // some endpoint has a list of its own
-	named   bool      // some list has host names
-	network permitted // what the network allows
+	own      bool      // some endpoint has a list of its own, or its network's in another mode
+	enforced bool      // some list is enforced
+	named    bool      // some list that is enforced has host names
+	network  permitted // what the network allows
 }
 
-// any reports whether something is not allowed.
+// any reports whether something is not allowed, or watched.
 func (l listing) any() bool { return l.own || !l.network.to.All() }
 
 // recorded is what options allow that are recorded somewhere, by their texts: lists are long, and
@@ -46,37 +47,63 @@ func (r recorded) read(text string, lists model.Lists) permitted {
 	return a
 }
 
-// listings are those of the networks on which not everything is allowed, and what all options
-// allow.
+// listings are those of the networks on which not everything is allowed, or something watched, and
+// what all options allow.
 func listings(s model.Snapshot, lists model.Lists) (map[string]listing, recorded) {
 	all, read := map[string]listing{}, recorded{}
 	for _, n := range s.Networks {
-		of := read.read(n.EgressInForce(), lists)
-		if l := (listing{named: of.names != "", network: of}); l.any() {
+		of := inMode(read.read(n.EgressInForce(), lists), n, model.Endpoint{})
+		if l := (listing{enforced: of.to.Enforced(), named: of.names != "", network: of}); l.any() {
 			all[n.ID] = l
 		}
 	}
-	for _, e := range s.Endpoints {
+	var networks map[string]*model.Network // made for the first endpoint that says something
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
 		text := e.EgressInForce()
-		if text == "" {
+		if text == "" && e.EgressModeInForce() == "" {
 			continue
 		}
-		l, of := all[e.NetworkID], read.read(text, lists)
-		l.named = l.named || of.names != ""
-		if l.own = l.own || of != l.network; l.own {
+		if networks == nil {
+			networks = make(map[string]*model.Network, len(s.Networks))
+			for j := range s.Networks {
+				networks[s.Networks[j].ID] = &s.Networks[j]
+			}
+		}
+		n := networks[e.NetworkID]
+		if n == nil {
+			continue
+		}
+		l, of := all[e.NetworkID], inMode(read.read(cmp.Or(text, n.EgressInForce()), lists), *n, *e)
+		l.own, l.enforced, l.named = l.own || of != l.network, l.enforced || of.to.Enforced(), l.named || of.names != ""
+		if l.own {
 			all[e.NetworkID] = l
 		}
 	}
 	return all, read
 }
 
+// inMode is what a list permits in the mode that counts for an endpoint, or for the network itself.
+// The names of one that is only watched are left out: what is led to the process goes another way,
+// ends with the process, and is refused if it names no host, so that it would not be the same for
+// the container.
+func inMode(a permitted, n model.Network, e model.Endpoint) permitted {
+	if model.EgressAudited(n, e) {
+		return permitted{to: a.to.Audited()}
+	}
+	return a
+}
+
 // renderEgress has the packet filter know what whoever is on a network may begin that has no list
 // of its own. Where some endpoint has one, that is nothing: a container that takes an address of
-// its own choice does not get another list by that.
+// its own choice does not get another list by that. Where all lists are only watched, so is that.
 func (h *Host) renderEgress(n model.Network, of listing) {
 	list := of.network
 	if of.own {
 		list = permitted{to: egress.Nothing}
+		if !of.enforced {
+			list.to = list.to.Audited()
+		}
 	}
 	h.Firewall.Egress = append(h.Firewall.Egress, list.egress(n.Bridge, n.Bridge))
 }
@@ -96,19 +123,19 @@ func (l listing) lead(policy *firewall.Network, n model.Network) {
 
 // of is what an endpoint's container may begin.
 func (p policies) of(n model.Network, e model.Endpoint) permitted {
-	text := e.EgressInForce()
-	if text == "" {
+	if e.EgressInForce() == "" && e.EgressModeInForce() == "" {
 		return p.listings[n.ID].network
 	}
+	text := cmp.Or(e.EgressInForce(), n.EgressInForce())
 	a, known := p.allowed[text]
 	if !known { // it has come since
 		a = permittedBy(text, p.lists)
 	}
-	return a
+	return inMode(a, n, e)
 }
 
 // renderEndpointEgress has the packet filter, and who looks for flows, know what an endpoint's
-// container may begin.
+// container may begin. No flow ends for a list that is only watched.
 func (h *Host) renderEndpointEgress(n model.Network, e model.Endpoint, p policies) {
 	of := p.listings[n.ID]
 	if !of.any() {
@@ -125,7 +152,7 @@ func (h *Host) renderEndpointEgress(n model.Network, e model.Endpoint, p policie
 			rule.Addr = a
 			h.Firewall.Egress = append(h.Firewall.Egress, rule)
 		}
-		if !list.to.All() {
+		if list.to.Enforced() {
 			h.Flows.Egress = append(h.Flows.Egress, conntrack.Egress{ID: e.ID, Addr: a, Own: own, To: list.to, Names: list.names})
 		}
 	}

@@ -38,6 +38,24 @@ func TestEgress(t *testing.T) {
 		"of one, set since": {func(n *model.Network, a, _ *model.Endpoint) {
 			n.Egress, a.Egress, a.EgressSet = "192.0.2.1", "none", "all"
 		}, []firewall.Egress{of("", "", none), of("172.18.0.2", "a", ""), of("172.18.0.3", "b", "192.0.2.1"), of("fd00:18::2", "a", "")}, 1},
+		"watched": {func(n *model.Network, _, _ *model.Endpoint) { n.Egress, n.EgressMode = "192.0.2.1:443", "audit" },
+			[]firewall.Egress{of("", "", egress.Allowed("192.0.2.1:443").Audited())}, 0},
+		"watched since": {func(n *model.Network, _, _ *model.Endpoint) {
+			n.Egress, n.EgressMode, n.EgressModeSet = "none", "enforce", "audit"
+		}, []firewall.Egress{of("", "", none.Audited())}, 0},
+		"enforced since": {func(n *model.Network, _, _ *model.Endpoint) {
+			n.Egress, n.EgressMode, n.EgressModeSet = "none", "audit", "enforce"
+		}, []firewall.Egress{of("", "", none)}, 3},
+		"one watched": {func(n *model.Network, a, _ *model.Endpoint) { n.Egress, a.EgressMode = "none", "audit" },
+			[]firewall.Egress{of("", "", none), of("172.18.0.2", "a", none.Audited()), of("172.18.0.3", "b", none), of("fd00:18::2", "a", none.Audited())}, 1},
+		"one enforced": {func(n *model.Network, a, _ *model.Endpoint) {
+			n.Egress, n.EgressMode, a.EgressMode = "none", "audit", "enforce"
+		}, []firewall.Egress{of("", "", none), of("172.18.0.2", "a", none), of("172.18.0.3", "b", none.Audited()), of("fd00:18::2", "a", none)}, 2},
+		"one with a list, watched": {func(_ *model.Network, a, _ *model.Endpoint) { a.Egress, a.EgressMode = "none", "audit" },
+			[]firewall.Egress{of("", "", none.Audited()), of("172.18.0.2", "a", none.Audited()), of("172.18.0.3", "b", ""), of("fd00:18::2", "a", none.Audited())}, 0},
+		"the same mode as the network's": {func(n *model.Network, a, _ *model.Endpoint) {
+			n.Egress, n.EgressMode, a.EgressMode = "none", "audit", "audit"
+		}, []firewall.Egress{of("", "", none.Audited())}, 0},
 		"internal": {func(n *model.Network, _, _ *model.Endpoint) { n.Internal, n.Egress = true, "host:53" }, []firewall.Egress{of("", "", "host:53")}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,5 +103,17 @@ func TestSharedListsAreReadOnce(t *testing.T) {
 	long, short := cost(200, 1000)-cost(100, 1000), cost(200, 2)-cost(100, 2)
 	if long > 2*short {
 		t.Errorf("100 containers more cost %.0f allocations with a list of 1000 entries, and %.0f with one of 2", long, short)
+	}
+}
+
+// Who sends is checked for a list that is enforced, and not for one that is watched.
+func TestWatchedListsCheckNoSenders(t *testing.T) {
+	pre := netip.MustParsePrefix
+	for mode, want := range map[string]int{"": 1, "enforce": 1, "audit": 0} {
+		s := model.Snapshot{Networks: []model.Network{{ID: "n", Bridge: "br0", Owned: true, Egress: "none", EgressMode: mode, V4: model.Subnet{Prefix: pre("172.18.0.0/16")}}},
+			Endpoints: []model.Endpoint{{ID: "a", NetworkID: "n", V4: pre("172.18.0.2/16")}}}
+		if h := reconcile.Render(s, reconcile.Options{}); len(h.Spoof.Ports) != want {
+			t.Errorf("%q: %v", mode, h.Spoof.Ports)
+		}
 	}
 }

@@ -38,7 +38,7 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 	if same {
 		gone, came = changed(r.snapshot.Endpoints, s.Endpoints)
 		whole = slices.ContainsFunc(slices.Concat(gone, came), func(e *model.Endpoint) bool {
-			return len(e.From)+len(e.FromSet) > 0 || e.EgressInForce() != "" || next.listChanges(e)
+			return len(e.From)+len(e.FromSet) > 0 || e.EgressInForce() != "" || e.EgressModeInForce() != "" || next.listChanges(e)
 		}) || r.checks(came) && shareChanges(r.snapshot.Endpoints, s.Endpoints, gone, came)
 		for _, e := range gone {
 			next.needed.count(e, next.networks, base, -1)

@@ -26,6 +26,7 @@ func drawNetwork(t *rapid.T, id int) model.Network {
 		n.V6 = model.Subnet{Prefix: netip.MustParsePrefix(fmt.Sprintf("fd00:%d::/64", id)), Mode: modes.Draw(t, "mode6")}
 	}
 	n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAllow}).Draw(t, "spoof")
+	n.EgressMode = rapid.SampledFrom([]string{"", "", "audit"}).Draw(t, "egress mode")
 	n.Egress = rapid.SampledFrom([]string{"", "", "none", "192.0.2.1:443", "192.0.2.1,*.example.com"}).Draw(t, "egress")
 	n.ICCSet = rapid.SampledFrom([]string{"", "", "all", "none", "*>dns:53/udp,web>db:5432"}).Draw(t, "iccList")
 	if rapid.IntRange(0, 3).Draw(t, "trusts") == 0 {
@@ -47,6 +48,7 @@ func drawEndpoint(t *rapid.T, id int) model.Endpoint {
 	if rapid.Bool().Draw(t, "v6") {
 		e.V6 = netip.MustParsePrefix(fmt.Sprintf("fd00:%d::%d/64", network, 2+id))
 	}
+	e.EgressMode = rapid.SampledFrom([]string{"", "", "", "audit", "enforce"}).Draw(t, "egress mode")
 	e.Egress = rapid.SampledFrom([]string{"", "", "", "all", "host:53", "example.com:22"}).Draw(t, "egress")
 	e.Group = rapid.SampledFrom([]string{"", "", "none", "web", "other", "db,web"}).Draw(t, "group")
 	hosts := rapid.SampledFrom([]string{"0.0.0.0", "::", "127.0.0.1", "192.0.2.1"})

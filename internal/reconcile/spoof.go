@@ -88,7 +88,7 @@ func shareChanges(before, after []model.Endpoint, gone, came []*model.Endpoint) 
 // at, and that decides whether its sender is checked: publishing a port changes nothing of it.
 func sharesSame(a, b *model.Endpoint) bool {
 	return a.ID == b.ID && a.NetworkID == b.NetworkID && a.Sandbox == b.Sandbox && a.MAC == b.MAC && a.V4 == b.V4 && a.V6 == b.V6 &&
-		a.Spoof == b.Spoof && a.SpoofSet == b.SpoofSet && a.Egress == b.Egress && a.EgressSet == b.EgressSet && a.Group == b.Group && a.GroupSet == b.GroupSet
+		a.Spoof == b.Spoof && a.SpoofSet == b.SpoofSet && a.Egress == b.Egress && a.EgressSet == b.EgressSet && a.EgressMode == b.EgressMode && a.EgressModeSet == b.EgressModeSet && a.Group == b.Group && a.GroupSet == b.GroupSet
 }
 
 // checks reports whether any sender is checked, with endpoints that have come.

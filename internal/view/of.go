@@ -59,7 +59,8 @@ func network(n model.Network, endpoints int) Network {
 	v := Network{
 		ID: n.ID, Bridge: n.Bridge, Owned: n.Owned, MTU: n.MTU, Internal: n.Internal, ICC: n.ICCInForce() != model.ICCNone,
 		HostBinding: n.HostBinding, Trusted: slices.Clone(n.Trusted), Subnets: []Subnet{}, Endpoints: endpoints,
-		Settings: slices.Concat(settings(n.From, n.FromSet), textSetting(egressName, n.Egress, n.EgressSet), textSetting(iccName, n.ICCList, n.ICCSet), spoofSettings(n.Spoof, n.SpoofSet)),
+		Settings: slices.Concat(settings(n.From, n.FromSet), textSetting(EgressName, n.Egress, n.EgressSet), textSetting(modeName, n.EgressMode, n.EgressModeSet),
+			textSetting(iccName, n.ICCList, n.ICCSet), spoofSettings(n.Spoof, n.SpoofSet)),
 	}
 	if n.ICCListed() {
 		v.ICCList = n.ICCInForce()
@@ -94,7 +95,8 @@ func endpoint(n model.Network, e model.Endpoint) Endpoint {
 	v := Endpoint{
 		ID: e.ID, Network: n.ID, Bridge: n.Bridge, Veth: e.HostIface(), MAC: e.MAC.String(),
 		IPv4: e.V4, IPv6: e.V6, Sandbox: e.Sandbox,
-		Settings: slices.Concat(settings(e.From, e.FromSet), textSetting(egressName, e.Egress, e.EgressSet), textSetting(groupName, e.Group, e.GroupSet), spoofSettings(e.Spoof, e.SpoofSet)),
+		Settings: slices.Concat(settings(e.From, e.FromSet), textSetting(EgressName, e.Egress, e.EgressSet), textSetting(modeName, e.EgressMode, e.EgressModeSet),
+			textSetting(groupName, e.Group, e.GroupSet), spoofSettings(e.Spoof, e.SpoofSet)),
 	}
 	for _, b := range e.Removed {
 		v.Removed = append(v.Removed, b.String())

@@ -8,15 +8,18 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// fromName is the option of who reaches published ports; a port can follow. egressName is that of
-// what containers may begin connections to, iccName that of what they may begin to each other, and
+// fromName is the option of who reaches published ports; a port can follow. modeName is that of
+// whether an egress list is enforced, iccName that of what containers may begin to each other, and
 // groupName that of the groups which that is about.
 const (
-	fromName   = "mybr.publish.from"
-	egressName = "mybr.egress"
-	iccName    = "mybr.icc"
-	groupName  = "mybr.group"
+	fromName  = "mybr.publish.from"
+	modeName  = "mybr.egress.mode"
+	iccName   = "mybr.icc"
+	groupName = "mybr.group"
 )
+
+// EgressName is the Setting of what containers may begin connections to.
+const EgressName = "mybr.egress"
 
 // textSetting is an option as it was given, and as it was set since.
 func textSetting(name, given, set string) []Setting {

@@ -19,9 +19,10 @@ import (
 
 // Key is what is counted together.
 type Key struct {
-	Endpoint string     // whose it is: an ID of Docker's, never empty
+	Network  string     // an ID of Docker's, never empty
+	Endpoint string     // whose it is, likewise; "": whose address is no container's
 	Name     string     // the host that was named; "": none was
-	Address  netip.Addr // where to; the zero Addr: that is not known
+	Address  netip.Addr // where to; unspecified (0.0.0.0, ::): some address of the host; the zero Addr: that is not known
 	Port     uint16     // 0: the protocol has none, or it was a query of DNS
 	Protocol string     // tcp, udp, sctp, icmp, or dns for a query
 }
@@ -59,6 +60,8 @@ type Log struct {
 	of      map[Key]*list.Element // of *known
 	order   list.List             // the silent ones last
 	dropped uint64
+
+	changed chan struct{} // closed with what is seen next; nil: nobody waits
 
 	tokens int
 	filled time.Time // when tokens was right
@@ -103,6 +106,10 @@ func (l *Log) Seen(k Key, let bool) {
 	if let {
 		x.Let++
 	}
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
 	l.tell(x, now)
 }
 
@@ -125,13 +132,23 @@ func (l *Log) tell(x *known, now time.Time) {
 	l.cfg.Tell(line)
 }
 
-// Entries is what was seen of an endpoint, or of all if it is "", in a lasting order, and how
-// many entries of all were forgotten for lack of room.
-func (l *Log) Entries(endpoint string) (all []Entry, forgotten uint64) {
+// Changed returns what is closed when something is seen the next time.
+func (l *Log) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.changed == nil {
+		l.changed = make(chan struct{})
+	}
+	return l.changed
+}
+
+// Entries is what was seen on a network, or on all if it is "", in a lasting order, and how many
+// entries of all were forgotten for lack of room.
+func (l *Log) Entries(network string) (all []Entry, forgotten uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for e := l.order.Front(); e != nil; e = e.Next() {
-		if x := e.Value.(*known); endpoint == "" || x.Endpoint == endpoint {
+		if x := e.Value.(*known); network == "" || x.Network == network {
 			all = append(all, x.Entry)
 		}
 	}
@@ -139,12 +156,13 @@ func (l *Log) Entries(endpoint string) (all []Entry, forgotten uint64) {
 	return all, l.dropped
 }
 
-// Forget drops what was seen of an endpoint, which has ended.
-func (l *Log) Forget(endpoint string) {
+// Forget drops what was seen on networks that are there no more. What endpoints had that are gone
+// stays: a list is made of what containers have needed, and many end as soon as they are done.
+func (l *Log) Forget(gone func(network string) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for k, e := range l.of {
-		if k.Endpoint == endpoint {
+		if gone(k.Network) {
 			l.order.Remove(e)
 			delete(l.of, k)
 		}
@@ -153,6 +171,7 @@ func (l *Log) Forget(endpoint string) {
 
 func (k Key) compare(o Key) int {
 	return cmp.Or(
+		strings.Compare(k.Network, o.Network),
 		strings.Compare(k.Endpoint, o.Endpoint),
 		strings.Compare(k.Name, o.Name),
 		k.Address.Compare(o.Address),

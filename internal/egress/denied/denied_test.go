@@ -31,7 +31,7 @@ func start(t *testing.T, cfg Config) *world {
 }
 
 func key(endpoint, name, to, protocol string) Key {
-	k := Key{Endpoint: endpoint, Name: name, Protocol: protocol}
+	k := Key{Network: "n" + endpoint, Endpoint: endpoint, Name: name, Protocol: protocol}
 	if a, err := netip.ParseAddrPort(to); err == nil {
 		k.Address, k.Port = a.Addr(), a.Port()
 	} else if to != "" {
@@ -53,15 +53,15 @@ func TestCounts(t *testing.T) {
 	if !slices.Equal(got, want) || forgotten != 0 {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if got, _ := w.Entries("b"); !slices.Equal(got, want[1:]) {
+	if got, _ := w.Entries("nb"); !slices.Equal(got, want[1:]) {
 		t.Errorf("of b: %+v", got)
 	}
-	w.Forget("a")
+	w.Forget(func(network string) bool { return network == "na" })
 	if got, _ := w.Entries(""); !slices.Equal(got, want[1:]) {
 		t.Errorf("without a: %+v", got)
 	}
 	w.Seen(a, false)
-	if got, _ := w.Entries("a"); len(got) != 1 || got[0].Count != 1 || got[0].First != w.now {
+	if got, _ := w.Entries("na"); len(got) != 1 || got[0].Count != 1 || got[0].First != w.now {
 		t.Errorf("a again: %+v", got)
 	}
 }
@@ -121,15 +121,37 @@ func TestManyAtOnce(t *testing.T) {
 	for i := range 4 {
 		busy.Go(func() {
 			for j := range 1000 {
-				l.Seen(Key{Endpoint: fmt.Sprint(i), Port: uint16(j % 16)}, j%2 == 0)
+				l.Seen(Key{Network: fmt.Sprint(i), Port: uint16(j % 16)}, j%2 == 0)
 				l.Entries("")
 			}
-			l.Forget(fmt.Sprint(i))
+			l.Forget(func(network string) bool { return network == fmt.Sprint(i) })
 		})
 	}
 	busy.Wait()
 	if all, forgotten := l.Entries(""); len(all) > 0 || forgotten == 0 || lines != 5 || l.order.Len() != 0 {
 		t.Errorf("%v, %d forgotten, %d lines", all, forgotten, lines)
+	}
+}
+
+// Who follows hears of what is seen once more, too.
+func TestChanged(t *testing.T) {
+	w := start(t, Config{Most: 1, Every: time.Minute, Burst: 1, Pause: time.Second})
+	for range 2 {
+		before := w.Changed()
+		if before != w.Changed() {
+			t.Error("two that wait don't wait for the same")
+		}
+		select {
+		case <-before:
+			t.Fatal("nothing was seen, and it has changed")
+		default:
+		}
+		w.Seen(Key{Network: "n"}, false)
+		select {
+		case <-before:
+		default:
+			t.Fatal("something was seen, and it has not changed")
+		}
 	}
 }
 
@@ -151,6 +173,8 @@ func TestSuggest(t *testing.T) {
 		key("a", "", "[2001:db8::7]:123", "udp"),
 		key("a", "", "2001:db8::8", "icmp"),
 		key("a", "", "192.0.2.9", "icmp"),
+		key("a", "", "0.0.0.0:8080", "tcp"), // a port that is published
+		key("a", "", "[::]:8080", "tcp"),
 		key("a", "", "169.254.169.254:80", "tcp"),
 		key("a", "not a name", "192.0.2.1:443", "tcp"),
 		key("a", "printer", "192.0.2.1:80", "tcp"),
@@ -162,12 +186,12 @@ func TestSuggest(t *testing.T) {
 	got, left := Suggest(seen)
 	want := []string{
 		"192.0.2.7:22/tcp", "192.0.2.9/icmp", "2001:db8::8/icmp", "[2001:db8::7]:123/udp",
-		"example.com:443", "only.example.com", "quic.example.com:443/udp",
+		"example.com:443", "host:8080/tcp", "only.example.com", "quic.example.com:443/udp",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if !slices.Equal(left, seen[9:]) {
+	if !slices.Equal(left, seen[11:]) {
 		t.Errorf("left are %v", left)
 	}
 }

@@ -10,7 +10,8 @@ import (
 )
 
 // Suggest is the entries of a list that what was seen would need, each once and sorted:
-// NAME:PORT where a host was named, else ADDRESS:PORT/PROTOCOL, with IPv6 in brackets, or
+// NAME:PORT where a host was named, else ADDRESS:PORT/PROTOCOL, with IPv6 in brackets, or host: for
+// an address of this host that is not known, or
 // ADDRESS/PROTOCOL where there are no ports. A query of DNS for a name needs an entry of its
 // own only if no connection to the name was seen.
 //
@@ -46,6 +47,9 @@ func (k Key) entry() (string, bool) {
 			return "", false
 		}
 		return withPort(name, k.Port, k.Protocol), true
+	}
+	if k.Address.IsUnspecified() && k.Port != 0 && known && k.Protocol != "dns" {
+		return fmt.Sprintf("host:%d/%s", k.Port, k.Protocol), true
 	}
 	if k.Protocol == "dns" || !known || hosts.Never(k.Address) {
 		return "", false

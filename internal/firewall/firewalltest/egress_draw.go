@@ -132,9 +132,9 @@ func drawNamed(t *rapid.T, n *firewall.Network, was []firewall.Network) {
 	}
 }
 
-// drawNames gives a list host names, if those of its network may have some.
+// drawNames gives a list host names, if those of its network may have some and it is enforced.
 func drawNames(t *rapid.T, n firewall.Network, e *firewall.Egress) {
-	if e.Names = n.Names && rapid.Bool().Draw(t, "names"); e.Names {
+	if e.Names = n.Names && e.To.Enforced() && rapid.Bool().Draw(t, "names"); e.Names {
 		e.Carried = egress.Ports(rapid.SampledFrom([]string{"", "80,443", "443", "22,443", "50-60,80,443", "1-65535"}).Draw(t, "carried"))
 	}
 }
@@ -156,8 +156,15 @@ func drawGrants(t *rapid.T, bridge string, addr netip.Addr) (all []firewall.Gran
 	return all
 }
 
-// drawAllowed draws what is allowed, but not everything.
+// drawAllowed draws what is allowed, but not everything, enforced or only watched.
 func drawAllowed(t *rapid.T) egress.Allowed {
+	if rapid.IntRange(0, 3).Draw(t, "watched") == 0 {
+		return drawList(t).Audited()
+	}
+	return drawList(t)
+}
+
+func drawList(t *rapid.T) egress.Allowed {
 	words := []string{}
 	for range rapid.SampledFrom([]int{0, 1, 3, 20}).Draw(t, "entries") {
 		i, port := rapid.IntRange(0, 3).Draw(t, "to"), rapid.SampledFrom([]string{"1", "80", "79-81", "443"}).Draw(t, "to port")

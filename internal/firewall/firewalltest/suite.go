@@ -64,7 +64,7 @@ type scenario struct {
 
 // Run plays every scenario.
 func (s Suite) Run(t *testing.T) {
-	s.each(t, s.Stands, slices.Concat(packets(), sources(), limited(), listed(), named(), unlisted()))
+	s.each(t, s.Stands, slices.Concat(packets(), sources(), limited(), listed(), named(), refused(), unlisted()))
 	beside := slices.DeleteFunc(slices.Clone(s.Stands), func(name string) bool { return name == Alone })
 	s.each(t, beside, packetsBeside())
 	for _, c := range modes() {

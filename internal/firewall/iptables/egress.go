@@ -44,7 +44,11 @@ func (fam family) listings(p firewall.Policy) listings {
 func (l listings) allowed(a egress.Allowed) string {
 	name, known := l.names[a]
 	if !known {
-		sum := sha256.Sum256([]byte(fmt.Sprint(a.Services(l.fam.Family))))
+		text := fmt.Sprint(a.Services(l.fam.Family))
+		if a.Audit() {
+			text += " audit"
+		}
+		sum := sha256.Sum256([]byte(text))
 		name = chainAllowed + hex.EncodeToString(sum[:])[:10]
 		l.names[a] = name
 	}
@@ -91,14 +95,15 @@ func (fam family) listedInput(n firewall.Network, lists listings) (rules []rule)
 	return append(rules, rule{in + "-j " + lists.chain(n), "What containers of the network send to the host is compared with what they may."})
 }
 
-// lists is the chains that MYBR-LISTED and MYBR-INPUT lead to: they only drop. A list has a chain,
-// however many networks and containers have it.
+// lists is the chains that MYBR-LISTED and MYBR-INPUT lead to: they only drop, and tell of it. A
+// list has a chain, however many networks and containers have it.
 func (fam family) lists(p firewall.Policy, lists listings) (chains []chain) {
-	seen := map[string]bool{}
+	seen, all := map[string]bool{}, map[egress.Allowed]bool{}
 	add := func(a egress.Allowed) {
+		all[a] = true
 		if name := lists.allowed(a); !seen[name] {
 			seen[name] = true
-			chains = append(chains, fam.allowed(name, a, rule{"-j DROP", "Nothing else may be begun."})...)
+			chains = append(chains, fam.allowed(name, a, unlisted(a))...)
 		}
 	}
 	for _, n := range p.Networks {
@@ -115,7 +120,7 @@ func (fam family) lists(p firewall.Policy, lists listings) (chains []chain) {
 			chains = append(chains, fam.comparing(n, lists, lists.dropping(n), nil)...)
 		}
 	}
-	return chains
+	return append(chains, refused(all, p.Untold)...)
 }
 
 // ofFlow is the match of what is of some flow, where no other match of conntrack's asks for one.

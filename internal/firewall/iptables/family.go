@@ -60,6 +60,7 @@ type layout struct {
 	listed      bool // some network's containers may not begin everything
 	names       bool // some may begin what is led to the process
 	process     firewall.Process
+	untold      bool // and nobody is told of what they begin all the same
 	input       bool // the host doesn't take everything from some bridge
 	defaultDrop bool
 	dropInDoubt bool
@@ -74,6 +75,7 @@ func (fam family) layout(p firewall.Policy) layout {
 		guarded:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.KeepsBridgesOut(fam.Family) }),
 		limited:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
 		listed:   slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Listed }),
+		untold:   p.Untold,
 		input: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool {
 			return n.Listed || n.Family(fam.Family).Input != firewall.InputAll
 		}),

@@ -13,6 +13,8 @@
 //	filter  MYBR-LIMIT-IN     from MYBR-ISOLATE; what begins at a port that only some clients reach, while there is one; leads to MYBR-CLI-…; only drops
 //	filter  MYBR-LIMIT-OUT    from MYBR-FROM; what such a server begins; leads to MYBR-SRV-…; only drops
 //	filter  MYBR-LISTED       from MYBR-ISOLATE; what begins in a network whose containers may not begin everything, while there is one; leads to MYBR-OF-… and MYBR-DST-…; only drops
+//	filter  MYBR-REFUSED      from MYBR-DST-…; what a list does not have: tells the process, and drops
+//	filter  MYBR-AUDIT        from MYBR-DST-… of lists that are only watched; tells the process
 //	filter  MYBR-UNPROTECTED  from MYBR-EGRESS, and DOCKER-ISOLATION-STAGE-2 or MYBR-ISOLATE, while others may enter a network at containers' own addresses; only drops
 //	filter  MYBR-FORWARD-DROP from FORWARD, behind everything, where mybr has the host forward; only drops
 //	filter  MYBR-INPUT        from INPUT, before everything, where the host doesn't take everything from a bridge; only drops

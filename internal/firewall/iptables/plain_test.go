@@ -125,7 +125,7 @@ func (fam family) plain(p firewall.Policy, f facts) ruleset {
 
 // plainAllowed returns from what a list allows, and drops the rest.
 func (fam family) plainAllowed(c *chain, to egress.Allowed) {
-	if to.All() {
+	if !to.Enforced() {
 		return
 	}
 	for _, s := range to.Services(fam.Family) {

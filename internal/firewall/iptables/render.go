@@ -39,6 +39,8 @@ const (
 	chainGrantedVia  = ownPrefix + "DNS-VIA-" // what names the container follows
 	chainWay         = ownPrefix + "WAY-"     // what names the list follows
 	chainLead        = ownPrefix + "LEAD-"    // what names where it leads follows
+	chainRefused     = ownPrefix + "REFUSED"
+	chainAudit       = ownPrefix + "AUDIT"
 	chainEgressNAT   = ownPrefix + "EGRESS-NAT"
 	chainEgress      = ownPrefix + "EGRESS"
 	chainForwardDrop = ownPrefix + "FORWARD-DROP"

@@ -43,6 +43,7 @@ func parseSave(text string, tables ...string) saved {
 			t.chain(name)
 		case strings.HasPrefix(line, "-A "):
 			name, text, _ := strings.Cut(line[len("-A "):], " ")
+			text = strings.Replace(text, "--nflog-prefix  ", "--nflog-prefix ", 1) // before iptables 1.8.8
 			c := t.chain(name)
 			c.rules = append(c.rules, text)
 		}

@@ -96,6 +96,8 @@ func (w *walk) through(name string) string {
 			continue
 		case target == "RETURN":
 			return ""
+		case target == "NFLOG":
+			continue
 		case w.chains[target] == nil && !strings.HasPrefix(target, ownPrefix) && !strings.HasPrefix(target, dockerPrefix):
 			return strings.TrimSpace(target + " " + options)
 		case w.chains[target] == nil: // a chain without rules
@@ -198,6 +200,8 @@ func (w *walk) is(option, arg string) bool {
 		return w.local == (arg == "LOCAL")
 	case "--ctdir":
 		return w.state != "INVALID" && w.reply == (arg == "REPLY")
+	case "--limit", "--limit-burst":
+		return true
 	case "--icmpv6-type":
 		return arg == fmt.Sprint(w.port)
 	case "--ctstate":

@@ -48,6 +48,7 @@ func (fam family) checking(l layout) []chain {
 
 // allowance is what a family has of an egress list.
 type allowance struct {
+	egress.Allowed
 	name     string // of its chain: it hangs on what is allowed of the family, so that another list is another chain
 	services []egress.Service
 }
@@ -55,8 +56,12 @@ type allowance struct {
 // allowanceOf reads a list, which costs by its length: who has many asks once for each.
 func (fam family) allowanceOf(a egress.Allowed) allowance {
 	services := a.Services(fam.Family)
-	sum := sha256.Sum256([]byte(fmt.Sprint(services)))
-	return allowance{chainAllowed + hex.EncodeToString(sum[:])[:12], services}
+	text := fmt.Sprint(services)
+	if a.Audit() {
+		text += " audit"
+	}
+	sum := sha256.Sum256([]byte(text))
+	return allowance{a, chainAllowed + hex.EncodeToString(sum[:])[:12], services}
 }
 
 // allowances are lists that were read, for who meets the same ones again and again.
@@ -101,14 +106,16 @@ func (fam family) destinations(s egress.Service) (c model.Clients, named bool) {
 	return model.NewClients(s.To), true
 }
 
-// allowed are the chains of lists: they return from what is allowed, and drop all else. What a
-// published port has led elsewhere has a chain of its own, where addresses and ports are those of
-// the flow; nft(8) can't list sets that these are looked up in (it aborts, as of version 1.0.6).
+// allowed are the chains of lists: they return from what is allowed, and lead all else to where it
+// is dropped, or told of. What a published port has led elsewhere has a chain of its own, where
+// addresses and ports are those of the flow; nft(8) can't list sets that these are looked up in (it
+// aborts, as of version 1.0.6).
 func (fam family) allowed(lists []allowance) (chains []chain) {
 	for _, a := range lists {
 		led := chain{name: chainTranslated + strings.TrimPrefix(a.name, chainAllowed)}
 		c := chain{name: a.name}
-		c.add("What is of no flow may not be begun.", ct("ct state invalid,untracked", expr.CtKeySTATE, expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED), verdict("drop"))
+		why, refuse := unlisted(a.Allowed)
+		c.add("What is of no flow may not be begun.", ct("ct state invalid,untracked", expr.CtKeySTATE, expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED), refuse)
 		c.add("What a published port leads elsewhere is compared by where it was sent.", translated(), verdict("goto "+led.name))
 		for _, s := range a.services {
 			to, named := fam.destinations(s)
@@ -132,8 +139,8 @@ func (fam family) allowed(lists []allowance) (chains []chain) {
 				}
 			}
 		}
-		c.add("Nothing else may be begun.", verdict("drop"))
-		led.add("Nothing else may be begun.", verdict("drop"))
+		c.add(why, refuse)
+		led.add(why, refuse)
 		chains = append(chains, c, led)
 	}
 	return chains

@@ -41,6 +41,8 @@ const (
 	chainLead     = "lead-" // what names the list follows
 	chainProcess  = "process"
 	chainLetIn    = "let-in"
+	chainRefused  = "refused"
+	chainAudit    = "audit"
 
 	chainPorts     = "published-ports"
 	hairpin        = "hairpin"
@@ -134,6 +136,7 @@ func (fam family) chains(l layout) []chain {
 		}
 		if l.listed {
 			all = append(all, fam.checking(l)...)
+			all = append(all, refused(l.untold)...)
 		}
 		if l.names {
 			all = append(all, fam.leadable())
