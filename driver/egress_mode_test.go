@@ -83,3 +83,18 @@ func TestWatchedListNeedsNoSenders(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Of a list that is only watched nobody serves the names: it is taken where they can't be enforced,
+// and enforced where they can.
+func TestWatchedNamesNeedNobody(t *testing.T) {
+	w := newWorld(t)
+	w.noNames = errors.New("nobody serves them")
+	must(t, w.createNetwork(netA, "10.1.0.0/24", user(optEgress, "example.com", optEgressMode, "audit")))
+	err := w.SetNetwork(ctx, netA, map[string]string{optEgressMode: "enforce"})
+	if want := "option mybr.egress: example.com: nobody serves them"; !errors.Is(err, model.ErrInvalid) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	if n := w.networkRecord(netA); n.EgressModeSet != "" {
+		t.Errorf("what was refused has changed something: %+v", n)
+	}
+}

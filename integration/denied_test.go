@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,8 +12,8 @@ import (
 	"github.com/mybr/mybr/integration/world"
 )
 
-// denials are what mybr denied -o json has of a network, as "CONTAINER PROTOCOL ADDRESS PORT", with
-// what became of it and how often.
+// denials are what mybr denied -o json has of a network, as "CONTAINER PROTOCOL ADDRESS PORT", or
+// the name for the address, with what became of it and how often.
 func denials(w *world.World, network string) (map[string]string, error) {
 	r := w.Host.Try("mybr", "denied", network, "-o", "json")
 	if r.Code != 0 {
@@ -21,9 +22,9 @@ func denials(w *world.World, network string) (map[string]string, error) {
 	var all struct {
 		Version int
 		Denied  []struct {
-			Container, Address, Protocol string
-			Port                         uint16
-			Count, Let                   uint64
+			Container, Name, Address, Protocol string
+			Port                               uint16
+			Count, Let                         uint64
 		}
 	}
 	if err := json.Unmarshal([]byte(r.Out), &all); err != nil || all.Version != 1 {
@@ -39,7 +40,7 @@ func denials(w *world.World, network string) (map[string]string, error) {
 		default:
 			verdict = "both"
 		}
-		seen[fmt.Sprintf("%s %s %s %d", d.Container, d.Protocol, d.Address, d.Port)] = fmt.Sprintf("%s %d", verdict, d.Count)
+		seen[fmt.Sprintf("%s %s %s %d", d.Container, d.Protocol, cmp.Or(d.Name, d.Address), d.Port)] = fmt.Sprintf("%s %d", verdict, d.Count)
 	}
 	return seen, nil
 }

@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mybr/mybr/integration/world"
 )
@@ -115,7 +117,44 @@ func egressByName(t *testing.T, w *world.World) {
 
 	n.dockersResolver("asks", "--dns", elsewhere)
 	n.nobodyElse()
+	n.denied()
 	matches(t, w)
+}
+
+// denied fails the test unless what the process has refused is shown, the list that is suggested has
+// the names, and that list lets them pass.
+func (n *namedHosts) denied() {
+	n.t.Helper()
+	n.Eventually(10*time.Second, func() error {
+		seen, err := denials(n.World, "n0")
+		for _, key := range []string{
+			"app dns evil.example 0", "app dns data.evil.example 0", "asks dns evil.example 0",
+			"app tcp evil.example 443", "app tcp evil.example 80", // the alert, and 403
+			"app tcp " + secondLAN + " 443", "app tcp " + elsewhere6 + " 443", // TLS without a name
+			"app tcp " + secondLAN + " 22",
+		} {
+			if err == nil && !strings.HasPrefix(seen[key], "refused ") {
+				err = fmt.Errorf("%s is %q, want that it was refused: %v", key, seen[key], seen)
+			}
+		}
+		for key := range seen {
+			if strings.Contains(key, "site.example") || strings.Contains(key, "a.cdn.example") {
+				err = errors.Join(err, fmt.Errorf("%s was not refused, and is shown", key))
+			}
+		}
+		return err
+	})
+	suggested := strings.TrimSpace(n.Host.Run("mybr", "egress", "suggest", "n0"))
+	list, _ := strings.CutPrefix(suggested, "mybr.egress=")
+	for _, entry := range append(strings.Split(namedList, ","), "evil.example:443", "evil.example:80", "data.evil.example") {
+		if !slices.Contains(strings.Split(list, ","), entry) {
+			n.t.Errorf("suggested is %s, want %s in it", suggested, entry)
+		}
+	}
+	n.Host.Run("mybr", "network", "set", "n0", suggested)
+	n.says("suggested: DNS", "SUCCESS "+secondLAN, "query", elsewhere+":53", "evil.example")
+	n.says("suggested: TLS", "200 evil.example at", "fetch", "-trust", "/run/evil.pem", "https://evil.example/")
+	n.says("suggested: HTTP", "200 evil.example at", "fetch", "http://evil.example/")
 }
 
 // dockersResolver fails the test unless a container that asks Docker's own resolver, which passes on

@@ -57,9 +57,7 @@ func newNames(log *logrus.Logger, records *store.Store, h *host) (*byname.Server
 			}
 			return h.reconciler.Open(ctx, endpoint, ways, lasting)
 		},
-		Seen: func(k denied.Key, let bool) {
-			log.WithFields(logrus.Fields{"endpoint": k.Endpoint, "let": let}).Debugf("an egress list does not have %s", k)
-		},
+		Seen: func(k denied.Key, let bool) { h.denials.Seen(k, let) },
 		Failed: func(name string, err error) {
 			warn("a listed host could not be reached for a container: %s: %s", name, printableError(err))
 		},

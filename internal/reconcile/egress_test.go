@@ -40,6 +40,9 @@ func TestEgress(t *testing.T) {
 		}, []firewall.Egress{of("", "", none), of("172.18.0.2", "a", ""), of("172.18.0.3", "b", "192.0.2.1"), of("fd00:18::2", "a", "")}, 1},
 		"watched": {func(n *model.Network, _, _ *model.Endpoint) { n.Egress, n.EgressMode = "192.0.2.1:443", "audit" },
 			[]firewall.Egress{of("", "", egress.Allowed("192.0.2.1:443").Audited())}, 0},
+		"watched, with names": {func(n *model.Network, _, _ *model.Endpoint) {
+			n.Egress, n.EgressMode = "192.0.2.1:443,example.com", "audit"
+		}, []firewall.Egress{of("", "", egress.Allowed("192.0.2.1:443").Audited())}, 0},
 		"watched since": {func(n *model.Network, _, _ *model.Endpoint) {
 			n.Egress, n.EgressMode, n.EgressModeSet = "none", "enforce", "audit"
 		}, []firewall.Egress{of("", "", none.Audited())}, 0},

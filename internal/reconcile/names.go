@@ -23,7 +23,7 @@ func (h *Host) renderNames(n model.Network, e model.Endpoint, p policies) {
 	if names == "" {
 		return
 	}
-	c := byname.Client{Endpoint: e.ID, Bridge: n.Bridge, Link: e.HostIface(), Names: names}
+	c := byname.Client{Network: n.ID, Endpoint: e.ID, Bridge: n.Bridge, Link: e.HostIface(), Names: names}
 	for _, f := range []struct {
 		at     *netip.Addr
 		family model.Family

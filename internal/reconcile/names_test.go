@@ -33,9 +33,9 @@ func servedSnapshot() model.Snapshot {
 // Whose lists have names, and which names, is rendered with the addresses by which they are known.
 func TestRenderNames(t *testing.T) {
 	addr, pre := netip.MustParseAddr, netip.MustParsePrefix
-	e1 := byname.Client{Endpoint: "e1", Bridge: "br1", Link: model.Endpoint{ID: "e1"}.HostIface(), V4: addr("10.1.0.2"), V6: addr("fd00:1::2"), Names: "example.com"}
-	e2 := byname.Client{Endpoint: "e2", Bridge: "br1", Link: model.Endpoint{ID: "e2"}.HostIface(), V4: addr("10.1.0.3"), Names: "example.com"}
-	e3 := byname.Client{Endpoint: "e3", Bridge: "br2", Link: model.Endpoint{ID: "e3"}.HostIface(), V4: addr("10.2.0.2"), Names: "*.example.org:22"}
+	e1 := byname.Client{Network: "n1", Endpoint: "e1", Bridge: "br1", Link: model.Endpoint{ID: "e1"}.HostIface(), V4: addr("10.1.0.2"), V6: addr("fd00:1::2"), Names: "example.com"}
+	e2 := byname.Client{Network: "n1", Endpoint: "e2", Bridge: "br1", Link: model.Endpoint{ID: "e2"}.HostIface(), V4: addr("10.1.0.3"), Names: "example.com"}
+	e3 := byname.Client{Network: "n2", Endpoint: "e3", Bridge: "br2", Link: model.Endpoint{ID: "e3"}.HostIface(), V4: addr("10.2.0.2"), Names: "*.example.org:22"}
 	own := []netip.Prefix{pre("10.1.0.0/24"), pre("10.2.0.0/24"), pre("fd00:1::/64")}
 	with := func(c byname.Client, change func(*byname.Client)) byname.Client { change(&c); return c }
 	for name, c := range map[string]struct {
@@ -43,11 +43,15 @@ func TestRenderNames(t *testing.T) {
 		o      Options
 		want   byname.Set
 	}{
-		"of a network":             {func(*model.Snapshot) {}, Options{}, byname.Set{Listen: true, Clients: []byname.Client{e1, e2}, Own: own}},
-		"no endpoints":             {func(s *model.Snapshot) { s.Endpoints = nil }, Options{}, byname.Set{Listen: true, Own: own}},
-		"no names":                 {func(s *model.Snapshot) { s.Networks[0].EgressSet = "192.0.2.1" }, Options{}, byname.Set{}},
-		"everything":               {func(s *model.Snapshot) { s.Networks[0].EgressSet = "all" }, Options{}, byname.Set{}},
-		"of a list":                {func(s *model.Snapshot) { s.Networks[0].EgressSet, s.Endpoints[2].Egress = "none", "@hosts" }, Options{}, byname.Set{Listen: true, Clients: []byname.Client{e3}, Own: own}},
+		"of a network": {func(*model.Snapshot) {}, Options{}, byname.Set{Listen: true, Clients: []byname.Client{e1, e2}, Own: own}},
+		"no endpoints": {func(s *model.Snapshot) { s.Endpoints = nil }, Options{}, byname.Set{Listen: true, Own: own}},
+		"no names":     {func(s *model.Snapshot) { s.Networks[0].EgressSet = "192.0.2.1" }, Options{}, byname.Set{}},
+		"everything":   {func(s *model.Snapshot) { s.Networks[0].EgressSet = "all" }, Options{}, byname.Set{}},
+		"of a list":    {func(s *model.Snapshot) { s.Networks[0].EgressSet, s.Endpoints[2].Egress = "none", "@hosts" }, Options{}, byname.Set{Listen: true, Clients: []byname.Client{e3}, Own: own}},
+		"only watched": {func(s *model.Snapshot) { s.Networks[0].EgressModeSet = "audit" }, Options{}, byname.Set{}},
+		"watched, and one enforced": {func(s *model.Snapshot) { s.Networks[0].EgressMode, s.Endpoints[1].EgressMode = "audit", "enforce" }, Options{},
+			byname.Set{Listen: true, Clients: []byname.Client{e2}, Own: own}},
+		"one watched":              {func(s *model.Snapshot) { s.Endpoints[1].EgressMode = "audit" }, Options{}, byname.Set{Listen: true, Clients: []byname.Client{e1}, Own: own}},
 		"of one that is not there": {func(s *model.Snapshot) { s.Networks[0].EgressSet = "@gone" }, Options{}, byname.Set{}},
 		"of an endpoint": {func(s *model.Snapshot) { s.Endpoints[0].EgressSet, s.Endpoints[1].Egress = "example.org", "all" }, Options{},
 			byname.Set{Listen: true, Clients: []byname.Client{with(e1, func(c *byname.Client) { c.Names = "example.org" })}, Own: own}},

@@ -1,6 +1,9 @@
 package byname
 
 import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -63,10 +66,10 @@ func TestServesTheListed(t *testing.T) {
 	var seen []string
 	_, keys, _, _ := w.told()
 	for _, k := range keys {
-		seen = append(seen, k.Endpoint+" "+k.String())
+		seen = append(seen, k.Network+" "+k.Endpoint+" "+k.String())
 	}
 	slices.Sort(seen)
-	want := []string{`e1 dns "www.example.com"`, `e1 tcp "www.example.com" port 443`, `e1 tcp "www.example.com" port 80`}
+	want := []string{`n1 e1 dns "www.example.com"`, `n1 e1 tcp "www.example.com" port 443`, `n1 e1 tcp "www.example.com" port 80`}
 	if got := slices.Compact(seen); !slices.Equal(got, want) {
 		t.Errorf("%q were told, want %q", got, want)
 	}
@@ -261,6 +264,60 @@ func TestSocketThatFails(t *testing.T) {
 	}
 }
 
+// What names no host is told of by the address that it was meant for: TLS without a name or with an
+// encrypted one, and what is neither TLS nor HTTP.
+func TestTellsOfWhatNamesNoHost(t *testing.T) {
+	w := start(t)
+	secure := w.sites()
+	w.zone["example.com"] = []string{site, site6}
+	w.listed("example.com")
+	anyServer := func(c *tls.Config) { c.InsecureSkipVerify = true }
+	for i, c := range []struct {
+		what string
+		try  func() error
+	}{
+		{"no name", func() error { return w.handshakeWith(secure, app, site, anyServer) }}, // an address is not sent (RFC 6066, section 3)
+		{"an encrypted name", func() error {
+			return w.handshakeWith(secure, app, "example.com", func(c *tls.Config) { c.EncryptedClientHelloConfigList = encryptedBy(t, "example.com") })
+		}},
+		{"neither TLS nor HTTP", func() error {
+			d := net.Dialer{Timeout: enough, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(app, 0))}
+			c, err := d.Dial("tcp", net.JoinHostPort(chosen.String(), "443"))
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if _, err = c.Write([]byte{0}); err == nil {
+				_, err = c.Read(make([]byte, 1))
+			}
+			return err
+		}},
+	} {
+		if err := c.try(); err == nil {
+			t.Errorf("%s: nothing is refused", c.what)
+		}
+		_, seen, _, _ := w.told()
+		if want := (denied.Key{Network: "n1", Endpoint: "e1", Address: chosen, Port: 443, Protocol: "tcp"}); len(seen) != i+1 || seen[i] != want {
+			t.Errorf("%s: told %v, want %v once more", c.what, seen, want)
+		}
+	}
+}
+
+// encryptedBy is an ECHConfigList (RFC 9849, section 4) of a server with this public name, with a key
+// of nobody's.
+func encryptedBy(t *testing.T, public string) []byte {
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := []byte{1, 0, 0x20, 0, 32} // config_id, DHKEM(X25519, HKDF-SHA256), and the length of the key
+	b = append(b, key.PublicKey().Bytes()...)
+	b = append(b, 0, 4, 0, 1, 0, 1, 0, byte(len(public))) // HKDF-SHA256 with AES-128-GCM; maximum_name_length
+	b = append(append(b, public...), 0, 0)                // no extensions
+	b = append([]byte{0xfe, 0x0d, 0, byte(len(b))}, b...)
+	return append([]byte{0, byte(len(b))}, b...)
+}
+
 // Nobody is told of what was refused to whom no endpoint is known.
 func TestTellsOfClientsAlone(t *testing.T) {
 	w := start(t)
@@ -274,7 +331,7 @@ func TestTellsOfClientsAlone(t *testing.T) {
 	nettest.Eventually(t, enough, func() error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if want := []denied.Key{{Endpoint: "e1", Name: "a_b.example.org", Protocol: "dns"}}; !slices.Equal(w.seen, want) {
+		if want := []denied.Key{{Network: "n1", Endpoint: "e1", Name: "a_b.example.org", Protocol: "dns"}}; !slices.Equal(w.seen, want) {
 			return fmt.Errorf("%v was told, want %v", w.seen, want)
 		}
 		return nil

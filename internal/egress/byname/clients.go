@@ -13,7 +13,8 @@ import (
 
 // Client is a container whose list has host names, on one of its networks.
 type Client struct {
-	Endpoint string // Docker's ID
+	Network  string // Docker's ID
+	Endpoint string // likewise
 	Bridge   string // of the network
 	Link     string // the host's end of the veth pair
 	V4, V6   netip.Addr

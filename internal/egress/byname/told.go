@@ -79,7 +79,7 @@ func (s *Server) refusedConnection(client netip.Addr, to netip.AddrPort, name st
 // told of.
 func (s *Server) seen(client netip.Addr, k denied.Key, v hosts.Verdict) {
 	if c := s.clients.find(client); c != nil {
-		k.Endpoint = c.Endpoint
+		k.Network, k.Endpoint = c.Network, c.Endpoint
 		s.cfg.Seen(k, v == hosts.Audit)
 	}
 }

@@ -167,7 +167,7 @@ func (w *world) told() (opened []string, seen []denied.Key, failed, lost []error
 
 // clientWith is the client at app, and at app6, with a list.
 func clientWith(names egress.Named) Client {
-	return Client{Endpoint: "e1", Bridge: "br0", Link: "veth1", V4: app, V6: app6, Names: names}
+	return Client{Network: "n1", Endpoint: "e1", Bridge: "br0", Link: "veth1", V4: app, V6: app6, Names: names}
 }
 
 // follow has the Server follow a set, and the rules of the namespace lead to it.
@@ -306,6 +306,19 @@ func (w *world) handshake(s *httptest.Server, from netip.Addr, name string) (*tl
 	c.ServerName = name
 	d := net.Dialer{Timeout: enough, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
 	return tls.DialWithDialer(&d, "tcp", net.JoinHostPort(chosen.String(), "443"), c)
+}
+
+// handshakeWith begins TLS with a host, as change says, and closes the connection.
+func (w *world) handshakeWith(s *httptest.Server, from netip.Addr, name string, change func(*tls.Config)) error {
+	c := s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	c.ServerName = name
+	change(c)
+	d := net.Dialer{Timeout: enough, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	conn, err := tls.DialWithDialer(&d, "tcp", net.JoinHostPort(chosen.String(), "443"), c)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // listening are the ports of the host at which somebody listens, of the ranges that are looked
