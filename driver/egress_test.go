@@ -131,8 +131,8 @@ func TestEgressNeedsSenders(t *testing.T) {
 	says(endpoint(w, map[string]any{optEgress: "none"}), there)
 }
 
-// Names are refused where they can't be enforced: on this host, and on a network on whose bridge
-// the host has no address; in the option itself and in lists that it names. What is refused
+// Names are refused where they can't be enforced: on this host, on a network on whose bridge the
+// host has no address, and on an internal one; in the option itself and in lists that it names. What is refused
 // changes nothing.
 func TestEgressNames(t *testing.T) {
 	says := func(err error, want string) {
@@ -178,6 +178,18 @@ func TestEgressNames(t *testing.T) {
 	must(t, endpoint(w, "none"))
 	must(t, w.SetList(ctx, names))
 	says(w.SetEndpoint(ctx, netA, ep1, map[string]string{optEgress: "@apis"}), "option mybr.egress: api.example.com: "+without)
+
+	w = newWorld(t)
+	must(t, w.SetList(ctx, model.List{Name: "apis", Egress: []string{"192.0.2.1:443"}}))
+	const inside = "the network is internal, so nothing leaves it"
+	internal := func(list string) string {
+		return strings.Replace(user(optEgress, list), "{", `{"`+optInternal+`":true,`, 1)
+	}
+	says(w.createNetwork(netA, "10.1.0.0/24", internal("example.com")), inside)
+	must(t, w.createNetwork(netA, "10.1.0.0/24", internal("@apis")))
+	says(w.SetNetwork(ctx, netA, map[string]string{optEgress: "example.com"}), inside)
+	says(endpoint(w, "example.com"), inside)
+	says(w.SetList(ctx, names), "list apis: network "+short(netA)+": option mybr.egress: api.example.com: "+inside)
 
 	w = newWorld(t)
 	must(t, w.createNetwork(netA, "10.1.0.0/24", user(optEgress, "example.com,10.0.0.0/8")))

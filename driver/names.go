@@ -12,6 +12,7 @@ import (
 // checkNames refuses a list with host names, its own or those of the lists that it names, where they
 // can't be enforced: what is asked of names is led to mybr's process at the bridge's own address.
 // One that is only watched leads nothing.
+// On an internal network, which nothing leaves, whoever asks that address would be carried outside.
 func (d *Driver) checkNames(lists model.Lists, n model.Network, e model.Endpoint) error {
 	if !model.EgressEnforced(n, e) {
 		return nil
@@ -22,6 +23,9 @@ func (d *Driver) checkNames(lists model.Lists, n model.Network, e model.Endpoint
 	}
 	if d.noNames != nil {
 		return model.Invalid("option %s: %s: %w", optEgress, names[0], d.noNames)
+	}
+	if n.Internal {
+		return model.Invalid("option %s: %s: the network is internal, so nothing leaves it: want addresses, none, or a network that is not", optEgress, names[0])
 	}
 	for _, f := range model.Families() {
 		if s := n.Subnet(f); s.Prefix.IsValid() && !s.Address.IsValid() {

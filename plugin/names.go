@@ -28,7 +28,7 @@ func newNames(log *logrus.Logger, records *store.Store, h *host) (*byname.Server
 	warn := rarely(log.Warnf)
 	return byname.New(byname.Config{
 		Resolvers: names.NewHost(resolvConf),
-		Local:     h.links.Local,
+		Local:     h.links.Inward,
 		Recorded: func() (p byname.Ports, err error) {
 			err = records.View(func(tx *store.Tx) (err error) {
 				if p.DNS, err = tx.Listening(listeningDNS); err == nil {

@@ -175,6 +175,7 @@ type change struct {
 	egress     []Egress       // likewise
 	granted    []Granted
 	process    Process
+	before     Process // where it was when there were other lists
 }
 
 // difference says what must be looked for.
@@ -182,7 +183,7 @@ func difference(have *Set, want Set) (c change) {
 	if have == nil {
 		return change{came: want.Bindings, relayed: want.Relayed, apart: want.Relayed, limits: want.Limits, egress: begun(nil, want), granted: want.Granted, process: want.Process}
 	}
-	c.granted, c.process = want.Granted, want.Process
+	c.granted, c.process, c.before = want.Granted, want.Process, have.Process
 	before := make(map[Limit]bool, len(have.Limits))
 	for _, l := range have.Limits {
 		before[l] = true
@@ -290,7 +291,7 @@ func (c change) filter(f model.Family) filter {
 		gone: relevant(f, c.gone, model.UDP),
 		came: relevant(f, c.came, protos...),
 		left: map[netip.Addr]bool{}, relayed: c.relayed, apart: c.apart, subnets: subnetsOf(f, c.subnets), limits: limitsOf(f, c.limits), leaving: leavingOf(f, c.egress),
-		granted: map[netip.Addr][]Granted{}, process: c.process,
+		granted: map[netip.Addr][]Granted{}, process: c.process, before: c.before,
 	}
 	if len(match.leaving) > 0 {
 		for _, g := range c.granted {

@@ -91,19 +91,24 @@ func leavingOf(f model.Family, all []Egress) map[netip.Addr]leaving {
 	return of
 }
 
-// led reports whether a flow leads to the process because of host names. Its address is one of the
-// container's own network.
+// led reports whether a flow leads to the process because of host names, or did before that listened
+// elsewhere, or not at all. Its address is one of the container's own network.
 func (f *filter) led(l flow, of leaving) bool {
 	if l.asked == l.answers || !of.own.Contains(l.answers.Addr()) || !f.local[l.answers.Addr()] {
 		return false
 	}
+	return f.process.takes(l) || f.before.takes(l)
+}
+
+// takes reports whether a flow that is led leads to these ports.
+func (p Process) takes(l flow) bool {
 	switch port := l.answers.Port(); {
 	case port == 0:
 		return false
 	case l.proto == model.UDP:
-		return port == f.process.DNS
+		return port == p.DNS
 	case l.proto == model.TCP:
-		return port == f.process.DNS || port == f.process.TCP
+		return port == p.DNS || port == p.TCP
 	}
 	return false
 }
@@ -119,7 +124,7 @@ func (of leaving) leads(l flow) bool {
 func (f *filter) pastList(l flow) bool {
 	of, listed := f.leaving[l.from.Addr()]
 	if listed && f.led(l, of) {
-		return !of.leads(l)
+		return !of.leads(l) || !f.process.takes(l)
 	}
 	if !listed || of.own.Contains(l.answers.Addr()) || f.local[l.answers.Addr()] {
 		return false

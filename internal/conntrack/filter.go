@@ -17,6 +17,7 @@ type filter struct {
 	leaving    map[netip.Addr]leaving   // by the address of a container that may not begin everything
 	granted    map[netip.Addr][]Granted // likewise, of those in leaving
 	process    Process
+	before     Process
 	subnets    []Subnet            // their flows are looked at that the rules can't have let begin
 	local      map[netip.Addr]bool // the addresses of the host
 }

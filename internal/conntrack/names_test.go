@@ -47,6 +47,22 @@ func TestPastNames(t *testing.T) {
 			t.Errorf("%s: stale %t", flow.what, got)
 		}
 	}
+	// The process listens elsewhere, or nowhere since no list has names: nobody answers any more what
+	// was led to where it was.
+	for _, to := range []Process{{DNS: 5401, TCP: 5402}, {}} {
+		next := e
+		next.Names, next.To = "", "203.0.113.9:53"
+		if to.DNS != 0 {
+			next.Names = "example.com:443"
+		}
+		f := difference(&Set{Endpoints: there, Egress: []Egress{e}, Process: want.Process}, Set{Endpoints: there, Egress: []Egress{next}, Process: to}).filter(model.IPv4)
+		f.local = map[netip.Addr]bool{addr("172.18.0.1"): true}
+		for answers, stale := range map[string]bool{"172.18.0.1:5301": true, "172.18.0.1:8080": false, "172.18.0.3:5301": false} {
+			if got := f.stale(flowOf(model.UDP, ap("172.18.0.2:4000"), ap("203.0.113.9:53"), ap(answers))); got != stale {
+				t.Errorf("the process is at %v: what leads to %s is stale %t", to, answers, got)
+			}
+		}
+	}
 	none := e
 	none.Names = ""
 	f = difference(&Set{Endpoints: there, Egress: []Egress{e}}, Set{Endpoints: there, Egress: []Egress{none}, Process: want.Process}).filter(model.IPv4)

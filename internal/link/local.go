@@ -4,18 +4,63 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/mybr/mybr/internal/model"
 )
 
-// Local reports whether the kernel takes what is sent to an address for the host itself, or for
-// everybody on a link: whether its route is of the type local, broadcast, anycast or multicast
-// (rtnetlink(7)). It asks for that one route, so it costs the same however many links and
-// addresses there are, and what has changed a moment ago counts.
+// Inward reports whether an address is none of another host's: whether the kernel takes what is
+// sent there for the host itself, or for everybody on a link, its route being of the type local,
+// broadcast, anycast or multicast (rtnetlink(7)), or sends it to a container on one of Docker's own
+// bridges, as far as those have the names that Docker gives them. Docker keeps what other bridges
+// send from there, but not what the host does.
+//
+// It asks for that one route, and the link that it leaves by, so it costs the same however many
+// links and addresses there are, and what has changed a moment ago counts.
 //
 // Errors: what the kernel says. That there is no way to the address is no error.
-func (a *Applier) Local(addr netip.Addr) (bool, error) {
+func (a *Applier) Inward(addr netip.Addr) (bool, error) {
+	r, err := a.way(addr)
+	if err != nil || r.local() || !r.direct || r.link == 0 {
+		return r.local(), err
+	}
+	switch l, err := a.kernel().getLink("", r.link); {
+	case errors.Is(err, model.ErrNotFound):
+		return false, nil // it has just gone, and the way with it
+	case err != nil:
+		return false, fmt.Errorf("look where the route to %s leads: %w", addr, err)
+	default:
+		return l.kind == kindBridge && ofDocker(l.name), nil
+	}
+}
+
+// ofDocker reports whether Docker gives bridges such a name: docker0, docker_gwbridge, and br- with
+// the first twelve digits of a network's ID. mybr does the latter, too.
+func ofDocker(bridge string) bool {
+	id, named := strings.CutPrefix(bridge, "br-")
+	named = named && len(id) == 12 && strings.Trim(id, "0123456789abcdef") == ""
+	return named || bridge == "docker0" || bridge == "docker_gwbridge"
+}
+
+// way is how the kernel would send to an address. The zero value is not at all.
+type way struct {
+	kind   uint8 // RTN_UNICAST and so on
+	link   int   // the index of the one that it leaves by
+	direct bool  // by no router
+}
+
+func (r way) local() bool {
+	switch r.kind {
+	case unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_ANYCAST, unix.RTN_MULTICAST:
+		return true
+	}
+	return false
+}
+
+func (a *Applier) way(addr netip.Addr) (r way, err error) {
 	addr = addr.Unmap()
 	header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6, Dst_len: uint8(addr.BitLen())}}
 	if addr.Is4() {
@@ -27,17 +72,25 @@ func (a *Applier) Local(addr netip.Addr) (bool, error) {
 	all, err := a.kernel().ask(req, unix.RTM_NEWROUTE)
 	switch {
 	case nowhere(err):
-		return false, nil
+		return r, nil
 	case err != nil:
-		return false, fmt.Errorf("ask for the route to %s: %w", addr, err)
+		return r, fmt.Errorf("ask for the route to %s: %w", addr, err)
 	case len(all) != 1 || len(all[0]) < unix.SizeofRtMsg:
-		return false, fmt.Errorf("ask for the route to %s: the kernel answers with %d routes", addr, len(all))
+		return r, fmt.Errorf("ask for the route to %s: the kernel answers with %d routes", addr, len(all))
 	}
-	switch nl.DeserializeRtMsg(all[0]).Type {
-	case unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_ANYCAST, unix.RTN_MULTICAST:
-		return true, nil
+	r.kind, r.direct = nl.DeserializeRtMsg(all[0]).Type, true
+	err = attributes(all[0][unix.SizeofRtMsg:], func(kind uint16, value []byte) {
+		switch kind {
+		case unix.RTA_OIF:
+			r.link = int(number(value))
+		case unix.RTA_GATEWAY, unix.RTA_VIA:
+			r.direct = false
+		}
+	})
+	if err != nil {
+		return way{}, fmt.Errorf("read the route to %s: %w", addr, err)
 	}
-	return false, nil
+	return r, nil
 }
 
 // nowhere reports whether an error says that packets have no way: there is no route, or one of the

@@ -72,6 +72,8 @@ func (r *Reconciler) Open(ctx context.Context, endpoint string, ways []Way, last
 }
 
 // add adds or renews ways, and reports whether there is one of which it is not known that it stands.
+// Those behind the first that an endpoint can have are left out: whoever answers for a name says how
+// many there are, and passes wait for this.
 func (o *opened) add(endpoint string, ways []Way, until time.Time) (all []*open, needed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -79,10 +81,9 @@ func (o *opened) add(endpoint string, ways []Way, until time.Time) (all []*open,
 		o.of = map[string][]*open{}
 	}
 	have := o.of[endpoint]
+	ways = slices.DeleteFunc(slices.Clone(ways), func(w Way) bool { return len(w.Entry.Granted()) == 0 })
+	ways = ways[:min(len(ways), mostGrants)]
 	for _, w := range slices.Backward(ways) { // those that are named first are closed last
-		if len(w.Entry.Granted()) == 0 {
-			continue
-		}
 		i := slices.IndexFunc(have, func(x *open) bool { return x.Way == w })
 		x := &open{Way: w}
 		if i >= 0 {

@@ -191,10 +191,31 @@ func TestOpenIsBounded(t *testing.T) {
 		if err := h.r.Open(t.Context(), "a", many, time.Hour); err != nil {
 			t.Fatal(err)
 		}
+		h.took()
+		if err := h.r.Open(t.Context(), "a", many, time.Hour); err != nil || h.took() != "" {
+			t.Errorf("as many once more cost a pass, or %v", err)
+		}
 		if grants := h.policy().Grants; len(grants) != mostGrants || grants[0].To != to(0).To || grants[mostGrants-1].To != to(mostGrants-1).To {
 			t.Errorf("of many the first count: %v", grants)
 		}
 	})
+}
+
+// Whoever answers for a name chooses how many addresses it has: a message of DNS takes thousands,
+// and passes wait for who adds ways.
+func TestWaysAreBoundedBeforeAPass(t *testing.T) {
+	var o opened
+	var many []Way
+	for i := range 4000 {
+		many = append(many, way("git.example.com:22", netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}).String()))
+	}
+	all, needed := o.add("a", many, time.Now().Add(time.Hour))
+	if !needed || len(all) != mostGrants || len(o.of["a"]) != mostGrants {
+		t.Fatalf("%d of %d ways are added, %d remembered", len(all), len(many), len(o.of["a"]))
+	}
+	if last := o.of["a"][mostGrants-1].Way; last != many[0] {
+		t.Errorf("%v is closed last, want %v", last, many[0])
+	}
 }
 
 // Ports of several names at one address are one grant.

@@ -44,8 +44,8 @@ type Way struct {
 type Config struct {
 	// Resolvers asks those of the host.
 	Resolvers names.Upstream
-	// Local reports whether an address is the host's own, or everybody's on a link. What it can't
-	// tell of is taken for one.
+	// Local reports whether an address is the host's own, everybody's on a link, or of a container
+	// of another engine's network. What it can't tell of is taken for one.
 	Local func(netip.Addr) (bool, error)
 
 	// Recorded are the ports that Record was told of last; zero: of none.

@@ -21,11 +21,12 @@ import (
 	"time"
 )
 
-// Limits of what is read before anything is known of the client. RFC 8446 lets a handshake
-// message have 2^24 bytes; what clients send has less than 2 KiB, with the keys of
-// post-quantum groups, which have some KiB each, less than 16.
+// Limits of what is read before anything is known of the client, which may send it slowly on as
+// many connections as it has. RFC 8446 lets a handshake message have 2^24 bytes; what clients send
+// has less than 2 KiB, and with the keys of post-quantum groups, which have some KiB each, less
+// than 16, which is what nginx reads of one (preread_buffer_size).
 const (
-	MaxMessage = 64 << 10       // bytes of the message, in as many records as it takes
+	MaxMessage = 16 << 10       // bytes of the message, in as many records as it takes
 	maxRead    = 2 * MaxMessage // bytes with the headers of the records
 	maxRecord  = 1 << 14        // bytes of a record (RFC 8446, 5.1)
 	headerSize = 5              // of a record: type, version, length

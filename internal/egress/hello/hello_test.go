@@ -6,8 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -226,7 +229,7 @@ func TestHellos(t *testing.T) {
 // What is read before a client is known is bounded, however it is divided.
 func TestBounds(t *testing.T) {
 	big := with(func(m *made) { m.extensions = nil })
-	message := append([]byte{1, 0, 0xff, 0xfc}, make([]byte, MaxMessage-4)...)
+	message := append([]byte{1, 0, (MaxMessage - 4) >> 8, (MaxMessage - 4) & 0xff}, make([]byte, MaxMessage-4)...)
 	for _, size := range []int{1, 2, 1 << 14} {
 		r := bytes.NewReader(records(append(big[:headerSize:headerSize], message...), size))
 		all := r.Len()
@@ -239,6 +242,68 @@ func TestBounds(t *testing.T) {
 			t.Errorf("in records of %d: read %d", size, read)
 		}
 	}
+}
+
+// Clients that send as much as they can and no end of it cost little memory each: one has hundreds
+// of connections.
+func TestMemoryOfWhoWaits(t *testing.T) {
+	const clients, each = 64, 64 << 10
+	for _, size := range []int{6, 1 << 14} {
+		message := append([]byte{1, 0, (MaxMessage - 4) >> 8, (MaxMessage - 4) & 0xff}, make([]byte, MaxMessage-4)...)
+		all := records(append([]byte{22, 3, 1, 0, 0}, message...), size)
+		before := inUse()
+		var held atomic.Int64
+		end := make(chan struct{})
+		var busy sync.WaitGroup
+		for range clients {
+			busy.Go(func() {
+				r := &waiting{rest: all[:len(all)-1], held: &held, end: end}
+				if _, err := Read(r); err == nil {
+					t.Error("it has no end, and was read")
+				}
+				held.Add(1) // it is not waited for any more
+				<-end
+			})
+		}
+		for deadline := time.Now().Add(10 * time.Second); held.Load() < clients; {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d of %d have read everything", held.Load(), clients)
+			}
+			runtime.Gosched()
+		}
+		used := inUse() - before
+		close(end)
+		busy.Wait()
+		if used > clients*each {
+			t.Errorf("in records of %d bytes, %d clients cost %d KiB each, want %d at most", size, clients, used/clients>>10, each>>10)
+		}
+	}
+}
+
+// inUse is the bytes of the heap that are in use.
+func inUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// waiting reads something, and then waits.
+type waiting struct {
+	rest []byte
+	held *atomic.Int64
+	end  chan struct{}
+}
+
+func (h *waiting) Read(p []byte) (int, error) {
+	if len(h.rest) == 0 {
+		h.held.Add(1)
+		<-h.end
+		return 0, io.EOF
+	}
+	n := copy(p, h.rest)
+	h.rest = h.rest[n:]
+	return n, nil
 }
 
 // A client is told by an alert that it understands.

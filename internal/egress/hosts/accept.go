@@ -10,7 +10,10 @@ import (
 	"time"
 )
 
-// Gate bounds what clients do at a time. Its methods may be called from any goroutine.
+// Gate bounds what clients do at a time. A client has at most a quarter of what is free, too, so
+// that several which take all they get leave something for others: it takes some 40 of them, and
+// not All/Each, until nothing is left, and before that each who comes gets less. A lone client
+// comes to a fifth of All. Its methods may be called from any goroutine.
 type Gate struct {
 	Each, All int // of one client, of all
 
@@ -23,7 +26,9 @@ type Gate struct {
 func (g *Gate) Enter(client netip.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.total >= g.All || g.of[client] >= g.Each {
+	const share = 4
+	has, free := g.of[client], g.All-g.total
+	if free <= 0 || has >= g.Each || has > 0 && has >= free/share {
 		return false
 	}
 	if g.of == nil {

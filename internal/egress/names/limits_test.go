@@ -61,8 +61,10 @@ func TestConnectionsOfAClientAreBounded(t *testing.T) {
 	w := start(t, &fake{zone: world1}, nil)
 	for i := range connsClient + 1 {
 		c, err := net.Dial("tcp", w.at)
-		if err != nil {
+		if err != nil && i < connsClient {
 			t.Fatal(err)
+		} else if err != nil {
+			continue // it was reset before this has looked
 		}
 		defer c.Close()
 		_ = c.SetDeadline(time.Now().Add(enough))
@@ -127,6 +129,26 @@ func TestForbiddenLater(t *testing.T) {
 	var f *Forbidden
 	if a, err := r.Lookup(t.Context(), "six.example"); !errors.As(err, &f) {
 		t.Errorf("%v, %v", a, err)
+	}
+}
+
+// However many addresses a name has, so many are looked at.
+func TestAddressesAreBounded(t *testing.T) {
+	for _, forbidden := range []bool{false, true} {
+		var f result
+		for i := range 4000 {
+			f.answers = append(f.answers, dnsmessage.Resource{Body: &dnsmessage.AResource{A: [4]byte{10, 0, byte(i >> 8), byte(i)}}})
+		}
+		f.answers = append(f.answers, dnsmessage.Resource{Body: &dnsmessage.CNAMEResource{}})
+		asked := 0
+		answers, addresses, dropped := f.usable(func(netip.Addr) bool { asked++; return forbidden })
+		want := maxAddresses
+		if forbidden {
+			want = 0
+		}
+		if asked != maxAddresses || len(addresses) != want || len(answers) != want+1 || len(addresses)+len(dropped) != 4000 {
+			t.Errorf("forbidden %t: asked for %d, %d addresses in %d answers, %d dropped", forbidden, asked, len(addresses), len(answers), len(dropped))
+		}
 	}
 }
 

@@ -37,10 +37,11 @@ const (
 	patience    = 12 * time.Second // for one query: two servers, twice, and less than clients wait in all
 	idle        = 10 * time.Second // of a TCP connection (RFC 7766, 6.2.3)
 
-	maxUDP     = 1232 // bytes of an answer: no fragments on any link (DNS Flag Day 2020)
-	minUDP     = 512  // what every client reads (RFC 1035, 4.2.1)
-	maxTCP     = 65535
-	maxAliases = 16 // of one answer: what BIND and unbound follow, roughly
+	maxUDP       = 1232 // bytes of an answer: no fragments on any link (DNS Flag Day 2020)
+	minUDP       = 512  // what every client reads (RFC 1035, 4.2.1)
+	maxTCP       = 65535
+	maxAddresses = 128 // of one answer: each is looked up in the host's routes, and may be a rule
+	maxAliases   = 16  // of one answer: what BIND and unbound follow, roughly
 )
 
 // Answered is what an answer gives, for which the way must be open before it is sent.

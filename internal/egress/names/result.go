@@ -155,7 +155,8 @@ func (f *result) nothing(k key, authorities []dnsmessage.Resource) {
 
 // usable is the answers without the addresses that are refused, the addresses that they
 // have, and those that were left out. An IPv4 address in the form of an IPv6 one is refused:
-// no host has one (RFC 4291, 2.5.5.2).
+// no host has one (RFC 4291, 2.5.5.2). So is what is behind the first maxAddresses: whoever answers
+// for a name could have thousands in a message.
 func (f result) usable(refused func(netip.Addr) bool) (answers []dnsmessage.Resource, addresses, dropped []netip.Addr) {
 	for _, r := range f.answers {
 		var a netip.Addr
@@ -168,7 +169,7 @@ func (f result) usable(refused func(netip.Addr) bool) (answers []dnsmessage.Reso
 			answers = append(answers, r)
 			continue
 		}
-		if a.Is4In6() || refused(a) {
+		if len(addresses)+len(dropped) >= maxAddresses || a.Is4In6() || refused(a) {
 			dropped = append(dropped, a)
 			continue
 		}

@@ -56,6 +56,7 @@ func newSession(s *Server, client netip.Addr, to netip.AddrPort, c hosts.Conn, c
 		},
 		DisableCompression:     true, // which would ask for it, and undo it
 		IdleConnTimeout:        idle,
+		MaxIdleConns:           1, // requests come one after the other, mostly for one host
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: 256 << 10,
 	}

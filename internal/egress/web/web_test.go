@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net/http/httputil"
 	"net/textproto"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -115,6 +117,51 @@ func TestEachRequestIsJudged(t *testing.T) {
 	if _, refused, _ := w.seen(); len(refused) != 2 {
 		t.Errorf("%+v was told", refused)
 	}
+}
+
+// However many hosts a client asks behind each other, below *.example.com say, it keeps few
+// connections to them open: each is a descriptor of the process.
+func TestConnectionsToHostsAreBounded(t *testing.T) {
+	w := start(t, site(t, echo))
+	var open, most atomic.Int64
+	dial := w.cfg.Dial
+	w.cfg.Dial = func(ctx context.Context, name string, port uint16) (net.Conn, error) {
+		c, err := dial(ctx, name, port)
+		if err != nil {
+			return nil, err
+		}
+		most.Store(max(most.Load(), open.Add(1)))
+		return &closing{Conn: c, closed: func() { open.Add(-1) }}, nil
+	}
+	const asked = 50
+	var requests strings.Builder
+	for i := range asked {
+		name := fmt.Sprintf("%d.example.com", i)
+		w.allow(name, hosts.Allow)
+		fmt.Fprintf(&requests, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", name)
+	}
+	if got := w.say(requests.String()); len(got) != asked {
+		t.Fatalf("%d answers: %q", len(got), got)
+	}
+	if dialed, _, _ := w.seen(); len(dialed) != asked {
+		t.Fatalf("%d connections were made", len(dialed))
+	}
+	// That of the host before is closed by another goroutine than makes the next.
+	if n := most.Load(); n > 4 {
+		t.Errorf("one client had %d connections at once", n)
+	}
+}
+
+// closing is a connection that tells once that it was closed.
+type closing struct {
+	net.Conn
+	once   sync.Once
+	closed func()
+}
+
+func (c *closing) Close() error {
+	c.once.Do(c.closed)
+	return c.Conn.Close()
 }
 
 // refusals are requests that are not passed on, and what their reason says.

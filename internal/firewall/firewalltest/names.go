@@ -19,6 +19,7 @@ import (
 func named() []scenario {
 	return []scenario{
 		{"egress by name", egressByName},
+		{"egress by name: networks of the other family", egressByNameElsewhere},
 		{"egress by name: neighbours and the host's other rules", egressByNameBeside},
 		{"egress by name: grants", egressGrants},
 		{"egress by name: lists of containers", egressNamesOfContainers},
@@ -167,6 +168,45 @@ func egressByName(w *World) {
 		a tcp b:81 -> b`)
 	Apply(w.T, w.Backend, &all, plain)
 	w.Expect(open)
+}
+
+// The process's sockets are of both families, and so is what keeps others from them: where no
+// network leads anything there in one family, its ports are nobody's in that family either.
+func egressByNameElsewhere(w *World) {
+	w.listens()
+	want := withNames(w.Policy(nil), Named(Egress("br0", "", "none"), "80,443"))
+	for i := range want.Networks {
+		n := &want.Networks[i]
+		if w.Stand.IP == model.IPv6 {
+			n.V6.Gateway = netip.Addr{}
+		} else {
+			n.V4.Gateway = netip.Addr{}
+		}
+	}
+	const guarded = `
+		lan tcp 192.0.2.1:5301 -> nothing
+		lan tcp 192.0.2.1:5302 -> nothing
+		lan udp 192.0.2.1:5301 -> nothing
+		c tcp 172.19.0.1:5302 -> nothing
+		host tcp 192.0.2.1:5302 -> nothing
+		a tcp lan:80 -> nothing
+		lan tcp 192.0.2.1:90 -> host lan
+		host tcp a:80 -> a`
+	w.Apply(want)
+	w.steady(want)
+	w.Expect(guarded)
+	moved := want
+	moved.Process = firewall.Process{DNS: 5401, TCP: 5402}
+	Apply(w.T, w.Backend, &want, moved)
+	w.steady(moved)
+	w.Expect("lan tcp 192.0.2.1:5302 -> host lan")
+	Apply(w.T, w.Backend, &moved, want)
+	w.steady(want)
+	w.Expect(guarded)
+	plain := w.Policy(nil)
+	Apply(w.T, w.Backend, &want, plain)
+	w.steady(plain)
+	w.Expect("lan tcp 192.0.2.1:5302 -> host lan")
 }
 
 // original has a host connect somewhere and returns what the process is told that it was.

@@ -59,6 +59,7 @@ type layout struct {
 	limited     bool // some network has ports that only some clients reach
 	listed      bool // some network's containers may not begin everything
 	names       bool // some may begin what is led to the process
+	guards      bool // the process listens, be it for what the other family leads there
 	process     firewall.Process
 	untold      bool // and nobody is told of what they begin all the same
 	input       bool // the host doesn't take everything from some bridge
@@ -80,11 +81,12 @@ func (fam family) layout(p firewall.Policy) layout {
 			return n.Listed || n.Family(fam.Family).Input != firewall.InputAll
 		}),
 		names:       slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Leads(fam.Family) }),
+		guards:      slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Names }),
 		defaultDrop: p.DefaultDrop.Has(fam.Family),
 		dropInDoubt: p.DropInDoubt.Has(fam.Family),
 		accept:      p.Accept,
 	}
-	if l.names {
+	if l.guards {
 		l.process = p.Process
 	}
 	return l

@@ -45,7 +45,7 @@ func (fam family) jumps(p firewall.Policy) []jump {
 		all = append(all, jump{"filter", "INPUT", "-j " + chainInput,
 			"Before every rule that could accept it: the host doesn't take everything from some bridges.", inFront, false})
 	}
-	if need.names { // in front of the other jump, whichever came first
+	if need.guards { // in front of the other jump, whichever came first
 		all = append(all, jump{"filter", "INPUT", "-j " + chainProcess,
 			"Before every rule that could accept it: only what was led there reaches the ports of mybr's process.", inFront, false})
 	}

@@ -263,7 +263,8 @@ func (fam family) ledInput(n firewall.Network, to firewall.Process) (rules []rul
 	return rules
 }
 
-// notLed is MYBR-PROCESS, which keeps everybody else from the ports of the process.
+// notLed is MYBR-PROCESS, which keeps everybody else from the ports of the process. Its sockets are
+// of both families, whichever of them a network leads there.
 func notLed(to firewall.Process) chain {
 	c := chain{name: chainProcess}
 	for _, match := range processMatches(to) {

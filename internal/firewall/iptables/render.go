@@ -80,8 +80,10 @@ func (fam family) render(p firewall.Policy, f facts) ruleset {
 			return append(hostInput(n.Bridge, n.Family(fam.Family).Input), fam.listedInput(n, lists)...)
 		})...)
 	}
-	if need.names {
+	if need.guards {
 		filter = append(filter, notLed(p.Process))
+	}
+	if need.names {
 		nat = append(nat, fam.led(p, lists)...)
 	}
 	if need.listed {

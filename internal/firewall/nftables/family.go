@@ -70,6 +70,7 @@ type layout struct {
 	listed   bool          // some network's containers may not begin everything
 	names    bool          // some may begin what is led to the process
 	untold   bool          // and nobody is told of what they begin all the same
+	process  bool          // the process listens, be it for what the other family leads there
 	accept   firewall.Mark // the administrator's
 }
 
@@ -83,6 +84,7 @@ func (fam family) layout(p firewall.Policy, beside bool) layout {
 		listed:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Listed }),
 		names:   slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Leads(fam.Family) }),
 		untold:  p.Untold,
+		process: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Names }),
 		last:    p.DefaultDrop.Has(fam.Family) && !beside,
 		beside:  beside && len(p.Networks) > 0,
 		limited: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),

@@ -158,9 +158,10 @@ func (fam family) names(all map[string]*set, n firewall.Network, to firewall.Pro
 	}
 }
 
-// process has the ports of the process in the map that keeps others from them.
+// process has the ports of the process in the map that keeps others from them: its sockets are of
+// both families, whichever of them a network leads there.
 func (fam family) process(all map[string]*set, p firewall.Policy) {
-	if !slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Leads(fam.Family) }) {
+	if !slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Names }) {
 		return
 	}
 	guard := func(proto model.Proto, port uint16) {

@@ -160,14 +160,14 @@ func (fam family) chains(l layout) []chain {
 		if fam.icmpProto == ipv6().icmpProto {
 			c.add("The host takes no router advertisements from containers.", advertisement(), in(setNoAdverts, iif()), verdict("drop"))
 		}
-		if l.names {
+		if l.process {
 			c.add("Only what was led there reaches the ports of mybr's process.", by(setProcess, proto(), port()))
 		}
 		if l.listed {
 			c.add("What comes from a network whose containers may not begin everything is checked.", in(setListedInput, iif()), verdict("jump "+chainToHost))
 		}
 		all = append(all, c)
-		if l.names {
+		if l.process {
 			all = append(all, processInput(fam, l.beside)...)
 		}
 	}

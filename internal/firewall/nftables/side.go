@@ -34,7 +34,7 @@ type state struct {
 func (s *side) plan(ctx context.Context, have *firewall.Policy, want firewall.Policy, others []string) (steps, passing plan.Plan, next state, err error) {
 	if now := s.state; have != nil && now.known {
 		l := s.fam.layout(want, now.beside)
-		if was := s.fam.layout(*have, now.beside); was == l && !l.none() && slices.Equal(have.Limits, want.Limits) && (have.Process == want.Process || !l.names) && passingOf(s.fam, *have) == passingOf(s.fam, want) {
+		if was := s.fam.layout(*have, now.beside); was == l && !l.none() && slices.Equal(have.Limits, want.Limits) && (have.Process == want.Process || !l.process) && passingOf(s.fam, *have) == passingOf(s.fam, want) {
 			gone, came := differing(*have, want)
 			c := s.fam.difference(s.fam.differingSets(gone), s.fam.differingSets(came))
 			if len(gone.Egress)+len(came.Egress) > 0 {
