@@ -5,7 +5,26 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	bolt "go.etcd.io/bbolt"
 )
+
+// A copy says to have no transaction of the state file that it lacks: what is in the journal comes
+// behind the last one, and is none.
+func TestCopyOfAJournalIsOfTheLastTransaction(t *testing.T) {
+	s, _ := start(t, t.TempDir())
+	update(t, s, someRecords)
+	update(t, s, join("e1", "/a"))
+	s.write.Lock() // nothing is written back meanwhile
+	defer s.write.Unlock()
+	var of uint64
+	if err := s.copy.file.db.View(func(b *bolt.Tx) error { of, _ = copyState(b); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if last := transactionOf(t, s); of != uint64(last) {
+		t.Errorf("it is of transaction %d, and the state file's last is %d", of, last)
+	}
+}
 
 // A state file that is lost while something is in the journal alone is written again with that,
 // and so is one that the next process finds lost, of the copy.

@@ -26,7 +26,7 @@ func (s *Store) inJournal(b *bolt.Tx, changes []change, snap model.Snapshot) boo
 		return false
 	}
 	if s.copy != nil {
-		s.copy.repeat(s.file, b.ID(), changes, time.Now())
+		s.copy.repeat(s.file, after, changes, time.Now()) // no transaction: one that is missing must show
 	}
 	if j.timer == nil {
 		j.later(s.writeBack)
