@@ -25,6 +25,18 @@ func TestApart(t *testing.T) {
 			t.Errorf("%s: %v is looked for, and may wait: %t", what, of.apart, of.canWait(c.have, want))
 		}
 	}
+	closed := Set{Subnets: []Subnet{{Prefix: own, Apart: true}}, Relayed: want.Relayed}
+	for what, c := range map[string]struct {
+		have Set
+		n    int
+	}{
+		"kept apart now": {want, 1}, "as before": {closed, 0}, "a new network": {Set{}, 0}, "unsure": {Set{Subnets: closed.Subnets, Unsure: true}, 1},
+	} {
+		of := difference(&c.have, closed)
+		if len(of.subnets) != c.n || c.n > 0 && of.canWait(&c.have, closed) {
+			t.Errorf("through the host, %s: %v is looked for, and may wait: %t", what, of.subnets, of.canWait(&c.have, closed))
+		}
+	}
 	c := difference(&Set{Subnets: subnets}, want)
 	f := c.filter(model.IPv4)
 	if f.empty() {

@@ -122,6 +122,8 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 //     came;
 //   - those that were translated between two containers of a subnet of Relayed that came. With have
 //     nil or unsure, every one counts as one that came;
+//   - those between two containers of a subnet that they don't reach each other in any more, through
+//     the host;
 //   - with have unsure, those that the rules of a subnet would not have let begin as they
 //     did (see Subnet).
 //
@@ -208,6 +210,12 @@ func difference(have *Set, want Set) (c change) {
 		was := slices.ContainsFunc(have.Subnets, func(s Subnet) bool { return s.Prefix == p }) // else it had no flows
 		if have.Unsure || was && !slices.Contains(have.Relayed, p) {
 			c.apart = append(c.apart, p)
+		}
+	}
+	for _, s := range want.Subnets {
+		was := func(o Subnet) bool { return o.Prefix == s.Prefix && !o.Apart }
+		if s.Apart && !have.Unsure && slices.ContainsFunc(have.Subnets, was) {
+			c.subnets = append(c.subnets, Subnet{Prefix: s.Prefix, Apart: true})
 		}
 	}
 	c.left = left(have.Endpoints, want.Endpoints)

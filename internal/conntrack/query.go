@@ -41,7 +41,7 @@ type query struct {
 // too much is looked for, or an IPv6 address: of those the kernel lists all others
 // (ctnetlink_filter_match_tuple, as of Linux 6.18).
 func (f *filter) queries(tracked int) (all []query) {
-	if tracked < manyFlows || len(f.subnets)+len(f.limits)+len(f.leaving) > 0 {
+	if tracked < manyFlows || len(f.subnets)+len(f.limits)+len(f.leaving)+len(f.apart) > 0 {
 		return []query{{}}
 	}
 	for a := range f.left {

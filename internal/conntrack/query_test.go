@@ -112,6 +112,10 @@ func testQueries(t *testing.T, f testFamily) {
 	for n := range uint16(mostQueries + 1) {
 		wide.came = append(wide.came, port(model.UDP, 100+n, a, 1))
 	}
+	kept := filter{apart: []netip.Prefix{netip.MustParsePrefix("172.18.0.0/16")}}
+	if q := kept.queries(manyFlows); !slices.Equal(q, []query{{}}) {
+		t.Errorf("containers that are kept apart now: %v, want all", q)
+	}
 	if q := wide.queries(manyFlows); !slices.Equal(q, []query{{}}) {
 		t.Errorf("many ports are looked for by %v", q)
 	}

@@ -20,6 +20,8 @@ type Subnet struct {
 	Closed bool
 	// Internal: nothing leaves, save to the host itself.
 	Internal bool
+	// Apart: containers do not reach each other through the host.
+	Apart bool
 }
 
 // subnetsOf returns those of a family.
@@ -46,6 +48,8 @@ func (f *filter) pastRules(l flow) bool {
 				return true
 			}
 		case s.Closed && s.Prefix.Contains(asked) && !s.Prefix.Contains(from) && !f.local[from] && l.asked == l.answers && !l.expected:
+			return true
+		case s.Apart && s.Prefix.Contains(from) && s.Prefix.Contains(asked) && !f.local[from] && !f.local[asked] && l.asked == l.answers:
 			return true
 		}
 	}

@@ -19,10 +19,11 @@ func TestPastRules(t *testing.T) {
 			subnet("172.19.0.0/16", Subnet{Closed: true}),
 			subnet("172.20.0.0/16", Subnet{Closed: true, Internal: true}),
 			subnet("172.21.0.0/16", Subnet{Masquerade: true}),
+			subnet("172.22.0.0/16", Subnet{Masquerade: true, Closed: true, Apart: true}),
 		},
 		local: map[netip.Addr]bool{},
 	}
-	for _, a := range []string{"192.0.2.1", "172.18.0.1", "172.19.0.1", "172.20.0.1"} {
+	for _, a := range []string{"192.0.2.1", "172.18.0.1", "172.19.0.1", "172.20.0.1", "172.22.0.1"} {
 		f.local[netip.MustParseAddr(a)] = true
 	}
 	const lan = "192.0.2.9:53"
@@ -50,6 +51,9 @@ func TestPastRules(t *testing.T) {
 		{name: "from another network", from: "172.19.0.2:4242", asked: "172.18.0.2:53", answered: true, want: true},
 		{name: "out of an internal network", from: "172.20.0.2:4242", asked: lan, answered: true, want: true},
 		{name: "out of an internal network to the host", from: "172.20.0.2:4242", asked: "172.20.0.1:53", answered: true},
+		{name: "to a neighbour that it is kept from", from: "172.22.0.2:4242", asked: "172.22.0.3:53", answered: true, want: true},
+		{name: "kept from neighbours, to the host", from: "172.22.0.2:4242", asked: "172.22.0.1:53", answered: true},
+		{name: "kept from neighbours, from the host", from: "172.22.0.1:4242", asked: "172.22.0.3:53", answered: true},
 		{name: "others", from: "192.0.2.9:4242", asked: "198.51.100.7:53"},
 	} {
 		l := flow{proto: model.UDP, from: netip.MustParseAddrPort(c.from), asked: netip.MustParseAddrPort(c.asked), answered: c.answered, expected: c.expected}

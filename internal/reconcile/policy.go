@@ -47,7 +47,7 @@ func flowSubnets(n firewall.Network, o Options) (all []conntrack.Subnet) {
 	for _, f := range model.Families() {
 		if of := n.Family(f); of.Prefix.IsValid() {
 			all = append(all, conntrack.Subnet{Prefix: of.Prefix, Masquerade: of.Masquerade && !n.Internal,
-				Closed: closed && of.Direct == firewall.DirectNone, Internal: closed && n.Internal})
+				Closed: closed && of.Direct == firewall.DirectNone, Internal: closed && n.Internal, Apart: closed && !n.ICC})
 		}
 	}
 	return all

@@ -156,6 +156,12 @@ func (j *journal) open() error {
 	return nil
 }
 
+// reopen opens the file of the process before, which must be there: it is gone on with.
+func (j *journal) reopen() (err error) {
+	j.file, err = os.OpenFile(j.path, os.O_RDWR, 0)
+	return err
+}
+
 // redo makes the changes that are in the journal in a transaction of the state file.
 func (j *journal) redo(b *bolt.Tx) error {
 	for _, c := range j.ahead {
@@ -211,22 +217,24 @@ func (j *journal) close() error {
 func (j *journal) remove() error { return errors.Join(j.close(), removeFile(j.path)) }
 
 // readJournal reads the changes that come behind a transaction of the state file. They end
-// with the first line that is not whole: its update was not answered.
-func readJournal(path string, after int) (changes []change, err error) {
+// with the first line that is not whole: its update was not answered. size is that of those before
+// it, in bytes.
+func readJournal(path string, after int) (changes []change, size int64, err error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, 0, nil
 	} else if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for l := range bytes.Lines(text) {
 		e, ok := parseLine(bytes.TrimSuffix(l, []byte("\n")))
 		if !ok || e.After != after {
-			return changes, nil
+			return changes, size, nil
 		}
+		size += int64(len(l))
 		for _, c := range e.Changes {
 			changes = append(changes, change{c.Kind, c.At, c.Key, c.Value})
 		}
 	}
-	return changes, nil
+	return changes, size, nil
 }

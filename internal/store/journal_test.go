@@ -85,17 +85,20 @@ func TestEndpointsAreInTheJournal(t *testing.T) {
 	if _, err := os.Stat(next.journal.path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("its journal: %v", err)
 	}
-	for name, change := range map[string]func(*Tx) error{
-		"network":  func(tx *Tx) error { return errors.Join(join("e1", "/other")(tx), tx.PutNetwork(network("late"))) },
-		"pool":     func(tx *Tx) error { return tx.PutPool(model.Pool{ID: "late"}) },
-		"endpoint": func(tx *Tx) error { return errors.Join(join("e1", "/third")(tx), tx.SetTurnedOn("net/ipv4/other")) },
+	for _, c := range []struct {
+		name   string
+		change func(*Tx) error
+	}{
+		{"network", func(tx *Tx) error { return errors.Join(join("e1", "/other")(tx), tx.PutNetwork(network("late"))) }},
+		{"pool", func(tx *Tx) error { return tx.PutPool(model.Pool{ID: "late"}) }},
+		{"endpoint", func(tx *Tx) error { return errors.Join(tx.DeleteEndpoint("e1"), tx.SetTurnedOn("net/ipv4/other")) }},
 	} {
 		before := transactionOf(t, s)
-		if update(t, s, change); transactionOf(t, s) == before {
-			t.Errorf("%s: the state file does not have it", name)
+		if update(t, s, c.change); transactionOf(t, s) == before {
+			t.Errorf("%s: the state file does not have it", c.name)
 		}
 		if len(s.journal.ahead) > 0 {
-			t.Errorf("%s: the journal has %d changes still", name, len(s.journal.ahead))
+			t.Errorf("%s: the journal has %d changes still", c.name, len(s.journal.ahead))
 		}
 	}
 }

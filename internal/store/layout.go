@@ -72,23 +72,31 @@ const (
 	keyList       keyText = "list/"      // a list's name follows
 )
 
-// load reads networks and endpoints into memory.
+// load reads networks and endpoints into memory, with what the journal alone has.
 func (s *Store) load() error {
-	return s.file.db.View(func(b *bolt.Tx) error {
-		next := state{transaction: b.ID()}
-		var err error
-		if next.snap.Networks, err = readAll[model.Network](b, bucketNetworks); err != nil {
+	b, err := s.file.db.Begin(len(s.journal.ahead) > 0)
+	if err != nil {
+		return err
+	}
+	defer b.Rollback() // nothing is written; can't fail before it has ended
+	next := state{transaction: b.ID()}
+	if b.Writable() {
+		next.transaction--
+		if err := s.journal.redo(b); err != nil {
 			return err
 		}
-		if next.snap.Endpoints, err = readAll[model.Endpoint](b, bucketEndpoints); err != nil {
-			return err
-		}
-		if next.snap.Lists, err = readLists(b); err != nil {
-			return err
-		}
-		s.now, s.next = next, nil
-		return nil
-	})
+	}
+	if next.snap.Networks, err = readAll[model.Network](b, bucketNetworks); err != nil {
+		return err
+	}
+	if next.snap.Endpoints, err = readAll[model.Endpoint](b, bucketEndpoints); err != nil {
+		return err
+	}
+	if next.snap.Lists, err = readLists(b); err != nil {
+		return err
+	}
+	s.now, s.next = next, nil
+	return nil
 }
 
 func checkSchema(b *bolt.Tx) error {

@@ -32,6 +32,8 @@ func Start(c Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{path: c.Path, journal: journal{path: journalPath(c.Path)}, warn: c.Warn}
+	s.write.Lock() // what is written back later waits
+	defer s.write.Unlock()
 	f, err := openWhole(c.Path, synced, checkAll)
 	var bad *Damage
 	switch {
@@ -50,11 +52,15 @@ func Start(c Config) (*Store, error) {
 		err = s.load()
 	}
 	if err != nil {
+		s.closed = true // for what would be written back later
 		return nil, errors.Join(fmt.Errorf("open state file %s: %w", c.Path, err), s.file.db.Close())
 	}
 	if c.Copy != "" {
 		s.copy = &duplicate{path: c.Copy, warn: c.Warn}
 		s.copy.renew(s.file, time.Now())
+		if j := &s.journal; len(j.ahead) > 0 && s.copy.file != nil {
+			s.copy.repeat(s.file, j.after, j.ahead, time.Now())
+		}
 	}
 	return s, nil
 }

@@ -79,10 +79,13 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.write.Lock() // what is written back later waits
+	defer s.write.Unlock()
 	if err = s.replay(); err == nil {
 		err = s.load()
 	}
 	if err != nil {
+		s.closed = true // for what would be written back later
 		return nil, errors.Join(fmt.Errorf("open state file %s: %w", path, err), s.file.db.Close())
 	}
 	return s, nil

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -26,7 +27,7 @@ func (s *Store) inJournal(b *bolt.Tx, changes []change, snap model.Snapshot) boo
 		return false
 	}
 	if s.copy != nil {
-		s.copy.repeat(s.file, b.ID(), changes, time.Now())
+		s.copy.repeat(s.file, after, changes, time.Now()) // no transaction: one that is missing must show
 	}
 	if j.timer == nil {
 		j.later(s.writeBack)
@@ -98,23 +99,30 @@ func (s *Store) beginWrite() (*bolt.Tx, error) {
 	return b, nil
 }
 
-// replay gets into the state file what the process before has left in the journal.
+// replay gets into the state file what the process before has left in the journal. Where that can't
+// be written, as on a full disk, it goes on with both, as that process did. The caller holds s.write.
 func (s *Store) replay() error {
-	last := 0
+	last, j := 0, &s.journal
 	if err := s.file.db.View(func(b *bolt.Tx) error { last = b.ID(); return nil }); err != nil {
 		return err
 	}
-	changes, err := readJournal(s.journal.path, last)
+	changes, size, err := readJournal(j.path, last)
 	if err != nil {
 		s.warn("the last changes of endpoints can't be read: %v", err)
 		return s.file.db.Update(func(b *bolt.Tx) error { return b.Bucket(bucketMeta.bytes()).Put(keyLost.bytes(), []byte{}) })
 	}
-	if len(changes) > 0 {
-		s.journal.ahead = changes
-		if err := s.file.db.Update(s.journal.redo); err != nil {
-			return err
-		}
-		s.journal.written()
+	if len(changes) == 0 {
+		return j.remove()
 	}
-	return s.journal.remove()
+	j.ahead, j.after, j.size = changes, last, size
+	err = s.file.db.Update(func(b *bolt.Tx) error {
+		return errors.Join(j.redo(b), fault.Point("store: at writing the journal back"))
+	})
+	if err == nil {
+		j.written()
+		return j.remove()
+	}
+	j.warn(s.warn, fmt.Sprintf("%v: the last changes of endpoints are in %s alone, and it is tried again", s.unwritten(err), j.path))
+	j.later(s.writeBack)
+	return j.reopen()
 }
