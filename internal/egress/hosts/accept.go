@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -64,6 +65,24 @@ func (b *Backoff) Wait(ctx context.Context) {
 	}
 }
 
+// CloseWith closes a socket when the context ends, so that whoever waits for something of it goes
+// on. What it returns closes the socket at once, if that has not begun, and returns when the
+// kernel has it no more, so that its port is free: a second Close would not wait for the first.
+func CloseWith(ctx context.Context, socket io.Closer) (end func()) {
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		socket.Close()
+	})
+	return func() {
+		if stop() {
+			socket.Close()
+		} else {
+			<-closed
+		}
+	}
+}
+
 // Accept has each connection of a socket served by a goroutine, until the context ends; then
 // it closes the socket. Who is one too many is reset. The context of a connection ends with
 // Accept's, and the connection is closed when it was served. It returns when all have ended.
@@ -74,8 +93,7 @@ func Accept(ctx context.Context, l *net.TCPListener, gate *Gate, serve func(cont
 	var busy sync.WaitGroup
 	defer busy.Wait()
 	defer cancel()
-	defer l.Close()
-	defer context.AfterFunc(ctx, func() { l.Close() })()
+	defer CloseWith(ctx, l)()
 	var again Backoff
 	for {
 		c, err := l.AcceptTCP()

@@ -1,9 +1,12 @@
 package hosts
 
 import (
+	"context"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestName(t *testing.T) {
@@ -77,5 +80,22 @@ func TestNever(t *testing.T) {
 	}
 	if !Never(netip.Addr{}) {
 		t.Error("no address can be reached")
+	}
+}
+
+// When serving has ended the port is free: who serves it next must not find it in use.
+func TestPortIsFreeBehindAccept(t *testing.T) {
+	at := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	for range 300 {
+		l, err := net.ListenTCP("tcp", at)
+		if err != nil {
+			t.Fatalf("it is still in use: %v", err)
+		}
+		at = l.Addr().(*net.TCPAddr)
+		ctx, cancel := context.WithCancel(context.Background())
+		time.AfterFunc(time.Millisecond, cancel)
+		if err := Accept(ctx, l, &Gate{Each: 1, All: 1}, func(context.Context, netip.Addr, *net.TCPConn) {}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

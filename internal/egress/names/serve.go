@@ -23,12 +23,11 @@ import (
 func (s *Server) ServePacket(ctx context.Context, c *net.UDPConn) error {
 	var busy sync.WaitGroup
 	defer busy.Wait()
-	defer c.Close()
+	defer hosts.CloseWith(ctx, c)()
 	p, err := newPackets(c)
 	if err != nil {
 		return fmt.Errorf("serve DNS at %s: %w", c.LocalAddr(), err)
 	}
-	defer context.AfterFunc(ctx, func() { c.Close() })()
 	buf := make([]byte, maxTCP)
 	again := hosts.Backoff{}
 	for {
