@@ -65,17 +65,25 @@ func (d *Driver) RevokeExternalConnectivity(ctx context.Context, r *network.Revo
 	} else if err != nil {
 		return err
 	}
-	return d.withdraw(ctx, n, e, withoutPorts)
+	return d.withdraw(ctx, n, e, false)
 }
 
-// withdraw changes an endpoint so that it has no ports any more. There is a pass only if
-// that changes anything on the host. The caller holds the lock of its sandbox.
-func (d *Driver) withdraw(ctx context.Context, n model.Network, e model.Endpoint, change func(*model.Endpoint)) error {
+// withdraw changes an endpoint so that it has no ports any more, and with leaves no sandbox. There is
+// a pass only if that changes anything on the host. The caller holds the lock of its sandbox.
+func (d *Driver) withdraw(ctx context.Context, n model.Network, e model.Endpoint, leaves bool) error {
 	s, err := d.reshare(e.PortOwner(), e.ID, withoutPorts)
 	if err != nil {
 		return err
 	}
 	defer s.release()
+	change := withoutPorts
+	if leaves {
+		s.bequeath(e.ID)
+		change = func(e *model.Endpoint) {
+			e.Sandbox = ""
+			left(e)
+		}
+	}
 	record := func(tx Tx) error {
 		return errors.Join(s.put(tx), changeEndpoint(tx, e.ID, change))
 	}

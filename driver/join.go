@@ -156,8 +156,5 @@ func (d *Driver) Leave(ctx context.Context, r *network.LeaveRequest) (err error)
 	if e.Sandbox != "" {
 		d.ages.note(e.ID)
 	}
-	return d.withdraw(ctx, n, e, func(e *model.Endpoint) {
-		e.Sandbox = ""
-		left(e)
-	})
+	return d.withdraw(ctx, n, e, true)
 }

@@ -85,6 +85,31 @@ func (s *shares) inherit(n model.Network, id string) (lost []model.PortBinding) 
 	return model.Coalesce(lost)
 }
 
+// bequeath has another endpoint of the sandbox remember which of Docker's ports were taken away from
+// one that leaves: Docker may have that publish them next, and what was taken away stays away while
+// the container runs, unless it was added again. It is remembered as what would have led there.
+func (s *shares) bequeath(id string) {
+	leaving := s.endpoint(id)
+	i := slices.IndexFunc(s.after, func(e model.Endpoint) bool { return e.ID != id })
+	if i < 0 || len(leaving.Removed) == 0 {
+		return
+	}
+	heir := &s.after[i]
+	removed, back := model.Ports(heir.Removed...), model.Ports(leaving.Added...)
+	for one := range model.Ports(leaving.Removed...) {
+		if back[one] || !one.Host.IsValid() {
+			continue // the latter: open at the address of the one that leaves, which nobody has then
+		}
+		f := model.FamilyOf(one.Container.Addr())
+		if !heir.Address(f).IsValid() {
+			f = f.Other()
+		}
+		one.Container = netip.AddrPortFrom(heir.Address(f).Addr(), one.Container.Port())
+		removed[one] = true
+	}
+	heir.Removed = removed.Bindings()
+}
+
 // withoutRemoved is requests of Docker's without what was taken away from the sandbox. Each port
 // that was taken away is missing once: of two that would do for it, the other one stays.
 func (s *shares) withoutRemoved(requests []model.PortRequest) (left []model.PortRequest) {

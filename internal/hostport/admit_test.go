@@ -25,6 +25,10 @@ func TestAdmit(t *testing.T) {
 			map[string]bool{"192.0.2.9": true, "172.18.0.2": false, "fd00:18::2": false, "fe80::2%mybr0": false, "fe80::2%eth0": true, "127.0.0.1": true, "::1": true, "172.18.0.1": true, "198.51.100.1": true}},
 		{"both", Limit{Clients: "172.18.0.0/24,192.0.2.0/24", Bridge: "mybr0", V4: net4, V6: net6, Apart: true},
 			map[string]bool{"192.0.2.9": true, "172.18.0.2": false, "203.0.113.9": false, "2001:db8::1": false}},
+		{"apart, with further addresses", Limit{Bridge: "mybr0", V4: net4, Apart: true, Further: "10.77.0.0/24,2001:db8:77::/64"},
+			map[string]bool{"10.77.0.5": false, "2001:db8:77::5": false, "10.78.0.5": true, "172.18.0.2": false, "192.0.2.9": true, "198.51.100.1": true}},
+		{"further addresses that are clients", Limit{Clients: "10.77.0.0/24", Bridge: "mybr0", V4: net4, Apart: true, Further: "10.77.0.0/24"},
+			map[string]bool{"10.77.0.5": false}},
 	} {
 		admit := m.admit(c.limit)
 		for client, want := range c.clients {

@@ -19,6 +19,9 @@ type Limit struct {
 	Bridge  string // of the network, by which neighbours have link-local addresses
 	V4, V6  netip.Prefix
 	Apart   bool // neighbours are not served
+	// Further are prefixes beside V4 and V6 from which neighbours may send; "": none. It counts
+	// with Apart alone.
+	Further model.Clients
 }
 
 // admit is what a session goes by; nil: everybody is served.
@@ -27,13 +30,17 @@ func (m *Manager) admit(l Limit) relay.Admit {
 		return nil
 	}
 	clients := l.Clients.Prefixes()
+	var further []netip.Prefix
+	if l.Apart && l.Further != "" {
+		further = l.Further.Prefixes()
+	}
 	return func(a netip.Addr) bool {
 		plain := a.WithZone("")
 		contains := func(p netip.Prefix) bool { return p.Contains(plain) }
 		if plain.IsLoopback() {
 			return true
 		}
-		if contains(l.V4) || contains(l.V6) || a.Zone() != "" && a.Zone() == l.Bridge {
+		if contains(l.V4) || contains(l.V6) || a.Zone() != "" && a.Zone() == l.Bridge || slices.ContainsFunc(further, contains) {
 			return !l.Apart || m.local.has(plain)
 		}
 		return slices.ContainsFunc(clients, contains) || m.local.has(plain)

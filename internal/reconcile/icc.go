@@ -64,6 +64,28 @@ func (o Options) routedBack(e model.Endpoint) []netip.Prefix {
 	})
 }
 
+// furtherNeighbours are, of networks with lists, the prefixes beside their subnets from which
+// containers may send.
+func furtherNeighbours(s model.Snapshot) map[string]model.Clients {
+	listed := map[string]bool{}
+	for _, n := range s.Networks {
+		listed[n.ID] = n.ICCListed()
+	}
+	of := map[string][]netip.Prefix{}
+	for i := range s.Endpoints {
+		if e := &s.Endpoints[i]; listed[e.NetworkID] {
+			of[e.NetworkID] = append(of[e.NetworkID], Options{}.routedBack(*e)...)
+		}
+	}
+	all := map[string]model.Clients{}
+	for id, prefixes := range of {
+		if len(prefixes) > 0 {
+			all[id] = model.NewClients(prefixes)
+		}
+	}
+	return all
+}
+
 // listChanges reports whether an endpoint has to do with what is rendered of its network's list,
 // beside its own port.
 func (r *renderer) listChanges(e *model.Endpoint) bool {

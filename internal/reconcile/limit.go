@@ -55,26 +55,27 @@ func limits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]
 }
 
 // servedFor says for whom the process serves a port. With a list of what containers may begin to
-// each other that is nobody on the network: it would be a way past the list.
-func servedFor(n model.Network, from model.Clients) hostport.Limit {
+// each other that is nobody on the network, from whichever of their addresses: it would be a way past
+// the list.
+func servedFor(n model.Network, from, further model.Clients) hostport.Limit {
 	if from == "" && !n.ICCListed() {
 		return hostport.Limit{}
 	}
-	return hostport.Limit{Clients: from, Bridge: n.Bridge, V4: n.V4.Prefix, V6: n.V6.Prefix, Apart: n.ICCListed()}
+	return hostport.Limit{Clients: from, Bridge: n.Bridge, V4: n.V4.Prefix, V6: n.V6.Prefix, Apart: n.ICCListed(), Further: further}
 }
 
 // relayed is a binding as the process holds it: one for each run of ports with the same clients.
-func relayed(n model.Network, e model.Endpoint, b model.PortBinding, admitted map[model.ContainerPort]model.Clients) (all []hostport.Binding) {
+func relayed(n model.Network, e model.Endpoint, b model.PortBinding, admitted map[model.ContainerPort]model.Clients, further model.Clients) (all []hostport.Binding) {
 	near := netip.Prefix{}
 	if !TurnsBack(n) && !n.ICCListed() {
 		near = n.Subnet(model.FamilyOf(b.Container.Addr())).Prefix
 	}
 	if admitted == nil {
-		return []hostport.Binding{{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b, Neighbours: near, Limit: servedFor(n, "")}}
+		return []hostport.Binding{{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b, Neighbours: near, Limit: servedFor(n, "", further)}}
 	}
 	for i := range b.Count {
 		at := netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
-		limit := servedFor(n, admitted[model.ContainerPort{Proto: b.Proto, At: at}])
+		limit := servedFor(n, admitted[model.ContainerPort{Proto: b.Proto, At: at}], further)
 		if last := len(all) - 1; last >= 0 && all[last].Limit == limit {
 			all[last].Count++
 			continue

@@ -85,3 +85,28 @@ func TestLimits(t *testing.T) {
 		})
 	}
 }
+
+// Where a list says what containers may begin to each other the process serves no neighbour, from
+// whichever address: those from which some container may send, too, are on every port of the network.
+func TestServedApart(t *testing.T) {
+	list := "web>db:5432"
+	s := limited(func(n *model.Network, _ *model.Endpoint) { n.ICCSet = list })
+	other := model.Endpoint{ID: "o", NetworkID: "n", V4: netip.MustParsePrefix("172.18.0.3/16"), Spoof: model.Spoof{Addresses: "0.0.0.0/0,10.77.0.0/24,2001:db8:77::/64"}}
+	s.Endpoints = append(s.Endpoints, other)
+	for _, c := range []struct {
+		list    string
+		apart   bool
+		further model.Clients
+	}{{list, true, "10.77.0.0/24,2001:db8:77::/64"}, {"all", false, ""}, {"none", false, ""}} {
+		s.Networks[0].ICCSet = c.list
+		bindings := reconcile.Render(s, reconcile.Options{}).Ports.Bindings
+		if len(bindings) == 0 {
+			t.Fatal("nothing is served")
+		}
+		for _, b := range bindings {
+			if b.Limit.Apart != c.apart || b.Limit.Further != c.further {
+				t.Errorf("with %s: %+v", c.list, b.Limit)
+			}
+		}
+	}
+}

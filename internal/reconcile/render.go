@@ -83,13 +83,14 @@ func Render(s model.Snapshot, o Options) Host {
 type policies struct {
 	lists    model.Lists
 	listings map[string]listing
-	allowed  recorded // is only looked at: renderers share it
+	allowed  recorded                 // is only looked at: renderers share it
+	further  map[string]model.Clients // furtherNeighbours
 }
 
 func policiesOf(s model.Snapshot) policies {
 	lists := model.ListsOf(s)
 	all, allowed := listings(s, lists)
-	return policies{lists, all, allowed}
+	return policies{lists, all, allowed, furtherNeighbours(s)}
 }
 
 // addNetwork adds what a network wants, of which some ports are limited or none, and some egress
@@ -140,7 +141,7 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 	admitted := p.lists.Admitted(*n, e)
 	h.renderLimits(*n, e, admitted)
 	for _, b := range e.Ports {
-		h.Ports.Bindings = append(h.Ports.Bindings, relayed(*n, e, b, admitted)...)
+		h.Ports.Bindings = append(h.Ports.Bindings, relayed(*n, e, b, admitted, p.further[n.ID])...)
 		h.Flows.Bindings = append(h.Flows.Bindings, b)
 		if n.Translates(b) {
 			h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: TurnsBack(*n), Link: v.Host, PortBinding: b})

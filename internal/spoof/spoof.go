@@ -94,19 +94,30 @@ func (s Set) Subjects() map[string]any {
 	return out
 }
 
-// Only returns what is about the links that keep reports true for.
+// Only returns what is about the links that keep reports true for. A port whose network has a list
+// keeps it: without, the port could begin everything.
 func (s Set) Only(keep func(subject string) bool) Set {
-	return Set{
+	out := Set{
 		Ports:  slices.DeleteFunc(slices.Clone(s.Ports), func(p Port) bool { return !keep(p.Link) }),
 		Shares: slices.DeleteFunc(slices.Clone(s.Shares), func(sh Share) bool { return !keep(sh.Link) }),
-
-		Networks: slices.DeleteFunc(slices.Clone(s.Networks), func(n Network) bool { return !keep(n.Bridge) }),
 	}
+	listed := map[string]bool{}
+	for _, p := range out.Ports {
+		listed[p.Bridge] = listed[p.Bridge] || p.Listed
+	}
+	out.Networks = slices.DeleteFunc(slices.Clone(s.Networks), func(n Network) bool { return !keep(n.Bridge) && !listed[n.Bridge] })
+	return out
 }
 
-// With returns the union of two sets that have no link in common.
+// With returns the union of two sets that have no link in common. Of a network that both have, the
+// list is that of the first.
 func (s Set) With(o Set) Set {
-	all := Set{Ports: slices.Concat(s.Ports, o.Ports), Shares: slices.Concat(s.Shares, o.Shares), Networks: slices.Concat(s.Networks, o.Networks)}
+	all := Set{Ports: slices.Concat(s.Ports, o.Ports), Shares: slices.Concat(s.Shares, o.Shares), Networks: slices.Clone(s.Networks)}
+	for _, n := range o.Networks {
+		if !slices.ContainsFunc(s.Networks, func(had Network) bool { return had.Bridge == n.Bridge }) {
+			all.Networks = append(all.Networks, n)
+		}
+	}
 	slices.SortFunc(all.Ports, func(a, b Port) int { return Compare(&a, &b) })
 	slices.SortFunc(all.Shares, func(a, b Share) int { return CompareShares(&a, &b) })
 	slices.SortFunc(all.Networks, func(a, b Network) int { return CompareNetworks(&a, &b) })

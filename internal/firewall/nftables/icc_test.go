@@ -157,6 +157,14 @@ func TestICCFrames(t *testing.T) {
 		{"a broadcast to another port", ether(macAll, macEve, 0x800, ip4(evesAddr, "255.255.255.255", 17, 0, udp(40000, 9011, nil)))},
 		{"multicast to another port", ether(macAll6, macEve, 0x86dd, ip6(evesLocal, "ff02::1", 17, udp(40000, 9011, nil)))},
 		{"with a tag, to another port", ether(macBen, macEve, 0x800, ip4(evesAddr, bensAddr, 17, 0, udp(40000, 9011, nil)), 0)},
+		{"a first fragment without the flags of TCP", ether(macBen, macEve, 0x800, ip4(evesAddr, bensAddr, 6, 0x2000, segmentOf(5432, 40000, ack)[:8]))},
+		{"a first fragment with SYN", ether(macBen, macEve, 0x800, ip4(evesAddr, bensAddr, 6, 0x2000, segmentOf(5432, 40000, syn)[:16]))},
+		{"a first fragment of IPv6 without the flags of TCP", ether(macBen, macEve, 0x86dd, ip6(evesAddr6, bensAddr6, 44, fragment6(6, 0, true, segmentOf(5432, 40000, ack)[:8])))},
+		{"a first fragment of IPv6 with SYN", ether(macBen, macEve, 0x86dd, ip6(evesAddr6, bensAddr6, 44, fragment6(6, 0, true, segmentOf(5432, 40000, syn)[:16])))},
+		{"a fragment of IPv6 that is all", ether(macBen, macEve, 0x86dd, ip6(evesAddr6, bensAddr6, 44, fragment6(6, 0, false, segmentOf(5432, 40000, syn))))},
+		{"a first fragment whose headers go on in the next", ether(macBen, macEve, 0x86dd, ip6(evesAddr6, bensAddr6, 44, fragment6(60, 0, true, []byte{6, 2, 1, 4, 0, 0, 0, 0})))},
+		{"SYN behind a tag of a network", ether(macBen, macEve, 0x800, ip4(evesAddr, bensAddr, 6, 0, segmentOf(5432, 40000, syn)), 7)},
+		{"IPv4 within IPv4", ether(macBen, macEve, 0x800, ip4(evesAddr, bensAddr, 4, 0, ip4(evesAddr, bensAddr, 6, 0, segmentOf(5432, 40000, ack))))},
 	} {
 		s.drops(f.name, f.bytes)
 	}
