@@ -59,8 +59,11 @@ func pathRows() []Row {
 	return []Row{
 		{
 			ID: "datapath", Quick: true,
-			What:   "small UDP packets and TCP through a published port, container → LAN and container ↔ container, with 1, 20, 100 and 500 networks and 0 or 5,000 other published ports",
-			Want:   "≥ 0.99 of Docker's own driver, and ≥ 0.95 of the same with 1 network",
+			What: "small UDP packets and TCP through a published port, container → LAN and container ↔ container, with 1, 20, 100 and 500 networks and 0 or 5,000 other published ports",
+			Want: "≥ 0.99 of Docker's own driver, and ≥ 0.95 of the same with 1 network",
+			Short: "with nftables a packet meets mybr's own table and then, beside a Docker that filters with iptables, the few rules there that accept it, which the processor's time for small packets shows. " +
+				"Of what has begun, the bridge's name is looked up once, and it passes none of Docker's own rules. " +
+				"With iptables, figures below the bound have intervals that reach over it, for the most part. A flow of UDP that is never answered (UDPOneWay) stays new for conntrack, so that each of its packets meets the rules for what begins; these grow with the depth of the tree of networks.",
 			Bounds: pathBounds,
 		},
 		{
