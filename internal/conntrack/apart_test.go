@@ -42,6 +42,7 @@ func TestApart(t *testing.T) {
 	if f.empty() {
 		t.Fatal("nothing is looked for")
 	}
+	f.local = map[netip.Addr]bool{netip.MustParseAddr("172.18.0.1"): true}
 	for _, flow := range []struct {
 		what                 string
 		from, asked, answers string
@@ -52,6 +53,7 @@ func TestApart(t *testing.T) {
 		{"a neighbour", "172.18.0.2:4000", "172.18.0.3:80", "172.18.0.3:80", false},
 		{"a client from outside", "192.0.2.9:4000", "198.51.100.1:8080", "172.18.0.3:80", false},
 		{"another network's port", "172.18.0.2:4000", "198.51.100.1:8081", "172.19.0.3:80", false},
+		{"mybr's process, which serves a host by its name", "172.18.0.2:4000", "198.51.100.1:443", "172.18.0.1:61443", false},
 	} {
 		if got := f.stale(flowOf(model.TCP, ap(flow.from), ap(flow.asked), ap(flow.answers))); got != flow.stale {
 			t.Errorf("%s: stale %t", flow.what, got)

@@ -44,9 +44,10 @@ func (f *filter) stale(l flow) bool {
 }
 
 // isApart reports whether a flow between containers of a network was translated, where that is no
-// way between them any more.
+// way between them any more. What leads to the host's own address on the bridge is not between them:
+// what a list allows by host name is led there, to mybr's process.
 func (f *filter) isApart(l flow) bool {
-	return l.asked != l.answers && slices.ContainsFunc(f.apart, func(p netip.Prefix) bool {
+	return l.asked != l.answers && !f.local[l.answers.Addr()] && slices.ContainsFunc(f.apart, func(p netip.Prefix) bool {
 		return p.Contains(l.from.Addr()) && p.Contains(l.answers.Addr())
 	})
 }
