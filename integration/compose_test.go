@@ -173,12 +173,18 @@ func TestComposeReadme(t *testing.T) {
 // name, its file, and the command. The test is skipped where docker-compose isn't installed.
 func composeWorld(t *testing.T, engine string) (*world.World, func(project, file string, args ...string)) {
 	t.Helper()
-	const program = "/usr/bin/docker-compose"
 	w := world.New(t, world.Config{Engine: engine})
+	return w, composeIn(t, w)
+}
+
+// composeIn is docker-compose in a world, as of composeWorld.
+func composeIn(t *testing.T, w *world.World) func(project, file string, args ...string) {
+	t.Helper()
+	const program = "/usr/bin/docker-compose"
 	if w.Host.Try("test", "-x", program).Code != 0 {
 		t.Skip("docker-compose is not installed (Debian's package docker-compose)")
 	}
-	return w, func(project, file string, args ...string) {
+	return func(project, file string, args ...string) {
 		t.Helper()
 		w.Host.Run(append([]string{"env", "DOCKER_HOST=unix://" + w.DockerSocket(), program, "-p", project, "-f", file}, args...)...)
 	}
