@@ -44,7 +44,7 @@ func (c *churn) runtime() plugin.Runtime {
 }
 
 // footprint lists all that networks and containers could leave: links, rules, listening
-// sockets, sandboxes, mybr's files, Docker's own list of networks and containers.
+// sockets, sandboxes, mybr's files but for the journal, Docker's own list of networks and containers.
 func (c *churn) footprint() (found []string) {
 	host := c.w.Host
 	for _, l := range host.Links() {
@@ -75,7 +75,7 @@ func (c *churn) footprint() (found []string) {
 		}
 	}
 	found = append(found, fmt.Sprint("sandboxes ", strings.Count(host.Run("cat", "/proc/1/mountinfo"), " - nsfs ")))
-	for _, name := range strings.Fields(host.Run("find", c.w.StateDir(), "/run/mybr", "/run/docker/plugins")) {
+	for _, name := range strings.Fields(host.Run("find", c.w.StateDir(), "/run/mybr", "/run/docker/plugins", "!", "-name", "mybr.db.journal")) {
 		found = append(found, "file "+name)
 	}
 	for _, list := range [][]string{{"network", "ls", "--format", "{{.Name}}"}, {"ps", "-a", "--format", "{{.Names}}"}} {
