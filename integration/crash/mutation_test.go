@@ -61,7 +61,7 @@ const late = `{
 	go func() {
 		defer s.write.Unlock()
 		time.Sleep(50 * time.Millisecond)
-		_ = s.commit(b, tx.changes, tx.snap)
+		_ = s.commit(b, tx.changes, tx.snap, b.Commit)
 	}()
 	return tx.undo, nil
 }`

@@ -18,6 +18,7 @@ import (
 type trace struct {
 	journal bool            // something is in the journal alone
 	behind  bool            // what was written last may be that
+	meta    bool            // and is the page that says which ones count, behind the sync of the others
 	dirty   bool            // something was written since the last sync began
 	syncing map[string]bool // by thread: a sync is under way; whether something was written since
 
@@ -52,7 +53,8 @@ func (r *trace) line(text string) {
 	case file != nil:
 		r.writes++
 		if !r.dirty {
-			r.behind, r.journal = r.journal, false
+			r.meta = r.behind && !r.journal && !r.meta // the second write of the commit that began so
+			r.behind, r.journal = r.journal || r.meta, false
 		}
 		r.dirty = true
 		for thread := range r.syncing {
