@@ -54,9 +54,9 @@ func callRows() []Row {
 				"A removal with nftables was 37 of 51 ms the table that keeps flows going through a flush, for which the kernel waits too, and which goes behind the answer now; 14 are left. " +
 				"While the kernel destroys a bridge, behind the answer, it holds the lock of all links (rtnl) for some of the time, and the next driver's turn has to wait for that.",
 			Bounds: func(c Case) []Bound {
-				create := 0.8
+				create := 1.0
 				if c.Mybr == MybrPrefix+"nftables" {
-					create = 1.1
+					create = 1.5
 				}
 				return []Bound{
 					c.lessThan("create", "NetworkCreate", 0.3, create),
