@@ -197,7 +197,7 @@ func (g *Gate) rules(f facts, want Passing) (chains []chain, jumps []jump) {
 // isolate is MYBR-ISOLATE as a Gate has it. What begins is only dropped here; what has begun passes
 // none of Docker's rules, as none of its own connections passes mybr's.
 func (g *Gate) isolate(f facts) chain {
-	c := chain{name: chainIsolate, first: true}
+	c := chain{name: chainIsolate} // its order does not matter: the accept comes first, since most packets are for it
 	c.add("", "", rule{g.mark + "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
 		"What mybr's own table has let pass, and has begun, needs none of Docker's rules."})
 	unknown := g.mark + unsolicited[1:]
