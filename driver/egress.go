@@ -39,33 +39,42 @@ func (d *Driver) checkEgress(n model.Network, e model.Endpoint) error {
 	if err := checkEgressMode(n, e); err != nil {
 		return err
 	}
-	switch {
-	case !model.EgressEnforced(n, e):
+	if !model.EgressEnforced(n, e) {
 		return nil
+	}
+	return d.checkSenders(n, e, optEgress, "containers could get past the list with addresses of others, which can't be kept from them on this host")
+}
+
+// checkSenders refuses an option whose list holds only where senders are checked. unable is what it
+// means that this host can't check them.
+func (d *Driver) checkSenders(n model.Network, e model.Endpoint, option, unable string) error {
+	switch {
 	case !n.Owned:
-		return model.Invalid("option %s: the bridge %s was there before mybr used it: what else is plugged in there would be a way past the list", optEgress, n.Bridge)
+		return model.Invalid("option %s: the bridge %s was there before mybr used it: what else is plugged in there would be a way past the list", option, n.Bridge)
 	case d.noSpoof != nil:
-		return model.Invalid("option %s: containers could get past the list with addresses of others, which can't be kept from them on this host: %w", optEgress, d.noSpoof)
+		return model.Invalid("option %s: %s: %w", option, unable, d.noSpoof)
 	case e.SpoofSet.Over(e.Spoof).Mode == model.SpoofAllow, n.SpoofSet.Over(n.Spoof).Mode == model.SpoofAllow:
-		return model.Invalid("option %s: %s can't be had together with %s: containers could get past the list with addresses of others", optSpoof, model.SpoofAllow, optEgress)
+		return model.Invalid("option %s: %s can't be had together with %s: containers could get past the list with addresses of others", optSpoof, model.SpoofAllow, option)
 	}
 	return nil
 }
 
-// checkEndpoints is checkEgress, checkNames and checkICC for a network and all its endpoints.
+// checkLists is checkEgress, checkNames and checkICC; of a network alone with no endpoint.
+func (d *Driver) checkLists(lists model.Lists, n model.Network, e model.Endpoint) error {
+	return errors.Join(d.checkEgress(n, e), d.checkNames(lists, n, e), d.checkICC(n, e))
+}
+
+// checkEndpoints is checkLists for a network and all its endpoints.
 func (d *Driver) checkEndpoints(tx Tx, n model.Network) error {
 	lists := listsOf(tx)
-	check := func(e model.Endpoint) error {
-		return errors.Join(d.checkEgress(n, e), d.checkNames(lists, n, e), d.checkICC(n, e))
-	}
-	if err := check(model.Endpoint{}); err != nil {
+	if err := d.checkLists(lists, n, model.Endpoint{}); err != nil {
 		return err
 	}
 	for _, e := range tx.Endpoints() {
 		if e.NetworkID != n.ID {
 			continue
 		}
-		if err := check(e); err != nil {
+		if err := d.checkLists(lists, n, e); err != nil {
 			return fmt.Errorf("endpoint %s: %w", short(e.ID), err)
 		}
 	}
@@ -81,7 +90,7 @@ func checkEgressLists(tx Tx, recorded string) error {
 	if err != nil {
 		return err
 	}
-	lists := model.ListsOf(model.Snapshot{Lists: tx.Lists()})
+	lists := listsOf(tx)
 	for _, name := range l.Lists() {
 		if _, there := lists[name]; !there {
 			return model.NotFound("option %s: there is no list %s: make it with mybr list set %s ENTRY…", optEgress, name, name)

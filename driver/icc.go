@@ -74,15 +74,8 @@ func (o *netOptions) setICC(user map[string]any) (err error) {
 // checkICC refuses a list that could not be held against a container of the network, as
 // checkEgress does.
 func (d *Driver) checkICC(n model.Network, e model.Endpoint) error {
-	switch {
-	case !n.ICCListed():
+	if !n.ICCListed() {
 		return nil
-	case !n.Owned:
-		return model.Invalid("option %s: the bridge %s was there before mybr used it: what else is plugged in there would be a way past the list", optICCList, n.Bridge)
-	case d.noSpoof != nil:
-		return model.Invalid("option %s: frames between containers can't be filtered on this host: %w", optICCList, d.noSpoof)
-	case e.SpoofSet.Over(e.Spoof).Mode == model.SpoofAllow, n.SpoofSet.Over(n.Spoof).Mode == model.SpoofAllow:
-		return model.Invalid("option %s: %s can't be had together with %s: containers could get past the list with addresses of others", optSpoof, model.SpoofAllow, optICCList)
 	}
-	return nil
+	return d.checkSenders(n, e, optICCList, "frames between containers can't be filtered on this host")
 }

@@ -107,7 +107,7 @@ func (d *Driver) makeNetwork(ctx context.Context, want model.Network) error {
 		if warnings, err = checkLinks(&want, tx.Networks(), links); err != nil {
 			return err
 		}
-		if err := errors.Join(d.checkEgress(want, model.Endpoint{}), d.checkNames(listsOf(tx), want, model.Endpoint{}), d.checkICC(want, model.Endpoint{})); err != nil {
+		if err := d.checkLists(listsOf(tx), want, model.Endpoint{}); err != nil {
 			return err
 		}
 		return errors.Join(tx.PutNetwork(want), tx.SetUnanswered(want.ID, true))

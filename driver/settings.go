@@ -225,7 +225,7 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 				e.GroupSet = *changes.group
 			}
 			e.SpoofSet, invalid = d.changeSpoof(e.SpoofSet, changes.spoof, true)
-			invalid = errors.Join(invalid, d.checkEgress(n, *e), d.checkNames(listsOf(tx), n, *e), d.checkICC(n, *e))
+			invalid = errors.Join(invalid, d.checkLists(listsOf(tx), n, *e))
 		})
 		return errors.Join(err, invalid)
 	})
