@@ -78,7 +78,7 @@ func ParseEntry(word string) (e Entry, err error) {
 	}
 	to, ports, named := cutPorts(word)
 	if named {
-		if e.First, e.Last, err = parsePorts(ports); err != nil {
+		if e.First, e.Last, err = model.ParsePorts(ports); err != nil {
 			return fail("%w", err)
 		}
 		if e.Proto == ICMP {
@@ -123,28 +123,6 @@ func cutPorts(word string) (to, ports string, named bool) {
 		return word, "", false
 	}
 	return strings.Cut(word, ":")
-}
-
-// parsePorts reads PORT or FIRST-LAST.
-func parsePorts(text string) (first, last uint16, err error) {
-	from, to, ranged := strings.Cut(text, "-")
-	if !ranged {
-		to = from
-	}
-	number := func(word string) uint16 {
-		n, err := strconv.ParseUint(word, 10, 16)
-		if err != nil || !digits(word) {
-			return 0
-		}
-		return uint16(n)
-	}
-	switch first, last = number(from), number(to); {
-	case first == 0 || last == 0:
-		return 0, 0, fmt.Errorf("%s is no port: want a number from 1 to 65535, or two with - between", model.Quoted(text, 64))
-	case first > last:
-		return 0, 0, fmt.Errorf("ports %s: the first is behind the last", text)
-	}
-	return first, last, nil
 }
 
 func parseProto(word string) model.Proto {

@@ -87,7 +87,7 @@ func (p Ports) Ranges() (all []PortRange) {
 		return nil
 	}
 	for word := range strings.SplitSeq(string(p), ",") {
-		first, last, err := parsePorts(word)
+		first, last, err := model.ParsePorts(word)
 		if err != nil {
 			return nil // it was not made by NewPorts
 		}

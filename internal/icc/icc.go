@@ -106,7 +106,7 @@ func parseRule(word string) (r Rule, err error) {
 	}
 	to, ports, has := strings.Cut(rest, ":")
 	if has {
-		if r.First, r.Last, err = parsePorts(strings.TrimSpace(ports)); err != nil {
+		if r.First, r.Last, err = model.ParsePorts(strings.TrimSpace(ports)); err != nil {
 			return fail("%w", err)
 		}
 		if r.Proto == ICMP {
@@ -122,28 +122,6 @@ func parseRule(word string) (r Rule, err error) {
 		}
 	}
 	return r, nil
-}
-
-// parsePorts reads PORT or FIRST-LAST.
-func parsePorts(text string) (first, last uint16, err error) {
-	from, to, ranged := strings.Cut(text, "-")
-	if !ranged {
-		to = from
-	}
-	number := func(word string) uint16 {
-		n, err := strconv.ParseUint(word, 10, 16)
-		if err != nil || word[0] == '+' {
-			return 0
-		}
-		return uint16(n)
-	}
-	switch first, last = number(from), number(to); {
-	case first == 0 || last == 0:
-		return 0, 0, fmt.Errorf("%s is no port: want a number from 1 to 65535, or two with - between", model.Quoted(text, 64))
-	case first > last:
-		return 0, 0, fmt.Errorf("ports %s: the first is behind the last", text)
-	}
-	return first, last, nil
 }
 
 // checkGroup refuses what can't be the name of a group.

@@ -137,6 +137,28 @@ func ParseProto(name string) (Proto, error) {
 	return 0, fmt.Errorf("%s is no protocol: want tcp, udp or sctp", Quoted(name, 64))
 }
 
+// ParsePorts reads PORT or FIRST-LAST: numbers from 1 to 65535, the first not behind the last.
+func ParsePorts(text string) (first, last uint16, err error) {
+	from, to, ranged := strings.Cut(text, "-")
+	if !ranged {
+		to = from
+	}
+	number := func(word string) uint16 {
+		n, err := strconv.ParseUint(word, 10, 16)
+		if err != nil {
+			return 0
+		}
+		return uint16(n)
+	}
+	switch first, last = number(from), number(to); {
+	case first == 0 || last == 0:
+		return 0, 0, fmt.Errorf("%s is no port: want a number from 1 to 65535, or two with - between", Quoted(text, 64))
+	case first > last:
+		return 0, 0, fmt.Errorf("ports %s: the first is behind the last", text)
+	}
+	return first, last, nil
+}
+
 // ParseClients reads an address or a prefix.
 func ParseClients(word string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(word); err == nil && (IPv4.Has(a) || IPv6.Has(a)) {
