@@ -94,7 +94,12 @@ func TestDenials(t *testing.T) {
 	if r.want(false) || r.opened != 0 {
 		t.Fatal("without lists somebody listens")
 	}
-	if r.want(true) || r.want(true) || r.opened != 1 {
+	for range 2 {
+		if r.want(true) {
+			t.Fatal("a kernel that tells was taken for one that can't")
+		}
+	}
+	if r.opened != 1 {
 		t.Fatalf("somebody began to listen %d times", r.opened)
 	}
 	forged := packet(firewall.RefusedPrefix, 1, "172.18.0.99:9", "192.0.2.7:22", 6)
@@ -205,7 +210,12 @@ func TestDenialsThatAreNotHeard(t *testing.T) {
 
 	r = newRefusing(t)
 	r.fails = unix.EOPNOTSUPP
-	if !r.want(true) || !r.want(true) || r.opened != 1 || r.unheard() == nil {
+	for range 2 {
+		if !r.want(true) {
+			t.Error("a kernel that can't was taken for one that tells")
+		}
+	}
+	if r.opened != 1 || r.unheard() == nil {
 		t.Errorf("a kernel that can't was asked %d times: %v", r.opened, r.unheard())
 	}
 }

@@ -109,7 +109,9 @@ func (s *seer) followDenied(cmd *cobra.Command, network string, v view.View) err
 				return err
 			}
 			networks, containers = networkNames(now), containerNames(now)
-			containers[d.Endpoint] = containers[d.Endpoint] // so that it is not looked for again
+			if _, known := containers[d.Endpoint]; !known {
+				containers[d.Endpoint] = "" // gone: not looked for again
+			}
 		}
 		d.Container = containers[d.Endpoint]
 		if s.output == outputJSON {

@@ -25,7 +25,7 @@ import (
 
 // Messages of nfnetlink_log (linux/netfilter/nfnetlink_log.h).
 const (
-	msgPacket = unix.NFNL_SUBSYS_ULOG<<8 | 0
+	msgPacket = unix.NFNL_SUBSYS_ULOG << 8 // | 0
 	msgConfig = unix.NFNL_SUBSYS_ULOG<<8 | 1
 
 	cfgCommand = 1 // struct nfulnl_msg_config_cmd
