@@ -45,8 +45,12 @@ const (
 func blast(args []string) error {
 	flags := flag.NewFlagSet("blast", flag.ContinueOnError)
 	long := flags.Duration("for", 300*time.Millisecond, "how long")
+	cpu := flags.String("cpu", "", "the processor to run on: first, last, or the scheduler's choice")
 	if err := flags.Parse(args); err != nil || flags.NArg() != 2 {
 		return fmt.Errorf("%w: blast [flags] udp|one-way|tcp|connect ADDRESS:PORT", errUsage)
+	}
+	if err := keepTo(*cpu); err != nil {
+		return err
 	}
 	run, ok := blasts()[flags.Arg(0)]
 	if !ok {
@@ -132,16 +136,20 @@ func sendFrom(c, asks net.Conn, long time.Duration) (got report.Blasted, err err
 		batch[i].Buffers[0][0] = sinkData
 	}
 	out := ipv4.NewPacketConn(c.(*net.UDPConn))
+	sent := uint64(0)
 	for end := time.Now().Add(long); time.Now().Before(end); {
-		if _, err := out.WriteBatch(batch, 0); err != nil {
+		n, err := out.WriteBatch(batch, 0)
+		if err != nil {
 			return got, err
 		}
+		sent += uint64(n)
 	}
 	answer, err := askSink(asks, sinkTell)
 	if err != nil {
 		return got, err
 	}
 	err = json.Unmarshal(answer, &got)
+	got.Carried = sent
 	return got, err
 }
 

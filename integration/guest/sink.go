@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -19,9 +20,15 @@ const sinkBuffer = 16 << 20
 // sink takes what blast sends, on each of tcp:PORT, udp:PORT, tcp:ADDRESS:PORT…, of both
 // families where no address is given.
 func sink(args []string) error {
-	if len(args) == 0 {
-		return fmt.Errorf("%w: sink tcp:80 udp:80…", errUsage)
+	flags := flag.NewFlagSet("sink", flag.ContinueOnError)
+	cpu := flags.String("cpu", "", "the processor to run on: first, last, or the scheduler's choice")
+	if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
+		return fmt.Errorf("%w: sink [flags] tcp:80 udp:80…", errUsage)
 	}
+	if err := keepTo(*cpu); err != nil {
+		return err
+	}
+	args = flags.Args()
 	failed := make(chan error, len(args))
 	for _, arg := range args {
 		network, at, _ := strings.Cut(arg, ":")

@@ -24,27 +24,38 @@ const (
 
 // end is where a load comes from and where it goes to.
 type end struct {
-	from *world.Place
-	to   string
+	from  *world.Place
+	to    string
+	flags []string // of who sends
 }
 
-// stage starts what the packets go between.
-func (s *session) stage(sub *subject) map[string]end {
+// blast is the command line that sends for so long.
+func (e end) blast(long, kind string) []string {
+	return slices.Concat([]string{"guest", "blast"}, e.flags, []string{"-for", long, kind, e.to})
+}
+
+// stage starts what the packets go between: apart is the receiver on the last processor and
+// the sender on the first one, else both are where the scheduler puts them.
+func (s *session) stage(sub *subject, apart bool) map[string]end {
 	s.must(sub.docker.createNetwork(pathNetwork, sub.network, "10.99.0.0/24"))
 	published := ports{}.add("tcp", pathPort, 80).add("udp", pathPort, 80)
-	s.must(sub.docker.run("server", pathNetwork, published, "sink", "tcp:80", "udp:80"))
+	sink, flags := []string{"sink"}, []string(nil)
+	if apart {
+		sink, flags = append(sink, "-cpu", "last"), []string{"-cpu", "first"}
+	}
+	s.must(sub.docker.run("server", pathNetwork, published, slices.Concat(sink, []string{"tcp:80", "udp:80"})...))
 	s.must(sub.docker.run("client", pathNetwork, nil, "sleep"))
-	sub.w.LAN.Start("guest", "sink", fmt.Sprint("tcp:", sinkPort), fmt.Sprint("udp:", sinkPort))
+	sub.w.LAN.Start(append(append([]string{"guest"}, sink...), fmt.Sprint("tcp:", sinkPort), fmt.Sprint("udp:", sinkPort))...)
 	client := sub.w.Container("client")
 	ends := map[string]end{
-		bench.Published: {sub.w.LAN, fmt.Sprintf("%s:%d", world.HostAddr, pathPort)},
-		bench.Outbound:  {client, fmt.Sprintf("%s:%d", world.LANAddr, sinkPort)},
-		bench.Between:   {client, sub.w.Addr("server", pathNetwork) + ":80"},
+		bench.Published: {sub.w.LAN, fmt.Sprintf("%s:%d", world.HostAddr, pathPort), flags},
+		bench.Outbound:  {client, fmt.Sprintf("%s:%d", world.LANAddr, sinkPort), flags},
+		bench.Between:   {client, sub.w.Addr("server", pathNetwork) + ":80", flags},
 	}
 	for path, e := range ends {
 		for _, kind := range []string{report.BlastUDP, report.BlastTCP} {
 			sub.w.Eventually(20*time.Second, func() error {
-				if r := e.from.Try("guest", "blast", "-for", "1ms", kind, e.to); r.Code != 0 {
+				if r := e.from.Try(e.blast("1ms", kind)...); r.Code != 0 {
 					return fmt.Errorf("%s %s with %s: %s", kind, path, sub.driver, r.Err)
 				}
 				return nil
@@ -64,7 +75,7 @@ var pathUnits = map[string]string{report.BlastUDP: bench.Packets, report.BlastOn
 // second of a processor.
 func (s *session) carried(e end, kind string, key func(work string) bench.Key) {
 	var got report.Blasted
-	s.must(json.Unmarshal([]byte(e.from.Run("guest", "blast", "-for", slice.String(), kind, e.to)), &got))
+	s.must(json.Unmarshal([]byte(e.from.Run(e.blast(slice.String(), kind)...)), &got))
 	s.record.Add(key(""), pathUnits[kind], got.Rate())
 	if s.workTells {
 		s.record.Add(key(bench.Work), pathUnits[kind], got.Work())
@@ -82,7 +93,7 @@ func datapath(s *session) {
 	subjects := s.subjects(newestEngine, drivers...)
 	ends := map[*subject]map[string]end{}
 	for _, sub := range subjects {
-		ends[sub] = s.stage(sub)
+		ends[sub] = s.stage(sub, true)
 	}
 	have := 1 // networks
 	for _, published := range bench.PublishedPorts {
@@ -194,7 +205,7 @@ func connections(s *session) {
 	subjects := s.subjects(newestEngine, drivers...)
 	ends := map[*subject]map[string]end{}
 	for _, sub := range subjects {
-		ends[sub] = s.stage(sub)
+		ends[sub] = s.stage(sub, false)
 	}
 	for _, published := range counts {
 		if published > 0 {

@@ -18,22 +18,22 @@ func relays(s *session) {
 	s.close()
 	subjects := s.subjects(newestEngine, s.drivers()...)
 	for _, sub := range subjects {
-		s.stage(sub)
+		s.stage(sub, false)
 	}
 	s.rounds(15, 5, subjects, func(sub *subject) {
 		for path, from := range map[string]end{
-			bench.Loopback: {sub.w.Host, fmt.Sprintf("[::1]:%d", pathPort)},
-			bench.OtherV6:  {sub.w.LAN, fmt.Sprintf("[%s]:%d", world.HostAddr6, pathPort)},
+			bench.Loopback: {sub.w.Host, fmt.Sprintf("[::1]:%d", pathPort), nil},
+			bench.OtherV6:  {sub.w.LAN, fmt.Sprintf("[%s]:%d", world.HostAddr6, pathPort), nil},
 		} {
 			key := func(name string) bench.Key {
 				return bench.SizeKey(name, sub.version, sub.driver, "path", path)
 			}
 			before := s.relayCPU(sub)
 			var got report.Blasted
-			s.must(json.Unmarshal([]byte(from.from.Run("guest", "blast", "-for", slice.String(), report.BlastTCP, from.to)), &got))
+			s.must(json.Unmarshal([]byte(from.from.Run(from.blast(slice.String(), report.BlastTCP)...)), &got))
 			s.record.Add(key("RelayTCP"), bench.BytesPerSec, got.Rate())
 			s.record.Add(key("RelayCPU"), bench.CPUPerByte, (s.relayCPU(sub)-before)/float64(got.Count))
-			s.must(json.Unmarshal([]byte(from.from.Run("guest", "blast", "-for", slice.String(), report.BlastConns, from.to)), &got))
+			s.must(json.Unmarshal([]byte(from.from.Run(from.blast(slice.String(), report.BlastConns)...)), &got))
 			s.record.Add(key("RelayConnections"), bench.Conns, got.Rate())
 		}
 	})
