@@ -109,7 +109,7 @@ func station(group netip.Addr) net.HardwareAddr {
 
 var everybody = net.HardwareAddr{255, 255, 255, 255, 255, 255}
 
-// groups is a datagram to a multicast group.
+// group is a datagram to a multicast group.
 func (x scene) group(group4, group6 string, port uint16) attempts {
 	g := netip.MustParseAddr(group4)
 	if x.v6() {
@@ -119,7 +119,7 @@ func (x scene) group(group4, group6 string, port uint16) attempts {
 	return frames(frame(station(g), x.eveMAC, p.ethertype(), p.bytes(x.datagram(g, port))))
 }
 
-// other is a packet of a protocol that has no ports.
+// bare is a packet of a protocol that has no ports.
 func (x scene) bare(dst netip.Addr, proto byte, content []byte) []byte {
 	return x.via(x.to(dst, proto), append(content, x.text()...))
 }
