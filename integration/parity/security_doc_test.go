@@ -44,7 +44,7 @@ func there(t *testing.T, name string) bool {
 		return slices.ContainsFunc(scenarios(), func(sc scenario) bool { return sc.name == name })
 	}
 	var files []string
-	for _, dir := range []string{"..", "../../plugin", "../../driver", "../../cmd/mybr", "../../internal/firewall/iptables",
+	for _, dir := range []string{"..", "../attack", "../../plugin", "../../driver", "../../cmd/mybr", "../../internal/firewall/iptables",
 		"../../internal/web", "../../internal/page", "../../internal/metrics", "../../internal/link",
 		"../../internal/egress/byname", "../../internal/egress/carry", "../../internal/egress/hello", "../../internal/egress/names"} {
 		found, err := filepath.Glob(dir + "/*_test.go")
