@@ -109,10 +109,11 @@ deb: need-deb build bin/mybr man ## Build a Debian package in build/deb (ARCH=ar
 release: need-deb ## Build what a release has in build/release: packages and plugins for amd64 and arm64, with their SBOMs and SHA256SUMS
 	@MAKE='$(MAKE)' VERSION='$(VERSION)' scripts/release build/release
 
-# Their date is the commit's, so that a commit has one set of pages.
+# Their date is the commit's, so that a commit has one set of pages. What writes them is built as
+# bin/mybr is, which shares all but cmd/mybr with it.
 man: ## Write the manual pages to build/man
 	rm -rf build/man
-	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 0)} go run -tags man ./cmd/mybr man build/man
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 0)} CGO_ENABLED=0 go run -trimpath -buildvcs=false -tags man ./cmd/mybr man build/man
 
 uninstall: ## Stop and remove what install put there; the state in /var/lib/mybr stays
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --now mybr-docker-proxy.socket mybr-docker-proxy.service mybr.socket mybr.service || true; fi

@@ -74,14 +74,18 @@ func (u *under) fault(what string, do func()) {
 		healed := time.Since(begun)
 		seen := tr.Stop()
 		open, requests := seen.Open()
-		u.t.Logf("%s: healed after %d ms\n%v", what, healed.Milliseconds(), seen)
+		gap := max(seen.Gap(), open)
+		u.t.Logf("%s: healed after %d ms, longest gap %d ms", what, healed.Milliseconds(), gap.Milliseconds())
+		if gap > time.Second { // what may be past the row's bound
+			u.t.Logf("%v", seen)
+		}
 		if seen.Broken() > 0 || seen.Unsettled() > 0 {
 			u.t.Errorf("%s: %d streams broke, %d flows are not as they were:\n%v", what, seen.Broken(), seen.Unsettled(), seen)
 		}
 		if open > 0 {
 			u.t.Logf("%s: intruders got in for %v (%d requests)", what, open, requests)
 		}
-		return max(seen.Gap(), open)
+		return gap
 	})
 }
 

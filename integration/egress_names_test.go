@@ -214,7 +214,7 @@ func (n *namedHosts) nobodyElse() {
 // TestEgressByNameChanges is about lists that change while connections go on, and about mybr's
 // being away.
 func TestEgressByNameChanges(t *testing.T) {
-	withEachBackend(t, []string{secondLAN}, egressByNameChanges)
+	withBackend(t, world.NFTables, []string{secondLAN}, egressByNameChanges)
 }
 
 func egressByNameChanges(t *testing.T, w *world.World) {

@@ -13,7 +13,7 @@ import (
 
 // TestPort changes the published ports of containers that run, under traffic.
 func TestPort(t *testing.T) {
-	withEachBackend(t, []string{secondLAN}, portsLive)
+	withBackend(t, world.IPTables, []string{secondLAN}, portsLive)
 }
 
 // port runs mybr port, and returns what it prints.

@@ -12,7 +12,7 @@ import (
 
 // TestPublishFrom is about who reaches published ports, told by their own addresses.
 func TestPublishFrom(t *testing.T) {
-	withEachBackend(t, []string{secondLAN}, publishFrom)
+	withBackend(t, world.NFTables, []string{secondLAN}, publishFrom)
 }
 
 // The second host of the LAN.

@@ -23,6 +23,7 @@ func TestSeeds(t *testing.T) {
 		name    string
 		observe func(*testing.T, *world.World)
 		cfg     world.Config
+		full    bool // a row before shows the same
 	}{
 		{name: "S0.1_bridge", observe: seedBridge},
 		{name: "S0.2_veth", observe: seedVeth},
@@ -30,7 +31,7 @@ func TestSeeds(t *testing.T) {
 		{name: "S0.4_gateway_ping", observe: seedGatewayPing},
 		{name: "S0.5_forward", observe: seedForward},
 		{name: "S0.6_masquerade", observe: seedMasquerade},
-		{name: "S1.1_host_and_container", observe: seedGatewayPing},
+		{name: "S1.1_host_and_container", observe: seedGatewayPing, full: true},
 		{name: "S1.2_all_pairs", observe: seedAllPairs},
 		{name: "S1.3_with_and_without_NAT", observe: seedNAT, cfg: nft},
 		{name: "S1.4_published_port", observe: seedPublished, cfg: nft},
@@ -45,9 +46,12 @@ func TestSeeds(t *testing.T) {
 		{name: "S3.3_bridge_MAC", observe: seedBridgeMAC},
 		{name: "S3.4_IPv4_and_IPv6", observe: seedLinkLocal, cfg: nft},
 		{name: "S4.1_connect_disconnect", observe: seedConnect},
-		{name: "S4.2_reach_outside", observe: seedMasquerade},
+		{name: "S4.2_reach_outside", observe: seedMasquerade, full: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			if row.full {
+				world.Full(t)
+			}
 			t.Parallel()
 			row.observe(t, world.New(t, row.cfg))
 		})

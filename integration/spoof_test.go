@@ -10,7 +10,7 @@ import (
 
 // TestSpoof is about containers that send as somebody else.
 func TestSpoof(t *testing.T) {
-	withEachBackend(t, nil, spoofing)
+	withBackend(t, world.IPTables, nil, spoofing)
 }
 
 func spoofing(t *testing.T, w *world.World) {
