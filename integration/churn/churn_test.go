@@ -38,14 +38,14 @@ type churn struct {
 	removal removal
 }
 
-// TestChurn has the users go on for 2 minutes with -short, and for 20 minutes without it.
+// TestChurn has the users go on for 3 minutes with -short, and for 20 minutes without it.
 func TestChurn(t *testing.T) {
 	if world.Driver() != "mybr" {
 		t.Skip("is about the mybr driver")
 	}
 	preset := 20 * time.Minute
 	if world.Short() {
-		preset = 2 * time.Minute
+		preset = 3 * time.Minute
 	}
 	d, err := duration(preset)
 	if err != nil {
