@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/mybr/mybr/internal/egress/hosts"
 )
 
 // One client's queries, which nobody answers, keep no other client from being answered.
@@ -23,16 +26,16 @@ func TestClientsShareNothing(t *testing.T) {
 	}
 	defer c.Close()
 	deadline := time.Now().Add(enough)
-	for up.asked.Load() < perClient {
+	for sent := 0; up.asked.Load() < perClient; sent++ {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d queries are asked", up.asked.Load())
 		}
-		if _, err := c.Write(question("six.example.", dnsmessage.TypeA, 0)); err != nil {
+		if _, err := c.Write(question(fmt.Sprintf("n%d.example.", sent), dnsmessage.TypeA, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for range 100 {
-		if _, err := c.Write(question("six.example.", dnsmessage.TypeA, 0)); err != nil {
+	for i := range 100 {
+		if _, err := c.Write(question(fmt.Sprintf("more%d.example.", i), dnsmessage.TypeA, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -199,6 +202,21 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 func spell(i int) []byte { return []byte{byte(i >> 8), byte(i)} }
+
+// BenchmarkRefused is what a question for a name that is not listed costs, without its sockets.
+func BenchmarkRefused(b *testing.B) {
+	s, err := New(Config{Policy: listed, Resolver: NewResolver(&fake{zone: world1}, nil), Refused: func(Refused, hosts.Verdict) {}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	client, q := netip.MustParseAddr("192.0.2.200"), question("data.evil.test.", dnsmessage.TypeA, 1232)
+	b.ReportAllocs()
+	for b.Loop() {
+		if s.answer(b.Context(), client, q, false) == nil {
+			b.Fatal("it is not answered")
+		}
+	}
+}
 
 // Whatever comes from a client or a resolver, an answer can be read, is to the question, and
 // has no address that is refused.
