@@ -23,6 +23,7 @@ const (
 	mostDenials = 4096 // entries of some 300 bytes
 	denialEvery = 10 * time.Minute
 	denialBurst = 20
+	denialEach  = 5 // of denialBurst, of one container
 	denialPause = 30 * time.Second
 	denialAgain = time.Second // is how soon it is listened again after an error
 )
@@ -64,7 +65,7 @@ func newDenials(snapshot func() model.Snapshot, log *logrus.Logger) *denials {
 		},
 	}
 	var err error
-	d.log, err = denied.New(denied.Config{Most: mostDenials, Every: denialEvery, Burst: denialBurst, Pause: denialPause, Now: time.Now, Tell: d.tell})
+	d.log, err = denied.New(denied.Config{Most: mostDenials, Every: denialEvery, Burst: denialBurst, Each: denialEach, Pause: denialPause, Now: time.Now, Tell: d.tell})
 	if err != nil {
 		panic(err) // all of it is given
 	}

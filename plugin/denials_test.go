@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -86,6 +87,34 @@ func newRefusing(t *testing.T) *refusing {
 
 func packet(prefix string, link int, from, to string, proto uint8) nflog.Packet {
 	return nflog.Packet{Prefix: prefix, Link: link, From: netip.MustParseAddrPort(from), To: netip.MustParseAddrPort(to), Proto: proto}
+}
+
+// A container that asks for a hundred thousand different names, which are refused, takes so much memory
+// and so many lines of the log, and what others are refused is shown and logged.
+func TestDenialsOfWhoNeverStops(t *testing.T) {
+	r := newRefusing(t)
+	const names = 100_000
+	for i := range names {
+		r.Seen(denied.Key{Network: "n0", Endpoint: "e0", Name: fmt.Sprintf("n%d.example.com", i), Protocol: "dns"}, false)
+	}
+	r.Seen(denied.Key{Network: "n1", Endpoint: "e1", Name: "other.example.com", Protocol: "dns"}, false)
+	for i := range names {
+		r.Seen(denied.Key{Network: "n0", Endpoint: "e0", Name: fmt.Sprintf("m%d.example.com", i), Protocol: "dns"}, false)
+	}
+	all, forgotten := r.log.Entries("")
+	if len(all) != mostDenials || forgotten != 2*names+1-mostDenials {
+		t.Errorf("%d entries, want %d; %d forgotten", len(all), mostDenials, forgotten)
+	}
+	if of, _ := r.log.Entries("n1"); len(of) != 1 || of[0].Name != "other.example.com" {
+		t.Errorf("of the other one: %v", of)
+	}
+	if counted, _ := r.measured(); counted["n0"].Refused != 2*names || counted["n1"].Refused != 1 {
+		t.Errorf("counted %v", counted)
+	}
+	text := r.text.String()
+	if n := strings.Count(text, "endpoint=e0"); n != denialEach || strings.Count(text, "other.example.com") != 1 {
+		t.Errorf("%d lines of the one, want %d:\n%s", n, denialEach, text)
+	}
 }
 
 // Each packet is its endpoint's: by the bridge and the address, or else by its MAC.
