@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type denials struct {
 	find *finder
 
 	listen func() (listener, error)
+	given  func(from, to netip.Addr) string // the name that DNS has given an address for, or ""
 
 	mu      sync.Mutex
 	wanted  bool
@@ -56,6 +58,7 @@ type listener interface {
 func newDenials(snapshot func() model.Snapshot, log *logrus.Logger) *denials {
 	d := &denials{
 		text: log, find: &finder{snapshot: snapshot, linkName: nflog.LinkName}, counted: map[string]metrics.Denied{},
+		given: func(netip.Addr, netip.Addr) string { return "" },
 		listen: func() (listener, error) {
 			l, err := nflog.Listen(firewall.RefusedGroup, firewall.RefusedBytes)
 			if err != nil {
@@ -180,7 +183,11 @@ func (d *denials) packet(p nflog.Packet) {
 	if !p.Flow {
 		to = d.find.asked(p)
 	}
-	d.Seen(denied.Key{Network: network, Endpoint: endpoint, Address: to.Addr(), Port: to.Port(), Protocol: protocolName(p.Proto)}, let)
+	k := denied.Key{Network: network, Endpoint: endpoint, Address: to.Addr(), Port: to.Port(), Protocol: protocolName(p.Proto)}
+	if endpoint != "" {
+		k.Name = d.given(p.From.Addr(), to.Addr())
+	}
+	d.Seen(k, let)
 }
 
 // protocolName is that of an IP protocol, as the options of lists have it.

@@ -188,6 +188,43 @@ func TestDenials(t *testing.T) {
 	}
 }
 
+// What DNS has given an address for is told with it, and suggested in its place; of who is no container
+// of the network's nothing was asked.
+func TestDenialsOfAddressesThatDNSHasGiven(t *testing.T) {
+	r := newRefusing(t)
+	r.given = func(from, to netip.Addr) string {
+		if from == netip.MustParseAddr("172.18.0.2") && to == netip.MustParseAddr("192.0.2.7") {
+			return "git.example.com"
+		}
+		return ""
+	}
+	r.want(true)
+	for _, p := range []nflog.Packet{
+		packet(firewall.RefusedPrefix, 1, "172.18.0.2:40000", "192.0.2.7:22", 6),
+		packet(firewall.RefusedPrefix, 1, "172.18.0.2:40000", "192.0.2.8:22", 6),
+		packet(firewall.RefusedPrefix, 1, "172.18.0.3:40000", "192.0.2.7:22", 6),
+		packet(firewall.RefusedPrefix, 2, "172.18.0.2:40000", "192.0.2.7:22", 6),
+	} {
+		r.said <- p
+	}
+	r.want(false)
+	<-r.ended
+	var got []string
+	all, _ := r.log.Entries("")
+	for _, e := range all {
+		got = append(got, e.Endpoint+" "+e.String())
+	}
+	want := []string{"e0 tcp 192.0.2.8:22", `e0 tcp "git.example.com" 192.0.2.7:22`, "e2 tcp 192.0.2.7:22", " tcp 192.0.2.7:22"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("have %q, want %q", got, want)
+	}
+	d := &denier{denials: r.denials, snapshot: func() model.Snapshot { return r.records }}
+	s, err := d.suggest(map[string][]string{"network": {"n0"}})
+	if want := []string{"192.0.2.8:22/tcp", "git.example.com:22"}; err != nil || !reflect.DeepEqual(s.New, want) {
+		t.Errorf("suggested are %q, %v, want %q", s.New, err, want)
+	}
+}
+
 // An endpoint that has just gone is known still: packets are told of a moment after they came.
 func TestDenialsOfWhoHasJustGone(t *testing.T) {
 	r := newRefusing(t)

@@ -25,7 +25,7 @@ import (
 type Key struct {
 	Network  string     // an ID of Docker's, never empty
 	Endpoint string     // whose it is, likewise; "": whose address is no container's
-	Name     string     // the host that was named; "": none was
+	Name     string     // the host that was named, or, with an address, which DNS has given the address for; "": none
 	Address  netip.Addr // where to; unspecified (0.0.0.0, ::): some address of the host; the zero Addr: that is not known
 	Port     uint16     // 0: the protocol has none, or it was a query of DNS
 	Protocol string     // tcp, udp, sctp, icmp, or dns for a query
