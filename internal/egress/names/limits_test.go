@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -47,11 +48,15 @@ func TestClientsShareNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	_ = other.SetDeadline(deadline)
-	if _, err := other.Write(question("evil.test.", dnsmessage.TypeA, 0)); err != nil {
-		t.Fatal(err)
+	// What does not find room in the socket's queue is lost: clients ask again.
+	for err = error(os.ErrDeadlineExceeded); errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(deadline.Add(enough)); {
+		if _, err := other.Write(question("evil.test.", dnsmessage.TypeA, 0)); err != nil {
+			t.Fatal(err)
+		}
+		_ = other.SetReadDeadline(time.Now().Add(enough / 20))
+		_, err = other.Read(make([]byte, 512))
 	}
-	if _, err := other.Read(make([]byte, 512)); err != nil {
+	if err != nil {
 		t.Errorf("another client is not answered: %v", err)
 	}
 	if n := up.asked.Load(); n != perClient {
