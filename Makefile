@@ -195,7 +195,7 @@ soak: need-engines need-test ## Let users and faults at mybr for hours (DURATION
 lint: part-lint ## gofmt, go vet, staticcheck, go.mod, known vulnerabilities (VULNDB)
 
 part-lint:
-	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
+	@unformatted=$$(find . -path ./build -prune -o -name '*.go' -exec gofmt -l {} +); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go mod tidy -diff
@@ -217,7 +217,7 @@ need-test: need-root
 
 need-engine: need-root
 	@PATH=/usr/sbin:/usr/bin:/sbin:/bin scripts/need dockerd=docker.io 'docker=docker-cli|docker.io' iptables=iptables iptables-legacy=iptables \
-		ip=iproute2 conntrack=conntrack tar=tar systemd-analyze=systemd
+		ip=iproute2 conntrack=conntrack tar=tar systemd-analyze=systemd git=git update-ca-certificates=ca-certificates
 	@[ "$$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || scripts/need apparmor_parser=apparmor
 
 # The newer engines are those of later Debian releases, made below build/engines.

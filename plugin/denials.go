@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ const (
 	mostDenials = 4096 // entries of some 300 bytes
 	denialEvery = 10 * time.Minute
 	denialBurst = 20
+	denialEach  = 5 // of denialBurst, of one container
 	denialPause = 30 * time.Second
 	denialAgain = time.Second // is how soon it is listened again after an error
 )
@@ -35,6 +37,7 @@ type denials struct {
 	find *finder
 
 	listen func() (listener, error)
+	given  func(from, to netip.Addr) string // the name that DNS has given an address for, or ""
 
 	mu      sync.Mutex
 	wanted  bool
@@ -55,6 +58,7 @@ type listener interface {
 func newDenials(snapshot func() model.Snapshot, log *logrus.Logger) *denials {
 	d := &denials{
 		text: log, find: &finder{snapshot: snapshot, linkName: nflog.LinkName}, counted: map[string]metrics.Denied{},
+		given: func(netip.Addr, netip.Addr) string { return "" },
 		listen: func() (listener, error) {
 			l, err := nflog.Listen(firewall.RefusedGroup, firewall.RefusedBytes)
 			if err != nil {
@@ -64,7 +68,7 @@ func newDenials(snapshot func() model.Snapshot, log *logrus.Logger) *denials {
 		},
 	}
 	var err error
-	d.log, err = denied.New(denied.Config{Most: mostDenials, Every: denialEvery, Burst: denialBurst, Pause: denialPause, Now: time.Now, Tell: d.tell})
+	d.log, err = denied.New(denied.Config{Most: mostDenials, Every: denialEvery, Burst: denialBurst, Each: denialEach, Pause: denialPause, Now: time.Now, Tell: d.tell})
 	if err != nil {
 		panic(err) // all of it is given
 	}
@@ -179,7 +183,11 @@ func (d *denials) packet(p nflog.Packet) {
 	if !p.Flow {
 		to = d.find.asked(p)
 	}
-	d.Seen(denied.Key{Network: network, Endpoint: endpoint, Address: to.Addr(), Port: to.Port(), Protocol: protocolName(p.Proto)}, let)
+	k := denied.Key{Network: network, Endpoint: endpoint, Address: to.Addr(), Port: to.Port(), Protocol: protocolName(p.Proto)}
+	if endpoint != "" {
+		k.Name = d.given(p.From.Addr(), to.Addr())
+	}
+	d.Seen(k, let)
 }
 
 // protocolName is that of an IP protocol, as the options of lists have it.

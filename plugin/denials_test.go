@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -88,6 +89,34 @@ func packet(prefix string, link int, from, to string, proto uint8) nflog.Packet 
 	return nflog.Packet{Prefix: prefix, Link: link, From: netip.MustParseAddrPort(from), To: netip.MustParseAddrPort(to), Proto: proto}
 }
 
+// A container that asks for a hundred thousand different names, which are refused, takes so much memory
+// and so many lines of the log, and what others are refused is shown and logged.
+func TestDenialsOfWhoNeverStops(t *testing.T) {
+	r := newRefusing(t)
+	const names = 100_000
+	for i := range names {
+		r.Seen(denied.Key{Network: "n0", Endpoint: "e0", Name: fmt.Sprintf("n%d.example.com", i), Protocol: "dns"}, false)
+	}
+	r.Seen(denied.Key{Network: "n1", Endpoint: "e1", Name: "other.example.com", Protocol: "dns"}, false)
+	for i := range names {
+		r.Seen(denied.Key{Network: "n0", Endpoint: "e0", Name: fmt.Sprintf("m%d.example.com", i), Protocol: "dns"}, false)
+	}
+	all, forgotten := r.log.Entries("")
+	if len(all) != mostDenials || forgotten != 2*names+1-mostDenials {
+		t.Errorf("%d entries, want %d; %d forgotten", len(all), mostDenials, forgotten)
+	}
+	if of, _ := r.log.Entries("n1"); len(of) != 1 || of[0].Name != "other.example.com" {
+		t.Errorf("of the other one: %v", of)
+	}
+	if counted, _ := r.measured(); counted["n0"].Refused != 2*names || counted["n1"].Refused != 1 {
+		t.Errorf("counted %v", counted)
+	}
+	text := r.text.String()
+	if n := strings.Count(text, "endpoint=e0"); n != denialEach || strings.Count(text, "other.example.com") != 1 {
+		t.Errorf("%d lines of the one, want %d:\n%s", n, denialEach, text)
+	}
+}
+
 // Each packet is its endpoint's: by the bridge and the address, or else by its MAC.
 func TestDenials(t *testing.T) {
 	r := newRefusing(t)
@@ -156,6 +185,43 @@ func TestDenials(t *testing.T) {
 		if strings.Count(text, line) != 1 {
 			t.Errorf("the log has not %s once:\n%s", line, text)
 		}
+	}
+}
+
+// What DNS has given an address for is told with it, and suggested in its place; of who is no container
+// of the network's nothing was asked.
+func TestDenialsOfAddressesThatDNSHasGiven(t *testing.T) {
+	r := newRefusing(t)
+	r.given = func(from, to netip.Addr) string {
+		if from == netip.MustParseAddr("172.18.0.2") && to == netip.MustParseAddr("192.0.2.7") {
+			return "git.example.com"
+		}
+		return ""
+	}
+	r.want(true)
+	for _, p := range []nflog.Packet{
+		packet(firewall.RefusedPrefix, 1, "172.18.0.2:40000", "192.0.2.7:22", 6),
+		packet(firewall.RefusedPrefix, 1, "172.18.0.2:40000", "192.0.2.8:22", 6),
+		packet(firewall.RefusedPrefix, 1, "172.18.0.3:40000", "192.0.2.7:22", 6),
+		packet(firewall.RefusedPrefix, 2, "172.18.0.2:40000", "192.0.2.7:22", 6),
+	} {
+		r.said <- p
+	}
+	r.want(false)
+	<-r.ended
+	var got []string
+	all, _ := r.log.Entries("")
+	for _, e := range all {
+		got = append(got, e.Endpoint+" "+e.String())
+	}
+	want := []string{"e0 tcp 192.0.2.8:22", `e0 tcp "git.example.com" 192.0.2.7:22`, "e2 tcp 192.0.2.7:22", " tcp 192.0.2.7:22"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("have %q, want %q", got, want)
+	}
+	d := &denier{denials: r.denials, snapshot: func() model.Snapshot { return r.records }}
+	s, err := d.suggest(map[string][]string{"network": {"n0"}})
+	if want := []string{"192.0.2.8:22/tcp", "git.example.com:22"}; err != nil || !reflect.DeepEqual(s.New, want) {
+		t.Errorf("suggested are %q, %v, want %q", s.New, err, want)
 	}
 }
 

@@ -23,7 +23,7 @@ const denialVersion = 1
 type Denied struct {
 	Version   int      `json:"version"`
 	Denied    []Denial `json:"denied"`
-	Forgotten uint64   `json:"forgotten,omitempty"` // entries that are missing because there are too many; those that were silent longest
+	Forgotten uint64   `json:"forgotten,omitempty"` // entries that are missing because there are too many: of the containers that have most, those that were silent longest
 	Lost      uint64   `json:"lost,omitempty"`      // how often packets came faster than they could be told of
 	Unheard   string   `json:"unheard,omitempty"`   // why nothing is heard of now
 }
@@ -34,7 +34,7 @@ type Denial struct {
 	Network   string    `json:"network"`             // ID
 	Endpoint  string    `json:"endpoint,omitempty"`  // ID; "": whose address is no container's
 	Container string    `json:"container,omitempty"` // its name, which the process does not know: the commands ask Docker
-	Name      string    `json:"name,omitempty"`      // the host that was named
+	Name      string    `json:"name,omitempty"`      // the host that was named; with an address, the one for which DNS had given the container that address
 	Address   string    `json:"address,omitempty"`   // where to, as the container has chosen it; 0.0.0.0 or ::: a port that is published at several addresses, of which it is not known which
 	Port      uint16    `json:"port,omitempty"`
 	Protocol  string    `json:"protocol"` // tcp, udp, sctp, icmp, dns for a query, or "protocol N"

@@ -122,6 +122,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	if h.names, err = newNames(c.Log, records, h); err != nil {
 		return nil, err
 	}
+	denials.given = h.names.Given
 	h.flows.Looked = h.ports.Looked
 	h.flows.Forgot = func(changes []string) { h.reconciler.Made(reconcile.FlowAspect, changes) }
 	h.reconciler = reconcile.New(reconcile.Config{

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,15 +30,17 @@ when first and last. VERDICT is
 
 or how many of them were let through, where the mode has changed. TO is the host that was
 named, or the address that the container has chosen: that of a published port is the
-host's, or host where the kernel does not tell which. A connection counts each time that its beginning is tried; of what is sent to the
-host itself each packet counts, and when the list is only watched, each connection.
+host's, or host where the kernel does not tell which. If mybr has answered the container's
+DNS with that address a moment before, the name stands before the address. A connection
+counts each time that its beginning is tried; of what is sent to the host itself each packet
+counts, and when the list is only watched, each connection.
 
 With --follow an entry is printed again when it has changed, until the command is
 interrupted or mybr ends. With -o json that is a line of JSON each time.
 
-The kernel tells of 100 packets a second at most, and mybr remembers 4096 entries, of
-which those are forgotten first that were silent longest: what is not here may have been
-refused all the same. A container that has none of the names is shown by the beginning of
+The kernel tells of 100 packets a second at most, and mybr remembers 4096 entries. Behind
+that the container that has most of them loses the one that was silent longest: what is not
+here may have been refused all the same. A container that has none of the names is shown by the beginning of
 its endpoint's ID, and - is who has an address that is no container's.
 
 Exit status 1 also when mybr can't hear of what is refused; why is told behind the list.`,
@@ -153,17 +154,22 @@ func whoseDenial(d plugin.Denial) string { return dash(called(d.Container, d.End
 
 // deniedTo is where to.
 func deniedTo(d plugin.Denial) string {
-	to := cmp.Or(d.Name, d.Address, "?")
-	if a, err := netip.ParseAddr(d.Address); d.Name == "" && err == nil && a.IsUnspecified() {
-		to = "host"
+	address := d.Address
+	if a, err := netip.ParseAddr(address); err == nil && a.IsUnspecified() {
+		address = "host"
 	}
-	switch {
-	case d.Port == 0:
-		return to
-	case d.Name == "" && strings.Contains(to, ":"):
-		return net.JoinHostPort(to, strconv.Itoa(int(d.Port)))
+	if d.Name != "" && address != "" {
+		return withPort(d.Name, d.Port) + " (" + address + ")"
 	}
-	return fmt.Sprintf("%s:%d", to, d.Port)
+	return withPort(cmp.Or(d.Name, address, "?"), d.Port)
+}
+
+// withPort is a host, or an address, with a port, unless that is 0.
+func withPort(host string, port uint16) string {
+	if port == 0 {
+		return host
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
 // verdictText is what became of it.

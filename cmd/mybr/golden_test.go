@@ -84,6 +84,7 @@ func happened() []event.Event {
 func denials(at time.Time) []plugin.Denial {
 	return []plugin.Denial{
 		{Network: front, Endpoint: web, Address: "192.0.2.7", Port: 22, Protocol: "tcp", Count: 12, First: at, Last: at.Add(time.Hour)},
+		{Network: front, Endpoint: web, Name: "git.example.com", Address: "192.0.2.9", Port: 22, Protocol: "tcp", Count: 2, First: at, Last: at},
 		{Network: front, Endpoint: web, Address: "2001:db8:1234:5678:9abc:def0:1234:5678", Port: 123, Protocol: "udp", Count: 1, Let: 1, First: at, Last: at},
 		{Network: front, Endpoint: strings.Repeat("f0000009", 8), Name: "example.com", Port: 443, Protocol: "tcp", Count: 9, Let: 4, First: at, Last: at},
 		{Network: old, Address: "ff02::2", Protocol: "icmp", Count: 3, First: at, Last: at},
@@ -135,7 +136,7 @@ func newFake(t *testing.T) *fake {
 		}
 	})
 	mybr.HandleFunc("GET /v1/suggest", answer(func() any {
-		return plugin.Suggestion{Version: 1, List: "192.0.2.7:22/tcp,[2001:db8::7]:123/udp", New: []string{"192.0.2.7:22/tcp"}, Left: f.denied.Denied[3:], Own: 1, Unheard: f.denied.Unheard}
+		return plugin.Suggestion{Version: 1, List: "192.0.2.7:22/tcp,[2001:db8::7]:123/udp", New: []string{"192.0.2.7:22/tcp"}, Left: f.denied.Denied[4:], Own: 1, Unheard: f.denied.Unheard}
 	}))
 	mybr.HandleFunc("POST /v1/sync", answer(func() any { return f.diff }))
 	mybr.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {

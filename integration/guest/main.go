@@ -32,7 +32,7 @@ func commands() map[string]func(args []string) error {
 		"serve": serve, "get": get, "stream": stream, "ping": ping, "sniff": sniff, "send": send,
 		"sleep": sleep, "resolve": resolve, "sysctl": sysctl, "probe": probe, "lookup": lookup,
 		"traffic": traffic, "cat": cat, "blast": blast, "sink": sink, "zone": zone, "query": query, "site": site, "fetch": fetch,
-		"attempt": attempt, "drip": drip, "watch": watchTokens,
+		"depot": depot, "attempt": attempt, "drip": drip, "watch": watchTokens,
 		"addr":  facts(report.Links),
 		"route": facts(report.Routes),
 		"neigh": facts(report.Neighs),
@@ -41,7 +41,7 @@ func commands() map[string]func(args []string) error {
 
 func main() {
 	if len(os.Args) < 2 || commands()[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "guest: want one of: serve get stream ping sniff send sleep resolve sysctl probe lookup traffic cat blast sink zone query site fetch attempt drip watch addr route neigh")
+		fmt.Fprintln(os.Stderr, "guest: want one of: serve get stream ping sniff send sleep resolve sysctl probe lookup traffic cat blast sink zone query site fetch depot attempt drip watch addr route neigh")
 		os.Exit(report.Usage)
 	}
 	err := commands()[os.Args[1]](os.Args[2:])

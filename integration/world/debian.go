@@ -67,6 +67,12 @@ func makeDebian(version string) (d debian) {
 // commas between), and checks it, unless an earlier test process did. It is only read from
 // then on. Other processes that want the same wait. skip says why it can't be had here.
 func Debian(name, suite, packages string, checks ...func(root string) error) (root, skip string, err error) {
+	return debianWith(name, suite, packages, "", checks...)
+}
+
+// debianWith is Debian with more packages (with spaces between), which apt installs:
+// debootstrap can't choose among those that provide what others depend on.
+func debianWith(name, suite, packages, more string, checks ...func(root string) error) (root, skip string, err error) {
 	module, err := moduleDir()
 	if err != nil {
 		return "", "", err
@@ -75,13 +81,16 @@ func Debian(name, suite, packages string, checks ...func(root string) error) (ro
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", "", err
 	}
+	if err := ownModule(dir); err != nil {
+		return "", "", err
+	}
 	root = filepath.Join(dir, name)
 	unlock, err := lockFile(root + ".lock")
 	if err != nil {
 		return "", "", err
 	}
 	defer unlock()
-	stamp, want := root+".stamp", suite+" "+packages+"\n"
+	stamp, want := root+".stamp", strings.TrimSpace(suite+" "+packages+" "+more)+"\n"
 	if have, err := os.ReadFile(stamp); err == nil && string(have) == want {
 		return root, "", nil
 	}
@@ -96,12 +105,32 @@ func Debian(name, suite, packages string, checks ...func(root string) error) (ro
 	if out, err := privately("", tool, "--variant=minbase", "--include="+packages, suite, fresh); err != nil {
 		return "", "", fmt.Errorf("debootstrap %s: %w\n%s", suite, err, out)
 	}
+	if more != "" {
+		script := "apt-get -y -qq install --no-install-recommends " + more + " && apt-get clean"
+		if out, err := privately(fresh, "/bin/sh", "-ec", script); err != nil {
+			return "", "", fmt.Errorf("install %s: %w\n%s", more, err, out)
+		}
+	}
 	for _, check := range checks {
 		if err := check(fresh); err != nil {
 			return "", "", err
 		}
 	}
 	return root, "", errors.Join(os.Rename(fresh, root), os.WriteFile(stamp, []byte(want), 0o644))
+}
+
+// ownModule has the go command pass over a directory when it looks for this module's packages: a
+// Debian can have Go's own.
+func ownModule(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, "go.mod"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("module engines\n")
+	return errors.Join(err, f.Close())
 }
 
 // privately runs a command with a mount namespace of its own, so that what it mounts

@@ -75,6 +75,37 @@ func TestServesTheListed(t *testing.T) {
 	}
 }
 
+// Which name a client was given an address for is known of that client, in both families, as long as
+// it may be used, and of nobody when nothing is served.
+func TestGiven(t *testing.T) {
+	w := start(t)
+	w.zone["example.com"] = []string{site, site6}
+	w.zone["example.org"] = []string{site}
+	known := func(from netip.Addr, to, want string) {
+		t.Helper()
+		if got := w.Given(from, netip.MustParseAddr(to)); got != want {
+			t.Errorf("%s of %s: %q, want %q", to, from, got, want)
+		}
+	}
+	known(app, site, "")
+	w.listed("example.com,example.org")
+	known(app, site, "")
+	w.ask("udp", app, gateway, "example.com", kindA)
+	w.ask("udp", app6, gateway6, "example.com", kindAAAA)
+	known(app, site, "example.com")
+	known(app, "::ffff:"+site, "example.com")
+	known(app6, site6, "example.com")
+	known(app, "192.0.2.6", "")
+	known(other, site, "")
+	w.ask("udp", app, gateway, "example.org", kindA)
+	known(app, site, "example.org") // what it was given last
+	w.ask("udp", app, gateway, "www.example.net", kindA)
+	known(app, site, "example.org")
+	w.follow(Set{})
+	w.Settled()
+	known(app, site, "")
+}
+
 // A list that changes counts for what begins from then on, and ends what it has no longer; what
 // others have begun goes on.
 func TestListsChange(t *testing.T) {

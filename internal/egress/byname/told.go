@@ -56,6 +56,19 @@ func (s *Server) answered(ctx context.Context, a names.Answered) error {
 	return s.cfg.Open(ctx, c.Endpoint, ways, max(a.TTL+behindTTL, leastLasting))
 }
 
+// Given is the name for which the container with one address was last answered another one, while
+// that may be used and for a minute at least; "": there is none. Several names can have an address: it
+// is what the container most likely means, and not what it has said.
+func (s *Server) Given(from, to netip.Addr) string {
+	s.mu.Lock()
+	r := s.run
+	s.mu.Unlock()
+	if r == nil {
+		return ""
+	}
+	return r.dns.Given(from.Unmap(), to.Unmap())
+}
+
 // refusedQuery tells of a question of DNS.
 func (s *Server) refusedQuery(r names.Refused, v hosts.Verdict) {
 	name, err := hosts.Question(r.Name)

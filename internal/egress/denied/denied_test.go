@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // world is a Log with a clock that the test moves.
@@ -23,6 +25,9 @@ func start(t *testing.T, cfg Config) *world {
 	cfg.Now = func() time.Time { return w.now }
 	cfg.Tell = func(l Line) { w.lines = append(w.lines, l) }
 	cfg.Most = max(cfg.Most, 1)
+	if cfg.Each == 0 {
+		cfg.Each = cfg.Burst
+	}
 	var err error
 	if w.Log, err = New(cfg); err != nil {
 		t.Fatal(err)
@@ -111,9 +116,123 @@ func TestLines(t *testing.T) {
 	see(0, "g", "")
 }
 
+// Whoever is refused a hundred thousand different names: what is kept and told is bounded, and what
+// others are refused is seen and told as if there were nobody else.
+func TestOneKeepsNobodyFromBeingSeen(t *testing.T) {
+	const most, names, quiets = 64, 100_000, 5
+	w := start(t, Config{Most: most, Every: 10 * time.Minute, Burst: 20, Pause: 30 * time.Second, Each: 5})
+	for i := range names {
+		w.Seen(key("loud", fmt.Sprintf("n%d.example", i), "", "dns"), false)
+		if i%(names/quiets) == 0 {
+			w.Seen(key("quiet", fmt.Sprintf("q%d.example", i), "", "dns"), false)
+		}
+		w.now = w.now.Add(6 * time.Millisecond) // all in 10 minutes
+		if len(w.of) > most {
+			t.Fatalf("%d entries, of %d", len(w.of), most)
+		}
+	}
+	loud, quiet := 0, 0
+	for _, l := range w.lines {
+		if l.Endpoint == "loud" {
+			loud++
+		} else {
+			quiet++
+		}
+	}
+	// Of the loud one 5 at once, and then one in two minutes; of the other one all.
+	if loud != 9 || quiet != quiets {
+		t.Errorf("%d lines of the one, want 9, and %d of the other one, want %d", loud, quiet, quiets)
+	}
+	all, forgotten := w.Entries("nquiet")
+	if len(all) != quiets || forgotten != names+quiets-most {
+		t.Errorf("of the other one %v; %d forgotten, want %d", all, forgotten, names+quiets-most)
+	}
+	if all, _ := w.Entries("nloud"); len(all) != most-quiets || !slices.ContainsFunc(all, func(e Entry) bool { return e.Name == "n99999.example" }) {
+		t.Errorf("of the one %d entries: %v", len(all), all)
+	}
+}
+
+// Each loses its own, and of those who have equally many who has been silent longest.
+func TestWhoLoses(t *testing.T) {
+	w := start(t, Config{Most: 4, Every: time.Minute, Burst: 100, Pause: time.Second})
+	for _, k := range strings.Fields("a1 a2 a3 b1 c1 d1 e1 b1 f1 g1") {
+		w.now = w.now.Add(time.Second)
+		w.Seen(key(k[:1], k+".example", "", "dns"), false)
+	}
+	var names []string
+	all, _ := w.Entries("")
+	for _, e := range all {
+		names = append(names, e.Name)
+	}
+	// a loses a1 and a2 to c1 and d1; then all have one: a3 goes for e1, c1 for f1, and d1 for g1.
+	if want := []string{"b1.example", "e1.example", "f1.example", "g1.example"}; !slices.Equal(names, want) {
+		t.Errorf("%v, want %v", names, want)
+	}
+}
+
+// A Log is what random calls make of a plain one.
+func TestLogIsAsAPlainOne(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const most = 8
+		now := time.Unix(0, 0)
+		l, err := New(Config{Most: most, Every: time.Minute, Burst: 4, Each: 2, Pause: time.Minute, Now: func() time.Time { return now }, Tell: func(Line) {}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var plain []Entry // what was seen last comes last
+		for range rapid.IntRange(1, 200).Draw(t, "calls") {
+			now = now.Add(time.Second)
+			k := key(rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "whose"), rapid.SampledFrom([]string{"1", "2", "3", "4", "5"}).Draw(t, "name"), "", "dns")
+			if rapid.IntRange(0, 19).Draw(t, "what") == 0 {
+				l.Forget(func(network string) bool { return network == k.Network })
+				plain = slices.DeleteFunc(plain, func(e Entry) bool { return e.Network == k.Network })
+			} else {
+				l.Seen(k, false)
+				plain = see(plain, most, k, now)
+			}
+		}
+		want := slices.Clone(plain)
+		slices.SortFunc(want, func(a, b Entry) int { return a.Key.compare(b.Key) })
+		if got, _ := l.Entries(""); !slices.Equal(got, want) {
+			t.Fatalf("%v, want %v", got, want)
+		}
+	})
+}
+
+// see is Log.Seen of a list.
+func see(plain []Entry, most int, k Key, now time.Time) []Entry {
+	e := Entry{Key: k, First: now}
+	at := slices.IndexFunc(plain, func(e Entry) bool { return e.Key == k })
+	switch {
+	case at >= 0:
+		e = plain[at]
+		plain = slices.Delete(plain, at, at+1)
+	case len(plain) >= most:
+		has := map[string]int{}
+		for _, e := range plain {
+			has[e.Endpoint]++
+		}
+		loser := ""
+		for _, e := range plain { // from who has been silent longest
+			last := e.Endpoint
+			if slices.ContainsFunc(plain, func(o Entry) bool { return o.Endpoint == last && o.Last.After(e.Last) }) {
+				continue
+			}
+			if loser == "" || has[last] > has[loser] {
+				loser = last
+			}
+		}
+		at := slices.IndexFunc(plain, func(e Entry) bool { return e.Endpoint == loser })
+		plain = slices.Delete(plain, at, at+1)
+	}
+	e.Count++
+	e.Last = now
+	return append(plain, e)
+}
+
 func TestManyAtOnce(t *testing.T) {
 	var lines int
-	l, err := New(Config{Most: 8, Every: time.Hour, Burst: 5, Pause: time.Hour, Now: time.Now, Tell: func(Line) { lines++ }})
+	l, err := New(Config{Most: 8, Every: time.Hour, Burst: 5, Each: 5, Pause: time.Hour, Now: time.Now, Tell: func(Line) { lines++ }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +247,7 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	busy.Wait()
-	if all, forgotten := l.Entries(""); len(all) > 0 || forgotten == 0 || lines != 5 || l.order.Len() != 0 {
+	if all, forgotten := l.Entries(""); len(all) > 0 || forgotten == 0 || lines != 5 || len(l.whose) != 0 || len(l.shares) != 0 {
 		t.Errorf("%v, %d forgotten, %d lines", all, forgotten, lines)
 	}
 }
@@ -207,5 +326,25 @@ func TestString(t *testing.T) {
 		if got := k.String(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// BenchmarkSeen is what it costs that something is refused: of a name that is new each time, by one of
+// a thousand containers.
+func BenchmarkSeen(b *testing.B) {
+	l, err := New(Config{Most: 4096, Every: time.Minute, Burst: 20, Each: 5, Pause: time.Minute, Now: time.Now, Tell: func(Line) {}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range 1000 {
+		l.Seen(Key{Network: "n", Endpoint: fmt.Sprint(i), Name: "a.example", Protocol: "dns"}, false)
+	}
+	names := make([]string, 100_000)
+	for i := range names {
+		names[i] = fmt.Sprintf("n%d.example", i)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		l.Seen(Key{Network: "n", Endpoint: "7", Name: names[i%len(names)], Protocol: "dns"}, false)
 	}
 }

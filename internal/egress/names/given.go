@@ -55,3 +55,10 @@ func (g *given) find(client, address netip.Addr, now time.Time) (string, time.Du
 	}
 	return n.name, n.until.Sub(now)
 }
+
+// Given is the name for which a client was last answered an address, while that may be used and for a
+// minute at least; "": there is none.
+func (s *Server) Given(client, address netip.Addr) string {
+	name, _ := s.given.find(client, address, s.cfg.Resolver.now())
+	return name
+}

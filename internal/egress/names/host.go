@@ -127,7 +127,7 @@ func (h *Host) Exchange(ctx context.Context, query []byte) ([]byte, error) {
 			answer, err := h.try(ctx, conf, netip.AddrPortFrom(server, h.port), query)
 			switch {
 			case ctx.Err() != nil:
-				return nil, errors.Join(append(failed, fmt.Errorf("resolver %s: %w", server, ctx.Err()))...)
+				return nil, errors.Join(append(failed, fmt.Errorf("resolver %s: %w", server, context.Cause(ctx)))...)
 			case err != nil:
 				failed = append(failed, fmt.Errorf("resolver %s: %w", server, err))
 			case willing(answer):

@@ -8,12 +8,13 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/egress/hosts"
 )
 
 // One client's queries, which nobody answers, keep no other client from being answered.
@@ -25,22 +26,20 @@ func TestClientsShareNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	send := func(queries int) {
-		for range queries {
-			if _, err := c.Write(question("six.example.", dnsmessage.TypeA, 0)); err != nil {
-				t.Fatal(err)
-			}
+	deadline := time.Now().Add(enough)
+	for sent := 0; up.asked.Load() < perClient; sent++ {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d queries are asked", up.asked.Load())
+		}
+		if _, err := c.Write(question(fmt.Sprintf("n%d.example.", sent), dnsmessage.TypeA, 0)); err != nil {
+			t.Fatal(err)
 		}
 	}
-	// No more than the socket's queue holds: what another client asks once must not get lost in it.
-	send(perClient)
-	nettest.Eventually(t, enough, func() error {
-		if n := up.asked.Load(); n != perClient {
-			return fmt.Errorf("%d queries are asked, of %d", n, perClient)
+	for i := range 100 {
+		if _, err := c.Write(question(fmt.Sprintf("more%d.example.", i), dnsmessage.TypeA, 0)); err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
-	send(100)
+	}
 	// Another client is refused what is not listed, for which nobody is asked: all before it
 	// in the socket's queue have been looked at.
 	d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 2)}}
@@ -49,11 +48,15 @@ func TestClientsShareNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	_ = other.SetDeadline(time.Now().Add(enough))
-	if _, err := other.Write(question("evil.test.", dnsmessage.TypeA, 0)); err != nil {
-		t.Fatal(err)
+	// What does not find room in the socket's queue is lost: clients ask again.
+	for err = error(os.ErrDeadlineExceeded); errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(deadline.Add(enough)); {
+		if _, err := other.Write(question("evil.test.", dnsmessage.TypeA, 0)); err != nil {
+			t.Fatal(err)
+		}
+		_ = other.SetReadDeadline(time.Now().Add(enough / 20))
+		_, err = other.Read(make([]byte, 512))
 	}
-	if _, err := other.Read(make([]byte, 512)); err != nil {
+	if err != nil {
 		t.Errorf("another client is not answered: %v", err)
 	}
 	if n := up.asked.Load(); n != perClient {
@@ -204,6 +207,21 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 func spell(i int) []byte { return []byte{byte(i >> 8), byte(i)} }
+
+// BenchmarkRefused is what a question for a name that is not listed costs, without its sockets.
+func BenchmarkRefused(b *testing.B) {
+	s, err := New(Config{Policy: listed, Resolver: NewResolver(&fake{zone: world1}, nil), Refused: func(Refused, hosts.Verdict) {}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	client, q := netip.MustParseAddr("192.0.2.200"), question("data.evil.test.", dnsmessage.TypeA, 1232)
+	b.ReportAllocs()
+	for b.Loop() {
+		if s.answer(b.Context(), client, q, false) == nil {
+			b.Fatal("it is not answered")
+		}
+	}
+}
 
 // Whatever comes from a client or a resolver, an answer can be read, is to the question, and
 // has no address that is refused.

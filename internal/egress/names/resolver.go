@@ -26,6 +26,7 @@ type Resolver struct {
 	upstream Upstream
 	forbid   func(netip.Addr) bool
 	cache    cache
+	flights  flights
 	now      func() time.Time
 }
 
@@ -94,25 +95,34 @@ func codeName(c dnsmessage.RCode) string {
 	return fmt.Sprintf("code %d", c)
 }
 
-// resolve answers from the cache, or asks.
+// resolve answers from the cache, or asks, together with all who want the same.
 func (r *Resolver) resolve(ctx context.Context, k key) (result, error) {
 	if found, ok := r.cache.get(k, r.now()); ok {
 		return found, nil
 	}
-	q, err := k.query()
-	if err != nil {
-		return result{}, fmt.Errorf("ask for %s: %w", k.name, err)
-	}
-	m, err := r.upstream.Exchange(ctx, q)
+	found, err := r.flights.join(ctx, k, func(ctx context.Context) (result, error) { return r.ask(ctx, k) })
 	if err != nil {
 		return result{}, fmt.Errorf("ask for %s %s: %w", k.name, typeName(k.kind), err)
 	}
+	return found, nil
+}
+
+// ask asks, and keeps the answer.
+func (r *Resolver) ask(ctx context.Context, k key) (result, error) {
+	q, err := k.query()
+	if err != nil {
+		return result{}, err
+	}
+	m, err := r.upstream.Exchange(ctx, q)
+	if err != nil {
+		return result{}, err
+	}
 	if !matches(q, m) {
-		return result{}, fmt.Errorf("ask for %s %s: the answer is to another question", k.name, typeName(k.kind))
+		return result{}, errors.New("the answer is to another question")
 	}
 	found, err := k.parse(m)
 	if err != nil {
-		return result{}, fmt.Errorf("ask for %s %s: read the answer: %w", k.name, typeName(k.kind), err)
+		return result{}, fmt.Errorf("read the answer: %w", err)
 	}
 	found.at = r.now()
 	r.cache.put(k, found)
