@@ -38,7 +38,7 @@ func snapshot() model.Snapshot {
 				Masquerade: true,
 			},
 		}},
-		Endpoints: []model.Endpoint{{
+		Endpoints: []*model.Endpoint{{
 			ID: "0123456789abcdef0123456789abcdef", NetworkID: "4f2a1b3c4d5e6f708192a3b4c5d6e7f8",
 			MAC: model.MAC{2, 0, 0, 0, 0, 2}, V4: netip.MustParsePrefix("172.18.0.2/16"),
 			Sandbox: "/var/run/docker/netns/5f4f711ce5c2",
@@ -169,11 +169,11 @@ func TestRenderTranslatesOnlyWhatNATCanCarry(t *testing.T) {
 
 func TestRenderDoesNotDependOnOrder(t *testing.T) {
 	s := snapshot()
-	n, e := s.Networks[0], s.Endpoints[0]
+	n, e := s.Networks[0], *s.Endpoints[0]
 	n.ID, n.Bridge = "aa"+n.ID[2:], "zz0"
 	e.ID, e.NetworkID = "ff"+e.ID[2:], n.ID
 	e.Ports = []model.PortBinding{binding(model.TCP, "0.0.0.0:81", "172.19.0.2:81", 1), binding(model.TCP, "0.0.0.0:7", "172.19.0.2:7", 1)}
-	s.Networks, s.Endpoints = append(s.Networks, n), append(s.Endpoints, e)
+	s.Networks, s.Endpoints = append(s.Networks, n), append(s.Endpoints, &e)
 	want := Render(s, Options{})
 	slices.Reverse(s.Networks)
 	slices.Reverse(s.Endpoints)

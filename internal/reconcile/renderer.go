@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/mybr/mybr/internal/egress/byname"
@@ -45,9 +44,7 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 		}
 	} else {
 		next.networks, next.needed = base.networks(s), needs{}
-		for i := range s.Endpoints {
-			came = append(came, &s.Endpoints[i])
-		}
+		came = s.Endpoints
 	}
 	for _, e := range came {
 		next.needed.count(e, next.networks, base, 1)
@@ -145,8 +142,8 @@ func place[T any](list []T, e *T, compare func(a, b *T) int) int {
 
 // changed lists the endpoints of a snapshot that are not in the next as they were, and those of
 // the next that have not been so before.
-func changed(before, after []model.Endpoint) (gone, came []*model.Endpoint) {
-	merge(before, after, func(a, b *model.Endpoint) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Endpoint) {
+func changed(before, after []*model.Endpoint) (gone, came []*model.Endpoint) {
+	mergeShared(before, after, compareEndpoints, func(had, has *model.Endpoint) {
 		if had != nil && has != nil && had.Same(has) {
 			return
 		}
@@ -161,6 +158,9 @@ func changed(before, after []model.Endpoint) (gone, came []*model.Endpoint) {
 }
 
 func sameNetworks(a, b []model.Network) bool {
+	if len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] {
+		return true // nobody has changed one
+	}
 	return slices.EqualFunc(a, b, func(a, b model.Network) bool { return a.Same(&b) })
 }
 
