@@ -131,7 +131,7 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 	}
 	v := renderVeth(*n, e)
 	v.Alias = recorded.Alias(*n, o.turnedOn()...)
-	h.Links.Veths = append(h.Links.Veths, v)
+	h.Links.Veths = append(h.Links.Veths, &v)
 	if model.SpoofRefused(*n, e, o.SpoofRefused) {
 		h.Spoof.Ports = append(h.Spoof.Ports, spoofPort(*n, e))
 	}

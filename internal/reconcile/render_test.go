@@ -65,7 +65,7 @@ func TestRender(t *testing.T) {
 				Name: "br-4f2a1b3c4d5e", Owned: true, Alias: "mybr network 4f2a1b3c4d5e6f708192a3b4c5d6e7f8 o=c- 4=172.18.0.0/16,172.18.0.1,=,m mtu=1400 if=eth",
 				MAC: model.MAC{2, 0, 0, 0, 0, 1}, MTU: 1400, V4: netip.MustParsePrefix("172.18.0.1/16"), AcceptRA: "0",
 			}},
-			Veths: []link.Veth{{
+			Veths: []*link.Veth{{
 				Host: "veth0123456789", Peer: "veth0123456789c", Bridge: "br-4f2a1b3c4d5e",
 				Alias: "mybr endpoint 0123456789abcdef0123456789abcdef m=020000000002 4=172.18.0.2/16 p=t8080>80,u5353+9>53",
 				MAC:   model.MAC{2, 0, 0, 0, 0, 2}, V4: netip.MustParseAddr("172.18.0.2"), MTU: 1400, Hairpin: true, Joined: true,

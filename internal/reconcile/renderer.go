@@ -75,7 +75,7 @@ func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 	without.sortEndpoints()
 	with.sortEndpoints()
 	h, ok = r.host, true
-	replace(&h.Links.Veths, without.Links.Veths, with.Links.Veths, compareVeths, &ok)
+	replaceShared(&h.Links.Veths, without.Links.Veths, with.Links.Veths, compareVeths, &ok)
 	replace(&h.Spoof.Ports, without.Spoof.Ports, with.Spoof.Ports, spoof.Compare, &ok)
 	replace(&h.Firewall.Ports, without.Firewall.Ports, with.Firewall.Ports, comparePorts, &ok)
 	replace(&h.Firewall.Openings, without.Firewall.Openings, with.Firewall.Openings, compareOpenings, &ok)
@@ -97,6 +97,17 @@ func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 // changes. ok becomes false if the list has not all that is gone. All three are sorted.
 func replace[T comparable](list *[]T, gone, came []T, compare func(a, b *T) int, ok *bool) {
 	gone, came = plan.Differing(gone, came, compare)
+	exchange(list, gone, came, compare, func(a, b *T) bool { return *a == *b }, ok)
+}
+
+// replaceShared is replace for a list of what hosts share: what stays is not copied.
+func replaceShared[T comparable](list *[]*T, gone, came []*T, compare func(a, b *T) int, ok *bool) {
+	gone, came = plan.DifferingShared(gone, came, compare)
+	exchange(list, gone, came, func(a, b **T) int { return compare(*a, *b) }, func(a, b **T) bool { return **a == **b }, ok)
+}
+
+// exchange is replace of what differs.
+func exchange[T any](list *[]T, gone, came []T, compare func(a, b *T) int, same func(a, b *T) bool, ok *bool) {
 	if len(gone)+len(came) == 0 {
 		return
 	}
@@ -113,7 +124,7 @@ func replace[T comparable](list *[]T, gone, came []T, compare func(a, b *T) int,
 		switch {
 		case !goes:
 			out = append(out, came[0])
-		case len(rest) == 0 || rest[0] != gone[0]:
+		case len(rest) == 0 || !same(&rest[0], &gone[0]):
 			*ok = false
 			return
 		default:

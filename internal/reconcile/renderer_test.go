@@ -162,6 +162,10 @@ func copyOfRecords(s model.Snapshot) (all []model.Endpoint) {
 // copyOf shares no list with a host.
 func copyOf(h Host) Host {
 	h.Links.Veths, h.Links.Bridges = slices.Clone(h.Links.Veths), slices.Clone(h.Links.Bridges)
+	for i, v := range h.Links.Veths {
+		own := *v
+		h.Links.Veths[i] = &own
+	}
 	h.Firewall.Ports, h.Firewall.Openings = slices.Clone(h.Firewall.Ports), slices.Clone(h.Firewall.Openings)
 	h.Flows.Bindings, h.Flows.Endpoints = slices.Clone(h.Flows.Bindings), slices.Clone(h.Flows.Endpoints)
 	h.Ports.Bindings = slices.Clone(h.Ports.Bindings)
