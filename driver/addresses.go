@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"slices"
@@ -78,16 +79,28 @@ func (t *takeover) owners() (owners []string) {
 }
 
 // losers are the endpoints that have addresses of a new one; none if that is recorded.
-func (d *Driver) losers(want model.Endpoint) ([]model.Endpoint, error) {
-	known := false
-	losers, err := d.endpointsThat(func(o *model.Endpoint) bool {
-		known = known || o.ID == want.ID
-		return shareAddress(o, &want)
+func (d *Driver) losers(want model.Endpoint) (losers []model.Endpoint, err error) {
+	err = d.store.View(func(tx Tx) error {
+		if _, err := tx.Endpoint(want.ID); !errors.Is(err, model.ErrNotFound) {
+			return err
+		}
+		for _, o := range holdersOf(tx, &want) {
+			losers = append(losers, *o)
+		}
+		return nil
 	})
-	if known {
-		return nil, err
-	}
 	return losers, err
+}
+
+// holdersOf are the other endpoints of the network that have an address of an endpoint's, sorted by ID.
+func holdersOf(tx Tx, e *model.Endpoint) (holders []*model.Endpoint) {
+	for _, f := range model.Families() {
+		if a := e.Address(f).Addr(); a.IsValid() {
+			holders = append(holders, tx.EndpointsAt(e.NetworkID, a)...)
+		}
+	}
+	slices.SortFunc(holders, func(a, b *model.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.DeleteFunc(slices.Compact(holders), func(o *model.Endpoint) bool { return o.ID == e.ID })
 }
 
 // checkLosers refuses to take the only address of an endpoint that is attached.
@@ -175,7 +188,7 @@ func sharedAddresses(a, b *model.Endpoint) (shared []netip.Addr) {
 	return shared
 }
 
-// shareAddress reports whether there is any; for those who ask it of all endpoints.
+// shareAddress reports whether there is any.
 func shareAddress(a, b *model.Endpoint) bool {
 	same := func(a, b netip.Prefix) bool { return a.Addr() == b.Addr() && a.IsValid() }
 	return (same(a.V4, b.V4) || same(a.V6, b.V6)) && a.ID != b.ID && a.NetworkID == b.NetworkID

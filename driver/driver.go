@@ -38,8 +38,8 @@ type Records interface {
 }
 
 // Tx is one transaction on the records. Errors about what has no record wrap
-// model.ErrNotFound; deleting it is no error. The lists are as of the call and must not be
-// changed.
+// model.ErrNotFound; deleting it is no error. The lists are as of the call; neither they nor
+// what they hold must be changed.
 type Tx interface {
 	Networks() []model.Network
 	Network(id string) (model.Network, error)
@@ -50,7 +50,13 @@ type Tx interface {
 	SetUnanswered(id string, unanswered bool) error
 	Unanswered() (ids []string)
 
-	Endpoints() []model.Endpoint
+	Endpoints() []*model.Endpoint
+	// EndpointsOf are those with that PortOwner, EndpointsAt those of a network with an address,
+	// and EndpointsAlike those whose HostIface is the same as e's, which need not be recorded: what
+	// they cost does not grow with the number of all.
+	EndpointsOf(owner string) []*model.Endpoint
+	EndpointsAt(network string, a netip.Addr) []*model.Endpoint
+	EndpointsAlike(e *model.Endpoint) []*model.Endpoint
 	Endpoint(id string) (model.Endpoint, error)
 	PutEndpoint(model.Endpoint) error
 	DeleteEndpoint(id string) error

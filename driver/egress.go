@@ -74,7 +74,7 @@ func (d *Driver) checkEndpoints(tx Tx, n model.Network) error {
 		if e.NetworkID != n.ID {
 			continue
 		}
-		if err := d.checkLists(lists, n, e); err != nil {
+		if err := d.checkLists(lists, n, *e); err != nil {
 			return fmt.Errorf("endpoint %s: %w", short(e.ID), err)
 		}
 	}

@@ -146,15 +146,11 @@ func putEndpoint(tx Tx, want *model.Endpoint) error {
 	if err := checkEgressLists(tx, want.Egress); err != nil {
 		return err
 	}
-	endpoints := tx.Endpoints()
-	for i := range endpoints {
-		o := &endpoints[i]
-		if shareAddress(o, want) {
-			return addressConflict(sharedAddresses(o, want)[0], *o)
-		}
-		if o.SameIface(want) {
-			return model.Conflict("interface %s is that of endpoint %s, whose ID begins alike", o.HostIface(), short(o.ID))
-		}
+	if holders := holdersOf(tx, want); len(holders) > 0 {
+		return addressConflict(sharedAddresses(holders[0], want)[0], *holders[0])
+	}
+	if alike := tx.EndpointsAlike(want); len(alike) > 0 {
+		return model.Conflict("interface %s is that of endpoint %s, whose ID begins alike", alike[0].HostIface(), short(alike[0].ID))
 	}
 	return tx.PutEndpoint(*want)
 }

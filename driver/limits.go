@@ -160,8 +160,8 @@ func (d *Driver) subjectsOf(hold func(model.Network, model.Endpoint) bool) (all 
 			networks[n.ID] = n
 		}
 		for _, e := range tx.Endpoints() {
-			if n, ok := networks[e.NetworkID]; ok && hold(n, e) {
-				all = append(all, n.Bridge, d.kindOf(n.ID).subject(e))
+			if n, ok := networks[e.NetworkID]; ok && hold(n, *e) {
+				all = append(all, n.Bridge, d.kindOf(n.ID).subject(*e))
 			}
 		}
 		return nil

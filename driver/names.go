@@ -64,7 +64,7 @@ func (d *Driver) checkKept(tx Tx, l model.List) error {
 	}
 	for _, e := range tx.Endpoints() {
 		if n, there := networks[e.NetworkID]; there && e.EgressUses(l.Name) {
-			if err := d.checkNames(lists, n, e); err != nil {
+			if err := d.checkNames(lists, n, *e); err != nil {
 				return model.Invalid("list %s: endpoint %s: %w", l.Name, short(e.ID), err)
 			}
 		}

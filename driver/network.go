@@ -180,7 +180,7 @@ func (d *Driver) removeNetwork(ctx context.Context, n model.Network) error {
 			errs = append(errs, s.put(tx))
 		}
 		for _, e := range tx.Endpoints() {
-			if within(&e) {
+			if within(e) {
 				errs = append(errs, tx.DeleteEndpoint(e.ID))
 			}
 		}

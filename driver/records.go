@@ -119,14 +119,13 @@ func (d *Driver) lockedEndpoint(networkID, id string, others ...string) (n model
 }
 
 // endpointsThat returns the endpoints that a condition holds for, sorted by ID. They must
-// not be changed. Every call of Docker's about an endpoint goes through all of them here, some
-// more than once: so none is copied to be looked at, and hold must not allocate memory.
+// not be changed. It goes through all endpoints of the host, which no call of Docker's about one
+// endpoint may do, unless something has gone wrong.
 func (d *Driver) endpointsThat(hold func(*model.Endpoint) bool) (all []model.Endpoint, err error) {
 	err = d.store.View(func(tx Tx) error {
-		endpoints := tx.Endpoints()
-		for i := range endpoints {
-			if hold(&endpoints[i]) {
-				all = append(all, endpoints[i])
+		for _, e := range tx.Endpoints() {
+			if hold(e) {
+				all = append(all, *e)
 			}
 		}
 		return nil

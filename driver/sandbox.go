@@ -20,7 +20,13 @@ type shares struct {
 // sandbox reads what the endpoints of a sandbox publish; owner is as in
 // model.Endpoint.PortOwner.
 func (d *Driver) sandbox(owner string) (*shares, error) {
-	all, err := d.endpointsThat(func(e *model.Endpoint) bool { return e.PortOwner() == owner })
+	var all []model.Endpoint
+	err := d.store.View(func(tx Tx) error {
+		for _, e := range tx.EndpointsOf(owner) {
+			all = append(all, *e)
+		}
+		return nil
+	})
 	return &shares{before: all, after: all}, err
 }
 
@@ -179,19 +185,25 @@ func needed(b model.PortBinding, reqs []model.PortRequest) bool {
 // removeStaleSiblings removes the endpoints that are stale and have ports, of the sandbox
 // that an endpoint is in.
 func (d *Driver) removeStaleSiblings(ctx context.Context, id string) {
-	owner := ""
-	holders, err := d.endpointsThat(func(o *model.Endpoint) bool {
-		if o.ID == id {
-			owner = o.PortOwner()
+	var holders []string
+	err := d.store.View(func(tx Tx) error {
+		e, err := tx.Endpoint(id)
+		if errors.Is(err, model.ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
 		}
-		return o.ID != id && len(o.Ports) > 0
+		for _, o := range tx.EndpointsOf(e.PortOwner()) {
+			if o.ID != id && len(o.Ports) > 0 {
+				holders = append(holders, o.ID)
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		d.warn("look for other endpoints of the sandbox: %v", err)
 	}
-	for _, o := range holders {
-		if o.PortOwner() == owner {
-			d.removeIfStale(ctx, o.ID)
-		}
+	for _, id := range holders {
+		d.removeIfStale(ctx, id)
 	}
 }

@@ -98,9 +98,8 @@ func (d *Driver) shares(tx Tx, joins model.Endpoint, sandbox string) bool {
 		return err == nil && model.SpoofRefused(n, *e, d.spoofRefused)
 	}
 	others, isChecked := false, false
-	endpoints := tx.Endpoints()
-	for i := range endpoints {
-		if e := &endpoints[i]; e.Sandbox == sandbox && e.ID != joins.ID {
+	for _, e := range tx.EndpointsOf(sandbox) {
+		if e.Sandbox == sandbox && e.ID != joins.ID {
 			others, isChecked = true, isChecked || checked(e)
 		}
 	}

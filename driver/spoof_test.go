@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,11 +131,17 @@ func TestSpoofIsSharedAtJoin(t *testing.T) {
 // countedTx counts what is asked of networks.
 type countedTx struct {
 	Tx
-	endpoints []model.Endpoint
+	endpoints []*model.Endpoint
 	networks  int
 }
 
-func (tx *countedTx) Endpoints() []model.Endpoint { return tx.endpoints }
+func (tx *countedTx) EndpointsOf(owner string) []*model.Endpoint {
+	i := slices.IndexFunc(tx.endpoints, func(e *model.Endpoint) bool { return e.PortOwner() == owner })
+	if i < 0 {
+		return nil
+	}
+	return tx.endpoints[i : i+1]
+}
 
 func (tx *countedTx) Network(id string) (model.Network, error) {
 	tx.networks++
@@ -146,7 +153,7 @@ func (tx *countedTx) Network(id string) (model.Network, error) {
 func TestSpoofSharesCost(t *testing.T) {
 	tx := &countedTx{}
 	for i := range 1000 {
-		tx.endpoints = append(tx.endpoints, model.Endpoint{ID: fmt.Sprint(i), NetworkID: netB, Sandbox: fmt.Sprint("/run/netns/", i)})
+		tx.endpoints = append(tx.endpoints, &model.Endpoint{ID: fmt.Sprint(i), NetworkID: netB, Sandbox: fmt.Sprint("/run/netns/", i)})
 	}
 	d, joins := &Driver{}, model.Endpoint{ID: "joins", NetworkID: netA}
 	if n := testing.AllocsPerRun(10, func() {

@@ -51,7 +51,7 @@ func (d *Driver) RemoveEnded() error {
 	_, err = d.store.Update(func(tx Tx) error {
 		var errs []error
 		for _, e := range tx.Endpoints() {
-			if e.Sandbox != "" && d.kindOf(e.NetworkID).place(e, links.names) == placeNowhere {
+			if e.Sandbox != "" && d.kindOf(e.NetworkID).place(*e, links.names) == placeNowhere {
 				d.warn("endpoint %s has no container any more: it is removed", short(e.ID))
 				errs = append(errs, tx.DeleteEndpoint(e.ID))
 			}

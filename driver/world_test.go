@@ -63,7 +63,8 @@ func newWorld(t testing.TB) *world {
 	}
 	t.Cleanup(func() { s.Close() })
 	w := &world{t: t, store: s, clock: &clock{at: time.Unix(1700000000, 0)}, ports: &fakePorts{store: s, owner: map[uint16]string{}}, host: &fakeLinks{taken: map[string]bool{}}}
-	w.sync = &fakeSync{store: s, links: w.host}
+	w.sync = &fakeSync{store: s, links: w.host, shared: map[*model.Endpoint]model.Endpoint{}}
+	t.Cleanup(w.sync.check(t))
 	w.restart()
 	return w
 }
@@ -116,6 +117,21 @@ type fakeSync struct {
 	fail  func(n int) error // n counts from 1
 	n     int
 	about []string // of the last call
+
+	shared map[*model.Endpoint]model.Endpoint // records of snapshots, as they were when they were seen first
+}
+
+// check makes a function that fails the test if a shared record has changed since it was seen.
+func (s *fakeSync) check(t testing.TB) func() {
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for e, was := range s.shared {
+			if !reflect.DeepEqual(*e, was) {
+				t.Errorf("somebody has written to a record that snapshots share: it is %+v, and was %+v", *e, was)
+			}
+		}
+	}
 }
 
 func (s *fakeSync) Sync(_ context.Context, about ...string) error {
@@ -136,6 +152,9 @@ func (s *fakeSync) Sync(_ context.Context, about ...string) error {
 		}
 	}
 	for _, e := range snap.Endpoints {
+		if _, seen := s.shared[e]; !seen && s.shared != nil {
+			s.shared[e] = e.Clone()
+		}
 		made = append(made, model.Link{Name: e.HostIface(), Kind: "veth", Alias: model.AliasEndpoint + e.ID})
 		if e.Sandbox == "" {
 			made = append(made, model.Link{Name: e.PeerIface(), Kind: "veth"})
@@ -396,7 +415,7 @@ func (w *world) endpointRecord(id string) model.Endpoint {
 	w.t.Helper()
 	for _, e := range w.store.Snapshot().Endpoints {
 		if e.ID == id {
-			return e
+			return *e
 		}
 	}
 	w.t.Fatalf("no endpoint %s", short(id))

@@ -32,7 +32,7 @@ func stateOfBefore(t *testing.T, cfg world.Config) {
 		t.Fatalf("the file has %d networks and %d endpoints, want 2 and 2", len(snap.Networks), len(snap.Endpoints))
 	}
 	for _, e := range snap.Endpoints {
-		imitate(w, snap, e)
+		imitate(w, snap, *e)
 	}
 	reliability.Try(t, "mybr is upgraded from the first schema of the state file", func() time.Duration {
 		w.StartMybr()

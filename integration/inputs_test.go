@@ -264,7 +264,10 @@ func everything(t *testing.T, w *world.World) string {
 	s := records(t, w)
 	defer s.Close()
 	err := s.View(func(tx *store.Tx) error {
-		fmt.Fprintf(&b, "%+v\n%+v\n%+v\n", tx.Networks(), tx.Endpoints(), tx.Pools())
+		fmt.Fprintf(&b, "%+v\n%+v\n", tx.Networks(), tx.Pools())
+		for _, e := range tx.Endpoints() {
+			fmt.Fprintf(&b, "%+v\n", *e)
+		}
 		for _, p := range tx.Pools() {
 			for l := range tx.Leases(p.ID, p.Prefix.Addr()) {
 				fmt.Fprintf(&b, "%+v\n", l)

@@ -73,9 +73,10 @@ func shown(s model.Snapshot) model.Snapshot {
 		s.Networks[i].Engine = ""
 	}
 	s.Endpoints = slices.Clone(s.Endpoints)
-	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
-		e.Sandbox = rebuild.SandboxPrefix + e.ID
+	for i, e := range s.Endpoints {
+		lost := *e
+		lost.Sandbox = rebuild.SandboxPrefix + e.ID
+		s.Endpoints[i] = &lost
 	}
 	return s
 }

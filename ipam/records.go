@@ -32,7 +32,7 @@ type Tx interface {
 
 	// Networks and Endpoints are those of mybr's own driver.
 	Networks() []model.Network
-	Endpoints() []model.Endpoint
+	Endpoints() []*model.Endpoint
 }
 
 // Records runs transactions. What Update's function has put is kept unless it fails.

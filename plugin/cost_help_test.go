@@ -157,7 +157,7 @@ func testAdmin(ports int) *admin {
 	for i := range ports {
 		e.Ports = append(e.Ports, model.PortBinding{Proto: model.TCP, Host: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(i)), Count: 1})
 	}
-	s := model.Snapshot{Networks: []model.Network{{ID: "n", Bridge: "br0"}}, Endpoints: []model.Endpoint{e}}
+	s := model.Snapshot{Networks: []model.Network{{ID: "n", Bridge: "br0"}}, Endpoints: []*model.Endpoint{&e}}
 	right := func(context.Context) ([]reconcile.Difference, error) { return nil, nil }
 	return &admin{
 		version: "1", firewall: func() string { return "iptables" }, ready: closed(), compares: closed(), snapshot: func() model.Snapshot { return s },

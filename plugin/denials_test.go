@@ -61,7 +61,7 @@ func newRefusing(t *testing.T) *refusing {
 	pre := netip.MustParsePrefix
 	r := &refusing{said: make(chan any), records: model.Snapshot{
 		Networks: []model.Network{{ID: "n0", Bridge: "br0", EgressSet: "192.0.2.9", EgressModeSet: "audit"}, {ID: "n1", Bridge: "br1", Egress: "none"}},
-		Endpoints: []model.Endpoint{
+		Endpoints: []*model.Endpoint{
 			{ID: "e0", NetworkID: "n0", MAC: model.MAC{2, 0, 0, 0, 0, 1}, V4: pre("172.18.0.2/16"), V6: pre("fd00:18::2/64")},
 			{ID: "e1", NetworkID: "n1", MAC: model.MAC{2, 0, 0, 0, 0, 2}, V4: pre("172.19.0.2/16")},
 			{ID: "e2", NetworkID: "n0", MAC: model.MAC{2, 0, 0, 0, 0, 3}, V4: pre("172.18.0.3/16"), Egress: "192.0.2.8"},
@@ -232,11 +232,11 @@ func TestDenialsOfWhoHasJustGone(t *testing.T) {
 	if n, e := r.find.whose(p); n != "n0" || e != "e0" {
 		t.Fatal(n, e)
 	}
-	r.records.Endpoints = append([]model.Endpoint{}, r.records.Endpoints[1:]...)
+	r.records.Endpoints = append([]*model.Endpoint{}, r.records.Endpoints[1:]...)
 	if n, e := r.find.whose(p); n != "n0" || e != "e0" {
 		t.Errorf("gone: %q %q", n, e)
 	}
-	r.records.Endpoints = append([]model.Endpoint{{ID: "e9", NetworkID: "n0", V4: netip.MustParsePrefix("172.18.0.2/16")}}, r.records.Endpoints...)
+	r.records.Endpoints = append([]*model.Endpoint{{ID: "e9", NetworkID: "n0", V4: netip.MustParsePrefix("172.18.0.2/16")}}, r.records.Endpoints...)
 	if n, e := r.find.whose(p); n != "n0" || e != "e9" {
 		t.Errorf("another one with the address: %q %q", n, e)
 	}

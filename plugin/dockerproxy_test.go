@@ -88,7 +88,7 @@ func TestDockerProxy(t *testing.T) {
 	dir := t.TempDir()
 	records := model.Snapshot{
 		Networks: []model.Network{{ID: "n"}, {ID: "closed", Internal: true}},
-		Endpoints: []model.Endpoint{
+		Endpoints: []*model.Endpoint{
 			{ID: "e1", NetworkID: "n", V4: netip.MustParsePrefix("172.18.0.2/16"), V6: netip.MustParsePrefix("fd00::2/64"), Ports: []model.PortBinding{
 				{Proto: model.TCP, Host: netip.MustParseAddrPort("0.0.0.0:8080"), Container: netip.MustParseAddrPort("172.18.0.2:80"), Count: 2},
 			}, OpenV6: []model.PortSpan{{Proto: model.UDP, First: 53, Count: 1}}},

@@ -15,7 +15,10 @@ import (
 func withEnded(records *store.Store) (known model.Snapshot, err error) {
 	ended, err := endedIn(records)
 	known = records.Snapshot()
-	known.Endpoints = append(slices.Clone(known.Endpoints), ended...)
+	known.Endpoints = slices.Clone(known.Endpoints)
+	for _, e := range ended {
+		known.Endpoints = append(known.Endpoints, &e)
+	}
 	return known, err
 }
 

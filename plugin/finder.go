@@ -41,8 +41,7 @@ func newDirectory(s model.Snapshot) directory {
 	for i := range s.Networks {
 		d.networks[s.Networks[i].Bridge] = s.Networks[i].ID
 	}
-	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
+	for _, e := range s.Endpoints {
 		for _, f := range model.Families() {
 			if a := e.Address(f).Addr(); a.IsValid() {
 				d.byAddr[ownAddr{e.NetworkID, a}], d.at[a] = e.ID, e

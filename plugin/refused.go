@@ -31,7 +31,7 @@ func (h *host) tellRefused(ctx context.Context, s model.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	endpoints := map[string]model.Endpoint{}
+	endpoints := map[string]*model.Endpoint{}
 	for _, e := range s.Endpoints {
 		endpoints[e.HostIface()] = e
 	}

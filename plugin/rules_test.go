@@ -16,7 +16,7 @@ func testRuler(want error, diff func(context.Context) ([]reconcile.Difference, e
 	e := model.Endpoint{ID: "e0123456789abcdef", NetworkID: "n"}
 	return &ruler{
 		snapshot: func() model.Snapshot {
-			return model.Snapshot{Networks: []model.Network{{ID: "n", Bridge: "br0"}}, Endpoints: []model.Endpoint{e}}
+			return model.Snapshot{Networks: []model.Network{{ID: "n", Bridge: "br0"}}, Endpoints: []*model.Endpoint{&e}}
 		},
 		want: func(context.Context) (reconcile.Host, error) { return reconcile.Host{}, want },
 		diff: diff,

@@ -27,7 +27,7 @@ func TestViewCounts(t *testing.T) {
 		local.Host = netip.MustParseAddrPort("127.0.0.1:81")
 		s := model.Snapshot{
 			Networks:  []model.Network{{ID: "n", Bridge: "br0"}},
-			Endpoints: []model.Endpoint{{ID: "e", NetworkID: "n", Ports: []model.PortBinding{b, local}}},
+			Endpoints: []*model.Endpoint{{ID: "e", NetworkID: "n", Ports: []model.PortBinding{b, local}}},
 		}
 		calls, failure := 0, error(nil)
 		v := &viewer{

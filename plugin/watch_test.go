@@ -51,7 +51,7 @@ func manyPorts(n int) model.Snapshot {
 			Container: netip.AddrPortFrom(endpoint.V4.Addr(), 80),
 		})
 	}
-	return model.Snapshot{Networks: []model.Network{network}, Endpoints: []model.Endpoint{endpoint}}
+	return model.Snapshot{Networks: []model.Network{network}, Endpoints: []*model.Endpoint{&endpoint}}
 }
 
 // watched is a host in a namespace, with rules, links and settings in the kernel, that is

@@ -43,7 +43,7 @@ func records() model.Snapshot {
 			{ID: back, Bridge: "br-91c0de0091c0", Owned: true, Internal: true,
 				V4: model.Subnet{Prefix: pre("172.19.0.0/16"), Address: pre("172.19.0.1/16")}},
 		},
-		Endpoints: []model.Endpoint{
+		Endpoints: []*model.Endpoint{
 			{ID: web, NetworkID: front, MAC: model.MAC{2, 0, 0, 0, 0, 1}, V4: pre("172.18.0.2/16"), V6: pre("fd00:18::2/64"), Sandbox: "/run/docker/netns/1",
 				Ports: []model.PortBinding{
 					{Proto: model.TCP, Host: ap("0.0.0.0:8080"), Container: ap("172.18.0.2:80"), Count: 1},

@@ -149,7 +149,7 @@ func (c *churn) nothingLeft(before []string) {
 func (c *churn) records() {
 	c.t.Helper()
 	var networks, pools []string
-	var endpoints []model.Endpoint
+	var endpoints []*model.Endpoint
 	c.view(func(tx *store.Tx) {
 		for _, n := range tx.Networks() {
 			networks = append(networks, n.ID)

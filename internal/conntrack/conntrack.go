@@ -222,7 +222,8 @@ func difference(have *Set, want Set) (c change) {
 	return c
 }
 
-// left lists the addresses that endpoints have had and have no longer, whoever has them now.
+// left lists the addresses that endpoints have had and have no longer, whoever has them now. want is
+// sorted by ID.
 func left(have, want []Endpoint) (addresses []netip.Addr) {
 	gone, _ := plan.Differing(have, want, compareEndpoints)
 	if len(gone) == 0 {
@@ -233,12 +234,10 @@ func left(have, want []Endpoint) (addresses []netip.Addr) {
 		address netip.Addr
 	}
 	holders := map[holder]bool{}
-	for _, e := range gone {
-		holders[holder{e.ID, netip.Addr{}}] = true // it may have another address now, or have been there twice
-	}
-	for _, e := range want {
-		if holders[holder{e.ID, netip.Addr{}}] {
-			holders[holder{e.ID, e.V4}], holders[holder{e.ID, e.V6}] = true, true
+	for _, e := range gone { // it may have another address now, or have been there twice
+		i, _ := slices.BinarySearchFunc(want, e.ID, func(o Endpoint, id string) int { return cmp.Compare(o.ID, id) })
+		for ; i < len(want) && want[i].ID == e.ID; i++ {
+			holders[holder{e.ID, want[i].V4}], holders[holder{e.ID, want[i].V6}] = true, true
 		}
 	}
 	for _, e := range gone {

@@ -62,7 +62,7 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 // Every error is a *plan.Error.
 func (a *Applier) Plan(ctx context.Context, have *Set, want Set) (plan.Plan, error) {
 	p := a.planner()
-	p.late = a.leaving.await(ctx, func(name string) bool { return have == nil || want.has(name) })
+	p.late = a.leaving.await(ctx, func(name string) bool { return have == nil || want.Has(name) })
 	err := context.Cause(ctx)
 	if err == nil && have == nil {
 		err = p.readAll()
@@ -86,7 +86,8 @@ func (a *Applier) planner() *planner {
 func (p *planner) plan(have *Set, want Set) error {
 	p.findRenamed(want)
 	p.bridges, p.hadBridges = byName(want.Bridges, Bridge.key), byName(have.Bridges, Bridge.key)
-	gone, came := plan.Differing(have.Veths, want.Veths, func(a, b *Veth) int { return cmp.Compare(a.Host, b.Host) })
+	goes, comes := plan.DifferingShared(have.Veths, want.Veths, compareVeths)
+	gone, came := values(goes), values(comes)
 	hadVeths, wantVeths := byName(gone, Veth.key), byName(came, Veth.key)
 	for _, v := range gone {
 		_, bridge := p.bridges[v.Host]
@@ -121,7 +122,7 @@ func (p *planner) plan(have *Set, want Set) error {
 func (p *planner) veths(have *Set, want Set, came []Veth, had map[string]Veth) {
 	look := came
 	if len(p.renewed)+len(p.broken) > 0 {
-		look, had = want.Veths, byName(have.Veths, Veth.key)
+		look, had = values(want.Veths), byName(values(have.Veths), Veth.key)
 	}
 	for _, v := range look {
 		if had := had[v.Host]; v.differs(had) || p.renewed[v.Bridge] || p.broken[v.Bridge] != nil {
@@ -140,6 +141,17 @@ func (s Set) names() map[string]bool {
 		m[v.Host] = true
 	}
 	return m
+}
+
+func compareVeths(a, b *Veth) int { return cmp.Compare(a.Host, b.Host) }
+
+// values are copies of pairs that sets share.
+func values(shared []*Veth) []Veth {
+	all := make([]Veth, 0, len(shared))
+	for _, v := range shared {
+		all = append(all, *v)
+	}
+	return all
 }
 
 func (b Bridge) key() string { return b.Name }

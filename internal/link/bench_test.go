@@ -28,7 +28,7 @@ func BenchmarkFull(b *testing.B) {
 	want := set([]Bridge{br})
 	for n := byte(1); n <= 100; n++ {
 		v := veth(n, br)
-		want.Veths = append(want.Veths, v)
+		want.Veths = append(want.Veths, &v)
 	}
 	apply(b, nil, want)
 	for b.Loop() {

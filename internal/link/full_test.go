@@ -3,7 +3,6 @@ package link
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -26,13 +25,13 @@ func many(n int, on Bridge) Veth {
 func TestFullBridge(t *testing.T) {
 	h := nettest.New(t)
 	full, other := bridge(1), bridge(2)
-	want := set([]Bridge{full, other})
+	var pairs []Veth
 	for n := range maxPorts {
-		want.Veths = append(want.Veths, many(n, full))
+		pairs = append(pairs, many(n, full))
 	}
+	want := set([]Bridge{full, other}, pairs...)
 	apply(t, nil, want)
-	more := want
-	more.Veths = append(slices.Clone(want.Veths), many(5000, full), many(6000, other))
+	more := set(want.Bridges, append(pairs, many(5000, full), many(6000, other))...)
 	for what, from := range map[string]*Set{"a difference": &want, "everything": nil} {
 		errs := refused(t, from, more)
 		err := errs[many(5000, full).Host]
@@ -47,8 +46,8 @@ func TestFullBridge(t *testing.T) {
 			t.Errorf("%s: a pair that was refused is there", what)
 		}
 	}
-	apply(t, &want, set(want.Bridges, want.Veths[1:]...))
-	apply(t, nil, set(more.Bridges, more.Veths[1:]...))
+	apply(t, &want, set(want.Bridges, values(want.Veths[1:])...))
+	apply(t, nil, set(more.Bridges, values(more.Veths[1:])...))
 	if there := ipLinks(t, h)[many(5000, full).Host]; there.Master != full.Name {
 		t.Errorf("once there is room: %+v", there)
 	}

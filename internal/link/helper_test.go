@@ -139,4 +139,10 @@ func veth(n byte, on Bridge) Veth {
 	}
 }
 
-func set(bridges []Bridge, veths ...Veth) Set { return Set{Bridges: bridges, Veths: veths} }
+func set(bridges []Bridge, veths ...Veth) Set {
+	s := Set{Bridges: bridges}
+	for _, v := range veths {
+		s.Veths = append(s.Veths, &v)
+	}
+	return s
+}

@@ -84,7 +84,7 @@ func TestBridgeAsksForNeighboursAtOnce(t *testing.T) {
 		t.Errorf("link-local addresses %v, want %s alone", linkLocal, want)
 	}
 	br.V6 = netip.Prefix{} // the network no longer has IPv6
-	apply(t, &Set{Bridges: []Bridge{bridge(1)}, Veths: []Veth{v}}, set([]Bridge{br}, v))
+	apply(t, &Set{Bridges: []Bridge{bridge(1)}, Veths: []*Veth{&v}}, set([]Bridge{br}, v))
 	for _, a := range ipLinks(t, h)[br.Name].Addresses {
 		if a.NoDAD {
 			t.Errorf("%s is left", a.Local)

@@ -49,7 +49,7 @@ func sets(joined bool) *rapid.Generator[Set] {
 			}
 		}
 		if rapid.Bool().Draw(t, "foreign bridge") {
-			s.Bridges = append(s.Bridges, Bridge{Name: "br0", V4: netip.MustParsePrefix("192.0.2.1/24"), V6: netip.MustParsePrefix("2001:db8:2::1/64")})
+			s.Bridges = slices.Insert(s.Bridges, 0, Bridge{Name: "br0", V4: netip.MustParsePrefix("192.0.2.1/24"), V6: netip.MustParsePrefix("2001:db8:2::1/64")})
 		}
 		for n := byte(1); n <= 3 && len(s.Bridges) > 0; n++ {
 			if !rapid.Bool().Draw(t, "veth") {
@@ -60,7 +60,7 @@ func sets(joined bool) *rapid.Generator[Set] {
 			v.Hairpin = rapid.Bool().Draw(t, "hairpin")
 			v.Isolated = rapid.Bool().Draw(t, "isolated")
 			v.Joined = joined && rapid.Bool().Draw(t, "joined")
-			s.Veths = append(s.Veths, v)
+			s.Veths = append(s.Veths, &v)
 		}
 		return s
 	})
@@ -130,9 +130,9 @@ func TestLawFull(t *testing.T) {
 		keepMTU(a, &b)
 		// br0's address can be told from its owner's only by the difference.
 		b.Bridges = slices.DeleteFunc(b.Bridges, func(b Bridge) bool { return !b.Owned })
-		b.Veths = slices.DeleteFunc(b.Veths, func(v Veth) bool { return v.Bridge == "br0" })
+		b.Veths = slices.DeleteFunc(b.Veths, func(v *Veth) bool { return v.Bridge == "br0" })
 		a.Bridges = slices.DeleteFunc(a.Bridges, func(b Bridge) bool { return !b.Owned })
-		a.Veths = slices.DeleteFunc(a.Veths, func(v Veth) bool { return v.Bridge == "br0" })
+		a.Veths = slices.DeleteFunc(a.Veths, func(v *Veth) bool { return v.Bridge == "br0" })
 		full, err := after(t, h, b, step(nil, a), step(nil, b))
 		if err != nil {
 			rt.Fatal(err)
@@ -193,7 +193,8 @@ func TestInterruptedDump(t *testing.T) {
 	br := bridge(1)
 	want := set([]Bridge{br})
 	for n := byte(1); n <= 40; n++ {
-		want.Veths = append(want.Veths, veth(n, br))
+		v := veth(n, br)
+		want.Veths = append(want.Veths, &v)
 	}
 	apply(t, nil, want)
 	stop := make(chan struct{})

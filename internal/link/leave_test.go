@@ -129,7 +129,7 @@ func TestLeavingTogether(t *testing.T) {
 				}
 				return nil
 			}
-			one := set(have.Bridges, have.Veths[1:]...)
+			one := set(have.Bridges, values(have.Veths[1:])...)
 			do(t, a, &have, one)
 			<-d.begun
 			do(t, a, &one, Set{})

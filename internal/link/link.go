@@ -15,6 +15,7 @@
 package link
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -23,9 +24,12 @@ import (
 )
 
 // Set is every link that mybr wants on the host, sorted by name.
+//
+// Pairs are as many as there are containers. Sets that follow each other share those that are the
+// same in both, so nobody writes to one through these pointers.
 type Set struct {
 	Bridges []Bridge
-	Veths   []Veth
+	Veths   []*Veth
 }
 
 // Bridge is one bridge, up.
@@ -60,13 +64,31 @@ type Veth struct {
 
 // Same reports whether two sets are deeply equal.
 func (s Set) Same(o Set) bool {
-	return plan.SameList(s.Bridges, o.Bridges) && plan.SameList(s.Veths, o.Veths)
+	return plan.SameList(s.Bridges, o.Bridges) && plan.SameShared(s.Veths, o.Veths)
 }
 
 // Has reports whether a link is in the set.
 func (s Set) Has(subject string) bool {
-	return slices.ContainsFunc(s.Veths, func(v Veth) bool { return v.Host == subject }) ||
-		slices.ContainsFunc(s.Bridges, func(b Bridge) bool { return b.Name == subject })
+	_, bridge := s.bridge(subject)
+	return bridge || s.veth(subject) != nil
+}
+
+// bridge returns the bridge of a name.
+func (s Set) bridge(name string) (b Bridge, ok bool) {
+	i, ok := slices.BinarySearchFunc(s.Bridges, name, func(b Bridge, name string) int { return cmp.Compare(b.Name, name) })
+	if !ok {
+		return b, false
+	}
+	return s.Bridges[i], true
+}
+
+// veth returns the pair whose host end has a name; nil: there is none.
+func (s Set) veth(host string) *Veth {
+	i, ok := slices.BinarySearchFunc(s.Veths, host, func(v *Veth, host string) int { return cmp.Compare(v.Host, host) })
+	if !ok {
+		return nil
+	}
+	return s.Veths[i]
 }
 
 // Subjects returns every link of the set by its name, as a comparable Bridge or Veth: the
@@ -77,20 +99,17 @@ func (s Set) Subjects() map[string]any {
 		m[b.Name] = b
 	}
 	for _, v := range s.Veths {
-		m[v.Host] = v
+		m[v.Host] = *v
 	}
 	return m
 }
 
-// has reports whether a link is in the set.
-func (s Set) has(name string) bool {
-	return slices.ContainsFunc(s.Bridges, func(b Bridge) bool { return b.Name == name }) ||
-		slices.ContainsFunc(s.Veths, func(v Veth) bool { return v.Host == name })
-}
-
 // With returns the union of two sets that have no link in common.
 func (s Set) With(o Set) Set {
-	return Set{Bridges: slices.Concat(s.Bridges, o.Bridges), Veths: slices.Concat(s.Veths, o.Veths)}
+	both := Set{Bridges: slices.Concat(s.Bridges, o.Bridges), Veths: slices.Concat(s.Veths, o.Veths)}
+	slices.SortFunc(both.Bridges, func(a, b Bridge) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(both.Veths, compareVeths)
+	return both
 }
 
 // Only returns the part of the set whose links' names keep accepts, in the same order.

@@ -9,24 +9,22 @@ import (
 // Look compares one link of a set with the host. It reads that link, with its addresses and
 // settings, and of a pair's host end the bridge.
 func (a *Applier) Look(_ context.Context, set Set, name string) plan.Finding {
-	bridge := ""
-	for _, v := range set.Veths {
-		if v.Host == name {
-			bridge = v.Bridge
-		}
-	}
-	want := set.Only(func(link string) bool { return link == name || link == bridge })
 	// What is known of the link is something else, so that a plan looks at it.
-	have := want.Only(func(string) bool { return true })
-	for i := range have.Bridges {
-		if have.Bridges[i].Name == name {
-			have.Bridges[i].Alias += "?"
-		}
+	var want, have Set
+	bridge := ""
+	if v := set.veth(name); v != nil {
+		bridge = v.Bridge
+		other := *v
+		other.Alias += "?"
+		want.Veths, have.Veths = []*Veth{v}, []*Veth{&other}
 	}
-	for i := range have.Veths {
-		if have.Veths[i].Host == name {
-			have.Veths[i].Alias += "?"
-		}
+	if b, there := set.bridge(bridge); there {
+		want.Bridges, have.Bridges = []Bridge{b}, []Bridge{b}
+	}
+	if b, there := set.bridge(name); there {
+		other := b
+		other.Alias += "?"
+		want.Bridges, have.Bridges = append(want.Bridges, b), append(have.Bridges, other)
 	}
 	p := a.planner()
 	err := p.plan(&have, want)

@@ -179,15 +179,15 @@ func TestDeltaDoesNotGrowWithTheHost(t *testing.T) {
 		v := veth(0, []Bridge{b1, b2}[n%2])
 		v.Host, v.Peer = fmt.Sprintf("veth%04d", n), fmt.Sprintf("veth%04dc", n)
 		v.Alias, v.MAC = fmt.Sprintf("%s%04d", model.AliasEndpoint, n), model.MAC{2, 0x43, 0, 0, byte(n >> 8), byte(n)}
-		have.Veths = append(have.Veths, v)
+		have.Veths = append(have.Veths, &v)
 	}
 	apply(t, nil, have)
 	late := veth(1, b1)
 	late.Announce, late.V4, late.V6 = true, bridge(1).V4.Addr().Next(), bridge(1).V6.Addr().Next()
-	more := set(have.Bridges, append(slices.Clone(have.Veths), late)...)
-	quiet := set(have.Bridges, slices.Clone(more.Veths)...)
+	more := set(have.Bridges, append(values(have.Veths), late)...)
+	quiet := set(have.Bridges, values(more.Veths)...)
 	quiet.Veths[1000].Announce = false
-	wider := set([]Bridge{b1, b2}, more.Veths...)
+	wider := set([]Bridge{b1, b2}, values(more.Veths)...)
 	wider.Bridges[1].V4 = bridge(3).V4
 	a, requests := counted()
 	for _, c := range []struct {

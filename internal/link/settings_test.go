@@ -288,7 +288,7 @@ func TestSettingsComeWithTheLinks(t *testing.T) {
 	want := set(nil)
 	for n := byte(1); n <= 20; n++ {
 		br, v := withSettings(n)
-		want.Bridges, want.Veths = append(want.Bridges, br), append(want.Veths, v)
+		want.Bridges, want.Veths = append(want.Bridges, br), append(want.Veths, &v)
 	}
 	settings := &countedSettings{}
 	a := &Applier{Settings: settings}

@@ -197,8 +197,8 @@ type PortSpan struct {
 // of the endpoint's ID, so that nothing has to be remembered to find it.
 func (e Endpoint) HostIface() string { return "veth" + short(e.ID) }
 
-// SameIface reports whether two endpoints' HostIface are the same, without writing them out.
-func (e *Endpoint) SameIface(o *Endpoint) bool { return short(e.ID) == short(o.ID) }
+// CompareIface compares two endpoints' HostIface, without writing them out.
+func (e *Endpoint) CompareIface(o *Endpoint) int { return cmp.Compare(short(e.ID), short(o.ID)) }
 
 // PeerIface is the name that the container's end has until Docker moves it into
 // the sandbox, and again after Docker has moved it back.
@@ -290,9 +290,13 @@ func (t Target) Compare(o Target) int {
 func (t Target) Wanted() bool { return t.Host.IsValid() }
 
 // Snapshot is everything the host must be made to match, sorted by ID.
+//
+// Endpoints are as many as there are containers, and each call makes a new snapshot: so two that
+// follow each other share the records that are the same in both. Nobody writes to a record through
+// these pointers: who changes one changes a copy (Clone), and makes a list that has that instead.
 type Snapshot struct {
 	Networks  []Network
-	Endpoints []Endpoint
+	Endpoints []*Endpoint
 	Lists     []List // by name
 }
 

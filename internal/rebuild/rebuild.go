@@ -51,7 +51,7 @@ func Find(links []model.Link, have model.Snapshot) Found {
 		f.network(l)
 	}
 	for _, l := range links {
-		if !slices.ContainsFunc(have.Endpoints, func(e model.Endpoint) bool { return e.HostIface() == l.Name }) {
+		if !slices.ContainsFunc(have.Endpoints, func(e *model.Endpoint) bool { return e.HostIface() == l.Name }) {
 			f.endpoint(l)
 		}
 	}

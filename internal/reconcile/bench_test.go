@@ -17,7 +17,7 @@ func crowd(endpoints int) model.Snapshot {
 	s := model.Snapshot{Networks: []model.Network{n}}
 	for i := range endpoints {
 		a := netip.AddrFrom4([4]byte{10, 0, byte(1 + i/250), byte(1 + i%250)})
-		s.Endpoints = append(s.Endpoints, model.Endpoint{
+		s.Endpoints = append(s.Endpoints, &model.Endpoint{
 			ID: fmt.Sprintf("%010d%054d", i, i), NetworkID: n.ID, MAC: model.MAC{2, 2, 0, 0, byte(i >> 8), byte(i)}, V4: netip.PrefixFrom(a, 16), Sandbox: fmt.Sprintf("/run/docker/netns/%012d", i),
 			Ports: []model.PortBinding{{Proto: model.TCP, Host: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(20000+i)), Container: netip.AddrPortFrom(a, 80), Count: 1}},
 		})

@@ -58,8 +58,7 @@ func listings(s model.Snapshot, lists model.Lists) (map[string]listing, recorded
 		}
 	}
 	var networks map[string]*model.Network // made for the first endpoint that says something
-	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
+	for _, e := range s.Endpoints {
 		text := e.EgressInForce()
 		if text == "" && e.EgressModeInForce() == "" {
 			continue

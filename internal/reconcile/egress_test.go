@@ -67,7 +67,7 @@ func TestEgress(t *testing.T) {
 			a := model.Endpoint{ID: "a", NetworkID: "n", V4: pre("172.18.0.2/16"), V6: pre("fd00:18::2/64")}
 			b := model.Endpoint{ID: "b", NetworkID: "n", V4: pre("172.18.0.3/16")}
 			c.change(&n, &a, &b)
-			s := model.Snapshot{Networks: []model.Network{n}, Endpoints: []model.Endpoint{a, b},
+			s := model.Snapshot{Networks: []model.Network{n}, Endpoints: []*model.Endpoint{&a, &b},
 				Lists: []model.List{{Name: "apis", Prefixes: []netip.Prefix{pre("10.1.0.0/16")}, Egress: []string{"host:53/udp"}}}}
 			h := reconcile.Render(s, reconcile.Options{})
 			if !reflect.DeepEqual(h.Firewall.Egress, c.want) || h.Firewall.Networks[0].Listed != (len(c.want) > 0) {
@@ -93,7 +93,7 @@ func TestSharedListsAreReadOnce(t *testing.T) {
 		s := model.Snapshot{Lists: []model.List{list}, Networks: []model.Network{{ID: "n", Bridge: "br0", Owned: true, ICC: true,
 			V4: model.Subnet{Prefix: netip.MustParsePrefix("172.18.0.0/16"), Masquerade: true}}}}
 		for i := range containers {
-			s.Endpoints = append(s.Endpoints, model.Endpoint{ID: fmt.Sprint(i), NetworkID: "n", Egress: "@apis",
+			s.Endpoints = append(s.Endpoints, &model.Endpoint{ID: fmt.Sprint(i), NetworkID: "n", Egress: "@apis",
 				V4: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 18, 1, byte(i)}), 16)})
 		}
 		s.Endpoints[0].Egress = "none"
@@ -114,7 +114,7 @@ func TestWatchedListsCheckNoSenders(t *testing.T) {
 	pre := netip.MustParsePrefix
 	for mode, want := range map[string]int{"": 1, "enforce": 1, "audit": 0} {
 		s := model.Snapshot{Networks: []model.Network{{ID: "n", Bridge: "br0", Owned: true, Egress: "none", EgressMode: mode, V4: model.Subnet{Prefix: pre("172.18.0.0/16")}}},
-			Endpoints: []model.Endpoint{{ID: "a", NetworkID: "n", V4: pre("172.18.0.2/16")}}}
+			Endpoints: []*model.Endpoint{{ID: "a", NetworkID: "n", V4: pre("172.18.0.2/16")}}}
 		if h := reconcile.Render(s, reconcile.Options{}); len(h.Spoof.Ports) != want {
 			t.Errorf("%q: %v", mode, h.Spoof.Ports)
 		}

@@ -29,7 +29,7 @@ func dual() model.Snapshot {
 		Masquerade: true,
 		SNAT:       netip.MustParseAddr("2001:db8::9"),
 	}
-	e := &s.Endpoints[0]
+	e := s.Endpoints[0]
 	e.V6 = netip.MustParsePrefix("fd00:18::2/64")
 	e.Ports = append(e.Ports, tcp6, across)
 	e.OpenV4 = []model.PortSpan{{Proto: model.TCP, First: 80, Count: 1}, {Proto: model.UDP, First: 53, Count: 10}}

@@ -122,9 +122,9 @@ func TestHungFirewalldConcernsNewNetworksOnly(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 		begun = time.Now()
-		e := s.Endpoints[0]
+		e := *s.Endpoints[0]
 		e.ID = "fedcba9876543210"
-		s.Endpoints = append(s.Endpoints, e)
+		s.Endpoints = append(s.Endpoints, &e)
 		h.set(s)
 		if err := h.r.Sync(t.Context(), e.HostIface()); err != nil {
 			t.Errorf("an endpoint's request: %v", err)

@@ -27,8 +27,8 @@ func iccList(n model.Network) icc.List {
 // addLists has the lists of networks in what is checked of senders.
 func (h *Host) addLists(s model.Snapshot, networks map[string]*model.Network, o Options) {
 	of := map[string][]*model.Endpoint{}
-	for i := range s.Endpoints {
-		if e := &s.Endpoints[i]; networks[e.NetworkID] != nil && networks[e.NetworkID].ICCListed() {
+	for _, e := range s.Endpoints {
+		if networks[e.NetworkID] != nil && networks[e.NetworkID].ICCListed() {
 			of[e.NetworkID] = append(of[e.NetworkID], e)
 		}
 	}
@@ -72,8 +72,8 @@ func furtherNeighbours(s model.Snapshot) map[string]model.Clients {
 		listed[n.ID] = n.ICCListed()
 	}
 	of := map[string][]netip.Prefix{}
-	for i := range s.Endpoints {
-		if e := &s.Endpoints[i]; listed[e.NetworkID] {
+	for _, e := range s.Endpoints {
+		if listed[e.NetworkID] {
 			of[e.NetworkID] = append(of[e.NetworkID], Options{}.routedBack(*e)...)
 		}
 	}

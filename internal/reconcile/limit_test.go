@@ -24,7 +24,7 @@ func limited(change func(*model.Network, *model.Endpoint)) model.Snapshot {
 	if change != nil {
 		change(&n, &e)
 	}
-	return model.Snapshot{Networks: []model.Network{n}, Endpoints: []model.Endpoint{e},
+	return model.Snapshot{Networks: []model.Network{n}, Endpoints: []*model.Endpoint{&e},
 		Lists: []model.List{{Name: "office", Prefixes: []netip.Prefix{pre("10.1.0.0/16"), pre("fd00::/8")}}}}
 }
 
@@ -92,7 +92,7 @@ func TestServedApart(t *testing.T) {
 	list := "web>db:5432"
 	s := limited(func(n *model.Network, _ *model.Endpoint) { n.ICCSet = list })
 	other := model.Endpoint{ID: "o", NetworkID: "n", V4: netip.MustParsePrefix("172.18.0.3/16"), Spoof: model.Spoof{Addresses: "0.0.0.0/0,10.77.0.0/24,2001:db8:77::/64"}}
-	s.Endpoints = append(s.Endpoints, other)
+	s.Endpoints = append(s.Endpoints, &other)
 	for _, c := range []struct {
 		list    string
 		apart   bool

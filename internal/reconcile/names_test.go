@@ -21,7 +21,7 @@ func servedSnapshot() model.Snapshot {
 			{ID: "n1", Bridge: "br1", Owned: true, Egress: "192.0.2.1,example.com", V4: model.Subnet{Prefix: pre("10.1.0.0/24"), Address: pre("10.1.0.1/24")}, V6: model.Subnet{Prefix: pre("fd00:1::/64"), Address: pre("fd00:1::1/64")}},
 			{ID: "n2", Bridge: "br2", Owned: true, V4: model.Subnet{Prefix: pre("10.2.0.0/24"), Address: pre("10.2.0.1/24")}},
 		},
-		Endpoints: []model.Endpoint{
+		Endpoints: []*model.Endpoint{
 			{ID: "e1", NetworkID: "n1", V4: pre("10.1.0.2/24"), V6: pre("fd00:1::2/64")},
 			{ID: "e2", NetworkID: "n1", V4: pre("10.1.0.3/24")},
 			{ID: "e3", NetworkID: "n2", V4: pre("10.2.0.2/24")},

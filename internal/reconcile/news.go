@@ -17,10 +17,10 @@ func (r *Reconciler) news(now model.Snapshot) {
 	if r.told = &now; before == nil {
 		return
 	}
-	endpoint := func(kind string, e model.Endpoint) {
+	endpoint := func(kind string, e *model.Endpoint) {
 		r.Tell(event.Event{Kind: kind, Network: e.NetworkID, Bridge: bridgeOf(e.NetworkID, now, *before), Endpoint: e.ID, Addresses: prefixTexts(e.V4, e.V6)})
 	}
-	ports := func(kind string, e model.Endpoint, list []model.PortBinding) {
+	ports := func(kind string, e *model.Endpoint, list []model.PortBinding) {
 		if len(list) > 0 {
 			r.Tell(event.Event{Kind: kind, Network: e.NetworkID, Bridge: bridgeOf(e.NetworkID, now, *before), Endpoint: e.ID, Ports: bindingTexts(list)})
 		}
@@ -30,19 +30,19 @@ func (r *Reconciler) news(now model.Snapshot) {
 	}
 	// Endpoints go before their network, and come behind it.
 	var came []func()
-	merge(before.Endpoints, now.Endpoints, func(a, b *model.Endpoint) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Endpoint) {
+	mergeShared(before.Endpoints, now.Endpoints, compareEndpoints, func(had, has *model.Endpoint) {
 		switch {
 		case has == nil:
-			ports(event.PortWithdrawn, *had, had.Ports)
-			endpoint(event.EndpointRemoved, *had)
+			ports(event.PortWithdrawn, had, had.Ports)
+			endpoint(event.EndpointRemoved, had)
 		case had == nil:
 			came = append(came, func() {
-				endpoint(event.EndpointCreated, *has)
-				ports(event.PortPublished, *has, has.Ports)
+				endpoint(event.EndpointCreated, has)
+				ports(event.PortPublished, has, has.Ports)
 			})
 		case !plan.SameList(had.Ports, has.Ports):
-			ports(event.PortWithdrawn, *has, except(had.Ports, has.Ports))
-			came = append(came, func() { ports(event.PortPublished, *has, except(has.Ports, had.Ports)) })
+			ports(event.PortWithdrawn, has, except(had.Ports, has.Ports))
+			came = append(came, func() { ports(event.PortPublished, has, except(has.Ports, had.Ports)) })
 		}
 	})
 	merge(before.Networks, now.Networks, func(a, b *model.Network) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Network) {
@@ -92,6 +92,35 @@ func merge[V any](before, after []V, compare func(a, b *V) int, fn func(before, 
 		fn(had, has)
 	}
 }
+
+// mergeShared is merge for lists that share the records which are the same in both: fn is not
+// called for those, and none of them is read.
+func mergeShared[V any](before, after []*V, compare func(a, b *V) int, fn func(before, after *V)) {
+	for len(before) > 0 || len(after) > 0 {
+		order := 0
+		switch {
+		case len(before) == 0:
+			order = 1
+		case len(after) == 0:
+			order = -1
+		case before[0] == after[0]:
+			before, after = before[1:], after[1:]
+			continue
+		default:
+			order = compare(before[0], after[0])
+		}
+		var had, has *V
+		if order <= 0 {
+			had, before = before[0], before[1:]
+		}
+		if order >= 0 {
+			has, after = after[0], after[1:]
+		}
+		fn(had, has)
+	}
+}
+
+func compareEndpoints(a, b *model.Endpoint) int { return cmp.Compare(a.ID, b.ID) }
 
 // except is what of a list is not in another.
 func except(list, other []model.PortBinding) []model.PortBinding {

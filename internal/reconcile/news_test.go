@@ -46,7 +46,7 @@ func TestNews(t *testing.T) {
 		s.Networks = append(s.Networks, model.Network{ID: "z", Bridge: "mybr1", V4: model.Subnet{Prefix: netip.MustParsePrefix("10.0.0.0/24")},
 			V6: model.Subnet{Prefix: netip.MustParsePrefix("fd00::/64")}})
 		binding := model.PortBinding{Proto: model.TCP, Host: netip.MustParseAddrPort("0.0.0.0:99"), Container: netip.MustParseAddrPort("10.0.0.2:80"), Count: 1}
-		s.Endpoints = append(s.Endpoints, model.Endpoint{ID: "y", NetworkID: "z", V4: netip.MustParsePrefix("10.0.0.2/24"), Ports: []model.PortBinding{binding}})
+		s.Endpoints = append(s.Endpoints, &model.Endpoint{ID: "y", NetworkID: "z", V4: netip.MustParsePrefix("10.0.0.2/24"), Ports: []model.PortBinding{binding}})
 		h.set(s)
 		h.sync(t, "network-created mybr1 10.0.0.0/24; fd00::/64", "endpoint-created mybr1 10.0.0.2/24",
 			"port-published mybr1 tcp 0.0.0.0:99 -> 10.0.0.2:80")
@@ -54,8 +54,10 @@ func TestNews(t *testing.T) {
 		other := binding
 		other.Host = netip.MustParseAddrPort("0.0.0.0:98")
 		changed := s
-		changed.Endpoints = append([]model.Endpoint{}, s.Endpoints...)
-		changed.Endpoints[1].Ports = []model.PortBinding{other}
+		changed.Endpoints = append([]*model.Endpoint{}, s.Endpoints...)
+		moved := *s.Endpoints[1]
+		moved.Ports = []model.PortBinding{other}
+		changed.Endpoints[1] = &moved
 		h.set(changed)
 		h.sync(t, "port-withdrawn mybr1 tcp 0.0.0.0:99 -> 10.0.0.2:80", "port-published mybr1 tcp 0.0.0.0:98 -> 10.0.0.2:80")
 

@@ -245,11 +245,11 @@ func (o *opened) end() {
 // named is an endpoint of a snapshot with its network, as the host has them, and the host names of
 // the list that counts for it: none if it is not there.
 func (r *renderer) named(s model.Snapshot, id string) (n model.Network, e model.Endpoint, names egress.Named) {
-	i, there := slices.BinarySearchFunc(s.Endpoints, id, func(e model.Endpoint, id string) int { return cmp.Compare(e.ID, id) })
+	i, there := slices.BinarySearchFunc(s.Endpoints, id, func(e *model.Endpoint, id string) int { return cmp.Compare(e.ID, id) })
 	if !there {
 		return n, e, ""
 	}
-	e = r.options.endpoint(s.Endpoints[i])
+	e = r.options.endpoint(*s.Endpoints[i])
 	of, there := r.networks[e.NetworkID]
 	if !there {
 		return n, e, ""

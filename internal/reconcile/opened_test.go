@@ -23,7 +23,7 @@ func namedSnapshot(network, endpoint string) model.Snapshot {
 		Networks: []model.Network{{ID: "n", Bridge: "br0", Owned: true, ICC: true, Egress: network,
 			V4: model.Subnet{Prefix: pre("172.18.0.0/16"), Address: pre("172.18.0.1/16"), Masquerade: true},
 			V6: model.Subnet{Prefix: pre("fd00:18::/64"), Address: pre("fd00:18::1/64"), Masquerade: true}}},
-		Endpoints: []model.Endpoint{
+		Endpoints: []*model.Endpoint{
 			{ID: "a", NetworkID: "n", V4: pre("172.18.0.2/16"), V6: pre("fd00:18::2/64")},
 			{ID: "b", NetworkID: "n", V4: pre("172.18.0.3/16"), Egress: endpoint},
 		},

@@ -31,7 +31,7 @@ func (h *Host) sort() {
 
 // sortEndpoints sorts what is wanted of endpoints.
 func (h *Host) sortEndpoints() {
-	sortBy(h.Links.Veths, compareVeths)
+	slices.SortFunc(h.Links.Veths, compareVeths)
 	sortBy(h.Spoof.Ports, spoof.Compare)
 	sortBy(h.Spoof.Shares, spoof.CompareShares)
 	sortBy(h.Spoof.Networks, spoof.CompareNetworks)

@@ -140,6 +140,9 @@ func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[stri
 // the pairs on it too.
 func (g *gate) add(failed gate, h Host) {
 	g.all = errors.Join(g.all, failed.all)
+	if len(failed.links) == 0 {
+		return // nearly always: no pair is looked at
+	}
 	maps.Copy(g.links, failed.links)
 	for _, v := range h.Links.Veths {
 		if err, ok := failed.links[v.Bridge]; ok {

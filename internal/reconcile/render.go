@@ -64,9 +64,9 @@ func Render(s model.Snapshot, o Options) Host {
 		h.addNetwork(n, limited[n.ID], policies.listings[n.ID], o)
 		h.renderNetworkNames(o.network(n), policies.listings[n.ID])
 	}
-	for i := range s.Endpoints {
-		h.addEndpoint(&s.Endpoints[i], networks, policies, o)
-		needed.count(&s.Endpoints[i], networks, o, 1)
+	for _, e := range s.Endpoints {
+		h.addEndpoint(e, networks, policies, o)
+		needed.count(e, networks, o, 1)
 	}
 	h.addShares(s, networks, o)
 	h.addLists(s, networks, o)
@@ -131,7 +131,7 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 	}
 	v := renderVeth(*n, e)
 	v.Alias = recorded.Alias(*n, o.turnedOn()...)
-	h.Links.Veths = append(h.Links.Veths, v)
+	h.Links.Veths = append(h.Links.Veths, &v)
 	if model.SpoofRefused(*n, e, o.SpoofRefused) {
 		h.Spoof.Ports = append(h.Spoof.Ports, spoofPort(*n, e))
 	}
@@ -222,7 +222,7 @@ func (c needs) families() firewall.Families {
 // flowEndpoints lists the addresses that flows of containers can have.
 func flowEndpoints(s model.Snapshot) (all []conntrack.Endpoint) {
 	for _, e := range s.Endpoints {
-		all = append(all, flowEndpoint(e))
+		all = append(all, flowEndpoint(*e))
 	}
 	return all
 }

@@ -38,7 +38,7 @@ func snapshot() model.Snapshot {
 				Masquerade: true,
 			},
 		}},
-		Endpoints: []model.Endpoint{{
+		Endpoints: []*model.Endpoint{{
 			ID: "0123456789abcdef0123456789abcdef", NetworkID: "4f2a1b3c4d5e6f708192a3b4c5d6e7f8",
 			MAC: model.MAC{2, 0, 0, 0, 0, 2}, V4: netip.MustParsePrefix("172.18.0.2/16"),
 			Sandbox: "/var/run/docker/netns/5f4f711ce5c2",
@@ -65,7 +65,7 @@ func TestRender(t *testing.T) {
 				Name: "br-4f2a1b3c4d5e", Owned: true, Alias: "mybr network 4f2a1b3c4d5e6f708192a3b4c5d6e7f8 o=c- 4=172.18.0.0/16,172.18.0.1,=,m mtu=1400 if=eth",
 				MAC: model.MAC{2, 0, 0, 0, 0, 1}, MTU: 1400, V4: netip.MustParsePrefix("172.18.0.1/16"), AcceptRA: "0",
 			}},
-			Veths: []link.Veth{{
+			Veths: []*link.Veth{{
 				Host: "veth0123456789", Peer: "veth0123456789c", Bridge: "br-4f2a1b3c4d5e",
 				Alias: "mybr endpoint 0123456789abcdef0123456789abcdef m=020000000002 4=172.18.0.2/16 p=t8080>80,u5353+9>53",
 				MAC:   model.MAC{2, 0, 0, 0, 0, 2}, V4: netip.MustParseAddr("172.18.0.2"), MTU: 1400, Hairpin: true, Joined: true,
@@ -169,11 +169,11 @@ func TestRenderTranslatesOnlyWhatNATCanCarry(t *testing.T) {
 
 func TestRenderDoesNotDependOnOrder(t *testing.T) {
 	s := snapshot()
-	n, e := s.Networks[0], s.Endpoints[0]
+	n, e := s.Networks[0], *s.Endpoints[0]
 	n.ID, n.Bridge = "aa"+n.ID[2:], "zz0"
 	e.ID, e.NetworkID = "ff"+e.ID[2:], n.ID
 	e.Ports = []model.PortBinding{binding(model.TCP, "0.0.0.0:81", "172.19.0.2:81", 1), binding(model.TCP, "0.0.0.0:7", "172.19.0.2:7", 1)}
-	s.Networks, s.Endpoints = append(s.Networks, n), append(s.Endpoints, e)
+	s.Networks, s.Endpoints = append(s.Networks, n), append(s.Endpoints, &e)
 	want := Render(s, Options{})
 	slices.Reverse(s.Networks)
 	slices.Reverse(s.Endpoints)

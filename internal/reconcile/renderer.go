@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/mybr/mybr/internal/egress/byname"
@@ -45,9 +44,7 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 		}
 	} else {
 		next.networks, next.needed = base.networks(s), needs{}
-		for i := range s.Endpoints {
-			came = append(came, &s.Endpoints[i])
-		}
+		came = s.Endpoints
 	}
 	for _, e := range came {
 		next.needed.count(e, next.networks, base, 1)
@@ -78,7 +75,7 @@ func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 	without.sortEndpoints()
 	with.sortEndpoints()
 	h, ok = r.host, true
-	replace(&h.Links.Veths, without.Links.Veths, with.Links.Veths, compareVeths, &ok)
+	replaceShared(&h.Links.Veths, without.Links.Veths, with.Links.Veths, compareVeths, &ok)
 	replace(&h.Spoof.Ports, without.Spoof.Ports, with.Spoof.Ports, spoof.Compare, &ok)
 	replace(&h.Firewall.Ports, without.Firewall.Ports, with.Firewall.Ports, comparePorts, &ok)
 	replace(&h.Firewall.Openings, without.Firewall.Openings, with.Firewall.Openings, compareOpenings, &ok)
@@ -100,6 +97,17 @@ func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 // changes. ok becomes false if the list has not all that is gone. All three are sorted.
 func replace[T comparable](list *[]T, gone, came []T, compare func(a, b *T) int, ok *bool) {
 	gone, came = plan.Differing(gone, came, compare)
+	exchange(list, gone, came, compare, func(a, b *T) bool { return *a == *b }, ok)
+}
+
+// replaceShared is replace for a list of what hosts share: what stays is not copied.
+func replaceShared[T comparable](list *[]*T, gone, came []*T, compare func(a, b *T) int, ok *bool) {
+	gone, came = plan.DifferingShared(gone, came, compare)
+	exchange(list, gone, came, func(a, b **T) int { return compare(*a, *b) }, func(a, b **T) bool { return **a == **b }, ok)
+}
+
+// exchange is replace of what differs.
+func exchange[T any](list *[]T, gone, came []T, compare func(a, b *T) int, same func(a, b *T) bool, ok *bool) {
 	if len(gone)+len(came) == 0 {
 		return
 	}
@@ -116,7 +124,7 @@ func replace[T comparable](list *[]T, gone, came []T, compare func(a, b *T) int,
 		switch {
 		case !goes:
 			out = append(out, came[0])
-		case len(rest) == 0 || rest[0] != gone[0]:
+		case len(rest) == 0 || !same(&rest[0], &gone[0]):
 			*ok = false
 			return
 		default:
@@ -145,8 +153,8 @@ func place[T any](list []T, e *T, compare func(a, b *T) int) int {
 
 // changed lists the endpoints of a snapshot that are not in the next as they were, and those of
 // the next that have not been so before.
-func changed(before, after []model.Endpoint) (gone, came []*model.Endpoint) {
-	merge(before, after, func(a, b *model.Endpoint) int { return cmp.Compare(a.ID, b.ID) }, func(had, has *model.Endpoint) {
+func changed(before, after []*model.Endpoint) (gone, came []*model.Endpoint) {
+	mergeShared(before, after, compareEndpoints, func(had, has *model.Endpoint) {
 		if had != nil && has != nil && had.Same(has) {
 			return
 		}
@@ -161,6 +169,9 @@ func changed(before, after []model.Endpoint) (gone, came []*model.Endpoint) {
 }
 
 func sameNetworks(a, b []model.Network) bool {
+	if len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] {
+		return true // nobody has changed one
+	}
 	return slices.EqualFunc(a, b, func(a, b model.Network) bool { return a.Same(&b) })
 }
 

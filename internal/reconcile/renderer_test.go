@@ -90,14 +90,14 @@ func drawNext(t *rapid.T, before model.Snapshot) model.Snapshot {
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "changes") {
 		e := drawEndpoint(t, rapid.IntRange(0, 9).Draw(t, "id"))
-		if i := slices.IndexFunc(s.Endpoints, func(o model.Endpoint) bool { return o.ID == e.ID }); i >= 0 && rapid.Bool().Draw(t, "publishes") {
-			e = s.Endpoints[i] // as before but for this
+		if i := slices.IndexFunc(s.Endpoints, func(o *model.Endpoint) bool { return o.ID == e.ID }); i >= 0 && rapid.Bool().Draw(t, "publishes") {
+			e = *s.Endpoints[i] // as before but for this
 			e.Ports, e.OpenV4 = nil, []model.PortSpan{{Proto: model.UDP, First: 53, Count: 1}}
 		}
-		s.Endpoints = slices.DeleteFunc(s.Endpoints, func(o model.Endpoint) bool { return o.ID == e.ID })
+		s.Endpoints = slices.DeleteFunc(s.Endpoints, func(o *model.Endpoint) bool { return o.ID == e.ID })
 		if rapid.IntRange(0, 2).Draw(t, "comes") > 0 {
-			s.Endpoints = append(s.Endpoints, e)
-			slices.SortFunc(s.Endpoints, func(a, b model.Endpoint) int { return strings.Compare(a.ID, b.ID) })
+			s.Endpoints = append(s.Endpoints, &e)
+			slices.SortFunc(s.Endpoints, compareEndpoints)
 		}
 	}
 	return s
@@ -114,6 +114,7 @@ func TestRendererIsRender(t *testing.T) {
 		var before, copied Host
 		for step := range rapid.IntRange(1, 12).Draw(t, "steps") {
 			s = drawNext(t, s)
+			records := copyOfRecords(s)
 			o := base
 			o.DefaultDrop.V4 = rapid.IntRange(0, 5).Draw(t, "drop") == 0
 			o.KeepForwarding = rapid.IntRange(0, 9).Draw(t, "keep") == 0
@@ -125,6 +126,9 @@ func TestRendererIsRender(t *testing.T) {
 			})
 			if want := Render(s, o); !reflect.DeepEqual(have, want) {
 				t.Fatalf("step %d: have\n%+v\nwant\n%+v", step, have, want)
+			}
+			if !reflect.DeepEqual(records, copyOfRecords(s)) {
+				t.Fatalf("step %d has written to a record", step)
 			}
 			if step > 0 && !reflect.DeepEqual(before, copied) {
 				t.Fatalf("step %d has changed the host before it", step)
@@ -147,9 +151,21 @@ func needed4And6(s model.Snapshot, o Options) (f firewall.Families) {
 	return f
 }
 
+// copyOfRecords is the endpoints of a snapshot, and shares no memory with them.
+func copyOfRecords(s model.Snapshot) (all []model.Endpoint) {
+	for _, e := range s.Endpoints {
+		all = append(all, e.Clone())
+	}
+	return all
+}
+
 // copyOf shares no list with a host.
 func copyOf(h Host) Host {
 	h.Links.Veths, h.Links.Bridges = slices.Clone(h.Links.Veths), slices.Clone(h.Links.Bridges)
+	for i, v := range h.Links.Veths {
+		own := *v
+		h.Links.Veths[i] = &own
+	}
 	h.Firewall.Ports, h.Firewall.Openings = slices.Clone(h.Firewall.Ports), slices.Clone(h.Firewall.Openings)
 	h.Flows.Bindings, h.Flows.Endpoints = slices.Clone(h.Flows.Bindings), slices.Clone(h.Flows.Endpoints)
 	h.Ports.Bindings = slices.Clone(h.Ports.Bindings)
@@ -196,7 +212,9 @@ func TestRendererSharesWhatStays(t *testing.T) {
 	options := func(firewall.Families) Options { return Options{} }
 	before := r.render(s, Options{}, options)
 	next := model.Snapshot{Networks: s.Networks, Endpoints: slices.Clone(s.Endpoints)}
-	next.Endpoints[7].Sandbox = ""
+	left := *s.Endpoints[7]
+	left.Sandbox = ""
+	next.Endpoints[7] = &left
 	after := r.render(next, Options{}, options)
 	if &before.Firewall.Ports[0] != &after.Firewall.Ports[0] || &before.Flows.Bindings[0] != &after.Flows.Bindings[0] || &before.Flows.Endpoints[0] != &after.Flows.Endpoints[0] {
 		t.Error("lists in which nothing changed are made anew")
@@ -220,7 +238,9 @@ func TestRendererSharesWhatPublishingLeaves(t *testing.T) {
 	}
 	change := func(fn func(e *model.Endpoint)) Host {
 		next := model.Snapshot{Networks: s.Networks, Endpoints: slices.Clone(s.Endpoints)}
-		fn(&next.Endpoints[7])
+		changed := *s.Endpoints[7]
+		fn(&changed)
+		next.Endpoints[7] = &changed
 		s = next
 		have := r.render(s, base, options)
 		if want := Render(s, base); !reflect.DeepEqual(have, want) {
@@ -245,7 +265,7 @@ func TestRendererSharesWhatPublishingLeaves(t *testing.T) {
 		"option":  func(e *model.Endpoint) { e.SpoofSet.Mode = model.SpoofAllow },
 		"sandbox": func(e *model.Endpoint) { e.Sandbox = "" },
 	} {
-		was := s.Endpoints[7]
+		was := *s.Endpoints[7]
 		if before.Spoof.Same(change(fn).Spoof) {
 			t.Errorf("another %s changes nothing", name)
 		}

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/mybr/mybr/internal/model"
@@ -27,8 +26,8 @@ func (h *Host) addShares(s model.Snapshot, networks map[string]*model.Network, o
 		return
 	}
 	sandboxes := map[string][]*model.Endpoint{}
-	for i := range s.Endpoints {
-		if e := &s.Endpoints[i]; e.Sandbox != "" && networks[e.NetworkID] != nil {
+	for _, e := range s.Endpoints {
+		if e.Sandbox != "" && networks[e.NetworkID] != nil {
 			sandboxes[e.Sandbox] = append(sandboxes[e.Sandbox], e)
 		}
 	}
@@ -55,25 +54,25 @@ func (h *Host) addShares(s model.Snapshot, networks map[string]*model.Network, o
 
 // shareChanges reports whether an endpoint that has gone or come, or has changed in what counts
 // here, has others in its sandbox, before or after. gone and came are sorted by ID.
-func shareChanges(before, after []model.Endpoint, gone, came []*model.Endpoint) bool {
+func shareChanges(before, after []*model.Endpoint, gone, came []*model.Endpoint) bool {
 	sandboxes := map[string]bool{}
-	merge(gone, came, func(a, b **model.Endpoint) int { return cmp.Compare((*a).ID, (*b).ID) }, func(had, has **model.Endpoint) {
-		if had != nil && has != nil && sharesSame(*had, *has) {
+	mergeShared(gone, came, compareEndpoints, func(had, has *model.Endpoint) {
+		if had != nil && has != nil && sharesSame(had, has) {
 			return
 		}
-		for _, e := range []**model.Endpoint{had, has} {
-			if e != nil && (*e).Sandbox != "" {
-				sandboxes[(*e).Sandbox] = true
+		for _, e := range []*model.Endpoint{had, has} {
+			if e != nil && e.Sandbox != "" {
+				sandboxes[e.Sandbox] = true
 			}
 		}
 	})
 	if len(sandboxes) == 0 {
 		return false
 	}
-	for _, list := range [][]model.Endpoint{before, after} {
+	for _, list := range [][]*model.Endpoint{before, after} {
 		seen := map[string]bool{}
-		for i := range list {
-			if sandbox := list[i].Sandbox; sandbox != "" && sandboxes[sandbox] {
+		for _, e := range list {
+			if sandbox := e.Sandbox; sandbox != "" && sandboxes[sandbox] {
 				if seen[sandbox] {
 					return true
 				}

@@ -65,7 +65,7 @@ func (s *Store) run(all []*request) error {
 	if err := s.journal.redo(b); err != nil {
 		return s.unwritten(err)
 	}
-	snap := s.Snapshot()
+	snap := s.decoded()
 	var changes []change
 	for _, u := range all {
 		tx := newTx(b, snap)

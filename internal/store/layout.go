@@ -89,9 +89,14 @@ func (s *Store) load() error {
 	if next.snap.Networks, err = readAll[model.Network](b, bucketNetworks); err != nil {
 		return err
 	}
-	if next.snap.Endpoints, err = readAll[model.Endpoint](b, bucketEndpoints); err != nil {
+	endpoints, err := readAll[model.Endpoint](b, bucketEndpoints)
+	if err != nil {
 		return err
 	}
+	for _, e := range endpoints { // each by itself: one that stays must not keep all others in memory
+		next.snap.Endpoints = append(next.snap.Endpoints, &e)
+	}
+	next.snap.index = newIndex(next.snap.Endpoints)
 	if next.snap.Lists, err = readLists(b); err != nil {
 		return err
 	}

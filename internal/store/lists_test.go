@@ -140,8 +140,8 @@ func TestSchemaOfLimits(t *testing.T) {
 			if err := again.load(); err != nil {
 				t.Fatal(err)
 			}
-			if !reflect.DeepEqual(again.now.snap, s.Snapshot()) {
-				t.Errorf("have %+v, want %+v", again.now.snap, s.Snapshot())
+			if !reflect.DeepEqual(again.Snapshot(), s.Snapshot()) {
+				t.Errorf("have %+v, want %+v", again.Snapshot(), s.Snapshot())
 			}
 			s.file.db, f.db = f.db, s.file.db
 			if got := version(); got != c.schema {

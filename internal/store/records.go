@@ -139,7 +139,7 @@ func (r *records) broken() (lost []error) {
 
 // fill writes the records into a new file.
 func (r records) fill(b *bolt.Tx) error {
-	tx := newTx(b, model.Snapshot{})
+	tx := newTx(b, decoded{})
 	var errs []error
 	for k, v := range r.meta {
 		errs = append(errs, tx.put(place{bucketMeta}, []byte(k), v))

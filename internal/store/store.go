@@ -58,7 +58,13 @@ type Store struct {
 // state is the networks and endpoints that a transaction of the file has left.
 type state struct {
 	transaction int
-	snap        model.Snapshot
+	snap        decoded
+}
+
+// decoded is what of a state is kept decoded: nothing of it is changed once others see it.
+type decoded struct {
+	model.Snapshot
+	index
 }
 
 // Open opens the file at path, or makes it (mode 0600, its directory 0700).
@@ -124,7 +130,9 @@ func (s *Store) Backup(w io.Writer) error {
 
 // Snapshot returns all networks and endpoints as of the last update, sorted by ID.
 // The caller may keep it, and must not change what its slices hold.
-func (s *Store) Snapshot() model.Snapshot {
+func (s *Store) Snapshot() model.Snapshot { return s.decoded().Snapshot }
+
+func (s *Store) decoded() decoded {
 	s.pair.RLock()
 	defer s.pair.RUnlock()
 	return s.now.snap

@@ -68,7 +68,7 @@ func startHelper(t *testing.T, path string) (*exec.Cmd, *bufio.Scanner) {
 	return cmd, bufio.NewScanner(out)
 }
 
-func open(t *testing.T, path string) *Store {
+func open(t testing.TB, path string) *Store {
 	t.Helper()
 	s, err := Open(path)
 	if err != nil {
@@ -78,7 +78,7 @@ func open(t *testing.T, path string) *Store {
 	return s
 }
 
-func update(t *testing.T, s *Store, fn func(*Tx) error) Undo {
+func update(t testing.TB, s *Store, fn func(*Tx) error) Undo {
 	t.Helper()
 	u, err := s.Update(fn)
 	if err != nil {
@@ -103,6 +103,16 @@ func endpoint(id string) model.Endpoint {
 	}
 }
 
+// shared is a record as a snapshot has it, and values are records without that.
+func shared(e model.Endpoint) *model.Endpoint { return &e }
+
+func values(shared []*model.Endpoint) (all []model.Endpoint) {
+	for _, e := range shared {
+		all = append(all, *e)
+	}
+	return all
+}
+
 func TestReopenFindsTheSame(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state", "mybr.db")
 	s := open(t, path)
@@ -114,7 +124,7 @@ func TestReopenFindsTheSame(t *testing.T) {
 	})
 	want := model.Snapshot{
 		Networks:  []model.Network{network("n1"), network("n2"), {ID: "n3"}},
-		Endpoints: []model.Endpoint{endpoint("e1"), {ID: "e2"}},
+		Endpoints: []*model.Endpoint{shared(endpoint("e1")), {ID: "e2"}},
 	}
 	for _, when := range []string{"before", "after"} {
 		if have := s.Snapshot(); !reflect.DeepEqual(have, want) {
@@ -309,7 +319,7 @@ func TestRecordsAreCopies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := model.Snapshot{Networks: []model.Network{network("n1")}, Endpoints: []model.Endpoint{endpoint("e1")}}
+	want := model.Snapshot{Networks: []model.Network{network("n1")}, Endpoints: []*model.Endpoint{shared(endpoint("e1"))}}
 	if have := s.Snapshot(); !reflect.DeepEqual(have, want) {
 		t.Errorf("have %+v, want %+v", have, want)
 	}

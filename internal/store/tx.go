@@ -19,7 +19,7 @@ import (
 // read is a copy; the lists of all are not.
 type Tx struct {
 	b    *bolt.Tx
-	snap model.Snapshot // as this transaction sees it
+	snap decoded // as this transaction sees it
 	undo Undo
 
 	changes []change // what there is to commit, in this order
@@ -27,10 +27,10 @@ type Tx struct {
 	free    *free    // nil: it is not known, as where nothing is changed
 	err     error    // a record that could not be read where no error is returned; View and Update fail with it
 
-	ownNetworks, ownEndpoints bool // snap's slice is this transaction's own and may be changed in place
+	ownNetworks, ownEndpoints bool // snap's lists of them are this transaction's own and may be changed in place
 }
 
-func newTx(b *bolt.Tx, snap model.Snapshot) *Tx { return &Tx{b: b, snap: snap} }
+func newTx(b *bolt.Tx, snap decoded) *Tx { return &Tx{b: b, snap: snap} }
 
 // Networks returns all networks as of the call, sorted by ID. The list and what it holds
 // must not be changed; records may be put and deleted while it is read.
@@ -80,18 +80,27 @@ func (tx *Tx) DeleteNetwork(id string) error {
 }
 
 // Endpoints is Networks for endpoints.
-func (tx *Tx) Endpoints() []model.Endpoint {
+func (tx *Tx) Endpoints() []*model.Endpoint {
 	tx.ownEndpoints = false
 	return tx.snap.Endpoints
 }
 
 // Endpoint returns the endpoint with that ID, or an error that wraps model.ErrNotFound.
 func (tx *Tx) Endpoint(id string) (model.Endpoint, error) {
-	i, found := slices.BinarySearchFunc(tx.snap.Endpoints, id, compareEndpoint)
-	if !found {
+	e := tx.endpoint(id)
+	if e == nil {
 		return model.Endpoint{}, fmt.Errorf("endpoint %s: %w", id, model.ErrNotFound)
 	}
-	return tx.snap.Endpoints[i].Clone(), nil
+	return e.Clone(), nil
+}
+
+// endpoint is the shared record; nil: there is none.
+func (tx *Tx) endpoint(id string) *model.Endpoint {
+	i, found := slices.BinarySearchFunc(tx.snap.Endpoints, id, compareEndpoint)
+	if !found {
+		return nil
+	}
+	return tx.snap.Endpoints[i]
 }
 
 // PutEndpoint records an endpoint under its ID.
@@ -108,8 +117,7 @@ func (tx *Tx) PutEndpoint(e model.Endpoint) error {
 	if err := tx.noteEnded(before, &stored); err != nil {
 		return err
 	}
-	tx.copyEndpoints()
-	tx.snap.Endpoints = insert(tx.snap.Endpoints, stored, e.ID, compareEndpoint)
+	tx.replaceEndpoint(e.ID, &stored)
 	return nil
 }
 
@@ -126,8 +134,7 @@ func (tx *Tx) DeleteEndpoint(id string) error {
 	if err := tx.noteEnded(before, nil); err != nil {
 		return err
 	}
-	tx.copyEndpoints()
-	tx.snap.Endpoints = remove(tx.snap.Endpoints, id, compareEndpoint)
+	tx.replaceEndpoint(id, nil)
 	return nil
 }
 
@@ -138,12 +145,18 @@ func (tx *Tx) copyNetworks() {
 	}
 }
 
-func (tx *Tx) copyEndpoints() {
+// replaceEndpoint has the lists in memory have a record in place of the one with its ID, if there
+// is one; nil: none.
+func (tx *Tx) replaceEndpoint(id string, after *model.Endpoint) {
+	before := tx.endpoint(id)
 	if !tx.ownEndpoints {
-		const more = 8 // what is put needs no second copy then
-		all := make([]model.Endpoint, len(tx.snap.Endpoints), len(tx.snap.Endpoints)+more)
-		copy(all, tx.snap.Endpoints)
-		tx.snap.Endpoints, tx.ownEndpoints = all, true
+		tx.snap.Endpoints, tx.snap.index, tx.ownEndpoints = copyList(tx.snap.Endpoints), tx.snap.index.copied(), true
+	}
+	tx.snap.index.replace(before, after)
+	if after == nil {
+		tx.snap.Endpoints = remove(tx.snap.Endpoints, id, compareEndpoint)
+	} else {
+		tx.snap.Endpoints = insert(tx.snap.Endpoints, after, id, compareEndpoint)
 	}
 }
 
@@ -183,8 +196,8 @@ func del(tx *Tx, bucket keyText, id string) error {
 // fail keeps an error for View or Update to return.
 func (tx *Tx) fail(err error) { tx.err = errors.Join(tx.err, err) }
 
-func compareNetwork(n model.Network, id string) int   { return cmp.Compare(n.ID, id) }
-func compareEndpoint(e model.Endpoint, id string) int { return cmp.Compare(e.ID, id) }
+func compareNetwork(n model.Network, id string) int    { return cmp.Compare(n.ID, id) }
+func compareEndpoint(e *model.Endpoint, id string) int { return cmp.Compare(e.ID, id) }
 
 // insert puts v into the sorted list, in place of the one with the same ID.
 func insert[V any](list []V, v V, id string, compare func(V, string) int) []V {

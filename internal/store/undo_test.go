@@ -59,8 +59,8 @@ func dump(t fataler, s *Store) everything {
 	}
 	if have := s.Snapshot(); len(have.Networks)+len(all.Networks) > 0 && !reflect.DeepEqual(have.Networks, all.Networks) {
 		t.Fatal("memory and file differ: ", have.Networks, all.Networks)
-	} else if len(have.Endpoints)+len(all.Endpoints) > 0 && !reflect.DeepEqual(have.Endpoints, all.Endpoints) {
-		t.Fatal("memory and file differ: ", have.Endpoints, all.Endpoints)
+	} else if !reflect.DeepEqual(values(have.Endpoints), all.Endpoints) {
+		t.Fatal("memory and file differ: ", values(have.Endpoints), all.Endpoints)
 	}
 	return all
 }

@@ -9,7 +9,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/mybr/mybr/internal/fault"
-	"github.com/mybr/mybr/internal/model"
 )
 
 // Update calls fn with a transaction, and commits to disk what it did if it
@@ -41,7 +40,7 @@ func (s *Store) Update(fn func(*Tx) error) (Undo, error) {
 
 // commit has all that a transaction of the file has made on disk, by do, repeats changes in the
 // copy, which has what was in the journal, and shows what they have left.
-func (s *Store) commit(b *bolt.Tx, changes []change, snap model.Snapshot, do func() error) error {
+func (s *Store) commit(b *bolt.Tx, changes []change, snap decoded, do func() error) error {
 	next := &state{transaction: b.ID(), snap: snap}
 	s.pair.Lock()
 	s.next = next

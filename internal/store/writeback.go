@@ -8,13 +8,12 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/mybr/mybr/internal/fault"
-	"github.com/mybr/mybr/internal/model"
 )
 
 // inJournal records the changes of a transaction of the state file in the journal alone, and
 // shows what they have left; it reports whether they are recorded. The transaction is not
 // committed then.
-func (s *Store) inJournal(b *bolt.Tx, changes []change, snap model.Snapshot) bool {
+func (s *Store) inJournal(b *bolt.Tx, changes []change, snap decoded) bool {
 	j, after := &s.journal, b.ID()-1
 	switch {
 	case !ofEndpoints(changes), s.doubted, len(j.ahead) > 0 && j.after != after, j.size >= longestJournal:
@@ -79,7 +78,7 @@ func (s *Store) flush() error {
 		err = fault.Point("store: at writing the journal back")
 	}
 	if err == nil {
-		err = s.commit(b, nil, s.Snapshot(), b.Commit)
+		err = s.commit(b, nil, s.decoded(), b.Commit)
 	}
 	if err != nil {
 		return s.unwritten(err)

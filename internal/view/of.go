@@ -36,8 +36,8 @@ func Of(s model.Snapshot, f Facts) View {
 			continue
 		}
 		counts[n.ID]++
-		v.Endpoints = append(v.Endpoints, endpoint(n, e))
-		v.Ports = append(v.Ports, ports(n, e, f.Traffic)...)
+		v.Endpoints = append(v.Endpoints, endpoint(n, *e))
+		v.Ports = append(v.Ports, ports(n, *e, f.Traffic)...)
 	}
 	for _, n := range s.Networks {
 		v.Networks = append(v.Networks, network(n, counts[n.ID]))

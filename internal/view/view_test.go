@@ -25,7 +25,7 @@ func TestOf(t *testing.T) {
 				V6:     model.Subnet{Prefix: pre("fd00::/64"), Mode: model.ModeRouted}},
 			{ID: "b", Bridge: "br-b", Internal: true, V4: model.Subnet{Prefix: pre("10.9.0.0/24"), Mode: model.ModeIsolated}},
 		},
-		Endpoints: []model.Endpoint{
+		Endpoints: []*model.Endpoint{
 			{ID: "2", NetworkID: "a", MAC: model.MAC{2, 0, 0, 0, 0, 1}, V4: pre("172.18.0.2/16"), V6: pre("fd00::2/64"), Sandbox: "/run/ns/x",
 				Added:   []model.PortBinding{{Proto: model.UDP, Host: ap("127.0.0.1:5301"), Container: ap("172.18.0.2:54"), Count: 2}, {Proto: model.TCP, Container: ap("[fd00::2]:81"), Count: 1}},
 				Removed: []model.PortBinding{{Proto: model.TCP, Host: ap("0.0.0.0:9000"), Container: ap("172.18.0.2:90"), Count: 3}, {Proto: model.TCP, Container: ap("[fd00::2]:90"), Count: 1}},

@@ -25,7 +25,8 @@ func snapshots() *rapid.Generator[model.Snapshot] {
 			n := drawRecord(t, i, name)
 			s.Networks = append(s.Networks, n)
 			for j := range rapid.IntRange(0, 3).Draw(t, "endpoints") {
-				s.Endpoints = append(s.Endpoints, drawEndpoint(t, n, i, j))
+				e := drawEndpoint(t, n, i, j)
+				s.Endpoints = append(s.Endpoints, &e)
 			}
 		}
 		return s
