@@ -10,7 +10,6 @@ import (
 	"github.com/mybr/mybr/internal/egress"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/plan"
 )
 
 // This file is about lists with host names: what is led to mybr's process, and what DNS has opened.
@@ -44,7 +43,7 @@ func (fam family) led(p firewall.Policy, lists listings) []chain {
 		if !n.Leads(fam.Family) {
 			continue
 		}
-		chains = append(chains, fam.comparing(n, lists, lists.leading(n), nil)...)
+		chains = append(chains, fam.comparing(n, lists, lists.leading(n))...)
 		for _, e := range lists.of[n.Bridge] {
 			if !e.Names || e.Addr.IsValid() && !fam.Has(e.Addr) {
 				continue
@@ -148,24 +147,16 @@ func hashed(beginning string, of ...string) string {
 // comparing is the chains of a stage of a network: its root, the index below it, and for each
 // container whose list has names and who has been granted something, a chain of that. Where
 // containers have lists of their own, all of those with names have such a chain, so that a grant
-// changes nothing else. only limits it to chains of grants of some containers; nil: all is wanted.
-func (fam family) comparing(n firewall.Network, lists listings, at stage, only map[netip.Addr]bool) (chains []chain) {
+// changes nothing else.
+func (fam family) comparing(n firewall.Network, lists listings, at stage) (chains []chain) {
 	root := chain{name: at.root, last: true}
 	var entries []entry
 	for _, e := range lists.sources(n) {
 		addr := netip.PrefixFrom(e.Addr, e.Addr.BitLen())
 		target, why := at.target(e), "What the container with this address may begin."
 		if e.Names && n.Names {
-			c := chain{name: hashed(at.granted, n.Bridge, addr.String(), target), last: true}
-			if only == nil || only[e.Addr] {
-				for _, g := range lists.grants[n.Bridge][e.Addr] {
-					if at.has(g) {
-						c.add(g.Bridge, g.Link, fam.granting(g))
-					}
-				}
-				c.add(e.Bridge, e.Link, rule{target, "The rest is allowed or not by the list."})
-				chains = append(chains, c)
-			}
+			c := fam.granted(n, lists, at, e)
+			chains = append(chains, c)
 			var local []served
 			if at.split {
 				local = serving(e.Bridge, e.Link, rule{"-s " + addr.String() + " -m addrtype --dst-type LOCAL " + target, "What the container with this address may send to the host."})
@@ -176,9 +167,6 @@ func (fam family) comparing(n firewall.Network, lists listings, at stage, only m
 			target = "-g " + c.name
 		}
 		entries = append(entries, entry{bitsOf(addr), serving(e.Bridge, e.Link, rule{"-s " + addr.String() + " " + target, why})})
-	}
-	if only != nil && lists.own(n) {
-		return chains // the index does not hang on grants
 	}
 	x := fam.byAddress(root.name, "-s")
 	x.end, x.depth = &at.others, 3
@@ -194,6 +182,19 @@ func (fam family) comparing(n firewall.Network, lists listings, at stage, only m
 	}
 	root.add("", "", at.others)
 	return append(append([]chain{root}, below...), chains...)
+}
+
+// granted is the chain of what a container has been granted whose list has names.
+func (fam family) granted(n firewall.Network, lists listings, at stage, e firewall.Egress) chain {
+	target := at.target(e)
+	c := chain{name: hashed(at.granted, n.Bridge, netip.PrefixFrom(e.Addr, e.Addr.BitLen()).String(), target), last: true}
+	for _, g := range lists.grants[n.Bridge][e.Addr] {
+		if at.has(g) {
+			c.add(g.Bridge, g.Link, fam.granting(g))
+		}
+	}
+	c.add(e.Bridge, e.Link, rule{target, "The rest is allowed or not by the list."})
+	return c
 }
 
 // own reports whether containers of a network have lists of their own.
@@ -222,31 +223,6 @@ func (fam family) granting(g firewall.Grant) rule {
 	match := fam.matches(egress.Service{Proto: g.Proto, First: g.First, Last: g.Last})[0]
 	return rule{match.protocol + "-m conntrack --ctorigdst " + g.To.String() + match.port + " -j RETURN",
 		"DNS has given the address for a name that the list has."}
-}
-
-// grantedDiffering is of the rules of a policy those that hang on grants of which others don't
-// differ, in the tables filter and nat.
-func (fam family) grantedDiffering(have, want, p firewall.Policy) (filter, nat []chain) {
-	gone, came := plan.Differing(have.Grants, want.Grants, firewall.CompareGrants)
-	touched := map[string]map[netip.Addr]bool{}
-	for _, g := range slices.Concat(gone, came) {
-		if touched[g.Bridge] == nil {
-			touched[g.Bridge] = map[netip.Addr]bool{}
-		}
-		touched[g.Bridge][g.Addr] = true
-	}
-	lists := fam.listings(p)
-	for _, n := range p.Networks {
-		only := touched[n.Bridge]
-		if only == nil || !n.Names {
-			continue
-		}
-		filter = append(filter, fam.comparing(n, lists, lists.dropping(n), only)...)
-		if n.Leads(fam.Family) {
-			nat = append(nat, fam.comparing(n, lists, lists.leading(n), only)...)
-		}
-	}
-	return filter, nat
 }
 
 // ledInput is a network's part of MYBR-INPUT for what was led to the process. It is accepted: whoever

@@ -1,0 +1,70 @@
+package iptables
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/mybr/mybr/internal/firewall"
+	"github.com/mybr/mybr/internal/firewall/firewalltest"
+)
+
+// What is made of a difference of grants is what rendering all rules of both policies has shown to
+// differ, in either family.
+func TestGrantsDifferingAreTheDifference(t *testing.T) {
+	seen, narrow := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		all := policies().Filter(func(p firewall.Policy) bool { return len(p.Grants) > 0 }).Draw(t, "policy")
+		some := func(name string) firewall.Policy {
+			p := all
+			p.Grants = nil
+			for i, g := range all.Grants {
+				if rapid.IntRange(0, 3).Draw(t, fmt.Sprint(name, " has grant ", i)) > 0 {
+					p.Grants = append(p.Grants, g)
+				}
+			}
+			return p
+		}
+		have, want := some("have"), some("want")
+		for _, fam := range []family{ipv4(), ipv6()} {
+			f := facts{user: true}
+			if !fam.commutes(have, want) {
+				continue
+			}
+			h, w := fam.differing(have, want, f)
+			v := &variant{}
+			whole, wanted := fam.render(have, f), fam.render(want, f)
+			one, all := difference(v, h, w), difference(v, whole, wanted)
+			if one.input != all.input || !slices.Equal(one.text, all.text) {
+				t.Errorf("%s: the difference is\n%s\nwant\n%s", fam.command, one.input, all.input)
+			}
+			if all.input != "" {
+				seen++
+			}
+			if len(h[0].chains) < len(whole[0].chains) {
+				narrow++
+			}
+		}
+	})
+	if seen == 0 || narrow == 0 {
+		t.Errorf("%d differences were seen, of %d something was left out", seen, narrow)
+	}
+}
+
+// A grant more of a container that has some costs nothing that hangs on how many others have.
+func TestGrantsOfOthersCostNothing(t *testing.T) {
+	cost := func(containers int) float64 {
+		have, want := firewalltest.Granted(containers, 8)
+		return testing.AllocsPerRun(5, func() {
+			h, w := ipv4().differing(have, want, facts{})
+			if c := difference(nil, h, w); len(c.text) != 2 {
+				t.Fatalf("%q", c.text)
+			}
+		})
+	}
+	if few, many := cost(2), cost(1000); many > few {
+		t.Errorf("%.0f allocations beside 1000 containers, %.0f beside one", many, few)
+	}
+}
