@@ -117,7 +117,7 @@ func (fam family) lists(p firewall.Policy, lists listings) (chains []chain) {
 		}
 		add(lists.network(n).To)
 		if n.Names || lists.own(n) {
-			chains = append(chains, fam.comparing(n, lists, lists.dropping(n))...)
+			chains = append(chains, fam.comparing(n, lists, lists.dropping(n), nil)...)
 		}
 	}
 	return append(chains, refused(all, p.Untold)...)

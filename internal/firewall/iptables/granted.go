@@ -17,6 +17,56 @@ type regranted struct {
 	// index says that there is a container among them who had been granted nothing before, or has
 	// nothing any more, so that it comes into the index of containers, or leaves it.
 	index bool
+	near  *near // where in the index; nil: all of it may differ
+}
+
+// near is a part of the index of a network's containers: below a path that all of them have in common
+// before and after, some of the branches at its first level.
+type near struct {
+	path     string
+	branches map[string]bool
+}
+
+// nearBits are the bits of addresses that a level of that index tells apart.
+const nearBits = 4
+
+// branch is that of an address.
+func (x *near) branch(addr netip.Addr) string {
+	path := bitsOf(netip.PrefixFrom(addr, addr.BitLen()))
+	return path[:min(len(x.path)+nearBits, len(path))]
+}
+
+// nearOf is where in the index of a network's containers these come, or go.
+func (fam family) nearOf(bridge string, of map[netip.Addr]bool, have, want firewall.Policy) *near {
+	had, hadPath := fam.indexed(bridge, have)
+	has, path := fam.indexed(bridge, want)
+	if had <= few || has <= few || hadPath != path {
+		return nil
+	}
+	x := &near{path, map[string]bool{}}
+	for addr := range of {
+		x.branches[x.branch(addr)] = true
+	}
+	return x
+}
+
+// indexed is how many of a network's containers have been granted something, and what the paths of all
+// have in common: those of the first and the last address, for grants are in the order of addresses.
+func (fam family) indexed(bridge string, p firewall.Policy) (count int, path string) {
+	var first, last netip.Addr
+	for i := range p.Grants {
+		if g := &p.Grants[i]; g.Bridge == bridge && fam.Has(g.Addr) && g.Addr != last {
+			if count == 0 {
+				first = g.Addr
+			}
+			count, last = count+1, g.Addr
+		}
+	}
+	if count == 0 {
+		return 0, ""
+	}
+	of := func(a netip.Addr) entry { return entry{path: bitsOf(netip.PrefixFrom(a, a.BitLen()))} }
+	return count, common([]entry{of(first), of(last)})
 }
 
 // regrants is what differs of grants, by bridge: of networks of which nothing else does.
@@ -46,6 +96,9 @@ func (fam family) regrants(have, want firewall.Policy) map[string]*regranted {
 		for addr := range r.of {
 			at := held{bridge, addr}
 			r.index = r.index || !own[bridge] && had[at] != has[at]
+		}
+		if r.index {
+			r.near = fam.nearOf(bridge, r.of, have, want)
 		}
 	}
 	return all
@@ -93,7 +146,7 @@ func about(p firewall.Policy, differ map[string]*regranted) firewall.Policy {
 		g := &p.Grants[i]
 		if last == nil || g.Addr != last.Addr || g.Bridge != last.Bridge {
 			r := differ[g.Bridge]
-			last, keep = g, r != nil && (r.index || r.of[g.Addr])
+			last, keep = g, r != nil && (r.of[g.Addr] || r.index && (r.near == nil || r.near.branches[r.near.branch(g.Addr)]))
 		}
 		if keep {
 			out.Grants = append(out.Grants, *g)
@@ -114,12 +167,12 @@ func (fam family) grantedOf(p firewall.Policy, differ map[string]*regranted) (fi
 		of := differ[n.Bridge]
 		chains := func(at stage) []chain {
 			if of.index {
-				return fam.comparing(n, lists, at)
+				return fam.comparing(n, lists, at, of.near)
 			}
 			var all []chain
 			for _, e := range lists.sources(n) {
 				if e.Names {
-					all = append(all, fam.granted(n, lists, at, e))
+					all = append(all, fam.granted(n, lists, at, e, at.target(e)))
 				}
 			}
 			return all

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/mybr/mybr/internal/egress"
 	"github.com/mybr/mybr/internal/firewall"
@@ -43,7 +44,7 @@ func (fam family) led(p firewall.Policy, lists listings) []chain {
 		if !n.Leads(fam.Family) {
 			continue
 		}
-		chains = append(chains, fam.comparing(n, lists, lists.leading(n))...)
+		chains = append(chains, fam.comparing(n, lists, lists.leading(n), nil)...)
 		for _, e := range lists.of[n.Bridge] {
 			if !e.Names || e.Addr.IsValid() && !fam.Has(e.Addr) {
 				continue
@@ -140,22 +141,34 @@ func (l listings) end(n firewall.Network, e firewall.Egress) string {
 
 // hashed is the name of a chain that hangs on what it is for: for something else it is another.
 func hashed(beginning string, of ...string) string {
-	sum := sha256.Sum256([]byte(fmt.Sprintf("%q", of)))
+	text := []byte{'['} // as fmt prints a list of texts in quotes
+	for i, word := range of {
+		if i > 0 {
+			text = append(text, ' ')
+		}
+		text = strconv.AppendQuote(text, word)
+	}
+	sum := sha256.Sum256(append(text, ']'))
 	return beginning + hex.EncodeToString(sum[:])[:10]
 }
 
 // comparing is the chains of a stage of a network: its root, the index below it, and for each
 // container whose list has names and who has been granted something, a chain of that. Where
 // containers have lists of their own, all of those with names have such a chain, so that a grant
-// changes nothing else.
-func (fam family) comparing(n firewall.Network, lists listings, at stage) (chains []chain) {
+// changes nothing else. near says that the lists have only a part of the containers; nil: they have all.
+func (fam family) comparing(n firewall.Network, lists listings, at stage, near *near) (chains []chain) {
 	root := chain{name: at.root, last: true}
 	var entries []entry
-	for _, e := range lists.sources(n) {
+	sources := lists.sources(n)
+	var of string // the target of the list of the container before
+	for i, e := range sources {
 		addr := netip.PrefixFrom(e.Addr, e.Addr.BitLen())
-		target, why := at.target(e), "What the container with this address may begin."
+		if i == 0 || !sameList(e, sources[i-1]) {
+			of = at.target(e)
+		}
+		target, why := of, "What the container with this address may begin."
 		if e.Names && n.Names {
-			c := fam.granted(n, lists, at, e)
+			c := fam.granted(n, lists, at, e, target)
 			chains = append(chains, c)
 			var local []served
 			if at.split {
@@ -175,8 +188,12 @@ func (fam family) comparing(n firewall.Network, lists listings, at stage) (chain
 	if n.Names && len(entries) > 0 {
 		// There are chains of grants below it, and the kernel follows so many: no level is spent on
 		// what all of them have in common.
-		x.depth, x.stride = 2, 4
-		below = x.level(&root, common(entries), entries, 0)
+		x.depth, x.stride = 2, nearBits
+		path := common(entries)
+		if near != nil {
+			x.spread, path = true, near.path
+		}
+		below = x.level(&root, path, entries, 0)
 	} else {
 		below = x.fill(&root, entries)
 	}
@@ -184,9 +201,15 @@ func (fam family) comparing(n firewall.Network, lists listings, at stage) (chain
 	return append(append([]chain{root}, below...), chains...)
 }
 
-// granted is the chain of what a container has been granted whose list has names.
-func (fam family) granted(n firewall.Network, lists listings, at stage, e firewall.Egress) chain {
-	target := at.target(e)
+// sameList reports whether two containers of a network have one list.
+func sameList(a, b firewall.Egress) bool {
+	a.Addr, a.Link = b.Addr, b.Link
+	return a == b
+}
+
+// granted is the chain of what a container has been granted whose list has names, and what becomes of
+// all else.
+func (fam family) granted(n firewall.Network, lists listings, at stage, e firewall.Egress, target string) chain {
 	c := chain{name: hashed(at.granted, n.Bridge, netip.PrefixFrom(e.Addr, e.Addr.BitLen()).String(), target), last: true}
 	for _, g := range lists.grants[n.Bridge][e.Addr] {
 		if at.has(g) {
