@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
 )
 
@@ -271,6 +272,17 @@ func egressByNameChanges(t *testing.T, w *world.World) {
 	w.StartMybr()
 	w.Eventually(healWithin, func() error { return mismatch(t, w) })
 	n.open("mybr is back")
+
+	// What a container goes on sending from one port to a name server's was led, and reaches it where the
+	// list is only watched.
+	w.LANs[1].Start("guest", "serve", "udp:53")
+	asks := w.Traffic(n.app.Flow(report.UDP, secondLAN+":53").Late())
+	set("network", "set", "n0", "mybr.egress.mode=audit")
+	if seen := asks.Stop(); seen.Unsettled() > 0 {
+		t.Errorf("UDP to port 53 is led on where the list is only watched: %v", seen)
+	}
+	set("network", "set", "n0", "mybr.egress.mode=")
+	n.open("the list is enforced again")
 
 	set("network", "set", "n0", "mybr.egress="+world.LANAddr+":443/tcp,"+world.LANAddr+":53")
 	n.says("addresses alone: the name server itself", "SUCCESS "+secondLAN, "query", world.LANAddr+":53", "evil.example")

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mybr/mybr/integration/report"
 	"github.com/mybr/mybr/integration/world"
 )
 
@@ -75,7 +77,13 @@ func TestManagedPlugin(t *testing.T) {
 
 	unpublish(w)
 	w.Host.Run("ip", "link", "set", "mybr0", "down")
-	reached(w, healWithin, w.LAN, world.HostAddr+":8088")
+	w.Eventually(healWithin, func() error { // until then the process may relay, as its own client
+		o := w.LAN.Get("tcp", world.HostAddr+":8088", soon)
+		if got := o.Answer.Client.Addr().String(); o.Code != report.Answered || got != world.LANAddr {
+			return fmt.Errorf("the LAN at the port: %v, as %s", o, got)
+		}
+		return nil
+	})
 	check("with rules and the bridge undone by others")
 	carl := w.Idle("carl", "--net", "n0")
 	pingBoth(t, web, carl)

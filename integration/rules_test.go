@@ -37,7 +37,7 @@ func TestRuleBook(t *testing.T) {
 						if variant == "legacy" && c.name != chapters[0].name {
 							world.Full(t) // the unit tests render and write under both variants
 						}
-						sections = append(sections, c.observe(t, world.Config{Variant: variant}, c.try)...)
+						sections = append(sections, c.observe(t, world.Config{Variant: variant, Firewall: world.IPTables}, c.try)...)
 					})
 				}
 				if variant == "nft" {

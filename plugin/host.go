@@ -93,6 +93,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	}
 	h.spoofRefused = refused
 	settings.Before = h.links.BeforeSetting
+	h.spoof.Isolate = h.links.Isolate
 	h.links.Left = func(err error) {
 		h.reconciler.Invalidate(fmt.Sprintf("the kernel, which did not destroy %v", err), reconcile.LinkAspect)
 	}

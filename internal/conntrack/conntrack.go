@@ -120,6 +120,8 @@ func (a *Applier) Apply(ctx context.Context, have *Set, want Set) error {
 //   - those that a container has begun through the host and may not begin by an egress list that
 //     came, of an endpoint that was there. With have nil or unsure, every list counts as one that
 //     came;
+//   - of UDP, those that were led to the process for the host names of a list that went, of an endpoint
+//     that has none now;
 //   - those that were translated between two containers of a subnet of Relayed that came. With have
 //     nil or unsure, every one counts as one that came;
 //   - those between two containers of a subnet that they don't reach each other in any more, through
@@ -175,6 +177,7 @@ type change struct {
 	subnets    []Subnet       // whose flows may have begun past the rules
 	limits     []Limit        // that flows may have begun before
 	egress     []Egress       // likewise
+	unled      []Egress       // of which nothing is led to the process any more
 	granted    []Granted
 	process    Process
 	before     Process // where it was when there were other lists
@@ -205,7 +208,7 @@ func difference(have *Set, want Set) (c change) {
 			c.gone = append(c.gone, b)
 		}
 	}
-	c.relayed, c.egress = want.Relayed, begun(have, want)
+	c.relayed, c.egress, c.unled = want.Relayed, begun(have, want), unled(*have, want)
 	for _, p := range want.Relayed {
 		was := slices.ContainsFunc(have.Subnets, func(s Subnet) bool { return s.Prefix == p }) // else it had no flows
 		if have.Unsure || was && !slices.Contains(have.Relayed, p) {
@@ -297,7 +300,7 @@ func (c change) filter(f model.Family) filter {
 	match := filter{
 		gone: relevant(f, c.gone, model.UDP),
 		came: relevant(f, c.came, protos...),
-		left: map[netip.Addr]bool{}, relayed: c.relayed, apart: c.apart, subnets: subnetsOf(f, c.subnets), limits: limitsOf(f, c.limits), leaving: leavingOf(f, c.egress),
+		left: map[netip.Addr]bool{}, relayed: c.relayed, apart: c.apart, subnets: subnetsOf(f, c.subnets), limits: limitsOf(f, c.limits), leaving: leavingOf(f, c.egress, c.unled),
 		granted: map[netip.Addr][]Granted{}, process: c.process, before: c.before,
 	}
 	if len(match.leaving) > 0 {

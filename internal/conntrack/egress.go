@@ -66,17 +66,40 @@ func begun(have *Set, want Set) (all []Egress) {
 	return all
 }
 
+// unled lists the egress lists with names that went without another one in their place, of containers
+// that are there: they may begin everything now, or their lists are only watched.
+func unled(have, want Set) (all []Egress) {
+	gone, _ := plan.Differing(have.Egress, want.Egress, compareEgress)
+	for _, e := range gone {
+		if e.Names == "" {
+			continue
+		}
+		_, listed := slices.BinarySearchFunc(want.Egress, &e, func(w Egress, e *Egress) int { return compareEgress(&w, e) })
+		_, there := slices.BinarySearchFunc(want.Endpoints, e.ID, func(o Endpoint, id string) int { return cmp.Compare(o.ID, id) })
+		if there && !listed {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
 // leaving is an Egress as flows are compared with it.
 type leaving struct {
+	unled   bool // nothing is led any more, and all may be begun
 	own     netip.Prefix
 	to      egress.Matcher
 	named   bool
 	carried []egress.PortRange
 }
 
-// leavingOf returns those of a family, by the container's address.
-func leavingOf(f model.Family, all []Egress) map[netip.Addr]leaving {
+// leavingOf returns those of a family, by the container's address, of lists, and of lists that went.
+func leavingOf(f model.Family, all, unled []Egress) map[netip.Addr]leaving {
 	of, matchers := map[netip.Addr]leaving{}, map[egress.Allowed]egress.Matcher{}
+	for _, e := range unled {
+		if f.Has(e.Addr) {
+			of[e.Addr] = leaving{unled: true, own: e.Own}
+		}
+	}
 	for _, e := range all {
 		if !f.Has(e.Addr) || e.To.All() {
 			continue
@@ -86,7 +109,7 @@ func leavingOf(f model.Family, all []Egress) map[netip.Addr]leaving {
 			m = e.To.Matcher(f)
 			matchers[e.To] = m
 		}
-		of[e.Addr] = leaving{e.Own, m, e.Names != "", e.Names.Carried().Ranges()}
+		of[e.Addr] = leaving{own: e.Own, to: m, named: e.Names != "", carried: e.Names.Carried().Ranges()}
 	}
 	return of
 }
@@ -120,9 +143,15 @@ func (of leaving) leads(l flow) bool {
 	return of.named && (port == dns || l.proto == model.TCP && slices.ContainsFunc(of.carried, func(r egress.PortRange) bool { return r.Has(port) }))
 }
 
-// pastList reports whether a container has begun a flow that it may not begin.
+// pastList reports whether a container has begun a flow that it may not begin, or that is led to the
+// process and would not be now. Of containers from which nothing is led any more that is UDP alone,
+// which has no end that the kernel could see: the process ends connections, and needs the kernel to
+// translate what it sends for that.
 func (f *filter) pastList(l flow) bool {
 	of, listed := f.leaving[l.from.Addr()]
+	if of.unled {
+		return l.proto == model.UDP && f.led(l, of)
+	}
 	if listed && f.led(l, of) {
 		return !of.leads(l) || !f.process.takes(l)
 	}

@@ -48,7 +48,7 @@ func TestPastList(t *testing.T) {
 			t.Errorf("%s: stale %t", flow.what, got)
 		}
 	}
-	if all := (Egress{ID: "e", Addr: e.Addr, To: egress.Allowed("")}); len(leavingOf(model.IPv4, []Egress{all})) > 0 || len(leavingOf(model.IPv6, []Egress{e})) > 0 {
+	if all := (Egress{ID: "e", Addr: e.Addr, To: egress.Allowed("")}); len(leavingOf(model.IPv4, []Egress{all}, nil)) > 0 || len(leavingOf(model.IPv6, []Egress{e}, nil)) > 0 {
 		t.Error("who may begin everything, or has no address of the family, is looked for")
 	}
 }

@@ -52,7 +52,7 @@ func (c change) none() bool { return len(c.gone)+len(c.came)+len(c.left) == 0 }
 
 // canWait reports whether all that a difference is about may be looked for behind the answer.
 func (c change) canWait(have *Set, want Set) bool {
-	if have == nil || have.Unsure || len(c.limits)+len(c.egress)+len(c.apart)+len(c.subnets) > 0 || c.inTheWay(change{gone: c.gone, left: c.left}, have, want) {
+	if have == nil || have.Unsure || len(c.limits)+len(c.egress)+len(c.unled)+len(c.apart)+len(c.subnets) > 0 || c.inTheWay(change{gone: c.gone, left: c.left}, have, want) {
 		return false
 	}
 	for _, f := range model.Families() {

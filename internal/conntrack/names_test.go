@@ -71,3 +71,50 @@ func TestPastNames(t *testing.T) {
 		t.Error("without names DNS goes on being led")
 	}
 }
+
+// Where a list with names is only watched from now on, or everything is allowed, DNS that was led to
+// the process would go on being led as long as the container keeps its socket busy. Connections are
+// ended by the process.
+func TestNamesThatWent(t *testing.T) {
+	ap, addr := netip.MustParseAddrPort, netip.MustParseAddr
+	e := Egress{ID: "e", Addr: addr("172.18.0.2"), Own: netip.MustParsePrefix("172.18.0.0/16"), To: "10.0.0.0/8", Names: "example.com:443"}
+	there := []Endpoint{{ID: "e", V4: e.Addr}}
+	plain := e
+	plain.Names = ""
+	have := Set{Endpoints: there, Egress: []Egress{e}, Process: Process{DNS: 5301, TCP: 5302}}
+	c := difference(&have, Set{Endpoints: there})
+	if c.canWait(&have, Set{Endpoints: there}) {
+		t.Error("it is looked for behind the answer, where nobody looks for lists")
+	}
+	f := c.filter(model.IPv4)
+	f.local = map[netip.Addr]bool{addr("172.18.0.1"): true}
+	for _, flow := range []struct {
+		what                 string
+		proto                model.Proto
+		from, asked, answers string
+		stale                bool
+	}{
+		{"DNS", model.UDP, "172.18.0.2:4000", "203.0.113.9:53", "172.18.0.1:5301", true},
+		{"DNS by TCP", model.TCP, "172.18.0.2:4000", "203.0.113.9:53", "172.18.0.1:5301", false},
+		{"a connection that is carried", model.TCP, "172.18.0.2:4000", "203.0.113.9:443", "172.18.0.1:5302", false},
+		{"another port of the host's", model.UDP, "172.18.0.2:4000", "203.0.113.9:53", "172.18.0.1:8080", false},
+		{"DNS that is asked of others", model.UDP, "172.18.0.2:4000", "203.0.113.9:53", "203.0.113.9:53", false},
+		{"what the list did not have", model.TCP, "172.18.0.2:4000", "203.0.113.9:80", "203.0.113.9:80", false},
+		{"a neighbour", model.UDP, "172.18.0.3:4000", "203.0.113.9:53", "172.18.0.1:5301", false},
+	} {
+		if got := f.stale(flowOf(flow.proto, ap(flow.from), ap(flow.asked), ap(flow.answers))); got != flow.stale {
+			t.Errorf("%s: stale %t", flow.what, got)
+		}
+	}
+	for what, c := range map[string]change{
+		"the endpoint is gone": difference(&have, Set{}),
+		"it had no names":      difference(&Set{Endpoints: there, Egress: []Egress{plain}}, Set{Endpoints: there}),
+		"it has another list":  difference(&have, Set{Endpoints: there, Egress: []Egress{plain}}),
+		"nothing has changed":  difference(&have, have),
+		"nothing was known":    difference(nil, Set{Endpoints: there}),
+	} {
+		if len(c.unled) > 0 {
+			t.Errorf("%s: %v is looked for", what, c.unled)
+		}
+	}
+}

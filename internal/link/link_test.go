@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -71,6 +72,28 @@ func TestPacketsFlow(t *testing.T) {
 	if a, err := boxes["two"].Ask("tcp", "172.21.0.2:80", 300*time.Millisecond); err == nil {
 		t.Errorf("isolated ports talk: %+v", a)
 	}
+
+	// They are kept apart before a plan says so, if that is asked for; what is no port of a bridge is
+	// passed over.
+	have = set([]Bridge{br}, i1, i2)
+	apply(t, &have, set([]Bridge{br}, v1, v2))
+	h.Run("ip", "link", "add", "loose0", "type", "veth", "peer", "name", "loose1")
+	if err := (&Applier{}).Isolate(t.Context(), []string{"loose0", "missing0", v1.Host, v2.Host}); err != nil {
+		t.Error(err)
+	}
+	for _, v := range []Veth{v1, v2} {
+		if port := ipLinks(t, h)[v.Host].LinkInfo.Port; !port.Isolated || !port.Hairpin {
+			t.Errorf("port %s: %+v", v.Host, port)
+		}
+	}
+	h.Run("ip", "link", "del", "loose0")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := (&Applier{}).Isolate(ended, []string{v1.Host}); !errors.Is(err, context.Canceled) {
+		t.Errorf("behind its end: %v", err)
+	}
+	have = set([]Bridge{br}, v1, v2)
+	apply(t, &have, set([]Bridge{br}, i1, i2))
 
 	// A pair whose container is gone is not made again, nor is that an error.
 	h.Run("ip", "link", "del", v1.Host)

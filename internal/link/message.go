@@ -169,6 +169,19 @@ func (k kernel) setPort(v Veth) error {
 	return k.execute(req)
 }
 
+// isolate sets the flag "isolated" of a bridge port.
+func (k kernel) isolate(name string) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	c := change{name: name}
+	req.AddData(c.header(0))
+	c.attributes(req)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, []byte(kindBridge))
+	info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil).AddRtAttr(nl.IFLA_BRPORT_ISOLATED, onOff(true))
+	req.AddData(info)
+	return k.execute(req)
+}
+
 // deleteLink deletes a link, and with a veth its other end. One that is gone is fine.
 func (k kernel) deleteLink(index int) error {
 	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)

@@ -35,6 +35,7 @@ func (h *Host) sortEndpoints() {
 	sortBy(h.Spoof.Ports, spoof.Compare)
 	sortBy(h.Spoof.Shares, spoof.CompareShares)
 	sortBy(h.Spoof.Networks, spoof.CompareNetworks)
+	slices.Sort(h.Spoof.Apart)
 	sortBy(h.Firewall.Ports, comparePorts)
 	sortBy(h.Firewall.Openings, compareOpenings)
 	sortBy(h.Firewall.Limits, compareLimits)
@@ -63,6 +64,8 @@ func (s sorter[T]) Swap(i, j int)      { s.list[i], s.list[j] = s.list[j], s.lis
 func comparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
+
+func compareLinks(a, b *string) int { return cmp.Compare(*a, *b) }
 
 func compareVeths(a, b *link.Veth) int {
 	return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Alias, b.Alias))

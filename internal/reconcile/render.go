@@ -132,6 +132,9 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 	v := renderVeth(*n, e)
 	v.Alias = recorded.Alias(*n, o.turnedOn()...)
 	h.Links.Veths = append(h.Links.Veths, &v)
+	if v.Isolated {
+		h.Spoof.Apart = append(h.Spoof.Apart, v.Host)
+	}
 	if model.SpoofRefused(*n, e, o.SpoofRefused) {
 		h.Spoof.Ports = append(h.Spoof.Ports, spoofPort(*n, e))
 	}

@@ -77,6 +77,7 @@ func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 	h, ok = r.host, true
 	replaceShared(&h.Links.Veths, without.Links.Veths, with.Links.Veths, compareVeths, &ok)
 	replace(&h.Spoof.Ports, without.Spoof.Ports, with.Spoof.Ports, spoof.Compare, &ok)
+	replace(&h.Spoof.Apart, without.Spoof.Apart, with.Spoof.Apart, compareLinks, &ok)
 	replace(&h.Firewall.Ports, without.Firewall.Ports, with.Firewall.Ports, comparePorts, &ok)
 	replace(&h.Firewall.Openings, without.Firewall.Openings, with.Firewall.Openings, compareOpenings, &ok)
 	replace(&h.Firewall.Limits, without.Firewall.Limits, with.Firewall.Limits, compareLimits, &ok)

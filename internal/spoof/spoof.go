@@ -43,6 +43,11 @@ type Set struct {
 	Shares []Share // sorted by CompareShares; of links that Ports has
 
 	Networks []Network // those with a list of what containers may begin to each other; sorted by CompareNetworks
+
+	// Apart are the links of all ports that their bridges are to keep apart (isolated in bridge(8)),
+	// checked or not; sorted. They are looked at where a list goes, and nothing is done because they
+	// change.
+	Apart []string
 }
 
 // Compare orders ports by their links.
@@ -57,7 +62,7 @@ func CompareShares(a, b *Share) int {
 	return cmp.Or(cmp.Compare(a.Link, b.Link), a.Addr.Compare(b.Addr), cmp.Compare(a.Bridge, b.Bridge), slices.Compare(a.MAC[:], b.MAC[:]))
 }
 
-// Same reports whether two sets are deeply equal.
+// Same reports whether two sets are deeply equal, but for Apart.
 func (s Set) Same(o Set) bool {
 	return plan.SameList(s.Ports, o.Ports) && plan.SameList(s.Shares, o.Shares) && plan.SameList(s.Networks, o.Networks)
 }
@@ -100,6 +105,7 @@ func (s Set) Only(keep func(subject string) bool) Set {
 	out := Set{
 		Ports:  slices.DeleteFunc(slices.Clone(s.Ports), func(p Port) bool { return !keep(p.Link) }),
 		Shares: slices.DeleteFunc(slices.Clone(s.Shares), func(sh Share) bool { return !keep(sh.Link) }),
+		Apart:  s.Apart,
 	}
 	listed := map[string]bool{}
 	for _, p := range out.Ports {
@@ -110,9 +116,9 @@ func (s Set) Only(keep func(subject string) bool) Set {
 }
 
 // With returns the union of two sets that have no link in common. Of a network that both have, the
-// list is that of the first.
+// list is that of the first; what is kept apart is what the second says.
 func (s Set) With(o Set) Set {
-	all := Set{Ports: slices.Concat(s.Ports, o.Ports), Shares: slices.Concat(s.Shares, o.Shares), Networks: slices.Clone(s.Networks)}
+	all := Set{Ports: slices.Concat(s.Ports, o.Ports), Shares: slices.Concat(s.Shares, o.Shares), Networks: slices.Clone(s.Networks), Apart: o.Apart}
 	for _, n := range o.Networks {
 		if !slices.ContainsFunc(s.Networks, func(had Network) bool { return had.Bridge == n.Bridge }) {
 			all.Networks = append(all.Networks, n)

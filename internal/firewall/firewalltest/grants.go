@@ -104,6 +104,11 @@ func Granted(containers, each int) (have, want firewall.Policy) {
 // BenchGrant measures what it costs to have the kernel know one grant more, or less.
 func BenchGrant(b *testing.B, backend firewall.Backend, containers, each int) {
 	have, want := Granted(containers, each)
+	BenchBetween(b, backend, have, want)
+}
+
+// BenchBetween measures what it costs to go from one policy to another, or back.
+func BenchBetween(b *testing.B, backend firewall.Backend, have, want firewall.Policy) {
 	if err := backend.Apply(b.Context(), nil, have); err != nil {
 		b.Fatal(err)
 	}

@@ -26,8 +26,11 @@ func (s saved) observed(d defaults) facts {
 // dockerBridges lists the bridges of Docker's from which something may be forwarded: a rule
 // in FORWARD (Docker up to 27) or DOCKER-BRIDGE (from 28) leads what goes out to them to
 // the chain DOCKER.
-func (s saved) dockerBridges() (bridges []string) {
-	for _, name := range []string{"FORWARD", dockerForward, dockerBridge} {
+func (s saved) dockerBridges() []string { return s.bridgesIn("FORWARD", dockerForward, dockerBridge) }
+
+// bridgesIn are those that rules of some chains name.
+func (s saved) bridgesIn(chains ...string) (bridges []string) {
+	for _, name := range chains {
 		rules, _ := s.chain("filter", name)
 		for _, r := range rules {
 			if bridge, ok := toDocker(r); ok {
@@ -104,8 +107,22 @@ func (s saved) dockerReady(d defaults) bool {
 	return (has(dockerUser) || d.dockerReady) && (has(dockerStage1) || has(dockerForward))
 }
 
-// describeDocker lists Docker's unconditional jumps in FORWARD, and its bridges, of all
-// variants: it changes when Docker starts, moves to another variant, or makes a bridge.
+// leads are the chains that name Docker's bridges, as far as FORWARD leads to them.
+func (s saved) leads() []string {
+	all := []string{"FORWARD"}
+	for _, next := range []string{dockerForward, dockerBridge} {
+		rules, _ := s.chain("filter", all[len(all)-1])
+		if !slices.ContainsFunc(rules, func(r string) bool { return jumpsTo(r, next) }) {
+			break
+		}
+		all = append(all, next)
+	}
+	return all
+}
+
+// describeDocker lists Docker's unconditional jumps in FORWARD, and its bridges that something
+// from there leads to, of all variants: it changes when Docker starts, moves to another variant,
+// or makes a bridge. It hangs on the chains that leads names alone.
 func describeDocker(all []found) string {
 	var out strings.Builder
 	for _, f := range all {
@@ -116,7 +133,7 @@ func describeDocker(all []found) string {
 				fmt.Fprintf(&out, " %s", target)
 			}
 		}
-		fmt.Fprintf(&out, " %s\n", f.dockerBridges())
+		fmt.Fprintf(&out, " %s\n", f.bridgesIn(f.leads()...))
 	}
 	return out.String()
 }

@@ -43,7 +43,7 @@ func (x index) level(c *chain, path string, entries []entry, depth int) (below [
 	if x.end != nil || x.disjoint && depth > 0 {
 		action = "-g"
 	}
-	next, together := x.next(path, entries)
+	next, together := x.next(path, entries, depth == 0)
 	together = together || depth == x.depth
 	groups := map[string][]entry{}
 	for _, e := range entries {
@@ -75,8 +75,8 @@ func (x index) level(c *chain, path string, entries []entry, depth int) (below [
 
 // next is the length of the paths that a level tells apart, or that its entries stay together.
 // Those whose paths are shorter stay, too.
-func (x index) next(path string, entries []entry) (length int, together bool) {
-	if together = len(entries) <= x.limit && (path == "" && !x.spread || len(path) >= x.fixed); together {
+func (x index) next(path string, entries []entry, root bool) (length int, together bool) {
+	if together = len(entries) <= x.limit && !(root && x.spread) && (path == "" || len(path) >= x.fixed); together {
 		return 0, true
 	}
 	length = len(path) + x.stride
@@ -142,11 +142,11 @@ func (fam family) addressLabel(bits string) string {
 
 // bitsOf is the path of a prefix: the bits that all of its addresses have in common.
 func bitsOf(p netip.Prefix) string {
-	var out strings.Builder
-	for _, b := range p.Addr().AsSlice() {
-		fmt.Fprintf(&out, "%08b", b)
+	addr, bits := p.Addr().AsSlice(), make([]byte, p.Bits())
+	for i := range bits {
+		bits[i] = '0' + addr[i/8]>>(7-i%8)&1
 	}
-	return out.String()[:p.Bits()]
+	return string(bits)
 }
 
 // beginning is the prefix of all addresses that have these bits.

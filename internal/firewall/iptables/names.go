@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/mybr/mybr/internal/egress"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
-	"github.com/mybr/mybr/internal/plan"
 )
 
 // This file is about lists with host names: what is led to mybr's process, and what DNS has opened.
@@ -141,31 +141,35 @@ func (l listings) end(n firewall.Network, e firewall.Egress) string {
 
 // hashed is the name of a chain that hangs on what it is for: for something else it is another.
 func hashed(beginning string, of ...string) string {
-	sum := sha256.Sum256([]byte(fmt.Sprintf("%q", of)))
+	text := []byte{'['} // as fmt prints a list of texts in quotes
+	for i, word := range of {
+		if i > 0 {
+			text = append(text, ' ')
+		}
+		text = strconv.AppendQuote(text, word)
+	}
+	sum := sha256.Sum256(append(text, ']'))
 	return beginning + hex.EncodeToString(sum[:])[:10]
 }
 
 // comparing is the chains of a stage of a network: its root, the index below it, and for each
 // container whose list has names and who has been granted something, a chain of that. Where
 // containers have lists of their own, all of those with names have such a chain, so that a grant
-// changes nothing else. only limits it to chains of grants of some containers; nil: all is wanted.
-func (fam family) comparing(n firewall.Network, lists listings, at stage, only map[netip.Addr]bool) (chains []chain) {
+// changes nothing else. near says that the lists have only a part of the containers; nil: they have all.
+func (fam family) comparing(n firewall.Network, lists listings, at stage, near *near) (chains []chain) {
 	root := chain{name: at.root, last: true}
 	var entries []entry
-	for _, e := range lists.sources(n) {
+	sources := lists.sources(n)
+	var of string // the target of the list of the container before
+	for i, e := range sources {
 		addr := netip.PrefixFrom(e.Addr, e.Addr.BitLen())
-		target, why := at.target(e), "What the container with this address may begin."
+		if i == 0 || !sameList(e, sources[i-1]) {
+			of = at.target(e)
+		}
+		target, why := of, "What the container with this address may begin."
 		if e.Names && n.Names {
-			c := chain{name: hashed(at.granted, n.Bridge, addr.String(), target), last: true}
-			if only == nil || only[e.Addr] {
-				for _, g := range lists.grants[n.Bridge][e.Addr] {
-					if at.has(g) {
-						c.add(g.Bridge, g.Link, fam.granting(g))
-					}
-				}
-				c.add(e.Bridge, e.Link, rule{target, "The rest is allowed or not by the list."})
-				chains = append(chains, c)
-			}
+			c := fam.granted(n, lists, at, e, target)
+			chains = append(chains, c)
 			var local []served
 			if at.split {
 				local = serving(e.Bridge, e.Link, rule{"-s " + addr.String() + " -m addrtype --dst-type LOCAL " + target, "What the container with this address may send to the host."})
@@ -177,9 +181,6 @@ func (fam family) comparing(n firewall.Network, lists listings, at stage, only m
 		}
 		entries = append(entries, entry{bitsOf(addr), serving(e.Bridge, e.Link, rule{"-s " + addr.String() + " " + target, why})})
 	}
-	if only != nil && lists.own(n) {
-		return chains // the index does not hang on grants
-	}
 	x := fam.byAddress(root.name, "-s")
 	x.end, x.depth = &at.others, 3
 	x.why = "Containers whose addresses begin so are there, so that others don't meet them."
@@ -187,13 +188,36 @@ func (fam family) comparing(n firewall.Network, lists listings, at stage, only m
 	if n.Names && len(entries) > 0 {
 		// There are chains of grants below it, and the kernel follows so many: no level is spent on
 		// what all of them have in common.
-		x.depth, x.stride = 2, 4
-		below = x.level(&root, common(entries), entries, 0)
+		x.depth, x.stride = 2, nearBits
+		path := common(entries)
+		if near != nil {
+			x.spread, path = true, near.path
+		}
+		below = x.level(&root, path, entries, 0)
 	} else {
 		below = x.fill(&root, entries)
 	}
 	root.add("", "", at.others)
 	return append(append([]chain{root}, below...), chains...)
+}
+
+// sameList reports whether two containers of a network have one list.
+func sameList(a, b firewall.Egress) bool {
+	a.Addr, a.Link = b.Addr, b.Link
+	return a == b
+}
+
+// granted is the chain of what a container has been granted whose list has names, and what becomes of
+// all else.
+func (fam family) granted(n firewall.Network, lists listings, at stage, e firewall.Egress, target string) chain {
+	c := chain{name: hashed(at.granted, n.Bridge, netip.PrefixFrom(e.Addr, e.Addr.BitLen()).String(), target), last: true}
+	for _, g := range lists.grants[n.Bridge][e.Addr] {
+		if at.has(g) {
+			c.add(g.Bridge, g.Link, fam.granting(g))
+		}
+	}
+	c.add(e.Bridge, e.Link, rule{target, "The rest is allowed or not by the list."})
+	return c
 }
 
 // own reports whether containers of a network have lists of their own.
@@ -222,31 +246,6 @@ func (fam family) granting(g firewall.Grant) rule {
 	match := fam.matches(egress.Service{Proto: g.Proto, First: g.First, Last: g.Last})[0]
 	return rule{match.protocol + "-m conntrack --ctorigdst " + g.To.String() + match.port + " -j RETURN",
 		"DNS has given the address for a name that the list has."}
-}
-
-// grantedDiffering is of the rules of a policy those that hang on grants of which others don't
-// differ, in the tables filter and nat.
-func (fam family) grantedDiffering(have, want, p firewall.Policy) (filter, nat []chain) {
-	gone, came := plan.Differing(have.Grants, want.Grants, firewall.CompareGrants)
-	touched := map[string]map[netip.Addr]bool{}
-	for _, g := range slices.Concat(gone, came) {
-		if touched[g.Bridge] == nil {
-			touched[g.Bridge] = map[netip.Addr]bool{}
-		}
-		touched[g.Bridge][g.Addr] = true
-	}
-	lists := fam.listings(p)
-	for _, n := range p.Networks {
-		only := touched[n.Bridge]
-		if only == nil || !n.Names {
-			continue
-		}
-		filter = append(filter, fam.comparing(n, lists, lists.dropping(n), only)...)
-		if n.Leads(fam.Family) {
-			nat = append(nat, fam.comparing(n, lists, lists.leading(n), only)...)
-		}
-	}
-	return filter, nat
 }
 
 // ledInput is a network's part of MYBR-INPUT for what was led to the process. It is accepted: whoever

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/firewalltest"
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
 )
 
@@ -49,16 +50,27 @@ func TestRulesBesideGrants(t *testing.T) {
 	}
 }
 
-// What it costs to open a way, with the command and the kernel.
+// What it costs to open a way, or to close it, with the command and the kernel: one more of a
+// container that has some, and the first of one, which comes with its chains.
 func BenchmarkGrant(b *testing.B) {
-	for _, containers := range []int{1, 100, 1000} {
-		b.Run(fmt.Sprintf("%dx8", containers), func(b *testing.B) {
-			nettest.New(b)
-			backend, err := New(firewall.Config{})
-			if err != nil {
-				b.Fatal(err)
+	for _, beside := range []string{"alone", "docker"} {
+		for _, containers := range []int{1, 100, 1000} {
+			more, most := firewalltest.Granted(containers, 8)
+			none := more
+			none.Grants = more.Grants[:len(more.Grants)-8]
+			for name, between := range map[string][2]firewall.Policy{"more": {more, most}, "first": {none, more}} {
+				b.Run(fmt.Sprintf("%s/%s/%dx8", beside, name, containers), func(b *testing.B) {
+					h := nettest.New(b)
+					if beside == "docker" {
+						firewalltest.Stand{IP: model.IPv4}.Docker285(h)
+					}
+					backend, err := New(firewall.Config{})
+					if err != nil {
+						b.Fatal(err)
+					}
+					firewalltest.BenchBetween(b, backend, between[0], between[1])
+				})
 			}
-			firewalltest.BenchGrant(b, backend, containers, 8)
-		})
+		}
 	}
 }

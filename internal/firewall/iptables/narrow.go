@@ -13,6 +13,7 @@ import (
 // rules of other ports, nor, as long as no network, limit or egress list comes or goes, on those of networks.
 func (fam family) differing(have, want firewall.Policy, f facts) (h, w ruleset) {
 	x, hadPorts, ports := fam.narrowed(have.Ports, want.Ports)
+	grants := fam.regrants(have, want)
 	rules := func(p firewall.Policy, ports []firewall.Port) ruleset {
 		p.Ports = nil
 		all := ruleset{{name: "filter"}, {name: "nat"}}
@@ -24,8 +25,8 @@ func (fam family) differing(have, want firewall.Policy, f facts) (h, w ruleset) 
 			if !plan.SameList(have.Openings, want.Openings) {
 				all[0].chains = fam.direct(p)
 			}
-			if !plan.SameList(have.Grants, want.Grants) {
-				filter, nat := fam.grantedDiffering(have, want, p)
+			if len(grants) > 0 {
+				filter, nat := fam.grantedOf(p, grants)
 				all[0].chains, all[1].chains = append(all[0].chains, filter...), nat
 			}
 		}

@@ -218,14 +218,32 @@ func offender(err error, input string) string {
 func readDocker(ctx context.Context, variants []*variant) (string, error) {
 	var all []found
 	for _, v := range variants {
-		text := ""
+		f := found{v, parseSave("", "filter")}
 		if !v.unused("filter") {
 			var err error
-			if text, err = v.run(ctx, "", v.command, "--wait", "--table", "filter", "--list-rules"); err != nil {
-				return "", fmt.Errorf("%s --list-rules: %w", v, err)
+			if f.saved, err = v.readLeads(ctx); err != nil {
+				return "", err
 			}
 		}
-		all = append(all, found{v, parseSave("*filter\n"+text, "filter")})
+		all = append(all, f)
 	}
 	return describeDocker(all), nil
+}
+
+// readLeads reads the chains that leads names, one after the other: of all others there may be
+// thousands, of mybr's and of Docker's.
+func (v *variant) readLeads(ctx context.Context) (s saved, err error) {
+	text := "*filter\n"
+	for read := 0; ; read++ {
+		s = parseSave(text, "filter")
+		chains := s.leads()
+		if read == len(chains) {
+			return s, nil
+		}
+		rules, err := v.run(ctx, "", v.command, "--wait", "--table", "filter", "--list-rules", chains[read])
+		if err != nil {
+			return s, fmt.Errorf("%s --list-rules %s: %w", v, chains[read], err)
+		}
+		text += rules + "\n"
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,11 @@ import (
 // Be aware: links are known by their names. A port that leaves its bridge and comes back is
 // checked as before, and one that is not there yet is checked from its first frame on.
 type Spoof struct {
+	// Isolate has bridges keep these ports apart, before the table has no list any more of the network
+	// that they are of. A port that is not there, or is none of a bridge, is no error. With nil nobody
+	// does.
+	Isolate func(ctx context.Context, links []string) error
+
 	mu      sync.Mutex // held while the table is read or written
 	sockets sockets
 	lacks   error // why nothing can be checked; nil: it can
@@ -118,7 +124,10 @@ func (s *Spoof) Plan(ctx context.Context, have *spoof.Set, want spoof.Set) (plan
 		}
 		return nil, errors.Join(errs...)
 	case have != nil && len(have.Ports) > 0 && len(want.Ports) > 0 && (len(have.Networks) > 0) == (len(want.Networks) > 0):
-		return s.step(fam.spoofDifference(*have, want)), nil
+		is, wanted := fam.spoofDiffering(*have, want)
+		c := change{fam: fam, there: true}
+		c.alter(is, wanted)
+		return s.step(c, delisted(is, wanted, want)), nil
 	}
 	conn, end, err := s.sockets.open(ctx)
 	if err != nil {
@@ -133,15 +142,41 @@ func (s *Spoof) Plan(ctx context.Context, have *spoof.Set, want spoof.Set) (plan
 	if err != nil {
 		return nil, wrapSpoof(err)
 	}
-	return s.step(fam.compare(found, fam.spoofed(want))), nil
+	wanted := fam.spoofed(want)
+	return s.step(fam.compare(found, wanted), delisted(found, wanted, want)), nil
 }
 
-// spoofDifference turns the table for some ports into that for others. Either both have networks
-// with lists, or none has.
-func (fam family) spoofDifference(have, want spoof.Set) change {
+// delisted are the ports that are to be kept apart from now on, and whose network's list goes: the
+// bridge must keep them apart before.
+func delisted(is found, wanted ruleset, want spoof.Set) (links []string) {
+	members := map[string]bool{}
+	for _, s := range wanted.sets {
+		if s.name == setICCMembers {
+			for _, e := range s.elements {
+				members[e.key] = true
+			}
+		}
+	}
+	for _, s := range is.sets {
+		if s.name != setICCMembers {
+			continue
+		}
+		for _, e := range s.elements {
+			link := strings.TrimRight(e.key, "\x00")
+			if _, apart := slices.BinarySearch(want.Apart, link); apart && !members[e.key] {
+				links = append(links, link)
+			}
+		}
+	}
+	return links
+}
+
+// spoofDiffering is of the tables for some ports, and for others, what differs. Either both have
+// networks with lists, or none has.
+func (fam family) spoofDiffering(have, want spoof.Set) (is found, wanted ruleset) {
 	gone, came := differingPorts(have, want)
 	listed := len(want.Networks) > 0
-	is, wanted := found{}, ruleset{sets: spoofSets(came, listed)}
+	wanted = ruleset{sets: spoofSets(came, listed)}
 	for _, s := range spoofSets(gone, listed) {
 		is.sets = append(is.sets, foundSet{name: s.name, elements: s.elements})
 	}
@@ -151,9 +186,7 @@ func (fam family) spoofDifference(have, want spoof.Set) change {
 	for _, n := range came.Networks {
 		wanted.chains = append(wanted.chains, iccNetwork(n)...)
 	}
-	c := change{fam: fam, there: true}
-	c.alter(is, wanted)
-	return c
+	return is, wanted
 }
 
 // differingPorts is what only one of two sets has of links that differ: all of those, since what
@@ -201,14 +234,19 @@ func (s *Spoof) Apply(ctx context.Context, have *spoof.Set, want spoof.Set) erro
 	return errors.Join(err, p.Do(ctx))
 }
 
-// step carries one change out.
-func (s *Spoof) step(c change) plan.Plan {
+// step carries one change out, when bridges keep some ports apart.
+func (s *Spoof) step(c change, apart []string) plan.Plan {
 	if c.empty() {
 		return nil
 	}
 	return plan.Plan{{Kind: "spoof rules", Changes: c.text, Do: func(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if len(apart) > 0 && s.Isolate != nil {
+			if err := s.Isolate(ctx, apart); err != nil {
+				return wrapSpoof(fmt.Errorf("ports whose list goes are not kept apart yet: %w", err))
+			}
+		}
 		if err := s.sockets.write(ctx, c); err != nil {
 			return wrapSpoof(err)
 		}

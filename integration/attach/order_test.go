@@ -1,0 +1,61 @@
+package attach
+
+import (
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mybr/mybr/internal/fault"
+	"github.com/mybr/mybr/internal/reconcile"
+	"github.com/mybr/mybr/plugin"
+)
+
+// Where containers of a network may begin nothing to each other instead of what a list says, they are
+// never without both: when the list has gone, the bridge keeps its ports apart already, though ports
+// are changed behind rules.
+func TestListGoesBehindIsolation(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	note := func(string, time.Duration) {}
+	network := w.id()
+	w.call("NetworkDriver.CreateNetwork", object{
+		"NetworkID": network, "IPv4Data": []object{{"AddressSpace": "LocalDefault", "Pool": "10.0.0.0/16", "Gateway": "10.0.0.1/16"}},
+		"Options": object{"com.docker.network.generic": object{"mybr.icc": "web>db:80/tcp"}},
+	}, note)
+	a := w.attach(network, w.address(), port(0), note)
+	link := "veth" + a.id[:10]
+	run := func(command ...string) string {
+		text, err := w.host.Try(command[0], command[1:]...)
+		if err != nil {
+			t.Error(err)
+		}
+		return text
+	}
+	list := func() string { return run("nft", "list", "tables") }
+	isolated := func() bool { return strings.Contains(run("ip", "-d", "link", "show", link), "isolated on") }
+	if t.Failed() || !strings.Contains(list(), "mybr-spoof") || isolated() {
+		t.Fatalf("at first there is\n%s, and the port is isolated: %t", list(), isolated())
+	}
+	var once sync.Once
+	looked := false
+	t.Cleanup(fault.Set(func(point string) error {
+		if point == "reconcile: before "+reconcile.LinkAspect {
+			once.Do(func() {
+				looked = true
+				if !isolated() && !strings.Contains(list(), "mybr-spoof") {
+					t.Error("there is no list any more, and the port is not kept apart yet")
+				}
+			})
+		}
+		return w.pass(point)
+	}))
+	err := plugin.Client{RunDir: filepath.Join(w.dir, "run")}.Set(t.Context(), plugin.Settings{Network: network, Options: map[string]string{"mybr.icc": "none"}})
+	if err != nil || !looked {
+		t.Fatalf("set mybr.icc=none: %v; looked before ports are changed: %t", err, looked)
+	}
+	if !isolated() || strings.Contains(list(), "mybr-spoof") {
+		t.Errorf("at last there is\n%s, and the port is isolated: %t", list(), isolated())
+	}
+}
