@@ -55,6 +55,7 @@ const (
 	setRouters   = "routers"
 	setICMP6     = "icmp6-types"
 	setRefused   = "refused"
+	setAudited   = "audited"
 )
 
 // bridge is the family of the table.
@@ -193,7 +194,7 @@ func spoofChains6() []chain {
 	return []chain{six, udp, known, icmp, source, none, ask, tell, router}
 }
 
-// refusals count, by reason and by port, and drop.
+// refusals count, by reason and by port, and drop what does not come from a port that is only watched.
 func refusals() (all []chain) {
 	for _, r := range []struct{ name, why string }{
 		{refuseFrame, "Frames that are neither IPv4, nor IPv6, nor ARP."},
@@ -205,7 +206,8 @@ func refusals() (all []chain) {
 		{refuseRouter, "Advertisements and redirects of routers that are not trusted."},
 	} {
 		c := chain{name: r.name}
-		c.add(r.why+" They are counted for the port, too.", counted(), in(setRefused, iif()), verdict("drop"))
+		c.add(r.why+" They are counted for the port, too.", counted(), in(setRefused, iif()), notIn(setAudited, iif()), verdict("drop"))
+		c.add("The port is only watched.", in(setAudited, iif()), verdict("accept"))
 		c.add("A port that is not listed sends nothing of the kind either.", verdict("drop"))
 		all = append(all, c)
 	}
