@@ -95,10 +95,10 @@ type Config struct {
 	Routes func() ([]model.HostRoute, error)
 	// IPv6 says why networks with IPv6 can't be had on this host; nil: they can.
 	IPv6 error
-	// Spoof says why it can't be checked on this host who sends; nil: it can. SpoofRefused says
-	// that it is on networks that don't say it themselves.
+	// Spoof says why it can't be checked on this host who sends; nil: it can. SpoofDefault is the
+	// mode of networks that don't say it themselves (model.SpoofMode).
 	Spoof        error
-	SpoofRefused bool
+	SpoofDefault string
 	// Names says why lists with host names can't be had; nil: they can.
 	Names error
 	// PublishAddress is where ports are published that name no address, on networks that name
@@ -124,7 +124,7 @@ type Driver struct {
 	atHost       netip.Addr // Config.PublishAddress
 	noSpoof      error      // Config.Spoof
 	noNames      error      // Config.Names
-	spoofRefused bool       // Config.SpoofRefused
+	spoofDefault string     // Config.SpoofDefault
 
 	lives func(engine string) bool
 	warn  func(format string, args ...any)
@@ -137,7 +137,7 @@ type Driver struct {
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, noSpoof: c.Spoof, noNames: c.Names, spoofRefused: c.SpoofRefused, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
+	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, noSpoof: c.Spoof, noNames: c.Names, spoofDefault: c.SpoofDefault, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
 	if d.lives == nil {
 		d.lives = func(string) bool { return false }
 	}

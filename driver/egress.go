@@ -33,7 +33,7 @@ func egressOption(opts map[string]any) (string, error) {
 }
 
 // checkEgress refuses a list that could not be held against a container of the network: it counts
-// only for who sends from its own address (model.SpoofRefused), and where mybr knows all ports of
+// only for who sends from its own address (model.SpoofMode), and where mybr knows all ports of
 // the bridge. One that is only watched needs neither.
 func (d *Driver) checkEgress(n model.Network, e model.Endpoint) error {
 	if err := checkEgressMode(n, e); err != nil {
@@ -53,8 +53,11 @@ func (d *Driver) checkSenders(n model.Network, e model.Endpoint, option, unable 
 		return model.Invalid("option %s: the bridge %s was there before mybr used it: what else is plugged in there would be a way past the list", option, n.Bridge)
 	case d.noSpoof != nil:
 		return model.Invalid("option %s: %s: %w", option, unable, d.noSpoof)
-	case e.SpoofSet.Over(e.Spoof).Mode == model.SpoofAllow, n.SpoofSet.Over(n.Spoof).Mode == model.SpoofAllow:
-		return model.Invalid("option %s: %s can't be had together with %s: containers could get past the list with addresses of others", optSpoof, model.SpoofAllow, option)
+	}
+	for _, mode := range []string{e.SpoofSet.Over(e.Spoof).Mode, n.SpoofSet.Over(n.Spoof).Mode} {
+		if mode == model.SpoofAllow || mode == model.SpoofAudit {
+			return model.Invalid("option %s: %s can't be had together with %s: containers could get past the list with addresses of others", optSpoof, mode, option)
+		}
 	}
 	return nil
 }

@@ -117,6 +117,7 @@ func TestEgressNeedsSenders(t *testing.T) {
 	says(endpoint(w, map[string]any{optEgress: "none"}), both)
 	must(t, w.SetNetwork(ctx, netA, map[string]string{optEgress: "none", optSpoof: "refuse"}))
 	says(w.SetNetwork(ctx, netA, allow), both)
+	says(w.SetNetwork(ctx, netA, map[string]string{optSpoof: "audit"}), "option mybr.spoof: audit can't be had together with mybr.egress")
 	says(endpoint(w, map[string]any{optSpoof: "allow"}), both)
 	must(t, endpoint(w, map[string]any{optEgress: "all", optSpoof: "allow"}))
 	says(w.SetEndpoint(ctx, netA, ep1, map[string]string{optEgress: "192.0.2.1"}), both)

@@ -11,7 +11,7 @@ import (
 // Options about who may send what. The first is of networks and of endpoints, the others are of
 // endpoints alone: a network does not know which of its containers they would be for.
 const (
-	optSpoof          = "mybr.spoof"           // refuse or allow what is not the endpoint's own
+	optSpoof          = "mybr.spoof"           // refuse, audit or allow what is not the endpoint's own
 	optSpoofAddresses = "mybr.spoof.addresses" // prefixes that count as its own
 	optSpoofMACs      = "mybr.spoof.macs"      // MACs that do
 	optSpoofTrusted   = "mybr.spoof.trusted"   // what it may be for others: dhcp, ra
@@ -74,8 +74,8 @@ func parseSpoof(opts map[string]any, endpoint bool) (s model.Spoof, err error) {
 
 // checkSpoof refuses what this host can't do.
 func (d *Driver) checkSpoof(s model.Spoof) error {
-	if s.Mode == model.SpoofRefuse && d.noSpoof != nil {
-		return model.Invalid("option %s: %s can't be had on this host: %w", optSpoof, model.SpoofRefuse, d.noSpoof)
+	if (s.Mode == model.SpoofRefuse || s.Mode == model.SpoofAudit) && d.noSpoof != nil {
+		return model.Invalid("option %s: %s can't be had on this host: %w", optSpoof, s.Mode, d.noSpoof)
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func (d *Driver) changeSpoof(set model.Spoof, changes map[string]string, endpoin
 func (d *Driver) shares(tx Tx, joins model.Endpoint, sandbox string) bool {
 	checked := func(e *model.Endpoint) bool {
 		n, err := tx.Network(e.NetworkID)
-		return err == nil && model.SpoofRefused(n, *e, d.spoofRefused)
+		return err == nil && model.SpoofMode(n, *e, d.spoofDefault) != model.SpoofAllow
 	}
 	others, isChecked := false, false
 	for _, e := range tx.EndpointsOf(sandbox) {

@@ -16,8 +16,8 @@ import (
 func TestSpoofOptions(t *testing.T) {
 	const ofContainers = " is one of containers: give it with docker run --network name=NETWORK,driver-opt="
 	for _, c := range []struct{ key, value, endpoint, network string }{
-		{optSpoof, "refuse", "", ""}, {optSpoof, "allow", "", ""}, {optSpoof, "", "", ""},
-		{optSpoof, "no", "option mybr.spoof: no: want refuse or allow", "option mybr.spoof: no: want refuse or allow"},
+		{optSpoof, "refuse", "", ""}, {optSpoof, "allow", "", ""}, {optSpoof, "audit", "", ""}, {optSpoof, "", "", ""},
+		{optSpoof, "no", "option mybr.spoof: no: want refuse, audit or allow", "option mybr.spoof: no: want refuse, audit or allow"},
 		{optSpoofAddresses, "10.0.0.0/8,fd00::1", "", optSpoofAddresses + ofContainers},
 		{optSpoofAddresses, "10.0.0.1/8", "option mybr.spoof.addresses: 10.0.0.1/8 has bits behind its prefix: want 10.0.0.0/8, or 10.0.0.1", optSpoofAddresses + ofContainers},
 		{optSpoofMACs, "00:00:5e:00:01:33", "", optSpoofMACs + ofContainers},
@@ -90,7 +90,12 @@ func TestSpoofThatCantBeHad(t *testing.T) {
 	for what, err := range map[string]error{
 		"network": w.createNetwork(netB, "10.2.0.0/24", user(optSpoof, "refuse")),
 		"set":     w.SetNetwork(ctx, netA, map[string]string{optSpoof: "refuse"}),
+		"audit":   w.SetNetwork(ctx, netA, map[string]string{optSpoof: "audit"}),
 	} {
+		says := says
+		if what == "audit" {
+			says = strings.Replace(says, "refuse", "audit", 1)
+		}
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -108,7 +113,7 @@ func TestSpoofThatCantBeHad(t *testing.T) {
 // The ports of one container may send from the addresses of all of them: who joins where others
 // are has a pass made for that, if any of them is checked.
 func TestSpoofIsSharedAtJoin(t *testing.T) {
-	for mode, passes := range map[string]int{"refuse": 1, "allow": 0} {
+	for mode, passes := range map[string]int{"refuse": 1, "audit": 1, "allow": 0} {
 		w := newWorld(t)
 		must(t, w.createNetwork(netA, "10.1.0.0/24", user(optSpoof, mode)))
 		must(t, w.createNetwork(netB, "10.2.0.0/24", ""))

@@ -91,6 +91,9 @@ func spoofing(t *testing.T, w *world.World) {
 		{"endpoint set --network n0 eve mybr.spoof=allow", all},
 		{"endpoint set --network n0 eve mybr.spoof=", ""},
 		{"network set n0 mybr.spoof=allow", all},
+		{"network set n0 mybr.spoof=audit", all},
+		{"endpoint set --network n0 eve mybr.spoof=refuse", ""},
+		{"endpoint set --network n0 eve mybr.spoof=", all},
 		{"network set n0 mybr.spoof=", ""},
 	} {
 		w.Host.Run(append([]string{"mybr"}, strings.Fields(c.command)...)...)
@@ -98,7 +101,7 @@ func spoofing(t *testing.T, w *world.World) {
 		matches(t, w)
 	}
 	for command, says := range map[string]string{
-		"network set n0 mybr.spoof=no":                                    "option mybr.spoof: no: want refuse or allow",
+		"network set n0 mybr.spoof=no":                                    "option mybr.spoof: no: want refuse, audit or allow",
 		"network set n0 mybr.spoof.addresses=10.0.0.0/8":                  "option mybr.spoof.addresses is one of containers",
 		"network set n0 mybr.spoof.adresses=10.0.0.0/8":                   "option mybr.spoof.adresses is not known",
 		"endpoint set --network n0 eve mybr.spoof.addresses=10.0.0.1/8":   "10.0.0.1/8 has bits behind its prefix: want 10.0.0.0/8, or 10.0.0.1",

@@ -40,6 +40,9 @@ type Status struct {
 	NoticedLate string `json:"noticedLate,omitempty"`
 	// Unheard says why mybr does not hear of what egress lists refuse; "": it does, or there are none.
 	Unheard string `json:"unheard,omitempty"`
+	// Unchecked says why --spoof does nothing on this host although it asks for something; "": it
+	// does what it says.
+	Unchecked string `json:"unchecked,omitempty"`
 	// Healed says, by aspect, what others had changed on the host since the process began.
 	Healed map[string]Healed `json:"healed,omitempty"`
 }
@@ -97,6 +100,7 @@ type admin struct {
 	setter    *setter
 	denier    *denier
 	unheard   func() error // why what lists refuse is not heard of
+	unchecked error        // why --spoof does nothing although it asks for something
 }
 
 // handler returns the table of what can be asked.
@@ -248,6 +252,9 @@ func (a *admin) status(ctx context.Context) Status {
 	}
 	if err := a.unheard(); err != nil {
 		s.Unheard = err.Error()
+	}
+	if a.unchecked != nil {
+		s.Unchecked = a.unchecked.Error()
 	}
 	if !a.canCompare() {
 		// To compare the host takes as long as a look at all of it, and the start would wait for

@@ -32,7 +32,7 @@ type Client struct {
 func (c Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	err := c.get(ctx, "/v1/status", &s)
-	for _, text := range []*string{&s.Version, &s.Firewall, &s.LastError, &s.Unknown, &s.NoticedLate, &s.Unheard} {
+	for _, text := range []*string{&s.Version, &s.Firewall, &s.LastError, &s.Unknown, &s.NoticedLate, &s.Unheard, &s.Unchecked} {
 		*text = printableLines(*text)
 	}
 	for aspect, h := range s.Healed {

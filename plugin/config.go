@@ -14,6 +14,7 @@ import (
 	"github.com/mybr/mybr/driver"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/firewall/backend"
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/web"
 	"github.com/mybr/mybr/ipam"
 )
@@ -30,7 +31,7 @@ type Config struct {
 	SysctlRoot string // /proc/sys, or where that is mounted
 
 	DirectRouting  bool       // published ports can be reached at the containers' own addresses, from anywhere that has a route there
-	Spoof          string     // model.SpoofRefuse or SpoofAllow: whether ports send from their own addresses alone, on networks that don't say it; "": they are not checked
+	Spoof          string     // one of model.SpoofModes: whether ports send from their own addresses alone, on networks that don't say it; "": SpoofAllow
 	PublishAddress netip.Addr // where ports are published that name no address, on networks that name none either; zero: everywhere
 
 	AcceptMark Mark // of packets that pass to every network; the zero value: none do
@@ -74,6 +75,9 @@ func (c Config) CheckHTTP() error {
 
 // Firewalls lists what Config.Firewall may be.
 func Firewalls() []string { return backend.Kinds() }
+
+// SpoofModes lists what Config.Spoof may be.
+func SpoofModes() []string { return model.SpoofModes() }
 
 // AddressPool is where subnets are chosen from that Docker leaves to the plugin.
 type AddressPool = ipam.AddressPool

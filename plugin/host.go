@@ -29,7 +29,8 @@ type host struct {
 	reconciler   *reconcile.Reconciler
 	filter       firewall.Backend
 	spoof        *nftables.Spoof
-	spoofRefused bool // on networks that don't say it
+	spoofDefault string // the mode of networks that don't say it (model.SpoofMode)
+	unchecked    error  // why --spoof does nothing although it asks for something
 	refused      refusals
 	ports        *hostport.Manager
 	links        *link.Applier
@@ -86,12 +87,11 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 		noIPv6:    noIPv6,
 		warn:      c.Log.Warnf,
 	}
-	refused := c.Spoof == model.SpoofRefuse
-	if lacks := h.spoof.Lacks(); lacks != nil && refused {
-		c.Log.Warnf("--spoof %s: containers may send from any address on this host, on networks that don't say it themselves: %v", c.Spoof, lacks)
-		refused = false
+	h.spoofDefault = c.Spoof
+	if h.unchecked = unchecked(c.Spoof, h.spoof.Lacks()); h.unchecked != nil {
+		c.Log.Warnf("%v: containers may send from any address on this host, on networks that don't say it themselves", h.unchecked)
+		h.spoofDefault = model.SpoofAllow
 	}
-	h.spoofRefused = refused
 	settings.Before = h.links.BeforeSetting
 	h.spoof.Isolate = h.links.Isolate
 	h.links.Left = func(err error) {
@@ -129,7 +129,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: records.Snapshot,
 		Options: reconcile.Options{
-			SpoofRefused: refused,
+			SpoofDefault: h.spoofDefault,
 			NoIPv6:       noIPv6 != nil, FixedSettings: fixed != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark,
 		},
 		Forwarding: forwarding.DefaultDrop,

@@ -70,7 +70,7 @@ func Run(ctx context.Context, c Config) error {
 
 	networks := driver.New(driver.Config{
 		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes,
-		IPv6: host.noIPv6, Spoof: host.spoof.Lacks(), SpoofRefused: host.spoofRefused, PublishAddress: c.PublishAddress, Lives: lives, Warn: c.Log.Warnf,
+		IPv6: host.noIPv6, Spoof: host.spoof.Lacks(), SpoofDefault: host.spoofDefault, PublishAddress: c.PublishAddress, Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
@@ -81,7 +81,7 @@ func Run(ctx context.Context, c Config) error {
 		backup: records.Backup, compares: host.reconciler.Ready(),
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
-		healings: host.reconciler.Healings, late: host.late, unheard: host.denials.unheard, failed: host.reconciler.FailedSince,
+		healings: host.reconciler.Healings, late: host.late, unheard: host.denials.unheard, unchecked: host.unchecked, failed: host.reconciler.FailedSince,
 		view: newViewer(records.Snapshot, addresses.Usage, host.filter).view,
 		sync: host.reconciler.Mend, events: &told.events, followers: make(chan struct{}, maxFollowers), stopping: ctx,
 	}

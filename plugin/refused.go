@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -25,20 +26,40 @@ func (r refusals) news(now map[string]uint64) (links []string) {
 	return links
 }
 
-// tellRefused logs whose frames were refused, since nothing else tells why they don't arrive.
+// tellRefused logs whose frames were refused, since nothing else tells why they don't arrive, or
+// would have been.
 func (h *host) tellRefused(ctx context.Context, s model.Snapshot) error {
 	now, err := h.spoof.Refused(ctx)
 	if err != nil {
 		return err
 	}
-	endpoints := map[string]*model.Endpoint{}
+	endpoints, networks := map[string]*model.Endpoint{}, map[string]model.Network{}
 	for _, e := range s.Endpoints {
 		endpoints[e.HostIface()] = e
 	}
+	for _, n := range s.Networks {
+		networks[n.ID] = n
+	}
 	for _, link := range h.refused.news(now) {
 		e := endpoints[link]
-		h.warn("%d frames that endpoint %.12s of network %.12s has sent with other MACs or from other addresses than its own (mybr.spoof) were refused at %s; "+
-			"`nft list table bridge mybr-spoof` counts them by reason", now[link], e.ID, e.NetworkID, link)
+		if e == nil {
+			continue // it has gone since, and nobody waits for its frames
+		}
+		were := "were refused at " + link
+		if model.SpoofMode(networks[e.NetworkID], *e, h.spoofDefault) == model.SpoofAudit {
+			were = "have passed at " + link + ", where they are only counted"
+		}
+		h.warn("%d frames that endpoint %.12s of network %.12s has sent with other MACs or from other addresses than its own (mybr.spoof) %s; "+
+			"`nft list table bridge mybr-spoof` counts them by reason", now[link], e.ID, e.NetworkID, were)
 	}
 	return nil
+}
+
+// unchecked says why what Config.Spoof asks for can't be had, on a kernel that lacks something; nil:
+// it can, or it does not ask for anything.
+func unchecked(mode string, lacks error) error {
+	if lacks == nil || mode == "" || mode == model.SpoofAllow {
+		return nil
+	}
+	return fmt.Errorf("--spoof %s does nothing: %w", mode, lacks)
 }

@@ -1,8 +1,11 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/mybr/mybr/internal/model"
 )
 
 // It is told of the first refusals of each link, and then of twice as many; of a count that has
@@ -25,6 +28,24 @@ func TestRefusals(t *testing.T) {
 	} {
 		if got := fmt.Sprint(r.news(c.now)); got != c.want {
 			t.Errorf("step %d: %s, want %s", i, got, c.want)
+		}
+	}
+}
+
+// Only who has asked for it is told that it can't be had.
+func TestUnchecked(t *testing.T) {
+	lacks := errors.New("no bridges")
+	for _, c := range []struct {
+		mode  string
+		lacks error
+		want  string
+	}{
+		{model.SpoofRefuse, lacks, "--spoof refuse does nothing: no bridges"}, {model.SpoofAudit, lacks, "--spoof audit does nothing: no bridges"},
+		{model.SpoofRefuse, nil, ""}, {model.SpoofAllow, lacks, ""}, {"", lacks, ""},
+	} {
+		err := unchecked(c.mode, c.lacks)
+		if (err == nil) != (c.want == "") || err != nil && (err.Error() != c.want || !errors.Is(err, lacks)) {
+			t.Errorf("%q, %v: %v", c.mode, c.lacks, err)
 		}
 	}
 }

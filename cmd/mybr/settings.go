@@ -16,7 +16,8 @@ const settableOptions = `The options are those of docker network create -o:
 
     mybr.publish.from=CLIENTS        who reaches published ports from outside
     mybr.publish.from.PORT=CLIENTS   who reaches this one; 53/udp is one, too
-    mybr.spoof=refuse|allow          whether containers send from their own addresses alone
+    mybr.spoof=refuse|audit|allow    whether containers send from their own addresses alone;
+                                     audit counts what is none of their own, and lets it pass
     mybr.egress=LIST                 what containers may begin connections to
     mybr.egress.mode=enforce|audit   whether that is enforced, or what the list does not
                                      have passes and is only told of (mybr denied)

@@ -64,6 +64,9 @@ mend it, and exits with 1 if there is any. Nothing is changed.`,
 		if s.Unheard != "" {
 			fmt.Fprintf(w, "denied:\tnot heard of: %s\n", strings.ReplaceAll(s.Unheard, "\n", "; "))
 		}
+		if s.Unchecked != "" {
+			fmt.Fprintf(w, "senders:\tnot checked: %s\n", s.Unchecked)
+		}
 		for _, aspect := range slices.Sorted(maps.Keys(s.Healed)) {
 			h := s.Healed[aspect]
 			by := ""

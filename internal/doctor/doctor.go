@@ -149,7 +149,7 @@ func Names() (names []string) {
 
 // Checks lists all checks, in the order in which a reader would think of them.
 func Checks() []Check {
-	return slices.Concat(processChecks(), forwardingChecks(), filterChecks(), settingChecks(), networkChecks(),
+	return slices.Concat(processChecks(), forwardingChecks(), filterChecks(), settingChecks(), senderChecks(), networkChecks(),
 		limitChecks(), stateChecks(), leftoverChecks(), versionChecks(), publishedChecks())
 }
 

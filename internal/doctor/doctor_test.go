@@ -215,6 +215,53 @@ func TestNothingAnswers(t *testing.T) {
 	}
 }
 
+// That --spoof does nothing is said whatever else can be told, and frames that were refused, or
+// counted, are those of a container where Docker names it.
+func TestSenders(t *testing.T) {
+	const refused = `{"nftables":[{"metainfo":{}},{"set":{"family":"bridge","name":"refused","table":"mybr-spoof","elem":[
+		{"elem":{"val":"veth1","counter":{"packets":1,"bytes":60}}},{"elem":{"val":"veth2","counter":{"packets":0,"bytes":0}}},{"elem":{"val":"veth3","counter":{"packets":9,"bytes":540}}}]}}]}`
+	table := `{"nftables":[{"metainfo":{}},{"table":{"family":"bridge","name":"mybr-spoof","handle":1}}]}`
+	for _, c := range []struct {
+		name, unchecked, tables string
+		fails                   error
+		want                    Verdict
+		seen                    string
+	}{
+		{"refused", "", table, nil, Note, "1 frame of container web on br0 (veth1) refused; 9 frames of an endpoint that is not known (veth3) counted, and not refused"},
+		{"no table", "", `{"nftables":[{"metainfo":{}}]}`, nil, OK, "no container's sender is checked"},
+		{"no nft", "", "", &exec.Error{Name: "nft", Err: exec.ErrNotFound}, OK, "nft is not installed: frames that were refused can't be counted from here, and the log of mybr tells of them"},
+		{"nft fails", "", "", errors.New("no permission"), Unknown, "no permission"},
+		{"nonsense", "", "[", nil, Unknown, "what nft prints: unexpected end of JSON input"},
+		{"lacking", "--spoof audit does nothing: no bridges", "", errors.New("no such family"), Warning, "--spoof audit does nothing: no bridges; no such family"},
+	} {
+		env := Env{Now: time.Now, Process: func(context.Context) (Process, error) { return Process{Unchecked: c.unchecked}, nil },
+			View: func(context.Context) (view.View, error) {
+				return view.View{Endpoints: []view.Endpoint{{ID: "1", Veth: "veth1", Bridge: "br0", Container: "web"}}}, nil
+			},
+			Run: func(_ context.Context, name string, args ...string) (string, error) {
+				switch line := strings.Join(append([]string{name}, args...), " "); {
+				case c.fails != nil:
+					return "", c.fails
+				case line == "nft -j list tables bridge":
+					return c.tables, nil
+				case line == "nft -j list set bridge mybr-spoof refused":
+					return refused, nil
+				case line == "nft -j list set bridge mybr-spoof audited":
+					return `{"nftables":[{"metainfo":{}},{"set":{"family":"bridge","name":"audited","table":"mybr-spoof","elem":["veth3","veth4"]}}]}`, nil
+				default:
+					return "", fmt.Errorf("%s: not expected", line)
+				}
+			}}
+		report, err := Run(t.Context(), env, "senders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := report.Results[0]; r.Verdict != c.want || strings.Join(r.Seen, "; ") != c.seen || len(r.Mend) > 0 {
+			t.Errorf("%s: %+v", c.name, r)
+		}
+	}
+}
+
 // A command that hangs, or says too much, is an error of the check.
 func TestExec(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

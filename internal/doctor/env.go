@@ -26,6 +26,7 @@ type Process struct {
 	Unknown     string   // why not all could be compared
 	Unwatched   string   // why changes by others are noticed late; "": they are noticed at once
 	Unheard     string   // why what egress lists refuse is not heard of; "": it is, or there are none
+	Unchecked   string   // why --spoof does nothing although it asks for something; "": it does what it says
 	Healed      []Healing
 }
 

@@ -90,8 +90,8 @@ func (n Network) Alias(forwarding ...Family) string {
 	var a aliasText
 	a.WriteString(AliasNetwork + n.ID)
 	limits, mode := n.Limits(), n.SpoofSet.Over(n.Spoof).Mode
-	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'g': n.ICCListed(), 'q': n.NoAnnounce, 'l': len(limits) > 0, 'e': n.EgressInForce() != "", 'a': n.EgressModeInForce() == EgressAudit,
-		's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-") // never empty
+	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'g': n.ICCListed(), 'q': n.NoAnnounce, 'l': len(limits) > 0, 'e': n.EgressInForce() != "", 'a': n.EgressModeInForce() == EgressAudit})+
+		spoofLetter(mode)+"-") // never empty
 	for _, f := range Families() {
 		a.add(familyKey(f), n.Subnet(f).aliasText())
 	}

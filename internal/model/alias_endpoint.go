@@ -28,12 +28,7 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 		mac += "l"
 	}
 	more := e.SpoofSet.Over(e.Spoof)
-	switch more.Mode {
-	case SpoofRefuse:
-		mac += "s"
-	case SpoofAllow:
-		mac += "t"
-	}
+	mac += spoofLetter(more.Mode)
 	if e.EgressInForce() != "" {
 		mac += "x" // none of these is a hexadecimal digit
 	}
@@ -48,7 +43,7 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 		mode := n.SpoofSet.Over(n.Spoof).Mode
 		a.add("n", e.NetworkID)
 		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0,
-			'e': n.EgressInForce() != "", 'a': n.EgressModeInForce() == EgressAudit, 's': mode == SpoofRefuse, 't': mode == SpoofAllow})+"-")
+			'e': n.EgressInForce() != "", 'a': n.EgressModeInForce() == EgressAudit})+spoofLetter(mode)+"-")
 		a.add("fwd", familyKeys(forwarding))
 	}
 	a.add("from", limitsText(limits))

@@ -29,7 +29,7 @@ func TestNetworkAliasIsReadBack(t *testing.T) {
 		if flag("limits") {
 			n.From = []model.Limit{{From: []string{"10.0.0.0/8", "@office"}}, {Port: 53, Proto: model.UDP}, {Port: 8080, From: []string{"0.0.0.0/0", "::/0"}}}
 		}
-		n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAllow}).Draw(t, "spoof")
+		n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAudit, model.SpoofAllow}).Draw(t, "spoof")
 		n.EgressMode = rapid.SampledFrom([]string{"", "audit"}).Draw(t, "egress mode")
 		n.Egress = rapid.SampledFrom([]string{"", "none", "10.0.0.0/8:443/tcp,@apis"}).Draw(t, "egress")
 		if n.ICC {
@@ -115,6 +115,7 @@ func TestEndpointAliasIsReadBack(t *testing.T) {
 		"other addresses": {model.Endpoint{MAC: mac, V4: v4, V6: v6, Ports: []model.PortBinding{binding("127.0.0.1", 80, v4.Addr(), 8080, 1), binding("192.0.2.1", 81, v6.Addr(), 1, 65535)}}, model.Network{Owned: true}, false},
 		"limited":         {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, From: []model.Limit{{}, {Port: 53, Proto: model.UDP, From: []string{"fd00::/8"}}}}, model.Network{Owned: true}, true},
 		"checked":         {model.Endpoint{MAC: mac, V4: v4, Spoof: model.Spoof{Mode: model.SpoofRefuse, Addresses: "10.1.0.0/16,fd00::/8", MACs: "00:00:5e:00:01:33", Trusted: "dhcp,ra"}}, model.Network{Owned: true}, true},
+		"audited":         {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Spoof: model.Spoof{Mode: model.SpoofAudit}}, model.Network{Owned: true}, true},
 		"not checked":     {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Spoof: model.Spoof{Mode: model.SpoofAllow}}, model.Network{Owned: true}, true},
 		"listed":          {model.Endpoint{MAC: mac, V4: v4, Egress: "[fd00::/8]:443,host:53"}, model.Network{Owned: true}, true},
 		"watched":         {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Egress: "none", EgressMode: "audit", Spoof: model.Spoof{Mode: "refuse"}}, model.Network{Owned: true}, true},

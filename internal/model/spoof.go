@@ -11,16 +11,17 @@ import (
 // Spoof says what ports of a network may send that is not their endpoint's own. Each field is
 // the value of an option in the form that its Parse function returns; "": it is not said.
 type Spoof struct {
-	Mode      string `json:",omitempty"` // SpoofRefuse or SpoofAllow
+	Mode      string `json:",omitempty"` // SpoofRefuse, SpoofAudit or SpoofAllow
 	Addresses string `json:",omitempty"` // of an endpoint: it may send from these prefixes, too
 	MACs      string `json:",omitempty"` // of an endpoint: it may send with these, too
 	Trusted   string `json:",omitempty"` // of an endpoint: which services it may be for others
 }
 
-// The modes: whether senders' addresses are checked.
+// The modes: whether senders' addresses are checked, and what becomes of a frame of somebody else's.
 const (
-	SpoofRefuse = "refuse"
-	SpoofAllow  = "allow"
+	SpoofRefuse = "refuse" // it is counted and dropped
+	SpoofAudit  = "audit"  // it is counted, and passes
+	SpoofAllow  = "allow"  // nobody looks
 )
 
 // The services that only trusted endpoints may be for others.
@@ -70,32 +71,32 @@ func (s Spoof) HardwareAddresses() (all []MAC) {
 // Trusts reports whether an endpoint may be a service, such as TrustDHCP, for others.
 func (s Spoof) Trusts(service string) bool { return slices.Contains(spoofWords(s.Trusted), service) }
 
-// SpoofRefused reports whether what an endpoint sends is checked, on a host where networks that
-// don't say so are checked or not. A bridge that was there before is checked only if somebody
+// SpoofMode is the mode that counts for an endpoint, on a host with a mode for networks that don't
+// say it; "" is SpoofAllow there. A bridge that was there before is checked only if somebody
 // says so: what else is on it is not known. Where a container may begin some connections only it
 // is always checked: from the address of somebody outside it could send a packet that looks like
 // the beginning of a connection from there, and then everything as answers to that. A list that is
 // only watched changes nothing for the container, and so has nothing checked. Senders are checked,
 // too, where a list says what containers may begin to each other: from a neighbour's address one
 // could ask what then counts as asked by the neighbour.
-func SpoofRefused(n Network, e Endpoint, byDefault bool) bool {
+func SpoofMode(n Network, e Endpoint, byDefault string) string {
 	if EgressEnforced(n, e) || n.ICCListed() {
-		return true
+		return SpoofRefuse
 	}
-	switch cmp.Or(e.SpoofSet.Mode, e.Spoof.Mode, n.SpoofSet.Mode, n.Spoof.Mode) {
-	case SpoofRefuse:
-		return true
-	case SpoofAllow:
-		return false
+	if !n.Owned {
+		byDefault = ""
 	}
-	return byDefault && n.Owned
+	return cmp.Or(e.SpoofSet.Mode, e.Spoof.Mode, n.SpoofSet.Mode, n.Spoof.Mode, byDefault, SpoofAllow)
 }
+
+// SpoofModes lists the modes.
+func SpoofModes() []string { return []string{SpoofRefuse, SpoofAudit, SpoofAllow} }
 
 // ParseSpoofMode reads a Spoof's Mode. An error of this and of the following functions says what
 // can't be taken, and nothing of where it stands.
 func ParseSpoofMode(text string) (string, error) {
-	if text != SpoofRefuse && text != SpoofAllow {
-		return "", fmt.Errorf("%s: want %s or %s", Quoted(text, 64), SpoofRefuse, SpoofAllow)
+	if !slices.Contains(SpoofModes(), text) {
+		return "", fmt.Errorf("%s: want %s, %s or %s", Quoted(text, 64), SpoofRefuse, SpoofAudit, SpoofAllow)
 	}
 	return text, nil
 }
@@ -188,8 +189,19 @@ func spoofWords(text string) []string {
 	return strings.Split(text, ",")
 }
 
-// spoofLetters are the modes in an alias.
-var spoofLetters = map[string]string{"s": SpoofRefuse, "t": SpoofAllow}
+// spoofLetters are the modes in an alias: of a network among other letters, of an endpoint behind
+// the hexadecimal digits of its MAC.
+var spoofLetters = map[string]string{"s": SpoofRefuse, "u": SpoofAudit, "t": SpoofAllow}
+
+// spoofLetter is a mode in an alias; "": it is not said.
+func spoofLetter(mode string) string {
+	for letter, of := range spoofLetters {
+		if of == mode {
+			return letter
+		}
+	}
+	return ""
+}
 
 // parseSpoofLetters is the mode among the letters of an alias.
 func parseSpoofLetters(letters string) (mode string) {

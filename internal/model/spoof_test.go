@@ -13,8 +13,8 @@ func TestParseSpoof(t *testing.T) {
 		parse      func(string) (string, error)
 		text, want string // want: of an error, its beginning behind "!"
 	}{
-		{model.ParseSpoofMode, "refuse", "refuse"}, {model.ParseSpoofMode, "allow", "allow"},
-		{model.ParseSpoofMode, "yes", "!yes: want refuse or allow"}, {model.ParseSpoofMode, "", "!"},
+		{model.ParseSpoofMode, "refuse", "refuse"}, {model.ParseSpoofMode, "allow", "allow"}, {model.ParseSpoofMode, "audit", "audit"},
+		{model.ParseSpoofMode, "yes", "!yes: want refuse, audit or allow"}, {model.ParseSpoofMode, "", "!"},
 		{model.ParseSpoofAddresses, "none", "none"},
 		{model.ParseSpoofAddresses, "192.0.2.7", "192.0.2.7/32"},
 		{model.ParseSpoofAddresses, " fd00::/8, 10.9.0.1,10.0.0.0/8,fd00::1", "10.0.0.0/8,fd00::/8"},
@@ -63,20 +63,27 @@ func TestParseSpoof(t *testing.T) {
 
 // What is said of an endpoint counts before what is said of its network, what was set before what
 // was given, and the default only on bridges of mybr's.
-func TestSpoofRefused(t *testing.T) {
-	const r, a = model.SpoofRefuse, model.SpoofAllow
+func TestSpoofMode(t *testing.T) {
+	const r, w, a = model.SpoofRefuse, model.SpoofAudit, model.SpoofAllow
 	for _, c := range []struct {
 		network, networkSet, endpoint, endpointSet string
-		owned, byDefault, want                     bool
+		owned                                      bool
+		byDefault, want                            string
 	}{
-		{"", "", "", "", true, false, false}, {"", "", "", "", true, true, true}, {"", "", "", "", false, true, false},
-		{r, "", "", "", false, false, true}, {a, "", "", "", true, true, false}, {r, a, "", "", true, true, false}, {a, r, "", "", true, false, true},
-		{r, "", a, "", true, true, false}, {a, "", r, "", false, false, true}, {a, r, a, r, true, false, true}, {r, "", r, a, true, true, false},
+		{"", "", "", "", true, "", a}, {"", "", "", "", true, a, a}, {"", "", "", "", true, r, r}, {"", "", "", "", true, w, w},
+		{"", "", "", "", false, r, a}, {"", "", "", "", false, w, a},
+		{r, "", "", "", false, a, r}, {w, "", "", "", false, r, w}, {a, "", "", "", true, r, a}, {r, a, "", "", true, r, a}, {a, r, "", "", true, a, r},
+		{r, "", a, "", true, r, a}, {a, "", r, "", false, a, r}, {a, r, a, r, true, a, r}, {r, "", r, a, true, r, a}, {r, "", "", w, true, r, w},
 	} {
 		n := model.Network{Owned: c.owned, Spoof: model.Spoof{Mode: c.network}, SpoofSet: model.Spoof{Mode: c.networkSet}}
 		e := model.Endpoint{Spoof: model.Spoof{Mode: c.endpoint}, SpoofSet: model.Spoof{Mode: c.endpointSet}}
-		if got := model.SpoofRefused(n, e, c.byDefault); got != c.want {
-			t.Errorf("%+v: %t", c, got)
+		if got := model.SpoofMode(n, e, c.byDefault); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+		// Where a list counts, nothing but refusing keeps containers from getting past it.
+		e.Egress = "192.0.2.1"
+		if got := model.SpoofMode(n, e, c.byDefault); got != r {
+			t.Errorf("%+v with a list: %s", c, got)
 		}
 	}
 }

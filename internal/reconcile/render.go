@@ -38,9 +38,9 @@ type Options struct {
 	DirectRouting bool
 	// Accept is the mark of packets that pass to every network.
 	Accept firewall.Mark
-	// SpoofRefused says that on networks that don't say it themselves ports send from their own
-	// addresses alone.
-	SpoofRefused bool
+	// SpoofDefault is whether ports send from their own addresses alone, on networks that don't say
+	// it themselves (model.SpoofMode).
+	SpoofDefault string
 	// FixedSettings says that settings of links can't be written, as where /proc/sys is
 	// mounted read-only: the packet filter stands in for those that protect the host.
 	FixedSettings bool
@@ -135,8 +135,8 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 	if v.Isolated {
 		h.Spoof.Apart = append(h.Spoof.Apart, v.Host)
 	}
-	if model.SpoofRefused(*n, e, o.SpoofRefused) {
-		h.Spoof.Ports = append(h.Spoof.Ports, spoofPort(*n, e))
+	if mode := model.SpoofMode(*n, e, o.SpoofDefault); mode != model.SpoofAllow {
+		h.Spoof.Ports = append(h.Spoof.Ports, spoofPort(*n, e, mode))
 	}
 	h.Firewall.Openings = append(h.Firewall.Openings, openings(*n, e, o)...)
 	h.renderEndpointEgress(*n, e, p)

@@ -25,7 +25,7 @@ func drawNetwork(t *rapid.T, id int) model.Network {
 	if rapid.Bool().Draw(t, "ipv6") {
 		n.V6 = model.Subnet{Prefix: netip.MustParsePrefix(fmt.Sprintf("fd00:%d::/64", id)), Mode: modes.Draw(t, "mode6")}
 	}
-	n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAllow}).Draw(t, "spoof")
+	n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAudit, model.SpoofAllow}).Draw(t, "spoof")
 	n.EgressMode = rapid.SampledFrom([]string{"", "", "audit"}).Draw(t, "egress mode")
 	n.Egress = rapid.SampledFrom([]string{"", "", "none", "192.0.2.1:443", "192.0.2.1,*.example.com"}).Draw(t, "egress")
 	n.ICCSet = rapid.SampledFrom([]string{"", "", "all", "none", "*>dns:53/udp,web>db:5432"}).Draw(t, "iccList")
@@ -67,7 +67,7 @@ func drawEndpoint(t *rapid.T, id int) model.Endpoint {
 		})
 	}
 	e.SpoofSet = model.Spoof{
-		Mode:      rapid.SampledFrom([]string{"", "", model.SpoofRefuse, model.SpoofAllow}).Draw(t, "spoof"),
+		Mode:      rapid.SampledFrom([]string{"", "", model.SpoofRefuse, model.SpoofAudit, model.SpoofAllow}).Draw(t, "spoof"),
 		Addresses: rapid.SampledFrom([]string{"", "10.0.0.0/8"}).Draw(t, "addresses"),
 	}
 	if rapid.IntRange(0, 3).Draw(t, "opens") == 0 {
@@ -108,7 +108,7 @@ func drawNext(t *rapid.T, before model.Snapshot) model.Snapshot {
 func TestRendererIsRender(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		base := Options{NoIPv6: rapid.IntRange(0, 3).Draw(t, "noIPv6") == 0, DirectRouting: rapid.IntRange(0, 3).Draw(t, "direct") == 0,
-			SpoofRefused: rapid.Bool().Draw(t, "spoofRefused")}
+			SpoofDefault: rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAudit, model.SpoofAllow}).Draw(t, "spoofDefault")}
 		var r renderer
 		var s model.Snapshot
 		var before, copied Host
@@ -231,8 +231,8 @@ func TestRendererSharesWhatPublishingLeaves(t *testing.T) {
 	s := crowd(20)
 	s.Endpoints[8].Sandbox = s.Endpoints[7].Sandbox
 	var r renderer
-	options := func(firewall.Families) Options { return Options{SpoofRefused: true} }
-	base := Options{SpoofRefused: true}
+	options := func(firewall.Families) Options { return Options{SpoofDefault: model.SpoofRefuse} }
+	base := Options{SpoofDefault: model.SpoofRefuse}
 	before := r.render(s, base, options)
 	if len(before.Spoof.Shares) != 2 {
 		t.Fatalf("%d shares", len(before.Spoof.Shares))

@@ -7,15 +7,15 @@ import (
 	"github.com/mybr/mybr/internal/spoof"
 )
 
-// spoofPort is an endpoint's port whose sender is checked.
-func spoofPort(n model.Network, e model.Endpoint) spoof.Port {
+// spoofPort is an endpoint's port whose sender is checked, in that mode.
+func spoofPort(n model.Network, e model.Endpoint, mode string) spoof.Port {
 	more := e.SpoofSet.Over(e.Spoof)
 	more.Mode = ""
 	listed, class := n.ICCListed(), ""
 	if listed {
 		class = iccList(n).Class(e.Groups())
 	}
-	return spoof.Port{Listed: listed, Class: class, Link: e.HostIface(), Bridge: n.Bridge, MAC: e.MAC, V4: e.V4.Addr(), V6: e.V6.Addr(), More: more}
+	return spoof.Port{Audited: mode == model.SpoofAudit, Listed: listed, Class: class, Link: e.HostIface(), Bridge: n.Bridge, MAC: e.MAC, V4: e.V4.Addr(), V6: e.V6.Addr(), More: more}
 }
 
 // addShares lets each port of a container send from the addresses that the container has on its
@@ -34,7 +34,7 @@ func (h *Host) addShares(s model.Snapshot, networks map[string]*model.Network, o
 	for _, all := range sandboxes {
 		for _, e := range all {
 			n := networks[e.NetworkID]
-			if len(all) == 1 || !model.SpoofRefused(*n, *e, o.SpoofRefused) {
+			if len(all) == 1 || model.SpoofMode(*n, *e, o.SpoofDefault) == model.SpoofAllow {
 				continue
 			}
 			for _, other := range all {
@@ -94,6 +94,6 @@ func sharesSame(a, b *model.Endpoint) bool {
 func (r *renderer) checks(came []*model.Endpoint) bool {
 	return len(r.host.Spoof.Ports) > 0 || slices.ContainsFunc(came, func(e *model.Endpoint) bool {
 		n := r.networks[e.NetworkID]
-		return n != nil && model.SpoofRefused(*n, *e, r.options.SpoofRefused)
+		return n != nil && model.SpoofMode(*n, *e, r.options.SpoofDefault) != model.SpoofAllow
 	})
 }

@@ -24,6 +24,8 @@ type Port struct {
 	V4, V6 netip.Addr  // its addresses; zero: none of that family
 	More   model.Spoof // what else may be sent; its Mode does not count
 
+	Audited bool // what is somebody else's is counted, and passes
+
 	Listed bool   // its network is one of Networks
 	Class  string // there, as Network.Classes has it
 }
@@ -54,7 +56,7 @@ type Set struct {
 func Compare(a, b *Port) int {
 	return cmp.Or(cmp.Compare(a.Link, b.Link), cmp.Compare(a.Bridge, b.Bridge), slices.Compare(a.MAC[:], b.MAC[:]),
 		a.V4.Compare(b.V4), a.V6.Compare(b.V6), cmp.Compare(a.More.Addresses, b.More.Addresses),
-		cmp.Compare(a.More.MACs, b.More.MACs), cmp.Compare(a.More.Trusted, b.More.Trusted), compareBools(a.Listed, b.Listed), cmp.Compare(a.Class, b.Class))
+		cmp.Compare(a.More.MACs, b.More.MACs), cmp.Compare(a.More.Trusted, b.More.Trusted), compareBools(a.Listed, b.Listed), cmp.Compare(a.Class, b.Class), compareBools(a.Audited, b.Audited))
 }
 
 // CompareShares orders them by their links.

@@ -14,13 +14,15 @@ type lowSet struct {
 	Elem                []json.RawMessage
 }
 
-// parseSenders reads from where each port may send, of mybr's table; nil: there is none.
+// parseSenders reads from where each port may send, of mybr's table; nil: there is none. Ports that
+// are only watched may send from everywhere, and are left out.
 func parseSenders(document string) (map[string][]netip.Prefix, error) {
 	var all lowList
 	if err := json.Unmarshal([]byte(document), &all); err != nil {
 		return nil, fmt.Errorf("nft --json list ruleset: %w", err)
 	}
 	var may map[string][]netip.Prefix
+	var audited []string
 	for _, e := range all.Nftables {
 		for _, set := range []*lowSet{e.Map, e.Set} {
 			if set == nil || set.Family != "bridge" || set.Table != explain.SendersTable {
@@ -30,6 +32,14 @@ func parseSenders(document string) (map[string][]netip.Prefix, error) {
 				may = map[string][]netip.Prefix{}
 			}
 			for _, raw := range set.Elem {
+				if set.Name == "audited" {
+					var link string
+					if err := json.Unmarshal(raw, &link); err != nil {
+						return nil, fmt.Errorf("element %s of %s in nft --json list ruleset: %w", raw, set.Name, err)
+					}
+					audited = append(audited, link)
+					continue
+				}
 				link, from, err := sender(set.Name, raw)
 				if err != nil {
 					return nil, fmt.Errorf("element %s of %s in nft --json list ruleset: %w", raw, set.Name, err)
@@ -39,6 +49,9 @@ func parseSenders(document string) (map[string][]netip.Prefix, error) {
 				}
 			}
 		}
+	}
+	for _, link := range audited {
+		delete(may, link)
 	}
 	return may, nil
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/mybr/mybr/internal/nettest"
 )
 
-// What nft(8) prints of the table is read: own addresses, and prefixes.
+// What nft(8) prints of the table is read: own addresses, and prefixes; ports that are only watched may
+// send everything.
 func TestSenders(t *testing.T) {
 	h := nettest.New(t)
 	read := func() string {
@@ -22,11 +23,13 @@ func TestSenders(t *testing.T) {
 	}
 	h.Feed(`table bridge mybr-spoof {
 		chain port { drop; }
-		map ports { type ifname : verdict; elements = { "vetha" : goto port, "vethb" : goto port }
+		map ports { type ifname : verdict; elements = { "vetha" : goto port, "vethb" : goto port, "vethw" : goto port }
+		}
+		set audited { type ifname; elements = { "vethw" }
 		}
 		set macs { typeof iifname . ether saddr; elements = { "vetha" . 02:42:00:00:00:02 }
 		}
-		set sources4 { typeof iifname . ether saddr . ip saddr; elements = { "vetha" . 02:42:00:00:00:02 . 10.9.0.2 }
+		set sources4 { typeof iifname . ether saddr . ip saddr; elements = { "vetha" . 02:42:00:00:00:02 . 10.9.0.2, "vethw" . 02:42:00:00:00:03 . 10.9.0.3 }
 		}
 		set sources6 { typeof iifname . ether saddr . ip6 saddr; elements = { "vetha" . 02:42:00:00:00:02 . fe80::2 }
 		}

@@ -276,8 +276,8 @@ func (s *Spoof) Explain(want spoof.Set) []firewall.ExplainedRule {
 // Told is Backend.Told.
 func (s *Spoof) Told(change string) (firewall.Change, bool) { return told(change) }
 
-// Refused reads how many frames of each link were dropped since it is checked. Nothing waits
-// for it.
+// Refused reads how many frames of each link were dropped since it is checked, or would have been
+// if it were not only watched. Nothing waits for it.
 func (s *Spoof) Refused(ctx context.Context) (map[string]uint64, error) {
 	out := map[string]uint64{}
 	if s.lacks != nil {

@@ -3,8 +3,11 @@ package nftables
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,18 +26,7 @@ import (
 //
 //	go test ./internal/firewall/nftables -run '^$' -bench SpoofPath -benchtime 40x
 func BenchmarkSpoofPath(b *testing.B) {
-	h := nettest.New(b)
-	eve, ben, lan := h.Peer("eve"), h.Peer("ben"), h.Peer("lan")
-	h.Run("sh", "-c", "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $f ] || echo 0 > $f; done")
-	h.Run("ip", "link", "add", "br9", "address", macHost.String(), "type", "bridge")
-	h.Run("ip", "link", "set", "br9", "up")
-	h.Address("br9", gateway+"/24")
-	h.Connect(nettest.End{Name: "vetheve", Master: "br9"}, eve, nettest.End{Name: "eth0", MAC: macEve.String(), Addresses: []string{evesAddr + "/24"}})
-	h.Connect(nettest.End{Name: "vethben", Master: "br9"}, ben, nettest.End{Name: "eth0", MAC: macBen.String(), Addresses: []string{bensAddr + "/24"}})
-	h.Connect(nettest.End{Name: "eth0", Addresses: []string{"192.0.2.1/24"}}, lan, nettest.End{Name: "eth0", Addresses: []string{"192.0.2.9/24"}})
-	h.Sysctl("net/ipv4/ip_forward", "1")
-	eve.Route("0.0.0.0/0", gateway)
-	lan.Route("0.0.0.0/0", "192.0.2.1")
+	_, eve, ben, lan := benchHosts(b)
 	receiver := map[string]string{"between": ben.Echo("udp", bensAddr+":0").String(), "lan": lan.Echo("udp", "192.0.2.9:0").String()}
 	fds := map[string]int{}
 	for path, to := range receiver {
@@ -48,15 +40,10 @@ func BenchmarkSpoofPath(b *testing.B) {
 	mine := evesPort(model.Spoof{})
 	other := mine
 	other.Link = "vethother"
-	many := spoof.Set{Ports: []spoof.Port{mine}}
-	for i := range 999 {
-		many.Ports = append(many.Ports, spoof.Port{Link: fmt.Sprintf("vethx%04d", i), Bridge: "br9", MAC: model.MAC{2, 9, 0, 0, byte(i >> 8), byte(i)}, V4: netip.AddrFrom4([4]byte{10, 9, byte(1 + i>>8), byte(i)})})
-	}
-	slices.SortFunc(many.Ports, func(a, b spoof.Port) int { return spoof.Compare(&a, &b) })
 	variants := []struct {
 		name string
 		set  spoof.Set
-	}{{"none", spoof.Set{}}, {"checked", spoof.Set{Ports: []spoof.Port{mine}}}, {"beside", spoof.Set{Ports: []spoof.Port{other}}}, {"of-1000", many},
+	}{{"none", spoof.Set{}}, {"checked", spoof.Set{Ports: []spoof.Port{mine}}}, {"beside", spoof.Set{Ports: []spoof.Port{other}}}, {"of-1000", ofThousand()},
 		{"listed", iccSet(b, "web>db:1-65535/udp", "web", "db")}, {"listed-of-1000", crowded(b)}}
 	s := NewSpoof(b.Errorf)
 	defer s.Close()
@@ -85,6 +72,106 @@ func BenchmarkSpoofPath(b *testing.B) {
 	}
 	if all, err := s.Refused(context.Background()); err != nil || all["vetheve"] > 0 {
 		b.Errorf("%d packets were refused: %v", all["vetheve"], err)
+	}
+}
+
+// benchHosts are a host with a bridge that eve and ben are on, and with a link to the LAN.
+func benchHosts(b *testing.B) (h, eve, ben, lan *nettest.Host) {
+	h = nettest.New(b)
+	eve, ben, lan = h.Peer("eve"), h.Peer("ben"), h.Peer("lan")
+	h.Run("sh", "-c", "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $f ] || echo 0 > $f; done")
+	h.Run("ip", "link", "add", "br9", "address", macHost.String(), "type", "bridge")
+	h.Run("ip", "link", "set", "br9", "up")
+	h.Address("br9", gateway+"/24")
+	h.Connect(nettest.End{Name: "vetheve", Master: "br9"}, eve, nettest.End{Name: "eth0", MAC: macEve.String(), Addresses: []string{evesAddr + "/24"}})
+	h.Connect(nettest.End{Name: "vethben", Master: "br9"}, ben, nettest.End{Name: "eth0", MAC: macBen.String(), Addresses: []string{bensAddr + "/24"}})
+	h.Connect(nettest.End{Name: "eth0", Addresses: []string{"192.0.2.1/24"}}, lan, nettest.End{Name: "eth0", Addresses: []string{"192.0.2.9/24"}})
+	h.Sysctl("net/ipv4/ip_forward", "1")
+	eve.Route("0.0.0.0/0", gateway)
+	lan.Route("0.0.0.0/0", "192.0.2.1")
+	return h, eve, ben, lan
+}
+
+// ofThousand is eve among 999 others on the bridge.
+func ofThousand() spoof.Set {
+	many := spoof.Set{Ports: []spoof.Port{evesPort(model.Spoof{})}}
+	for i := range 999 {
+		many.Ports = append(many.Ports, spoof.Port{Link: fmt.Sprintf("vethx%04d", i), Bridge: "br9", MAC: model.MAC{2, 9, 0, 0, byte(i >> 8), byte(i)}, V4: netip.AddrFrom4([4]byte{10, 9, byte(1 + i>>8), byte(i)})})
+	}
+	slices.SortFunc(many.Ports, func(a, b spoof.Port) int { return spoof.Compare(&a, &b) })
+	return many
+}
+
+// What applications see of the check: how long a TCP request of 64 bytes and its answer take, and
+// how long 64 MiB of a TCP stream, which the kernel hands over in segments of up to 64 KiB (GSO,
+// veth(4)), so that few packets meet the table. They take turns as in BenchmarkSpoofPath.
+//
+//	go test ./internal/firewall/nftables -run '^$' -bench SpoofTCP -benchtime 20x
+func BenchmarkSpoofTCP(b *testing.B) {
+	_, eve, ben, lan := benchHosts(b)
+	sizes := map[string]struct{ bytes, times int }{"request": {64, 2000}, "stream": {64 << 20, 1}}
+	conns := map[string]net.Conn{}
+	for path, to := range map[string]*nettest.Host{"between": ben, "lan": lan} {
+		for name, size := range sizes {
+			l := to.Listen("tcp", map[string]string{"between": bensAddr, "lan": "192.0.2.9"}[path]+":0")
+			go answer(l, size.bytes)
+			c, err := eve.Dial("tcp", l.Addr().String(), 3*time.Second)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { c.Close() })
+			conns[path+"-"+name] = c
+		}
+	}
+	variants := []struct {
+		name string
+		set  spoof.Set
+	}{{"none", spoof.Set{}}, {"checked", spoof.Set{Ports: []spoof.Port{evesPort(model.Spoof{})}}}, {"of-1000", ofThousand()}}
+	s := NewSpoof(b.Errorf)
+	defer s.Close()
+	took, chunk, one := map[string][]float64{}, make([]byte, 64<<10), make([]byte, 1)
+	for b.Loop() {
+		for _, v := range variants {
+			if err := s.Apply(context.Background(), nil, v.set); err != nil {
+				b.Fatal(err)
+			}
+			for key, c := range conns {
+				size := sizes[key[strings.LastIndexByte(key, '-')+1:]]
+				begun := time.Now()
+				for range size.times {
+					for left := size.bytes; left > 0; left -= len(chunk) {
+						if _, err := c.Write(chunk[:min(left, len(chunk))]); err != nil {
+							b.Fatal(err)
+						}
+					}
+					if _, err := io.ReadFull(c, one); err != nil {
+						b.Fatal(err)
+					}
+				}
+				took[key+"-"+v.name] = append(took[key+"-"+v.name], float64(time.Since(begun).Nanoseconds())/float64(size.times))
+			}
+		}
+	}
+	for key, all := range took {
+		slices.Sort(all)
+		b.ReportMetric(all[len(all)/2], key+"-ns")
+	}
+}
+
+// answer answers each message of so many bytes by one byte, on one connection.
+func answer(l net.Listener, bytes int) {
+	c, err := l.Accept()
+	if err != nil {
+		return // the benchmark has ended before it began
+	}
+	defer c.Close()
+	for {
+		if _, err := io.CopyN(io.Discard, c, int64(bytes)); err != nil {
+			return // the other end was closed
+		}
+		if _, err := c.Write([]byte{1}); err != nil {
+			return
+		}
 	}
 }
 

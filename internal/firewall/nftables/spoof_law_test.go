@@ -43,6 +43,7 @@ func spoofSet() *rapid.Generator[spoof.Set] {
 				MACs:      pick("macs", "", "none", "00:00:5e:00:01:33", "00:00:5e:00:01:33,02:00:00:00:00:77"),
 				Trusted:   pick("trusted", "", "dhcp", "dhcp,ra", "ra"),
 			}
+			p.Audited = pick("audited", "", "", "audited") != ""
 			p.Bridge = fmt.Sprint("br", 8+i%2)
 			if l, listed := lists[p.Bridge]; listed {
 				p.Listed, p.Class = true, l.Class(pick("groups", "", "a", "b", "a,b", "c"))

@@ -1,13 +1,11 @@
 package nftables
 
 import (
-	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
-	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/spoof"
 )
 
@@ -23,7 +21,11 @@ const spoofPriority = nftables.ChainPriority(-310)
 const (
 	spoofARP     = "arp"
 	spoofIP      = "ip"
+	spoofUDP     = "udp"
+	spoofSource  = "source"
 	spoofIP6     = "ip6"
+	spoofUDP6    = "udp6"
+	spoofKnown6  = "known6"
 	spoofICMP6   = "icmp6"
 	spoofSource6 = "source6"
 	spoofAny6    = "source6-or-none"
@@ -53,6 +55,7 @@ const (
 	setRouters   = "routers"
 	setICMP6     = "icmp6-types"
 	setRefused   = "refused"
+	setAudited   = "audited"
 )
 
 // bridge is the family of the table.
@@ -93,25 +96,34 @@ func spoofChains(listed bool) []chain {
 	port.add("ARP.", etherType("arp", unix.ETH_P_ARP), verdict("goto "+spoofARP))
 	port.add("Nothing else carries addresses that can be checked; a second tag would hide them.", verdict("goto "+refuseFrame))
 
-	return slices.Concat([]chain{pre, in, port, spoofChainIP(), spoofChainARP()}, spoofChains6(), refusals(), lists)
+	return slices.Concat([]chain{pre, in, port, spoofChainARP()}, spoofChainsIP(), spoofChains6(), refusals(), lists)
 }
 
 func strangeMAC() (string, clause, clause) {
 	return "The frame's sender is another one than the port's.", notIn(setMACs, iif(), etherSource()), verdict("goto " + refuseMAC)
 }
 
-func spoofChainIP() chain {
+// spoofChainsIP judge IPv4. Its protocol is read from the header, where it always stands (RFC 791),
+// and once: on bridges each `meta` costs the kernel more than any other expression of a rule.
+func spoofChainsIP() []chain {
 	from := ipv4().from()
-	c := chain{name: spoofIP}
-	c.add("Answers of a DHCP server come from trusted endpoints alone.", udpPort("sport", 67), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
-	c.add("Whatever port they come from: clients listen at this one, and send to it nothing themselves (RFC 2131).", udpPort("dport", 68), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
-	c.add("The endpoint's own MAC and address.", in(setSources4, iif(), etherSource(), from), verdict("accept"))
-	c.add(strangeMAC())
-	c.add("The endpoint may send from these addresses, too.", in(setPrefixes4, from, iif()), verdict("accept"))
-	c.add("Who has no address yet asks a DHCP server (RFC 2131).", unspecified(from), udpPort("dport", 67), verdict("accept"))
-	c.add("And may join groups (RFC 4541).", unspecified(from), protocol("igmp", unix.IPPROTO_IGMP), verdict("accept"))
-	c.add("Every other source is somebody else's.", verdict("goto "+refuseSource))
-	return c
+	ip := chain{name: spoofIP}
+	ip.add("UDP, which DHCP is a part of.", protocol4("udp", unix.IPPROTO_UDP), verdict("goto "+spoofUDP))
+	ip.add("All else has a source.", verdict("goto "+spoofSource))
+
+	udp := chain{name: spoofUDP}
+	udp.add("Answers of a DHCP server come from trusted endpoints alone.", transport("sport", 67), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
+	udp.add("Whatever port they come from: clients listen at this one, and send to it nothing themselves (RFC 2131).", transport("dport", 68), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
+	udp.add("All else has a source.", verdict("goto "+spoofSource))
+
+	source := chain{name: spoofSource}
+	source.add("The endpoint's own MAC and address.", in(setSources4, iif(), etherSource(), from), verdict("accept"))
+	source.add(strangeMAC())
+	source.add("The endpoint may send from these addresses, too.", in(setPrefixes4, from, iif()), verdict("accept"))
+	source.add("Who has no address yet asks a DHCP server (RFC 2131).", unspecified(from), udpPort("dport", 67), verdict("accept"))
+	source.add("And may join groups (RFC 4541).", unspecified(from), protocol("igmp", unix.IPPROTO_IGMP), verdict("accept"))
+	source.add("Every other source is somebody else's.", verdict("goto "+refuseSource))
+	return []chain{ip, udp, source}
 }
 
 func spoofChainARP() chain {
@@ -131,13 +143,23 @@ func spoofChainARP() chain {
 func spoofChains6() []chain {
 	from, target := ipv6().from(), ndTarget()
 	six := chain{name: spoofIP6}
+	six.add("TCP, which most is: the sort of packet that is told first costs least.", protocol("tcp", unix.IPPROTO_TCP), verdict("goto "+spoofKnown6))
+	six.add("UDP, which DHCPv6 is a part of.", protocol("udp", unix.IPPROTO_UDP), verdict("goto "+spoofUDP6))
 	six.add("ICMPv6, behind whatever extension headers.", protocol("ipv6-icmp", unix.IPPROTO_ICMPV6), verdict("goto "+spoofICMP6))
-	six.add("Answers of a DHCPv6 server come from trusted endpoints alone.", udpPort("sport", 547), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
-	six.add("Whatever port they come from: clients listen at this one, and send to it nothing themselves (RFC 8415, 7.2).", udpPort("dport", 546), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
-	six.add("The endpoint's own MAC and address.", otherProtocol("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setSources6, iif(), etherSource(), from), verdict("accept"))
+	six.add("What can be told to be none of these has a source.", otherProtocol("ipv6-icmp", unix.IPPROTO_ICMPV6), verdict("goto "+spoofKnown6))
 	six.add(strangeMAC())
-	six.add("The endpoint may send from these addresses, too.", otherProtocol("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setPrefixes6, from, iif()), verdict("accept"))
-	six.add("Every other source is somebody else's; and what hides its protocol could be neighbour discovery.", verdict("goto "+refuseSource))
+	six.add("What hides its protocol could be neighbour discovery.", verdict("goto "+refuseSource))
+
+	udp := chain{name: spoofUDP6}
+	udp.add("Answers of a DHCPv6 server come from trusted endpoints alone.", transport("sport", 547), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
+	udp.add("Whatever port they come from: clients listen at this one, and send to it nothing themselves (RFC 8415, 7.2).", transport("dport", 546), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
+	udp.add("All else has a source.", verdict("goto "+spoofKnown6))
+
+	known := chain{name: spoofKnown6}
+	known.add("The endpoint's own MAC and address.", in(setSources6, iif(), etherSource(), from), verdict("accept"))
+	known.add(strangeMAC())
+	known.add("The endpoint may send from these addresses, too.", in(setPrefixes6, from, iif()), verdict("accept"))
+	known.add("Every other source is somebody else's.", verdict("goto "+refuseSource))
 
 	icmp := chain{name: spoofICMP6}
 	icmp.add(strangeMAC())
@@ -169,10 +191,10 @@ func spoofChains6() []chain {
 	router := chain{name: spoofRouter}
 	router.add("Only trusted endpoints are routers for others.", in(setRouters, iif()), verdict("goto "+spoofSource6))
 	router.add("Others would have traffic come to them.", verdict("goto "+refuseRouter))
-	return []chain{six, icmp, source, none, ask, tell, router}
+	return []chain{six, udp, known, icmp, source, none, ask, tell, router}
 }
 
-// refusals count, by reason and by port, and drop.
+// refusals count, by reason and by port, and drop what does not come from a port that is only watched.
 func refusals() (all []chain) {
 	for _, r := range []struct{ name, why string }{
 		{refuseFrame, "Frames that are neither IPv4, nor IPv6, nor ARP."},
@@ -184,7 +206,8 @@ func refusals() (all []chain) {
 		{refuseRouter, "Advertisements and redirects of routers that are not trusted."},
 	} {
 		c := chain{name: r.name}
-		c.add(r.why+" They are counted for the port, too.", counted(), in(setRefused, iif()), verdict("drop"))
+		c.add(r.why+" They are counted for the port, too.", counted(), in(setRefused, iif()), notIn(setAudited, iif()), verdict("drop"))
+		c.add("The port is only watched.", in(setAudited, iif()), verdict("accept"))
 		c.add("A port that is not listed sends nothing of the kind either.", verdict("drop"))
 		all = append(all, c)
 	}
@@ -205,88 +228,4 @@ func icmp6Types() (all []element) {
 		all = append(all, element{key: string([]byte{t.number}), data: "goto " + t.to, served: served{why: t.why}})
 	}
 	return all
-}
-
-// spoofSets is what the rules look up: some elements for each port, and nothing else grows with
-// them. listed: some network has a list, be it none of s.
-func spoofSets(s spoof.Set, listed bool) []set {
-	name, mac, four, six := nameKind(), macKind(), ipv4().address, ipv6().address
-	out := []set{
-		{name: setPorts, key: []kind{name}, verdicts: true},
-		{name: setMACs, key: []kind{name, mac}},
-		{name: setSources4, key: []kind{name, mac, four}},
-		{name: setSources6, key: []kind{name, mac, six}},
-		{name: setPrefixes4, key: []kind{four, name}, interval: true},
-		{name: setPrefixes6, key: []kind{six, name}, interval: true},
-		{name: setDHCP, key: []kind{name}},
-		{name: setRouters, key: []kind{name}},
-		{name: setICMP6, key: []kind{icmp6Kind()}, verdicts: true, elements: icmp6Types()},
-		{name: setRefused, key: []kind{name}, counter: true},
-	}
-	if listed {
-		out = append(out, iccSets(s)...)
-	}
-	all := map[string]*set{}
-	for i := range out {
-		all[out[i].name] = &out[i]
-	}
-	macs := map[string][]model.MAC{}
-	for _, p := range s.Ports {
-		macs[p.Link] = addPort(all, p)
-	}
-	for _, sh := range s.Shares {
-		of := served{why: "Another endpoint of the container has this address.", bridge: sh.Bridge, link: sh.Link}
-		addSource(all, of, sh.Link, sh.MAC, sh.Addr)
-		for _, m := range macs[sh.Link] {
-			addSource(all, of, sh.Link, m, sh.Addr)
-		}
-	}
-	for i := range out {
-		out[i].sorted()
-	}
-	return out
-}
-
-// addPort has a port in the sets, and returns its further MACs.
-func addPort(all map[string]*set, p spoof.Port) []model.MAC {
-	name := nameBytes(p.Link)
-	of := func(why string) served { return served{why: why, bridge: p.Bridge, link: p.Link} }
-	all[setPorts].add(of("The sender of what comes from here is checked."), element{key: name, data: "goto " + spoofPort})
-	all[setRefused].add(of("What was refused from here is counted."), element{key: name})
-	more := p.More.HardwareAddresses()
-	for i, m := range append([]model.MAC{p.MAC}, more...) {
-		why := "The endpoint's MAC."
-		if i > 0 {
-			why = "The endpoint may send with this MAC, too."
-		}
-		all[setMACs].add(of(why), element{key: key(name, macBytes(m))})
-		for _, a := range []netip.Addr{p.V4, p.V6} {
-			if a.IsValid() {
-				addSource(all, of("The endpoint's address."), p.Link, m, a)
-			}
-		}
-		addSource(all, of("The link-local address that the kernel makes of the MAC."), p.Link, m, spoof.LinkLocal(m))
-	}
-	for _, prefix := range p.More.Prefixes() {
-		to, first, last := setPrefixes4, addrBytes(prefix.Addr()), addrBytes(lastOf(prefix))
-		if prefix.Addr().Is6() {
-			to = setPrefixes6
-		}
-		all[to].add(of("The endpoint may send from these addresses, too."), element{key: key(first, name), end: key(last, name)})
-	}
-	if p.More.Trusts(model.TrustDHCP) {
-		all[setDHCP].add(of("The endpoint is trusted to be a DHCP server."), element{key: name})
-	}
-	if p.More.Trusts(model.TrustRA) {
-		all[setRouters].add(of("The endpoint is trusted to be a router."), element{key: name})
-	}
-	return more
-}
-
-func addSource(all map[string]*set, of served, link string, m model.MAC, a netip.Addr) {
-	to := setSources4
-	if a.Is6() {
-		to = setSources6
-	}
-	all[to].add(of, element{key: key(nameBytes(link), macBytes(m), addrBytes(a))})
 }

@@ -275,6 +275,27 @@ func TestSpoof(t *testing.T) {
 			t.Errorf("eve asks %s: %v", to, err)
 		}
 	}
+	audited := spoof.Set{Ports: []spoof.Port{checked.Ports[0]}}
+	audited.Ports[0].Audited = true
+	s.apply(&checked, audited)
+	for _, f := range honest() {
+		before := s.refused()
+		s.arrives(f.name+", only counted", f.bytes)
+		if after := s.refused(); after != before {
+			s.Errorf("%s: %d frames were counted", f.name, after-before)
+		}
+	}
+	for _, f := range forged() {
+		before := s.refused()
+		s.arrives(f.name+", only counted", f.bytes)
+		if s.refused() == before {
+			s.Errorf("%s was not counted", f.name)
+		}
+	}
+	s.apply(&audited, checked)
+	for _, f := range forged() {
+		s.stopped(f.name+", checked again", f.bytes)
+	}
 	s.apply(&checked, spoof.Set{})
 	if text := s.host.Run("nft", "list", "tables"); strings.Contains(text, spoofTable) {
 		t.Errorf("left: %s", text)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -89,12 +90,22 @@ func hasOption(kind byte) clause {
 	return compared(fmt.Sprintf("@th,192,16 0x%02x01", kind), expr.PayloadBaseTransportHeader, 24, expr.CmpOpEq, kind, 1)
 }
 
+// protocol4 matches the protocol of IPv4 (RFC 791, 3.1), which needs no `meta`.
+func protocol4(name string, number byte) clause {
+	return compared("ip protocol "+name, expr.PayloadBaseNetworkHeader, 9, expr.CmpOpEq, number)
+}
+
+// transport matches a port, which only the first fragment has; what carries it is known to have
+// ports. word is sport or dport.
+func transport(word string, number uint16) clause {
+	offset := map[string]uint32{"sport": 0, "dport": 2}[word]
+	return compared(fmt.Sprintf("th %s %d", word, number), expr.PayloadBaseTransportHeader, offset, expr.CmpOpEq, byte(number>>8), byte(number))
+}
+
 // udpPort matches UDP of a port; word is sport or dport.
 func udpPort(word string, number uint16) clause {
-	offset := map[string]uint32{"sport": 0, "dport": 2}[word]
-	c := protocol("udp", unix.IPPROTO_UDP)
-	p := compared(fmt.Sprintf("udp %s %d", word, number), expr.PayloadBaseTransportHeader, offset, expr.CmpOpEq, byte(number>>8), byte(number))
-	return clause{p.text, append(c.exprs, p.exprs...)}
+	c, p := protocol("udp", unix.IPPROTO_UDP), transport(word, number)
+	return clause{strings.Replace(p.text, "th", "udp", 1), append(c.exprs, p.exprs...)}
 }
 
 // otherProtocol matches packets whose protocol can be told, and is another one.
@@ -115,13 +126,15 @@ func unspecified(f field) clause {
 }
 
 // linkOnly matches the addresses that no bridge forwards: what is sent there is taken by the
-// bridge itself (IEEE 802.1D, table 7-10).
+// bridge itself (IEEE 802.1D, table 7-10). All that the host takes meets it, so that the first
+// four bytes are compared alone first, which is enough to tell nearly all else.
 func linkOnly() clause {
-	return clause{"ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00", []expr.Any{
-		&expr.Payload{DestRegister: register(0), Base: expr.PayloadBaseLLHeader, Offset: 0, Len: 6},
-		&expr.Bitwise{SourceRegister: register(0), DestRegister: register(0), Len: 6, Mask: []byte{255, 255, 255, 255, 255, 0xf0}, Xor: make([]byte, 6)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{1, 0x80, 0xc2, 0, 0, 0}},
-	}}
+	first := compared("", expr.PayloadBaseLLHeader, 0, expr.CmpOpEq, 1, 0x80, 0xc2, 0)
+	return clause{"ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00", append(first.exprs,
+		&expr.Payload{DestRegister: register(0), Base: expr.PayloadBaseLLHeader, Offset: 4, Len: 2},
+		&expr.Bitwise{SourceRegister: register(0), DestRegister: register(0), Len: 2, Mask: []byte{255, 0xf0}, Xor: make([]byte, 2)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register(0), Data: []byte{0, 0}},
+	)}
 }
 
 func counted() clause { return clause{"counter", []expr.Any{&expr.Counter{}}} }
