@@ -32,7 +32,7 @@ func TestAdmit(t *testing.T) {
 	} {
 		admit := m.admit(c.limit)
 		for client, want := range c.clients {
-			if got := admit(netip.MustParseAddr(client)); got != want {
+			if got := admit(netip.MustParseAddr(client), 0); got != want {
 				t.Errorf("%s: %s is served: %t", c.name, client, got)
 			}
 		}

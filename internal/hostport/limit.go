@@ -34,7 +34,7 @@ func (m *Manager) admit(l Limit) relay.Admit {
 	if l.Apart && l.Further != "" {
 		further = l.Further.Prefixes()
 	}
-	return func(a netip.Addr) bool {
+	return func(a netip.Addr, _ uint32) bool {
 		plain := a.WithZone("")
 		contains := func(p netip.Prefix) bool { return p.Contains(plain) }
 		if plain.IsLoopback() {
