@@ -29,7 +29,7 @@ type changes struct {
 // parseChanges reads settings; an empty value means the one that was given at the creation.
 func parseChanges(settings map[string]string) (all changes, err error) {
 	if len(settings) == 0 {
-		return all, model.Invalid("no setting is named: want %s=CLIENTS, %s.PORT=CLIENTS, %s=LIST, %s=LIST, %s=GROUPS or %s=%s", optFrom, optFrom, optEgress, optICCList, optGroup, optSpoof, model.SpoofRefuse)
+		return all, model.Invalid("no setting is named: want %s=CLIENTS, %s.PORT=CLIENTS, %s=INTERFACES, %s=LIST, %s=LIST, %s=GROUPS or %s=%s", optFrom, optFrom, optVia, optEgress, optICCList, optGroup, optSpoof, model.SpoofRefuse)
 	}
 	all.spoof = map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
@@ -67,7 +67,7 @@ func parseChanges(settings map[string]string) (all changes, err error) {
 			all.spoof[key] = settings[key]
 			continue
 		case !isLimit(key):
-			return all, model.Invalid("option %s can't be changed while the network is there: %s, %s.PORT, %s, %s, %s, %s and %s can", quoted(key), optFrom, optFrom, optEgress, optEgressMode, optICCList, optGroup, optSpoof)
+			return all, model.Invalid("option %s can't be changed while the network is there: %s, %s.PORT, %s, %s.PORT, %s, %s, %s, %s and %s can", quoted(key), optFrom, optFrom, optVia, optVia, optEgress, optEgressMode, optICCList, optGroup, optSpoof)
 		case c.back:
 			c.Limit, err = parseLimitKey(key)
 		default:

@@ -64,7 +64,8 @@ type Network struct {
 	Bridge   string
 	Internal bool // nothing passes between this bridge and another interface, in either direction
 	ICC      bool // what passes from the bridge back into it is accepted; otherwise dropped
-	Limited  bool // there are Limits of it
+	Limited  bool // there are Limits of it with clients
+	Arrivals bool // there are Limits of it with interfaces
 	Listed   bool // there are Egresses of it, of which one is without an address
 	Names    bool // some of them has Names
 	V4, V6   Family
@@ -144,12 +145,17 @@ type Opening struct {
 //
 // The second half is for connections that have ended because From has changed: the server's next
 // packet would begin a flow of its own, of which the client's packets would be the replies.
+//
+// With Via each packet to the ports has to come by one of these interfaces, whatever its state is:
+// a tracked flow does not tell by which interface it began. Where answers leave is for the host's
+// routes.
 type Limit struct {
 	Bridge string
 	Link   string // as a Port's
 	Addr   netip.Addr
 	model.PortSpan
-	From model.Clients // not all of the address's family
+	From model.Clients    // all of the address's family: Via alone counts
+	Via  model.Interfaces // "": From alone counts; one of the two does
 }
 
 // Family returns one address family of the network.

@@ -16,7 +16,8 @@ import (
 // kept apart.
 type Limit struct {
 	Clients model.Clients
-	Bridge  string // of the network, by which neighbours have link-local addresses
+	Via     model.Interfaces // by which they come
+	Bridge  string           // of the network, by which neighbours have link-local addresses
 	V4, V6  netip.Prefix
 	Apart   bool // neighbours are not served
 	// Further are prefixes beside V4 and V6 from which neighbours may send; "": none. It counts
@@ -34,7 +35,7 @@ func (m *Manager) admit(l Limit) relay.Admit {
 	if l.Apart && l.Further != "" {
 		further = l.Further.Prefixes()
 	}
-	return func(a netip.Addr, _ uint32) bool {
+	return func(a netip.Addr, link uint32) bool {
 		plain := a.WithZone("")
 		contains := func(p netip.Prefix) bool { return p.Contains(plain) }
 		if plain.IsLoopback() {
@@ -43,7 +44,7 @@ func (m *Manager) admit(l Limit) relay.Admit {
 		if contains(l.V4) || contains(l.V6) || a.Zone() != "" && a.Zone() == l.Bridge || slices.ContainsFunc(further, contains) {
 			return !l.Apart || m.local.has(plain)
 		}
-		return slices.ContainsFunc(clients, contains) || m.local.has(plain)
+		return slices.ContainsFunc(clients, contains) && (l.Via == "" || l.Via.Has(m.links.name(link))) || m.local.has(plain)
 	}
 }
 

@@ -27,7 +27,8 @@ func TestNetworkAliasIsReadBack(t *testing.T) {
 			n.Trusted = []string{"eth0", "wg 0,"}
 		}
 		if flag("limits") {
-			n.From = []model.Limit{{From: []string{"10.0.0.0/8", "@office"}}, {Port: 53, Proto: model.UDP}, {Port: 8080, From: []string{"0.0.0.0/0", "::/0"}}}
+			n.From = []model.Limit{{From: []string{"10.0.0.0/8", "@office"}}, {Port: 53, Proto: model.UDP}, {Port: 8080, From: []string{"0.0.0.0/0", "::/0"}},
+				{Via: []string{"br-lan", "eth0.10"}}, {Proto: model.UDP, Port: 53, Via: []string{"*"}}}
 		}
 		n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAllow}).Draw(t, "spoof")
 		n.EgressMode = rapid.SampledFrom([]string{"", "audit"}).Draw(t, "egress mode")

@@ -26,7 +26,7 @@ func (e *Endpoint) Same(o *Endpoint) bool {
 }
 
 func sameLimits(a, b []Limit) bool {
-	return slices.EqualFunc(a, b, func(a, b Limit) bool { return a.Same(b) && slices.Equal(a.From, b.From) })
+	return slices.EqualFunc(a, b, func(a, b Limit) bool { return a.Same(b) && slices.Equal(a.From, b.From) && slices.Equal(a.Via, b.Via) })
 }
 
 func sameList[T comparable](a, b []T) bool {

@@ -95,10 +95,11 @@ func policiesOf(s model.Snapshot) policies {
 
 // addNetwork adds what a network wants, of which some ports are limited or none, and some egress
 // or none.
-func (h *Host) addNetwork(recorded model.Network, limited bool, listed listing, o Options) {
+func (h *Host) addNetwork(recorded model.Network, limits limited, listed listing, o Options) {
 	n := o.network(recorded)
 	b, policy := renderBridge(n), renderPolicy(n, o)
-	if policy.Limited, policy.Listed = limited, listed.any(); policy.Listed {
+	policy.Limited, policy.Arrivals = limits.clients, limits.interfaces
+	if policy.Listed = listed.any(); policy.Listed {
 		h.renderEgress(n, listed)
 		listed.lead(&policy, n)
 	}

@@ -71,6 +71,8 @@ func compareList(l model.List, name string) int { return cmp.Compare(l.Name, nam
 // what, and about what containers may begin to each other.
 func schemaOf(from, fromSet []model.Limit, egress string, spoof model.Spoof, icc string) int {
 	switch {
+	case slices.ContainsFunc(slices.Concat(from, fromSet), model.Limit.ByInterface):
+		return schemaIngress
 	case icc != "":
 		return schemaICC
 	case egress != "" || spoof != (model.Spoof{}):

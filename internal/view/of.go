@@ -193,7 +193,7 @@ func (v *View) Escape(fn func(string) string) {
 	}
 	for i := range v.Ports {
 		p := &v.Ports[i]
-		all(&p.Proto, &p.Carried, &p.Network, &p.Bridge, &p.Endpoint, &p.Name, &p.From)
+		all(&p.Proto, &p.Carried, &p.Network, &p.Bridge, &p.Endpoint, &p.Name, &p.From, &p.Interface)
 	}
 	for i := range v.Lists {
 		all(&v.Lists[i].Name)
