@@ -93,6 +93,9 @@ type Config struct {
 	// that it is on networks that don't say it themselves.
 	Spoof        error
 	SpoofRefused bool
+	// PublishByHost says that the host's firewall decides who reaches published ports, on networks that
+	// don't say it themselves.
+	PublishByHost bool
 	// Names says why lists with host names can't be had; nil: they can.
 	Names error
 	// PublishAddress is where ports are published that name no address, on networks that name
@@ -119,6 +122,7 @@ type Driver struct {
 	noSpoof      error      // Config.Spoof
 	noNames      error      // Config.Names
 	spoofRefused bool       // Config.SpoofRefused
+	byHost       bool       // Config.PublishByHost
 
 	lives func(engine string) bool
 	warn  func(format string, args ...any)
@@ -131,7 +135,7 @@ type Driver struct {
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, noSpoof: c.Spoof, noNames: c.Names, spoofRefused: c.SpoofRefused, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
+	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, noSpoof: c.Spoof, noNames: c.Names, spoofRefused: c.SpoofRefused, byHost: c.PublishByHost, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
 	if d.lives == nil {
 		d.lives = func(string) bool { return false }
 	}

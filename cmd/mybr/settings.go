@@ -19,6 +19,7 @@ const settableOptions = `The options are those of docker network create -o:
     mybr.publish.interface=INTERFACES
                                      by which interfaces of the host they come; with .PORT
                                      behind it, likewise
+    mybr.publish.policy=host|open    whether the host's own firewall decides about that
     mybr.spoof=refuse|allow          whether containers send from their own addresses alone
     mybr.egress=LIST                 what containers may begin connections to
     mybr.egress.mode=enforce|audit   whether that is enforced, or what the list does not

@@ -116,7 +116,8 @@ const (
 
 // Port leads host ports to a container on Bridge. Only bindings whose host and
 // container addresses are of one family, and whose host address is not a loopback
-// address, are here: the process relays the others itself. It relays IPv6 clients
+// address, are here, and none of which the host's own firewall decides who reaches it: the
+// process relays the others itself. It relays IPv6 clients
 // with link-local addresses (fe80::/10) too, which can't be masqueraded with another.
 //
 // With ICC false a port is not translated for what comes from Bridge itself: the

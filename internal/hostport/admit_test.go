@@ -12,7 +12,7 @@ func TestAdmit(t *testing.T) {
 	m.links.all = map[uint32]knownLink{7: {"eth1", time.Now().Add(time.Hour)}, 8: {"eth0", time.Now().Add(time.Hour)}}
 	m.local.all, m.local.at = map[netip.Addr]bool{netip.MustParseAddr("172.18.0.1"): true, netip.MustParseAddr("198.51.100.1"): true}, time.Now().Add(time.Hour)
 	net4, net6 := netip.MustParsePrefix("172.18.0.0/16"), netip.MustParsePrefix("fd00:18::/64")
-	if m.admit(Limit{}) != nil {
+	if m.admit(Limit{}) != nil || m.admit(Limit{Carried: true}) != nil {
 		t.Error("without a limit somebody is asked about")
 	}
 	via := m.admit(Limit{Clients: "192.0.2.0/24", Via: "eth1,wg0", Bridge: "mybr0", V4: net4, V6: net6})

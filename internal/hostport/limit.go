@@ -17,6 +17,7 @@ import (
 type Limit struct {
 	Clients model.Clients
 	Via     model.Interfaces // by which they come
+	Carried bool             // NAT leads nothing away that comes to the port: all of it is carried
 	Bridge  string           // of the network, by which neighbours have link-local addresses
 	V4, V6  netip.Prefix
 	Apart   bool // neighbours are not served
@@ -27,7 +28,7 @@ type Limit struct {
 
 // admit is what a session goes by; nil: everybody is served.
 func (m *Manager) admit(l Limit) relay.Admit {
-	if l == (Limit{}) {
+	if l == (Limit{Carried: l.Carried}) {
 		return nil
 	}
 	clients := l.Clients.Prefixes()

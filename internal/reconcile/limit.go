@@ -37,15 +37,31 @@ func limitedNetworks(s model.Snapshot) map[string]limited {
 // renderLimits has everybody who could let others in know who reaches an endpoint's ports: the
 // packet filter, who looks for flows, and the process, which relays. No flow tells by which
 // interface it began: the packet filter compares each packet.
-func (h *Host) renderLimits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Admission) {
+func (h *Host) renderLimits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Admission, byHost bool) {
 	for _, l := range limits(n, e, admitted) {
 		h.Firewall.Limits = append(h.Firewall.Limits, l)
 		f := model.FamilyOf(l.Addr)
-		if l.From.All(f) {
+		if l.From.All(f) || byHost { // then nobody's flows are translated (carry)
 			continue
 		}
 		own := n.Subnet(f).Prefix
 		h.Flows.Limits = append(h.Flows.Limits, conntrack.Limit{Addr: l.Addr, PortSpan: l.PortSpan, Own: own, From: l.From})
+	}
+}
+
+// carry has flows forgotten that were translated to ports which the process carries now, since the
+// host's firewall is to decide about them: they would pass its rules. Whoever comes from outside has
+// none.
+func (h *Host) carry(n model.Network, e model.Endpoint) {
+	seen := make(map[conntrack.Limit]bool, len(e.Ports))
+	for _, b := range e.Ports {
+		own := n.Subnet(model.FamilyOf(b.Container.Addr())).Prefix
+		limit := conntrack.Limit{Addr: b.Container.Addr(), Own: own, From: model.NewClients(nil),
+			PortSpan: model.PortSpan{Proto: b.Proto, First: b.Container.Port(), Count: b.Count}}
+		if own.IsValid() && !seen[limit] { // it may be published in both families, or twice
+			seen[limit] = true
+			h.Flows.Limits = append(h.Flows.Limits, limit)
+		}
 	}
 }
 
@@ -75,25 +91,25 @@ func limits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]
 // servedFor says for whom the process serves a port. With a list of what containers may begin to
 // each other that is nobody on the network, from whichever of their addresses: it would be a way past
 // the list.
-func servedFor(n model.Network, who model.Admission, further model.Clients) hostport.Limit {
+func servedFor(n model.Network, who model.Admission, further model.Clients, byHost bool) hostport.Limit {
 	if who == (model.Admission{}) && !n.ICCListed() {
-		return hostport.Limit{}
+		return hostport.Limit{Carried: byHost}
 	}
-	return hostport.Limit{Clients: who.From, Via: who.Via, Bridge: n.Bridge, V4: n.V4.Prefix, V6: n.V6.Prefix, Apart: n.ICCListed(), Further: further}
+	return hostport.Limit{Carried: byHost, Clients: who.From, Via: who.Via, Bridge: n.Bridge, V4: n.V4.Prefix, V6: n.V6.Prefix, Apart: n.ICCListed(), Further: further}
 }
 
 // relayed is a binding as the process holds it: one for each run of ports with the same clients.
-func relayed(n model.Network, e model.Endpoint, b model.PortBinding, admitted map[model.ContainerPort]model.Admission, further model.Clients) (all []hostport.Binding) {
+func relayed(n model.Network, e model.Endpoint, b model.PortBinding, admitted map[model.ContainerPort]model.Admission, further model.Clients, byHost bool) (all []hostport.Binding) {
 	near := netip.Prefix{}
 	if !TurnsBack(n) && !n.ICCListed() {
 		near = n.Subnet(model.FamilyOf(b.Container.Addr())).Prefix
 	}
 	if admitted == nil {
-		return []hostport.Binding{{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b, Neighbours: near, Limit: servedFor(n, model.Admission{}, further)}}
+		return []hostport.Binding{{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b, Neighbours: near, Limit: servedFor(n, model.Admission{}, further, byHost)}}
 	}
 	for i := range b.Count {
 		at := netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
-		limit := servedFor(n, admitted[model.ContainerPort{Proto: b.Proto, At: at}], further)
+		limit := servedFor(n, admitted[model.ContainerPort{Proto: b.Proto, At: at}], further, byHost)
 		if last := len(all) - 1; last >= 0 && all[last].Limit == limit {
 			all[last].Count++
 			continue

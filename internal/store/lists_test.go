@@ -87,6 +87,8 @@ func TestSchemaOfLimits(t *testing.T) {
 		"endpoint":              {"2", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", From: limited.From}) }},
 		"interface":             {"5", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", From: byInterface, ICCList: "web>db"}) }},
 		"interface, live":       {"5", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", FromSet: byInterface}) }},
+		"policy":                {"5", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", Policy: "host"}) }},
+		"policy, live":          {"5", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", PolicySet: "open"}) }},
 		"network egress":        {"3", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", Egress: "none"}) }},
 		"network egress, live":  {"3", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", EgressSet: "none"}) }},
 		"endpoint egress":       {"3", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", Egress: "none"}) }},

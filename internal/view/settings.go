@@ -13,11 +13,13 @@ import (
 // whether an egress list is enforced, iccName that of what containers may begin to each other, and
 // groupName that of the groups which that is about.
 const (
-	fromName  = "mybr.publish.from"
-	viaName   = "mybr.publish.interface"
-	modeName  = "mybr.egress.mode"
-	iccName   = "mybr.icc"
-	groupName = "mybr.group"
+	fromName = "mybr.publish.from"
+	viaName  = "mybr.publish.interface"
+
+	policyName = "mybr.publish.policy"
+	modeName   = "mybr.egress.mode"
+	iccName    = "mybr.icc"
+	groupName  = "mybr.group"
 )
 
 // EgressName is the Setting of what containers may begin connections to.
