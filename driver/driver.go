@@ -99,6 +99,9 @@ type Config struct {
 	// mode of networks that don't say it themselves (model.SpoofMode).
 	Spoof        error
 	SpoofDefault string
+	// PublishByHost says that the host's firewall decides who reaches published ports, on networks that
+	// don't say it themselves.
+	PublishByHost bool
 	// Names says why lists with host names can't be had; nil: they can.
 	Names error
 	// PublishAddress is where ports are published that name no address, on networks that name
@@ -125,6 +128,7 @@ type Driver struct {
 	noSpoof      error      // Config.Spoof
 	noNames      error      // Config.Names
 	spoofDefault string     // Config.SpoofDefault
+	byHost       bool       // Config.PublishByHost
 
 	lives func(engine string) bool
 	warn  func(format string, args ...any)
@@ -137,7 +141,7 @@ type Driver struct {
 
 // New returns a Driver for the records in c.Store.
 func New(c Config) *Driver {
-	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, noSpoof: c.Spoof, noNames: c.Names, spoofDefault: c.SpoofDefault, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
+	d := &Driver{store: c.Store, sync: c.Sync, ports: c.Ports, links: c.Links, noIPv6: c.IPv6, noSpoof: c.Spoof, noNames: c.Names, spoofDefault: c.SpoofDefault, byHost: c.PublishByHost, atHost: c.PublishAddress, lives: c.Lives, warn: c.Warn}
 	if d.lives == nil {
 		d.lives = func(string) bool { return false }
 	}

@@ -132,7 +132,7 @@ func putEndpoint(tx Tx, want *model.Endpoint) error {
 	have, err := tx.Endpoint(want.ID)
 	if err == nil {
 		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.V6 != want.V6 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC ||
-			!reflect.DeepEqual(have.From, want.From) || have.Egress != want.Egress || have.Group != want.Group || have.Spoof != want.Spoof {
+			!reflect.DeepEqual(have.From, want.From) || have.Policy != want.Policy || have.Egress != want.Egress || have.Group != want.Group || have.Spoof != want.Spoof {
 			return model.Exists("there is an endpoint of this ID with other settings")
 		}
 		*want = have

@@ -115,8 +115,10 @@ func (d *Driver) portRequest(r *network.ProgramExternalConnectivityRequest, n mo
 				short(e.ID), host, entry.Port, model.Proto(entry.Proto), model.FamilyOf(host))
 		}
 	}
-	req.Ports, err = parsePorts(entries, d.bound(n), e, !req.V4Only)
-	return req, err
+	if req.Ports, err = parsePorts(entries, d.bound(n), e, !req.V4Only); err != nil || n.Internal {
+		return req, err
+	}
+	return req, d.checkRequests(n, e, req.Ports)
 }
 
 // bound is a network that says where it publishes ports that name no address, if anybody has.

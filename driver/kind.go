@@ -65,6 +65,13 @@ func (bridgePort) parse(n model.Network, r *network.CreateEndpointRequest) (e mo
 	if err == nil {
 		err = checkLimits(n, limits)
 	}
+	policy := ""
+	if err == nil {
+		policy, err = policyOption(r.Options)
+	}
+	if err == nil {
+		err = checkPolicy(n, policy)
+	}
 	if err != nil {
 		return e, err
 	}
@@ -84,7 +91,7 @@ func (bridgePort) parse(n model.Network, r *network.CreateEndpointRequest) (e mo
 	if err != nil {
 		return e, err
 	}
-	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits, Egress: egress, EgressMode: mode, Spoof: more, Group: group}
+	e = model.Endpoint{ID: r.EndpointID, NetworkID: n.ID, From: limits, Policy: policy, Egress: egress, EgressMode: mode, Spoof: more, Group: group}
 	for _, f := range model.Families() {
 		if *e.Address(f), err = parseAddress(f, n, sent(f, i)); err != nil {
 			return e, err

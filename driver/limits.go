@@ -10,18 +10,36 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// optFrom says who reaches published ports; with a dot and a port behind it, who reaches that.
-const optFrom = "mybr.publish.from"
+// The options of who reaches published ports: which clients, and by which interfaces of the host
+// these come. With a dot and a port behind it one is of that port.
+const (
+	optFrom = "mybr.publish.from"
+	optVia  = "mybr.publish.interface"
+)
 
-// isLimit reports whether a key is optFrom, of all ports or of one.
-func isLimit(key string) bool { return key == optFrom || strings.HasPrefix(key, optFrom+".") }
+// isLimit reports whether a key is one of these, of all ports or of one.
+func isLimit(key string) bool { return limitOption(key) != "" }
 
-// parseLimitKey reads which ports a key is about.
+// limitOption is which of the options a key is; "": none.
+func limitOption(key string) string {
+	for _, option := range []string{optFrom, optVia} {
+		if key == option || strings.HasPrefix(key, option+".") {
+			return option
+		}
+	}
+	return ""
+}
+
+// parseLimitKey reads which kind of limit a key is, and which ports it is about.
 func parseLimitKey(key string) (l model.Limit, err error) {
-	if port, ok := strings.CutPrefix(key, optFrom+"."); ok {
+	option := limitOption(key)
+	if port, ok := strings.CutPrefix(key, option+"."); ok {
 		if l, err = model.ParseLimitPorts(port); err != nil {
 			return l, model.Invalid("option %s: %w", quoted(key), err)
 		}
+	}
+	if option == optVia {
+		l = l.AnyInterface()
 	}
 	return l, nil
 }
@@ -32,7 +50,11 @@ func parseLimit(key, value string) (model.Limit, error) {
 	if err != nil {
 		return of, err
 	}
-	l, err := model.ParseLimit(value)
+	parse := model.ParseLimit
+	if of.ByInterface() {
+		parse = model.ParseInterfaces
+	}
+	l, err := parse(value)
 	if err != nil {
 		return l, model.Invalid("option %s: %w", key, err)
 	}
@@ -72,10 +94,14 @@ func parseLimits(opts map[string]any) (all []model.Limit, err error) {
 
 // limitKey is the option of a limit.
 func limitKey(l model.Limit) string {
-	if ports := l.Ports(); ports != "" {
-		return optFrom + "." + ports
+	option := optFrom
+	if l.ByInterface() {
+		option = optVia
 	}
-	return optFrom
+	if ports := l.Ports(); ports != "" {
+		return option + "." + ports
+	}
+	return option
 }
 
 // checkLimits refuses limits that a network can't have.
@@ -89,7 +115,7 @@ func checkLimits(n model.Network, limits []model.Limit) error {
 	}
 	for _, f := range model.Families() {
 		if n.Subnet(f).Mode == model.ModeNATUnprotected {
-			return model.Invalid("option %s: gateway mode nat-unprotected lets everybody in at the containers' own addresses, which no list would change: want another mode for %s", key, f)
+			return model.Invalid("option %s: gateway mode nat-unprotected lets everybody in at the containers' own addresses, which the option would not change: want another mode for %s", key, f)
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,6 +34,16 @@ func TestLimitOptions(t *testing.T) {
 		{"mybr.publish.from.0", "all", "option mybr.publish.from.0: 0 is no port: want a number from 1 to 65535, with /tcp, /udp or /sctp behind it or without"},
 		{"mybr.publish.from.", "all", "option mybr.publish.from.:  is no port: want a number from 1 to 65535, with /tcp, /udp or /sctp behind it or without"},
 		{"mybr.publish.from.80/icmp", "all", "option mybr.publish.from.80/icmp: icmp is no protocol: want tcp, udp or sctp"},
+		{"mybr.publish.interface", "eth1, wg0", ""},
+		{"mybr.publish.interface", "all", ""},
+		{"mybr.publish.interface", "", ""},
+		{"mybr.publish.interface.8080", "eth1", ""},
+		{"mybr.publish.interface.53/udp", "eth0.10", ""},
+		{"mybr.publish.interface", "eth/1", "option mybr.publish.interface: eth/1 is no name of an interface: want 1 to 15 of letters, digits, dots, _ and (not at the beginning) -, such as eth1, or all"},
+		{"mybr.publish.interface.8080", "eth+", "option mybr.publish.interface.8080: eth+ is a pattern: name each interface"},
+		{"mybr.publish.interface", "none", "option mybr.publish.interface: none is no interface: mybr.publish.from=none closes ports"},
+		{"mybr.publish.interface.x", "eth1", "option mybr.publish.interface.x: x is no port: want a number from 1 to 65535, with /tcp, /udp or /sctp behind it or without"},
+		{"mybr.publish.interfaces", "eth1", "option mybr.publish.interfaces is not known"},
 		{"mybr.publish.form", "all", "option mybr.publish.form is not known"},
 	} {
 		got := ""
@@ -48,6 +59,50 @@ func TestLimitOptions(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%s=%s: network: %q, want %q", c.key, c.value, got, c.want)
+		}
+	}
+}
+
+// Limits by interfaces are refused where limits of clients are, under their own name; each kind can
+// be changed and taken back without the other.
+func TestInterfacesOfNetworks(t *testing.T) {
+	w := newWorld(t)
+	w.running()
+	id := w.store.Snapshot().Networks[0].ID
+	set := func(key, value string) {
+		t.Helper()
+		if err := w.SetNetwork(t.Context(), id, map[string]string{key: value}); err != nil {
+			t.Error(err)
+		}
+	}
+	recorded := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, l := range w.store.Snapshot().Networks[0].FromSet {
+			got = append(got, limitKey(l)+"="+l.String())
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("recorded: %q, want %q", got, want)
+		}
+	}
+	set(optVia+".8080", "eth1")
+	set(optFrom+".8080", "10.0.0.0/8")
+	set(optVia, "wg0")
+	recorded("mybr.publish.from.8080=10.0.0.0/8", "mybr.publish.interface=wg0", "mybr.publish.interface.8080=eth1")
+	set(optVia+".8080", "all")
+	set(optFrom+".8080", "")
+	recorded("mybr.publish.interface=wg0", "mybr.publish.interface.8080=all")
+	set(optVia+".8080", "")
+	set(optVia, "")
+	recorded()
+
+	limits := []model.Limit{{Via: []string{"eth1"}}}
+	for want, n := range map[string]model.Network{
+		"option mybr.publish.interface: an internal network publishes nothing: leave it out":                                                                                            {Internal: true},
+		"option mybr.publish.interface: gateway mode nat-unprotected lets everybody in at the containers' own addresses, which the option would not change: want another mode for IPv4": {V4: model.Subnet{Mode: model.ModeNATUnprotected}},
+	} {
+		if err := checkLimits(n, limits); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }

@@ -31,6 +31,9 @@ func (d *Driver) AddPorts(ctx context.Context, networkID, id string, specs []str
 	if err != nil {
 		return nil, err
 	}
+	if err := d.checkRequests(n, e, requests); err != nil {
+		return nil, err
+	}
 	s, err := d.sandbox(e.PortOwner())
 	if err != nil {
 		return nil, err

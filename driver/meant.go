@@ -11,7 +11,7 @@ const mostWrong = 3
 
 // meant names the option of a network that a wrong name is most like; "" if it is like none.
 func meant(key string) string {
-	known := []string{optBridge, optICC, optMasquerade, optHostBinding, optInhibit, optTrusted, optMTU, optIfacePrefix, optRoutes, optEgress, optEgressMode, optSpoof, optICCList}
+	known := []string{optBridge, optICC, optMasquerade, optHostBinding, optInhibit, optTrusted, optMTU, optIfacePrefix, optRoutes, optPolicy, optEgress, optEgressMode, optSpoof, optICCList}
 	for _, f := range model.Families() {
 		known = append(known, modeKey(f), snatKey(f))
 	}

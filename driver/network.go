@@ -202,7 +202,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 		Internal: o.Internal, ICC: o.ICC,
 		IfacePrefix: o.IfacePrefix, HostBinding: o.HostBinding,
 		NoAnnounce: o.NoAnnounce, Routes: o.Routes, Trusted: o.Trusted,
-		From: o.From, Egress: o.Egress, EgressMode: o.EgressMode, Spoof: o.Spoof, ICCList: o.ICCList,
+		From: o.From, Policy: o.Policy, Egress: o.Egress, EgressMode: o.EgressMode, Spoof: o.Spoof, ICCList: o.ICCList,
 	}
 	if n.Bridge == "" {
 		n.Bridge = "br-" + n.ID[:min(12, len(n.ID))]
@@ -212,7 +212,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 			return n, err
 		}
 	}
-	if err := checkLimits(n, n.From); err != nil {
+	if err := errors.Join(checkLimits(n, n.From), checkPolicy(n, n.Policy)); err != nil {
 		return n, err
 	}
 	return n, checkRoutes(n)
@@ -222,7 +222,7 @@ func parseNetwork(r *network.CreateNetworkRequest) (n model.Network, err error) 
 func sameNetwork(have, want model.Network) bool {
 	want.Owned, want.BridgeMAC = have.Owned, have.BridgeMAC
 	want.V4.AddressKept, want.V6.AddressKept = have.V4.AddressKept, have.V6.AddressKept
-	want.Engine, want.FromSet = have.Engine, have.FromSet
+	want.Engine, want.FromSet, want.PolicySet = have.Engine, have.FromSet, have.PolicySet
 	want.EgressSet, want.EgressModeSet, want.SpoofSet, want.ICCSet = have.EgressSet, have.EgressModeSet, have.SpoofSet, have.ICCSet
 	return reflect.DeepEqual(have, want)
 }

@@ -70,6 +70,7 @@ type netOptions struct {
 	Trusted     []string // sorted
 	Routes      []model.Route
 	From        []model.Limit
+	Policy      string // of published ports
 	Egress      string // as it is recorded
 	EgressMode  string // likewise
 	Spoof       model.Spoof
@@ -118,7 +119,7 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 		return o, err
 	}
 	for _, key := range slices.Sorted(maps.Keys(user)) {
-		if isLimit(key) || isEgress(key) || key == optICCList || isSpoof(key) {
+		if isLimit(key) || key == optPolicy || isEgress(key) || key == optICCList || isSpoof(key) {
 			continue
 		}
 		if err := o.set(key, user); err != nil {
@@ -127,6 +128,9 @@ func parseNetOptions(opts map[string]any) (netOptions, error) {
 	}
 	var err error
 	if o.From, err = parseLimits(user); err != nil {
+		return o, err
+	}
+	if o.Policy, err = policyOption(user); err != nil {
 		return o, err
 	}
 	if o.Egress, err = egressOption(user); err != nil {
@@ -257,7 +261,7 @@ func parseEndpointOptions(opts map[string]any) (limits []model.Limit, egress str
 			return nil, "", model.Invalid("option %s: Docker does not let a plugin name the interface; "+
 				"set the beginning of its name for the network, with -o %s", key, optIfacePrefix)
 		}
-		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) && !isEgress(key) && key != optGroup && !isSpoof(key) {
+		if !strings.HasPrefix(key, dockerPrefix) && !isLimit(key) && key != optPolicy && !isEgress(key) && key != optGroup && !isSpoof(key) {
 			return nil, "", model.Invalid("option %s is not known", quoted(key))
 		}
 	}

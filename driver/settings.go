@@ -21,6 +21,7 @@ type changes struct {
 	limits []change
 	egress *string           // as parseEgress returns it; "": what was given at the creation counts again; nil: it stays
 	mode   *string           // likewise, as parseEgressMode returns it
+	policy *string           // likewise, as parsePolicy returns it
 	spoof  map[string]string // options of spoof.go, as they are given
 	icc    *string           // of a network, as parseICC returns it; "" and nil as of egress
 	group  *string           // of an endpoint, as parseGroup returns it; likewise
@@ -29,7 +30,7 @@ type changes struct {
 // parseChanges reads settings; an empty value means the one that was given at the creation.
 func parseChanges(settings map[string]string) (all changes, err error) {
 	if len(settings) == 0 {
-		return all, model.Invalid("no setting is named: want %s=CLIENTS, %s.PORT=CLIENTS, %s=LIST, %s=LIST, %s=GROUPS or %s=%s", optFrom, optFrom, optEgress, optICCList, optGroup, optSpoof, model.SpoofRefuse)
+		return all, model.Invalid("no setting is named: want %s=CLIENTS, %s.PORT=CLIENTS, %s=INTERFACES, %s=%s, %s=LIST, %s=LIST, %s=GROUPS or %s=%s", optFrom, optFrom, optVia, optPolicy, model.PublishHost, optEgress, optICCList, optGroup, optSpoof, model.SpoofRefuse)
 	}
 	all.spoof = map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
@@ -56,6 +57,13 @@ func parseChanges(settings map[string]string) (all changes, err error) {
 			}
 			all.group = &value
 			continue
+		case key == optPolicy:
+			policy, err := parsePolicy(settings[key])
+			if err != nil {
+				return all, err
+			}
+			all.policy = &policy
+			continue
 		case key == optEgressMode:
 			mode, err := parseEgressMode(settings[key])
 			if err != nil {
@@ -67,7 +75,7 @@ func parseChanges(settings map[string]string) (all changes, err error) {
 			all.spoof[key] = settings[key]
 			continue
 		case !isLimit(key):
-			return all, model.Invalid("option %s can't be changed while the network is there: %s, %s.PORT, %s, %s, %s, %s and %s can", quoted(key), optFrom, optFrom, optEgress, optEgressMode, optICCList, optGroup, optSpoof)
+			return all, model.Invalid("option %s can't be changed while the network is there: %s, %s.PORT, %s, %s.PORT, %s, %s, %s, %s, %s and %s can", quoted(key), optFrom, optFrom, optVia, optVia, optPolicy, optEgress, optEgressMode, optICCList, optGroup, optSpoof)
 		case c.back:
 			c.Limit, err = parseLimitKey(key)
 		default:
@@ -94,6 +102,14 @@ func (c changes) limiting() (all []model.Limit) {
 	return all
 }
 
+// checkPolicy refuses a policy that a network can't have.
+func (c changes) checkPolicy(n model.Network) error {
+	if c.policy == nil {
+		return nil
+	}
+	return checkPolicy(n, *c.policy)
+}
+
 // check refuses changes that name lists which are not there, or not for that.
 func (c changes) check(tx Tx) error {
 	if err := checkLists(tx, c.limiting()); err != nil || c.egress == nil {
@@ -103,8 +119,11 @@ func (c changes) check(tx Tx) error {
 }
 
 // make makes the changes to what was set of an endpoint, or of a network.
-func (c changes) make(from *[]model.Limit, egress, mode *string) {
+func (c changes) make(from *[]model.Limit, policy, egress, mode *string) {
 	*from = changed(*from, c.limits)
+	if c.policy != nil {
+		*policy = *c.policy
+	}
 	if c.egress != nil {
 		*egress = *c.egress
 	}
@@ -161,7 +180,7 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 	if err != nil {
 		return err
 	}
-	if err := checkLimits(n, changes.limiting()); err != nil {
+	if err := errors.Join(checkLimits(n, changes.limiting()), changes.checkPolicy(n)); err != nil {
 		return err
 	}
 	if _, err := d.changeSpoof(n.SpoofSet, changes.spoof, false); err != nil {
@@ -179,7 +198,7 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 		if err != nil {
 			return err
 		}
-		changes.make(&n.FromSet, &n.EgressSet, &n.EgressModeSet)
+		changes.make(&n.FromSet, &n.PolicySet, &n.EgressSet, &n.EgressModeSet)
 		if n.SpoofSet, err = d.changeSpoof(n.SpoofSet, changes.spoof, false); err != nil {
 			return err
 		}
@@ -188,6 +207,11 @@ func (d *Driver) SetNetwork(ctx context.Context, id string, settings map[string]
 		}
 		if err := d.checkEndpoints(tx, n); err != nil {
 			return err
+		}
+		if changes.policy != nil {
+			if err := d.checkAllCarried(tx, n); err != nil {
+				return err
+			}
 		}
 		return tx.PutNetwork(n)
 	})
@@ -208,7 +232,7 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 	if err != nil {
 		return err
 	}
-	if err := checkLimits(n, changes.limiting()); err != nil {
+	if err := errors.Join(checkLimits(n, changes.limiting()), changes.checkPolicy(n)); err != nil {
 		return err
 	}
 	if _, err := d.changeSpoof(e.SpoofSet, changes.spoof, true); err != nil {
@@ -220,12 +244,12 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 		}
 		var invalid error
 		err := changeEndpoint(tx, id, func(e *model.Endpoint) {
-			changes.make(&e.FromSet, &e.EgressSet, &e.EgressModeSet)
+			changes.make(&e.FromSet, &e.PolicySet, &e.EgressSet, &e.EgressModeSet)
 			if changes.group != nil {
 				e.GroupSet = *changes.group
 			}
 			e.SpoofSet, invalid = d.changeSpoof(e.SpoofSet, changes.spoof, true)
-			invalid = errors.Join(invalid, d.checkLists(listsOf(tx), n, *e))
+			invalid = errors.Join(invalid, d.checkLists(listsOf(tx), n, *e), d.checkCarried(n, *e))
 		})
 		return errors.Join(err, invalid)
 	})

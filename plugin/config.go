@@ -20,7 +20,7 @@ import (
 )
 
 // Config is what the process works with. Every field is needed, except DirectRouting,
-// Spoof, PublishAddress, AcceptMark, ResyncInterval, AddressPools, AddressQuarantine and those of HTTP.
+// Spoof, PublishAddress, PublishPolicy, AcceptMark, ResyncInterval, AddressPools, AddressQuarantine and those of HTTP.
 type Config struct {
 	Version    string // for logs and the operator's commands
 	Name       string // of the plugin, as `docker network create -d` has it
@@ -32,6 +32,7 @@ type Config struct {
 
 	DirectRouting  bool       // published ports can be reached at the containers' own addresses, from anywhere that has a route there
 	Spoof          string     // one of model.SpoofModes: whether ports send from their own addresses alone, on networks that don't say it; "": SpoofAllow
+	PublishPolicy  string     // model.PublishOpen or PublishHost: whether the host's firewall decides who reaches published ports, on networks that don't say it; "": it doesn't
 	PublishAddress netip.Addr // where ports are published that name no address, on networks that name none either; zero: everywhere
 
 	AcceptMark Mark // of packets that pass to every network; the zero value: none do
@@ -49,6 +50,10 @@ type Config struct {
 
 	Log *logrus.Logger
 }
+
+// publishByHost reports whether the host's firewall decides who reaches published ports, on networks
+// that don't say it.
+func (c Config) publishByHost() bool { return c.PublishPolicy == model.PublishHost }
 
 // HTTPAddress is where the status page and the metrics are served.
 type HTTPAddress = web.Address

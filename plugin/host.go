@@ -129,8 +129,8 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	h.reconciler = reconcile.New(reconcile.Config{
 		Snapshot: records.Snapshot,
 		Options: reconcile.Options{
-			SpoofDefault: h.spoofDefault,
-			NoIPv6:       noIPv6 != nil, FixedSettings: fixed != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark,
+			SpoofDefault: h.spoofDefault, PublishByHost: c.publishByHost(),
+			NoIPv6: noIPv6 != nil, FixedSettings: fixed != nil, DirectRouting: c.DirectRouting, Accept: c.AcceptMark,
 		},
 		Forwarding: forwarding.DefaultDrop,
 		Process:    h.process,

@@ -70,7 +70,7 @@ func Run(ctx context.Context, c Config) error {
 
 	networks := driver.New(driver.Config{
 		Store: driverRecords{records}, Sync: host.reconciler, Ports: host.ports, Links: host.links, Routes: host.links.LinkRoutes,
-		IPv6: host.noIPv6, Spoof: host.spoof.Lacks(), SpoofDefault: host.spoofDefault, PublishAddress: c.PublishAddress, Lives: lives, Warn: c.Log.Warnf,
+		IPv6: host.noIPv6, Spoof: host.spoof.Lacks(), SpoofDefault: host.spoofDefault, PublishByHost: c.publishByHost(), PublishAddress: c.PublishAddress, Lives: lives, Warn: c.Log.Warnf,
 	})
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
@@ -82,7 +82,7 @@ func Run(ctx context.Context, c Config) error {
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
 		healings: host.reconciler.Healings, late: host.late, unheard: host.denials.unheard, unchecked: host.unchecked, failed: host.reconciler.FailedSince,
-		view: newViewer(records.Snapshot, addresses.Usage, host.filter).view,
+		view: newViewer(records.Snapshot, addresses.Usage, c.publishByHost(), host.filter).view,
 		sync: host.reconciler.Mend, events: &told.events, followers: make(chan struct{}, maxFollowers), stopping: ctx,
 	}
 	answers.resources = func() (Runtime, error) { return resources(stateFile(c)) }

@@ -25,6 +25,7 @@ const (
 type viewer struct {
 	snapshot func() model.Snapshot
 	pools    func() ([]ipam.Usage, error)
+	byHost   bool // view.Facts.PublishByHost
 	count    func(ctx context.Context, ports []firewall.Port) (map[model.PortBinding]firewall.Counter, error)
 
 	busy    chan struct{} // holds one while what is below is read or written
@@ -33,13 +34,13 @@ type viewer struct {
 	at      time.Time // zero: never
 }
 
-func newViewer(snapshot func() model.Snapshot, pools func() ([]ipam.Usage, error), filter firewall.Backend) *viewer {
-	return &viewer{snapshot: snapshot, pools: pools, count: filter.Count, busy: make(chan struct{}, 1)}
+func newViewer(snapshot func() model.Snapshot, pools func() ([]ipam.Usage, error), byHost bool, filter firewall.Backend) *viewer {
+	return &viewer{snapshot: snapshot, pools: pools, byHost: byHost, count: filter.Count, busy: make(chan struct{}, 1)}
 }
 
 // view is everything as it is now. What could not be read is missing, and it says why.
 func (v *viewer) view(ctx context.Context) (view.View, error) {
-	f := view.Facts{Taken: time.Now()}
+	f := view.Facts{Taken: time.Now(), PublishByHost: v.byHost}
 	usage, err := v.pools()
 	errs := []error{err}
 	for _, u := range usage {
@@ -74,7 +75,7 @@ func (v *viewer) traffic(ctx context.Context, s model.Snapshot) (map[model.PortB
 	// Whoever asked, others share the answer.
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), countWithin, fmt.Errorf("given up after %s", countWithin))
 	defer cancel()
-	counted, err := v.count(ctx, translatedPorts(s))
+	counted, err := v.count(ctx, translatedPorts(s, v.byHost))
 	v.counted, v.failed = make(map[model.PortBinding]view.Traffic, len(counted)), nil
 	for b, c := range counted {
 		v.counted[b] = view.Traffic{Connections: c.Connections}
@@ -87,7 +88,7 @@ func (v *viewer) traffic(ctx context.Context, s model.Snapshot) (map[model.PortB
 }
 
 // translatedPorts are the ports that the packet filter has rules for.
-func translatedPorts(s model.Snapshot) (all []firewall.Port) {
+func translatedPorts(s model.Snapshot, byHost bool) (all []firewall.Port) {
 	networks := make(map[string]model.Network, len(s.Networks))
 	for _, n := range s.Networks {
 		networks[n.ID] = n
@@ -95,7 +96,7 @@ func translatedPorts(s model.Snapshot) (all []firewall.Port) {
 	for _, e := range s.Endpoints {
 		n, ok := networks[e.NetworkID]
 		for _, b := range e.Ports {
-			if ok && n.Translates(b) {
+			if ok && n.Translates(b) && !n.ByHost(*e, byHost) {
 				all = append(all, firewall.Port{Bridge: n.Bridge, ICC: reconcile.TurnsBack(n), Link: e.HostIface(), PortBinding: b})
 			}
 		}

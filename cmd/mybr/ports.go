@@ -30,7 +30,8 @@ CONNECTIONS is what the kernel's rule has counted since it was made: a rule of N
 the first packet of each connection and no other, so packets and bytes are not known,
 and what the process carries is not counted.
 
-FROM, where some port has it, is who reaches the port from outside (mybr.publish.from).
+FROM, where some port has it, is who reaches the port from outside (mybr.publish.from),
+and INTERFACE by which interfaces of the host they come (mybr.publish.interface).
 ADDED, where some port has it, says what mybr port add has published; what mybr port rm
 has taken away until the container is started again is told below the table.`,
 		Args:              cobra.ArbitraryArgs,
@@ -120,6 +121,7 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 		headings += "NETWORK\t"
 	}
 	limited := slices.ContainsFunc(list, func(p view.Port) bool { return p.From != "" })
+	arriving := slices.ContainsFunc(list, func(p view.Port) bool { return p.Interface != "" })
 	changed := slices.ContainsFunc(list, func(p view.Port) bool { return p.Added > 0 })
 	var rows [][]any
 	for _, p := range slices.SortedStableFunc(slices.Values(list), byContainer) {
@@ -139,6 +141,9 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 		if limited {
 			row = append(row, cmp.Or(p.From, "all"))
 		}
+		if arriving {
+			row = append(row, cmp.Or(p.Interface, "all"))
+		}
 		if changed {
 			row = append(row, addedText(p))
 		}
@@ -147,6 +152,9 @@ func printPorts(w io.Writer, list []view.Port, networks map[string]string) error
 	headings += "CARRIED\tCONNECTIONS"
 	if limited {
 		headings += "\tFROM"
+	}
+	if arriving {
+		headings += "\tINTERFACE"
 	}
 	if changed {
 		headings += "\tADDED"

@@ -66,6 +66,8 @@ variable, a variable before the default; an empty variable counts as not set.`,
 	toggle(f, &config.DirectRouting, "allow-direct-routing", "published ports can be reached at the containers' own addresses, from anywhere that has a route there")
 	text(f, &config.Spoof, "spoof", "mode", "allow", "refuse has containers send from their own MACs and addresses alone, on networks that don't say it with mybr.spoof; "+
 		"audit lets all of it pass, and counts and logs what refuse would stop; allow does not look, as Docker's own driver doesn't", oneOf(plugin.SpoofModes()...))
+	text(f, &config.PublishPolicy, "publish-policy", "policy", "open", "host has published ports be reached from outside only if the host's own firewall lets clients in at that port "+
+		"(rules of INPUT, ufw, firewalld), on networks that don't say it with mybr.publish.policy; open lets them in past it, as Docker's own driver does", oneOf("open", "host"))
 	add(f, "publish-address", "address of the host where ports are published that name none, on networks without host_binding_ipv4, "+
 		"such as 127.0.0.1; :: is every IPv6 address (default: every address of both families)", value[netip.Addr]{
 		to: &config.PublishAddress, kind: "address", parse: plugin.ParsePublishAddress, format: plugin.FormatPublishAddress,

@@ -16,6 +16,10 @@ const settableOptions = `The options are those of docker network create -o:
 
     mybr.publish.from=CLIENTS        who reaches published ports from outside
     mybr.publish.from.PORT=CLIENTS   who reaches this one; 53/udp is one, too
+    mybr.publish.interface=INTERFACES
+                                     by which interfaces of the host they come; with .PORT
+                                     behind it, likewise
+    mybr.publish.policy=host|open    whether the host's own firewall decides about that
     mybr.spoof=refuse|audit|allow    whether containers send from their own addresses alone;
                                      audit counts what is none of their own, and lets it pass
     mybr.egress=LIST                 what containers may begin connections to
@@ -31,7 +35,7 @@ and of containers, which take the ones above but mybr.icc, too:
     mybr.group=GROUPS                the groups that mybr.icc names it by
 
 CLIENTS is addresses and prefixes with commas between, @NAME of a list (mybr list), all
-or none. LIST is the same, where addresses and prefixes can have :PORT or :FIRST-LAST and
+or none. INTERFACES is names with commas between, such as eth1,wg0, or all. LIST is the same, where addresses and prefixes can have :PORT or :FIRST-LAST and
 /tcp, /udp, /sctp or /icmp behind them, and host:PORT is a port of the host. RULES is all,
 none, or GROUP>GROUP with :PORT and a protocol behind it likewise, such as
 "web>db:5432,*>dns:53/udp", with * for every container; quote it for the shell. An empty

@@ -109,3 +109,29 @@ func (l *lan) close() {
 	l.handle.Close()
 	l.ns.Close()
 }
+
+// Cable joins two places by a veth pair besides the LAN: both ends have this name, are up, and have
+// no address but a link-local one.
+func (p *Place) Cable(name string, to *Place) {
+	p.w.t.Helper()
+	p.w.must(p.handle.LinkAdd(&netlink.Veth{
+		LinkAttrs:     netlink.LinkAttrs{Name: name, Flags: net.FlagUp},
+		PeerName:      name,
+		PeerNamespace: netlink.NsFd(to.netns.Fd()),
+	}))
+	end, err := to.handle.LinkByName(name)
+	p.w.must(err)
+	p.w.must(to.handle.LinkSetUp(end))
+}
+
+// Address gives one of a place's interfaces an address, such as 192.0.2.1/24; an IPv6 one is there at
+// once.
+func (p *Place) Address(name, address string) {
+	p.w.t.Helper()
+	link, err := p.handle.LinkByName(name)
+	p.w.must(err)
+	a, err := netlink.ParseAddr(address)
+	p.w.must(err)
+	a.Flags = unix.IFA_F_NODAD
+	p.w.must(p.handle.AddrAdd(link, a))
+}

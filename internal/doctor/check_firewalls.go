@@ -71,7 +71,7 @@ func lookInput(l *look) {
 	}
 	relayed := 0
 	for _, port := range v.Ports {
-		if port.Carried != view.ByProcess || port.Host.Addr().IsLoopback() {
+		if port.Carried != view.ByProcess || port.Host.Addr().IsLoopback() || port.Policy != "" { // the last: it is for these rules to say
 			continue
 		}
 		relayed++

@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/mybr/mybr/internal/explain"
 	"github.com/mybr/mybr/internal/view"
@@ -36,7 +38,7 @@ func (p *ports) probes(h *host, port view.Port) (all []probe) {
 	ups := h.outside(at.Addr().Is6())
 	for _, up := range ups[:min(len(ups), mostUplinks)] {
 		own, other := h.neighbour(up, at.Addr().Is6())
-		if !other.IsValid() || up == port.Bridge {
+		if !other.IsValid() || up == port.Bridge || closedTo(port, up) {
 			continue
 		}
 		there := one
@@ -48,6 +50,12 @@ func (p *ports) probes(h *host, port view.Port) (all []probe) {
 		all = append(all, there)
 	}
 	return all
+}
+
+// closedTo reports whether a port is not to be reached by an interface (mybr.publish.interface), or
+// that some ports of a range are not.
+func closedTo(port view.Port, link string) bool {
+	return port.Interface != "" && !slices.Contains(strings.Split(port.Interface, ","), link)
 }
 
 // spaces is what a World may call the namespace of an endpoint, which others may share.

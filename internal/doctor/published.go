@@ -53,6 +53,7 @@ type ports struct {
 	blamed   []*blamed
 	searches int
 	idle     map[string]bool // who does not listen, in words
+	closed   map[string]bool // what the host's firewall is to decide about, and closes, in words
 	unclear  []string        // why it can't be told of some
 	left     int             // packets that were not followed
 }
@@ -89,7 +90,7 @@ func lookPublished(l *look) {
 
 // follow follows packets to all ports.
 func (p *ports) follow() (err error) {
-	*p = ports{look: p.look, idle: map[string]bool{}}
+	*p = ports{look: p.look, idle: map[string]bool{}, closed: map[string]bool{}}
 	if p.view, err = p.View(p.ctx); err != nil {
 		return err
 	}
@@ -165,6 +166,8 @@ func (p *ports) send(one probe) error {
 		p.doubt(r.Reason)
 	case one.refusedThere(r):
 		p.idle[p.silent(one)] = true
+	case one.leftToHost(r):
+		p.closed[p.called(one.port)+" for "+one.from] = true
 	default:
 		p.blame(one, r)
 	}
@@ -202,6 +205,17 @@ func (one probe) refusedThere(r explain.Result) bool {
 		}
 	}
 	return false
+}
+
+// leftToHost reports whether a rule, or a policy of the host's for what is sent to itself, keeps a
+// packet from outside from a port of which that is to decide (mybr.publish.policy).
+func (one probe) leftToHost(r explain.Result) bool {
+	if one.port.Policy == "" || one.query.In == "" || len(r.Steps) == 0 || r.Steps[len(r.Steps)-1].Kind != explain.AtRule {
+		return false
+	}
+	reached := slices.ContainsFunc(r.Steps, func(s explain.Step) bool { return s.Kind == explain.AtSocket })
+	own := r.Rule != nil && (ownChain(r.Rule.Chain) || strings.HasSuffix(r.Rule.Table, " mybr"))
+	return !reached && !own
 }
 
 func (p *ports) doubt(why string) {

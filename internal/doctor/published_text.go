@@ -77,6 +77,9 @@ func (p *ports) tell() {
 		}
 		p.found(verdict, nil, "%s", who)
 	}
+	for _, what := range slices.Sorted(maps.Keys(p.closed)) {
+		p.found(Note, nil, "the host's firewall, which decides about it (mybr.publish.policy=host), closes %s", what)
+	}
 	for i, why := range p.unclear {
 		if i == mostTold {
 			p.found(Unknown, nil, "and %d more reasons", len(p.unclear)-i)

@@ -101,6 +101,35 @@ func TestPublishedElsewhere(t *testing.T) {
 }
 
 // A socket that holds a port of both families leads clients to where the port of theirs does.
+// What the process takes of a port with interfaces of its own: from them, from the container's
+// network, and what the host sends.
+func TestRelayByInterface(t *testing.T) {
+	addr := netip.MustParseAddr
+	host := &Space{Name: "host", Links: []Link{{Name: "eth0", Index: 2, Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}}}}
+	for _, c := range []struct {
+		via, link, src string
+		verdict        string
+		reason         string
+	}{
+		{"eth1,wg0", "eth0", "192.0.2.9", Dropped, "mybr, which holds tcp 0.0.0.0:80, takes nothing from outside that comes by eth0, only by eth1,wg0 (mybr.publish.interface)"},
+		{"differs by port", "eth0", "192.0.2.9", Unknown, "mybr holds tcp 0.0.0.0:80, of which some ports are reached by other interfaces than others"},
+		{"eth1,wg0", "wg0", "192.0.2.9", "", ""},
+		{"eth1", "mybr0", "172.18.0.3", "", ""},
+		{"eth1", "lo", "192.0.2.1", "", ""},
+		{"eth1", "lo", "127.0.0.1", "", ""},
+		{"", "eth0", "192.0.2.9", "", ""},
+	} {
+		k := &walker{w: &World{Spaces: []*Space{host}}, relays: mostRelays} // no leg is followed
+		o := k.relay(host, &Link{Name: c.link}, Packet{Proto: TCP, Src: addr(c.src)}, "tcp 0.0.0.0:80", &Relay{Process: "mybr", Via: c.via, Network: "mybr0"})
+		if c.reason == "" {
+			c.verdict, c.reason = Dropped, "processes lead it round in a circle"
+		}
+		if o.verdict != c.verdict || o.reason != c.reason {
+			t.Errorf("%+v: %s, %s", c, o.verdict, o.reason)
+		}
+	}
+}
+
 func TestRelayOfBothFamilies(t *testing.T) {
 	relay := func(listen, to string) Relay {
 		return Relay{Proto: TCP, Listen: netip.MustParseAddrPort(listen), To: netip.MustParseAddrPort(to)}

@@ -10,7 +10,8 @@ import (
 )
 
 // RelaysOf are the ports that mybr's process holds: what NAT doesn't take away before arrives
-// there, and is carried on. It takes nothing from containers of internal networks.
+// there, and is carried on. It takes nothing from containers of internal networks, and of a port with
+// mybr.publish.interface nothing else from outside.
 func RelaysOf(v view.View) (all []Relay) {
 	var blocked []string
 	for _, n := range v.Networks {
@@ -24,7 +25,7 @@ func RelaysOf(v view.View) (all []Relay) {
 		}
 		for i := range p.Count {
 			at := func(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), a.Port()+i) }
-			all = append(all, Relay{Proto: p.Proto, Listen: at(p.Host), To: at(p.Container), Process: "mybr", Blocked: blocked})
+			all = append(all, Relay{Proto: p.Proto, Listen: at(p.Host), To: at(p.Container), Process: "mybr", Blocked: blocked, Via: p.Interface, Network: p.Bridge})
 		}
 	}
 	return all

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
+
+	"github.com/mybr/mybr/internal/view"
 )
 
 // track finds what connection tracking knows of a packet's flow in a namespace. Of a new
@@ -169,6 +172,13 @@ func (w *World) relay(s *Space, c *Socket, p *Packet) *Relay {
 func (k *walker) relay(s *Space, l *Link, p Packet, at string, r *Relay) outcome {
 	if slices.Contains(r.Blocked, l.Name) {
 		return dead("%s, which holds %s, takes nothing from %s", r.Process, at, l.Name)
+	}
+	switch inside := p.Src.IsLoopback() || s.owner(p.Src) != nil || l.Name == r.Network; {
+	case r.Via == "" || inside:
+	case r.Via == view.ByPort:
+		return outcome{verdict: Unknown, reason: fmt.Sprintf("%s holds %s, of which some ports are reached by other interfaces than others", r.Process, at), space: s, packet: p}
+	case !slices.Contains(strings.Split(r.Via, ","), l.Name):
+		return dead("%s, which holds %s, takes nothing from outside that comes by %s, only by %s (mybr.publish.interface)", r.Process, at, l.Name, r.Via)
 	}
 	k.step(s, AtSocket, fmt.Sprintf("%s holds %s, and carries it on to %s", r.Process, at, r.To))
 	if k.relays >= mostRelays {

@@ -144,6 +144,10 @@ type Relay struct {
 	To      netip.AddrPort
 	Process string
 	Blocked []string // links of the host whose packets it doesn't take
+	// Via are the interfaces by which clients from outside come that it takes, with commas between; "":
+	// all. Network is the bridge of the container's own network, which is not outside.
+	Via     string
+	Network string
 }
 
 // link finds a link by its index.

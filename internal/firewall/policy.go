@@ -64,7 +64,8 @@ type Network struct {
 	Bridge   string
 	Internal bool // nothing passes between this bridge and another interface, in either direction
 	ICC      bool // what passes from the bridge back into it is accepted; otherwise dropped
-	Limited  bool // there are Limits of it
+	Limited  bool // there are Limits of it with clients
+	Arrivals bool // there are Limits of it with interfaces
 	Listed   bool // there are Egresses of it, of which one is without an address
 	Names    bool // some of them has Names
 	V4, V6   Family
@@ -115,7 +116,8 @@ const (
 
 // Port leads host ports to a container on Bridge. Only bindings whose host and
 // container addresses are of one family, and whose host address is not a loopback
-// address, are here: the process relays the others itself. It relays IPv6 clients
+// address, are here, and none of which the host's own firewall decides who reaches it: the
+// process relays the others itself. It relays IPv6 clients
 // with link-local addresses (fe80::/10) too, which can't be masqueraded with another.
 //
 // With ICC false a port is not translated for what comes from Bridge itself: the
@@ -144,12 +146,17 @@ type Opening struct {
 //
 // The second half is for connections that have ended because From has changed: the server's next
 // packet would begin a flow of its own, of which the client's packets would be the replies.
+//
+// With Via each packet to the ports has to come by one of these interfaces, whatever its state is:
+// a tracked flow does not tell by which interface it began. Where answers leave is for the host's
+// routes.
 type Limit struct {
 	Bridge string
 	Link   string // as a Port's
 	Addr   netip.Addr
 	model.PortSpan
-	From model.Clients // not all of the address's family
+	From model.Clients    // all of the address's family: Via alone counts
+	Via  model.Interfaces // "": From alone counts; one of the two does
 }
 
 // Family returns one address family of the network.

@@ -196,14 +196,19 @@ func validLimit(n Network, l Limit) error {
 		return fmt.Errorf("%w address", model.ErrInvalid)
 	}
 	switch s := n.Family(f); {
-	case !n.Limited || !n.Forwards(f) || n.Unprotected(f):
+	case !n.Limited && !l.From.All(f) || !n.Arrivals && l.Via != "" || !n.Forwards(f) || n.Unprotected(f):
 		return fmt.Errorf("%w: the network %s takes none", model.ErrInvalid, n.ID)
 	case !s.Prefix.Contains(l.Addr):
 		return fmt.Errorf("%w: the network's subnet is %s", model.ErrInvalid, subnet(s.Prefix))
 	case !validSpan(l.First, l.Count):
 		return fmt.Errorf("ports %d, %d of them: %w: ports are numbers from 1 to 65535", l.First, l.Count, model.ErrInvalid)
-	case l.From.All(f):
+	case l.From.All(f) && l.Via == "":
 		return fmt.Errorf("%w: everybody is let in", model.ErrInvalid)
+	}
+	for _, name := range l.Via.Names() {
+		if err := validName(name); err != nil {
+			return fmt.Errorf("interface %w", err)
+		}
 	}
 	return validProto(l.Proto)
 }

@@ -82,6 +82,16 @@ func TestEarlyFlowsAreNotServed(t *testing.T) {
 		t.Errorf("%d ports wait still", len(m.early))
 	}
 
+	// Where NAT leads nothing away there is nothing to wait for.
+	carried, _ := reserve(t, m, "c", request(model.TCP, "", 8095, 8095, 80))
+	round = 9
+	all := setOf("c", carried)
+	for i := range all.Bindings {
+		all.Bindings[i].Limit.Carried = true
+	}
+	apply(t, m, all)
+	reach("carried", "tcp", lan, true, "192.0.2.1:8095", "[fd00:5::1]:8095")
+
 	round = 10
 	apply(t, m, want) // "b" goes, "a" comes anew
 	apply(t, m, Set{})

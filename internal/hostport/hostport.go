@@ -67,6 +67,7 @@ type Manager struct {
 	sctpOnce sync.Once // the warning that SCTP is guarded by the table alone
 	holders  holders   // of ports that were refused
 	local    addresses // of the host
+	links    links
 
 	mu     sync.Mutex
 	held   map[slot][]*socket

@@ -16,7 +16,9 @@ import (
 // kept apart.
 type Limit struct {
 	Clients model.Clients
-	Bridge  string // of the network, by which neighbours have link-local addresses
+	Via     model.Interfaces // by which they come
+	Carried bool             // NAT leads nothing away that comes to the port: all of it is carried
+	Bridge  string           // of the network, by which neighbours have link-local addresses
 	V4, V6  netip.Prefix
 	Apart   bool // neighbours are not served
 	// Further are prefixes beside V4 and V6 from which neighbours may send; "": none. It counts
@@ -26,7 +28,7 @@ type Limit struct {
 
 // admit is what a session goes by; nil: everybody is served.
 func (m *Manager) admit(l Limit) relay.Admit {
-	if l == (Limit{}) {
+	if l == (Limit{Carried: l.Carried}) {
 		return nil
 	}
 	clients := l.Clients.Prefixes()
@@ -34,7 +36,7 @@ func (m *Manager) admit(l Limit) relay.Admit {
 	if l.Apart && l.Further != "" {
 		further = l.Further.Prefixes()
 	}
-	return func(a netip.Addr) bool {
+	return func(a netip.Addr, link uint32) bool {
 		plain := a.WithZone("")
 		contains := func(p netip.Prefix) bool { return p.Contains(plain) }
 		if plain.IsLoopback() {
@@ -43,7 +45,7 @@ func (m *Manager) admit(l Limit) relay.Admit {
 		if contains(l.V4) || contains(l.V6) || a.Zone() != "" && a.Zone() == l.Bridge || slices.ContainsFunc(further, contains) {
 			return !l.Apart || m.local.has(plain)
 		}
-		return slices.ContainsFunc(clients, contains) || m.local.has(plain)
+		return slices.ContainsFunc(clients, contains) && (l.Via == "" || l.Via.Has(m.links.name(link))) || m.local.has(plain)
 	}
 }
 

@@ -261,8 +261,9 @@ func (d *difference) joint(s *socket, b Binding) *socket {
 	}
 	one := w.at(other.host.Port() - w.Host.Port())
 	other.take(one)
+	other.limit = one.Limit
 	d.m.guard(other, one.Container)
-	other.adopted, other.target, other.limit, other.blocked = true, one.Container, one.Limit, d.blocked
+	other.adopted, other.target, other.blocked = true, one.Container, d.blocked
 	return other
 }
 

@@ -77,12 +77,12 @@ func (p *port) admit() relay.Admit {
 	if v4 == nil && v6 == nil {
 		return nil
 	}
-	return func(client netip.Addr) bool {
+	return func(client netip.Addr, link uint32) bool {
 		admit := v6
 		if client.Is4() {
 			admit = v4
 		}
-		return admit == nil || admit(client)
+		return admit == nil || admit(client, link)
 	}
 }
 

@@ -90,7 +90,7 @@ func (m *Manager) adopt(s *socket, target netip.AddrPort, limit Limit, blocked [
 // began before: NAT never sees those, and what is relayed of them keeps them going.
 func (m *Manager) guard(s *socket, target netip.AddrPort) {
 	s.early = 0
-	if s.host.Addr().Is4() == target.Addr().Is4() && s.port != nil { // what leads to the other family is not translated
+	if s.host.Addr().Is4() == target.Addr().Is4() && s.port != nil && !s.limit.Carried { // what leads to the other family is not translated
 		s.early = m.cfg.Early()
 	}
 	delete(m.early, s)

@@ -90,7 +90,8 @@ func (n Network) Alias(forwarding ...Family) string {
 	var a aliasText
 	a.WriteString(AliasNetwork + n.ID)
 	limits, mode := n.Limits(), n.SpoofSet.Over(n.Spoof).Mode
-	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'g': n.ICCListed(), 'q': n.NoAnnounce, 'l': len(limits) > 0, 'e': n.EgressInForce() != "", 'a': n.EgressModeInForce() == EgressAudit})+
+	a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'g': n.ICCListed(), 'q': n.NoAnnounce, 'l': len(limits) > 0, 'e': n.EgressInForce() != "", 'a': n.EgressModeInForce() == EgressAudit,
+		'h': n.PolicyInForce() == PublishHost, 'p': n.PolicyInForce() == PublishOpen})+
 		spoofLetter(mode)+"-") // never empty
 	for _, f := range Families() {
 		a.add(familyKey(f), n.Subnet(f).aliasText())
@@ -150,7 +151,7 @@ func ParseNetworkAlias(alias string) (n Network, complete, ok bool) {
 	if strings.Contains(facts["o"], "l") {
 		n.From = parseLimitsText(facts["from"])
 	}
-	n.Spoof.Mode = parseSpoofLetters(facts["o"])
+	n.Spoof.Mode, n.Policy = parseSpoofLetters(facts["o"]), parsePolicyLetters(facts["o"])
 	if strings.Contains(facts["o"], "e") {
 		n.Egress = cmp.Or(facts["out"], FromNobody) // what had no room allows nothing
 	}

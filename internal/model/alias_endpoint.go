@@ -27,6 +27,7 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 	if len(limits) > 0 {
 		mac += "l"
 	}
+	mac += policyLetter(e.PolicyInForce())
 	more := e.SpoofSet.Over(e.Spoof)
 	mac += spoofLetter(more.Mode)
 	if e.EgressInForce() != "" {
@@ -43,7 +44,7 @@ func (e Endpoint) Alias(n Network, forwarding ...Family) string {
 		mode := n.SpoofSet.Over(n.Spoof).Mode
 		a.add("n", e.NetworkID)
 		a.add("o", letters(map[byte]bool{'i': n.Internal, 'c': n.ICCInForce() != ICCNone, 'm': n.V4.Masquerade, 'w': n.V6.Masquerade, 'l': len(n.Limits()) > 0,
-			'e': n.EgressInForce() != "", 'a': n.EgressModeInForce() == EgressAudit})+spoofLetter(mode)+"-")
+			'e': n.EgressInForce() != "", 'a': n.EgressModeInForce() == EgressAudit, 'h': n.PolicyInForce() == PublishHost, 'p': n.PolicyInForce() == PublishOpen})+spoofLetter(mode)+"-")
 		a.add("fwd", familyKeys(forwarding))
 	}
 	a.add("from", limitsText(limits))
@@ -148,6 +149,11 @@ func ParseEndpointAlias(alias string) (e Endpoint, complete, ok bool) {
 	for _, fact := range e.Spoof.facts() {
 		*fact.value = facts[fact.key]
 	}
+	for letter, policy := range policyLetters {
+		if rest, said := strings.CutSuffix(mac, letter); said {
+			mac, e.Policy = rest, policy
+		}
+	}
 	mac, limited := strings.CutSuffix(mac, "l")
 	if limited {
 		e.From = parseLimitsText(facts["from"])
@@ -193,7 +199,7 @@ func ParseForeignNetwork(alias string) (n Network, ok bool) {
 	has := func(letter string) bool { return strings.Contains(facts["o"], letter) }
 	n = Network{ID: facts["n"], Internal: has("i") || facts["o"] == "", ICC: has("c")}
 	n.V4.Masquerade, n.V6.Masquerade = has("m"), has("w")
-	n.Spoof.Mode = parseSpoofLetters(facts["o"])
+	n.Spoof.Mode, n.Policy = parseSpoofLetters(facts["o"]), parsePolicyLetters(facts["o"])
 	if has("l") {
 		n.From = parseLimitsText("") // the bridge is not mybr's, so that its alias says nothing of them
 	}

@@ -27,8 +27,10 @@ func TestNetworkAliasIsReadBack(t *testing.T) {
 			n.Trusted = []string{"eth0", "wg 0,"}
 		}
 		if flag("limits") {
-			n.From = []model.Limit{{From: []string{"10.0.0.0/8", "@office"}}, {Port: 53, Proto: model.UDP}, {Port: 8080, From: []string{"0.0.0.0/0", "::/0"}}}
+			n.From = []model.Limit{{From: []string{"10.0.0.0/8", "@office"}}, {Port: 53, Proto: model.UDP}, {Port: 8080, From: []string{"0.0.0.0/0", "::/0"}},
+				{Via: []string{"br-lan", "eth0.10"}}, {Proto: model.UDP, Port: 53, Via: []string{"*"}}}
 		}
+		n.Policy = rapid.SampledFrom([]string{"", model.PublishOpen, model.PublishHost}).Draw(t, "policy")
 		n.Spoof.Mode = rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAudit, model.SpoofAllow}).Draw(t, "spoof")
 		n.EgressMode = rapid.SampledFrom([]string{"", "audit"}).Draw(t, "egress mode")
 		n.Egress = rapid.SampledFrom([]string{"", "none", "10.0.0.0/8:443/tcp,@apis"}).Draw(t, "egress")
@@ -58,8 +60,8 @@ func TestNetworkAliasIsReadBack(t *testing.T) {
 		if closed := []model.Limit{{}}; !reflect.DeepEqual(have.From, n.From) && !reflect.DeepEqual(have.From, closed) {
 			t.Fatalf("%q: limits are %v, were %v", alias, have.From, n.From)
 		}
-		if have.Spoof != n.Spoof {
-			t.Fatalf("%q: %+v", alias, have.Spoof)
+		if have.Spoof != n.Spoof || have.Policy != n.Policy {
+			t.Fatalf("%q: %+v, policy %q", alias, have.Spoof, have.Policy)
 		}
 		if have.EgressMode != n.EgressMode {
 			t.Fatalf("%q: egress mode is %q, was %q", alias, have.EgressMode, n.EgressMode)
@@ -117,6 +119,8 @@ func TestEndpointAliasIsReadBack(t *testing.T) {
 		"checked":         {model.Endpoint{MAC: mac, V4: v4, Spoof: model.Spoof{Mode: model.SpoofRefuse, Addresses: "10.1.0.0/16,fd00::/8", MACs: "00:00:5e:00:01:33", Trusted: "dhcp,ra"}}, model.Network{Owned: true}, true},
 		"audited":         {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Spoof: model.Spoof{Mode: model.SpoofAudit}}, model.Network{Owned: true}, true},
 		"not checked":     {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Spoof: model.Spoof{Mode: model.SpoofAllow}}, model.Network{Owned: true}, true},
+		"by host":         {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Policy: "host", From: []model.Limit{{}}, Spoof: model.Spoof{Mode: "refuse"}, Egress: "none"}, model.Network{Owned: true}, true},
+		"not by host":     {model.Endpoint{MAC: mac, V4: v4, Policy: "open"}, model.Network{Owned: true}, true},
 		"listed":          {model.Endpoint{MAC: mac, V4: v4, Egress: "[fd00::/8]:443,host:53"}, model.Network{Owned: true}, true},
 		"watched":         {model.Endpoint{MAC: mac, MACGiven: true, V4: v4, Egress: "none", EgressMode: "audit", Spoof: model.Spoof{Mode: "refuse"}}, model.Network{Owned: true}, true},
 		"enforced":        {model.Endpoint{MAC: mac, V4: v4, EgressMode: "enforce"}, model.Network{Owned: true}, true},

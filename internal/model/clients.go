@@ -131,16 +131,25 @@ func (all Lists) Missing(l Limit) string {
 	return ""
 }
 
-// LimitOf returns what finds the limit of a published port of an endpoint. Those of the endpoint
-// count before those of its network.
-func (n Network) LimitOf(e Endpoint) func(proto Proto, port uint16) (l Limit, ok bool) {
-	own, all := e.Limits(), n.Limits()
+// LimitOf returns what finds the limit of a published port of an endpoint: of clients, or by
+// interfaces. Those of the endpoint count before those of its network.
+func (n Network) LimitOf(e Endpoint, byInterface bool) func(proto Proto, port uint16) (l Limit, ok bool) {
+	own, all, kind := e.Limits(), n.Limits(), Limit{}
+	if byInterface {
+		kind = kind.AnyInterface()
+	}
 	return func(proto Proto, port uint16) (l Limit, ok bool) {
-		if l, ok = limitOf(own, proto, port); ok {
+		if l, ok = limitOf(own, kind, proto, port); ok {
 			return l, true
 		}
-		return limitOf(all, proto, port)
+		return limitOf(all, kind, proto, port)
 	}
+}
+
+// Admission is who reaches a published port from outside. The zero value is everybody.
+type Admission struct {
+	From Clients
+	Via  Interfaces // by which interfaces of the host they come
 }
 
 // ContainerPort is one port of a container.
@@ -153,22 +162,28 @@ type ContainerPort struct {
 // it. A container's port that is published at several of the host's ports is reached by those
 // that all of the limits admit: behind the translation it can't be told which one a client has
 // used. nil: everybody reaches all.
-func (all Lists) Admitted(n Network, e Endpoint) map[ContainerPort]Clients {
+func (all Lists) Admitted(n Network, e Endpoint) map[ContainerPort]Admission {
 	if n.Internal || len(n.From)+len(n.FromSet)+len(e.From)+len(e.FromSet) == 0 {
 		return nil
 	}
-	admitted, read, limitOf := map[ContainerPort]Clients{}, map[string]Clients{}, n.LimitOf(e)
+	admitted, read := map[ContainerPort]Admission{}, map[string]Clients{}
+	clientsOf, interfacesOf := n.LimitOf(e, false), n.LimitOf(e, true)
 	add := func(proto Proto, port uint16, at netip.AddrPort) {
-		l, ok := limitOf(proto, port)
-		if !ok {
-			return
-		}
-		text := l.String()
-		if _, known := read[text]; !known {
-			read[text] = all.Clients(l)
-		}
 		p := ContainerPort{proto, at}
-		admitted[p] = admitted[p].And(read[text])
+		who := admitted[p]
+		if l, ok := clientsOf(proto, port); ok {
+			text := l.String()
+			if _, known := read[text]; !known {
+				read[text] = all.Clients(l)
+			}
+			who.From = who.From.And(read[text])
+		}
+		if l, ok := interfacesOf(proto, port); ok {
+			who.Via = who.Via.And(l.interfaces())
+		}
+		if who != (Admission{}) {
+			admitted[p] = who
+		}
 	}
 	for _, b := range e.Ports {
 		for i := range b.Count {

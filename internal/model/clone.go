@@ -24,7 +24,7 @@ func (e Endpoint) Clone() Endpoint {
 func cloneLimits(all []Limit) []Limit {
 	all = slices.Clone(all)
 	for i := range all {
-		all[i].From = slices.Clone(all[i].From)
+		all[i].From, all[i].Via = slices.Clone(all[i].From), slices.Clone(all[i].Via)
 	}
 	return all
 }

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Limit says which clients reach published ports from outside. Without one all do.
+// Limit says which clients reach published ports from outside, or by which interfaces of the host
+// they come. Without one all do. Of a port there can be one of each: both have to let a client in.
 //
 // A port is named by the number that clients use: the host's where the port is translated or
 // relayed, the container's own in a routed family, which has no other.
@@ -17,6 +18,9 @@ type Limit struct {
 	Proto Proto    `json:",omitempty"` // 0: every protocol
 	Port  uint16   `json:",omitempty"` // 0: every port
 	From  []string // prefixes, and @ before the names of lists; sorted; empty: nobody
+	// Via are names of interfaces instead of clients, sorted, or anyInterface; empty: From counts.
+	// An older mybr, which does not read it, lets nobody in.
+	Via []string `json:",omitempty"`
 }
 
 // ListPrefix begins the name of a list where a prefix could be.
@@ -48,12 +52,18 @@ func (l List) Clone() List {
 	return l
 }
 
-// Same reports whether two limits are of the same ports.
-func (l Limit) Same(o Limit) bool { return l.Proto == o.Proto && l.Port == o.Port }
+// Same reports whether two limits are of the same kind and ports.
+func (l Limit) Same(o Limit) bool {
+	return l.Proto == o.Proto && l.Port == o.Port && l.ByInterface() == o.ByInterface()
+}
 
-// String returns the clients as ParseLimit reads them.
+// String returns the clients as ParseLimit reads them, or the interfaces as ParseInterfaces does.
 func (l Limit) String() string {
 	switch {
+	case l.ByInterface() && l.interfaces() == "":
+		return FromAll
+	case l.ByInterface():
+		return string(l.interfaces())
 	case len(l.From) == 0:
 		return FromNobody
 	case slices.Equal(l.From, everywhere[:]):
@@ -74,9 +84,9 @@ func (l Limit) Ports() string {
 	return text
 }
 
-// CompareLimits orders limits by the ports that they are of.
+// CompareLimits orders limits by their kind, those of clients first, and the ports that they are of.
 func CompareLimits(a, b Limit) int {
-	return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto))
+	return cmp.Or(cmp.Compare(min(len(a.Via), 1), min(len(b.Via), 1)), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto))
 }
 
 // ParseLimit reads `192.168.0.0/16,fd00::1,@office`, FromNobody or FromAll. An error says what
@@ -209,9 +219,10 @@ func (n Network) Limits() []Limit { return MergeLimits(n.From, n.FromSet) }
 // Limits are those of an endpoint that are in force.
 func (e Endpoint) Limits() []Limit { return MergeLimits(e.From, e.FromSet) }
 
-// limitOf is the limit of one port among some; that of the port counts before that of all.
-func limitOf(all []Limit, proto Proto, port uint16) (l Limit, ok bool) {
-	for _, want := range []Limit{{Proto: proto, Port: port}, {Port: port}, {}} {
+// limitOf is the limit of one port among some, of the kind of another one; that of the port counts
+// before that of all.
+func limitOf(all []Limit, kind Limit, proto Proto, port uint16) (l Limit, ok bool) {
+	for _, want := range []Limit{{Proto: proto, Port: port, Via: kind.Via}, {Port: port, Via: kind.Via}, {Via: kind.Via}} {
 		if i := slices.IndexFunc(all, want.Same); i >= 0 {
 			return all[i], true
 		}

@@ -80,6 +80,9 @@ type Network struct {
 	From    []Limit `json:",omitempty"` // who reaches published ports, as given when the network was created; sorted
 	FromSet []Limit `json:",omitempty"` // as set since
 
+	Policy    string `json:",omitempty"` // PublishOpen or PublishHost, as given when the network was created; "": as the process was started
+	PolicySet string `json:",omitempty"` // as set since
+
 	Spoof     Spoof  `json:",omitzero"`  // whether its ports send from their own addresses alone, as given when it was created
 	SpoofSet  Spoof  `json:",omitzero"`  // as set since
 	Egress    string `json:",omitempty"` // what containers may begin connections to, as given at the creation and as package egress writes it; "": everything
@@ -94,7 +97,7 @@ type Network struct {
 }
 
 // Translates reports whether the packet filter leads the traffic of a binding to the
-// container; otherwise the process carries it. The kernel does not route to or from
+// container, unless the host's firewall decides about it (ByHost); otherwise the process carries it. The kernel does not route to or from
 // 127.0.0.0/8 over other interfaces (route_localnet in ip-sysctl), and NAT does not change
 // the address family.
 func (n Network) Translates(b PortBinding) bool {
@@ -165,6 +168,9 @@ type Endpoint struct {
 
 	From    []Limit `json:",omitempty"` // who reaches its published ports, as given when it was created; sorted
 	FromSet []Limit `json:",omitempty"` // as set since
+
+	Policy    string `json:",omitempty"` // PublishOpen or PublishHost, as given when it was created; "": as its network says
+	PolicySet string `json:",omitempty"` // as set since
 
 	Spoof     Spoof  `json:",omitzero"`  // what else its port may send, as given when it was created
 	SpoofSet  Spoof  `json:",omitzero"`  // as set since

@@ -9,42 +9,76 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// limitedNetworks are the networks with limits, their own or of endpoints.
-func limitedNetworks(s model.Snapshot) map[string]bool {
-	all := map[string]bool{}
+// limited is which kinds of limits a network has, its own or of endpoints.
+type limited struct{ clients, interfaces bool }
+
+// with are those kinds, and those of some limits.
+func (l limited) with(lists ...[]model.Limit) limited {
+	for _, all := range lists {
+		for _, one := range all {
+			l.clients, l.interfaces = l.clients || !one.ByInterface(), l.interfaces || one.ByInterface()
+		}
+	}
+	return l
+}
+
+// limitedNetworks are the networks with limits.
+func limitedNetworks(s model.Snapshot) map[string]limited {
+	all := map[string]limited{}
 	for _, n := range s.Networks {
-		all[n.ID] = len(n.From)+len(n.FromSet) > 0
+		all[n.ID] = all[n.ID].with(n.From, n.FromSet)
 	}
 	for _, e := range s.Endpoints {
-		all[e.NetworkID] = all[e.NetworkID] || len(e.From)+len(e.FromSet) > 0
+		all[e.NetworkID] = all[e.NetworkID].with(e.From, e.FromSet)
 	}
 	return all
 }
 
 // renderLimits has everybody who could let others in know who reaches an endpoint's ports: the
-// packet filter, who looks for flows, and the process, which relays.
-func (h *Host) renderLimits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Clients) {
+// packet filter, who looks for flows, and the process, which relays. No flow tells by which
+// interface it began: the packet filter compares each packet.
+func (h *Host) renderLimits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Admission, byHost bool) {
 	for _, l := range limits(n, e, admitted) {
 		h.Firewall.Limits = append(h.Firewall.Limits, l)
-		own := n.Subnet(model.FamilyOf(l.Addr)).Prefix
+		f := model.FamilyOf(l.Addr)
+		if l.From.All(f) || byHost { // then nobody's flows are translated (carry)
+			continue
+		}
+		own := n.Subnet(f).Prefix
 		h.Flows.Limits = append(h.Flows.Limits, conntrack.Limit{Addr: l.Addr, PortSpan: l.PortSpan, Own: own, From: l.From})
 	}
 }
 
+// carry has flows forgotten that were translated to ports which the process carries now, since the
+// host's firewall is to decide about them: they would pass its rules. Whoever comes from outside has
+// none.
+func (h *Host) carry(n model.Network, e model.Endpoint) {
+	seen := make(map[conntrack.Limit]bool, len(e.Ports))
+	for _, b := range e.Ports {
+		own := n.Subnet(model.FamilyOf(b.Container.Addr())).Prefix
+		limit := conntrack.Limit{Addr: b.Container.Addr(), Own: own, From: model.NewClients(nil),
+			PortSpan: model.PortSpan{Proto: b.Proto, First: b.Container.Port(), Count: b.Count}}
+		if own.IsValid() && !seen[limit] { // it may be published in both families, or twice
+			seen[limit] = true
+			h.Flows.Limits = append(h.Flows.Limits, limit)
+		}
+	}
+}
+
 // limits lists them for consecutive ports of the same clients together.
-func limits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Clients) (all []firewall.Limit) {
-	for p, from := range admitted {
+func limits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Admission) (all []firewall.Limit) {
+	for p, who := range admitted {
 		f := model.FamilyOf(p.At.Addr())
-		if !n.Subnet(f).Prefix.IsValid() || from.All(f) {
+		if !n.Subnet(f).Prefix.IsValid() || who.From.All(f) && who.Via == "" {
 			continue
 		}
-		all = append(all, firewall.Limit{Bridge: n.Bridge, Link: e.HostIface(), Addr: p.At.Addr(), From: from,
+		all = append(all, firewall.Limit{Bridge: n.Bridge, Link: e.HostIface(), Addr: p.At.Addr(), From: who.From, Via: who.Via,
 			PortSpan: model.PortSpan{Proto: p.Proto, First: p.At.Port(), Count: 1}})
 	}
 	sortBy(all, compareLimits)
 	joined := all[:0]
 	for _, l := range all {
-		if i := len(joined) - 1; i >= 0 && joined[i].Addr == l.Addr && joined[i].Proto == l.Proto && joined[i].From == l.From &&
+		if i := len(joined) - 1; i >= 0 && joined[i].Addr == l.Addr && joined[i].Proto == l.Proto && joined[i].From == l.From && joined[i].Via == l.Via &&
 			int(joined[i].First)+int(joined[i].Count) == int(l.First) {
 			joined[i].Count++
 			continue
@@ -57,25 +91,25 @@ func limits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]
 // servedFor says for whom the process serves a port. With a list of what containers may begin to
 // each other that is nobody on the network, from whichever of their addresses: it would be a way past
 // the list.
-func servedFor(n model.Network, from, further model.Clients) hostport.Limit {
-	if from == "" && !n.ICCListed() {
-		return hostport.Limit{}
+func servedFor(n model.Network, who model.Admission, further model.Clients, byHost bool) hostport.Limit {
+	if who == (model.Admission{}) && !n.ICCListed() {
+		return hostport.Limit{Carried: byHost}
 	}
-	return hostport.Limit{Clients: from, Bridge: n.Bridge, V4: n.V4.Prefix, V6: n.V6.Prefix, Apart: n.ICCListed(), Further: further}
+	return hostport.Limit{Carried: byHost, Clients: who.From, Via: who.Via, Bridge: n.Bridge, V4: n.V4.Prefix, V6: n.V6.Prefix, Apart: n.ICCListed(), Further: further}
 }
 
 // relayed is a binding as the process holds it: one for each run of ports with the same clients.
-func relayed(n model.Network, e model.Endpoint, b model.PortBinding, admitted map[model.ContainerPort]model.Clients, further model.Clients) (all []hostport.Binding) {
+func relayed(n model.Network, e model.Endpoint, b model.PortBinding, admitted map[model.ContainerPort]model.Admission, further model.Clients, byHost bool) (all []hostport.Binding) {
 	near := netip.Prefix{}
 	if !TurnsBack(n) && !n.ICCListed() {
 		near = n.Subnet(model.FamilyOf(b.Container.Addr())).Prefix
 	}
 	if admitted == nil {
-		return []hostport.Binding{{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b, Neighbours: near, Limit: servedFor(n, "", further)}}
+		return []hostport.Binding{{Owner: e.PortOwner(), Link: e.HostIface(), PortBinding: b, Neighbours: near, Limit: servedFor(n, model.Admission{}, further, byHost)}}
 	}
 	for i := range b.Count {
 		at := netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
-		limit := servedFor(n, admitted[model.ContainerPort{Proto: b.Proto, At: at}], further)
+		limit := servedFor(n, admitted[model.ContainerPort{Proto: b.Proto, At: at}], further, byHost)
 		if last := len(all) - 1; last >= 0 && all[last].Limit == limit {
 			all[last].Count++
 			continue

@@ -34,32 +34,39 @@ func TestLimits(t *testing.T) {
 		return firewall.Limit{Bridge: "br0", Link: model.Endpoint{ID: "e"}.HostIface(), Addr: netip.MustParseAddr("172.18.0.2"),
 			PortSpan: model.PortSpan{Proto: model.TCP, First: first, Count: count}, From: from}
 	}
+	by := func(l firewall.Limit, via model.Interfaces) firewall.Limit { l.Via = via; return l }
 	for name, c := range map[string]struct {
 		change   func(*model.Network, *model.Endpoint)
 		want     []firewall.Limit
 		bindings int
+		flows    int // less than there are limits
 	}{
-		"of the network": {nil, []firewall.Limit{at(80, 3, both)}, 2},
+		"of the network": {nil, []firewall.Limit{at(80, 3, both)}, 2, 0},
+		"by interface": {func(n *model.Network, _ *model.Endpoint) { n.From = []model.Limit{{Via: []string{"eth1"}}} },
+			[]firewall.Limit{by(at(80, 3, ""), "eth1")}, 2, 1},
+		"by interface, of one port": {func(n *model.Network, _ *model.Endpoint) {
+			n.From = append(n.From, model.Limit{Port: 8001, Via: []string{"eth1"}})
+		}, []firewall.Limit{at(80, 1, both), by(at(81, 1, both), "eth1"), at(82, 1, both)}, 6, 0},
 		"of one port": {func(n *model.Network, _ *model.Endpoint) {
 			n.From = append(n.From, model.Limit{Port: 8001, From: []string{"192.0.2.1/32"}})
-		}, []firewall.Limit{at(80, 1, both), at(81, 1, "192.0.2.1/32"), at(82, 1, both)}, 6},
+		}, []firewall.Limit{at(80, 1, both), at(81, 1, "192.0.2.1/32"), at(82, 1, both)}, 6, 0},
 		"of another protocol": {func(n *model.Network, _ *model.Endpoint) {
 			n.From = append(n.From, model.Limit{Port: 8001, Proto: model.UDP})
-		}, []firewall.Limit{at(80, 3, both)}, 2},
-		"of the endpoint": {func(_ *model.Network, e *model.Endpoint) { e.From = []model.Limit{{}} }, []firewall.Limit{at(80, 3, model.NewClients(nil))}, 2},
+		}, []firewall.Limit{at(80, 3, both)}, 2, 0},
+		"of the endpoint": {func(_ *model.Network, e *model.Endpoint) { e.From = []model.Limit{{}} }, []firewall.Limit{at(80, 3, model.NewClients(nil))}, 2, 0},
 		"set since": {func(n *model.Network, _ *model.Endpoint) {
 			n.FromSet = []model.Limit{{From: []string{"0.0.0.0/0", "::/0"}}}
-		}, nil, 2},
-		"all of one family": {func(n *model.Network, _ *model.Endpoint) { n.From[0].From = []string{"0.0.0.0/0"} }, nil, 2},
+		}, nil, 2, 0},
+		"all of one family": {func(n *model.Network, _ *model.Endpoint) { n.From[0].From = []string{"0.0.0.0/0"} }, nil, 2, 0},
 		"a list that is not there": {func(n *model.Network, _ *model.Endpoint) { n.From[0].From = []string{"@other"} },
-			[]firewall.Limit{at(80, 3, model.NewClients(nil))}, 2},
+			[]firewall.Limit{at(80, 3, model.NewClients(nil))}, 2, 0},
 		"published twice": {func(n *model.Network, e *model.Endpoint) {
 			n.From = append(n.From, model.Limit{Port: 9000, From: []string{"10.7.0.0/16", "192.0.2.1/32"}})
 			twice := e.Ports[0]
 			twice.Host, twice.Count = netip.MustParseAddrPort("0.0.0.0:9000"), 1
 			e.Ports = append(e.Ports, twice)
-		}, []firewall.Limit{at(80, 1, "10.7.0.0/16"), at(81, 2, both)}, 5},
-		"internal": {func(n *model.Network, _ *model.Endpoint) { n.Internal = true }, nil, 2},
+		}, []firewall.Limit{at(80, 1, "10.7.0.0/16"), at(81, 2, both)}, 5, 0},
+		"internal": {func(n *model.Network, _ *model.Endpoint) { n.Internal = true }, nil, 2, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := reconcile.Render(limited(c.change), reconcile.Options{})
@@ -69,7 +76,7 @@ func TestLimits(t *testing.T) {
 			if err := h.Firewall.Validate(); err != nil {
 				t.Error(err)
 			}
-			if len(h.Flows.Limits) != len(c.want) || len(h.Ports.Bindings) != c.bindings {
+			if len(h.Flows.Limits) != len(c.want)-c.flows || len(h.Ports.Bindings) != c.bindings {
 				t.Errorf("%d limits of flows, %d bindings: %v", len(h.Flows.Limits), len(h.Ports.Bindings), h.Ports.Bindings)
 			}
 			ports := 0

@@ -89,7 +89,18 @@ func compareOpenings(a, b *firewall.Opening) int {
 
 func compareLimits(a, b *firewall.Limit) int {
 	return cmp.Or(cmp.Compare(a.Bridge, b.Bridge), a.Addr.Compare(b.Addr), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.First, b.First),
-		cmp.Compare(a.Count, b.Count), cmp.Compare(a.From, b.From), cmp.Compare(a.Link, b.Link))
+		cmp.Compare(a.Count, b.Count), cmp.Compare(a.From, b.From), cmp.Compare(a.Via, b.Via), cmp.Compare(a.Link, b.Link))
+}
+
+// compareBools has false first.
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 func compareFlowLimits(a, b *conntrack.Limit) int {
@@ -108,7 +119,7 @@ func compareHeld(a, b *hostport.Binding) int {
 	if c := cmp.Compare(a.Owner, b.Owner); c != 0 {
 		return c
 	}
-	return cmp.Or(a.PortBinding.Compare(b.PortBinding), cmp.Compare(a.Link, b.Link), cmp.Compare(a.Limit.Clients, b.Limit.Clients),
+	return cmp.Or(a.PortBinding.Compare(b.PortBinding), cmp.Compare(a.Link, b.Link), cmp.Compare(a.Limit.Clients, b.Limit.Clients), cmp.Compare(a.Limit.Via, b.Limit.Via), compareBools(a.Limit.Carried, b.Limit.Carried),
 		cmp.Compare(a.Limit.Bridge, b.Limit.Bridge), comparePrefixes(a.Limit.V4, b.Limit.V4), comparePrefixes(a.Limit.V6, b.Limit.V6),
 		comparePrefixes(a.Neighbours, b.Neighbours))
 }

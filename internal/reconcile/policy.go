@@ -56,7 +56,8 @@ func flowSubnets(n firewall.Network, o Options) (all []conntrack.Subnet) {
 // openings lists the ports of an endpoint that can be reached at its own addresses: in a
 // routed family those that were published when it joined, whether or not it is the
 // container's gateway; in a translated one those that are published, from trusted
-// interfaces or, with direct routing, from anywhere.
+// interfaces or, with direct routing and unless the host's firewall decides about them, from
+// anywhere.
 func openings(n model.Network, e model.Endpoint, o Options) (all []firewall.Opening) {
 	if n.Internal {
 		return nil
@@ -72,7 +73,7 @@ func openings(n model.Network, e model.Endpoint, o Options) (all []firewall.Open
 			continue
 		case f.subnet.Mode == model.ModeRouted:
 			from = []string{""}
-		case o.DirectRouting:
+		case o.DirectRouting && !n.ByHost(e, o.PublishByHost): // it would be a way past the host's firewall
 			from = []string{""}
 		}
 		if len(from) == 0 {

@@ -38,6 +38,9 @@ type Options struct {
 	DirectRouting bool
 	// Accept is the mark of packets that pass to every network.
 	Accept firewall.Mark
+	// PublishByHost says that the host's firewall decides who reaches published ports, on networks that
+	// don't say it themselves.
+	PublishByHost bool
 	// SpoofDefault is whether ports send from their own addresses alone, on networks that don't say
 	// it themselves (model.SpoofMode).
 	SpoofDefault string
@@ -95,10 +98,11 @@ func policiesOf(s model.Snapshot) policies {
 
 // addNetwork adds what a network wants, of which some ports are limited or none, and some egress
 // or none.
-func (h *Host) addNetwork(recorded model.Network, limited bool, listed listing, o Options) {
+func (h *Host) addNetwork(recorded model.Network, limits limited, listed listing, o Options) {
 	n := o.network(recorded)
 	b, policy := renderBridge(n), renderPolicy(n, o)
-	if policy.Limited, policy.Listed = limited, listed.any(); policy.Listed {
+	policy.Limited, policy.Arrivals = limits.clients, limits.interfaces
+	if policy.Listed = listed.any(); policy.Listed {
 		h.renderEgress(n, listed)
 		listed.lead(&policy, n)
 	}
@@ -142,13 +146,20 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 	h.renderEndpointEgress(*n, e, p)
 	h.renderNames(*n, e, p)
 	admitted := p.lists.Admitted(*n, e)
-	h.renderLimits(*n, e, admitted)
+	byHost := n.ByHost(e, o.PublishByHost)
+	h.renderLimits(*n, e, admitted, byHost)
 	for _, b := range e.Ports {
-		h.Ports.Bindings = append(h.Ports.Bindings, relayed(*n, e, b, admitted, p.further[n.ID])...)
+		h.Ports.Bindings = append(h.Ports.Bindings, relayed(*n, e, b, admitted, p.further[n.ID], byHost)...)
+		if byHost {
+			continue
+		}
 		h.Flows.Bindings = append(h.Flows.Bindings, b)
 		if n.Translates(b) {
 			h.Firewall.Ports = append(h.Firewall.Ports, firewall.Port{Bridge: n.Bridge, ICC: TurnsBack(*n), Link: v.Host, PortBinding: b})
 		}
+	}
+	if byHost {
+		h.carry(*n, e)
 	}
 }
 

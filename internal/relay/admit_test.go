@@ -40,18 +40,10 @@ func TestAdmit(t *testing.T) {
 				if !want {
 					wait = 300 * time.Millisecond
 				}
-				err := net.ErrClosed
+				err := error(net.ErrClosed)
 				if c != nil {
-					_ = c.SetDeadline(time.Now().Add(wait))
 					asked++
-					token := fmt.Sprintf("%s %d;", what, asked)
-					_, err = c.Write([]byte(token))
-					for got := []byte{}; err == nil && !bytes.HasSuffix(got, []byte(token)); {
-						part := make([]byte, 1500)
-						n := 0
-						n, err = c.Read(part)
-						got = append(got, part[:n]...)
-					}
+					err = echoed(c, fmt.Sprintf("%s %d;", what, asked), wait)
 				}
 				if (err == nil) != want {
 					t.Errorf("%s: %v", what, err)
@@ -62,7 +54,7 @@ func TestAdmit(t *testing.T) {
 			answered("everybody", second, true)
 			only := func(text string) Admit {
 				a := netip.MustParseAddr(text)
-				return func(client netip.Addr) bool { return client == a }
+				return func(client netip.Addr, _ uint32) bool { return client == a }
 			}
 			s.Serve(Targets{V4: at(80), Admit: only("127.0.0.2")})
 			answered("the first, who is served no more", first, false)
@@ -74,4 +66,17 @@ func TestAdmit(t *testing.T) {
 			answered("who was served all the time", second, true)
 		})
 	}
+}
+
+// echoed sends a text, and waits for it to come back behind whatever comes before.
+func echoed(c net.Conn, text string, wait time.Duration) error {
+	_ = c.SetDeadline(time.Now().Add(wait))
+	_, err := c.Write([]byte(text))
+	for got := []byte{}; err == nil && !bytes.HasSuffix(got, []byte(text)); {
+		part := make([]byte, 1500)
+		n := 0
+		n, err = c.Read(part)
+		got = append(got, part[:n]...)
+	}
+	return err
 }

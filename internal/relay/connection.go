@@ -22,6 +22,7 @@ type connection struct {
 	session *tcpSession
 	target  netip.AddrPort
 	from    netip.Addr
+	link    uint32 // as linkOf has it
 	turn    turn
 
 	clientID, serverID uint64

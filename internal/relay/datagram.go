@@ -130,6 +130,9 @@ func (b *batch) key(i int) (k flowKey, ok bool) {
 	return k, true
 }
 
+// link is the index of the interface by which the ith datagram came; 0: it is not told.
+func (b *batch) link(i int) uint32 { return parseLink(b.control[i][:b.in[i].Controllen]) }
+
 // parseLocal reads the control messages of IP_PKTINFO (ip(7): ipi_ifindex,
 // ipi_spec_dst, ipi_addr) or IPV6_PKTINFO (RFC 3542: ipi6_addr, ipi6_ifindex). For
 // IPv4 it takes ipi_spec_dst, which is one of the host's own addresses even if the

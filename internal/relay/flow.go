@@ -14,6 +14,7 @@ import (
 type flow struct {
 	session *udpSession
 	key     flowKey
+	link    uint32 // by which the client came last; session.mu guards it
 	target  netip.AddrPort
 	client  peer
 	fd      int

@@ -61,7 +61,7 @@ func (s *tcpSession) Serve(targets Targets) {
 	s.targets = targets
 	var others []*connection
 	for c := range s.conns {
-		if c.target != targets.of(c.from) {
+		if c.target != targets.of(c.from, c.link) {
 			others = append(others, c)
 		}
 	}
@@ -108,8 +108,9 @@ func (s *tcpSession) step(w *worker) {
 
 // accepted begins to connect a client with its target.
 func (s *tcpSession) accepted(fd int, from netip.AddrPort, w *worker) {
+	link := linkOf(fd, s.account.at.Addr().Is6())
 	s.mu.Lock()
-	target := s.targets.of(from.Addr())
+	target := s.targets.of(from.Addr(), link)
 	s.mu.Unlock()
 	if !target.IsValid() {
 		reset(fd)
@@ -122,7 +123,7 @@ func (s *tcpSession) accepted(fd int, from netip.AddrPort, w *worker) {
 		return
 	}
 	counts.begun.Add(1)
-	c := &connection{session: s, target: target, from: from.Addr()}
+	c := &connection{session: s, target: target, from: from.Addr(), link: link}
 	c.in.src, c.in.count, c.out.count = fd, &counts.in, &counts.out
 	server, err := dial(target)
 	if err != nil {
@@ -133,7 +134,7 @@ func (s *tcpSession) accepted(fd int, from netip.AddrPort, w *worker) {
 	}
 	c.in.dst, c.out.src, c.out.dst = server, server, fd
 	s.mu.Lock()
-	served := s.targets.of(c.from) == target
+	served := s.targets.of(c.from, c.link) == target
 	if served {
 		s.conns[c] = struct{}{}
 	}

@@ -66,7 +66,7 @@ func (s *udpSession) Serve(targets Targets) {
 	s.targets = targets
 	var others []*flow
 	for _, f := range s.flows {
-		if f.target != targets.of(f.key.address()) {
+		if f.target != targets.of(f.key.address(), f.link) {
 			s.remove(f)
 			others = append(others, f)
 		}
@@ -112,13 +112,13 @@ func (s *udpSession) forward(b *batch, n int) {
 		k, ok := b.key(first)
 		last, bytes := first+1, b.size(first)
 		for ; last < n; last++ {
-			if next, _ := b.key(last); next != k {
+			if next, _ := b.key(last); next != k || b.link(last) != b.link(first) {
 				break
 			}
 			bytes += b.size(last)
 		}
 		if ok {
-			if f := s.flow(k, &b.from[first], b.in[first].Namelen); f != nil {
+			if f := s.flow(k, b.link(first), &b.from[first], b.in[first].Namelen); f != nil {
 				f.forward(b, first, last)
 				s.relay.udp.in.Add(uint64(bytes))
 			}
@@ -128,12 +128,18 @@ func (s *udpSession) forward(b *batch, n int) {
 }
 
 // flow finds or makes the client's flow and notes that it is alive. Nil: it can't
-// be made now, and the datagram is lost.
-func (s *udpSession) flow(k flowKey, from *unix.RawSockaddrInet6, length uint32) *flow {
+// be made now, or the client is not served that comes by this link, and the datagram is lost.
+func (s *udpSession) flow(k flowKey, link uint32, from *unix.RawSockaddrInet6, length uint32) *flow {
 	s.mu.Lock()
 	f, silent := s.flows[k], (*flow)(nil)
-	if f == nil {
-		f, silent = s.newFlow(k, from, length)
+	switch {
+	case f == nil:
+		f, silent = s.newFlow(k, link, from, length)
+	case f.link == link:
+	case s.targets.of(k.address(), link) == f.target: // it has moved
+		f.link = link
+	default:
+		f = nil
 	}
 	if f != nil {
 		f.touch() // before it can expire
@@ -147,8 +153,8 @@ func (s *udpSession) flow(k flowKey, from *unix.RawSockaddrInet6, length uint32)
 
 // newFlow makes a flow, and where there is no room removes the one that is to be stopped for
 // it. The caller holds s.mu.
-func (s *udpSession) newFlow(k flowKey, from *unix.RawSockaddrInet6, length uint32) (f, silent *flow) {
-	target := s.targets.of(k.address())
+func (s *udpSession) newFlow(k flowKey, link uint32, from *unix.RawSockaddrInet6, length uint32) (f, silent *flow) {
+	target := s.targets.of(k.address(), link)
 	if !target.IsValid() {
 		return nil, nil
 	}
@@ -159,7 +165,7 @@ func (s *udpSession) newFlow(k flowKey, from *unix.RawSockaddrInet6, length uint
 			return nil, silent
 		}
 	}
-	f = &flow{session: s, key: k, target: target, client: peer{addr: *from, length: length, control: k.local.oob()}, begun: time.Now()}
+	f = &flow{session: s, key: k, link: link, target: target, client: peer{addr: *from, length: length, control: k.local.oob()}, begun: time.Now()}
 	if err := f.open(); err != nil {
 		s.account.give(perFlow)
 		return nil, silent

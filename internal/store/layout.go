@@ -34,15 +34,16 @@ import (
 //
 // A file is of schemaLimits once it has had a list, or a record with limits, and of schemaPolicies
 // once it has had an egress list, or options about who may send what, and of schemaICC once a
-// network has had mybr.icc: an older mybr would not
-// read them, and open what they close. Until then it is of schemaFirst, and an older mybr can go
-// on with it.
+// network has had mybr.icc, and of schemaIngress once a limit has named interfaces, or something had a policy of published ports: an older mybr
+// would not read them, and open what they close, or close what they open. Until then it is of
+// schemaFirst, and an older mybr can go on with it.
 const (
-	schema         = schemaICC
+	schema         = schemaIngress
 	schemaFirst    = 1
 	schemaLimits   = 2
 	schemaPolicies = 3
 	schemaICC      = 4
+	schemaIngress  = 5
 )
 
 // keyText is a key or bucket name. bbolt takes bytes, which can't be constants.

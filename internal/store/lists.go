@@ -67,10 +67,12 @@ func listKey(name string) []byte { return append(keyList.bytes(), name...) }
 
 func compareList(l model.List, name string) int { return cmp.Compare(l.Name, name) }
 
-// schemaOf is the least schema of a record with these limits and egress lists, that about who sends
+// schemaOf is the least schema of a record with these limits, policy of published ports and egress lists, that about who sends
 // what, and about what containers may begin to each other.
-func schemaOf(from, fromSet []model.Limit, egress string, spoof model.Spoof, icc string) int {
+func schemaOf(from, fromSet []model.Limit, policy, egress string, spoof model.Spoof, icc string) int {
 	switch {
+	case policy != "" || slices.ContainsFunc(slices.Concat(from, fromSet), model.Limit.ByInterface):
+		return schemaIngress
 	case icc != "":
 		return schemaICC
 	case egress != "" || spoof != (model.Spoof{}):

@@ -73,6 +73,7 @@ func TestLists(t *testing.T) {
 // it would open what they close. What is read of a damaged one keeps that.
 func TestSchemaOfLimits(t *testing.T) {
 	limited := model.Network{ID: "n", From: []model.Limit{{From: []string{"192.0.2.0/24"}}}}
+	byInterface := []model.Limit{{Via: []string{"eth1"}}}
 	ports := office("192.0.2.0/24")
 	ports.Egress = []string{"192.0.2.1:443"}
 	for name, c := range map[string]struct {
@@ -84,6 +85,10 @@ func TestSchemaOfLimits(t *testing.T) {
 		"network":               {"2", func(tx *Tx) error { return tx.PutNetwork(limited) }},
 		"network, live":         {"2", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", FromSet: limited.From}) }},
 		"endpoint":              {"2", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", From: limited.From}) }},
+		"interface":             {"5", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", From: byInterface, ICCList: "web>db"}) }},
+		"interface, live":       {"5", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", FromSet: byInterface}) }},
+		"policy":                {"5", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", Policy: "host"}) }},
+		"policy, live":          {"5", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", PolicySet: "open"}) }},
 		"network egress":        {"3", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", Egress: "none"}) }},
 		"network egress, live":  {"3", func(tx *Tx) error { return tx.PutNetwork(model.Network{ID: "n", EgressSet: "none"}) }},
 		"endpoint egress":       {"3", func(tx *Tx) error { return tx.PutEndpoint(model.Endpoint{ID: "e", Egress: "none"}) }},

@@ -25,7 +25,7 @@ func TestStartRefuses(t *testing.T) {
 	}{
 		"a newer schema": {func(t *testing.T, s *Store) {
 			s = open(t, s.path)
-			update(t, s, func(tx *Tx) error { return tx.put(place{bucketMeta}, keySchema.bytes(), []byte("5")) })
+			update(t, s, func(tx *Tx) error { return tx.put(place{bucketMeta}, keySchema.bytes(), []byte("6")) })
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}

@@ -209,12 +209,12 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mybr.db")
 	s := open(t, path)
 	update(t, s, func(tx *Tx) error {
-		return tx.put(place{bucketMeta}, keySchema.bytes(), []byte("5"))
+		return tx.put(place{bucketMeta}, keySchema.bytes(), []byte("6"))
 	})
 	_ = s.Close()
 	before, _ := os.ReadFile(path)
 	_, err := Open(path)
-	want := "open state file " + path + ": schema 5 was written by a newer mybr; this one knows schema 4: use the newer one, or another state directory"
+	want := "open state file " + path + ": schema 6 was written by a newer mybr; this one knows schema 5: use the newer one, or another state directory"
 	if err == nil || err.Error() != want {
 		t.Errorf("have %v, want %s", err, want)
 	}

@@ -55,7 +55,7 @@ func (tx *Tx) PutNetwork(n model.Network) error {
 	if putErr != nil || !changed {
 		return putErr
 	}
-	if err := tx.raiseSchema(schemaOf(n.From, n.FromSet, n.Egress+n.EgressSet, n.Spoof.Over(n.SpoofSet), n.ICCList+n.ICCSet)); err != nil {
+	if err := tx.raiseSchema(schemaOf(n.From, n.FromSet, n.Policy+n.PolicySet, n.Egress+n.EgressSet, n.Spoof.Over(n.SpoofSet), n.ICCList+n.ICCSet)); err != nil {
 		return err
 	}
 	remember(&tx.undo.networks, n.ID, before, err, &stored)
@@ -110,7 +110,7 @@ func (tx *Tx) PutEndpoint(e model.Endpoint) error {
 	if putErr != nil || !changed {
 		return putErr
 	}
-	if err := tx.raiseSchema(schemaOf(e.From, e.FromSet, e.Egress+e.EgressSet, e.Spoof.Over(e.SpoofSet), "")); err != nil {
+	if err := tx.raiseSchema(schemaOf(e.From, e.FromSet, e.Policy+e.PolicySet, e.Egress+e.EgressSet, e.Spoof.Over(e.SpoofSet), "")); err != nil {
 		return err
 	}
 	remember(&tx.undo.endpoints, e.ID, before, err, &stored)

@@ -16,6 +16,9 @@ type Facts struct {
 	Pools   []Pool
 	Traffic map[model.PortBinding]Traffic // what has been counted
 	Unknown string                        // why some of this could not be read
+	// PublishByHost says that the host's firewall decides who reaches published ports, on networks that
+	// don't say it themselves.
+	PublishByHost bool
 }
 
 // Of is the view of what is recorded. It is pure. An endpoint whose network has no record is
@@ -37,7 +40,7 @@ func Of(s model.Snapshot, f Facts) View {
 		}
 		counts[n.ID]++
 		v.Endpoints = append(v.Endpoints, endpoint(n, *e))
-		v.Ports = append(v.Ports, ports(n, *e, f.Traffic)...)
+		v.Ports = append(v.Ports, ports(n, *e, f)...)
 	}
 	for _, n := range s.Networks {
 		v.Networks = append(v.Networks, network(n, counts[n.ID]))
@@ -59,7 +62,7 @@ func network(n model.Network, endpoints int) Network {
 	v := Network{
 		ID: n.ID, Bridge: n.Bridge, Owned: n.Owned, MTU: n.MTU, Internal: n.Internal, ICC: n.ICCInForce() != model.ICCNone,
 		HostBinding: n.HostBinding, Trusted: slices.Clone(n.Trusted), Subnets: []Subnet{}, Endpoints: endpoints,
-		Settings: slices.Concat(settings(n.From, n.FromSet), textSetting(EgressName, n.Egress, n.EgressSet), textSetting(modeName, n.EgressMode, n.EgressModeSet),
+		Settings: slices.Concat(settings(n.From, n.FromSet), textSetting(policyName, n.Policy, n.PolicySet), textSetting(EgressName, n.Egress, n.EgressSet), textSetting(modeName, n.EgressMode, n.EgressModeSet),
 			textSetting(iccName, n.ICCList, n.ICCSet), spoofSettings(n.Spoof, n.SpoofSet)),
 	}
 	if n.ICCListed() {
@@ -95,7 +98,7 @@ func endpoint(n model.Network, e model.Endpoint) Endpoint {
 	v := Endpoint{
 		ID: e.ID, Network: n.ID, Bridge: n.Bridge, Veth: e.HostIface(), MAC: e.MAC.String(),
 		IPv4: e.V4, IPv6: e.V6, Sandbox: e.Sandbox,
-		Settings: slices.Concat(settings(e.From, e.FromSet), textSetting(EgressName, e.Egress, e.EgressSet), textSetting(modeName, e.EgressMode, e.EgressModeSet),
+		Settings: slices.Concat(settings(e.From, e.FromSet), textSetting(policyName, e.Policy, e.PolicySet), textSetting(EgressName, e.Egress, e.EgressSet), textSetting(modeName, e.EgressMode, e.EgressModeSet),
 			textSetting(groupName, e.Group, e.GroupSet), spoofSettings(e.Spoof, e.SpoofSet)),
 	}
 	for _, b := range e.Removed {
@@ -106,7 +109,7 @@ func endpoint(n model.Network, e model.Endpoint) Endpoint {
 
 // ports lists what an endpoint has published at the host, and what can be reached at its own
 // address because its network is routed.
-func ports(n model.Network, e model.Endpoint, traffic map[model.PortBinding]Traffic) (all []Port) {
+func ports(n model.Network, e model.Endpoint, facts Facts) (all []Port) {
 	of := func(proto model.Proto, container netip.AddrPort, count uint16) Port {
 		return Port{Proto: proto.String(), Container: container, Count: count, Network: n.ID, Bridge: n.Bridge, Endpoint: e.ID}
 	}
@@ -114,12 +117,15 @@ func ports(n model.Network, e model.Endpoint, traffic map[model.PortBinding]Traf
 	for _, b := range e.Ports {
 		p := of(b.Proto, b.Container, b.Count)
 		p.Host, p.Carried = b.Host, ByProcess
-		if n.Translates(b) {
+		switch {
+		case n.ByHost(e, facts.PublishByHost):
+			p.Policy = model.PublishHost
+		case n.Translates(b):
 			p.Carried = ByNAT
 		}
 		p.admitted(n, e, b.Proto, b.Host.Port())
 		p.Added = count(b, added)
-		if t, ok := traffic[b]; ok {
+		if t, ok := facts.Traffic[b]; ok {
 			p.Traffic = &t
 		}
 		all = append(all, p)
@@ -193,7 +199,7 @@ func (v *View) Escape(fn func(string) string) {
 	}
 	for i := range v.Ports {
 		p := &v.Ports[i]
-		all(&p.Proto, &p.Carried, &p.Network, &p.Bridge, &p.Endpoint, &p.Name, &p.From)
+		all(&p.Proto, &p.Carried, &p.Network, &p.Bridge, &p.Endpoint, &p.Name, &p.From, &p.Interface, &p.Policy)
 	}
 	for i := range v.Lists {
 		all(&v.Lists[i].Name)

@@ -8,14 +8,18 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// fromName is the option of who reaches published ports; a port can follow. modeName is that of
+// fromName is the option of who reaches published ports, viaName that of by which interfaces; a port
+// can follow. modeName is that of
 // whether an egress list is enforced, iccName that of what containers may begin to each other, and
 // groupName that of the groups which that is about.
 const (
-	fromName  = "mybr.publish.from"
-	modeName  = "mybr.egress.mode"
-	iccName   = "mybr.icc"
-	groupName = "mybr.group"
+	fromName = "mybr.publish.from"
+	viaName  = "mybr.publish.interface"
+
+	policyName = "mybr.publish.policy"
+	modeName   = "mybr.egress.mode"
+	iccName    = "mybr.icc"
+	groupName  = "mybr.group"
 )
 
 // EgressName is the Setting of what containers may begin connections to.
@@ -47,6 +51,9 @@ func (e Endpoint) Groups() string {
 func settings(given, set []model.Limit) (all []Setting) {
 	for _, l := range model.MergeLimits(given, set) {
 		s := Setting{Name: fromName, Value: l.String(), Set: slices.ContainsFunc(set, l.Same)}
+		if l.ByInterface() {
+			s.Name = viaName
+		}
 		if ports := l.Ports(); ports != "" {
 			s.Name += "." + ports
 		}
@@ -98,24 +105,26 @@ func lists(s model.Snapshot) []List {
 	return all
 }
 
-// byPort is what is said of a range of which not all ports have the same clients.
-const byPort = "differs by port"
+// ByPort is what is said of a range of which not all ports have the same clients.
+const ByPort = "differs by port"
 
 // admitted puts into a port who reaches it, and those behind it.
 func (p *Port) admitted(n model.Network, e model.Endpoint, proto model.Proto, first uint16) {
 	if n.Internal {
 		return
 	}
-	of, texts := n.LimitOf(e), map[string]bool{}
-	for i := range p.Count {
-		text := ""
-		if l, ok := of(proto, first+i); ok && l.String() != model.FromAll {
-			text = l.String()
+	for byInterface, to := range map[bool]*string{false: &p.From, true: &p.Interface} {
+		of, texts := n.LimitOf(e, byInterface), map[string]bool{}
+		for i := range p.Count {
+			text := ""
+			if l, ok := of(proto, first+i); ok && l.String() != model.FromAll {
+				text = l.String()
+			}
+			texts[text] = true
+			*to = text
 		}
-		texts[text] = true
-		p.From = text
-	}
-	if len(texts) > 1 {
-		p.From = byPort
+		if len(texts) > 1 {
+			*to = ByPort
+		}
 	}
 }

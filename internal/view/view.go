@@ -105,11 +105,13 @@ type Port struct {
 	Carried   string         `json:"carried"`
 	Network   string         `json:"network"` // ID
 	Bridge    string         `json:"bridge"`
-	Endpoint  string         `json:"endpoint"`          // ID
-	Name      string         `json:"name,omitempty"`    // of the container
-	From      string         `json:"from,omitempty"`    // which clients reach it from outside, as an option has it, or that this differs by port; "": all
-	Added     int            `json:"added,omitempty"`   // how many of Count mybr port add has published, and Docker does not know of
-	Traffic   *Traffic       `json:"traffic,omitempty"` // there is none where nothing is counted
+	Endpoint  string         `json:"endpoint"`            // ID
+	Name      string         `json:"name,omitempty"`      // of the container
+	From      string         `json:"from,omitempty"`      // which clients reach it from outside, as an option has it, or that this differs by port; "": all
+	Interface string         `json:"interface,omitempty"` // by which interfaces of the host they come, likewise; "": all
+	Policy    string         `json:"policy,omitempty"`    // "host": the host's firewall decides who reaches it; "": all do who are let in by what is above
+	Added     int            `json:"added,omitempty"`     // how many of Count mybr port add has published, and Docker does not know of
+	Traffic   *Traffic       `json:"traffic,omitempty"`   // there is none where nothing is counted
 }
 
 // Span is the address with the port, or with the first and last of count ports, such as

@@ -38,6 +38,7 @@ func DrawLimits(t *rapid.T, p *firewall.Policy, most int, was []firewall.Network
 		n := &p.Networks[i]
 		if !slices.ContainsFunc(was, func(w firewall.Network) bool { return w == *n }) {
 			n.Limited = rapid.IntRange(0, 2).Draw(t, "limited") == 0
+			n.Arrivals = n.Limited && rapid.Bool().Draw(t, "by interface")
 		}
 		if !n.Limited {
 			continue
@@ -52,6 +53,12 @@ func DrawLimits(t *rapid.T, p *firewall.Policy, most int, was []firewall.Network
 				l.Proto = rapid.SampledFrom([]model.Proto{model.TCP, model.UDP, model.SCTP}).Draw(t, "proto")
 				l.First, l.Count = uint16(next+rapid.IntRange(0, 200).Draw(t, "gap")), rapid.SampledFrom([]uint16{1, 2, 100}).Draw(t, "count")
 				next = int(l.First) + int(l.Count)
+				if n.Arrivals {
+					l.Via = rapid.SampledFrom([]model.Interfaces{"", "eth0", "eth0,wg0", "br1", "none"}).Draw(t, "interfaces")
+					if l.Via != "" && rapid.Bool().Draw(t, "everybody") {
+						l.From = ""
+					}
+				}
 				p.Limits = append(p.Limits, l)
 			}
 		}
@@ -81,6 +88,9 @@ func limited() []scenario {
 		{"limits", limits},
 		{"limits of routed networks", limitsRouted},
 		{"what a limited server begins", limitedServer},
+		{"by interface", byInterface},
+		{"by interface in routed networks", byInterfaceRouted},
+		{"other interfaces while connections are open", otherInterfaces},
 	}
 }
 
@@ -88,7 +98,13 @@ func limited() []scenario {
 func withLimits(p firewall.Policy, limits ...firewall.Limit) firewall.Policy {
 	p.Networks = slices.Clone(p.Networks)
 	for i := range p.Networks {
-		p.Networks[i].Limited = p.Networks[i].Bridge == "br0"
+		if p.Networks[i].Bridge != "br0" {
+			continue
+		}
+		for _, l := range limits {
+			p.Networks[i].Limited = p.Networks[i].Limited || !l.From.All(model.IPv4)
+			p.Networks[i].Arrivals = p.Networks[i].Arrivals || l.Via != ""
+		}
 	}
 	p.Limits = Dual(firewall.Policy{Limits: limits}).Limits
 	return p

@@ -72,6 +72,7 @@ func Scenes(r Ranges) []Scene {
 		{"ports-no-icc", publish(n(apart)), true},
 		{"limits", withLimits(publish(n()), Limit("172.18.0.2", 80, 1, Clients("192.0.2.0/24")), Limit("172.18.0.2", 443, 1, Clients())), true},
 		{"limits-routed", routedLimits(), true},
+		{"interfaces", withLimits(publish(n()), By("eth1,wg0", Limit("172.18.0.2", 80, 1, "")), By("eth1", Limit("172.18.0.2", 443, 1, Clients("192.0.2.0/24")))), true},
 		{"egress", withEgress(publish(n()), Egress("br0", "", "192.0.2.7,192.0.2.8:443,192.0.2.9:8000-8009/tcp,192.0.2.2/icmp,host:53,0.0.0.0/0:123/udp")), true},
 		{"egress-of-containers", withEgress(one(n()), Egress("br0", "", "none"), Egress("br0", "172.18.0.2", "192.0.2.7:443/tcp"), Egress("br0", "172.18.0.3", "all")), true},
 		{"egress-internal", withEgress(one(n(internal)), Egress("br0", "", "host:53/udp")), true},

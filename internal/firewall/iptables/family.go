@@ -46,7 +46,7 @@ func ipv6() family {
 
 // only is a network without what doesn't matter to the family's rules.
 func (fam family) only(n firewall.Network) firewall.Network {
-	return firewall.Network{Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, Limited: n.Limited, Listed: n.Listed, Names: n.Names, V4: n.Family(fam.Family)}
+	return firewall.Network{Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, Limited: n.Limited, Arrivals: n.Arrivals, Listed: n.Listed, Names: n.Names, V4: n.Family(fam.Family)}
 }
 
 // layout is which chains and jumps there are in a family, and what stands in them before
@@ -57,6 +57,7 @@ type layout struct {
 	closed      bool // nothing may, of some network
 	guarded     bool // some network keeps the bridges of others out
 	limited     bool // some network has ports that only some clients reach
+	arrivals    bool // some has ports that are reached by some interfaces alone
 	listed      bool // some network's containers may not begin everything
 	names       bool // some may begin what is led to the process
 	guards      bool // the process listens, be it for what the other family leads there
@@ -75,6 +76,7 @@ func (fam family) layout(p firewall.Policy) layout {
 		closed:   slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return !n.Forwards(fam.Family) }),
 		guarded:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.KeepsBridgesOut(fam.Family) }),
 		limited:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
+		arrivals: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Arrivals }),
 		listed:   slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Listed }),
 		untold:   p.Untold,
 		input: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool {

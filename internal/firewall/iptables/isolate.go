@@ -18,6 +18,10 @@ func (fam family) isolate(p firewall.Policy, f facts, need layout, lists listing
 		c.add("", "", rule{mark + "-j RETURN", "What the administrator has marked is not dropped."})
 	}
 	var chains []chain
+	if need.arrivals {
+		c.add("", "", rule{"-j " + chainArrival, "What comes to a port that is reached by some interfaces alone is checked there, whatever its state is."})
+		chains = append(chains, fam.arrivals(p)...)
+	}
 	if need.open {
 		c.add("", "", rule{"-m conntrack --ctstate RELATED,ESTABLISHED -j " + chainReplies,
 			"Packets of a connection that was let through are most of all packets. They leave here."})

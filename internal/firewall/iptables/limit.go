@@ -21,7 +21,7 @@ func (fam family) limits(p firewall.Policy) []chain {
 	var entriesIn, entriesOut []entry
 	sets := map[model.Clients]bool{}
 	for _, l := range p.Limits {
-		if !fam.Has(l.Addr) {
+		if !fam.Has(l.Addr) || l.From.All(fam.Family) {
 			continue
 		}
 		sets[l.From] = true

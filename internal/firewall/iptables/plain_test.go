@@ -36,6 +36,18 @@ func (fam family) plain(p firewall.Policy, f facts) ruleset {
 		if !fam.Has(l.Addr) {
 			continue
 		}
+		if l.Via != "" {
+			c := chain{name: fmt.Sprintf("MYBR-BY-%d", i)}
+			for _, name := range l.Via.Names() {
+				c.add("", "", rule{"-i " + name + " -j RETURN", ""})
+			}
+			c.add("", "", rule{"-j DROP", ""})
+			lists = append(lists, c)
+			isolate.add("", "", rule{limitIn(l) + " -j " + c.name, ""})
+		}
+		if l.From.All(fam.Family) {
+			continue
+		}
 		// What belongs to a connection, or is no packet of these ports, returns.
 		in, out := chain{name: fmt.Sprintf("MYBR-IN-%d", i)}, chain{name: fmt.Sprintf("MYBR-OUT-%d", i)}
 		for _, prefix := range l.From.Of(fam.Family) {

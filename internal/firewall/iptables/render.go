@@ -29,6 +29,8 @@ const (
 	chainLimitOut    = ownPrefix + "LIMIT-OUT"
 	chainAdmit       = ownPrefix + "CLI-" // what names the clients follows
 	chainServe       = ownPrefix + "SRV-"
+	chainArrival     = ownPrefix + "ARRIVAL"
+	chainByLink      = ownPrefix + "IFC-" // what names the interfaces follows
 	chainListed      = ownPrefix + "LISTED"
 	chainListOf      = ownPrefix + "OF-"  // what names the bridge follows
 	chainAllowed     = ownPrefix + "DST-" // what names the list follows

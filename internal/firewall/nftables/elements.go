@@ -21,6 +21,8 @@ func (fam family) sets(p firewall.Policy, others []string) []set {
 		{name: setOpenFrom, key: append([]kind{nameKind(), nameKind()}, at...)},
 		{name: setLimited, key: append(names[:1:1], at...), verdicts: true},
 		{name: setLimitedFrom, key: append(names[:1:1], at...), verdicts: true},
+		{name: setArrival, key: append(names[:1:1], at...), verdicts: true},
+		{name: setArrivalOwn, key: []kind{nameKind(), nameKind()}},
 		{name: setListed, key: names, verdicts: true},
 		{name: setListedFrom, key: []kind{nameKind(), fam.address}, verdicts: true},
 		{name: setListedInput, key: names},
@@ -135,6 +137,9 @@ func (fam family) network(all map[string]*set, n firewall.Network) {
 		if !n.Unprotected(fam.Family) {
 			to, into = limitedTo(to), into+" Some ports have clients of their own."
 		}
+	}
+	if n.Arrivals && n.Forwards(fam.Family) {
+		all[setArrivalOwn].add(of("The network itself is not outside."), element{key: key(name, name)})
 	}
 	if n.Listed && n.Forwards(fam.Family) {
 		all[setBehind].add(of(out), element{key: name, data: from})

@@ -67,6 +67,7 @@ type layout struct {
 	last     bool          // what nobody has accepted is dropped here, for iptables has no table where it could be
 	beside   bool          // iptables has a table that must be told what may pass
 	limited  bool          // some network has ports that only some clients reach
+	arrivals bool          // some has ports that are reached by some interfaces alone
 	listed   bool          // some network's containers may not begin everything
 	names    bool          // some may begin what is led to the process
 	untold   bool          // and nobody is told of what they begin all the same
@@ -81,14 +82,15 @@ func (fam family) layout(p firewall.Policy, beside bool) layout {
 		input: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool {
 			return n.Listed || n.Family(fam.Family).Input != firewall.InputAll
 		}),
-		listed:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Listed }),
-		names:   slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Leads(fam.Family) }),
-		untold:  p.Untold,
-		process: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Names }),
-		last:    p.DefaultDrop.Has(fam.Family) && !beside,
-		beside:  beside && len(p.Networks) > 0,
-		limited: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
-		accept:  p.Accept,
+		listed:   slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Listed }),
+		names:    slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Leads(fam.Family) }),
+		untold:   p.Untold,
+		process:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Names }),
+		last:     p.DefaultDrop.Has(fam.Family) && !beside,
+		beside:   beside && len(p.Networks) > 0,
+		limited:  slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Limited }),
+		arrivals: slices.ContainsFunc(p.Networks, func(n firewall.Network) bool { return n.Forwards(fam.Family) && n.Arrivals }),
+		accept:   p.Accept,
 	}
 }
 

@@ -61,7 +61,7 @@ func (fam family) clientChains(p firewall.Policy) (chains []chain) {
 func (fam family) clientsOf(p firewall.Policy) (all []model.Clients) {
 	names := map[string]bool{}
 	for _, l := range p.Limits {
-		if name := clientsName("", fam, l.From); fam.Has(l.Addr) && !names[name] {
+		if name := clientsName("", fam, l.From); fam.Has(l.Addr) && !l.From.All(fam.Family) && !names[name] {
 			names[name] = true
 			all = append(all, l.From)
 		}
@@ -77,6 +77,12 @@ func clientsName(beginning string, fam family, c model.Clients) string {
 
 // limit has each port of a limit in the maps that lead to its clients.
 func (fam family) limit(all map[string]*set, l firewall.Limit) {
+	if l.Via != "" {
+		fam.arrival(all, l)
+	}
+	if l.From.All(fam.Family) {
+		return
+	}
 	in := served{why: "Only these clients reach the port from outside of its network.", bridge: l.Bridge, link: l.Link}
 	out := in
 	out.why = "What the server begins from this port goes to these clients alone."

@@ -8,6 +8,7 @@
 //	output       the same for what the host sends to itself
 //	postrouting  by the subnet that a packet comes from
 //	limited-…    ports that only some clients reach: a set of addresses for each set of clients
+//	arriving-…   ports that are reached by some interfaces alone: a set of names for each set of interfaces
 //	listed       what containers may begin: a chain for each list, which looks into sets of addresses
 //	leadable     what containers begin whose list has host names: led to mybr's process by DNAT, unless
 //	             the list has the address, or DNS has given it (granted…)

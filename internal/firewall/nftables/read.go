@@ -91,6 +91,9 @@ func (fam family) like(want []set, name string) (like set, known bool) {
 	if strings.HasPrefix(name, admitted) {
 		return set{name: name, key: []kind{fam.address}, interval: true}, true
 	}
+	if strings.HasPrefix(name, arriving) {
+		return set{name: name, key: []kind{nameKind()}}, true
+	}
 	if fam.table == nftables.TableFamilyBridge && strings.HasPrefix(name, setICCTo) {
 		return iccTo(name), true
 	}

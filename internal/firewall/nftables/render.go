@@ -29,6 +29,7 @@ const (
 	limited  = "limited-" // what is judged behind it follows
 	admitted = "clients-" // what names the clients follows
 	answered = "served-"
+	arriving = "arriving-" // what names the interfaces follows
 
 	chainChecked = "checked"
 	chainToHost  = "to-host"
@@ -69,6 +70,8 @@ const (
 	setFixedAddress = "fixed-address"
 	setLimited      = "limited"
 	setLimitedFrom  = "limited-from"
+	setArrival      = "arrival"
+	setArrivalOwn   = "arrival-own"
 	setListed       = "listed"
 	setListedFrom   = "listed-from"
 	setListedInput  = "listed-input"
@@ -120,7 +123,7 @@ func (fam family) render(p firewall.Policy, beside bool, others []string) rulese
 		return ruleset{}
 	}
 	lists := fam.lists(p)
-	return ruleset{slices.Concat(fam.chains(l), fam.clientChains(p), fam.allowed(lists), fam.leading(p)), append(fam.sets(p, others), fam.addressSets(p, lists)...)}
+	return ruleset{slices.Concat(fam.chains(l), fam.clientChains(p), fam.arrivalChains(p), fam.allowed(lists), fam.leading(p)), slices.Concat(fam.sets(p, others), fam.addressSets(p, lists), fam.arrivalSets(p))}
 }
 
 // chains is the rules: they are the same whatever networks and ports there are, save that some
@@ -189,6 +192,9 @@ func (fam family) forward(l layout) chain {
 		why := "What the administrator has marked passes, to and from every network."
 		c.add(why, marked(m.Value, m.Mask), in(setBridges, iif()), verdict("goto "+chainPass))
 		c.add(why, marked(m.Value, m.Mask), in(setBridges, oif()), verdict("goto "+chainPass))
+	}
+	if l.arrivals {
+		fam.arrive(&c)
 	}
 	c.add("What comes from a network is judged by what the network is; what comes from elsewhere has no element here.", by(setFrom, iif()))
 	c.add("What goes to a network is judged by what that is.", by(setTo, oif()))

@@ -1,0 +1,67 @@
+package driver
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mybr/mybr/internal/model"
+)
+
+// What can't be taken of the policy is refused with what can, and where it could not be kept it is
+// refused with why.
+func TestPublishPolicy(t *testing.T) {
+	for value, want := range map[string]string{"host": "", "open": "", "": "", "closed": "option mybr.publish.policy: closed: want open or host"} {
+		got, gotEndpoint := "", ""
+		if _, err := parseNetOptions(map[string]any{optGeneric: map[string]any{optPolicy: value}}); err != nil {
+			got = err.Error()
+		}
+		if _, err := policyOption(map[string]any{optPolicy: value}); err != nil {
+			gotEndpoint = err.Error()
+		}
+		if got != want || gotEndpoint != want {
+			t.Errorf("%q: network %q, endpoint %q, want %q", value, got, gotEndpoint, want)
+		}
+	}
+	routed, unprotected := model.Subnet{Mode: model.ModeRouted}, model.Subnet{Mode: model.ModeNATUnprotected}
+	for want, n := range map[string]model.Network{
+		"": {}, "an internal network publishes nothing": {Internal: true}, "with gateway mode routed": {V6: routed}, "with gateway mode nat-unprotected": {V4: unprotected},
+		"from the interfaces of com.docker.network.bridge.trusted_host_interfaces": {Trusted: []string{"eth1"}},
+	} {
+		err := checkPolicy(n, model.PublishHost)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		if err := checkPolicy(n, model.PublishOpen); err != nil {
+			t.Errorf("open: %v", err)
+		}
+	}
+}
+
+// The process carries no SCTP, so that its ports are refused where the host's firewall decides, by
+// whichever of the three that say so.
+func TestPublishPolicyOfSCTP(t *testing.T) {
+	sctp := []model.PortBinding{{Proto: model.SCTP}}
+	for _, c := range []struct {
+		network, endpoint string
+		byHost            bool
+		ports             []model.PortBinding
+		refused           bool
+	}{
+		{"", "", false, sctp, false}, {"host", "", false, sctp, true}, {"", "host", false, sctp, true}, {"", "", true, sctp, true},
+		{"open", "", true, sctp, false}, {"host", "open", true, sctp, false}, {"open", "host", false, sctp, true},
+		{"host", "", true, []model.PortBinding{{Proto: model.UDP}, {Proto: model.TCP}}, false},
+	} {
+		d := &Driver{byHost: c.byHost}
+		n, e := model.Network{Policy: c.network}, model.Endpoint{Policy: c.endpoint, Ports: c.ports}
+		var requests []model.PortRequest
+		for _, b := range c.ports {
+			requests = append(requests, model.PortRequest{Proto: b.Proto})
+		}
+		if err := d.checkCarried(n, e); (err != nil) != c.refused {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if err := d.checkRequests(n, e, requests); (err != nil) != c.refused {
+			t.Errorf("%+v, requested: %v", c, err)
+		}
+	}
+}
