@@ -17,7 +17,7 @@ func TestPublishOptions(t *testing.T) {
 		{Proto: model.TCP, Host: ap("0.0.0.0:8080"), Container: ap("172.18.0.2:80"), Count: 2},
 		{Proto: model.TCP, Host: ap("0.0.0.0:9090"), Container: ap("172.18.0.2:90"), Count: 1},
 	}}
-	v := Of(model.Snapshot{Networks: []model.Network{n}, Endpoints: []*model.Endpoint{e}}, Facts{})
+	v := Of(model.Snapshot{Networks: []model.Network{n}, Endpoints: []*model.Endpoint{&e}}, Facts{})
 	for i, want := range []string{ByPort, "eth2"} {
 		if p := v.Ports[i]; p.Interface != want || p.From != "none" || p.Policy != "host" || p.Carried != ByProcess {
 			t.Errorf("%+v, want interface %s", p, want)
