@@ -29,6 +29,7 @@ func drawNetwork(t *rapid.T, id int) model.Network {
 	n.EgressMode = rapid.SampledFrom([]string{"", "", "audit"}).Draw(t, "egress mode")
 	n.Egress = rapid.SampledFrom([]string{"", "", "none", "192.0.2.1:443", "192.0.2.1,*.example.com"}).Draw(t, "egress")
 	n.ICCSet = rapid.SampledFrom([]string{"", "", "all", "none", "*>dns:53/udp,web>db:5432"}).Draw(t, "iccList")
+	n.Policy = rapid.SampledFrom([]string{"", "", model.PublishHost, model.PublishOpen}).Draw(t, "policy")
 	if rapid.IntRange(0, 3).Draw(t, "trusts") == 0 {
 		n.Trusted = []string{"eth0", "eth1"}
 	}
@@ -70,6 +71,7 @@ func drawEndpoint(t *rapid.T, id int) model.Endpoint {
 		Mode:      rapid.SampledFrom([]string{"", "", model.SpoofRefuse, model.SpoofAudit, model.SpoofAllow}).Draw(t, "spoof"),
 		Addresses: rapid.SampledFrom([]string{"", "10.0.0.0/8"}).Draw(t, "addresses"),
 	}
+	e.PolicySet = rapid.SampledFrom([]string{"", "", "", model.PublishHost, model.PublishOpen}).Draw(t, "policy")
 	if rapid.IntRange(0, 3).Draw(t, "opens") == 0 {
 		e.OpenV4 = []model.PortSpan{{Proto: model.TCP, First: 80, Count: 2}}
 	}
@@ -108,7 +110,8 @@ func drawNext(t *rapid.T, before model.Snapshot) model.Snapshot {
 func TestRendererIsRender(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		base := Options{NoIPv6: rapid.IntRange(0, 3).Draw(t, "noIPv6") == 0, DirectRouting: rapid.IntRange(0, 3).Draw(t, "direct") == 0,
-			SpoofDefault: rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAudit, model.SpoofAllow}).Draw(t, "spoofDefault")}
+			PublishByHost: rapid.IntRange(0, 3).Draw(t, "byHost") == 0,
+			SpoofDefault:  rapid.SampledFrom([]string{"", model.SpoofRefuse, model.SpoofAudit, model.SpoofAllow}).Draw(t, "spoofDefault")}
 		var r renderer
 		var s model.Snapshot
 		var before, copied Host
