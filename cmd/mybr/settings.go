@@ -35,9 +35,10 @@ and of containers, which take the ones above but mybr.icc, too:
     mybr.group=GROUPS                the groups that mybr.icc names it by
 
 CLIENTS is addresses and prefixes with commas between, @NAME of a list (mybr list), all
-or none. INTERFACES is names with commas between, such as eth1,wg0, or all. LIST is the same, where addresses and prefixes can have :PORT or :FIRST-LAST and
-/tcp, /udp, /sctp or /icmp behind them, and host:PORT is a port of the host. RULES is all,
-none, or GROUP>GROUP with :PORT and a protocol behind it likewise, such as
+or none. INTERFACES is names with commas between, such as eth1,wg0, or all. LIST is like
+CLIENTS, with host names, too, such as example.com or *.example.com; each entry can have
+:PORT or :FIRST-LAST and /tcp, /udp, /sctp or /icmp behind it, and host:PORT is a port of
+the host. RULES is all, none, or GROUP>GROUP with :PORT and a protocol behind it, such as
 "web>db:5432,*>dns:53/udp", with * for every container; quote it for the shell. An empty
 value takes back what was set, so that the one given at the creation counts again.
 Connections that are no longer allowed end.`
@@ -210,7 +211,7 @@ func newListSet() *cobra.Command {
 		Short: "Make a list, or give it other entries",
 		Long: `set makes a list of addresses and prefixes, or gives the one of that name others. All
 networks and endpoints that name it follow at once, and connections that it no longer
-allows end. A list that mybr.egress names can have entries with ports and protocols, and
+allows end. A list that mybr.egress names can have host names, ports and protocols, and
 host:PORT; one that mybr.publish.from names can't. Entries can have commas between them,
 too.`,
 		Args: cobra.MinimumNArgs(2),

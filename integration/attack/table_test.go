@@ -23,6 +23,10 @@ type row struct {
 	may, why string
 	// must has it arrive there with the lists, which proves that the attacker can send.
 	must bool
+	// carried is what the process carries: it must arrive while mybr runs, and may not while it is away.
+	carried bool
+	// capitals has the token in capital letters, which are not looked for as small ones.
+	capitals bool
 	// accomplice is sent by the foreign host, before what eve sends, and once more behind it.
 	accomplice func(scene) attempts
 	try        func(scene) attempts

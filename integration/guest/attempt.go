@@ -94,7 +94,7 @@ func sendPacket(b []byte) error {
 
 // converse sends data, and reads what comes back until that ends or the time has passed.
 func converse(a report.Attempt) error {
-	c, err := net.DialTimeout(a.Kind, a.To, a.Within)
+	c, err := net.DialTimeout(a.Kind, a.To, max(a.Within, a.Connect))
 	if err != nil {
 		return err
 	}
@@ -107,14 +107,14 @@ func converse(a report.Attempt) error {
 	}
 	buf := make([]byte, 65536)
 	for {
-		if _, err := c.Read(buf); err != nil || a.Kind == "udp" {
+		if _, err := c.Read(buf); err != nil || a.Once || a.Kind == "udp" {
 			return err
 		}
 	}
 }
 
-// drip sends TOKEN.N by TCP or UDP each 20 ms with a number that grows, prints the number once it is
-// sent, and goes on until SIGTERM whatever becomes of it.
+// drip sends TOKEN.N by TCP or UDP each 20 ms with a number that grows, prints a report.Drip once it
+// is sent, and goes on until SIGTERM whatever becomes of it.
 func drip(args []string) error {
 	if len(args) != 3 {
 		return fmt.Errorf("%w: drip tcp|udp ADDRESS:PORT TOKEN", errUsage)
@@ -130,9 +130,15 @@ func drip(args []string) error {
 	defer c.Close()
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM, syscall.SIGINT)
+	fmt.Println("ready")
 	for i := 1; ; i++ {
-		_, failed := fmt.Fprintf(c, "%s.%d\n", args[2], i)
-		fmt.Println(i, failed) // a connection that is ended goes on counting: nothing of it may arrive
+		one := report.Drip{Count: i, Sent: time.Now()}
+		if _, err := fmt.Fprintf(c, "%s.%d\n", args[2], i); err != nil {
+			one.Err = err.Error() // a connection that is ended goes on counting: nothing of it may arrive
+		}
+		if err := say(one); err != nil {
+			return err
+		}
 		select {
 		case <-ended:
 			return nil

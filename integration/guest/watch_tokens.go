@@ -17,8 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tokens is what watch looks for, whatever is around it.
-var tokens = regexp.MustCompile(`(tk[0-9a-f]{10})(?:\.(\d+))?`)
+// tokens is what watch looks for, whatever is around it: in small letters alone, or in capitals.
+var tokens = regexp.MustCompile(`(tk[0-9a-f]{10}|TK[0-9A-F]{10})(?:\.(\d+))?`)
+
+// room is what a watcher's socket may hold of what has not been read yet, in bytes as the kernel
+// counts them: some thousand frames. A busy machine reads them late, and what is lost would pass for
+// what was refused.
+const room = 4 << 20
 
 // watchTokens prints "ready" and then a report.Sight for each token in what arrives, until SIGTERM. With
 // a link that is every frame that it receives; with -own only those to its own MAC and to all. With
@@ -83,6 +88,9 @@ func watchLink(link string, own bool) error {
 	if err != nil {
 		return fmt.Errorf("packet socket: %w", err)
 	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room); err != nil {
+		return fmt.Errorf("room of the packet socket: %w", err)
+	}
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: ifi.Index}); err != nil {
 		return err
 	}
@@ -95,6 +103,13 @@ func watchLink(link string, own bool) error {
 		}
 		if err != nil {
 			return err
+		}
+		stats, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+		if err != nil {
+			return fmt.Errorf("statistics of the packet socket: %w", err)
+		}
+		if stats.Drops > 0 {
+			return fmt.Errorf("%d frames were lost, since they came faster than they were read", stats.Drops)
 		}
 		station := from.(*unix.SockaddrLinklayer)
 		if station.Pkttype == unix.PACKET_OUTGOING || own && station.Pkttype == unix.PACKET_OTHERHOST {
@@ -119,6 +134,9 @@ func watchHost() error {
 			fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
 			if err != nil {
 				return fmt.Errorf("raw socket of protocol %d: %w", proto, err)
+			}
+			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room); err != nil {
+				return fmt.Errorf("room of the raw socket of protocol %d: %w", proto, err)
 			}
 			fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 			protocols = append(protocols, proto)

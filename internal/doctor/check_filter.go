@@ -76,7 +76,7 @@ func filterChecks() []Check {
 			Mends: "saves the rules of the variant that mybr does not use to a file in /root, and removes them"},
 		{Name: "ufw", look: lookUFW,
 			Sees:  "whether ufw is active and drops what containers send to the host itself",
-			Means: "Containers reach nothing that runs on the host, such as a name server or a port that mybr relays. Published ports are not filtered by ufw: use DOCKER-USER.",
+			Means: "Containers reach nothing that runs on the host, such as a name server or a port that mybr relays. Published ports are not filtered by ufw, save with mybr.publish.policy=host: use DOCKER-USER.",
 			Mends: "has ufw let in what comes from the bridge"},
 		{Name: "firewalld", look: lookFirewalld,
 			Sees:  "in which of firewalld's zones the bridges are",
