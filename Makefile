@@ -61,7 +61,7 @@ RACE = -race -gcflags=go.etcd.io/bbolt=-d=checkptr=0
 RACE_ENV = CGO_ENABLED=1 GORACE=atexit_sleep_ms=0
 UNIT_PACKAGES = $$(go list ./... | grep -v '/integration')
 # The packages whose golden files `go test -update` writes.
-GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u)
+GOLDEN_PACKAGES = $$(grep -rl 'flag.Bool("update"' --include='*_test.go' --exclude-dir=build . | xargs -r -n 1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
 # make test has its parts made with BESIDE=yes. What tests make themselves is none of theirs.

@@ -29,9 +29,10 @@ type host struct {
 	reconciler   *reconcile.Reconciler
 	filter       firewall.Backend
 	spoof        *nftables.Spoof
-	spoofDefault string // the mode of networks that don't say it (model.SpoofMode)
-	unchecked    error  // why --spoof does nothing although it asks for something
-	refused      refusals
+	spoofDefault string   // the mode of networks that don't say it (model.SpoofMode)
+	unchecked    error    // why --spoof does nothing although it asks for something
+	refused      refusals // of senders
+	passed       refusals // likewise, where they are only counted
 	ports        *hostport.Manager
 	links        *link.Applier
 	noIPv6       error // why the host has none for networks; nil: it has
@@ -79,6 +80,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 		filter:    filter,
 		spoof:     nftables.NewSpoof(c.Log.Warnf),
 		refused:   refusals{},
+		passed:    refusals{},
 		denials:   denials,
 		ports:     hostport.New(hostport.Config{Warn: c.Log.Warnf, Lost: lost, Early: flows.Looking, Root: c.SysctlRoot}),
 		links:     &link.Applier{Settings: settings, Info: c.Log.Infof, Warn: c.Log.Warnf},

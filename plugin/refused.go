@@ -9,11 +9,12 @@ import (
 	"github.com/mybr/mybr/internal/model"
 )
 
-// refusals remembers how many frames of each link were refused when that was told last.
+// refusals remembers how many frames of each link were refused, or have passed where they are only
+// counted, when that was told last.
 type refusals map[string]uint64
 
 // news lists the links of which it is to be told again, sorted: those of which frames were
-// refused for the first time, and then whenever there are twice as many, so that nobody fills
+// counted for the first time, and then whenever there are twice as many, so that nobody fills
 // the log. A count that has begun anew, as when others have flushed the rules, is a new one.
 func (r refusals) news(now map[string]uint64) (links []string) {
 	maps.DeleteFunc(r, func(link string, told uint64) bool { return now[link] < told })
@@ -29,29 +30,26 @@ func (r refusals) news(now map[string]uint64) (links []string) {
 // tellRefused logs whose frames were refused, since nothing else tells why they don't arrive, or
 // would have been.
 func (h *host) tellRefused(ctx context.Context, s model.Snapshot) error {
-	now, err := h.spoof.Refused(ctx)
+	refused, passed, err := h.spoof.Refused(ctx)
 	if err != nil {
 		return err
 	}
-	endpoints, networks := map[string]*model.Endpoint{}, map[string]model.Network{}
+	endpoints := map[string]*model.Endpoint{}
 	for _, e := range s.Endpoints {
 		endpoints[e.HostIface()] = e
 	}
-	for _, n := range s.Networks {
-		networks[n.ID] = n
-	}
-	for _, link := range h.refused.news(now) {
-		e := endpoints[link]
-		if e == nil {
-			continue // it has gone since, and nobody waits for its frames
+	tell := func(told refusals, now map[string]uint64, were string) {
+		for _, link := range told.news(now) {
+			e := endpoints[link]
+			if e == nil {
+				continue // it has gone since, and nobody waits for its frames
+			}
+			h.warn("%d frames that endpoint %.12s of network %.12s has sent with other MACs or from other addresses than its own (mybr.spoof) "+were+"; "+
+				"`nft list table bridge mybr-spoof` counts them by reason", now[link], e.ID, e.NetworkID, link)
 		}
-		were := "were refused at " + link
-		if model.SpoofMode(networks[e.NetworkID], *e, h.spoofDefault) == model.SpoofAudit {
-			were = "have passed at " + link + ", where they are only counted"
-		}
-		h.warn("%d frames that endpoint %.12s of network %.12s has sent with other MACs or from other addresses than its own (mybr.spoof) %s; "+
-			"`nft list table bridge mybr-spoof` counts them by reason", now[link], e.ID, e.NetworkID, were)
 	}
+	tell(h.refused, refused, "were refused at %s")
+	tell(h.passed, passed, "have passed at %s, where they are only counted")
 	return nil
 }
 

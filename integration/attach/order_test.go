@@ -59,3 +59,52 @@ func TestListGoesBehindIsolation(t *testing.T) {
 		t.Errorf("at last there is\n%s, and the port is isolated: %t", list(), isolated())
 	}
 }
+
+// And where a list comes instead of nothing, rules let pass what goes from the bridge back into it only
+// behind that: the host would route to neighbours what is sent to it for them.
+func TestRulesOpenBehindTheList(t *testing.T) {
+	w := newWorld(t)
+	w.firewall = "iptables" // its rules are read here
+	w.start()
+	note := func(string, time.Duration) {}
+	network := w.id()
+	w.call("NetworkDriver.CreateNetwork", object{
+		"NetworkID": network, "IPv4Data": []object{{"AddressSpace": "LocalDefault", "Pool": "10.0.0.0/16", "Gateway": "10.0.0.1/16"}},
+		"Options": object{"com.docker.network.generic": object{"mybr.icc": "none"}},
+	}, note)
+	w.attach(network, w.address(), port(0), note)
+	rules := func() string {
+		text, err := w.host.Try("iptables", "-S")
+		if err != nil {
+			t.Error(err)
+		}
+		return text
+	}
+	closed := rules()
+	var mu sync.Mutex
+	early := []string{}
+	t.Cleanup(fault.Set(func(point string) error {
+		if point == "reconcile: before "+reconcile.SpoofAspect {
+			mu.Lock()
+			early = append(early, rules())
+			mu.Unlock()
+		}
+		return w.pass(point)
+	}))
+	err := plugin.Client{RunDir: filepath.Join(w.dir, "run")}.Set(t.Context(), plugin.Settings{Network: network, Options: map[string]string{"mybr.icc": "web>db:80/tcp"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(early) == 0 || early[0] != closed {
+		t.Errorf("before there is a list the rules are\n%q\nand were\n%s", early, closed)
+	}
+	if rules() == closed {
+		t.Errorf("with a list the rules are as without: %s", closed)
+	}
+	list, err := w.host.Try("nft", "list", "map", "bridge", "mybr-spoof", "members")
+	if err != nil || !strings.Contains(list, "veth") {
+		t.Errorf("%v\n%s", err, list)
+	}
+}

@@ -14,6 +14,9 @@ type Limit struct {
 	model.PortSpan
 	Own  netip.Prefix // of the container's network
 	From model.Clients
+	// Translated says that it is about flows which were translated to the ports alone, and not about
+	// those with the container's own address.
+	Translated bool
 }
 
 // limit is a Limit as flows are compared with it.
@@ -43,6 +46,9 @@ func (f *filter) pastLimit(l flow) bool {
 		stranger := func(a netip.Addr) bool {
 			in := func(p netip.Prefix) bool { return p.Contains(a) }
 			return a != of.Addr && !f.local[a] && !in(of.Own) && !slices.ContainsFunc(of.clients, in)
+		}
+		if of.Translated && l.asked == l.answers {
+			continue
 		}
 		if _, ok := index(of.first, of.Count, l.answers); ok && stranger(l.from.Addr()) {
 			return true

@@ -38,8 +38,15 @@ func TestPastLimit(t *testing.T) {
 		{"the server to a client", model.TCP, "172.18.0.2:80", "192.0.2.9:4000", "192.0.2.9:4000", false},
 		{"the container, from another port", model.TCP, "172.18.0.2:40000", "203.0.113.9:80", "203.0.113.9:80", false},
 	} {
-		if got := f.stale(flowOf(flow.proto, ap(flow.from), ap(flow.asked), ap(flow.answers))); got != flow.stale {
+		one := flowOf(flow.proto, ap(flow.from), ap(flow.asked), ap(flow.answers))
+		if got := f.stale(one); got != flow.stale {
 			t.Errorf("%s: stale %t", flow.what, got)
+		}
+		of := l
+		of.Translated = true
+		translated := filter{limits: limitsOf(model.IPv4, []Limit{of}), local: f.local}
+		if got := translated.stale(one); got != (flow.stale && flow.asked != flow.answers) {
+			t.Errorf("of translated flows alone: %s: stale %t", flow.what, got)
 		}
 	}
 }

@@ -19,7 +19,7 @@ func senderChecks() []Check {
 	}
 }
 
-// Where mybr counts the frames that it refuses, and has the ports that it only watches
+// Where mybr counts the frames that it refuses, and those that pass because the port is only watched
 // (internal/firewall/nftables).
 const (
 	sendersTable = "mybr-spoof"
@@ -27,8 +27,8 @@ const (
 	auditedSet   = "audited"
 )
 
-// nftSet is a set as `nft -j list set` prints it (libnftables-json(5)): its elements are values, and
-// objects where they have a counter.
+// nftSet is a set as `nft -j list set` prints it (libnftables-json(5)): its elements are
+// objects, since they have counters.
 type nftSet struct {
 	Nftables []struct {
 		Table *struct{ Family, Name string }
@@ -47,28 +47,36 @@ func (l *look) nftSets(args ...string) (list nftSet, err error) {
 	return list, nil
 }
 
-// elements calls with each element of one of mybr's sets.
-func (l *look) elements(set string, with func(json.RawMessage) error) error {
+// counters is what the elements of one of mybr's sets of links have counted.
+func (l *look) counters(set string) (map[string]uint64, error) {
 	list, err := l.nftSets("set", "bridge", sendersTable, set)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	frames := map[string]uint64{}
 	for _, one := range list.Nftables {
 		if one.Set == nil {
 			continue
 		}
-		for _, e := range one.Set.Elem {
-			if err := with(e); err != nil {
-				return fmt.Errorf("element %s of the set %s: %w", e, set, err)
+		for _, raw := range one.Set.Elem {
+			var e struct {
+				Elem struct {
+					Val     string
+					Counter struct{ Packets uint64 }
+				}
 			}
+			if err := json.Unmarshal(raw, &e); err != nil {
+				return nil, fmt.Errorf("element %s of the set %s: %w", raw, set, err)
+			}
+			frames[e.Elem.Val] = e.Elem.Counter.Packets
 		}
 	}
-	return nil
+	return frames, nil
 }
 
-// senders is how many frames of each link were refused, or would have been for those of audited; ok
-// is false if nobody's are looked at.
-func (l *look) senders() (frames map[string]uint64, audited map[string]bool, ok bool, err error) {
+// senders is how many frames of each link were refused, and how many have passed of each that is only
+// watched; ok is false if nobody's are looked at.
+func (l *look) senders() (refused, passed map[string]uint64, ok bool, err error) {
 	tables, err := l.nftSets("tables", "bridge")
 	if err != nil {
 		return nil, nil, false, err
@@ -79,35 +87,17 @@ func (l *look) senders() (frames map[string]uint64, audited map[string]bool, ok 
 	if !ok {
 		return nil, nil, false, nil
 	}
-	frames, audited = map[string]uint64{}, map[string]bool{}
-	err = l.elements(refusedSet, func(raw json.RawMessage) error {
-		var e struct {
-			Elem struct {
-				Val     string
-				Counter struct{ Packets uint64 }
-			}
-		}
-		err := json.Unmarshal(raw, &e)
-		frames[e.Elem.Val] = e.Elem.Counter.Packets
-		return err
-	})
-	if err != nil {
-		return nil, nil, true, err
+	if refused, err = l.counters(refusedSet); err == nil {
+		passed, err = l.counters(auditedSet)
 	}
-	err = l.elements(auditedSet, func(raw json.RawMessage) error {
-		var link string
-		err := json.Unmarshal(raw, &link)
-		audited[link] = true
-		return err
-	})
-	return frames, audited, true, err
+	return refused, passed, true, err
 }
 
 func lookSenders(l *look) {
 	if p, err := l.running(); err == nil && p.Unchecked != "" {
 		l.found(Warning, nil, "%s", p.Unchecked)
 	}
-	frames, audited, ok, err := l.senders()
+	refused, passed, ok, err := l.senders()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
 		l.saw("nft is not installed: frames that were refused can't be counted from here, and the log of mybr tells of them")
@@ -128,20 +118,20 @@ func lookSenders(l *look) {
 			}
 		}
 	}
-	for _, link := range slices.Sorted(maps.Keys(frames)) {
-		if n := frames[link]; n > 0 {
-			who := of[link]
-			if who == "" {
-				who = "an endpoint that is not known"
+	tell := func(frames map[string]uint64, what string) {
+		for _, link := range slices.Sorted(maps.Keys(frames)) {
+			if n := frames[link]; n > 0 {
+				who := of[link]
+				if who == "" {
+					who = "an endpoint that is not known"
+				}
+				l.found(Note, nil, "%s of %s (%s) %s", count(int(n), "frame"), who, link, what)
 			}
-			what := "refused"
-			if audited[link] {
-				what = "counted, and not refused"
-			}
-			l.found(Note, nil, "%s of %s (%s) %s", count(int(n), "frame"), who, link, what)
 		}
 	}
+	tell(refused, "refused")
+	tell(passed, "counted, and not refused")
 	if l.Verdict == OK {
-		l.saw("%s checked, and none has sent as somebody else", count(len(frames), "sender"))
+		l.saw("%s checked, and none has sent as somebody else", count(len(refused)+len(passed), "sender"))
 	}
 }

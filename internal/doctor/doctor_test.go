@@ -219,7 +219,7 @@ func TestNothingAnswers(t *testing.T) {
 // counted, are those of a container where Docker names it.
 func TestSenders(t *testing.T) {
 	const refused = `{"nftables":[{"metainfo":{}},{"set":{"family":"bridge","name":"refused","table":"mybr-spoof","elem":[
-		{"elem":{"val":"veth1","counter":{"packets":1,"bytes":60}}},{"elem":{"val":"veth2","counter":{"packets":0,"bytes":0}}},{"elem":{"val":"veth3","counter":{"packets":9,"bytes":540}}}]}}]}`
+		{"elem":{"val":"veth1","counter":{"packets":1,"bytes":60}}},{"elem":{"val":"veth2","counter":{"packets":0,"bytes":0}}}]}}]}`
 	table := `{"nftables":[{"metainfo":{}},{"table":{"family":"bridge","name":"mybr-spoof","handle":1}}]}`
 	for _, c := range []struct {
 		name, unchecked, tables string
@@ -247,7 +247,8 @@ func TestSenders(t *testing.T) {
 				case line == "nft -j list set bridge mybr-spoof refused":
 					return refused, nil
 				case line == "nft -j list set bridge mybr-spoof audited":
-					return `{"nftables":[{"metainfo":{}},{"set":{"family":"bridge","name":"audited","table":"mybr-spoof","elem":["veth3","veth4"]}}]}`, nil
+					return `{"nftables":[{"metainfo":{}},{"set":{"family":"bridge","name":"audited","table":"mybr-spoof","elem":[
+						{"elem":{"val":"veth3","counter":{"packets":9,"bytes":540}}},{"elem":{"val":"veth4","counter":{"packets":0,"bytes":0}}}]}}]}`, nil
 				default:
 					return "", fmt.Errorf("%s: not expected", line)
 				}

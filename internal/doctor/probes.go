@@ -38,7 +38,7 @@ func (p *ports) probes(h *host, port view.Port) (all []probe) {
 	ups := h.outside(at.Addr().Is6())
 	for _, up := range ups[:min(len(ups), mostUplinks)] {
 		own, other := h.neighbour(up, at.Addr().Is6())
-		if !other.IsValid() || up == port.Bridge || closedTo(port, up) {
+		if !other.IsValid() || up == port.Bridge || closedTo(p.view, port, up, other) {
 			continue
 		}
 		there := one
@@ -53,9 +53,9 @@ func (p *ports) probes(h *host, port view.Port) (all []probe) {
 }
 
 // closedTo reports whether a port is not to be reached by an interface (mybr.publish.interface), or
-// that some ports of a range are not.
-func closedTo(port view.Port, link string) bool {
-	return port.Interface != "" && !slices.Contains(strings.Split(port.Interface, ","), link)
+// by a client (mybr.publish.from), or that some ports of a range are not.
+func closedTo(v view.View, port view.Port, link string, client netip.Addr) bool {
+	return port.Interface != "" && !slices.Contains(strings.Split(port.Interface, ","), link) || !explain.Admits(v, port.From, client)
 }
 
 // spaces is what a World may call the namespace of an endpoint, which others may share.

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/mybr/mybr/internal/explain"
@@ -34,11 +35,25 @@ func TestLeftToHost(t *testing.T) {
 	}
 }
 
-// No packet is followed to a port by an interface that does not reach it.
+// No packet is followed to a port from where nobody is to reach it: that it is lost is no fault.
 func TestClosedTo(t *testing.T) {
-	for of, want := range map[string]bool{"": false, "eth0": false, "eth1,eth0": false, "eth1": true, view.ByPort: true} {
-		if got := closedTo(view.Port{Interface: of}, "eth0"); got != want {
-			t.Errorf("%q: %t", of, got)
+	v := view.View{Lists: []view.List{{Name: "office", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}}
+	for _, c := range []struct {
+		from, via, client string
+		closed            bool
+	}{
+		{"", "", "203.0.113.9", false},
+		{"", "eth1,wg0", "203.0.113.9", true},
+		{"", "eth0,eth1", "203.0.113.9", false},
+		{"", view.ByPort, "203.0.113.9", true},
+		{"10.0.0.0/8,@office", "", "192.0.2.9", false},
+		{"10.0.0.0/8,@office", "eth0", "10.0.0.9", false},
+		{"10.0.0.0/8,@office", "", "203.0.113.9", true},
+		{"none", "", "203.0.113.9", true},
+		{view.ByPort, "", "203.0.113.9", true},
+	} {
+		if got := closedTo(v, view.Port{From: c.from, Interface: c.via}, "eth0", netip.MustParseAddr(c.client)); got != c.closed {
+			t.Errorf("%+v: closed %t", c, got)
 		}
 	}
 }

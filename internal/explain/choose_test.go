@@ -100,7 +100,6 @@ func TestPublishedElsewhere(t *testing.T) {
 	}
 }
 
-// A socket that holds a port of both families leads clients to where the port of theirs does.
 // What the process takes of a port with interfaces of its own: from them, from the container's
 // network, and what the host sends.
 func TestRelayByInterface(t *testing.T) {
@@ -130,6 +129,43 @@ func TestRelayByInterface(t *testing.T) {
 	}
 }
 
+// What the process takes of a port with clients of its own: from them, whatever list has them, from the
+// container's network, and what the host sends.
+func TestRelayClients(t *testing.T) {
+	addr, prefix := netip.MustParseAddr, netip.MustParsePrefix
+	host := &Space{Name: "host", Links: []Link{{Name: "eth0", Index: 2, Addrs: []netip.Prefix{prefix("198.51.100.1/24")}}}}
+	v := view.View{Lists: []view.List{{Name: "office", Prefixes: []netip.Prefix{prefix("192.0.2.0/24")}}}}
+	const nobody = "mybr, which holds tcp 0.0.0.0:80, takes nothing from 203.0.113.9, only from "
+	for _, c := range []struct {
+		from, link, src string
+		verdict         string
+		reason          string
+	}{
+		{"", "eth0", "203.0.113.9", "", ""},
+		{"10.0.0.0/8,@office", "eth0", "192.0.2.9", "", ""},
+		{"10.0.0.0/8,@office", "eth0", "10.1.2.3", "", ""},
+		{"10.0.0.0/8,@office", "eth0", "203.0.113.9", Dropped, nobody + "10.0.0.0/8,@office (mybr.publish.from)"},
+		{"@gone", "eth0", "203.0.113.9", Dropped, nobody + "@gone (mybr.publish.from)"},
+		{"none", "eth0", "203.0.113.9", Dropped, nobody + "none (mybr.publish.from)"},
+		{"none", "mybr0", "172.18.0.3", "", ""},
+		{"none", "lo", "127.0.0.1", "", ""},
+		{"none", "eth0", "198.51.100.1", "", ""},
+		{view.ByPort, "eth0", "203.0.113.9", Unknown, "mybr holds tcp 0.0.0.0:80, of which some ports have other clients than others"},
+	} {
+		v.Ports = []view.Port{{Proto: TCP, Host: netip.MustParseAddrPort("0.0.0.0:80"), Container: netip.MustParseAddrPort("172.18.0.2:80"), Count: 1, Bridge: "mybr0", From: c.from}}
+		relay := RelaysOf(v)[0]
+		k := &walker{w: &World{Spaces: []*Space{host}}, relays: mostRelays} // no leg is followed
+		o := k.relay(host, &Link{Name: c.link}, Packet{Proto: TCP, Src: addr(c.src)}, "tcp 0.0.0.0:80", &relay)
+		if c.reason == "" {
+			c.verdict, c.reason = Dropped, "processes lead it round in a circle"
+		}
+		if o.verdict != c.verdict || o.reason != c.reason {
+			t.Errorf("%+v: %s, %s", c, o.verdict, o.reason)
+		}
+	}
+}
+
+// A socket that holds a port of both families leads clients to where the port of theirs does.
 func TestRelayOfBothFamilies(t *testing.T) {
 	relay := func(listen, to string) Relay {
 		return Relay{Proto: TCP, Listen: netip.MustParseAddrPort(listen), To: netip.MustParseAddrPort(to)}

@@ -10,8 +10,8 @@ import (
 )
 
 // RelaysOf are the ports that mybr's process holds: what NAT doesn't take away before arrives
-// there, and is carried on. It takes nothing from containers of internal networks, and of a port with
-// mybr.publish.interface nothing else from outside.
+// there, and is carried on. It takes nothing from containers of internal networks, and from outside
+// what mybr.publish.from and mybr.publish.interface of the port say.
 func RelaysOf(v view.View) (all []Relay) {
 	var blocked []string
 	for _, n := range v.Networks {
@@ -25,7 +25,32 @@ func RelaysOf(v view.View) (all []Relay) {
 		}
 		for i := range p.Count {
 			at := func(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), a.Port()+i) }
-			all = append(all, Relay{Proto: p.Proto, Listen: at(p.Host), To: at(p.Container), Process: "mybr", Blocked: blocked, Via: p.Interface, Network: p.Bridge})
+			r := Relay{Proto: p.Proto, Listen: at(p.Host), To: at(p.Container), Process: "mybr", Blocked: blocked, From: p.From, Via: p.Interface, Network: p.Bridge}
+			r.Clients = clientsOf(v, p.From)
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// Admits reports whether a client is among those of view.Port.From; none is of a range of which not
+// all ports have the same.
+func Admits(v view.View, from string, client netip.Addr) bool {
+	return from == "" || among(clientsOf(v, from), client)
+}
+
+func among(clients []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(clients, func(p netip.Prefix) bool { return p.Contains(a.WithZone("")) })
+}
+
+// clientsOf are the prefixes of view.Port.From, those of lists included; none: nobody's are known.
+func clientsOf(v view.View, from string) (all []netip.Prefix) {
+	for _, word := range strings.Split(from, ",") {
+		name, listed := strings.CutPrefix(word, "@")
+		if i := slices.IndexFunc(v.Lists, func(l view.List) bool { return l.Name == name }); listed && i >= 0 {
+			all = append(all, v.Lists[i].Prefixes...)
+		} else if p, err := netip.ParsePrefix(word); err == nil { // "none" and ByPort are none
+			all = append(all, p)
 		}
 	}
 	return all

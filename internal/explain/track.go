@@ -173,12 +173,20 @@ func (k *walker) relay(s *Space, l *Link, p Packet, at string, r *Relay) outcome
 	if slices.Contains(r.Blocked, l.Name) {
 		return dead("%s, which holds %s, takes nothing from %s", r.Process, at, l.Name)
 	}
-	switch inside := p.Src.IsLoopback() || s.owner(p.Src) != nil || l.Name == r.Network; {
+	inside := p.Src.IsLoopback() || s.owner(p.Src) != nil || l.Name == r.Network
+	switch {
 	case r.Via == "" || inside:
 	case r.Via == view.ByPort:
 		return outcome{verdict: Unknown, reason: fmt.Sprintf("%s holds %s, of which some ports are reached by other interfaces than others", r.Process, at), space: s, packet: p}
 	case !slices.Contains(strings.Split(r.Via, ","), l.Name):
 		return dead("%s, which holds %s, takes nothing from outside that comes by %s, only by %s (mybr.publish.interface)", r.Process, at, l.Name, r.Via)
+	}
+	switch {
+	case r.From == "" || inside:
+	case r.From == view.ByPort:
+		return outcome{verdict: Unknown, reason: fmt.Sprintf("%s holds %s, of which some ports have other clients than others", r.Process, at), space: s, packet: p}
+	case !among(r.Clients, p.Src):
+		return dead("%s, which holds %s, takes nothing from %s, only from %s (mybr.publish.from)", r.Process, at, p.Src, r.From)
 	}
 	k.step(s, AtSocket, fmt.Sprintf("%s holds %s, and carries it on to %s", r.Process, at, r.To))
 	if k.relays >= mostRelays {

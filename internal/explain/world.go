@@ -145,8 +145,10 @@ type Relay struct {
 	Process string
 	Blocked []string // links of the host whose packets it doesn't take
 	// Via are the interfaces by which clients from outside come that it takes, with commas between; "":
-	// all. Network is the bridge of the container's own network, which is not outside.
+	// all. From are the clients, likewise, and Clients their prefixes. Network is the bridge of the container's own network, which is not outside.
 	Via     string
+	From    string
+	Clients []netip.Prefix
 	Network string
 }
 

@@ -9,7 +9,7 @@ import (
 // Neighbours are served, whoever the clients are, unless they are kept apart; the host always is.
 func TestAdmit(t *testing.T) {
 	m := &Manager{}
-	m.links.all = map[uint32]knownLink{7: {"eth1", time.Now().Add(time.Hour)}, 8: {"eth0", time.Now().Add(time.Hour)}}
+	m.links.all = map[uint32]knownLink{3: {"mybr0", time.Now().Add(time.Hour)}, 7: {"eth1", time.Now().Add(time.Hour)}, 8: {"eth0", time.Now().Add(time.Hour)}}
 	m.local.all, m.local.at = map[netip.Addr]bool{netip.MustParseAddr("172.18.0.1"): true, netip.MustParseAddr("198.51.100.1"): true}, time.Now().Add(time.Hour)
 	net4, net6 := netip.MustParsePrefix("172.18.0.0/16"), netip.MustParsePrefix("fd00:18::/64")
 	if m.admit(Limit{}) != nil || m.admit(Limit{Carried: true}) != nil {
@@ -22,10 +22,18 @@ func TestAdmit(t *testing.T) {
 		want   bool
 	}{
 		{"192.0.2.9", 7, true}, {"192.0.2.9", 8, false}, {"192.0.2.9", 0, false}, {"203.0.113.9", 7, false},
-		{"172.18.0.2", 8, true}, {"fe80::2%mybr0", 8, true}, {"198.51.100.1", 8, true}, {"127.0.0.1", 1, true}, {"::1", 1, true},
+		{"172.18.0.2", 3, true}, {"fd00:18::2", 3, true}, {"fe80::2%mybr0", 3, true}, {"172.18.0.1", 8, true},
+		{"172.18.0.2", 8, false}, {"172.18.0.2", 7, false}, {"fd00:18::2", 7, false}, {"172.18.0.2", 0, false}, // forged
+		{"198.51.100.1", 8, true}, {"127.0.0.1", 1, true}, {"::1", 1, true},
 	} {
 		if got := via(netip.MustParseAddr(c.client), c.link); got != c.want {
 			t.Errorf("by interface: %s by %d is served: %t", c.client, c.link, got)
+		}
+	}
+	from := m.admit(Limit{Clients: "192.0.2.0/24", Bridge: "mybr0", V4: net4, V6: net6})
+	for link, want := range map[uint32]bool{0: true, 3: true, 7: false} { // 7: forged
+		if got := from(netip.MustParseAddr("172.18.0.2"), link); got != want {
+			t.Errorf("a neighbour's address by %d is served: %t", link, got)
 		}
 	}
 	for _, c := range []struct {

@@ -43,7 +43,12 @@ func (m *Manager) admit(l Limit) relay.Admit {
 			return true
 		}
 		if contains(l.V4) || contains(l.V6) || a.Zone() != "" && a.Zone() == l.Bridge || slices.ContainsFunc(further, contains) {
-			return !l.Apart || m.local.has(plain)
+			switch {
+			case l.Apart:
+				return m.local.has(plain)
+			case l.Via == "" && link == 0, m.links.name(link) == l.Bridge: // who forges a neighbour's address comes by another interface
+				return true
+			}
 		}
 		return slices.ContainsFunc(clients, contains) && (l.Via == "" || l.Via.Has(m.links.name(link))) || m.local.has(plain)
 	}

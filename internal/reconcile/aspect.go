@@ -55,7 +55,7 @@ func (a *aspect[T]) run(ctx context.Context, r *Reconciler, h Host, gate *gate, 
 	}
 	if gate.all != nil {
 		out.fail(a, h, missing(known, want), gate.all)
-		if known == nil {
+		if known == nil || a.Narrows {
 			return out
 		}
 		wanted := want.Subjects()

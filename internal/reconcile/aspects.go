@@ -110,6 +110,6 @@ func (a Appliers) Aspects(known model.Snapshot) []Aspect {
 	return slices.Insert(all, 2, Spec[spoof.Set]{
 		Name: SpoofAspect, Applier: a.Spoof,
 		Take:   func(h Host) spoof.Set { return h.Spoof },
-		Guards: true,
+		Guards: true, Narrows: true,
 	}.New())
 }

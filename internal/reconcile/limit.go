@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"maps"
 	"net/netip"
 
 	"github.com/mybr/mybr/internal/conntrack"
@@ -22,14 +23,46 @@ func (l limited) with(lists ...[]model.Limit) limited {
 	return l
 }
 
-// limitedNetworks are the networks with limits.
-func limitedNetworks(s model.Snapshot) map[string]limited {
+// limitedNetworks are the networks with limits, given those of Options.networks.
+func limitedNetworks(s model.Snapshot, networks map[string]*model.Network, o Options) map[string]limited {
 	all := map[string]limited{}
 	for _, n := range s.Networks {
-		all[n.ID] = all[n.ID].with(n.From, n.FromSet)
+		l := all[n.ID].with(n.From, n.FromSet)
+		l.clients = l.clients || led(*networks[n.ID], model.Endpoint{}, o)
+		all[n.ID] = l
 	}
 	for _, e := range s.Endpoints {
-		all[e.NetworkID] = all[e.NetworkID].with(e.From, e.FromSet)
+		l := all[e.NetworkID].with(e.From, e.FromSet)
+		if n := networks[e.NetworkID]; n != nil && e.PolicyInForce() != "" {
+			l.clients = l.clients || led(*n, *e, o)
+		}
+		all[e.NetworkID] = l
+	}
+	return all
+}
+
+// led reports whether all that reaches an endpoint's published ports from outside is to come by the
+// process, since the host's firewall decides about it (closed).
+func led(n model.Network, e model.Endpoint, o Options) bool {
+	return n.ByHost(e, o.PublishByHost) && n.TakesPolicy()
+}
+
+// closed is who reaches an endpoint's ports past the process where all is to come by it: nobody by
+// TCP. When the flows of connections are forgotten that were translated before (carry), the server's
+// next packet would begin a flow of its own, which leaves from the same port of the host if the two
+// numbers are equal, and the client's packets would be the replies. A server of UDP may ask others
+// from its port, so that it is not limited.
+func closed(e model.Endpoint, admitted map[model.ContainerPort]model.Admission) map[model.ContainerPort]model.Admission {
+	all := make(map[model.ContainerPort]model.Admission, len(admitted))
+	maps.Copy(all, admitted)
+	for _, b := range e.Ports {
+		for i := range b.Count {
+			if p := (model.ContainerPort{Proto: b.Proto, At: netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)}); b.Proto == model.TCP {
+				who := all[p]
+				who.From = model.NewClients(nil)
+				all[p] = who
+			}
+		}
 	}
 	return all
 }
@@ -37,7 +70,11 @@ func limitedNetworks(s model.Snapshot) map[string]limited {
 // renderLimits has everybody who could let others in know who reaches an endpoint's ports: the
 // packet filter, who looks for flows, and the process, which relays. No flow tells by which
 // interface it began: the packet filter compares each packet.
-func (h *Host) renderLimits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Admission, byHost bool) {
+func (h *Host) renderLimits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Admission, o Options) {
+	byHost := n.ByHost(e, o.PublishByHost)
+	if led(n, e, o) {
+		admitted = closed(e, admitted)
+	}
 	for _, l := range limits(n, e, admitted) {
 		h.Firewall.Limits = append(h.Firewall.Limits, l)
 		f := model.FamilyOf(l.Addr)
@@ -51,13 +88,13 @@ func (h *Host) renderLimits(n model.Network, e model.Endpoint, admitted map[mode
 
 // carry has flows forgotten that were translated to ports which the process carries now, since the
 // host's firewall is to decide about them: they would pass its rules. Whoever comes from outside has
-// none.
+// none. Where ports are reached at the containers' own addresses, too, those flows stay.
 func (h *Host) carry(n model.Network, e model.Endpoint) {
 	seen := make(map[conntrack.Limit]bool, len(e.Ports))
 	for _, b := range e.Ports {
 		own := n.Subnet(model.FamilyOf(b.Container.Addr())).Prefix
 		limit := conntrack.Limit{Addr: b.Container.Addr(), Own: own, From: model.NewClients(nil),
-			PortSpan: model.PortSpan{Proto: b.Proto, First: b.Container.Port(), Count: b.Count}}
+			PortSpan: model.PortSpan{Proto: b.Proto, First: b.Container.Port(), Count: b.Count}, Translated: !n.TakesPolicy()}
 		if own.IsValid() && !seen[limit] { // it may be published in both families, or twice
 			seen[limit] = true
 			h.Flows.Limits = append(h.Flows.Limits, limit)

@@ -107,10 +107,7 @@ func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[stri
 	closed := &gate{links: map[string]error{}}
 	suspected := maps.Clone(invalid)
 	r.withFollowers(invalid)
-	for _, a := range r.Aspects {
-		if invalid[a.name()] {
-			a.invalidate(suspected[a.name()] || suspected[""])
-		}
+	step := func(a Aspect, h Host) {
 		begun := time.Now()
 		out := a.run(ctx, r, h, closed, retry)
 		if invalid[a.name()] || len(out.healed) > 0 {
@@ -132,6 +129,21 @@ func (r *Reconciler) walk(ctx context.Context, p *pass, h Host, invalid map[stri
 		}
 		if a.guards() {
 			closed.add(out.gate, h)
+		}
+	}
+	held := r.held(h)
+	for _, a := range r.Aspects {
+		if invalid[a.name()] {
+			a.invalidate(suspected[a.name()] || suspected[""])
+		}
+		if held == nil {
+			step(a, h)
+			continue
+		}
+		step(a, held.first)
+		if a.name() == SpoofAspect && held.ends(r) {
+			held = nil
+			step(r.aspect(FirewallAspect), h)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/reconcile"
 )
@@ -45,8 +46,57 @@ func TestPublishByHost(t *testing.T) {
 			t.Errorf("%+v: translated %t, carried %t, at the container's address %t", c.state, past, carried, direct)
 		}
 		if forgets := len(h.Flows.Limits) == 1 && h.Flows.Limits[0].From == model.NewClients(nil) && h.Flows.Limits[0].Count == 3 &&
-			h.Flows.Limits[0].Addr == netip.MustParseAddr("172.18.0.2"); forgets != c.byHost {
+			h.Flows.Limits[0].Addr == netip.MustParseAddr("172.18.0.2") && h.Flows.Limits[0].Translated == (c.mode != model.ModeNAT); forgets != c.byHost {
 			t.Errorf("%+v: limits of flows: %+v", c.state, h.Flows.Limits)
+		}
+	}
+}
+
+// Where the process carries all that comes from outside, no server begins anything by TCP from its
+// published port: that would go on with a connection which was translated before. What UDP servers
+// send, and networks that are reached at the containers' own addresses, stay as they are.
+func TestPublishByHostClosed(t *testing.T) {
+	for name, c := range map[string]struct {
+		change  func(*model.Network, *model.Endpoint)
+		options reconcile.Options
+		closed  bool
+	}{
+		"open":                           {func(*model.Network, *model.Endpoint) {}, reconcile.Options{}, false},
+		"of the network":                 {func(n *model.Network, _ *model.Endpoint) { n.Policy = "host" }, reconcile.Options{}, true},
+		"of the endpoint":                {func(_ *model.Network, e *model.Endpoint) { e.PolicySet = "host" }, reconcile.Options{}, true},
+		"by default":                     {func(*model.Network, *model.Endpoint) {}, reconcile.Options{PublishByHost: true}, true},
+		"an open endpoint":               {func(n *model.Network, e *model.Endpoint) { n.Policy, e.Policy = "host", "open" }, reconcile.Options{}, false},
+		"trusted interfaces, by default": {func(n *model.Network, _ *model.Endpoint) { n.Trusted = []string{"eth1"} }, reconcile.Options{PublishByHost: true}, false},
+		"for clients": {func(n *model.Network, _ *model.Endpoint) {
+			n.Policy, n.From = "host", []model.Limit{{From: []string{"10.0.0.0/8"}}}
+		}, reconcile.Options{}, true},
+	} {
+		s := limited(func(n *model.Network, e *model.Endpoint) {
+			n.From, e.Ports = nil, e.Ports[:1]
+			udp := e.Ports[0]
+			udp.Proto = model.UDP
+			e.Ports = append(e.Ports, udp)
+			c.change(n, e)
+		})
+		h := reconcile.Render(s, c.options)
+		if err := h.Firewall.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var tcp, udp []firewall.Limit
+		for _, l := range h.Firewall.Limits {
+			if l.From == model.NewClients(nil) && l.Proto == model.TCP {
+				tcp = append(tcp, l)
+			} else if l.From == model.NewClients(nil) {
+				udp = append(udp, l)
+			}
+		}
+		if closed := len(tcp) == 1 && tcp[0].First == 80 && tcp[0].Count == 3; closed != c.closed || len(udp) > 0 {
+			t.Errorf("%s: limits %+v", name, h.Firewall.Limits)
+		}
+		for _, b := range h.Ports.Bindings {
+			if b.Limit.Clients == model.NewClients(nil) {
+				t.Errorf("%s: the process serves nobody: %+v", name, b)
+			}
 		}
 	}
 }

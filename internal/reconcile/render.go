@@ -62,7 +62,7 @@ func Render(s model.Snapshot, o Options) Host {
 	var h Host
 	networks := o.networks(s)
 	var needed needs
-	policies, limited := policiesOf(s), limitedNetworks(s)
+	policies, limited := policiesOf(s), limitedNetworks(s, networks, o)
 	for _, n := range s.Networks {
 		h.addNetwork(n, limited[n.ID], policies.listings[n.ID], o)
 		h.renderNetworkNames(o.network(n), policies.listings[n.ID])
@@ -149,7 +149,7 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 	h.renderNames(*n, e, p)
 	admitted := p.lists.Admitted(*n, e)
 	byHost := n.ByHost(e, o.PublishByHost)
-	h.renderLimits(*n, e, admitted, byHost)
+	h.renderLimits(*n, e, admitted, o)
 	for _, b := range e.Ports {
 		h.Ports.Bindings = append(h.Ports.Bindings, relayed(*n, e, b, admitted, p.further[n.ID], byHost)...)
 		if byHost {

@@ -31,12 +31,13 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 	next.snapshot = s
 	same := r.rendered && base.NoIPv6 == r.options.NoIPv6 && sameNetworks(r.snapshot.Networks, s.Networks) && sameLists(r.snapshot.Lists, s.Lists)
 	var gone, came []*model.Endpoint
-	// An endpoint with limits, or an egress list, or several groups, says something of its network, too.
+	// An endpoint with limits, a policy of published ports, an egress list, or several groups, says something of
+	// its network, too.
 	whole := false
 	if same {
 		gone, came = changed(r.snapshot.Endpoints, s.Endpoints)
 		whole = slices.ContainsFunc(slices.Concat(gone, came), func(e *model.Endpoint) bool {
-			return len(e.From)+len(e.FromSet) > 0 || e.EgressInForce() != "" || e.EgressModeInForce() != "" || next.listChanges(e)
+			return len(e.From)+len(e.FromSet) > 0 || e.PolicyInForce() != "" || e.EgressInForce() != "" || e.EgressModeInForce() != "" || next.listChanges(e)
 		})
 		for _, e := range gone {
 			next.needed.count(e, next.networks, base, -1)

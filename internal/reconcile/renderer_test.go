@@ -65,7 +65,7 @@ func drawEndpoint(t *rapid.T, id int) model.Endpoint {
 	if rapid.Bool().Draw(t, "v6") {
 		e.V6 = netip.MustParsePrefix(fmt.Sprintf("fd00:%d::%d/64", network, 2+id))
 	}
-	e.PolicySet, e.From = drawPolicy(t), drawLimits(t)
+	e.From = drawLimits(t)
 	e.EgressMode = rapid.SampledFrom([]string{"", "", "", "audit", "enforce"}).Draw(t, "egress mode")
 	e.Egress = rapid.SampledFrom([]string{"", "", "", "all", "host:53", "example.com:22"}).Draw(t, "egress")
 	e.Group = rapid.SampledFrom([]string{"", "", "none", "web", "other", "db,web"}).Draw(t, "group")
@@ -88,6 +88,7 @@ func drawEndpoint(t *rapid.T, id int) model.Endpoint {
 		Mode:      rapid.SampledFrom([]string{"", "", model.SpoofRefuse, model.SpoofAudit, model.SpoofAllow}).Draw(t, "spoof"),
 		Addresses: rapid.SampledFrom([]string{"", "10.0.0.0/8"}).Draw(t, "addresses"),
 	}
+	e.PolicySet = rapid.SampledFrom([]string{"", "", "", model.PublishHost, model.PublishOpen}).Draw(t, "policy")
 	if rapid.IntRange(0, 3).Draw(t, "opens") == 0 {
 		e.OpenV4 = []model.PortSpan{{Proto: model.TCP, First: 80, Count: 2}}
 	}

@@ -36,6 +36,10 @@ type Spec[T Part[T]] struct {
 	// nothing new about that link to the host; nothing at all, if it fails as a whole. What
 	// they have there stays, and what is wanted no longer goes.
 	Guards bool
+	// Narrows says that whoever the aspect has something about may do less than without it. While one
+	// before it that guards fails as a whole, what it has stays as it is, be it wanted or not: what was
+	// to close instead may not be there.
+	Narrows bool
 	// Remote says that another service does the work. When that has not answered in time it
 	// is asked again at retries only, and not in the passes that requests wait for.
 	Remote bool

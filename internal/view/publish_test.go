@@ -42,7 +42,7 @@ func TestPublishOptions(t *testing.T) {
 	}
 	for byHost, carried := range map[bool]string{true: ByProcess, false: ByNAT} {
 		n.Policy, e.PolicySet = "", ""
-		v := Of(model.Snapshot{Networks: []model.Network{n}, Endpoints: []*model.Endpoint{e}}, Facts{PublishByHost: byHost})
+		v := Of(model.Snapshot{Networks: []model.Network{n}, Endpoints: []*model.Endpoint{&e}}, Facts{PublishByHost: byHost})
 		if v.Ports[0].Carried != carried {
 			t.Errorf("by default %t: %+v", byHost, v.Ports[0])
 		}

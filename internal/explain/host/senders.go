@@ -33,11 +33,11 @@ func parseSenders(document string) (map[string][]netip.Prefix, error) {
 			}
 			for _, raw := range set.Elem {
 				if set.Name == "audited" {
-					var link string
-					if err := json.Unmarshal(raw, &link); err != nil {
+					var e struct{ Elem struct{ Val string } } // it counts
+					if err := json.Unmarshal(raw, &e); err != nil {
 						return nil, fmt.Errorf("element %s of %s in nft --json list ruleset: %w", raw, set.Name, err)
 					}
-					audited = append(audited, link)
+					audited = append(audited, e.Elem.Val)
 					continue
 				}
 				link, from, err := sender(set.Name, raw)

@@ -25,7 +25,7 @@ func TestSenders(t *testing.T) {
 		chain port { drop; }
 		map ports { type ifname : verdict; elements = { "vetha" : goto port, "vethb" : goto port, "vethw" : goto port }
 		}
-		set audited { type ifname; elements = { "vethw" }
+		set audited { type ifname; counter; elements = { "vethw" }
 		}
 		set macs { typeof iifname . ether saddr; elements = { "vetha" . 02:42:00:00:00:02 }
 		}

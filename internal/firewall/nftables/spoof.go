@@ -276,29 +276,40 @@ func (s *Spoof) Explain(want spoof.Set) []firewall.ExplainedRule {
 // Told is Backend.Told.
 func (s *Spoof) Told(change string) (firewall.Change, bool) { return told(change) }
 
-// Refused reads how many frames of each link were dropped since it is checked, or would have been
-// if it were not only watched. Nothing waits for it.
-func (s *Spoof) Refused(ctx context.Context) (map[string]uint64, error) {
-	out := map[string]uint64{}
+// Refused reads how many frames of each link were dropped since it is checked, and, of each link that
+// is only watched, how many have passed since then that would have been. Nothing waits for it.
+func (s *Spoof) Refused(ctx context.Context) (refused, passed map[string]uint64, err error) {
 	if s.lacks != nil {
-		return out, nil
+		return nil, nil, nil
 	}
 	conn, end, err := s.sockets.open(ctx)
 	if err != nil {
-		return nil, wrapSpoof(err)
+		return nil, nil, wrapSpoof(err)
 	}
 	defer end()
 	fam := bridge()
 	there, err := hasTable(conn, fam.table, fam.own)
 	if err != nil || !there {
-		return out, err
+		return nil, nil, err
 	}
-	elements, err := conn.GetSetElements(&nftables.Set{Table: &nftables.Table{Name: fam.own, Family: fam.table}, Name: setRefused})
-	if errors.Is(err, unix.ENOENT) { // it has gone meanwhile
+	if refused, err = fam.countedIn(conn, setRefused); err != nil {
+		return nil, nil, wrapSpoof(err)
+	}
+	if passed, err = fam.countedIn(conn, setAudited); err != nil {
+		return nil, nil, wrapSpoof(err)
+	}
+	return refused, passed, nil
+}
+
+// countedIn is what the elements of a set of links have counted; none of a set that has gone.
+func (fam family) countedIn(conn *nftables.Conn, set string) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	elements, err := conn.GetSetElements(&nftables.Set{Table: &nftables.Table{Name: fam.own, Family: fam.table}, Name: set})
+	if errors.Is(err, unix.ENOENT) {
 		return out, nil
 	}
 	if err != nil {
-		return nil, wrapSpoof(err)
+		return nil, err
 	}
 	for _, e := range elements {
 		if e.Counter != nil {

@@ -70,7 +70,7 @@ func BenchmarkSpoofPath(b *testing.B) {
 		slices.Sort(all)
 		b.ReportMetric(all[len(all)/2], key+"-ns/packet")
 	}
-	if all, err := s.Refused(context.Background()); err != nil || all["vetheve"] > 0 {
+	if all, _, err := s.Refused(context.Background()); err != nil || all["vetheve"] > 0 {
 		b.Errorf("%d packets were refused: %v", all["vetheve"], err)
 	}
 }

@@ -206,8 +206,8 @@ func refusals() (all []chain) {
 		{refuseRouter, "Advertisements and redirects of routers that are not trusted."},
 	} {
 		c := chain{name: r.name}
-		c.add(r.why+" They are counted for the port, too.", counted(), in(setRefused, iif()), notIn(setAudited, iif()), verdict("drop"))
-		c.add("The port is only watched.", in(setAudited, iif()), verdict("accept"))
+		c.add(r.why+" They are counted for the port, too.", counted(), in(setRefused, iif()), verdict("drop"))
+		c.add("The port is only watched. What has passed is counted apart.", in(setAudited, iif()), verdict("accept"))
 		c.add("A port that is not listed sends nothing of the kind either.", verdict("drop"))
 		all = append(all, c)
 	}

@@ -22,7 +22,7 @@ func spoofSets(s spoof.Set, listed bool) []set {
 		{name: setRouters, key: []kind{name}},
 		{name: setICMP6, key: []kind{icmp6Kind()}, verdicts: true, elements: icmp6Types()},
 		{name: setRefused, key: []kind{name}, counter: true},
-		{name: setAudited, key: []kind{name}},
+		{name: setAudited, key: []kind{name}, counter: true},
 	}
 	if listed {
 		out = append(out, iccSets(s)...)
@@ -53,9 +53,10 @@ func addPort(all map[string]*set, p spoof.Port) []model.MAC {
 	name := nameBytes(p.Link)
 	of := func(why string) served { return served{why: why, bridge: p.Bridge, link: p.Link} }
 	all[setPorts].add(of("The sender of what comes from here is checked."), element{key: name, data: "goto " + spoofPort})
-	all[setRefused].add(of("What was refused from here is counted."), element{key: name})
 	if p.Audited {
 		all[setAudited].add(of("What it sends as somebody else is counted, and passes (mybr.spoof=audit)."), element{key: name})
+	} else {
+		all[setRefused].add(of("What was refused from here is counted."), element{key: name})
 	}
 	more := p.More.HardwareAddresses()
 	for i, m := range append([]model.MAC{p.MAC}, more...) {

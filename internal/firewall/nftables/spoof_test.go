@@ -116,14 +116,21 @@ func (s *segment) seen(mark []byte) bool {
 	}
 }
 
-// refused is how many of eve's frames were dropped.
+// refused is how many of eve's frames were dropped, or have passed only because she is watched.
 func (s *segment) refused() uint64 {
 	s.Helper()
-	all, err := s.spoof.Refused(context.Background())
+	refused, passed := s.counts()
+	return refused + passed
+}
+
+// counts is both.
+func (s *segment) counts() (refused, passed uint64) {
+	s.Helper()
+	were, have, err := s.spoof.Refused(context.Background())
 	if err != nil {
 		s.Fatal(err)
 	}
-	return all["vetheve"]
+	return were["vetheve"], have["vetheve"]
 }
 
 // arrives sends a frame, which must arrive.
@@ -278,6 +285,9 @@ func TestSpoof(t *testing.T) {
 	audited := spoof.Set{Ports: []spoof.Port{checked.Ports[0]}}
 	audited.Ports[0].Audited = true
 	s.apply(&checked, audited)
+	if refused, passed := s.counts(); refused != 0 || passed != 0 {
+		s.Errorf("what was refused before, %d frames, counts as what has passed, %d", refused, passed)
+	}
 	for _, f := range honest() {
 		before := s.refused()
 		s.arrives(f.name+", only counted", f.bytes)
@@ -292,7 +302,13 @@ func TestSpoof(t *testing.T) {
 			s.Errorf("%s was not counted", f.name)
 		}
 	}
+	if refused, passed := s.counts(); refused != 0 || passed < uint64(len(forged())) {
+		s.Errorf("%d frames were refused of a port that is only watched, and %d have passed", refused, passed)
+	}
 	s.apply(&audited, checked)
+	if refused, passed := s.counts(); refused != 0 || passed != 0 {
+		s.Errorf("what has passed before, %d frames, counts as refused, %d", passed, refused)
+	}
 	for _, f := range forged() {
 		s.stopped(f.name+", checked again", f.bytes)
 	}
