@@ -42,6 +42,12 @@ func TestEgressMode(t *testing.T) {
 	says(w.SetNetwork(ctx, netA, mode("warn")), word)
 	says(w.SetNetwork(ctx, netA, map[string]string{optEgress: ""}), without("audit"))
 	must(t, endpoint(w, map[string]any{optEgressMode: "enforce"}))
+	must(t, endpoint(w, map[string]any{optEgressMode: "enforce"})) // Docker may ask twice
+	for _, other := range []map[string]any{{optEgressMode: "audit"}, nil} {
+		if err := endpoint(w, other); !errors.Is(err, model.ErrExists) {
+			t.Errorf("the endpoint that is enforced, asked for with %v: %v", other, err)
+		}
+	}
 	says(w.SetNetwork(ctx, netA, map[string]string{optEgressMode: "", optEgress: ""}), without("enforce"))
 	if n, e := w.networkRecord(netA), w.store.Snapshot().Endpoints[0]; n.EgressModeSet != "audit" || n.EgressSet != "none" || e.EgressMode != "enforce" {
 		t.Errorf("recorded: %+v %+v", n, e)

@@ -3,7 +3,6 @@ package driver
 import (
 	"context"
 	"errors"
-	"reflect"
 
 	"github.com/docker/go-plugins-helpers/network"
 
@@ -131,8 +130,7 @@ func endpointInfo(e model.Endpoint) map[string]any {
 func putEndpoint(tx Tx, want *model.Endpoint) error {
 	have, err := tx.Endpoint(want.ID)
 	if err == nil {
-		if have.NetworkID != want.NetworkID || have.V4 != want.V4 || have.V6 != want.V6 || have.MACGiven != want.MACGiven || want.MACGiven && have.MAC != want.MAC ||
-			!reflect.DeepEqual(have.From, want.From) || have.Policy != want.Policy || have.Egress != want.Egress || have.Group != want.Group || have.Spoof != want.Spoof {
+		if !sameEndpoint(have, *want) {
 			return model.Exists("there is an endpoint of this ID with other settings")
 		}
 		*want = have
@@ -153,4 +151,16 @@ func putEndpoint(tx Tx, want *model.Endpoint) error {
 		return model.Conflict("interface %s is that of endpoint %s, whose ID begins alike", alike[0].HostIface(), short(alike[0].ID))
 	}
 	return tx.PutEndpoint(*want)
+}
+
+// sameEndpoint reports whether want asks for what have is.
+func sameEndpoint(have, want model.Endpoint) bool {
+	if !have.MACGiven && !want.MACGiven {
+		want.MAC = have.MAC // it was chosen here
+	}
+	want.Sandbox, want.Ports, want.Wanted, want.OpenV4, want.OpenV6 = have.Sandbox, have.Ports, have.Wanted, have.OpenV4, have.OpenV6
+	want.Added, want.Removed = have.Added, have.Removed
+	want.FromSet, want.PolicySet, want.SpoofSet = have.FromSet, have.PolicySet, have.SpoofSet
+	want.EgressSet, want.EgressModeSet, want.GroupSet = have.EgressSet, have.EgressModeSet, have.GroupSet
+	return want.Same(&have)
 }

@@ -28,8 +28,11 @@ func (d *Driver) publishChanged(ctx context.Context, n model.Network, e model.En
 		return d.publish(ctx, owner, s, r)
 	}
 	s.after = slices.Clone(s.after)
-	if lost := s.inherit(n, e.ID); len(lost) > 0 {
-		d.warn("endpoint %s is to publish what was added to another one of its container, and can't: %v", short(e.ID), lost)
+	refused := func(r model.PortRequest) bool {
+		return checkSCTP(r) != nil || d.checkRequests(n, e, []model.PortRequest{r}) != nil
+	}
+	if lost := s.inherit(n, e.ID, refused); len(lost) > 0 {
+		d.warn("endpoint %s can't publish what was added to it, or to another one of its container: %v", short(e.ID), lost)
 	}
 	r.Ports = s.withoutRemoved(r.Ports)
 	asked := r.Ports
@@ -55,10 +58,17 @@ func (d *Driver) publishChanged(ctx context.Context, n model.Network, e model.En
 }
 
 // inherit gives an endpoint what was added to others of its sandbox that publish nothing any more,
-// as Docker has it publish in their place. What it has no address for is lost.
-func (s *shares) inherit(n model.Network, id string) (lost []model.PortBinding) {
+// as Docker has it publish in their place. What it has no address for is lost, and so is what is
+// refused to it, of its own, too: its options may have changed since.
+func (s *shares) inherit(n model.Network, id string, refused func(model.PortRequest) bool) (lost []model.PortBinding) {
 	heir := s.endpoint(id)
 	all := model.Ports(heir.Added...)
+	for one := range all {
+		if one.Host.IsValid() && refused(one.Request()) {
+			delete(all, one)
+			lost = append(lost, one)
+		}
+	}
 	for i := range s.after {
 		o := &s.after[i]
 		if o.ID == id || o.Wanted != nil {
@@ -73,7 +83,7 @@ func (s *shares) inherit(n model.Network, id string) (lost []model.PortBinding) 
 			to := containerPort(model.FamilyOf(one.Host.Addr()), n, *heir, one.Container.Port())
 			mine := one
 			mine.Container = to
-			if !to.IsValid() || checkSCTP(mine.Request()) != nil {
+			if !to.IsValid() || refused(mine.Request()) {
 				lost = append(lost, one)
 				continue
 			}

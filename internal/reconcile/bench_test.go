@@ -60,3 +60,28 @@ func BenchmarkRenderNext(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRenderShared renders what a container changes that comes to a second network beside others,
+// where it is checked who sends: each of its ports may send from both of its addresses.
+func BenchmarkRenderShared(b *testing.B) {
+	for _, n := range []int{10, 1000} {
+		with := crowd(n + 1)
+		second := *with.Endpoints[n/2]
+		second.Sandbox = with.Endpoints[0].Sandbox
+		with.Endpoints[n/2] = &second
+		without := model.Snapshot{Networks: with.Networks, Endpoints: slices.Concat(with.Endpoints[:n/2], with.Endpoints[n/2+1:])}
+		b.Run(fmt.Sprintf("endpoints=%d", n), func(b *testing.B) {
+			var r renderer
+			checked := Options{SpoofDefault: model.SpoofRefuse}
+			options := func(firewall.Families) Options { return checked }
+			r.render(without, checked, options)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				if h := r.render([]model.Snapshot{with, without}[i%2], checked, options); len(h.Spoof.Shares) != 2-2*(i%2) {
+					b.Fatal("not who shares addresses")
+				}
+			}
+		})
+	}
+}

@@ -71,7 +71,9 @@ func Render(s model.Snapshot, o Options) Host {
 		h.addEndpoint(e, networks, policies, o)
 		needed.count(e, networks, o, 1)
 	}
-	h.addShares(s, networks, o)
+	if len(h.Spoof.Ports) > 0 {
+		h.addShares(s.Endpoints, nil, networks, o)
+	}
 	h.addLists(s, networks, o)
 	h.Firewall.Accept, h.Firewall.DefaultDrop, h.Firewall.DropInDoubt = o.Accept, o.DefaultDrop, o.DropInDoubt
 	h.Sysctls = forwardingSettings(needed.families(), o)

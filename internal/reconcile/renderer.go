@@ -32,13 +32,13 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 	same := r.rendered && base.NoIPv6 == r.options.NoIPv6 && sameNetworks(r.snapshot.Networks, s.Networks) && sameLists(r.snapshot.Lists, s.Lists)
 	var gone, came []*model.Endpoint
 	// An endpoint with limits, a policy of published ports, an egress list, or several groups, says something of
-	// its network, too; one with others in its sandbox of those.
+	// its network, too.
 	whole := false
 	if same {
 		gone, came = changed(r.snapshot.Endpoints, s.Endpoints)
 		whole = slices.ContainsFunc(slices.Concat(gone, came), func(e *model.Endpoint) bool {
 			return len(e.From)+len(e.FromSet) > 0 || e.PolicyInForce() != "" || e.EgressInForce() != "" || e.EgressModeInForce() != "" || next.listChanges(e)
-		}) || r.checks(came) && shareChanges(r.snapshot.Endpoints, s.Endpoints, gone, came)
+		})
 		for _, e := range gone {
 			next.needed.count(e, next.networks, base, -1)
 		}
@@ -52,7 +52,7 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 	next.options = choose(next.needed.families())
 	done := false
 	if same && !whole && next.options == r.options {
-		next.host, done = next.difference(gone, came)
+		next.host, done = next.difference(r.snapshot.Endpoints, gone, came)
 	}
 	if !done {
 		next.host, next.policies = Render(s, next.options), policiesOf(s)
@@ -63,8 +63,8 @@ func (r *renderer) render(s model.Snapshot, base Options, choose func(needed fir
 }
 
 // difference is the last host without some endpoints and with others; ok is false if it has
-// not all of those that are gone.
-func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
+// not all of those that are gone. before are all endpoints that the last host has.
+func (r *renderer) difference(before, gone, came []*model.Endpoint) (h Host, ok bool) {
 	var without, with Host
 	for _, e := range gone {
 		without.addEndpoint(e, r.networks, r.policies, r.options)
@@ -72,11 +72,18 @@ func (r *renderer) difference(gone, came []*model.Endpoint) (h Host, ok bool) {
 	for _, e := range came {
 		with.addEndpoint(e, r.networks, r.policies, r.options)
 	}
+	if r.checks(came) {
+		if sandboxes := sharing(gone, came); len(sandboxes) > 0 {
+			without.addShares(before, sandboxes, r.networks, r.options)
+			with.addShares(r.snapshot.Endpoints, sandboxes, r.networks, r.options)
+		}
+	}
 	without.sortEndpoints()
 	with.sortEndpoints()
 	h, ok = r.host, true
 	replaceShared(&h.Links.Veths, without.Links.Veths, with.Links.Veths, compareVeths, &ok)
 	replace(&h.Spoof.Ports, without.Spoof.Ports, with.Spoof.Ports, spoof.Compare, &ok)
+	replace(&h.Spoof.Shares, without.Spoof.Shares, with.Spoof.Shares, spoof.CompareShares, &ok)
 	replace(&h.Spoof.Apart, without.Spoof.Apart, with.Spoof.Apart, compareLinks, &ok)
 	replace(&h.Firewall.Ports, without.Firewall.Ports, with.Firewall.Ports, comparePorts, &ok)
 	replace(&h.Firewall.Openings, without.Firewall.Openings, with.Firewall.Openings, compareOpenings, &ok)

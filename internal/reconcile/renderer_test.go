@@ -29,11 +29,27 @@ func drawNetwork(t *rapid.T, id int) model.Network {
 	n.EgressMode = rapid.SampledFrom([]string{"", "", "audit"}).Draw(t, "egress mode")
 	n.Egress = rapid.SampledFrom([]string{"", "", "none", "192.0.2.1:443", "192.0.2.1,*.example.com"}).Draw(t, "egress")
 	n.ICCSet = rapid.SampledFrom([]string{"", "", "all", "none", "*>dns:53/udp,web>db:5432"}).Draw(t, "iccList")
-	n.Policy = rapid.SampledFrom([]string{"", "", model.PublishHost, model.PublishOpen}).Draw(t, "policy")
+	n.Policy, n.From = drawPolicy(t), drawLimits(t)
 	if rapid.IntRange(0, 3).Draw(t, "trusts") == 0 {
 		n.Trusted = []string{"eth0", "eth1"}
 	}
 	return n
+}
+
+// drawPolicy is a policy of published ports, most often none.
+func drawPolicy(t *rapid.T) string {
+	return rapid.SampledFrom([]string{"", "", model.PublishOpen, model.PublishHost}).Draw(t, "policy")
+}
+
+// drawLimits is who reaches published ports, most often everybody.
+func drawLimits(t *rapid.T) []model.Limit {
+	switch rapid.IntRange(0, 11).Draw(t, "limits") {
+	case 0:
+		return []model.Limit{{From: []string{"192.0.2.0/24"}}}
+	case 1:
+		return []model.Limit{{Port: 8001, Via: []string{"eth1"}}}
+	}
+	return nil
 }
 
 // drawEndpoint is an endpoint of one of a few networks, which may be none that is recorded.
@@ -49,6 +65,7 @@ func drawEndpoint(t *rapid.T, id int) model.Endpoint {
 	if rapid.Bool().Draw(t, "v6") {
 		e.V6 = netip.MustParsePrefix(fmt.Sprintf("fd00:%d::%d/64", network, 2+id))
 	}
+	e.From = drawLimits(t)
 	e.EgressMode = rapid.SampledFrom([]string{"", "", "", "audit", "enforce"}).Draw(t, "egress mode")
 	e.Egress = rapid.SampledFrom([]string{"", "", "", "all", "host:53", "example.com:22"}).Draw(t, "egress")
 	e.Group = rapid.SampledFrom([]string{"", "", "none", "web", "other", "db,web"}).Draw(t, "group")
@@ -170,6 +187,7 @@ func copyOf(h Host) Host {
 		h.Links.Veths[i] = &own
 	}
 	h.Firewall.Ports, h.Firewall.Openings = slices.Clone(h.Firewall.Ports), slices.Clone(h.Firewall.Openings)
+	h.Firewall.Limits, h.Flows.Limits = slices.Clone(h.Firewall.Limits), slices.Clone(h.Flows.Limits)
 	h.Flows.Bindings, h.Flows.Endpoints = slices.Clone(h.Flows.Bindings), slices.Clone(h.Flows.Endpoints)
 	h.Ports.Bindings = slices.Clone(h.Ports.Bindings)
 	h.Spoof.Ports, h.Spoof.Shares = slices.Clone(h.Spoof.Ports), slices.Clone(h.Spoof.Shares)

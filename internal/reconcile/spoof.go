@@ -20,14 +20,12 @@ func spoofPort(n model.Network, e model.Endpoint, mode string) spoof.Port {
 
 // addShares lets each port of a container send from the addresses that the container has on its
 // other networks: the kernel answers from the address that it was asked at, by the interface that
-// its routes name, and asks by ARP from there, too (arp_announce in ip-sysctl).
-func (h *Host) addShares(s model.Snapshot, networks map[string]*model.Network, o Options) {
-	if len(h.Spoof.Ports) == 0 {
-		return
-	}
+// its routes name, and asks by ARP from there, too (arp_announce in ip-sysctl). Of the endpoints only
+// those count whose sandbox is one of some; nil: all that have one.
+func (h *Host) addShares(endpoints []*model.Endpoint, only map[string]bool, networks map[string]*model.Network, o Options) {
 	sandboxes := map[string][]*model.Endpoint{}
-	for _, e := range s.Endpoints {
-		if e.Sandbox != "" && networks[e.NetworkID] != nil {
+	for _, e := range endpoints {
+		if e.Sandbox != "" && (only == nil || only[e.Sandbox]) && networks[e.NetworkID] != nil {
 			sandboxes[e.Sandbox] = append(sandboxes[e.Sandbox], e)
 		}
 	}
@@ -52,9 +50,9 @@ func (h *Host) addShares(s model.Snapshot, networks map[string]*model.Network, o
 	}
 }
 
-// shareChanges reports whether an endpoint that has gone or come, or has changed in what counts
-// here, has others in its sandbox, before or after. gone and came are sorted by ID.
-func shareChanges(before, after []*model.Endpoint, gone, came []*model.Endpoint) bool {
+// sharing are the sandboxes of endpoints that have gone or come, or have changed in what addShares
+// looks at. gone and came are sorted by ID.
+func sharing(gone, came []*model.Endpoint) map[string]bool {
 	sandboxes := map[string]bool{}
 	mergeShared(gone, came, compareEndpoints, func(had, has *model.Endpoint) {
 		if had != nil && has != nil && sharesSame(had, has) {
@@ -66,21 +64,7 @@ func shareChanges(before, after []*model.Endpoint, gone, came []*model.Endpoint)
 			}
 		}
 	})
-	if len(sandboxes) == 0 {
-		return false
-	}
-	for _, list := range [][]*model.Endpoint{before, after} {
-		seen := map[string]bool{}
-		for _, e := range list {
-			if sandbox := e.Sandbox; sandbox != "" && sandboxes[sandbox] {
-				if seen[sandbox] {
-					return true
-				}
-				seen[sandbox] = true
-			}
-		}
-	}
-	return false
+	return sandboxes
 }
 
 // sharesSame reports whether all of two records of an endpoint is the same that addShares looks

@@ -129,7 +129,8 @@ func (s *Store) Backup(w io.Writer) error {
 }
 
 // Snapshot returns all networks and endpoints as of the last update, sorted by ID.
-// The caller may keep it, and must not change what its slices hold.
+// The caller may keep it, and must change neither what its slices hold nor the records that their
+// pointers lead to.
 func (s *Store) Snapshot() model.Snapshot { return s.decoded().Snapshot }
 
 func (s *Store) decoded() decoded {
