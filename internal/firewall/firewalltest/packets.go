@@ -256,10 +256,10 @@ func connectionsGoOn(w *World) {
 	less := firewall.Policy{Networks: p.Networks[:1], Ports: []firewall.Port{p.Ports[0], p.Ports[4]}}
 	for _, step := range []struct{ have, want *firewall.Policy }{{&p, &more}, {&more, &less}, {nil, &p}} {
 		Apply(w.T, w.Backend, step.have, *step.want)
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 		if _, err := c.Write([]byte("still there?")); err != nil {
 			w.T.Fatal(err)
 		}
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 		if n, err := c.Read(make([]byte, 64)); err != nil || n == 0 {
 			w.T.Fatal(n, err)
 		}
