@@ -15,10 +15,11 @@ import (
 func withEnded(records *store.Store) (known model.Snapshot, err error) {
 	ended, err := endedIn(records)
 	known = records.Snapshot()
-	known.Endpoints = slices.Clone(known.Endpoints)
-	for _, e := range ended {
-		known.Endpoints = append(known.Endpoints, &e)
+	gone := make([]*model.Endpoint, len(ended))
+	for i := range ended {
+		gone[i] = &ended[i]
 	}
+	known.Endpoints = append(slices.Clone(known.Endpoints), gone...) // others hold what it has
 	return known, err
 }
 

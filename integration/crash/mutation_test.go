@@ -26,7 +26,7 @@ func mutations() []mutation {
 		return mutate.Mutation{Pkg: pkg, Function: function, At: at, With: with}
 	}
 	return []mutation{
-		{"a recorded answer is not given again", in("driver", "putEndpoint", mutate.Condition("have", "MACGiven"), "true || OLD"),
+		{"a recorded answer is not given again", in("driver", "putEndpoint", mutate.Condition("sameEndpoint"), "true || OLD"),
 			place + "run_2_NetworkDriver.CreateEndpoint:_store:_after_the_commit#1,_good_retry"},
 		{"leftovers are not removed at the start", in("internal/link", "planner.dropLeftovers", mutate.Condition("kind", "wanted"), "true || OLD"),
 			place + "stop_2_NetworkDriver.DeleteEndpoint:_store:_after_the_commit#1,_good_retry"},
@@ -37,7 +37,7 @@ func mutations() []mutation {
 			"TestFail/fail/run_2_NetworkDriver.CreateEndpoint:_link:_before_making_a_link#1,_EPERM_always"},
 		{"a pool that Docker was not told of is another's", in("ipam", "Driver.untold", mutate.Condition("used"), "true || OLD"),
 			place + "create_1_IpamDriver.RequestPool:_store:_after_the_commit#1,_good_retry"},
-		{"flows of what has ended are forgotten about", in("plugin", "withEnded", mutate.Assigned("known", "Endpoints"), "append(slices.Clone(known.Endpoints), ended[:0]...)"),
+		{"flows of what has ended are forgotten about", in("plugin", "withEnded", mutate.Assigned("known", "Endpoints"), "append(slices.Clone(known.Endpoints), gone[:0]...)"),
 			place + "stop_2_NetworkDriver.DeleteEndpoint:_store:_after_the_commit#1,_good_retry"},
 	}
 }
@@ -50,7 +50,7 @@ const late = `{
 		s.write.Unlock()
 		return Undo{}, err
 	}
-	tx := newTx(b, s.Snapshot())
+	tx := newTx(b, s.decoded())
 	if err := fn(tx); err != nil || len(tx.changes) == 0 {
 		defer s.write.Unlock()
 		return Undo{}, errors.Join(err, b.Rollback())
