@@ -3,6 +3,7 @@ package crash
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,6 +43,7 @@ type order struct {
 	Nth   int           // passage of the point from now on, from 1
 	Errno syscall.Errno // what the point fails with; 0: the process is killed
 	Times int           // how many passages fail; 0: all of them from the Nth on
+	Keep  bool          // the order that stands goes on, and its count: this only asks for a report
 }
 
 // report answers an order: the points that were passed since the last one, in order, and
@@ -82,7 +84,10 @@ func (h *hook) obey(o order) report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.report
-	h.now, h.passed, h.report = o, 0, report{}
+	h.report = report{}
+	if !o.Keep {
+		h.now, h.passed = o, 0
+	}
 	return r
 }
 
@@ -126,4 +131,26 @@ func child(dir string) int {
 		return 1
 	}
 	return 0
+}
+
+// Who asks for a report does not have the passages counted anew: one that comes between two reports
+// would be missed.
+func TestKeptOrder(t *testing.T) {
+	h := &hook{}
+	h.obey(order{Point: "here", Nth: 2, Errno: syscall.EIO, Times: 1})
+	if err := h.at("here"); err != nil {
+		t.Errorf("the first passage: %v", err)
+	}
+	if r := h.obey(order{Keep: true}); len(r.Seen) != 1 || r.Fired != 0 {
+		t.Errorf("behind the first passage: %+v", r)
+	}
+	if err := h.at("here"); !errors.Is(err, syscall.EIO) {
+		t.Errorf("the second passage: %v", err)
+	}
+	if r := h.obey(order{}); len(r.Seen) != 1 || r.Fired != 1 {
+		t.Errorf("behind the second passage: %+v", r)
+	}
+	if err := h.at("here"); err != nil {
+		t.Errorf("when the order has ended: %v", err)
+	}
 }

@@ -115,7 +115,7 @@ func (w *world) fails(t *testing.T, p passage, fault order) {
 			return nil
 		}
 		done = true
-		times, err := w.fired(fault)
+		times, err := w.fired()
 		if err == nil && times == 0 {
 			err = errors.New("nothing has failed")
 		}

@@ -207,18 +207,13 @@ func (w *world) note(r report) {
 	}
 }
 
-// fired waits until a fault that was ordered has come about, unless all is over without it,
+// fired waits until the fault that was ordered has come about, unless all is over without it,
 // and ends it.
-func (w *world) fired(fault order) (times int, err error) {
+func (w *world) fired() (times int, err error) {
 	err = w.until(func() error {
-		r, err := w.order(fault)
+		r, err := w.order(order{Keep: true})
 		w.note(r)
 		times += r.Fired
-		for _, point := range r.Seen {
-			if point == fault.Point && fault.Nth > 1 {
-				fault.Nth--
-			}
-		}
 		if err == nil && times == 0 && w.leaving > 0 {
 			err = errors.New("nothing has failed, and something is done behind the answer")
 		}
