@@ -22,6 +22,7 @@ type index struct {
 	limit     int                      // so many entries stay together; beyond the fixed levels too
 	depth     int                      // levels at most: the kernel follows 16 (NFT_JUMP_STACK_SIZE of nf_tables.h)
 	spread    bool                     // there are more entries than the limit, of which those are left out that don't matter
+	whole     int                      // a path of more symbols matches only by those behind them: a level tells apart these first
 	disjoint  bool                     // no packet matches two entries, nor an entry and what is below another path
 	end       *rule                    // the last one in each chain of the tree, if entries may have RETURN for a target
 }
@@ -61,6 +62,9 @@ func (x index) level(c *chain, path string, entries []entry, depth int) (below [
 				continue
 			}
 			next = common(group)
+			if len(path) < x.whole && len(next) > x.whole {
+				next = next[:x.whole]
+			}
 		}
 		node := chain{name: x.name(next), ordered: c.ordered, last: x.end != nil}
 		c.add("", "", rule{x.match(next) + " " + action + " " + node.name, x.why})

@@ -197,7 +197,7 @@ func (fam family) direct(p firewall.Policy) []chain {
 func (fam family) opened(end rule) index {
 	x := fam.byAddress(chainDirect, "-d")
 	match, label, addr := x.match, x.label, len(fam.loopback.Addr().AsSlice())*8
-	x.depth, x.end = 7, &end
+	x.depth, x.end, x.whole = 8, &end, addr
 	x.why = "Openings at addresses and ports that begin so are there, so that other packets don't meet them."
 	x.match = func(path string) string {
 		if len(path) > addr {
