@@ -83,7 +83,7 @@ func publishFrom(t *testing.T, w *world.World) {
 
 	publishFromLive(t, w, clients)
 
-	for _, wrong := range []struct{ args, says string }{
+	mybrRefuses(t, w, []refusal{
 		{"network set n0 mybr.publish.from=10.0.0.1/8", "option mybr.publish.from: 10.0.0.1/8 has bits behind its prefix: want 10.0.0.0/8, or 10.0.0.1"},
 		{"network set n0 mybr.publish.from.0=all", "option mybr.publish.from.0: 0 is no port"},
 		{"network set n0 mybr.publish.from=@nobody", "option mybr.publish.from: there is no list nobody: make it with mybr list set nobody"},
@@ -92,21 +92,13 @@ func publishFrom(t *testing.T, w *world.World) {
 		{"endpoint set nobody mybr.publish.from=all", `endpoint "nobody" is unknown`},
 		{"list rm office", "list office is in use by network "},
 		{"list set office 10.0.0.0/8,x", "list office: x: it is no address"},
-	} {
-		if r := w.Host.Try(append([]string{"mybr"}, strings.Fields(wrong.args)...)...); r.Code != 1 || !strings.Contains(r.Err, wrong.says) {
-			t.Errorf("mybr %s: %+v, want %q", wrong.args, r, wrong.says)
-		}
-	}
-	for _, args := range [][]string{
+	})
+	dockerRefuses(t, w, option, [][]string{
 		{"network", "create", "-d", "mybr", "-o", option + "=@nobody", "n2"},
 		{"network", "create", "-d", "mybr", "-o", option + "=none", "-o", "com.docker.network.bridge.gateway_mode_ipv4=nat-unprotected", "n2"},
 		{"network", "create", "-d", "mybr", "-o", option + "=none", "--internal", "n2"},
 		{"run", "--rm", "--network", "name=n0,driver-opt=" + option + "=10.0.0.1/8", "guest", "true"},
-	} {
-		if r := w.DockerTry(args...); r.Code == 0 || !strings.Contains(r.Err, "option "+option+": ") {
-			t.Errorf("docker %s: %+v", strings.Join(args, " "), r)
-		}
-	}
+	})
 	office("after what was refused")
 	matches(t, w)
 }
@@ -164,4 +156,26 @@ func publishFromLive(t *testing.T, w *world.World, clients func(network, port st
 		}
 		return nil
 	})
+}
+
+// refusal is a command of mybr's, and what its error says.
+type refusal struct{ args, says string }
+
+func mybrRefuses(t *testing.T, w *world.World, all []refusal) {
+	t.Helper()
+	for _, wrong := range all {
+		if r := w.Host.Try(append([]string{"mybr"}, strings.Fields(wrong.args)...)...); r.Code != 1 || !strings.Contains(r.Err, wrong.says) {
+			t.Errorf("mybr %s: %+v, want %q", wrong.args, r, wrong.says)
+		}
+	}
+}
+
+// dockerRefuses runs commands of Docker's, each of which is refused because of this option.
+func dockerRefuses(t *testing.T, w *world.World, option string, all [][]string) {
+	t.Helper()
+	for _, args := range all {
+		if r := w.DockerTry(args...); r.Code == 0 || !strings.Contains(r.Err, "option "+option+": ") {
+			t.Errorf("docker %s: %+v", strings.Join(args, " "), r)
+		}
+	}
 }

@@ -103,26 +103,18 @@ func publishInterface(t *testing.T, w *world.World) {
 
 	publishInterfaceLive(t, w, clients)
 
-	for _, wrong := range []struct{ args, says string }{
+	mybrRefuses(t, w, []refusal{
 		{"network set n0 " + option + "=eth/1", "option " + option + ": eth/1 is no name of an interface"},
 		{"network set n0 " + option + ".8080=eth+", "option " + option + ".8080: eth+ is a pattern: name each interface"},
 		{"endpoint set web " + option + "=none", "option " + option + ": none is no interface: mybr.publish.from=none closes ports"},
 		{"network set n0 " + option + ".0=eth1", "option " + option + ".0: 0 is no port"},
-	} {
-		if r := w.Host.Try(append([]string{"mybr"}, strings.Fields(wrong.args)...)...); r.Code != 1 || !strings.Contains(r.Err, wrong.says) {
-			t.Errorf("mybr %s: %+v, want %q", wrong.args, r, wrong.says)
-		}
-	}
-	for _, args := range [][]string{
+	})
+	dockerRefuses(t, w, option, [][]string{
 		{"network", "create", "-d", "mybr", "-o", option + "=abcdefghijklmnop", "n2"},
 		{"network", "create", "-d", "mybr", "-o", option + "=eth1", "-o", "com.docker.network.bridge.gateway_mode_ipv4=nat-unprotected", "n2"},
 		{"network", "create", "-d", "mybr", "-o", option + "=eth1", "--internal", "n2"},
 		{"run", "--rm", "--network", "name=n0,driver-opt=" + option + "=a b", "guest", "true"},
-	} {
-		if r := w.DockerTry(args...); r.Code == 0 || !strings.Contains(r.Err, "option "+option+": ") {
-			t.Errorf("docker %s: %+v", strings.Join(args, " "), r)
-		}
-	}
+	})
 	by("after what was refused")
 	matches(t, w)
 }
