@@ -64,7 +64,7 @@ variable, a variable before the default; an empty variable counts as not set.`,
 	text(f, &config.Firewall, "firewall", "backend", "auto", "auto, iptables (in the variant, nft or legacy, that Docker uses) or nftables (works beside a Docker that uses iptables, too); auto is what Docker uses: iptables, if it is installed, unless Docker has its own rules in nftables", oneOf(plugin.Firewalls()...))
 	text(f, &config.SysctlRoot, "sysctl-root", "dir", "/proc/sys", "where sysctls are written, if that is mounted elsewhere", absolute)
 	toggle(f, &config.DirectRouting, "allow-direct-routing", "published ports can be reached at the containers' own addresses, from anywhere that has a route there")
-	text(f, &config.Spoof, "spoof", "mode", "allow", "refuse has containers send from their own MACs and addresses alone, on networks that don't say it with mybr.spoof; "+
+	text(f, &config.Spoof, "spoof", "mode", "refuse", "refuse has containers send from their own MACs and addresses alone, on networks that don't say it with mybr.spoof; "+
 		"audit lets all of it pass, and counts and logs what refuse would stop; allow does not look, as Docker's own driver doesn't", oneOf(plugin.SpoofModes()...))
 	text(f, &config.PublishPolicy, "publish-policy", "policy", "open", "host has published ports be reached from outside only if the host's own firewall lets clients in at that port "+
 		"(rules of INPUT, ufw, firewalld), on networks that don't say it with mybr.publish.policy; open lets them in past it, as Docker's own driver does", oneOf("open", "host"))

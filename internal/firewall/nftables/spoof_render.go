@@ -19,6 +19,7 @@ const spoofPriority = nftables.ChainPriority(-310)
 
 // The chains: one for each sort of frame, and one for each reason to drop it.
 const (
+	spoofOwn     = "own"
 	spoofARP     = "arp"
 	spoofIP      = "ip"
 	spoofUDP     = "udp"
@@ -82,21 +83,23 @@ func spoofChains(listed bool) []chain {
 	pre := chain{name: "prerouting", hook: &hook{nftables.ChainTypeFilter, "prerouting", nftables.ChainHookPrerouting, spoofPriority}}
 	pre.add("What comes from a port whose sender is checked is judged here, before the bridge learns who is where.", by(setPorts, iif()))
 	// br_handle_frame: it learns from these at the hook "input", and they don't pass the other one.
-	in := chain{name: "input", hook: &hook{nftables.ChainTypeFilter, "input", nftables.ChainHookInput, spoofPriority}}
-	in.add("What a bridge forwards to nobody is judged as well: the bridge learns from it, too.", linkOnly(), by(setPorts, iif()))
+	input := chain{name: "input", hook: &hook{nftables.ChainTypeFilter, "input", nftables.ChainHookInput, spoofPriority}}
+	input.add("What a bridge forwards to nobody is judged as well: the bridge learns from it, too.", linkOnly(), by(setPorts, iif()))
 
 	var lists []chain
 	if listed {
-		iccInput(&in)
+		iccInput(&input)
 		lists = iccChains()
 	}
 	port := chain{name: spoofPort}
+	port.add("IPv4 from the endpoint's own MAC and address, which most is: told first, and without a second `meta`.",
+		untagged("ip", unix.ETH_P_IP), in(setSources4, iif(), etherSource(), ipv4().from()), verdict("goto "+spoofOwn))
 	port.add("IPv4, with a tag of 802.1Q or without.", etherType("ip", unix.ETH_P_IP), verdict("goto "+spoofIP))
 	port.add("IPv6.", etherType("ip6", unix.ETH_P_IPV6), verdict("goto "+spoofIP6))
 	port.add("ARP.", etherType("arp", unix.ETH_P_ARP), verdict("goto "+spoofARP))
 	port.add("Nothing else carries addresses that can be checked; a second tag would hide them.", verdict("goto "+refuseFrame))
 
-	return slices.Concat([]chain{pre, in, port, spoofChainARP()}, spoofChainsIP(), spoofChains6(), refusals(), lists)
+	return slices.Concat([]chain{pre, input, port, spoofChainARP()}, spoofChainsIP(), spoofChains6(), refusals(), lists)
 }
 
 func strangeMAC() (string, clause, clause) {
@@ -107,6 +110,11 @@ func strangeMAC() (string, clause, clause) {
 // and once: on bridges each `meta` costs the kernel more than any other expression of a rule.
 func spoofChainsIP() []chain {
 	from := ipv4().from()
+	own := chain{name: spoofOwn}
+	own.add("Nothing but UDP has DHCP in it.", otherProtocol4("udp", unix.IPPROTO_UDP), verdict("accept"))
+	own.add("And no UDP of other ports.", otherTransport("sport", 67), otherTransport("dport", 68), verdict("accept"))
+	own.add("What is left is DHCP, or a later fragment.", verdict("goto "+spoofUDP))
+
 	ip := chain{name: spoofIP}
 	ip.add("UDP, which DHCP is a part of.", protocol4("udp", unix.IPPROTO_UDP), verdict("goto "+spoofUDP))
 	ip.add("All else has a source.", verdict("goto "+spoofSource))
@@ -123,7 +131,7 @@ func spoofChainsIP() []chain {
 	source.add("Who has no address yet asks a DHCP server (RFC 2131).", unspecified(from), udpPort("dport", 67), verdict("accept"))
 	source.add("And may join groups (RFC 4541).", unspecified(from), protocol("igmp", unix.IPPROTO_IGMP), verdict("accept"))
 	source.add("Every other source is somebody else's.", verdict("goto "+refuseSource))
-	return []chain{ip, udp, source}
+	return []chain{own, ip, udp, source}
 }
 
 func spoofChainARP() chain {

@@ -80,6 +80,12 @@ func etherType(word string, number uint16) clause {
 	}}
 }
 
+// untagged matches what a frame carries that has no tag of 802.1Q: where its type is (IEEE 802.3)
+// the kernel shows the tag, be it in the frame or beside it (nft_payload_eval).
+func untagged(word string, number uint16) clause {
+	return compared("ether type "+word, expr.PayloadBaseLLHeader, 12, expr.CmpOpEq, binary.BigEndian.AppendUint16(nil, number)...)
+}
+
 // arpOfOthers matches ARP that is not about IPv4 on Ethernet, whose fields are elsewhere.
 func arpOfOthers() clause {
 	return compared("@nh,0,48 != 0x000108000604", expr.PayloadBaseNetworkHeader, 0, expr.CmpOpNeq, 0, 1, 8, 0, 6, 4)
@@ -95,11 +101,25 @@ func protocol4(name string, number byte) clause {
 	return compared("ip protocol "+name, expr.PayloadBaseNetworkHeader, 9, expr.CmpOpEq, number)
 }
 
+// otherProtocol4 matches every other one.
+func otherProtocol4(name string, number byte) clause {
+	return compared("ip protocol != "+name, expr.PayloadBaseNetworkHeader, 9, expr.CmpOpNeq, number)
+}
+
 // transport matches a port, which only the first fragment has; what carries it is known to have
 // ports. word is sport or dport.
 func transport(word string, number uint16) clause {
+	return transportPort(word, "", expr.CmpOpEq, number)
+}
+
+// otherTransport matches every other one; what has no port, as a later fragment, matches neither.
+func otherTransport(word string, number uint16) clause {
+	return transportPort(word, "!= ", expr.CmpOpNeq, number)
+}
+
+func transportPort(word, sign string, op expr.CmpOp, number uint16) clause {
 	offset := map[string]uint32{"sport": 0, "dport": 2}[word]
-	return compared(fmt.Sprintf("th %s %d", word, number), expr.PayloadBaseTransportHeader, offset, expr.CmpOpEq, byte(number>>8), byte(number))
+	return compared(fmt.Sprintf("th %s %s%d", word, sign, number), expr.PayloadBaseTransportHeader, offset, op, byte(number>>8), byte(number))
 }
 
 // udpPort matches UDP of a port; word is sport or dport.
