@@ -104,16 +104,26 @@ func (s Set) Subjects() map[string]any {
 // Only returns what is about the links that keep reports true for. A port whose network has a list
 // keeps it: without, the port could begin everything.
 func (s Set) Only(keep func(subject string) bool) Set {
-	out := Set{
-		Ports:  slices.DeleteFunc(slices.Clone(s.Ports), func(p Port) bool { return !keep(p.Link) }),
-		Shares: slices.DeleteFunc(slices.Clone(s.Shares), func(sh Share) bool { return !keep(sh.Link) }),
-		Apart:  s.Apart,
-	}
+	out := Set{Apart: s.Apart}
 	listed := map[string]bool{}
-	for _, p := range out.Ports {
-		listed[p.Bridge] = listed[p.Bridge] || p.Listed
+	for i := range s.Ports { // a thousand, of which mostly one is kept: nothing is copied for the others
+		if p := &s.Ports[i]; keep(p.Link) {
+			out.Ports = append(out.Ports, *p)
+			if p.Listed {
+				listed[p.Bridge] = true
+			}
+		}
 	}
-	out.Networks = slices.DeleteFunc(slices.Clone(s.Networks), func(n Network) bool { return !keep(n.Bridge) && !listed[n.Bridge] })
+	for _, sh := range s.Shares {
+		if keep(sh.Link) {
+			out.Shares = append(out.Shares, sh)
+		}
+	}
+	for _, n := range s.Networks {
+		if keep(n.Bridge) || listed[n.Bridge] {
+			out.Networks = append(out.Networks, n)
+		}
+	}
 	return out
 }
 

@@ -212,8 +212,8 @@ func differingPorts(have, want spoof.Set) (gone, came spoof.Set) {
 		relisted[n.Bridge], touched[n.Bridge] = true, true
 	}
 	for _, s := range []spoof.Set{have, want} {
-		for _, p := range s.Ports {
-			switch {
+		for i := range s.Ports {
+			switch p := &s.Ports[i]; {
 			case !p.Listed:
 			case relisted[p.Bridge]:
 				changed[p.Link] = true

@@ -81,10 +81,10 @@ func (fam family) spoofed(s spoof.Set) ruleset {
 // meets two lookups: of the port, and of port, MAC and address together.
 func spoofChains(listed bool) []chain {
 	pre := chain{name: "prerouting", hook: &hook{nftables.ChainTypeFilter, "prerouting", nftables.ChainHookPrerouting, spoofPriority}}
-	pre.add("What comes from a port whose sender is checked is judged here, before the bridge learns who is where.", by(setPorts, iif()))
+	pre.add("What comes from a port whose sender is checked is judged here, before the bridge learns who is where.", in(setPorts, iif()), verdict("goto "+spoofPort))
 	// br_handle_frame: it learns from these at the hook "input", and they don't pass the other one.
 	input := chain{name: "input", hook: &hook{nftables.ChainTypeFilter, "input", nftables.ChainHookInput, spoofPriority}}
-	input.add("What a bridge forwards to nobody is judged as well: the bridge learns from it, too.", linkOnly(), by(setPorts, iif()))
+	input.add("What a bridge forwards to nobody is judged as well: the bridge learns from it, too.", linkOnly(), in(setPorts, iif()), verdict("goto "+spoofPort))
 
 	var lists []chain
 	if listed {

@@ -12,7 +12,7 @@ import (
 func spoofSets(s spoof.Set, listed bool) []set {
 	name, mac, four, six := nameKind(), macKind(), ipv4().address, ipv6().address
 	out := []set{
-		{name: setPorts, key: []kind{name}, verdicts: true},
+		{name: setPorts, key: []kind{name}},
 		{name: setMACs, key: []kind{name, mac}},
 		{name: setSources4, key: []kind{name, mac, four}},
 		{name: setSources6, key: []kind{name, mac, six}},
@@ -52,7 +52,7 @@ func spoofSets(s spoof.Set, listed bool) []set {
 func addPort(all map[string]*set, p spoof.Port) []model.MAC {
 	name := nameBytes(p.Link)
 	of := func(why string) served { return served{why: why, bridge: p.Bridge, link: p.Link} }
-	all[setPorts].add(of("The sender of what comes from here is checked."), element{key: name, data: "goto " + spoofPort})
+	all[setPorts].add(of("The sender of what comes from here is checked."), element{key: name})
 	if p.Audited {
 		all[setAudited].add(of("What it sends as somebody else is counted, and passes (mybr.spoof=audit)."), element{key: name})
 	} else {
