@@ -158,7 +158,7 @@ test-other:
 test-unit: need-test part-unit part-facts ## Run the tests that need no Docker, with the race detector
 
 part-unit:
-	$(RACE_ENV) go test $(RACE) -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
+	$(RACE_ENV) go test $(RACE) $(SHORT) -timeout 10m $(GOTESTFLAGS) $(UNIT_PACKAGES)
 
 # Those of the comparison's tests that need no Docker: part-parity has them, too.
 part-facts:

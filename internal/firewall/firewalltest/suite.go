@@ -9,6 +9,7 @@ package firewalltest
 import (
 	"context"
 	"flag"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -102,11 +103,12 @@ func (s Suite) each(t *testing.T, names []string, scenarios []scenario) {
 	}
 }
 
-// eachDocker runs a test in a world with each of the layouts of Docker's chains, in each
-// family.
+// eachDocker runs a test in a world with each of the layouts of Docker's chains, in the
+// families that families says.
 func (s Suite) eachDocker(t *testing.T, test func(*World)) {
-	for layout, variant := range s.Dockers {
-		for _, ip := range []model.Family{model.IPv4, model.IPv6} {
+	for i, layout := range slices.Sorted(maps.Keys(s.Dockers)) {
+		variant := s.Dockers[layout]
+		for _, ip := range families(t, i, len(s.Dockers)) {
 			t.Run(layout+" "+ip.String(), func(t *testing.T) {
 				t.Parallel()
 				h := nettest.New(t)
