@@ -118,6 +118,9 @@ func footprint(w *world.World) (found []string) {
 	for _, rule := range rules(w) {
 		found = append(found, "rule "+rule)
 	}
+	for _, line := range w.Host.Senders() {
+		found = append(found, "sender "+line)
+	}
 	for _, table := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		for line := range strings.Lines(w.Host.Run("cat", "/proc/net/"+table)) {
 			f := strings.Fields(line) // proc_net(5): 1 is the local address, 3 the state: 0A is LISTEN, 07 an unconnected UDP socket
@@ -161,11 +164,11 @@ func cleared(t *testing.T, w *world.World) {
 	})
 }
 
-// ours is the part of the footprint that belongs to the articles' network or to a published
-// port.
+// ours is the part of the footprint that belongs to the articles' network, to containers or to a
+// published port.
 func ours(w *world.World) []string {
 	return slices.DeleteFunc(footprint(w), func(s string) bool {
 		return !strings.Contains(s, "mybr0") && !strings.Contains(s, "172.18.") && !strings.Contains(s, "8088") &&
-			!strings.HasPrefix(s, "link veth") && !strings.HasSuffix(s, ":1F98") // 8088, as proc_net(5) writes it
+			!strings.HasPrefix(s, "link veth") && !strings.HasPrefix(s, "sender ") && !strings.HasSuffix(s, ":1F98") // 8088, as proc_net(5) writes it
 	})
 }

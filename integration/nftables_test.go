@@ -61,7 +61,7 @@ func nftablesHeals(t *testing.T, w *world.World) {
 	w.Docker("rm", "--force", "web", "eve")
 	w.Docker("network", "rm", "n0", "n1")
 	w.Eventually(healWithin, func() error {
-		if text := leftBehind(w, "table ip mybr", "table ip6 mybr", "MYBR-"); text != "" {
+		if text := leftBehind(w, "table ip mybr", "table ip6 mybr", "table bridge mybr", "MYBR-"); text != "" {
 			return fmt.Errorf("left:\n%s", text)
 		}
 		return nil

@@ -66,7 +66,7 @@ func (c chapter) tryNftables(t *testing.T, w *world.World, s scenario, first boo
 			}
 		}
 	}
-	removeAll(w)
+	removeAll(t, w)
 	if have := listed(w); !slices.Equal(have, before) {
 		t.Errorf("after removal there is\n%s\nand was\n%s", strings.Join(have, "\n"), strings.Join(before, "\n"))
 	}

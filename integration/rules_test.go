@@ -117,7 +117,7 @@ func (c chapter) try(t *testing.T, w *world.World, s scenario, withJumps bool) s
 		t.Errorf("the kernel has\n%s\nbut the records render to\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 
-	removeAll(w)
+	removeAll(t, w)
 	if after := saved(w); !slices.Equal(after, before) {
 		t.Errorf("after removal the rules are\n%s\nbut were\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
 	}
@@ -135,13 +135,17 @@ func (c chapter) play(t *testing.T, w *world.World, s scenario) firewall.Policy 
 	return policy
 }
 
-// removeAll removes all containers, and mybr's networks.
-func removeAll(w *world.World) {
+// removeAll removes all containers, and mybr's networks; nobody's sender is checked then.
+func removeAll(t *testing.T, w *world.World) {
+	t.Helper()
 	if ids := w.Docker("ps", "-aq"); ids != "" {
 		w.Docker(append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
 	}
 	for _, n := range strings.Fields(w.Docker("network", "ls", "-q", "--filter", "driver=mybr")) {
 		w.Docker("network", "rm", n)
+	}
+	if left := w.Host.Senders(); len(left) > 0 {
+		t.Errorf("after removal senders are still checked:\n%s", strings.Join(left, "\n"))
 	}
 }
 

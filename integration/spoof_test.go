@@ -24,45 +24,15 @@ func spoofing(t *testing.T, w *world.World) {
 	other := w.Serve("other", []string{"--net", "n1", "--ip", "172.19.0.2"}, "tcp:80", "udp:80")
 	ben := w.Idle("ben", "--net", "n1", "--ip", "172.19.0.9")
 
-	// deceives has a container send as somebody else, and reports which of it the other one sees;
-	// what it may send is behind all that, so that none of it can come later.
-	deceives := func(from, at *world.Place, gateway, own, stranger, to string) string {
-		wire := at.Sniff("eth0")
-		defer wire.Stop()
-		argv := []string{"guest", "send", "-proto", "arp", "-src", gateway, "-link", "eth0", to, ",", "-src", stranger, "-proto", "udp", "-sport", "21001", "-link", "eth0", to, ",",
-			"-src", own, "-proto", "udp", "-sport", "67", "-link", "eth0", to, ",", "-src", own, "-proto", "udp", "-sport", "21002", "-link", "eth0", to}
-		from.Run(argv...)
-		var got []string
-		w.Eventually(healWithin, func() error {
-			got = nil
-			last := false
-			for _, p := range wire.Packets() {
-				switch {
-				case p.Proto == "arp" && p.Src.String() == gateway && p.Dst.String() == to && p.Type == 2:
-					got = append(got, "arp")
-				case p.Proto == "udp" && p.SrcPort == 21001 && p.Src.String() == stranger:
-					got = append(got, "source")
-				case p.Proto == "udp" && p.SrcPort == 67:
-					got = append(got, "dhcp")
-				}
-				last = last || p.Proto == "udp" && p.SrcPort == 21002 && p.Src.String() == own
-			}
-			if !last {
-				return fmt.Errorf("what %s may send does not arrive", own)
-			}
-			return nil
-		})
-		return strings.Join(got, " ")
-	}
 	expect := func(when, want string) {
 		t.Helper()
-		if got := deceives(eve, web, "172.18.0.1", "172.18.0.3", "172.18.0.77", "172.18.0.2"); got != want {
+		if got := deceives(w, eve, web, "172.18.0.3", "172.18.0.2"); got != want {
 			t.Errorf("%s: %q of eve's arrives, want %q", when, got, want)
 		}
 	}
-	const all = "arp source dhcp"
+	const all = allForged
 	expect("refused", "")
-	if got := deceives(ben, other, "172.19.0.1", "172.19.0.9", "172.19.0.77", "172.19.0.2"); got != all {
+	if got := deceives(w, ben, other, "172.19.0.9", "172.19.0.2"); got != all {
 		t.Errorf("on a network that allows it %q of ben's arrives, want %q", got, all)
 	}
 	// Honest traffic is as ever, between both networks' addresses of one container, too.
@@ -118,5 +88,110 @@ func spoofing(t *testing.T, w *world.World) {
 	w.Docker("network", "rm", "n0", "n1")
 	if text := w.Host.Run("nft", "list", "tables"); strings.Contains(text, "mybr-spoof") {
 		t.Errorf("left: %s", text)
+	}
+}
+
+// allForged is what deceives reports where nobody looks at senders.
+const allForged = "arp source dhcp"
+
+// deceives has a container send to another one of its network as the gateway, as a stranger and as
+// a DHCP server, and reports which of that the other one sees; what it may send is behind all that,
+// so that none of it can come later. own is its address, and all are of one /16.
+func deceives(w *world.World, from, at *world.Place, own, to string) string {
+	subnet := own[:strings.LastIndexByte(own, '.')]
+	gateway, stranger := subnet+".1", subnet+".77"
+	wire := at.Sniff("eth0")
+	defer wire.Stop()
+	from.Run("guest", "send", "-proto", "arp", "-src", gateway, "-link", "eth0", to, ",", "-src", stranger, "-proto", "udp", "-sport", "21001", "-link", "eth0", to, ",",
+		"-src", own, "-proto", "udp", "-sport", "67", "-link", "eth0", to, ",", "-src", own, "-proto", "udp", "-sport", "21002", "-link", "eth0", to)
+	var got []string
+	w.Eventually(healWithin, func() error {
+		got = nil
+		last := false
+		for _, p := range wire.Packets() {
+			switch {
+			case p.Proto == "arp" && p.Src.String() == gateway && p.Dst.String() == to && p.Type == 2:
+				got = append(got, "arp")
+			case p.Proto == "udp" && p.SrcPort == 21001 && p.Src.String() == stranger:
+				got = append(got, "source")
+			case p.Proto == "udp" && p.SrcPort == 67:
+				got = append(got, "dhcp")
+			}
+			last = last || p.Proto == "udp" && p.SrcPort == 21002 && p.Src.String() == own
+		}
+		if !last {
+			return fmt.Errorf("what %s may send does not arrive", own)
+		}
+		return nil
+	})
+	return strings.Join(got, " ")
+}
+
+// TestSpoofDefault is about networks that don't say whether senders are checked, beside those that
+// do, and about what mybr serve --spoof changes for them while their containers run.
+func TestSpoofDefault(t *testing.T) {
+	if world.Driver() != "mybr" {
+		t.Skip("is about the mybr driver")
+	}
+	t.Parallel()
+	w := world.New(t, world.Config{})
+	w.Host.Run("sh", "-c", "ip link add theirs type bridge && ip link set theirs up")
+	networks := []struct{ name, subnet, option string }{
+		{"silent", "172.18.0", bridgeName + "mybr0"},
+		{"open", "172.19.0", "mybr.spoof=allow"},
+		{"strict", "172.20.0", "mybr.spoof=refuse"},
+		{"theirs", "172.21.0", bridgeName + "theirs"}, // what else is on the bridge is not known
+	}
+	eve, web := map[string]*world.Place{}, map[string]*world.Place{}
+	for _, n := range networks {
+		w.Docker("network", "create", "-d", "mybr", "--subnet", n.subnet+".0/16", "-o", n.option, n.name)
+		eve[n.name] = w.Idle("eve-"+n.name, "--net", n.name, "--ip", n.subnet+".3")
+		web[n.name] = w.Idle("web-"+n.name, "--net", n.name, "--ip", n.subnet+".2")
+	}
+	for _, c := range []struct {
+		when string
+		args []string          // of mybr serve, which is started with them; nil: it goes on
+		set  string            // by mybr network set
+		want map[string]string // what arrives of what eve forges, on these networks
+		none bool              // nobody is checked then
+	}{
+		{when: "by default", want: map[string]string{"silent": "", "open": allForged, "strict": "", "theirs": allForged}},
+		{when: "told live", set: "silent mybr.spoof=allow", want: map[string]string{"silent": allForged, "strict": ""}},
+		{when: "told live", set: "theirs mybr.spoof=refuse", want: map[string]string{"theirs": ""}},
+		{when: "taken back", set: "theirs mybr.spoof=", want: map[string]string{"theirs": allForged}},
+		{when: "taken back", set: "silent mybr.spoof=", want: map[string]string{"silent": ""}},
+		{when: "with --spoof allow", args: []string{"--spoof", "allow"}, want: map[string]string{"silent": allForged, "strict": ""}},
+		{when: "beside that", set: "strict mybr.spoof=allow", want: map[string]string{"strict": allForged}, none: true},
+		{when: "with --spoof audit", args: []string{"--spoof", "audit"}, want: map[string]string{"silent": allForged}},
+		{when: "without a flag", args: []string{}, want: map[string]string{"silent": "", "theirs": allForged}},
+	} {
+		if c.args != nil {
+			w.MybrArgs(c.args...)
+			w.RestartMybr()
+			w.Eventually(healWithin, func() error { return mismatch(t, w) }) // it listens before its first pass has ended
+		}
+		if c.set != "" {
+			w.Host.Run(append([]string{"mybr", "network", "set"}, strings.Fields(c.set)...)...)
+		}
+		for _, n := range networks {
+			want, looks := c.want[n.name]
+			if !looks {
+				continue
+			}
+			if got := deceives(w, eve[n.name], web[n.name], n.subnet+".3", n.subnet+".2"); got != want {
+				t.Errorf("%s %s: on the network %s %q of what is forged arrives, want %q", c.when, c.set, n.name, got, want)
+			}
+		}
+		if rules := w.Host.Senders(); (len(rules) == 0) != c.none {
+			t.Errorf("%s %s: the rules about senders are\n%s", c.when, c.set, strings.Join(rules, "\n"))
+		}
+		matches(t, w)
+	}
+	for _, n := range networks {
+		w.Docker("rm", "-f", "eve-"+n.name, "web-"+n.name)
+		w.Docker("network", "rm", n.name)
+	}
+	if left := w.Host.Senders(); len(left) > 0 {
+		t.Errorf("left:\n%s", strings.Join(left, "\n"))
 	}
 }

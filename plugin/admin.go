@@ -43,6 +43,8 @@ type Status struct {
 	// Unchecked says why --spoof does nothing on this host although it asks for something; "": it
 	// does what it says.
 	Unchecked string `json:"unchecked,omitempty"`
+	// UncheckedAsked says that the user has given that --spoof, which is no default then.
+	UncheckedAsked bool `json:"uncheckedAsked,omitempty"`
 	// Healed says, by aspect, what others had changed on the host since the process began.
 	Healed map[string]Healed `json:"healed,omitempty"`
 }
@@ -101,6 +103,7 @@ type admin struct {
 	denier    *denier
 	unheard   func() error // why what lists refuse is not heard of
 	unchecked error        // why --spoof does nothing although it asks for something
+	asked     bool         // likewise Config.SpoofAsked
 }
 
 // handler returns the table of what can be asked.
@@ -254,7 +257,7 @@ func (a *admin) status(ctx context.Context) Status {
 		s.Unheard = err.Error()
 	}
 	if a.unchecked != nil {
-		s.Unchecked = a.unchecked.Error()
+		s.Unchecked, s.UncheckedAsked = a.unchecked.Error(), a.asked
 	}
 	if !a.canCompare() {
 		// To compare the host takes as long as a look at all of it, and the start would wait for

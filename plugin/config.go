@@ -32,6 +32,7 @@ type Config struct {
 
 	DirectRouting  bool       // published ports can be reached at the containers' own addresses, from anywhere that has a route there
 	Spoof          string     // one of model.SpoofModes: whether ports send from their own addresses alone, on networks that don't say it; "": SpoofAllow
+	SpoofAsked     bool       // Spoof is what the user has said, and no default
 	PublishPolicy  string     // model.PublishOpen or PublishHost: whether the host's firewall decides who reaches published ports, on networks that don't say it; "": it doesn't
 	PublishAddress netip.Addr // where ports are published that name no address, on networks that name none either; zero: everywhere
 

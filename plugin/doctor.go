@@ -43,7 +43,7 @@ func (c Client) process(ctx context.Context) (p doctor.Process, err error) {
 	}
 	p = doctor.Process{
 		Version: s.Version, PID: s.PID, Ready: s.Ready, Firewall: s.Firewall, LastError: s.LastError,
-		Unknown: s.Unknown, Unwatched: s.NoticedLate, Unheard: s.Unheard, Unchecked: s.Unchecked,
+		Unknown: s.Unknown, Unwatched: s.NoticedLate, Unheard: s.Unheard, Unchecked: s.Unchecked, UncheckedAsked: s.UncheckedAsked,
 	}
 	if !s.FailedSince.IsZero() {
 		p.FailedFor = time.Since(s.FailedSince)

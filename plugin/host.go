@@ -90,8 +90,8 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 		warn:      c.Log.Warnf,
 	}
 	h.spoofDefault = c.Spoof
-	if h.unchecked = unchecked(c.Spoof, h.spoof.Lacks()); h.unchecked != nil {
-		c.Log.Warnf("%v: containers may send from any address on this host, on networks that don't say it themselves", h.unchecked)
+	if h.unchecked = c.unchecked(h.spoof.Lacks()); h.unchecked != nil {
+		c.Log.Warnf("containers may send with any MAC and from any address: %v", h.unchecked)
 		h.spoofDefault = model.SpoofAllow
 	}
 	settings.Before = h.links.BeforeSetting

@@ -81,7 +81,7 @@ func Run(ctx context.Context, c Config) error {
 		backup: records.Backup, compares: host.reconciler.Ready(),
 		version: c.Version, firewall: host.filter.Variant, since: time.Now(),
 		snapshot: records.Snapshot, lastError: host.reconciler.LastError, diff: host.reconciler.Diff, diffNow: host.reconciler.DiffNow,
-		healings: host.reconciler.Healings, late: host.late, unheard: host.denials.unheard, unchecked: host.unchecked, failed: host.reconciler.FailedSince,
+		healings: host.reconciler.Healings, late: host.late, unheard: host.denials.unheard, unchecked: host.unchecked, asked: c.SpoofAsked, failed: host.reconciler.FailedSince,
 		view: newViewer(records.Snapshot, addresses.Usage, c.publishByHost(), host.filter).view,
 		sync: host.reconciler.Mend, events: &told.events, followers: make(chan struct{}, maxFollowers), stopping: ctx,
 	}

@@ -54,10 +54,14 @@ func (h *host) tellRefused(ctx context.Context, s model.Snapshot) error {
 }
 
 // unchecked says why what Config.Spoof asks for can't be had, on a kernel that lacks something; nil:
-// it can, or it does not ask for anything.
-func unchecked(mode string, lacks error) error {
-	if lacks == nil || mode == "" || mode == model.SpoofAllow {
+// it can, or it does not ask for anything. Who has asked for nothing is told that nothing is worse
+// than with Docker's own driver, and how not to be told again.
+func (c Config) unchecked(lacks error) error {
+	switch {
+	case lacks == nil || c.Spoof == "" || c.Spoof == model.SpoofAllow:
 		return nil
+	case c.SpoofAsked:
+		return fmt.Errorf("--spoof %s does nothing: %w", c.Spoof, lacks)
 	}
-	return fmt.Errorf("--spoof %s does nothing: %w", mode, lacks)
+	return fmt.Errorf("--spoof %s, the default, does nothing on this host, which is as with Docker's own driver (--spoof %s says that this is meant): %w", c.Spoof, model.SpoofAllow, lacks)
 }

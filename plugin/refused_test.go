@@ -32,20 +32,23 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Only who has asked for it is told that it can't be had.
+// Whoever has asked for it is told that it can't be had; who has not, how not to be told, and that
+// Docker's own driver does no more. Who wants nobody checked is told nothing.
 func TestUnchecked(t *testing.T) {
 	lacks := errors.New("no bridges")
 	for _, c := range []struct {
 		mode  string
+		asked bool
 		lacks error
 		want  string
 	}{
-		{model.SpoofRefuse, lacks, "--spoof refuse does nothing: no bridges"}, {model.SpoofAudit, lacks, "--spoof audit does nothing: no bridges"},
-		{model.SpoofRefuse, nil, ""}, {model.SpoofAllow, lacks, ""}, {"", lacks, ""},
+		{model.SpoofRefuse, true, lacks, "--spoof refuse does nothing: no bridges"}, {model.SpoofAudit, true, lacks, "--spoof audit does nothing: no bridges"},
+		{model.SpoofRefuse, false, lacks, "--spoof refuse, the default, does nothing on this host, which is as with Docker's own driver (--spoof allow says that this is meant): no bridges"},
+		{model.SpoofRefuse, true, nil, ""}, {model.SpoofRefuse, false, nil, ""}, {model.SpoofAllow, true, lacks, ""}, {"", false, lacks, ""},
 	} {
-		err := unchecked(c.mode, c.lacks)
+		err := Config{Spoof: c.mode, SpoofAsked: c.asked}.unchecked(c.lacks)
 		if (err == nil) != (c.want == "") || err != nil && (err.Error() != c.want || !errors.Is(err, lacks)) {
-			t.Errorf("%q, %v: %v", c.mode, c.lacks, err)
+			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }

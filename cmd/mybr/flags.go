@@ -138,6 +138,7 @@ func fromVariable(f *pflag.Flag, name, content string) error {
 			return fmt.Errorf("invalid argument %q in environment variable %s (--%s): %w", part, name, f.Name, err)
 		}
 	}
+	f.Changed = true // as FlagSet.Set has it for what the command line says
 	return nil
 }
 

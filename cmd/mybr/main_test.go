@@ -210,28 +210,30 @@ func TestFlagBeforeVariableBeforeDefault(t *testing.T) {
 		environ []string
 		args    []string
 		want    map[string]string
+
+		defaults bool // nobody has said what these are
 	}{
-		{"defaults", nil, nil, map[string]string{
+		{name: "defaults", defaults: true, want: map[string]string{
 			"name": "mybr", "plugin-dir": "/run/docker/plugins", "state-dir": "/var/lib/mybr", "run-dir": "/run/mybr",
 			"firewall": "auto", "sysctl-root": "/proc/sys", "log-level": "info", "log-format": "text",
-			"allow-direct-routing": "false", "accept-fwmark": "", "address-quarantine": "1m0s", "resync-interval": "5m0s",
+			"allow-direct-routing": "false", "accept-fwmark": "", "address-quarantine": "1m0s", "resync-interval": "5m0s", "spoof": "refuse",
 		}},
-		{"variables", []string{
+		{name: "variables", environ: []string{
 			"MYBR_NAME=n", "MYBR_PLUGIN_DIR=/p", "MYBR_STATE_DIR=/s", "MYBR_RUN_DIR=/r",
 			"MYBR_FIREWALL=iptables", "MYBR_SYSCTL_ROOT=/y", "MYBR_LOG_LEVEL=debug", "MYBR_LOG_FORMAT=json",
-			"MYBR_ALLOW_DIRECT_ROUTING=1", "MYBR_ACCEPT_FWMARK=256/0xff00", "MYBR_ADDRESS_QUARANTINE=0", "MYBR_RESYNC_INTERVAL=90s",
-		}, nil, map[string]string{
+			"MYBR_ALLOW_DIRECT_ROUTING=1", "MYBR_ACCEPT_FWMARK=256/0xff00", "MYBR_ADDRESS_QUARANTINE=0", "MYBR_RESYNC_INTERVAL=90s", "MYBR_SPOOF=refuse",
+		}, want: map[string]string{
 			"name": "n", "plugin-dir": "/p", "state-dir": "/s", "run-dir": "/r",
 			"firewall": "iptables", "sysctl-root": "/y", "log-level": "debug", "log-format": "json",
-			"allow-direct-routing": "true", "accept-fwmark": "0x100/0xff00", "address-quarantine": "0s", "resync-interval": "1m30s",
+			"allow-direct-routing": "true", "accept-fwmark": "0x100/0xff00", "address-quarantine": "0s", "resync-interval": "1m30s", "spoof": "refuse",
 		}},
-		{"nothing is watched", nil, []string{"--resync-interval", "0"}, map[string]string{"resync-interval": "0s"}},
-		{"a switch", nil, []string{"--allow-direct-routing", "--accept-fwmark=0x1"}, map[string]string{"allow-direct-routing": "true", "accept-fwmark": "0x1"}},
-		{"flags", []string{"MYBR_NAME=n", "MYBR_STATE_DIR=not checked"}, []string{"--name", "f", "--state-dir=/f"},
-			map[string]string{"name": "f", "state-dir": "/f"}},
-		{"a flag with the default's value", []string{"MYBR_NAME=n"}, []string{"--name=mybr"}, map[string]string{"name": "mybr"}},
-		{"empty variables", []string{"MYBR_NAME=", "MYBR_LOG_LEVEL="}, nil, map[string]string{"name": "mybr", "log-level": "info"}},
-		{"others' variables", []string{"MYBRIDGE=1", "XMYBR_NAME=x", "mybr_name=x"}, nil, map[string]string{"name": "mybr"}},
+		{name: "nothing is watched", args: []string{"--resync-interval", "0"}, want: map[string]string{"resync-interval": "0s"}},
+		{name: "a switch", args: []string{"--allow-direct-routing", "--accept-fwmark=0x1"}, want: map[string]string{"allow-direct-routing": "true", "accept-fwmark": "0x1"}},
+		{name: "flags", environ: []string{"MYBR_NAME=n", "MYBR_STATE_DIR=not checked"}, args: []string{"--name", "f", "--state-dir=/f"},
+			want: map[string]string{"name": "f", "state-dir": "/f"}},
+		{name: "a flag with the default's value", environ: []string{"MYBR_NAME=n"}, args: []string{"--name=mybr"}, want: map[string]string{"name": "mybr"}},
+		{name: "empty variables", defaults: true, environ: []string{"MYBR_NAME=", "MYBR_LOG_LEVEL="}, want: map[string]string{"name": "mybr", "log-level": "info"}},
+		{name: "others' variables", defaults: true, environ: []string{"MYBRIDGE=1", "XMYBR_NAME=x", "mybr_name=x"}, want: map[string]string{"name": "mybr"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := serveCommand(t, c.args)
@@ -239,8 +241,12 @@ func TestFlagBeforeVariableBeforeDefault(t *testing.T) {
 				t.Fatal(err)
 			}
 			for name, want := range c.want {
-				if have := cmd.Flags().Lookup(name).Value.String(); have != want {
+				f := cmd.Flags().Lookup(name)
+				if have := f.Value.String(); have != want {
 					t.Errorf("%s is %q, want %q", name, have, want)
+				}
+				if f.Changed == c.defaults {
+					t.Errorf("whether somebody has said what %s is: %t", name, f.Changed)
 				}
 			}
 		})

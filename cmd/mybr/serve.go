@@ -48,6 +48,7 @@ variable, a variable before the default; an empty variable counts as not set.`,
   MYBR_ADDRESS_POOL="base=10.64.0.0/10,size=24 base=192.168.0.0/16,size=26" mybr serve`,
 	}, func(cmd *cobra.Command) error {
 		config.Log = newLog(cmd.ErrOrStderr(), level, format)
+		config.SpoofAsked = cmd.Flags().Changed("spoof")
 		ctx, stop := untilSignal(cmd.Context(), config.Log)
 		defer stop()
 		return plugin.Run(ctx, config)

@@ -37,7 +37,8 @@ func TestAttack(t *testing.T) {
 				world.Full(t)
 			}
 			t.Parallel()
-			a := prepare(t, world.New(t, world.Config{Engine: "28.5", Firewall: backend, LANs: []string{evilAddr}}))
+			// Without a list nobody looks at senders: what is sent as somebody else is to arrive.
+			a := prepare(t, world.New(t, world.Config{Engine: "28.5", Firewall: backend, LANs: []string{evilAddr}, MybrArgs: []string{"--spoof", "allow"}}))
 			a.works(a.open)
 			a.refused("with lists", false)
 			a.helpers()

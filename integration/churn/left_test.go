@@ -60,7 +60,7 @@ func (c *churn) footprint() (found []string) {
 			}
 		}
 	}
-	for _, line := range host.Tables() {
+	for _, line := range slices.Concat(host.Tables(), host.Senders()) {
 		if !strings.Contains(line, " set docker-bridges: ") { // read from Docker's own rules
 			rules[alike(line)] = true
 		}

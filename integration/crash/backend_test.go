@@ -36,12 +36,12 @@ func ofBoth(usual, others []passage) []passage {
 	return slices.Concat(usual, slices.DeleteFunc(others, func(p passage) bool { return !own(p) }))
 }
 
-// rules lists what is mybr's of its tables of nf_tables: hooks, rules and elements, one line
-// each, with the table and what they are in.
+// rules lists what is mybr's of its tables of nf_tables, that of who sends included: hooks, rules and
+// elements, one line each, with the table and what they are in.
 func (w *world) rules(t testing.TB) (lines []string) {
 	t.Helper()
-	for _, family := range []string{"ip", "ip6"} {
-		text, err := w.host.Try("nft", "--stateless", "list", "table", family, "mybr")
+	for family, name := range map[string]string{"ip": "mybr", "ip6": "mybr", "bridge": "mybr-spoof"} {
+		text, err := w.host.Try("nft", "--stateless", "list", "table", family, name)
 		if err != nil {
 			if !strings.Contains(err.Error()+text, "No such file or directory") { // ENOENT: there is no such table
 				t.Fatalf("%v: %s", err, text)

@@ -43,10 +43,12 @@ func (s *stage) footprint() footprint {
 			}
 		}
 	}
+	var tables []string
 	if s.w.Backend() == world.NFTables {
-		for _, line := range s.w.Host.Tables() {
-			add("rules", "nft "+line)
-		}
+		tables = s.w.Host.Tables()
+	}
+	for _, line := range append(tables, s.w.Host.Senders()...) {
+		add("rules", "nft "+line)
 	}
 	for _, table := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		text, err := os.ReadFile(s.w.Path("/proc/1/net/" + table))

@@ -173,6 +173,9 @@ func (w *World) KillMybr() { w.t.Helper(); w.must(w.mybr.stop(syscall.SIGKILL)) 
 // StartMybr starts mybr again after it was stopped or killed.
 func (w *World) StartMybr() { w.t.Helper(); w.must(w.startMybr()) }
 
+// MybrArgs replaces Config.MybrArgs, from mybr's next start on.
+func (w *World) MybrArgs(args ...string) { w.cfg.MybrArgs = args }
+
 // Firewall changes mybr's --firewall for its next starts.
 func (w *World) Firewall(kind string) { w.cfg.Firewall = kind }
 

@@ -39,15 +39,22 @@ func InShort(backend string) string {
 // the elements, one line each, with the table and what they are in. Only the backend
 // nftables has them; the one in the family inet, which keeps flows going, is not among them.
 func (p *Place) Tables() (lines []string) {
-	for _, family := range []string{"ip", "ip6"} {
-		r := p.Try("nft", "--stateless", "list", "table", family, "mybr")
-		if r.Code == 0 {
-			lines = append(lines, TableLines(family+" mybr", r.Out)...)
-		} else if !strings.Contains(r.Err, "No such file or directory") { // ENOENT: there is no such table
-			p.w.t.Fatalf("list table %s mybr: exit code %d: %s", family, r.Code, r.Err)
-		}
+	return slices.Concat(p.table("ip mybr"), p.table("ip6 mybr"))
+}
+
+// Senders is likewise what checks who sends: with each backend, as long as somebody is checked.
+func (p *Place) Senders() []string { return p.table("bridge mybr-spoof") }
+
+// table is one of these, named by its family and its name; empty: there is none.
+func (p *Place) table(table string) []string {
+	r := p.Try(append([]string{"nft", "--stateless", "list", "table"}, strings.Fields(table)...)...)
+	switch {
+	case r.Code == 0:
+		return TableLines(table, r.Out)
+	case !strings.Contains(r.Err, "No such file or directory"): // ENOENT: there is no such table
+		p.w.t.Fatalf("list table %s: exit code %d: %s", table, r.Code, r.Err)
 	}
-	return lines
+	return nil
 }
 
 // TableLines takes a table apart, as nft(8) lists it: the elements of a set may take several

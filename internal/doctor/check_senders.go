@@ -14,8 +14,8 @@ func senderChecks() []Check {
 		{Name: "senders", look: lookSenders,
 			Sees: "whether containers have sent with other MACs or from other addresses than their own where that is refused, or counted (`mybr.spoof`), and whether this kernel can do what `--spoof` asks for",
 			Means: "The container passes for somebody else, or has addresses that Docker did not give it, such as virtual ones, and is not heard there: docs/policy.md lists what does so, and the option that lets it. " +
-				"Where the kernel can't do what `--spoof` asks for, containers may send from any address, on networks that don't say it themselves.",
-			Mends: "there is none: whether a container is to send that is for you to say (`mybr endpoint set CONTAINER mybr.spoof.addresses=…`), and what the kernel lacks is CONFIG_NF_TABLES_BRIDGE"},
+				"Where the kernel can't do what `--spoof` asks for, containers may send from any address, as with Docker's own driver: a warning if it was given, a note if it is the default.",
+			Mends: "there is none: whether a container is to send that is for you to say (`mybr endpoint set CONTAINER mybr.spoof.addresses=…`); what the kernel lacks is CONFIG_NF_TABLES_BRIDGE, and `mybr serve --spoof allow` says that nobody is to be checked"},
 	}
 }
 
@@ -95,7 +95,12 @@ func (l *look) senders() (refused, passed map[string]uint64, ok bool, err error)
 
 func lookSenders(l *look) {
 	if p, err := l.running(); err == nil && p.Unchecked != "" {
-		l.found(Warning, nil, "%s", p.Unchecked)
+		verdict := Note // nobody has asked for it, and it is no worse than with Docker's own driver
+		if p.UncheckedAsked {
+			verdict = Warning
+		}
+		l.found(verdict, nil, "%s", p.Unchecked)
+		return // the kernel has no table of who sends, and may refuse to be asked for one
 	}
 	refused, passed, ok, err := l.senders()
 	switch {

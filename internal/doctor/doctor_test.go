@@ -215,7 +215,7 @@ func TestNothingAnswers(t *testing.T) {
 	}
 }
 
-// That --spoof does nothing is said whatever else can be told, and frames that were refused, or
+// That --spoof does nothing is said, worse if somebody has asked for it, and nothing else then; frames that were refused, or
 // counted, are those of a container where Docker names it.
 func TestSenders(t *testing.T) {
 	const refused = `{"nftables":[{"metainfo":{}},{"set":{"family":"bridge","name":"refused","table":"mybr-spoof","elem":[
@@ -223,18 +223,22 @@ func TestSenders(t *testing.T) {
 	table := `{"nftables":[{"metainfo":{}},{"table":{"family":"bridge","name":"mybr-spoof","handle":1}}]}`
 	for _, c := range []struct {
 		name, unchecked, tables string
+		asked                   bool
 		fails                   error
 		want                    Verdict
 		seen                    string
 	}{
-		{"refused", "", table, nil, Note, "1 frame of container web on br0 (veth1) refused; 9 frames of an endpoint that is not known (veth3) counted, and not refused"},
-		{"no table", "", `{"nftables":[{"metainfo":{}}]}`, nil, OK, "no container's sender is checked"},
-		{"no nft", "", "", &exec.Error{Name: "nft", Err: exec.ErrNotFound}, OK, "nft is not installed: frames that were refused can't be counted from here, and the log of mybr tells of them"},
-		{"nft fails", "", "", errors.New("no permission"), Unknown, "no permission"},
-		{"nonsense", "", "[", nil, Unknown, "what nft prints: unexpected end of JSON input"},
-		{"lacking", "--spoof audit does nothing: no bridges", "", errors.New("no such family"), Warning, "--spoof audit does nothing: no bridges; no such family"},
+		{"refused", "", table, false, nil, Note, "1 frame of container web on br0 (veth1) refused; 9 frames of an endpoint that is not known (veth3) counted, and not refused"},
+		{"no table", "", `{"nftables":[{"metainfo":{}}]}`, false, nil, OK, "no container's sender is checked"},
+		{"no nft", "", "", false, &exec.Error{Name: "nft", Err: exec.ErrNotFound}, OK, "nft is not installed: frames that were refused can't be counted from here, and the log of mybr tells of them"},
+		{"nft fails", "", "", false, errors.New("no permission"), Unknown, "no permission"},
+		{"nonsense", "", "[", false, nil, Unknown, "what nft prints: unexpected end of JSON input"},
+		{"lacking", "--spoof audit does nothing: no bridges", "", true, errors.New("no such family"), Warning, "--spoof audit does nothing: no bridges"},
+		{"lacking by default", "--spoof refuse, the default", "", false, errors.New("no such family"), Note, "--spoof refuse, the default"},
 	} {
-		env := Env{Now: time.Now, Process: func(context.Context) (Process, error) { return Process{Unchecked: c.unchecked}, nil },
+		env := Env{Now: time.Now, Process: func(context.Context) (Process, error) {
+			return Process{Unchecked: c.unchecked, UncheckedAsked: c.asked}, nil
+		},
 			View: func(context.Context) (view.View, error) {
 				return view.View{Endpoints: []view.Endpoint{{ID: "1", Veth: "veth1", Bridge: "br0", Container: "web"}}}, nil
 			},

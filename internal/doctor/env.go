@@ -27,7 +27,9 @@ type Process struct {
 	Unwatched   string   // why changes by others are noticed late; "": they are noticed at once
 	Unheard     string   // why what egress lists refuse is not heard of; "": it is, or there are none
 	Unchecked   string   // why --spoof does nothing although it asks for something; "": it does what it says
-	Healed      []Healing
+	// UncheckedAsked: the user has given that --spoof, which is no default then.
+	UncheckedAsked bool
+	Healed         []Healing
 }
 
 // Healing is what was put right of one aspect that others had changed.
