@@ -2,6 +2,7 @@ package driver
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/mybr/mybr/internal/model"
@@ -50,13 +51,15 @@ func checkPolicy(n model.Network, policy string) error {
 	return nil
 }
 
+// carried reports whether the process can carry a protocol's ports.
+func carried(proto model.Proto) bool { return proto != model.SCTP }
+
 // checkCarried refuses ports that can't be published, since the host's firewall decides about them
 // and the process can't carry them.
 func (d *Driver) checkCarried(n model.Network, e model.Endpoint) error {
 	if !n.ByHost(e, d.byHost) {
 		return nil
 	}
-	carried := func(proto model.Proto) bool { return proto != model.SCTP }
 	refused := func(proto model.Proto, port uint16) error {
 		return model.Invalid("port %d/%s: with %s=%s the process carries published ports, which it can't do with SCTP: "+
 			"publish it with %s=%s on the container or its network", port, proto, optPolicy, model.PublishHost, optPolicy, model.PublishOpen)
@@ -91,4 +94,52 @@ func (d *Driver) checkAllCarried(tx Tx, n model.Network) error {
 // checkRequests refuses requests of an endpoint as checkCarried does ports.
 func (d *Driver) checkRequests(n model.Network, e model.Endpoint, requests []model.PortRequest) error {
 	return d.checkCarried(n, model.Endpoint{Policy: e.Policy, PolicySet: e.PolicySet, Wanted: requests})
+}
+
+// closedPort is a port of a container that nothing carries.
+type closedPort struct {
+	owner string // Endpoint.PortOwner
+	proto model.Proto
+	first uint16
+}
+
+// WarnClosed warns, once each, of recorded ports that nothing carries: a daemon whose default the
+// host's firewall is finds those that were published while it was not. New ones are refused
+// (checkCarried). It is to be called at the start.
+func (d *Driver) WarnClosed() error {
+	return d.store.View(func(tx Tx) error {
+		networks := map[string]model.Network{}
+		for _, n := range tx.Networks() {
+			networks[n.ID] = n
+		}
+		told := map[closedPort]bool{}
+		for _, e := range tx.Endpoints() {
+			n, ok := networks[e.NetworkID]
+			if !ok || !n.ByHost(*e, d.byHost) {
+				continue
+			}
+			for _, b := range e.Ports {
+				p := closedPort{e.PortOwner(), b.Proto, b.Host.Port()}
+				if carried(b.Proto) || told[p] { // it may be published in both families
+					continue
+				}
+				told[p] = true
+				by := optPolicy + "=" + model.PublishHost
+				if e.PolicyInForce() == "" && n.PolicyInForce() == "" {
+					by = "--publish-policy " + model.PublishHost
+				}
+				d.warn("%s port %s of endpoint %s is closed: with %s the process carries published ports, which it can't do with SCTP: mybr network set %s %s=%s opens it",
+					b.Proto, span(b), short(e.ID), by, n.Bridge, optPolicy, model.PublishOpen)
+			}
+		}
+		return nil
+	})
+}
+
+// span is the host's port of a binding, or the first and the last one.
+func span(b model.PortBinding) string {
+	if b.Count <= 1 {
+		return fmt.Sprint(b.Host.Port())
+	}
+	return fmt.Sprintf("%d-%d", b.Host.Port(), int(b.Host.Port())+int(b.Count)-1)
 }

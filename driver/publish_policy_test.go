@@ -65,3 +65,31 @@ func TestPublishPolicyOfSCTP(t *testing.T) {
 		}
 	}
 }
+
+// A process that is started with another default tells of the ports that nothing carries from then
+// on, once for each container and port, and what opens them.
+func TestWarnClosed(t *testing.T) {
+	w := newWorld(t)
+	w.container(four, dual)
+	const sctp = `[{"Proto":132,"Port":5000,"HostPort":5000},{"Proto":6,"Port":80,"HostPort":8080},{"Proto":132,"Port":5001,"HostPort":5001}]`
+	must(t, w.publish(netB, ep2, sctp, false))
+	said := func(what string, byHost bool, want ...string) {
+		t.Helper()
+		w.said, w.Driver.byHost = nil, byHost
+		must(t, w.WarnClosed())
+		if len(w.said) != len(want) {
+			t.Fatalf("%s: %q", what, w.said)
+		}
+		for i, text := range want {
+			for _, part := range []string{text, short(ep2), "mybr network set " + w.networkRecord(netB).Bridge + " mybr.publish.policy=open"} {
+				if !strings.Contains(w.said[i], part) {
+					t.Errorf("%s: no %q in %s", what, part, w.said[i])
+				}
+			}
+		}
+	}
+	said("by default all get in", false)
+	said("the host's firewall decides by default", true, "sctp port 5000 ", "sctp port 5001 ")
+	must(t, w.SetNetwork(ctx, netB, map[string]string{optPolicy: "open"}))
+	said("the network is open", true)
+}

@@ -179,6 +179,27 @@ func publishPolicyRefused(t *testing.T, w *world.World) {
 	w.Docker("rm", "-f", "sctp")
 }
 
+// TestPublishPolicyRestart is about what a container has begun from its published port, which goes on when
+// mybr starts again; what came in there past the host's firewall does not.
+func TestPublishPolicyRestart(t *testing.T) {
+	withBackend(t, world.NFTables, nil, func(t *testing.T, w *world.World) {
+		publishByHost(w)
+		w.KillMybr()
+		track := func(from, to, back, sport, dport string) { // answered, to another address where it was translated
+			w.Host.Run("conntrack", "-I", "-p", "udp", "-s", from, "-d", to, "--sport", sport, "--dport", dport,
+				"-r", to, "-q", back, "--reply-port-src", dport, "--reply-port-dst", sport, "-u", "SEEN_REPLY", "--timeout", "300")
+		}
+		track("172.18.0.2", world.LANAddr, world.HostAddr, "80", "9999")
+		track(world.LANAddr, "172.18.0.2", world.LANAddr, "9998", "80")
+		w.StartMybr()
+		w.Eventually(healWithin, func() error { return mismatch(t, w) })
+		flows := w.Host.Run("conntrack", "-L", "-p", "udp")
+		if !strings.Contains(flows, "sport=80 dport=9999") || strings.Contains(flows, "sport=9998") {
+			t.Errorf("want what the container began alone, have\n%s", flows)
+		}
+	})
+}
+
 // TestPublishPolicyFirewalls has ufw and firewalld open and close published ports, as they do for
 // services of the host, by the names that they have.
 func TestPublishPolicyFirewalls(t *testing.T) {

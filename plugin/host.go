@@ -96,6 +96,7 @@ func newHost(c Config, records *store.Store, told *watchers) (*host, error) {
 	}
 	settings.Before = h.links.BeforeSetting
 	h.spoof.Isolate = h.links.Isolate
+	h.spoof.Kept = func(links []string) { h.reconciler.Forget(reconcile.LinkAspect, links...) }
 	h.links.Left = func(err error) {
 		h.reconciler.Invalidate(fmt.Sprintf("the kernel, which did not destroy %v", err), reconcile.LinkAspect)
 	}

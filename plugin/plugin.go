@@ -75,6 +75,9 @@ func Run(ctx context.Context, c Config) error {
 	if err := networks.RemoveEnded(); err != nil {
 		c.Log.WithError(err).Warn("endpoints whose containers are gone may still be there")
 	}
+	if err := networks.WarnClosed(); err != nil {
+		c.Log.WithError(err).Warn("published ports that nothing carries are not told of")
+	}
 	addresses := ipam.New(ipam.Config{Store: pools{records}, Routes: host.links, Pools: c.AddressPools, Quarantine: c.AddressQuarantine})
 	table := routes(networks, addresses, host.reconciler.DockerStarted)
 	answers := &admin{

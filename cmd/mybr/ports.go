@@ -25,6 +25,7 @@ endpoint ID. CARRIED says how:
              through the process
     process  all of it goes through the process
     direct   not at the host's addresses, but at the container's own (routed networks)
+    closed   not at all: SCTP, which the process can't carry, with mybr.publish.policy=host
 
 CONNECTIONS is what the kernel's rule has counted since it was made: a rule of NAT sees
 the first packet of each connection and no other, so packets and bytes are not known,

@@ -1,13 +1,18 @@
 package attach
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mybr/mybr/internal/fault"
+	"github.com/mybr/mybr/internal/nettest"
 	"github.com/mybr/mybr/internal/reconcile"
 	"github.com/mybr/mybr/plugin"
 )
@@ -58,6 +63,55 @@ func TestListGoesBehindIsolation(t *testing.T) {
 	if !isolated() || strings.Contains(list(), "mybr-spoof") {
 		t.Errorf("at last there is\n%s, and the port is isolated: %t", list(), isolated())
 	}
+}
+
+// Ports that were kept apart for a list which could not be taken away then, and which is wanted again,
+// are put right, though mybr looks at nothing by itself.
+func TestListStaysBehindIsolation(t *testing.T) {
+	w := newWorld(t)
+	w.firewall, w.resync = "iptables", 0 // all transactions of nf_tables are the list's
+	w.start()
+	note := func(string, time.Duration) {}
+	network := w.id()
+	w.call("NetworkDriver.CreateNetwork", object{
+		"NetworkID": network, "IPv4Data": []object{{"AddressSpace": "LocalDefault", "Pool": "10.0.0.0/16", "Gateway": "10.0.0.1/16"}},
+		"Options": object{"com.docker.network.generic": object{"mybr.icc": "web>db:80/tcp"}},
+	}, note)
+	link := "veth" + w.attach(network, w.address(), port(0), note).id[:10]
+	isolated := func() bool {
+		text, err := w.host.Try("ip", "-d", "link", "show", link)
+		if err != nil {
+			t.Error(err)
+		}
+		return strings.Contains(text, "isolated on")
+	}
+	if isolated() {
+		t.Fatal("the port is kept apart at first")
+	}
+	var kept atomic.Bool
+	restore := fault.Set(func(point string) error {
+		if point == "nftables: before a transaction" {
+			kept.Store(isolated())
+			return unix.ENOBUFS
+		}
+		return w.pass(point)
+	})
+	set := func(value string) error {
+		return plugin.Client{RunDir: filepath.Join(w.dir, "run")}.Set(t.Context(), plugin.Settings{Network: network, Options: map[string]string{"mybr.icc": value}})
+	}
+	if err := set("none"); err == nil || !kept.Load() {
+		t.Errorf("set mybr.icc=none: %v; the port was kept apart before: %t", err, kept.Load())
+	}
+	if err := set(""); err != nil {
+		t.Error(err)
+	}
+	restore()
+	nettest.Eventually(t, 10*time.Second, func() error {
+		if isolated() {
+			return errors.New("the port is kept apart, and the list is there")
+		}
+		return nil
+	})
 }
 
 // And where a list comes instead of nothing, rules let pass what goes from the bridge back into it only

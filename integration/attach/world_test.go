@@ -45,7 +45,8 @@ type world struct {
 	stop func()
 	nth  int // of the IDs that were given
 
-	firewall string // the backend
+	firewall string        // the backend
+	resync   time.Duration // how often mybr looks at everything; 0: it looks at nothing by itself
 
 	mu      sync.Mutex
 	seen    map[string]int            // fault points that were passed
@@ -55,7 +56,7 @@ type world struct {
 // newWorld is a fresh host with a link to a LAN.
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), firewall: firewallBackend(), seen: map[string]int{}, awaited: map[string]chan time.Time{}}
+	w := &world{tb: tb, host: nettest.Process(tb), dir: tb.TempDir(), firewall: firewallBackend(), resync: time.Hour, seen: map[string]int{}, awaited: map[string]chan time.Time{}}
 	w.host.Run("sh", "-c", "ip link add eth0 type veth peer name lan0 && ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up && ip link set lan0 up")
 	tb.Cleanup(fault.Set(w.pass))
 	w.mybr = ask.New(filepath.Join(w.dir, "plugins", "mybr.sock"), 1)
@@ -87,7 +88,7 @@ func (w *world) start() (listens, matches time.Duration) {
 		done <- plugin.Run(ctx, plugin.Config{
 			Version: "attach", Name: "mybr", Firewall: w.firewall, SysctlRoot: "/proc/sys", Log: log,
 			PluginDir: filepath.Join(w.dir, "plugins"), StateDir: filepath.Join(w.dir, "state"), RunDir: filepath.Join(w.dir, "run"),
-			ResyncInterval: time.Hour,
+			ResyncInterval: w.resync,
 		})
 	}()
 	w.stop = func() {

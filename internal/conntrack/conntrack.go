@@ -195,6 +195,7 @@ func difference(have *Set, want Set) (c change) {
 	}
 	for _, l := range want.Limits {
 		if have.Unsure || !before[l] {
+			l.Asks = l.Asks && have.Unsure
 			c.limits = append(c.limits, l)
 		}
 	}

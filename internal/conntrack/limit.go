@@ -17,6 +17,9 @@ type Limit struct {
 	// Translated says that it is about flows which were translated to the ports alone, and not about
 	// those with the container's own address.
 	Translated bool
+	// Asks says that the container may begin flows from the ports. They end when the limit comes, and
+	// not where it is only not known what has happened meanwhile.
+	Asks bool
 }
 
 // limit is a Limit as flows are compared with it.
@@ -53,7 +56,7 @@ func (f *filter) pastLimit(l flow) bool {
 		if _, ok := index(of.first, of.Count, l.answers); ok && stranger(l.from.Addr()) {
 			return true
 		}
-		if _, ok := index(of.first, of.Count, l.from); ok && l.asked == l.answers && l.asked.Addr().IsGlobalUnicast() && stranger(l.asked.Addr()) {
+		if _, ok := index(of.first, of.Count, l.from); ok && !of.Asks && l.asked == l.answers && l.asked.Addr().IsGlobalUnicast() && stranger(l.asked.Addr()) {
 			return true
 		}
 	}

@@ -51,6 +51,27 @@ func TestPastLimit(t *testing.T) {
 	}
 }
 
+// What a container may begin from its ports ends when the limit comes, and stays where it is only not
+// known what has happened meanwhile; what others began ends in both cases.
+func TestLimitOfWhoAsks(t *testing.T) {
+	ap := netip.MustParseAddrPort
+	l := Limit{Addr: netip.MustParseAddr("172.18.0.2"), PortSpan: model.PortSpan{Proto: model.UDP, First: 53, Count: 1},
+		Own: netip.MustParsePrefix("172.18.0.0/16"), From: model.NewClients(nil), Asks: true}
+	asked := flowOf(model.UDP, ap("172.18.0.2:53"), ap("203.0.113.9:53"), ap("203.0.113.9:53"))
+	past := flowOf(model.UDP, ap("203.0.113.9:4000"), ap("198.51.100.1:53"), ap("172.18.0.2:53"))
+	direct := flowOf(model.UDP, ap("203.0.113.9:4000"), ap("172.18.0.2:53"), ap("172.18.0.2:53"))
+	for _, c := range []struct {
+		what string
+		have Set
+		ends bool
+	}{{"it comes", Set{}, true}, {"at a start", Set{Unsure: true}, false}, {"rules may have been missing", Set{Limits: []Limit{l}, Unsure: true}, false}} {
+		f := filter{limits: limitsOf(model.IPv4, difference(&c.have, Set{Limits: []Limit{l}}).limits)}
+		if got := f.stale(asked); got != c.ends || !f.stale(past) || !f.stale(direct) {
+			t.Errorf("%s: what the container began ends: %t; what others began: %t, %t", c.what, got, f.stale(past), f.stale(direct))
+		}
+	}
+}
+
 // flowOf is an established one whose source is not translated.
 func flowOf(proto model.Proto, from, asked, answers netip.AddrPort) flow {
 	return flow{proto: proto, from: from, asked: asked, answers: answers, translated: from, answered: true, tcpState: 3}

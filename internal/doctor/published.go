@@ -52,10 +52,11 @@ type ports struct {
 
 	blamed   []*blamed
 	searches int
-	idle     map[string]bool // who does not listen, in words
-	closed   map[string]bool // what the host's firewall is to decide about, and closes, in words
-	unclear  []string        // why it can't be told of some
-	left     int             // packets that were not followed
+	idle     map[string]bool   // who does not listen, in words
+	closed   map[string]bool   // what the host's firewall is to decide about, and closes, in words
+	shut     map[string]string // what nothing carries, in words, with the bridge of its network
+	unclear  []string          // why it can't be told of some
+	left     int               // packets that were not followed
 }
 
 // blamed is what keeps packets from getting there.
@@ -90,7 +91,7 @@ func lookPublished(l *look) {
 
 // follow follows packets to all ports.
 func (p *ports) follow() (err error) {
-	*p = ports{look: p.look, idle: map[string]bool{}, closed: map[string]bool{}}
+	*p = ports{look: p.look, idle: map[string]bool{}, closed: map[string]bool{}, shut: map[string]string{}}
 	if p.view, err = p.View(p.ctx); err != nil {
 		return err
 	}
@@ -111,6 +112,10 @@ func (p *ports) follow() (err error) {
 	}
 	until := time.Now().Add(publishedWithin)
 	for _, port := range published {
+		if port.Carried == view.Closed {
+			p.shut[p.called(port)] = port.Bridge
+			continue
+		}
 		for _, one := range p.probes(h, port) {
 			switch {
 			case !with[port.Endpoint] || time.Now().After(until):

@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"context"
 	"errors"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -45,6 +46,35 @@ func publishedRows() []row {
 			"nft add chain ip early first '{ type filter hook prerouting priority -310; }'", "nft add rule ip early first counter", "nft add rule ip early first tcp dport 8080 drop"),
 		port(`permanent entry for the neighbour 172\.18\.0\.2 on mybr0, 02:00:00:00:00:99`,
 			"ip neigh replace 172.18.0.2 lladdr 02:00:00:00:00:99 dev mybr0 nud permanent"),
+		{check: "published-ports", want: doctor.Warning, seen: `^nothing carries endpoint 222222222222's sctp port 5000 \(network mybr0\): with mybr\.publish\.policy=host`,
+			fault: closedSCTP, after: func(s *stage) {
+				s.call("NetworkDriver.RevokeExternalConnectivity", m{"NetworkID": networkID, "EndpointID": endpointID})
+				s.publish(networkID, endpointID, "0.0.0.0", 8080)
+				s.sh("mybr network set mybr0 mybr.publish.policy= --docker none --run-dir " + s.env.RunDir)
+				unwatched(s)
+				reached(s)
+			}},
+	}
+}
+
+// closedSCTP publishes a port of SCTP, which the next start's default closes: its log and mybr
+// explain say so.
+func closedSCTP(s *stage, _ *doctor.Env) {
+	s.Helper()
+	s.call("NetworkDriver.RevokeExternalConnectivity", m{"NetworkID": networkID, "EndpointID": endpointID})
+	s.call("NetworkDriver.ProgramExternalConnectivity", m{"NetworkID": networkID, "EndpointID": endpointID, "Options": m{"com.docker.network.portmap": []m{
+		{"Proto": 6, "IP": "", "Port": 80, "HostIP": "0.0.0.0", "HostPort": 8080, "HostPortEnd": 8080},
+		{"Proto": 132, "IP": "", "Port": 5000, "HostIP": "0.0.0.0", "HostPort": 5000, "HostPortEnd": 5000},
+	}}})
+	s.restart("--resync-interval", "0", "--publish-policy", "host")
+	text, err := os.ReadFile(s.path("log"))
+	s.must(err)
+	if n := strings.Count(string(text), "sctp port 5000 of endpoint 222222222222 is closed: with --publish-policy host"); n != 1 || !strings.Contains(string(text), "mybr network set mybr0 mybr.publish.policy=open") {
+		s.Errorf("the log tells %d times of the port:\n%s", n, text)
+	}
+	said, err := s.try("mybr explain lan host:5000/sctp --docker none --run-dir " + s.env.RunDir)
+	if err == nil || !strings.Contains(said, "mybr.publish.policy=host, and can't carry sctp") || !strings.Contains(said, "mybr network set mybr0 mybr.publish.policy=open") {
+		s.Errorf("mybr explain does not say that the port is closed: %v: %s", err, said)
 	}
 }
 

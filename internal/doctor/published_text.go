@@ -80,6 +80,9 @@ func (p *ports) tell() {
 	for _, what := range slices.Sorted(maps.Keys(p.closed)) {
 		p.found(Note, nil, "the host's firewall, which decides about it (mybr.publish.policy=host), closes %s", what)
 	}
+	for _, what := range slices.Sorted(maps.Keys(p.shut)) {
+		p.found(Warning, p.open(p.shut[what]), "nothing carries %s: with mybr.publish.policy=host the process is to do so, which can't carry SCTP", what)
+	}
 	for i, why := range p.unclear {
 		if i == mostTold {
 			p.found(Unknown, nil, "and %d more reasons", len(p.unclear)-i)

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -161,6 +162,24 @@ func TestRelayClients(t *testing.T) {
 		}
 		if o.verdict != c.verdict || o.reason != c.reason {
 			t.Errorf("%+v: %s, %s", c, o.verdict, o.reason)
+		}
+	}
+}
+
+// What is sent to a port that the process holds and can't carry is lost, and the network's option
+// opens it; at other addresses of the host it is not known who takes it.
+func TestClosedPort(t *testing.T) {
+	host := &Space{Name: "host", Links: []Link{{Name: "eth0", Index: 2, Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}}}}
+	v := view.View{Ports: []view.Port{{Proto: SCTP, Host: netip.MustParseAddrPort("0.0.0.0:5000"), Container: netip.MustParseAddrPort("172.18.0.2:5000"), Count: 2, Bridge: "mybr0", Carried: view.Closed}}}
+	for dst, verdict := range map[string]string{"192.0.2.1:5000": Dropped, "192.0.2.1:5001": Dropped, "192.0.2.1:5002": Unknown, "[2001:db8::1]:5000": Unknown} {
+		to := netip.MustParseAddrPort(dst)
+		k := &walker{w: &World{Spaces: []*Space{host}, Relays: RelaysOf(v)}}
+		o := k.deliver(host, &host.Links[0], Packet{Proto: SCTP, Src: netip.MustParseAddr("192.0.2.9"), Dst: to.Addr(), Dport: to.Port()})
+		if o.verdict != verdict {
+			t.Errorf("%s: %s, %s", dst, o.verdict, o.reason)
+		}
+		if dropped := verdict == Dropped; dropped && (!strings.Contains(o.reason, "mybr.publish.policy=host") || !slices.Equal(o.mend, []string{"mybr network set mybr0 mybr.publish.policy=open"})) {
+			t.Errorf("%s: %s, mend %q", dst, o.reason, o.mend)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mybr/mybr/internal/shell"
 	"github.com/mybr/mybr/internal/view"
 )
 
@@ -25,12 +26,31 @@ func RelaysOf(v view.View) (all []Relay) {
 		}
 		for i := range p.Count {
 			at := func(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), a.Port()+i) }
-			r := Relay{Proto: p.Proto, Listen: at(p.Host), To: at(p.Container), Process: "mybr", Blocked: blocked, From: p.From, Via: p.Interface, Network: p.Bridge}
+			r := Relay{Proto: p.Proto, Listen: at(p.Host), To: at(p.Container), Process: "mybr", Blocked: blocked, From: p.From, Via: p.Interface, Network: p.Bridge, Closed: p.Carried == view.Closed}
 			r.Clients = clientsOf(v, p.From)
 			all = append(all, r)
 		}
 	}
 	return all
+}
+
+// closed is the port that a packet is sent to, if a process holds it that can carry nothing of it.
+func (w *World) closed(s *Space, p *Packet) *Relay {
+	i := slices.IndexFunc(w.Relays, func(r Relay) bool {
+		return r.Closed && s == w.Spaces[0] && r.Proto == p.Proto && r.Listen.Port() == p.Dport &&
+			(r.Listen.Addr() == p.Dst || r.Listen.Addr().IsUnspecified() && r.Listen.Addr().Is6() == p.six())
+	})
+	if i < 0 {
+		return nil
+	}
+	return &w.Relays[i]
+}
+
+// uncarried is for what is sent to such a port.
+func uncarried(r *Relay, p *Packet) outcome {
+	o := dead("%s publishes %s port %d with mybr.publish.policy=host, and can't carry %s", r.Process, p.Proto, p.Dport, p.Proto)
+	o.mend = []string{shell.Command("mybr", "network", "set", r.Network, "mybr.publish.policy=open")}
+	return o
 }
 
 // Admits reports whether a client is among those of view.Port.From; none is of a range of which not

@@ -280,6 +280,9 @@ func (k *walker) deliver(s *Space, l *Link, p Packet) outcome {
 		k.step(s, AtSocket, s.Name+" answers itself")
 		return outcome{verdict: Delivered, reason: s.Name + " answers echo requests", space: s, packet: p}
 	}
+	if r := k.w.closed(s, &p); r != nil {
+		return uncarried(r, &p)
+	}
 	if p.Proto != TCP && p.Proto != UDP {
 		return outcome{verdict: Unknown, reason: "whether " + s.Name + " takes " + p.Proto + " at that port can't be told", space: s, packet: p}
 	}

@@ -150,6 +150,7 @@ type Relay struct {
 	From    string
 	Clients []netip.Prefix
 	Network string
+	Closed  bool // the process holds the port, and can carry nothing of it
 }
 
 // link finds a link by its index.

@@ -26,13 +26,13 @@ func TestAdmit(t *testing.T) {
 		{"172.18.0.2", 8, false}, {"172.18.0.2", 7, false}, {"fd00:18::2", 7, false}, {"172.18.0.2", 0, false}, // forged
 		{"198.51.100.1", 8, true}, {"127.0.0.1", 1, true}, {"::1", 1, true},
 	} {
-		if got := via(netip.MustParseAddr(c.client), c.link); got != c.want {
+		if got := via(netip.MustParseAddr(c.client), func() uint32 { return c.link }); got != c.want {
 			t.Errorf("by interface: %s by %d is served: %t", c.client, c.link, got)
 		}
 	}
 	from := m.admit(Limit{Clients: "192.0.2.0/24", Bridge: "mybr0", V4: net4, V6: net6})
 	for link, want := range map[uint32]bool{0: true, 3: true, 7: false} { // 7: forged
-		if got := from(netip.MustParseAddr("172.18.0.2"), link); got != want {
+		if got := from(netip.MustParseAddr("172.18.0.2"), func() uint32 { return link }); got != want {
 			t.Errorf("a neighbour's address by %d is served: %t", link, got)
 		}
 	}
@@ -54,9 +54,35 @@ func TestAdmit(t *testing.T) {
 	} {
 		admit := m.admit(c.limit)
 		for client, want := range c.clients {
-			if got := admit(netip.MustParseAddr(client), 0); got != want {
+			if got := admit(netip.MustParseAddr(client), func() uint32 { return 0 }); got != want {
 				t.Errorf("%s: %s is served: %t", c.name, client, got)
 			}
+		}
+	}
+}
+
+// By which interface a client has come is asked only where somebody is served by it: it costs system
+// calls.
+func TestAdmitWithoutLink(t *testing.T) {
+	m := &Manager{}
+	m.local.all, m.local.at = map[netip.Addr]bool{netip.MustParseAddr("198.51.100.1"): true}, time.Now().Add(time.Hour)
+	net4 := netip.MustParsePrefix("172.18.0.0/16")
+	for _, c := range []struct {
+		name, client string
+		limit        Limit
+		want, asks   bool
+	}{
+		{"a client that is listed", "192.0.2.9", Limit{Clients: "192.0.2.0/24", Bridge: "mybr0", V4: net4}, true, false},
+		{"one that is not", "203.0.113.9", Limit{Clients: "192.0.2.0/24", Bridge: "mybr0", V4: net4}, false, false},
+		{"one that is not, by any interface", "203.0.113.9", Limit{Clients: "192.0.2.0/24", Via: "eth1", Bridge: "mybr0", V4: net4}, false, false},
+		{"loopback", "127.0.0.1", Limit{Clients: "192.0.2.0/24", Via: "eth1", Bridge: "mybr0", V4: net4}, true, false},
+		{"a neighbour that is kept apart", "172.18.0.2", Limit{Bridge: "mybr0", V4: net4, Apart: true}, false, false},
+		{"a neighbour", "172.18.0.2", Limit{Clients: "192.0.2.0/24", Bridge: "mybr0", V4: net4}, true, true},
+		{"a client that is listed, where interfaces are", "192.0.2.9", Limit{Clients: "192.0.2.0/24", Via: "eth1", Bridge: "mybr0", V4: net4}, false, true},
+	} {
+		asked := false
+		if got := m.admit(c.limit)(netip.MustParseAddr(c.client), func() uint32 { asked = true; return 0 }); got != c.want || asked != c.asks {
+			t.Errorf("%s: served: %t, the interface is asked for: %t", c.name, got, asked)
 		}
 	}
 }

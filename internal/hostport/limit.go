@@ -36,7 +36,7 @@ func (m *Manager) admit(l Limit) relay.Admit {
 	if l.Apart && l.Further != "" {
 		further = l.Further.Prefixes()
 	}
-	return func(a netip.Addr, link uint32) bool {
+	return func(a netip.Addr, link func() uint32) bool {
 		plain := a.WithZone("")
 		contains := func(p netip.Prefix) bool { return p.Contains(plain) }
 		if plain.IsLoopback() {
@@ -46,12 +46,17 @@ func (m *Manager) admit(l Limit) relay.Admit {
 			switch {
 			case l.Apart:
 				return m.local.has(plain)
-			case l.Via == "" && link == 0, m.links.name(link) == l.Bridge: // who forges a neighbour's address comes by another interface
+			case m.near(l, link()): // who forges a neighbour's address comes by another interface
 				return true
 			}
 		}
-		return slices.ContainsFunc(clients, contains) && (l.Via == "" || l.Via.Has(m.links.name(link))) || m.local.has(plain)
+		return slices.ContainsFunc(clients, contains) && (l.Via == "" || l.Via.Has(m.links.name(link()))) || m.local.has(plain)
 	}
+}
+
+// near reports whether a link is the bridge of the network, as far as that can be told.
+func (m *Manager) near(l Limit, link uint32) bool {
+	return l.Via == "" && link == 0 || m.links.name(link) == l.Bridge
 }
 
 // addressesKnownFor is how long the host's addresses are remembered: whoever is not served can have them

@@ -77,7 +77,7 @@ func (p *port) admit() relay.Admit {
 	if v4 == nil && v6 == nil {
 		return nil
 	}
-	return func(client netip.Addr, link uint32) bool {
+	return func(client netip.Addr, link func() uint32) bool {
 		admit := v6
 		if client.Is4() {
 			admit = v4

@@ -217,7 +217,7 @@ func (s *scrape) view(v view.View) {
 	type kind struct{ protocol, carried string }
 	published, counted := map[kind]int{}, 0
 	for _, protocol := range []string{"tcp", "udp", "sctp"} {
-		for _, carried := range []string{view.ByNAT, view.ByProcess, view.Directly} {
+		for _, carried := range []string{view.ByNAT, view.ByProcess, view.Directly, view.Closed} {
 			published[kind{protocol, carried}] = 0
 		}
 	}

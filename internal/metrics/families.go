@@ -94,7 +94,7 @@ func Families() []Family {
 		{endpoints, gauge, "Endpoints that are recorded.", nil, ""},
 		{joined, gauge, "Endpoints that a container has joined.", nil, ""},
 		{ports, gauge, "Published ports; each of a range counts.", []string{"protocol", "carried"},
-			"`carried`: `nat` by the kernel, `process` by mybr, `direct` at the container's own address. A port that is published at addresses of both families counts twice."},
+			"`carried`: `nat` by the kernel, `process` by mybr, `direct` at the container's own address, `closed` not at all (SCTP with `mybr.publish.policy=host`). A port that is published at addresses of both families counts twice."},
 		{pools, gauge, "Address pools that mybr's IPAM driver holds.", nil, ""},
 		{poolAddresses, gauge, "Addresses of a pool of mybr's IPAM driver.", []string{"pool", "state"},
 			"`state`: `used`; `resting` for a while after they were released; `kept` for who had named them; `free`."},

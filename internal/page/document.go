@@ -234,6 +234,8 @@ func carried(how string) string {
 		return "the process"
 	case view.Directly:
 		return "direct, at the container’s address"
+	case view.Closed:
+		return "nothing: the process can’t carry SCTP"
 	}
 	return how
 }

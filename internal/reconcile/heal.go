@@ -161,17 +161,25 @@ func (a *aspect[T]) doubt(ctx context.Context, subjects []string) (found []strin
 	if gone || len(found) == 0 {
 		return found
 	}
-	have := (*a.have).Only(func(s string) bool { return !differ[s] })
-	doubted := (*a.have).Only(func(s string) bool { return differ[s] })
-	if a.failed != nil {
-		doubted = (*a.failed).With(doubted)
-	}
-	a.have, a.failed = &have, &doubted
+	a.forget(differ)
 	if a.doubts.subjects == nil {
 		a.doubts.subjects = map[string]bool{}
 	}
 	maps.Copy(a.doubts.subjects, differ)
 	return found
+}
+
+// forget has the next pass plan subjects as if they had failed.
+func (a *aspect[T]) forget(subjects map[string]bool) {
+	if a.have == nil {
+		return
+	}
+	have := (*a.have).Only(func(s string) bool { return !subjects[s] })
+	failed := (*a.have).Only(func(s string) bool { return subjects[s] })
+	if a.failed != nil {
+		failed = (*a.failed).With(failed)
+	}
+	a.have, a.failed = &have, &failed
 }
 
 // looked notes and logs what came of a pass's look at an aspect that others may have

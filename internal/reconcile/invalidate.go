@@ -16,6 +16,17 @@ func (r *Reconciler) Invalidate(cause string, aspects ...string) {
 	r.event()
 }
 
+// Forget says that some subjects of an aspect may be otherwise than the aspect knows, by what the
+// applier of another one has done: the next pass, for which nothing else need have changed, looks at
+// them. It is for appliers, while a pass has them carry out a plan.
+func (r *Reconciler) Forget(aspect string, subjects ...string) {
+	all := make(map[string]bool, len(subjects))
+	for _, s := range subjects {
+		all[s] = true
+	}
+	r.aspect(aspect).forget(all)
+}
+
 // mark has the next pass start the named aspects from nothing; all if none is named.
 func (r *Reconciler) mark(aspects ...string) { r.markFor(nil, aspects...) }
 

@@ -88,18 +88,32 @@ func (h *Host) renderLimits(n model.Network, e model.Endpoint, admitted map[mode
 
 // carry has flows forgotten that were translated to ports which the process carries now, since the
 // host's firewall is to decide about them: they would pass its rules. Whoever comes from outside has
-// none. Where ports are reached at the containers' own addresses, too, those flows stay.
-func (h *Host) carry(n model.Network, e model.Endpoint) {
+// none. Where ports are reached at the containers' own addresses, too, those flows stay; and so do
+// those that a server of UDP began from its port, but when this comes: it may do so (closed), and
+// would be without answers after each start of mybr.
+func (h *Host) carry(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Admission) {
 	seen := make(map[conntrack.Limit]bool, len(e.Ports))
 	for _, b := range e.Ports {
 		own := n.Subnet(model.FamilyOf(b.Container.Addr())).Prefix
 		limit := conntrack.Limit{Addr: b.Container.Addr(), Own: own, From: model.NewClients(nil),
-			PortSpan: model.PortSpan{Proto: b.Proto, First: b.Container.Port(), Count: b.Count}, Translated: !n.TakesPolicy()}
+			PortSpan: model.PortSpan{Proto: b.Proto, First: b.Container.Port(), Count: b.Count}, Translated: !n.TakesPolicy(), Asks: b.Proto == model.UDP && !limitedPort(b, admitted)}
 		if own.IsValid() && !seen[limit] { // it may be published in both families, or twice
 			seen[limit] = true
 			h.Flows.Limits = append(h.Flows.Limits, limit)
 		}
 	}
+}
+
+// limitedPort reports whether some ports of a binding have clients of their own: what the server begins
+// from these goes to them alone.
+func limitedPort(b model.PortBinding, admitted map[model.ContainerPort]model.Admission) bool {
+	for i := range b.Count {
+		at := netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
+		if admitted[model.ContainerPort{Proto: b.Proto, At: at}] != (model.Admission{}) {
+			return true
+		}
+	}
+	return false
 }
 
 // limits lists them for consecutive ports of the same clients together.

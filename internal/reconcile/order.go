@@ -105,7 +105,7 @@ func compareBools(a, b bool) int {
 
 func compareFlowLimits(a, b *conntrack.Limit) int {
 	return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.First, b.First), cmp.Compare(a.Count, b.Count),
-		cmp.Compare(a.From, b.From), comparePrefixes(a.Own, b.Own), compareBools(a.Translated, b.Translated))
+		cmp.Compare(a.From, b.From), comparePrefixes(a.Own, b.Own), compareBools(a.Translated, b.Translated), compareBools(a.Asks, b.Asks))
 }
 
 func compareFlowEndpoints(a, b *conntrack.Endpoint) int {

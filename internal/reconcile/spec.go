@@ -67,6 +67,7 @@ type Aspect interface {
 	guards() bool
 	invalidate(suspected bool)
 	doubt(ctx context.Context, subjects []string) []string
+	forget(subjects map[string]bool)
 	run(ctx context.Context, r *Reconciler, h Host, gate *gate, retry bool) outcome
 	plan(ctx context.Context, h Host) (plan.Plan, error)
 }

@@ -54,7 +54,7 @@ func TestAdmit(t *testing.T) {
 			answered("everybody", second, true)
 			only := func(text string) Admit {
 				a := netip.MustParseAddr(text)
-				return func(client netip.Addr, _ uint32) bool { return client == a }
+				return func(client netip.Addr, _ func() uint32) bool { return client == a }
 			}
 			s.Serve(Targets{V4: at(80), Admit: only("127.0.0.2")})
 			answered("the first, who is served no more", first, false)

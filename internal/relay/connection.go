@@ -22,7 +22,7 @@ type connection struct {
 	session *tcpSession
 	target  netip.AddrPort
 	from    netip.Addr
-	link    uint32 // as linkOf has it
+	link    atomic.Uint64 // as linkOf has it, and linkAsked; 0: nobody has asked for it
 	turn    turn
 
 	clientID, serverID uint64
@@ -33,6 +33,41 @@ type connection struct {
 	reachable atomic.Bool // connect(2) has come to an end
 	late      atomic.Bool // it has not, in time
 	broken    atomic.Bool // an end is in error
+}
+
+// linkAsked tells a link that the kernel doesn't say from one that it was not asked for.
+const linkAsked = 1 << 32
+
+// via is the link by which the client has come. The caller holds turn, or nobody else has the
+// connection yet, and it has not ended.
+func (c *connection) via() uint32 {
+	link := c.link.Load()
+	if link == 0 {
+		link = linkAsked | uint64(linkOf(c.in.src, c.session.account.at.Addr().Is6()))
+		c.link.Store(link)
+	}
+	return uint32(link)
+}
+
+// followed reports whether the connection leads where the targets say, as far as that is known
+// without turn: where it hangs on a link that nobody has asked for yet, it is not.
+func (c *connection) followed(targets Targets) bool {
+	unknown := false
+	target := targets.of(c.from, func() uint32 {
+		link := c.link.Load()
+		unknown = link == 0
+		return uint32(link)
+	})
+	return !unknown && target == c.target
+}
+
+// follow ends the connection unless it leads where the targets say.
+func (c *connection) follow(targets Targets) {
+	c.turn.mu.Lock()
+	defer c.turn.mu.Unlock()
+	if !c.ended && targets.of(c.from, c.via) != c.target {
+		c.end(false)
+	}
 }
 
 // begin waits for the target, unless the connection has been stopped. What happens

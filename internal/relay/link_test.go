@@ -77,18 +77,52 @@ func TestLinks(t *testing.T) {
 			first, second := begin(left), begin(right)
 			served("left, at first", first, true)
 			served("right, at first", second, true)
-			targets.Admit = func(_ netip.Addr, link uint32) bool { return link == index["right"] }
+			targets.Admit = func(_ netip.Addr, link func() uint32) bool { return link() == index["right"] }
 			s.Serve(targets)
 			served("left, who is not served", first, false)
 			served("right, who is", second, true)
 			again := begin(left)
 			served("left again", again, false)
-			targets.Admit = func(_ netip.Addr, link uint32) bool { return link == index["left"] }
+			targets.Admit = func(_ netip.Addr, link func() uint32) bool { return link() == index["left"] }
 			s.Serve(targets)
 			served("right, who is not served any more", second, false)
 			served("left, who is again", begin(left), true)
 		})
 	}
+}
+
+// The kernel is asked by which interface a connection came only where somebody's being served hangs
+// on it, be it long after it began, and once.
+func TestLinkIsNotAsked(t *testing.T) {
+	_, container := withContainer(t)
+	container.Echo("tcp4", "0.0.0.0:80")
+	s := serve(t, start(t, Config{}), "tcp", 8080, 80).(*tcpSession)
+	conn, err := net.Dial("tcp", "127.0.0.1:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	after := func(what string, want uint64) {
+		t.Helper()
+		if err := echoed(conn, what+";", patience); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for c := range s.conns {
+			if got := c.link.Load(); got != want {
+				t.Errorf("%s: the link is known as %#x, want %#x", what, got, want)
+			}
+		}
+	}
+	after("without a limit", 0)
+	s.Serve(Targets{V4: at(80), Admit: func(client netip.Addr, _ func() uint32) bool { return client.IsLoopback() }})
+	after("with a limit by addresses", 0)
+	byLink := Targets{V4: at(80), Admit: func(_ netip.Addr, link func() uint32) bool { return link() == 1 }} // lo
+	s.Serve(byLink)
+	after("with a limit by interfaces", linkAsked|1)
+	s.Serve(byLink)
+	after("with the same limit", linkAsked|1)
 }
 
 // tell has a UDP socket tell by which interface datagrams come.

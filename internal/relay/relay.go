@@ -52,12 +52,13 @@ type Targets struct {
 
 // Admit says of a client whether it is served. An address that needs a link has its name as the
 // zone; none is a mapped one. link is the index of the interface by which the client has come, 0 if
-// that is not known; what the host sends to an address of its own comes by that address's.
-type Admit func(client netip.Addr, link uint32) bool
+// that is not known; what the host sends to an address of its own comes by that address's. It can
+// cost system calls, so it is asked only where the answer hangs on it.
+type Admit func(client netip.Addr, link func() uint32) bool
 
 // of is the target of a client; zero: it is not served. What an IPv4 client sends to an IPv6
 // socket comes from a mapped address (ipv6(7)).
-func (t Targets) of(client netip.Addr, link uint32) netip.AddrPort {
+func (t Targets) of(client netip.Addr, link func() uint32) netip.AddrPort {
 	if t.Admit != nil && !t.Admit(client.Unmap(), link) {
 		return netip.AddrPort{}
 	}

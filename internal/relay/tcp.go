@@ -61,13 +61,13 @@ func (s *tcpSession) Serve(targets Targets) {
 	s.targets = targets
 	var others []*connection
 	for c := range s.conns {
-		if c.target != targets.of(c.from, c.link) {
+		if !c.followed(targets) {
 			others = append(others, c)
 		}
 	}
 	s.mu.Unlock()
 	for _, c := range others {
-		c.stop()
+		c.follow(targets)
 	}
 }
 
@@ -108,10 +108,12 @@ func (s *tcpSession) step(w *worker) {
 
 // accepted begins to connect a client with its target.
 func (s *tcpSession) accepted(fd int, from netip.AddrPort, w *worker) {
-	link := linkOf(fd, s.account.at.Addr().Is6())
+	c := &connection{session: s, from: from.Addr()}
+	c.in.src = fd
 	s.mu.Lock()
-	target := s.targets.of(from.Addr(), link)
+	targets := s.targets
 	s.mu.Unlock()
+	target := targets.of(c.from, c.via)
 	if !target.IsValid() {
 		reset(fd)
 		return
@@ -123,8 +125,7 @@ func (s *tcpSession) accepted(fd int, from netip.AddrPort, w *worker) {
 		return
 	}
 	counts.begun.Add(1)
-	c := &connection{session: s, target: target, from: from.Addr(), link: link}
-	c.in.src, c.in.count, c.out.count = fd, &counts.in, &counts.out
+	c.target, c.in.count, c.out.count = target, &counts.in, &counts.out
 	server, err := dial(target)
 	if err != nil {
 		counts.unreachable.Add(1)
@@ -134,7 +135,7 @@ func (s *tcpSession) accepted(fd int, from netip.AddrPort, w *worker) {
 	}
 	c.in.dst, c.out.src, c.out.dst = server, server, fd
 	s.mu.Lock()
-	served := s.targets.of(c.from, c.link) == target
+	served := s.targets.of(c.from, c.via) == target
 	if served {
 		s.conns[c] = struct{}{}
 	}

@@ -39,6 +39,9 @@ func (k flowKey) address() netip.Addr {
 	return zoned(k.client.Addr(), k.zone)
 }
 
+// known is a link that a datagram tells.
+func known(link uint32) func() uint32 { return func() uint32 { return link } }
+
 // zoned is an address with the name of a link; without, if there is none of that number.
 func zoned(a netip.Addr, link uint32) netip.Addr {
 	if l, err := net.InterfaceByIndex(int(link)); err == nil {
@@ -66,7 +69,7 @@ func (s *udpSession) Serve(targets Targets) {
 	s.targets = targets
 	var others []*flow
 	for _, f := range s.flows {
-		if f.target != targets.of(f.key.address(), f.link) {
+		if f.target != targets.of(f.key.address(), known(f.link)) {
 			s.remove(f)
 			others = append(others, f)
 		}
@@ -136,7 +139,7 @@ func (s *udpSession) flow(k flowKey, link uint32, from *unix.RawSockaddrInet6, l
 	case f == nil:
 		f, silent = s.newFlow(k, link, from, length)
 	case f.link == link:
-	case s.targets.of(k.address(), link) == f.target: // it has moved
+	case s.targets.of(k.address(), known(link)) == f.target: // it has moved
 		f.link = link
 	default:
 		f = nil
@@ -154,7 +157,7 @@ func (s *udpSession) flow(k flowKey, link uint32, from *unix.RawSockaddrInet6, l
 // newFlow makes a flow, and where there is no room removes the one that is to be stopped for
 // it. The caller holds s.mu.
 func (s *udpSession) newFlow(k flowKey, link uint32, from *unix.RawSockaddrInet6, length uint32) (f, silent *flow) {
-	target := s.targets.of(k.address(), link)
+	target := s.targets.of(k.address(), known(link))
 	if !target.IsValid() {
 		return nil, nil
 	}

@@ -31,6 +31,9 @@ type span struct {
 func (s *Scene) publish(ports []view.Port, titles map[string]string, most int) {
 	spans := make([]span, 0, len(ports))
 	for _, p := range ports {
+		if p.Carried == view.Closed {
+			continue // nobody gets in there
+		}
 		title := cmp.Or(titles[p.Endpoint], printable(p.Name), "endpoint "+cmp.Or(short(p.Endpoint), "?"))
 		spans = append(spans, span{
 			proto: printable(p.Proto), host: p.Host.Addr(), hostPort: int(p.Host.Port()),

@@ -120,6 +120,9 @@ func ports(n model.Network, e model.Endpoint, facts Facts) (all []Port) {
 		switch {
 		case n.ByHost(e, facts.PublishByHost):
 			p.Policy = model.PublishHost
+			if b.Proto == model.SCTP {
+				p.Carried = Closed
+			}
 		case n.Translates(b):
 			p.Carried = ByNAT
 		}

@@ -48,3 +48,17 @@ func TestPublishOptions(t *testing.T) {
 		}
 	}
 }
+
+// Nothing carries SCTP where the host's firewall decides.
+func TestClosedPorts(t *testing.T) {
+	n := model.Network{ID: "n"}
+	e := model.Endpoint{ID: "e", NetworkID: "n", Ports: []model.PortBinding{
+		{Proto: model.SCTP, Host: netip.MustParseAddrPort("0.0.0.0:5000"), Container: netip.MustParseAddrPort("172.18.0.2:5000"), Count: 1},
+	}}
+	for byHost, want := range map[bool]string{true: Closed, false: ByNAT} {
+		v := Of(model.Snapshot{Networks: []model.Network{n}, Endpoints: []*model.Endpoint{&e}}, Facts{PublishByHost: byHost})
+		if v.Ports[0].Carried != want {
+			t.Errorf("by the host's firewall %t: %+v", byHost, v.Ports[0])
+		}
+	}
+}

@@ -94,6 +94,7 @@ const (
 	ByNAT     = "nat"     // by the kernel; what NAT can't translate, such as 127.0.0.1, goes through the process
 	ByProcess = "process" // all of it goes through the process
 	Directly  = "direct"  // not at the host's addresses, but at the container's own (routed networks)
+	Closed    = "closed"  // not at all: SCTP, which the process can't carry, where the host's firewall decides
 )
 
 // Port is one published port, or a range of ports.
