@@ -63,11 +63,7 @@ func sender(set string, raw json.RawMessage) (link string, from []netip.Prefix, 
 	var address json.RawMessage
 	switch set {
 	case "ports":
-		var pair []json.RawMessage // the link and a verdict
-		if err := json.Unmarshal(raw, &pair); err != nil || len(pair) == 0 {
-			return "", nil, fmt.Errorf("it is no pair: %w", err)
-		}
-		err = json.Unmarshal(pair[0], &link)
+		err = json.Unmarshal(raw, &link)
 		return link, nil, err
 	case "sources4", "sources6":
 		if err := json.Unmarshal(raw, &key); err != nil || len(key.Concat) != 3 {

@@ -1,14 +1,19 @@
 package host
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
 	"testing"
 
+	"github.com/mybr/mybr/internal/firewall/nftables"
+	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/nettest"
+	"github.com/mybr/mybr/internal/spoof"
 )
 
-// What nft(8) prints of the table is read: own addresses, and prefixes; ports that are only watched may
-// send everything.
+// What mybr writes into its table is read from what nft(8) prints of that: own addresses, and
+// prefixes; ports that are only watched may send everything, and other tables do not count.
 func TestSenders(t *testing.T) {
 	h := nettest.New(t)
 	read := func() string {
@@ -21,25 +26,22 @@ func TestSenders(t *testing.T) {
 	if got := read(); got != "map[]" {
 		t.Errorf("without a table: %s", got)
 	}
-	h.Feed(`table bridge mybr-spoof {
-		chain port { drop; }
-		map ports { type ifname : verdict; elements = { "vetha" : goto port, "vethb" : goto port, "vethw" : goto port }
-		}
-		set audited { type ifname; counter; elements = { "vethw" }
-		}
-		set macs { typeof iifname . ether saddr; elements = { "vetha" . 02:42:00:00:00:02 }
-		}
-		set sources4 { typeof iifname . ether saddr . ip saddr; elements = { "vetha" . 02:42:00:00:00:02 . 10.9.0.2, "vethw" . 02:42:00:00:00:03 . 10.9.0.3 }
-		}
-		set sources6 { typeof iifname . ether saddr . ip6 saddr; elements = { "vetha" . 02:42:00:00:00:02 . fe80::2 }
-		}
-		set prefixes4 { typeof ip saddr . iifname; flags interval; elements = { 10.0.0.0/8 . "vetha", 192.0.2.7 . "vetha", 0.0.0.0/0 . "vethb" }
-		}
+	port := func(link string, number byte, more model.Spoof) spoof.Port {
+		return spoof.Port{Link: link, Bridge: "br0", MAC: model.MAC{2, 0x42, 0, 0, 0, number}, V4: netip.AddrFrom4([4]byte{10, 9, 0, number}), More: more}
 	}
-	table bridge other { set sources4 { typeof iifname . ether saddr . ip saddr; elements = { "vethc" . 02:42:00:00:00:02 . 10.9.0.2 }
+	watched := port("vethw", 4, model.Spoof{})
+	watched.Audited = true
+	s := nftables.NewSpoof(t.Errorf)
+	defer s.Close()
+	if err := s.Apply(context.Background(), nil, spoof.Set{Ports: []spoof.Port{
+		port("vetha", 2, model.Spoof{Addresses: "10.0.0.0/8,192.0.2.7/32"}), port("vethb", 3, model.Spoof{Addresses: "0.0.0.0/0"}), watched,
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	h.Feed(`table bridge other { set sources4 { typeof iifname . ether saddr . ip saddr; elements = { "vethc" . 02:42:00:00:00:02 . 10.9.0.2 }
 		}
 	}`, "nft", "-f", "-")
-	if got := read(); got != "map[vetha:[10.9.0.2/32 fe80::2/128 10.0.0.0/8 192.0.2.7/32] vethb:[0.0.0.0/0]]" {
+	if got := read(); got != "map[vetha:[10.9.0.2/32 fe80::42:ff:fe00:2/128 10.0.0.0/8 192.0.2.7/32] vethb:[10.9.0.3/32 fe80::42:ff:fe00:3/128 0.0.0.0/0]]" {
 		t.Error(got)
 	}
 }
