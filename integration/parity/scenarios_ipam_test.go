@@ -1,27 +1,14 @@
 package parity
 
 import (
-	"fmt"
 	"github.com/mybr/mybr/integration/world"
-	"slices"
 	"strings"
 )
 
 // pooled creates a network whose addresses are those of the driver's own IPAM driver,
 // if it has one. That is not to be seen in the fact.
 func (s *stage) pooled(name string, args ...string) bool {
-	args = append(slices.Clone(args), name)
-	all := []string{"network", "create", "-d", s.driver}
-	if s.driver == "mybr" {
-		all = append(all, "--ipam-driver", "mybr")
-	}
-	r := s.try(append(all, args...)...)
-	value := "ok"
-	if r.Code != 0 {
-		value = fmt.Sprintf("exit code %d: %s", r.Code, core(r.Err))
-	}
-	s.fact("docker network create -d DRIVER "+s.words(args), value)
-	return r.Code == 0
+	return s.networkWith([]string{"--ipam-driver", "mybr"}, name, args...)
 }
 
 // given adds the addresses that containers have in n0.

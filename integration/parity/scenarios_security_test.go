@@ -83,12 +83,16 @@ func securityScenarios() []scenario {
 		"a container can't pass for the gateway by ARP"
 	const falseSource = "safer on purpose: who asks a published port with an address of the container's own network as the source is shown to it as the bridge, " +
 		"wherever the packet comes from; nobody on the LAN passes for a neighbour"
-	return []scenario{
+	const ownAddresses = "safer on purpose: a container sends with its own MAC and from its own addresses alone, so that it passes for nobody else to its neighbours; " +
+		"`mybr.spoof=allow`, of the network or of the container, gives the built-in driver's way"
+	return withUnchecked([]scenario{
 		row("a neighbour may send everything", func(s *stage) {
 			fortress(s)
 			s.attacks(attack{from: "ben", at: "web"}, attack{from: "ben", at: "web", dst: "{web6}"},
 				attack{from: "ben", at: "web", src: "192.0.2.9"}, attack{from: "ben", at: "web", dst: "{web6}", src: "2001:db8::9"})
-		}),
+		},
+			difference{key: "attack ben → web as 192.0.2.9: *", want: "stopped", why: ownAddresses},
+			difference{key: "attack ben → web by {web6} as 2001:db8::9: *", want: "stopped", why: ownAddresses}),
 		row("from the LAN to container addresses", func(s *stage) {
 			fortress(s)
 			s.attacks(attack{from: "lan", at: "web"}, attack{from: "lan", at: "web", dst: "{web6}"}, attack{from: "lan", at: "ben"}, attack{from: "lan", at: "ben", dst: "{ben6}"})
@@ -270,7 +274,36 @@ func securityScenarios() []scenario {
 					martians(attack{from: "eve", at: "web", link: "eth0", mac: "{mac host n1}"}),
 					martians(attack{from: "ben", at: "web", link: "eth0", mac: "{mac host n0}"}))...)
 			}},
+	}, ownAddresses,
+		"attack/a neighbour may send everything",
+		"attack/from a container to ports published for the host alone",
+		"attack/from another network with a false source",
+		"attack/out of an internal network with a false source",
+		"attack/out of an internal network by IPv6 that nobody gave it",
+		"attack/enable_icc=false",
+		"attack/enable_icc=false, ARP and neighbour discovery")
+}
+
+// withUnchecked adds, behind each scenario that is named, one that plays the same while nobody
+// looks at what mybr's containers send. Attacks with a false sender else end at the attacker's
+// own port, and show nothing of what stops them behind it. Differences with the reason checked
+// are none there.
+func withUnchecked(all []scenario, checked string, names ...string) (out []scenario) {
+	for _, sc := range all {
+		out = append(out, sc)
+		if !slices.Contains(names, sc.name) {
+			continue
+		}
+		play := sc.play
+		sc.name += ", with mybr.spoof=allow"
+		sc.differs = slices.DeleteFunc(slices.Clone(sc.differs), func(d difference) bool { return d.why == checked })
+		sc.play = func(s *stage) {
+			s.ours = []string{"-o", "mybr.spoof=allow"}
+			play(s)
+		}
+		out = append(out, sc)
 	}
+	return out
 }
 
 // modes is the arguments that set the gateway modes of both families; "": none.

@@ -23,6 +23,7 @@ type stage struct {
 	engine  string
 	driver  string        // what to give to docker network create -d
 	timeout time.Duration // for a probe
+	ours    []string      // what networks are created with on mybr alone
 
 	mu     sync.Mutex
 	facts  map[string]string
@@ -67,13 +68,16 @@ func (s *stage) words(args []string) string {
 }
 
 // docker runs a docker command; the fact is its exit code and, if it fails, its message.
-func (s *stage) docker(args ...string) world.Result {
+func (s *stage) docker(args ...string) world.Result { return s.dockerAs(args, args) }
+
+// dockerAs is docker with other arguments in the fact.
+func (s *stage) dockerAs(shown, args []string) world.Result {
 	r := s.try(args...)
 	value := "ok"
 	if r.Code != 0 {
 		value = fmt.Sprintf("exit code %d: %s", r.Code, core(r.Err))
 	}
-	s.fact("docker "+s.words(args), value)
+	s.fact("docker "+s.words(shown), value)
 	return r
 }
 
@@ -99,8 +103,17 @@ func (s *stage) try(args ...string) world.Result {
 
 // network creates a network of the driver and tells whether that went well.
 func (s *stage) network(name string, args ...string) bool {
-	all := slices.Concat([]string{"network", "create", "-d", s.driver}, args, []string{name})
-	return s.docker(all...).Code == 0
+	return s.networkWith(s.ours, name, args...)
+}
+
+// networkWith creates a network of the driver with arguments for mybr alone, which are not to
+// be seen in the fact.
+func (s *stage) networkWith(ours []string, name string, args ...string) bool {
+	create, args := []string{"network", "create", "-d", s.driver}, append(slices.Clone(args), name)
+	if s.driver != "mybr" {
+		ours = nil
+	}
+	return s.dockerAs(slices.Concat(create, args), slices.Concat(create, ours, args)).Code == 0
 }
 
 // option is the arguments that set one of Docker's options of a network.
