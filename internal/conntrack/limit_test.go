@@ -64,7 +64,8 @@ func TestLimitOfWhoAsks(t *testing.T) {
 		what string
 		have Set
 		ends bool
-	}{{"it comes", Set{}, true}, {"at a start", Set{Unsure: true}, false}, {"rules may have been missing", Set{Limits: []Limit{l}, Unsure: true}, false}} {
+	}{{"it comes", Set{}, true}, {"it comes, and rules may have been missing", Set{Unsure: true}, true},
+		{"at a start", Set{Unsure: true, Partial: true}, false}, {"rules may have been missing", Set{Limits: []Limit{l}, Unsure: true}, false}} {
 		f := filter{limits: limitsOf(model.IPv4, difference(&c.have, Set{Limits: []Limit{l}}).limits)}
 		if got := f.stale(asked); got != c.ends || !f.stale(past) || !f.stale(direct) {
 			t.Errorf("%s: what the container began ends: %t; what others began: %t, %t", c.what, got, f.stale(past), f.stale(direct))
