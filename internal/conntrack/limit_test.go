@@ -73,6 +73,33 @@ func TestLimitOfWhoAsks(t *testing.T) {
 	}
 }
 
+// Where the port has clients, what the container began with who is none of them ends at a start, too,
+// and the rest stays; a limit of clients that comes or goes ends no more than that.
+func TestLimitOfWhoAsksClients(t *testing.T) {
+	ap := netip.MustParseAddrPort
+	l := Limit{Addr: netip.MustParseAddr("172.18.0.2"), PortSpan: model.PortSpan{Proto: model.UDP, First: 53, Count: 1},
+		Own: netip.MustParsePrefix("172.18.0.0/16"), From: model.NewClients(nil), Asks: true}
+	clients := l
+	clients.From, clients.Asks = "192.0.2.0/24", false
+	to := func(a string) flow { return flowOf(model.UDP, ap("172.18.0.2:53"), ap(a), ap(a)) }
+	both := []Limit{l, clients}
+	for what, c := range map[string]struct {
+		have     Set
+		want     []Limit
+		stranger bool
+	}{
+		"at a start":                  {Set{Unsure: true, Partial: true}, both, true},
+		"clients come":                {Set{Limits: []Limit{l}}, both, true},
+		"clients go":                  {Set{Limits: both}, []Limit{l}, false},
+		"rules may have been missing": {Set{Limits: both, Unsure: true}, both, true},
+	} {
+		f := filter{limits: limitsOf(model.IPv4, difference(&c.have, Set{Limits: c.want}).limits)}
+		if client, stranger := f.stale(to("192.0.2.9:53")), f.stale(to("203.0.113.9:53")); client || stranger != c.stranger {
+			t.Errorf("%s: with a client it ends: %t; with a stranger: %t", what, client, stranger)
+		}
+	}
+}
+
 // flowOf is an established one whose source is not translated.
 func flowOf(proto model.Proto, from, asked, answers netip.AddrPort) flow {
 	return flow{proto: proto, from: from, asked: asked, answers: answers, translated: from, answered: true, tcpState: 3}
