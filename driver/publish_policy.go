@@ -128,8 +128,8 @@ func (d *Driver) WarnClosed() error {
 				if e.PolicyInForce() == "" && n.PolicyInForce() == "" {
 					by = "--publish-policy " + model.PublishHost
 				}
-				d.warn("%s port %s of endpoint %s is closed: with %s the process carries published ports, which it can't do with SCTP: mybr network set %s %s=%s opens it",
-					b.Proto, span(b), short(e.ID), by, n.Bridge, optPolicy, model.PublishOpen)
+				d.warn("%s port %s of endpoint %s is closed: with %s the process carries published ports, which it can't do with SCTP: mybr endpoint set %s %s=%s opens all ports of the container past the host's firewall, until it stops",
+					b.Proto, span(b), short(e.ID), by, short(e.ID), optPolicy, model.PublishOpen)
 			}
 		}
 		return nil

@@ -81,7 +81,7 @@ func TestWarnClosed(t *testing.T) {
 			t.Fatalf("%s: %q", what, w.said)
 		}
 		for i, text := range want {
-			for _, part := range []string{text, short(ep2), "mybr network set " + w.networkRecord(netB).Bridge + " mybr.publish.policy=open"} {
+			for _, part := range []string{text, "mybr endpoint set " + short(ep2) + " mybr.publish.policy=open"} { // not of its network: that would open others' ports
 				if !strings.Contains(w.said[i], part) {
 					t.Errorf("%s: no %q in %s", what, part, w.said[i])
 				}
@@ -90,6 +90,22 @@ func TestWarnClosed(t *testing.T) {
 	}
 	said("by default all get in", false)
 	said("the host's firewall decides by default", true, "sctp port 5000 ", "sctp port 5001 ")
-	must(t, w.SetNetwork(ctx, netB, map[string]string{optPolicy: "open"}))
-	said("the network is open", true)
+	must(t, w.SetEndpoint(ctx, netB, ep2, map[string]string{optPolicy: "open"}))
+	said("the container is open", true)
+}
+
+// A recorded port that nothing carries is in the way of no other option of its container.
+func TestSetBesideClosed(t *testing.T) {
+	w := newWorld(t)
+	w.container(four, dual)
+	must(t, w.publish(netB, ep2, `[{"Proto":132,"Port":5000,"HostPort":5000},{"Proto":6,"Port":80,"HostPort":8080}]`, false))
+	w.Driver.byHost = true
+	must(t, w.SetEndpoint(ctx, netB, ep2, map[string]string{"mybr.publish.from": "none"}))
+	if err := w.SetEndpoint(ctx, netB, ep2, map[string]string{optPolicy: "host"}); err == nil || !strings.Contains(err.Error(), "5000/sctp") {
+		t.Errorf("the policy that closes it: %v", err)
+	}
+	must(t, w.SetEndpoint(ctx, netB, ep2, map[string]string{optPolicy: "open"}))
+	if err := w.SetEndpoint(ctx, netB, ep2, map[string]string{optPolicy: ""}); err == nil {
+		t.Error("what opens it is taken back")
+	}
 }

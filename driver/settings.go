@@ -249,7 +249,10 @@ func (d *Driver) SetEndpoint(ctx context.Context, networkID, id string, settings
 				e.GroupSet = *changes.group
 			}
 			e.SpoofSet, invalid = d.changeSpoof(e.SpoofSet, changes.spoof, true)
-			invalid = errors.Join(invalid, d.checkLists(listsOf(tx), n, *e), d.checkCarried(n, *e))
+			invalid = errors.Join(invalid, d.checkLists(listsOf(tx), n, *e))
+			if changes.policy != nil { // nothing else closes a port
+				invalid = errors.Join(invalid, d.checkCarried(n, *e))
+			}
 		})
 		return errors.Join(err, invalid)
 	})

@@ -48,6 +48,9 @@ type Set struct {
 	// Unsure says of a set that the host was known to match that the packet filter may have
 	// been without rules for a time, so that flows may have begun past them.
 	Unsure bool
+	// Partial says of such a set that it has the endpoints alone: what else the process before wanted
+	// is not known, so that a limit of want need not be one that comes.
+	Partial bool
 }
 
 // Endpoint is a container's attachment to a network, with its addresses; zero: none.
@@ -59,7 +62,7 @@ type Endpoint struct {
 // Same reports whether nothing has to be looked for between two sets: they are deeply equal, but
 // for Granted and Process.
 func (s Set) Same(o Set) bool {
-	return s.Unsure == o.Unsure && plan.SameList(s.Bindings, o.Bindings) && plan.SameList(s.Endpoints, o.Endpoints) &&
+	return s.Unsure == o.Unsure && s.Partial == o.Partial && plan.SameList(s.Bindings, o.Bindings) && plan.SameList(s.Endpoints, o.Endpoints) &&
 		plan.SameList(s.Relayed, o.Relayed) && plan.SameList(s.Subnets, o.Subnets) &&
 		plan.SameList(s.Limits, o.Limits) && plan.SameList(s.Egress, o.Egress)
 }
@@ -78,7 +81,7 @@ func (s Set) With(o Set) Set {
 	_, bindings := plan.Differing(s.Bindings, o.Bindings, compareBindings)
 	_, endpoints := plan.Differing(s.Endpoints, o.Endpoints, compareEndpoints)
 	return Set{Bindings: slices.Concat(s.Bindings, bindings), Endpoints: slices.Concat(s.Endpoints, endpoints), Relayed: o.Relayed,
-		Subnets: o.Subnets, Limits: o.Limits, Egress: o.Egress, Granted: o.Granted, Process: o.Process, Unsure: s.Unsure || o.Unsure}
+		Subnets: o.Subnets, Limits: o.Limits, Egress: o.Egress, Granted: o.Granted, Process: o.Process, Unsure: s.Unsure || o.Unsure, Partial: s.Partial || o.Partial}
 }
 
 // Applier deletes stale flows. While there are subnets it also keeps flows going when others
@@ -195,7 +198,7 @@ func difference(have *Set, want Set) (c change) {
 	}
 	for _, l := range want.Limits {
 		if have.Unsure || !before[l] {
-			l.Asks = l.Asks && have.Unsure
+			l.Asks = l.Asks && (have.Partial || before[l])
 			c.limits = append(c.limits, l)
 		}
 	}

@@ -64,10 +64,38 @@ func TestLimitOfWhoAsks(t *testing.T) {
 		what string
 		have Set
 		ends bool
-	}{{"it comes", Set{}, true}, {"at a start", Set{Unsure: true}, false}, {"rules may have been missing", Set{Limits: []Limit{l}, Unsure: true}, false}} {
+	}{{"it comes", Set{}, true}, {"it comes, and rules may have been missing", Set{Unsure: true}, true},
+		{"at a start", Set{Unsure: true, Partial: true}, false}, {"rules may have been missing", Set{Limits: []Limit{l}, Unsure: true}, false}} {
 		f := filter{limits: limitsOf(model.IPv4, difference(&c.have, Set{Limits: []Limit{l}}).limits)}
 		if got := f.stale(asked); got != c.ends || !f.stale(past) || !f.stale(direct) {
 			t.Errorf("%s: what the container began ends: %t; what others began: %t, %t", c.what, got, f.stale(past), f.stale(direct))
+		}
+	}
+}
+
+// Where the port has clients, what the container began with who is none of them ends at a start, too,
+// and the rest stays; a limit of clients that comes or goes ends no more than that.
+func TestLimitOfWhoAsksClients(t *testing.T) {
+	ap := netip.MustParseAddrPort
+	l := Limit{Addr: netip.MustParseAddr("172.18.0.2"), PortSpan: model.PortSpan{Proto: model.UDP, First: 53, Count: 1},
+		Own: netip.MustParsePrefix("172.18.0.0/16"), From: model.NewClients(nil), Asks: true}
+	clients := l
+	clients.From, clients.Asks = "192.0.2.0/24", false
+	to := func(a string) flow { return flowOf(model.UDP, ap("172.18.0.2:53"), ap(a), ap(a)) }
+	both := []Limit{l, clients}
+	for what, c := range map[string]struct {
+		have     Set
+		want     []Limit
+		stranger bool
+	}{
+		"at a start":                  {Set{Unsure: true, Partial: true}, both, true},
+		"clients come":                {Set{Limits: []Limit{l}}, both, true},
+		"clients go":                  {Set{Limits: both}, []Limit{l}, false},
+		"rules may have been missing": {Set{Limits: both, Unsure: true}, both, true},
+	} {
+		f := filter{limits: limitsOf(model.IPv4, difference(&c.have, Set{Limits: c.want}).limits)}
+		if client, stranger := f.stale(to("192.0.2.9:53")), f.stale(to("203.0.113.9:53")); client || stranger != c.stranger {
+			t.Errorf("%s: with a client it ends: %t; with a stranger: %t", what, client, stranger)
 		}
 	}
 }

@@ -16,7 +16,7 @@ func publishedChecks() []Check {
 			Sees: "whether a packet from each uplink, and one from the host itself, gets to the container behind each published port, and the answer back, by the routes, links, settings and rules that the kernel has (as `mybr explain` predicts it, of each range of ports for the first one). " +
 				"It is predicted again with single things changed, to find the one to blame",
 			Means: "These ports don't answer. Where a finding names another check, that one prints what mends it.",
-			Mends: "deletes the rule or the route, sets the setting or brings the link up with which the packet would get there"},
+			Mends: "deletes the rule or the route, sets the setting or brings the link up with which the packet would get there; where nothing can carry a port (SCTP with `mybr.publish.policy=host`), opens all ports of its container past the host's firewall, until that stops"},
 	}
 }
 
@@ -54,7 +54,7 @@ type ports struct {
 	searches int
 	idle     map[string]bool   // who does not listen, in words
 	closed   map[string]bool   // what the host's firewall is to decide about, and closes, in words
-	shut     map[string]string // what nothing carries, in words, with the bridge of its network
+	shut     map[string]string // what nothing carries, in words, with the endpoint
 	unclear  []string          // why it can't be told of some
 	left     int               // packets that were not followed
 }
@@ -113,7 +113,7 @@ func (p *ports) follow() (err error) {
 	until := time.Now().Add(publishedWithin)
 	for _, port := range published {
 		if port.Carried == view.Closed {
-			p.shut[p.called(port)] = port.Bridge
+			p.shut[p.called(port)] = port.Endpoint
 			continue
 		}
 		for _, one := range p.probes(h, port) {

@@ -50,7 +50,7 @@ func publishedRows() []row {
 			fault: closedSCTP, after: func(s *stage) {
 				s.call("NetworkDriver.RevokeExternalConnectivity", m{"NetworkID": networkID, "EndpointID": endpointID})
 				s.publish(networkID, endpointID, "0.0.0.0", 8080)
-				s.sh("mybr network set mybr0 mybr.publish.policy= --docker none --run-dir " + s.env.RunDir)
+				s.sh("mybr endpoint set " + endpointID + " mybr.publish.policy= --docker none --run-dir " + s.env.RunDir)
 				unwatched(s)
 				reached(s)
 			}},
@@ -69,11 +69,11 @@ func closedSCTP(s *stage, _ *doctor.Env) {
 	s.restart("--resync-interval", "0", "--publish-policy", "host")
 	text, err := os.ReadFile(s.path("log"))
 	s.must(err)
-	if n := strings.Count(string(text), "sctp port 5000 of endpoint 222222222222 is closed: with --publish-policy host"); n != 1 || !strings.Contains(string(text), "mybr network set mybr0 mybr.publish.policy=open") {
+	if n := strings.Count(string(text), "sctp port 5000 of endpoint 222222222222 is closed: with --publish-policy host"); n != 1 || !strings.Contains(string(text), "mybr endpoint set 222222222222") {
 		s.Errorf("the log tells %d times of the port:\n%s", n, text)
 	}
 	said, err := s.try("mybr explain lan host:5000/sctp --docker none --run-dir " + s.env.RunDir)
-	if err == nil || !strings.Contains(said, "mybr.publish.policy=host, and can't carry sctp") || !strings.Contains(said, "mybr network set mybr0 mybr.publish.policy=open") {
+	if err == nil || !strings.Contains(said, "mybr.publish.policy=host, and can't carry sctp") || !strings.Contains(said, "mybr endpoint set 222222222222") {
 		s.Errorf("mybr explain does not say that the port is closed: %v: %s", err, said)
 	}
 }

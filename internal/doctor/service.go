@@ -62,9 +62,10 @@ func (l *look) sync() []string {
 	return command(append([]string{"mybr", "sync"}, l.reach()...)...)
 }
 
-// open is the command that has the ports of a network reached past the host's firewall.
-func (l *look) open(bridge string) []string {
-	return command(append(append([]string{"mybr", "network", "set"}, l.reach()...), bridge, "mybr.publish.policy=open")...)
+// open is the command that has the ports of one container reached past the host's firewall, and of no
+// other on its network.
+func (l *look) open(endpoint string) []string {
+	return command(append(append([]string{"mybr", "endpoint", "set"}, l.reach()...), endpoint, "mybr.publish.policy=open")...)
 }
 
 // forget is the command that has mybr forget a network, if the Docker that was asked has it not.

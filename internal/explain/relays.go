@@ -26,7 +26,7 @@ func RelaysOf(v view.View) (all []Relay) {
 		}
 		for i := range p.Count {
 			at := func(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), a.Port()+i) }
-			r := Relay{Proto: p.Proto, Listen: at(p.Host), To: at(p.Container), Process: "mybr", Blocked: blocked, From: p.From, Via: p.Interface, Network: p.Bridge, Closed: p.Carried == view.Closed}
+			r := Relay{Proto: p.Proto, Listen: at(p.Host), To: at(p.Container), Process: "mybr", Blocked: blocked, From: p.From, Via: p.Interface, Network: p.Bridge, Closed: p.Carried == view.Closed, Endpoint: p.Endpoint}
 			r.Clients = clientsOf(v, p.From)
 			all = append(all, r)
 		}
@@ -46,10 +46,11 @@ func (w *World) closed(s *Space, p *Packet) *Relay {
 	return &w.Relays[i]
 }
 
-// uncarried is for what is sent to such a port.
+// uncarried is for what is sent to such a port. The network's option would open the ports of other
+// containers past the host's firewall, too.
 func uncarried(r *Relay, p *Packet) outcome {
 	o := dead("%s publishes %s port %d with mybr.publish.policy=host, and can't carry %s", r.Process, p.Proto, p.Dport, p.Proto)
-	o.mend = []string{shell.Command("mybr", "network", "set", r.Network, "mybr.publish.policy=open")}
+	o.mend = []string{shell.Command("mybr", "endpoint", "set", r.Endpoint, "mybr.publish.policy=open")}
 	return o
 }
 

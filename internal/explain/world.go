@@ -150,7 +150,10 @@ type Relay struct {
 	From    string
 	Clients []netip.Prefix
 	Network string
-	Closed  bool // the process holds the port, and can carry nothing of it
+	// Closed says that the process holds the port, and can carry nothing of it. Endpoint is the
+	// container's.
+	Closed   bool
+	Endpoint string
 }
 
 // link finds a link by its index.

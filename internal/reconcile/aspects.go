@@ -91,7 +91,7 @@ func (a Appliers) Aspects(known model.Snapshot) []Aspect {
 				have.Unsure = true
 				return have
 			},
-		}.NewKnowing(conntrack.Set{Endpoints: flowEndpoints(known), Unsure: true}),
+		}.NewKnowing(conntrack.Set{Endpoints: flowEndpoints(known), Unsure: true, Partial: true}),
 		Spec[hostport.Set]{
 			Name: PortAspect, Applier: a.Ports,
 			Take: func(h Host) hostport.Set { return h.Ports },

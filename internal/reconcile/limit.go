@@ -71,14 +71,14 @@ func closed(e model.Endpoint, admitted map[model.ContainerPort]model.Admission) 
 // packet filter, who looks for flows, and the process, which relays. No flow tells by which
 // interface it began: the packet filter compares each packet.
 func (h *Host) renderLimits(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Admission, o Options) {
-	byHost := n.ByHost(e, o.PublishByHost)
-	if led(n, e, o) {
+	carried := led(n, e, o)
+	if carried {
 		admitted = closed(e, admitted)
 	}
 	for _, l := range limits(n, e, admitted) {
 		h.Firewall.Limits = append(h.Firewall.Limits, l)
 		f := model.FamilyOf(l.Addr)
-		if l.From.All(f) || byHost { // then nobody's flows are translated (carry)
+		if l.From.All(f) || carried && l.Proto != model.UDP { // then nobody has any (carry), but for what a server of UDP began
 			continue
 		}
 		own := n.Subnet(f).Prefix
@@ -90,30 +90,19 @@ func (h *Host) renderLimits(n model.Network, e model.Endpoint, admitted map[mode
 // host's firewall is to decide about them: they would pass its rules. Whoever comes from outside has
 // none. Where ports are reached at the containers' own addresses, too, those flows stay; and so do
 // those that a server of UDP began from its port, but when this comes: it may do so (closed), and
-// would be without answers after each start of mybr.
-func (h *Host) carry(n model.Network, e model.Endpoint, admitted map[model.ContainerPort]model.Admission) {
+// would be without answers after each start of mybr. Those with who is none of the port's clients end
+// by the limit that says who these are (renderLimits).
+func (h *Host) carry(n model.Network, e model.Endpoint) {
 	seen := make(map[conntrack.Limit]bool, len(e.Ports))
 	for _, b := range e.Ports {
 		own := n.Subnet(model.FamilyOf(b.Container.Addr())).Prefix
 		limit := conntrack.Limit{Addr: b.Container.Addr(), Own: own, From: model.NewClients(nil),
-			PortSpan: model.PortSpan{Proto: b.Proto, First: b.Container.Port(), Count: b.Count}, Translated: !n.TakesPolicy(), Asks: b.Proto == model.UDP && !limitedPort(b, admitted)}
+			PortSpan: model.PortSpan{Proto: b.Proto, First: b.Container.Port(), Count: b.Count}, Translated: !n.TakesPolicy(), Asks: b.Proto == model.UDP}
 		if own.IsValid() && !seen[limit] { // it may be published in both families, or twice
 			seen[limit] = true
 			h.Flows.Limits = append(h.Flows.Limits, limit)
 		}
 	}
-}
-
-// limitedPort reports whether some ports of a binding have clients of their own: what the server begins
-// from these goes to them alone.
-func limitedPort(b model.PortBinding, admitted map[model.ContainerPort]model.Admission) bool {
-	for i := range b.Count {
-		at := netip.AddrPortFrom(b.Container.Addr(), b.Container.Port()+i)
-		if admitted[model.ContainerPort{Proto: b.Proto, At: at}] != (model.Admission{}) {
-			return true
-		}
-	}
-	return false
 }
 
 // limits lists them for consecutive ports of the same clients together.

@@ -2,8 +2,11 @@ package reconcile_test
 
 import (
 	"net/netip"
+	"reflect"
+	"slices"
 	"testing"
 
+	"github.com/mybr/mybr/internal/conntrack"
 	"github.com/mybr/mybr/internal/firewall"
 	"github.com/mybr/mybr/internal/model"
 	"github.com/mybr/mybr/internal/reconcile"
@@ -97,6 +100,57 @@ func TestPublishByHostClosed(t *testing.T) {
 			if b.Limit.Clients == model.NewClients(nil) {
 				t.Errorf("%s: the process serves nobody: %+v", name, b)
 			}
+		}
+	}
+}
+
+// What a server of UDP began from a port that has clients of its own ends with those that are none of
+// them, at a start too. That the port gets clients, or has none any more, is no other limit for what
+// came in by the process: flows that may go on do.
+func TestPublishByHostClientsOfUDP(t *testing.T) {
+	render := func(from ...string) (carried, clients []conntrack.Limit) {
+		s := limited(func(n *model.Network, e *model.Endpoint) {
+			n.From, n.Policy, e.Ports = nil, "host", e.Ports[:1]
+			e.Ports[0].Proto = model.UDP
+			if len(from) > 0 {
+				n.From = []model.Limit{{From: from}}
+			}
+		})
+		for _, l := range reconcile.Render(s, reconcile.Options{}).Flows.Limits {
+			if l.From == model.NewClients(nil) {
+				carried = append(carried, l)
+			} else {
+				clients = append(clients, l)
+			}
+		}
+		return carried, clients
+	}
+	everybody, none := render()
+	if len(everybody) != 1 || !everybody[0].Asks || len(none) > 0 {
+		t.Fatalf("without clients: %+v, %+v", everybody, none)
+	}
+	limited, clients := render("10.0.0.0/8")
+	if !reflect.DeepEqual(limited, everybody) {
+		t.Errorf("with clients: %+v, without: %+v", limited, everybody)
+	}
+	if len(clients) != 1 || clients[0].From != model.Clients("10.0.0.0/8") || clients[0].Asks || clients[0].PortSpan != everybody[0].PortSpan {
+		t.Errorf("of clients: %+v", clients)
+	}
+}
+
+// Where ports are reached at the containers' own addresses, too, flows to these with who is none of a
+// port's clients are forgotten, whatever carries what comes to the host's.
+func TestPublishByHostClientsDirectly(t *testing.T) {
+	for _, proto := range []model.Proto{model.TCP, model.UDP} {
+		s := limited(func(n *model.Network, e *model.Endpoint) {
+			n.V4.Mode, n.From, e.Ports = model.ModeRouted, []model.Limit{{From: []string{"10.0.0.0/8"}}}, e.Ports[:1]
+			e.Ports[0].Proto = proto
+		})
+		h := reconcile.Render(s, reconcile.Options{PublishByHost: true})
+		if !slices.ContainsFunc(h.Flows.Limits, func(l conntrack.Limit) bool {
+			return l.From == "10.0.0.0/8" && l.Proto == proto && !l.Translated && !l.Asks
+		}) {
+			t.Errorf("%s: limits of flows: %+v", proto, h.Flows.Limits)
 		}
 	}
 }

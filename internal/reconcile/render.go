@@ -161,7 +161,7 @@ func (h *Host) addEndpoint(recorded *model.Endpoint, networks map[string]*model.
 		}
 	}
 	if byHost {
-		h.carry(*n, e, admitted)
+		h.carry(*n, e)
 	}
 }
 
