@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +104,65 @@ func (d drawn) may(p spoof.Port) bool {
 	return from == p.V4 || from.IsUnspecified() && d.frag&0x1fff == 0 && (port(2) == 67 || valid && d.proto == unix.IPPROTO_IGMP)
 }
 
+// drawn6 is a frame with IPv6 likewise.
+type drawn6 struct {
+	mac          model.MAC
+	from         string
+	label        uint16 // of the flow
+	proto        byte
+	headers      string // what is between IPv6 and the protocol
+	sport, dport uint16
+}
+
+func drawFrame6(t *rapid.T) drawn6 {
+	port := rapid.SampledFrom([]uint16{7, 7, 546, 547})
+	return drawn6{
+		mac:     rapid.SampledFrom([]model.MAC{macEve, macEve, macEve, macVRRP, macHost}).Draw(t, "mac"),
+		from:    rapid.SampledFrom([]string{evesAddr6, evesAddr6, evesLocal, bensAddr6, "::", "fd00:244::7"}).Draw(t, "from"),
+		label:   port.Draw(t, "label"),
+		proto:   rapid.SampledFrom([]byte{17, 17, 17, 6, 58, 136}).Draw(t, "proto"),
+		headers: rapid.SampledFrom([]string{"", "", "options", "first", "later", "later options", "options later", "atomic"}).Draw(t, "headers"),
+		sport:   port.Draw(t, "sport"),
+		dport:   port.Draw(t, "dport"),
+	}
+}
+
+func (d drawn6) bytes(to model.MAC) []byte {
+	body, next := udp(d.sport, d.dport, []byte("12345678")), d.proto
+	if d.proto == unix.IPPROTO_ICMPV6 {
+		body = []byte{128, 0, 0, 0, 0, 1, 0, 1}
+	}
+	switch d.headers {
+	case "options":
+		next, body = 60, extension(next, body)
+	case "first":
+		next, body = 44, fragment6(next, 0, true, body)
+	case "later":
+		next, body = 44, fragment6(next, 1, false, body)
+	case "later options":
+		next, body = 44, fragment6(60, 1, false, extension(next, body))
+	case "options later":
+		next, body = 60, extension(44, fragment6(next, 1, false, body))
+	case "atomic":
+		next, body = 44, fragment6(next, 0, false, body)
+	}
+	return ether(to, d.mac, 0x86dd, labelled(d.label, ip6(d.from, bensAddr6, next, body)))
+}
+
+// may reports whether a port may send the frame, as docs/policy.md says it.
+func (d drawn6) may(p spoof.Port) bool {
+	later := strings.Contains(d.headers, "later")
+	dhcp := !later && d.proto == unix.IPPROTO_UDP && (d.sport == 547 || d.dport == 546)
+	if d.headers == "later options" || dhcp && !p.More.Trusts(model.TrustDHCP) {
+		return false
+	}
+	from := netip.MustParseAddr(d.from)
+	if d.mac != p.MAC && !slices.Contains(p.More.HardwareAddresses(), d.mac) {
+		return false
+	}
+	return from == p.V6 || from == spoof.LinkLocal(d.mac) || slices.ContainsFunc(p.More.Prefixes(), func(f netip.Prefix) bool { return f.Contains(from) })
+}
+
 // Of frames that are right or not in each of their parts what passes is what the endpoint may send,
 // on whichever way through the chains, and nothing else.
 func TestSpoofDrawn(t *testing.T) {
@@ -111,14 +171,20 @@ func TestSpoofDrawn(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		pick := func(what string, from ...string) string { return rapid.SampledFrom(from).Draw(r, what) }
 		port := evesPort(model.Spoof{
-			Addresses: pick("addresses", "", "10.244.0.0/16", "0.0.0.0/0"),
+			Addresses: pick("addresses", "", "10.244.0.0/16,fd00:244::/48", "0.0.0.0/0,::/0"),
 			MACs:      pick("macs", "", macVRRP.String()),
 			Trusted:   pick("trusted", "", "", model.TrustDHCP),
 		})
 		want := spoof.Set{Ports: []spoof.Port{port}}
 		s.apply(have, want)
 		have = &want
-		frames := rapid.SliceOfN(rapid.Custom(drawFrame), 100, 100).Draw(r, "frames")
+		var frames []sent
+		for _, d := range rapid.SliceOfN(rapid.Custom(drawFrame), 60, 60).Draw(r, "frames") {
+			frames = append(frames, d)
+		}
+		for _, d := range rapid.SliceOfN(rapid.Custom(drawFrame6), 60, 60).Draw(r, "frames of IPv6") {
+			frames = append(frames, d)
+		}
 		came := s.cameOf(frames)
 		for i, d := range frames {
 			if may := d.may(port); came[i] != may {
@@ -128,13 +194,19 @@ func TestSpoofDrawn(t *testing.T) {
 	})
 }
 
+// sent is a frame, and who may send it.
+type sent interface {
+	bytes(to model.MAC) []byte
+	may(spoof.Port) bool
+}
+
 // cameOf sends frames, each to an address that nobody has, and one behind them that arrives; it
 // reports which ben has got.
-func (s *segment) cameOf(frames []drawn) (came []bool) {
+func (s *segment) cameOf(frames []sent) (came []bool) {
 	s.Helper()
 	to := func(i int) model.MAC { return model.MAC{2, 0x99, 0, 0, byte(i >> 8), byte(i)} }
 	end := drawn{kind: 0x800, mac: macEve, from: evesAddr, proto: unix.IPPROTO_UDP, sport: 7, dport: 7, cut: 1000}
-	for i, d := range append(slices.Clone(frames), end) {
+	for i, d := range append(slices.Clone(frames), sent(end)) {
 		if _, err := unix.Write(s.tx, d.bytes(to(i))); err != nil {
 			s.Fatal(err)
 		}
