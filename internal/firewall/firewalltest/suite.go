@@ -26,7 +26,11 @@ import (
 func Main(m *testing.M) {
 	nettest.Parallel(12)
 	// Each example makes a namespace and runs dozens of commands.
-	for name, value := range map[string]string{"rapid.checks": "20", "rapid.nofailfile": "true"} {
+	checks := "20"
+	if testing.Short() {
+		checks = "100" // of which rapid takes a fifth then
+	}
+	for name, value := range map[string]string{"rapid.checks": checks, "rapid.nofailfile": "true"} {
 		if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, name) }) {
 			if err := flag.Set(name, value); err != nil {
 				panic(err)

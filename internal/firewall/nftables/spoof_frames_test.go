@@ -69,6 +69,12 @@ func ip6(from, to string, next byte, body []byte) []byte {
 	return append(append(append(b, addr(from)...), addr(to)...), body...)
 }
 
+// labelled gives an IPv6 packet a flow label (RFC 8200, 3).
+func labelled(label uint16, packet []byte) []byte {
+	binary.BigEndian.PutUint16(packet[2:], label)
+	return packet
+}
+
 // extension puts an extension header of 8 bytes that does nothing in front (RFC 8200, 4.6: a
 // destination option PadN).
 func extension(next byte, body []byte) []byte {

@@ -138,6 +138,33 @@ func TestSpoofDeltaEqualsFull(t *testing.T) {
 	})
 }
 
+// A table whose set of ports was a map, as it was before, is made anew in one transaction: an element
+// of the one is none of the other.
+func TestSpoofFormerTable(t *testing.T) {
+	t.Parallel()
+	h := nettest.New(t)
+	want := spoof.Set{Ports: []spoof.Port{evesPort(model.Spoof{})}}
+	s := NewSpoof(t.Errorf)
+	defer s.Close()
+	if err := s.Apply(context.Background(), nil, want); err != nil {
+		t.Fatal(err)
+	}
+	wanted := spoofList(h)
+	h.Feed(`delete table bridge mybr-spoof
+		table bridge mybr-spoof {
+			map ports { type ifname : verdict; elements = { "vetheve" : goto port, "vethgone" : goto port }; }
+			chain port { drop; }
+			chain prerouting { type filter hook prerouting priority -310; iifname vmap @ports; }
+			chain input { type filter hook input priority -310; }
+		}`, "nft", "-f", "-")
+	if err := s.Apply(context.Background(), nil, want); err != nil {
+		t.Fatal(err)
+	}
+	if have := spoofList(h); have != wanted {
+		t.Errorf("anew and in place of the former:\n%s", differences(wanted, have))
+	}
+}
+
 // One more port is some elements, whatever ports there are, and no rule.
 func TestSpoofOneMore(t *testing.T) {
 	many := spoof.Set{}

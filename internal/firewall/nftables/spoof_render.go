@@ -26,6 +26,7 @@ const (
 	spoofSource  = "source"
 	spoofIP6     = "ip6"
 	spoofUDP6    = "udp6"
+	spoofDHCP6   = "dhcp6"
 	spoofKnown6  = "known6"
 	spoofICMP6   = "icmp6"
 	spoofSource6 = "source6"
@@ -113,13 +114,14 @@ func spoofChainsIP() []chain {
 	own := chain{name: spoofOwn}
 	own.add("Nothing but UDP has DHCP in it.", otherProtocol4("udp", unix.IPPROTO_UDP), verdict("accept"))
 	own.add("And no UDP of other ports.", otherTransport("sport", 67), otherTransport("dport", 68), verdict("accept"))
-	own.add("What is left is DHCP, or a later fragment.", verdict("goto "+spoofUDP))
+	own.add("What is left is DHCP, or a later fragment that looks like it.", verdict("goto "+spoofUDP))
 
 	ip := chain{name: spoofIP}
 	ip.add("UDP, which DHCP is a part of.", protocol4("udp", unix.IPPROTO_UDP), verdict("goto "+spoofUDP))
 	ip.add("All else has a source.", verdict("goto "+spoofSource))
 
 	udp := chain{name: spoofUDP}
+	udp.add("A later fragment has data where ports would be.", laterFragment4(), verdict("goto "+spoofSource))
 	udp.add("Answers of a DHCP server come from trusted endpoints alone.", transport("sport", 67), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
 	udp.add("Whatever port they come from: clients listen at this one, and send to it nothing themselves (RFC 2131).", transport("dport", 68), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
 	udp.add("All else has a source.", verdict("goto "+spoofSource))
@@ -128,6 +130,7 @@ func spoofChainsIP() []chain {
 	source.add("The endpoint's own MAC and address.", in(setSources4, iif(), etherSource(), from), verdict("accept"))
 	source.add(strangeMAC())
 	source.add("The endpoint may send from these addresses, too.", in(setPrefixes4, from, iif()), verdict("accept"))
+	source.add("What is from no address comes whole: of a later fragment nobody can tell what it is.", unspecified(from), laterFragment4(), verdict("goto "+refuseSource))
 	source.add("Who has no address yet asks a DHCP server (RFC 2131).", unspecified(from), udpPort("dport", 67), verdict("accept"))
 	source.add("And may join groups (RFC 4541).", unspecified(from), protocol("igmp", unix.IPPROTO_IGMP), verdict("accept"))
 	source.add("Every other source is somebody else's.", verdict("goto "+refuseSource))
@@ -159,9 +162,13 @@ func spoofChains6() []chain {
 	six.add("What hides its protocol could be neighbour discovery.", verdict("goto "+refuseSource))
 
 	udp := chain{name: spoofUDP6}
-	udp.add("Answers of a DHCPv6 server come from trusted endpoints alone.", transport("sport", 547), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
-	udp.add("Whatever port they come from: clients listen at this one, and send to it nothing themselves (RFC 8415, 7.2).", transport("dport", 546), notIn(setDHCP, iif()), verdict("goto "+refuseDHCP))
+	udp.add("Answers of a DHCPv6 server come from trusted endpoints alone.", transport("sport", 547), notIn(setDHCP, iif()), verdict("goto "+spoofDHCP6))
+	udp.add("Whatever port they come from: clients listen at this one, and send to it nothing themselves (RFC 8415, 7.2).", transport("dport", 546), notIn(setDHCP, iif()), verdict("goto "+spoofDHCP6))
 	udp.add("All else has a source.", verdict("goto "+spoofKnown6))
+
+	dhcp := chain{name: spoofDHCP6}
+	dhcp.add("A later fragment has no ports, and only looks like it. To find that out is dear, so it is asked here alone.", laterFragment6(), verdict("goto "+spoofKnown6))
+	dhcp.add("It is DHCPv6.", verdict("goto "+refuseDHCP))
 
 	known := chain{name: spoofKnown6}
 	known.add("The endpoint's own MAC and address.", in(setSources6, iif(), etherSource(), from), verdict("accept"))
@@ -199,7 +206,7 @@ func spoofChains6() []chain {
 	router := chain{name: spoofRouter}
 	router.add("Only trusted endpoints are routers for others.", in(setRouters, iif()), verdict("goto "+spoofSource6))
 	router.add("Others would have traffic come to them.", verdict("goto "+refuseRouter))
-	return []chain{six, udp, known, icmp, source, none, ask, tell, router}
+	return []chain{six, udp, dhcp, known, icmp, source, none, ask, tell, router}
 }
 
 // refusals count, by reason and by port, and drop what does not come from a port that is only watched.

@@ -106,13 +106,16 @@ func otherProtocol4(name string, number byte) clause {
 	return compared("ip protocol != "+name, expr.PayloadBaseNetworkHeader, 9, expr.CmpOpNeq, number)
 }
 
-// transport matches a port, which only the first fragment has; what carries it is known to have
-// ports. word is sport or dport.
+// transport matches a port; what carries it is known to have ports. word is sport or dport.
+//
+// Be aware: only the first fragment has ports. Of later ones the kernel compares what is in their
+// place, data or the beginning of the IPv6 header, where it reads at most four bytes in the quick way
+// (nft_payload_fast_eval).
 func transport(word string, number uint16) clause {
 	return transportPort(word, "", expr.CmpOpEq, number)
 }
 
-// otherTransport matches every other one; what has no port, as a later fragment, matches neither.
+// otherTransport matches every other one. What is too short to have one matches neither.
 func otherTransport(word string, number uint16) clause {
 	return transportPort(word, "!= ", expr.CmpOpNeq, number)
 }
