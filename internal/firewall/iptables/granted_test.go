@@ -109,7 +109,9 @@ func TestGrantsOfOthersCostNothing(t *testing.T) {
 			}
 		})
 	}
-	if few, many := cost(2), cost(1000); many > few {
-		t.Errorf("%.0f allocations beside 1000 containers, %.0f beside one", many, few)
+	// A collection of garbage between two runs empties what fmt keeps, and maps grow as their seeds
+	// have it: some allocations more. One for each other container would be a thousand.
+	if few, many := cost(2), cost(1000); many > few+100 {
+		t.Errorf("%.0f allocations beside 1000 containers, %.0f beside two", many, few)
 	}
 }
