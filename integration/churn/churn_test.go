@@ -36,6 +36,7 @@ type churn struct {
 	absence atomic.Int64                  // odd while a daemon is away
 	dockerd atomic.Pointer[chan struct{}] // closed while there is a dockerd to ask
 	removal removal
+	deleted sync.Map // the names of links that faults have deleted
 }
 
 // TestChurn has the users go on for 3 minutes with -short, and for 20 minutes without it.

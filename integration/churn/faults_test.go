@@ -3,6 +3,7 @@ package churn
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/mybr/mybr/integration/world"
@@ -16,7 +17,8 @@ type fault struct {
 }
 
 // faults are all of them. What ends a daemon excuses what fails meanwhile; nothing excuses
-// what fails because of the others.
+// what fails because of the others, but a network whose bridge is deleted while mybr makes it
+// (lostItsBridge).
 var faults = []fault{
 	{"mybr is killed and started", 3, func(c *churn, _ *rand.Rand) { c.away(c.w.KillMybr, c.w.StartMybr) }},
 	{"mybr is restarted", 2, func(c *churn, _ *rand.Rand) { c.away(c.w.StopMybr, c.w.StartMybr) }},
@@ -92,10 +94,13 @@ func toLink(kind string, argv ...string) func(*churn, *rand.Rand) {
 		if len(names) == 0 {
 			return
 		}
-		full := []string{"ip"}
+		full, name := []string{"ip"}, names[rnd.IntN(len(names))]
+		if slices.Contains(argv, "del") {
+			c.deleted.Store(name, true) // before it is: a command may fail at once
+		}
 		for _, arg := range argv {
 			if strings.Contains(arg, "%s") {
-				arg = fmt.Sprintf(arg, names[rnd.IntN(len(names))])
+				arg = fmt.Sprintf(arg, name)
 			}
 			full = append(full, arg)
 		}

@@ -50,6 +50,8 @@ func (k *worker) docker(kind, allowed string, argv ...string) bool {
 	case r.Code == 0:
 	case !undisturbed:
 		excuse = "mybr or dockerd was away"
+	case k.lostItsBridge(r.Err):
+		excuse = "its bridge was deleted while mybr made it"
 	case allowed != "" && slices.ContainsFunc(strings.Split(allowed, "|"), func(s string) bool { return strings.Contains(r.Err, s) }):
 		excuse = allowed
 	default:
@@ -61,6 +63,17 @@ func (k *worker) docker(kind, allowed string, argv ...string) bool {
 	}
 	k.tally.command(kind, excuse)
 	return r.Code == 0
+}
+
+// lostItsBridge reports whether a command failed because a bridge was not there any more that the
+// faults have deleted: a network that is new has no bridge that could be healed yet.
+func (c *churn) lostItsBridge(text string) bool {
+	lost := false
+	c.deleted.Range(func(link, _ any) bool {
+		lost = strings.Contains(text, "create network ") && strings.Contains(text, fmt.Sprintf("link %s: not found", link))
+		return !lost
+	})
+	return lost
 }
 
 // networkKinds are the networks that users make, by kind. %d is the worker's number.
