@@ -4,7 +4,7 @@
 // kernel and mybr's records agree, and mybr is as big as it was.
 //
 // A command of a user's may fail only for a reason that is listed: a daemon was away
-// meanwhile, or another container has the port. Each other failure is a fault of mybr's,
+// meanwhile, another container has the port, or a bridge is deleted while mybr makes it. Each other failure is a fault of mybr's,
 // and so is what is left.
 //
 //	MYBR_CHURN_DURATION=4h go test -timeout 0 ./integration/churn
