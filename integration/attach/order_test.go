@@ -17,20 +17,30 @@ import (
 	"github.com/mybr/mybr/plugin"
 )
 
+// neighbours makes a network with that mybr.icc and attaches an endpoint, and returns the network's ID
+// and the host's end of the pair.
+func (w *world) neighbours(icc string) (network, link string) {
+	note := func(string, time.Duration) {}
+	network = w.id()
+	w.call("NetworkDriver.CreateNetwork", object{
+		"NetworkID": network, "IPv4Data": []object{{"AddressSpace": "LocalDefault", "Pool": "10.0.0.0/16", "Gateway": "10.0.0.1/16"}},
+		"Options": object{"com.docker.network.generic": object{"mybr.icc": icc}},
+	}, note)
+	return network, "veth" + w.attach(network, w.address(), port(0), note).id[:10]
+}
+
+// setICC is `mybr network set`.
+func (w *world) setICC(network, icc string) error {
+	return plugin.Client{RunDir: filepath.Join(w.dir, "run")}.Set(w.tb.Context(), plugin.Settings{Network: network, Options: map[string]string{"mybr.icc": icc}})
+}
+
 // Where containers of a network may begin nothing to each other instead of what a list says, they are
 // never without both: when the list has gone, the bridge keeps its ports apart already, though ports
 // are changed behind rules.
 func TestListGoesBehindIsolation(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	note := func(string, time.Duration) {}
-	network := w.id()
-	w.call("NetworkDriver.CreateNetwork", object{
-		"NetworkID": network, "IPv4Data": []object{{"AddressSpace": "LocalDefault", "Pool": "10.0.0.0/16", "Gateway": "10.0.0.1/16"}},
-		"Options": object{"com.docker.network.generic": object{"mybr.icc": "web>db:80/tcp"}},
-	}, note)
-	a := w.attach(network, w.address(), port(0), note)
-	link := "veth" + a.id[:10]
+	network, link := w.neighbours("web>db:80/tcp")
 	run := func(command ...string) string {
 		text, err := w.host.Try(command[0], command[1:]...)
 		if err != nil {
@@ -56,7 +66,7 @@ func TestListGoesBehindIsolation(t *testing.T) {
 		}
 		return w.pass(point)
 	}))
-	err := plugin.Client{RunDir: filepath.Join(w.dir, "run")}.Set(t.Context(), plugin.Settings{Network: network, Options: map[string]string{"mybr.icc": "none"}})
+	err := w.setICC(network, "none")
 	if err != nil || !looked {
 		t.Fatalf("set mybr.icc=none: %v; looked before ports are changed: %t", err, looked)
 	}
@@ -71,13 +81,7 @@ func TestListStaysBehindIsolation(t *testing.T) {
 	w := newWorld(t)
 	w.firewall, w.resync = "iptables", 0 // all transactions of nf_tables are the list's
 	w.start()
-	note := func(string, time.Duration) {}
-	network := w.id()
-	w.call("NetworkDriver.CreateNetwork", object{
-		"NetworkID": network, "IPv4Data": []object{{"AddressSpace": "LocalDefault", "Pool": "10.0.0.0/16", "Gateway": "10.0.0.1/16"}},
-		"Options": object{"com.docker.network.generic": object{"mybr.icc": "web>db:80/tcp"}},
-	}, note)
-	link := "veth" + w.attach(network, w.address(), port(0), note).id[:10]
+	network, link := w.neighbours("web>db:80/tcp")
 	isolated := func() bool {
 		text, err := w.host.Try("ip", "-d", "link", "show", link)
 		if err != nil {
@@ -96,13 +100,10 @@ func TestListStaysBehindIsolation(t *testing.T) {
 		}
 		return w.pass(point)
 	})
-	set := func(value string) error {
-		return plugin.Client{RunDir: filepath.Join(w.dir, "run")}.Set(t.Context(), plugin.Settings{Network: network, Options: map[string]string{"mybr.icc": value}})
-	}
-	if err := set("none"); err == nil || !kept.Load() {
+	if err := w.setICC(network, "none"); err == nil || !kept.Load() {
 		t.Errorf("set mybr.icc=none: %v; the port was kept apart before: %t", err, kept.Load())
 	}
-	if err := set(""); err != nil {
+	if err := w.setICC(network, ""); err != nil {
 		t.Error(err)
 	}
 	restore()
@@ -120,13 +121,7 @@ func TestRulesOpenBehindTheList(t *testing.T) {
 	w := newWorld(t)
 	w.firewall = "iptables" // its rules are read here
 	w.start()
-	note := func(string, time.Duration) {}
-	network := w.id()
-	w.call("NetworkDriver.CreateNetwork", object{
-		"NetworkID": network, "IPv4Data": []object{{"AddressSpace": "LocalDefault", "Pool": "10.0.0.0/16", "Gateway": "10.0.0.1/16"}},
-		"Options": object{"com.docker.network.generic": object{"mybr.icc": "none"}},
-	}, note)
-	w.attach(network, w.address(), port(0), note)
+	network, _ := w.neighbours("none")
 	rules := func() string {
 		text, err := w.host.Try("iptables", "-S")
 		if err != nil {
@@ -145,7 +140,7 @@ func TestRulesOpenBehindTheList(t *testing.T) {
 		}
 		return w.pass(point)
 	}))
-	err := plugin.Client{RunDir: filepath.Join(w.dir, "run")}.Set(t.Context(), plugin.Settings{Network: network, Options: map[string]string{"mybr.icc": "web>db:80/tcp"}})
+	err := w.setICC(network, "web>db:80/tcp")
 	if err != nil {
 		t.Fatal(err)
 	}
