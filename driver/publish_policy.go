@@ -51,9 +51,6 @@ func checkPolicy(n model.Network, policy string) error {
 	return nil
 }
 
-// carried reports whether the process can carry a protocol's ports.
-func carried(proto model.Proto) bool { return proto != model.SCTP }
-
 // checkCarried refuses ports that can't be published, since the host's firewall decides about them
 // and the process can't carry them.
 func (d *Driver) checkCarried(n model.Network, e model.Endpoint) error {
@@ -64,10 +61,10 @@ func (d *Driver) checkCarried(n model.Network, e model.Endpoint) error {
 		return model.Invalid("port %d/%s: with %s=%s the process carries published ports, which it can't do with SCTP: "+
 			"publish it with %s=%s on the container or its network", port, proto, optPolicy, model.PublishHost, optPolicy, model.PublishOpen)
 	}
-	if i := slices.IndexFunc(e.Ports, func(b model.PortBinding) bool { return !carried(b.Proto) }); i >= 0 {
+	if i := slices.IndexFunc(e.Ports, func(b model.PortBinding) bool { return !b.Proto.Carried() }); i >= 0 {
 		return refused(e.Ports[i].Proto, e.Ports[i].Container.Port())
 	}
-	if i := slices.IndexFunc(e.Wanted, func(r model.PortRequest) bool { return !carried(r.Proto) }); i >= 0 {
+	if i := slices.IndexFunc(e.Wanted, func(r model.PortRequest) bool { return !r.Proto.Carried() }); i >= 0 {
 		to := e.Wanted[i].V4
 		if !to.Wanted() {
 			to = e.Wanted[i].V6
@@ -120,7 +117,7 @@ func (d *Driver) WarnClosed() error {
 			}
 			for _, b := range e.Ports {
 				p := closedPort{e.PortOwner(), b.Proto, b.Host.Port()}
-				if carried(b.Proto) || told[p] { // it may be published in both families
+				if b.Proto.Carried() || told[p] { // it may be published in both families
 					continue
 				}
 				told[p] = true

@@ -241,6 +241,9 @@ func (p Proto) String() string {
 	return fmt.Sprintf("protocol %d", uint8(p))
 }
 
+// Carried reports whether the process can carry a protocol's ports, and not only rules lead there.
+func (p Proto) Carried() bool { return p != SCTP }
+
 // PortBinding publishes Count consecutive ports of a container on as many
 // consecutive host ports: host port Host.Port()+i leads to Container.Port()+i.
 type PortBinding struct {

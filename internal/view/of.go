@@ -120,7 +120,7 @@ func ports(n model.Network, e model.Endpoint, facts Facts) (all []Port) {
 		switch {
 		case n.ByHost(e, facts.PublishByHost):
 			p.Policy = model.PublishHost
-			if b.Proto == model.SCTP {
+			if !b.Proto.Carried() {
 				p.Carried = Closed
 			}
 		case n.Translates(b):
